@@ -1,0 +1,70 @@
+# One static library per folder, one test binary per folder, fuzz targets beside the parsers.
+
+add_library(tw_options INTERFACE)
+target_compile_options(tw_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
+  -Wimplicit-fallthrough -Wthread-safety -fno-omit-frame-pointer)
+target_compile_definitions(tw_options INTERFACE _GLIBCXX_ASSERTIONS TW_VERSION="${PROJECT_VERSION}")
+target_include_directories(tw_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+if(TW_WERROR)
+  target_compile_options(tw_options INTERFACE -Werror)
+endif()
+set(CMAKE_CXX_FLAGS_SANITIZE "-O1 -g1")
+set(CMAKE_C_FLAGS_SANITIZE "-O1 -g1")
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
+if(TW_SANITIZE)
+  target_compile_options(tw_options INTERFACE -fsanitize=${TW_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(tw_options INTERFACE -fsanitize=${TW_SANITIZE})
+endif()
+if(TW_FUZZ)
+  target_compile_options(tw_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+if(TW_COVERAGE)
+  target_compile_options(tw_options INTERFACE -fprofile-instr-generate -fcoverage-mapping)
+  target_link_options(tw_options INTERFACE -fprofile-instr-generate)
+endif()
+
+# tw_library(engine_format SOURCES gguf.cc gguf.h DEPS base)  ->  target tw_engine_format
+function(tw_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS" ${ARGN})
+  add_library(tw_${name} STATIC ${ARG_SOURCES})
+  list(TRANSFORM ARG_DEPS PREPEND tw_)
+  target_link_libraries(tw_${name} PUBLIC tw_options ${ARG_DEPS} ${ARG_LIBS})
+endfunction()
+
+# tw_test(engine_format SOURCES gguf_test.cc DEPS engine_format)  ->  binary engine_format_test, one ctest entry per test
+function(tw_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS" ${ARGN})
+  add_executable(${name}_test ${ARG_SOURCES})
+  list(TRANSFORM ARG_DEPS PREPEND tw_)
+  target_link_libraries(${name}_test PRIVATE tw_options ${ARG_DEPS} ${ARG_LIBS} tw_testing GTest::gtest_main)
+  target_compile_options(${name}_test PRIVATE -Wno-conversion)
+  gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "unit" TIMEOUT 600)
+endfunction()
+
+# tw_fuzzer(gguf SOURCE gguf_fuzz.cc DEPS engine_format): with TW_FUZZ a libFuzzer binary `gguf_fuzz`, otherwise the same
+# name built with a driver that replays the corpus fuzz/gguf as an ordinary test.
+function(tw_fuzzer name)
+  cmake_parse_arguments(ARG "" "SOURCE" "DEPS;LIBS" ${ARGN})
+  list(TRANSFORM ARG_DEPS PREPEND tw_)
+  if(TW_FUZZ)
+    add_executable(${name}_fuzz ${ARG_SOURCE})
+    target_link_libraries(${name}_fuzz PRIVATE tw_options ${ARG_DEPS} ${ARG_LIBS})
+    target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+  else()
+    add_executable(${name}_fuzz ${ARG_SOURCE} ${CMAKE_SOURCE_DIR}/fuzz/replay_main.cc)
+    target_link_libraries(${name}_fuzz PRIVATE tw_options ${ARG_DEPS} ${ARG_LIBS})
+    add_test(NAME fuzz_corpus.${name} COMMAND ${name}_fuzz ${CMAKE_SOURCE_DIR}/fuzz/${name})
+    set_tests_properties(fuzz_corpus.${name} PROPERTIES LABELS "unit" TIMEOUT 300)
+  endif()
+endfunction()
+
+# tw_bench(kernels SOURCE matmul_bench.cc DEPS engine_kernels): Google Benchmark binary; also runs once, tiny, as a test.
+function(tw_bench name)
+  cmake_parse_arguments(ARG "" "SOURCE" "DEPS;LIBS" ${ARGN})
+  list(TRANSFORM ARG_DEPS PREPEND tw_)
+  add_executable(${name}_bench ${ARG_SOURCE})
+  target_link_libraries(${name}_bench PRIVATE tw_options ${ARG_DEPS} ${ARG_LIBS} benchmark::benchmark_main)
+  add_test(NAME bench_smoke.${name} COMMAND ${name}_bench --benchmark_min_time=0.001)
+  set_tests_properties(bench_smoke.${name} PROPERTIES LABELS "unit" TIMEOUT 300)
+endfunction()

@@ -1,0 +1,83 @@
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "base/ids.h"
+#include "base/utf8.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind {
+namespace {
+
+TEST(Utf8, RoundTripsEveryCodePoint) {
+  for (char32_t c = 0; c <= 0x10FFFF; ++c) {
+    if (c >= 0xD800 && c <= 0xDFFF) {
+      continue;
+    }
+    std::string text;
+    AppendUtf8(c, text);
+    const Utf8Char decoded = DecodeUtf8(text);
+    ASSERT_TRUE(decoded.valid);
+    ASSERT_EQ(decoded.code_point, c);
+    ASSERT_EQ(static_cast<size_t>(decoded.bytes), text.size());
+  }
+}
+
+TEST(Utf8, RefusesOverlongFormsSurrogatesAndTooLargeCodePoints) {
+  for (const char* bad : {"\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF", "\x80"}) {
+    EXPECT_FALSE(IsValidUtf8(bad)) << bad;
+  }
+}
+
+TEST(Utf8, CompletePrefixHoldsBackOnlyTheCutCharacter) {
+  EXPECT_EQ(CompleteUtf8Prefix("ab\xF0\x9F\xA6"), 2u);
+  EXPECT_EQ(CompleteUtf8Prefix("ab\xF0\x9F\xA6\x99"), 6u);
+  EXPECT_EQ(CompleteUtf8Prefix("ab\xFF"), 3u);   // invalid, not cut: nothing to wait for
+  EXPECT_EQ(CompleteUtf8Prefix("a\xE2\x82z"), 4u);
+}
+
+TEST(Utf8, ReplacesEachMaximalInvalidPartOnce) {
+  EXPECT_EQ(ReplaceInvalidUtf8("a\xF0\x9F\xA6z\xFFq"), "a\xEF\xBF\xBDz\xEF\xBF\xBDq");
+}
+
+TEST(File, WriteAtomicReplacesTheWholeTextAndLeavesNoTemporary) {
+  const testing::TempDir dir;
+  const auto path = dir.path() / "f";
+  ASSERT_TRUE(WriteFileAtomic(path, "one two"));
+  ASSERT_TRUE(WriteFileAtomic(path, "three"));
+  EXPECT_EQ(ReadFile(path).value(), "three");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1);
+}
+
+TEST(File, NamesTheReasonWhenItCannotOpen) {
+  const auto missing = MappedFile::Open("/nonexistent/x");
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(MappedFile::Open("/").error().code, ErrorCode::kIo);
+}
+
+TEST(File, ReadStopsAtItsBound) {
+  const testing::TempDir dir;
+  ASSERT_TRUE(WriteFileAtomic(dir.path() / "f", "12345"));
+  EXPECT_EQ(ReadFile(dir.path() / "f", 4).error().code, ErrorCode::kPayloadTooLarge);
+}
+
+TEST(Bytes, CheckedArithmeticRefusesOverflow) {
+  uint64_t out = 0;
+  EXPECT_FALSE(MultiplyChecked(uint64_t{1} << 33, uint64_t{1} << 33, out));
+  EXPECT_FALSE(AddChecked(~uint64_t{0}, 1, out));
+  ASSERT_TRUE(MultiplyChecked(3, 5, out));
+  EXPECT_EQ(out, 15u);
+}
+
+TEST(Ids, HaveThePrefixTheLengthAndDoNotRepeat) {
+  const std::string a = RandomId("req_", 24);
+  EXPECT_EQ(a.size(), 28u);
+  EXPECT_TRUE(a.starts_with("req_"));
+  EXPECT_NE(a, RandomId("req_", 24));
+}
+
+}  // namespace
+}  // namespace tradewind

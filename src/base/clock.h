@@ -1,0 +1,42 @@
+// Time comes in through a seam so that tests can turn it.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace tradewind {
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual std::chrono::steady_clock::time_point Now() const = 0;      // for durations and deadlines
+  virtual std::chrono::system_clock::time_point WallNow() const = 0;  // for timestamps only
+
+  int64_t UnixSeconds() const {
+    return std::chrono::duration_cast<std::chrono::seconds>(WallNow().time_since_epoch()).count();
+  }
+};
+
+// The real one; thread-safe, lives as long as the process.
+const Clock& SystemClock();
+
+class FakeClock final : public Clock {
+ public:
+  std::chrono::steady_clock::time_point Now() const override { return now_; }
+  std::chrono::system_clock::time_point WallNow() const override { return wall_; }
+  void Advance(std::chrono::nanoseconds by) {
+    now_ += by;
+    wall_ += std::chrono::duration_cast<std::chrono::system_clock::duration>(by);
+  }
+  void SetWall(std::chrono::system_clock::time_point wall) { wall_ = wall; }
+
+ private:
+  std::chrono::steady_clock::time_point now_{};
+  std::chrono::system_clock::time_point wall_{};
+};
+
+inline double MsBetween(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
+
+}  // namespace tradewind

@@ -1,0 +1,154 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace tradewind {
+namespace {
+
+std::string SystemMessage(const std::filesystem::path& path, int error) {
+  return path.string() + ": " + std::strerror(error);
+}
+
+ErrorCode CodeOf(int error) {
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return ErrorCode::kNotFound;
+    case ENOSPC:
+    case EDQUOT:
+    case ENOMEM:
+      return ErrorCode::kResourceExhausted;
+    default:
+      return ErrorCode::kIo;
+  }
+}
+
+std::unexpected<Error> SystemError(const std::filesystem::path& path, int error) {
+  return Fail(CodeOf(error), SystemMessage(path, error));
+}
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  ~FileDescriptor() {
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+}  // namespace
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) {
+    ::munmap(const_cast<std::byte*>(data_), size_);
+  }
+}
+
+Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) {
+    return SystemError(path, errno);
+  }
+  struct stat info{};
+  if (::fstat(fd.get(), &info) != 0) {
+    return SystemError(path, errno);
+  }
+  if (!S_ISREG(info.st_mode)) {
+    return Fail(ErrorCode::kIo, path.string() + ": not a regular file");
+  }
+  MappedFile file;
+  if (info.st_size > 0) {
+    void* data = ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_SHARED, fd.get(), 0);
+    if (data == MAP_FAILED) {
+      return SystemError(path, errno);
+    }
+    file.data_ = static_cast<const std::byte*>(data);
+    file.size_ = static_cast<size_t>(info.st_size);
+  }
+  return file;
+}
+
+Result<std::string> ReadFile(const std::filesystem::path& path, size_t bytes_max) {
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) {
+    return SystemError(path, errno);
+  }
+  std::string text;
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t n = ::read(fd.get(), buffer, sizeof(buffer));
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0) {
+      return SystemError(path, errno);
+    }
+    if (n == 0) {
+      return text;
+    }
+    if (text.size() + static_cast<size_t>(n) > bytes_max) {
+      return Fail(ErrorCode::kPayloadTooLarge,
+                  path.string() + ": longer than " + std::to_string(bytes_max) + " bytes");
+    }
+    text.append(buffer, static_cast<size_t>(n));
+  }
+}
+
+Status WriteFileAtomic(const std::filesystem::path& path, std::string_view text, int mode) {
+  const std::filesystem::path temporary = path.string() + ".tmp." + std::to_string(::getpid());
+  {
+    const FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+    if (fd.get() < 0) {
+      return SystemError(temporary, errno);
+    }
+    size_t written = 0;
+    while (written < text.size()) {
+      const ssize_t n = ::write(fd.get(), text.data() + written, text.size() - written);
+      if (n < 0 && errno == EINTR) {
+        continue;
+      }
+      if (n < 0) {
+        const int error = errno;
+        ::unlink(temporary.c_str());
+        return SystemError(temporary, error);
+      }
+      written += static_cast<size_t>(n);
+    }
+    if (::fsync(fd.get()) != 0) {
+      const int error = errno;
+      ::unlink(temporary.c_str());
+      return SystemError(temporary, error);
+    }
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(temporary.c_str());
+    return SystemError(path, error);
+  }
+  return {};
+}
+
+}  // namespace tradewind

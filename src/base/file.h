@@ -1,0 +1,43 @@
+// Files as the rest of the program needs them: mapped read-only, read whole, written atomically.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace tradewind {
+
+// A read-only memory map of a whole regular file. Movable; unmaps when destroyed, so views into bytes() must not
+// outlive it. Reading pages after another process truncates the file raises SIGBUS: that is the operating system's
+// rule for maps, and the reason why model files are replaced by rename only.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+
+  // Errors: kNotFound, kIo (not a regular file, or refused by the system).
+  static Result<MappedFile> Open(const std::filesystem::path& path);
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Errors: kNotFound, kIo, kPayloadTooLarge when the file is longer than `bytes_max`.
+Result<std::string> ReadFile(const std::filesystem::path& path, size_t bytes_max = size_t{1} << 30);
+
+// Writes to a temporary file beside `path`, flushes it to disk and renames: readers see the old text or the new one.
+// Errors: kResourceExhausted (disk full), kIo. `mode` is the permission of a new file.
+Status WriteFileAtomic(const std::filesystem::path& path, std::string_view text, int mode = 0644);
+
+}  // namespace tradewind

@@ -1,0 +1,70 @@
+// Logits -> token. The API's order: logit_bias and penalties over the generated text, then temperature, then the filters
+// top_k, typical, top_p, min_p, then one draw. Temperature 0 is argmax, lowest id on ties.
+// Definitions: docs/internals/sampling.md; checked against golden vectors of transformers' processors.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/tokenizer/tokenizer.h"
+
+namespace tradewind::engine {
+
+struct SamplingParams {
+  float temperature = 1.0f;        // 0 = argmax
+  int top_k = 0;                   // 0 = off
+  float top_p = 1.0f;              // 1 = off; keeps the crossing token
+  float min_p = 0.0f;              // 0 = off
+  float typical_p = 1.0f;          // 1 = off
+  float repetition_penalty = 1.0f; // 1 = off; over the prompt and the generated text, as transformers has it
+  float frequency_penalty = 0.0f;  // OpenAI: over the generated text only
+  float presence_penalty = 0.0f;
+  std::vector<std::pair<TokenId, float>> logit_bias;  // added before sampling; ids are valid, each once
+  std::optional<uint64_t> seed;    // absent = random
+};
+
+// One token and its natural-log probability under softmax(raw logits): before bias, penalties, temperature, filters.
+struct TokenLogprob {
+  TokenId id = 0;
+  float logprob = 0;
+};
+
+// The single stages, in place on logits [V]; -infinity = removed. Public for their tests.
+void ApplyTemperature(std::span<float> logits, float temperature);          // temperature > 0
+void ApplyTopK(std::span<float> logits, int k);                              // keeps every entry equal to the k-th
+void ApplyTopP(std::span<float> logits, float p);
+void ApplyMinP(std::span<float> logits, float p);
+void ApplyTypicalP(std::span<float> logits, float p);
+void ApplyRepetitionPenalty(std::span<float> logits, std::span<const TokenId> history, float penalty);
+void ApplyFrequencyPresence(std::span<float> logits, std::span<const TokenId> generated, float frequency,
+                            float presence);
+void ApplyLogitBias(std::span<float> logits, std::span<const std::pair<TokenId, float>> bias);
+
+// One per sequence; not thread-safe. The same seed, parameters, build and logits give the same tokens.
+class Sampler {
+ public:
+  Sampler(SamplingParams params, std::span<const TokenId> prompt);
+
+  // Picks the next token and remembers it for the penalties. `logits` [V] is used as scratch: contents are lost.
+  TokenId Sample(std::span<float> logits);
+
+  const SamplingParams& params() const { return params_; }
+
+ private:
+  SamplingParams params_;
+  std::vector<TokenId> prompt_;
+  std::vector<TokenId> generated_;
+  std::mt19937_64 random_;
+};
+
+// Log-probabilities of raw logits [V]: of `id`, and of the `top` most likely (descending; lowest id first on ties).
+TokenLogprob LogprobOf(std::span<const float> logits, TokenId id);
+std::vector<TokenLogprob> TopLogprobs(std::span<const float> logits, int top);
+
+}  // namespace tradewind::engine

@@ -1,0 +1,59 @@
+// For tests only: where reference data lies.
+//
+// `tests/data` is part of the repository. `../shared` (golden models, vectors) may stand beside a checkout; a test that
+// needs it and does not find it says so by GTEST_SKIP through TW_NEED_SHARED, so that ctest reports the absence.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "base/file.h"
+
+namespace tradewind::testing {
+
+inline std::filesystem::path DataPath(const std::string& relative) {
+  return std::filesystem::path(TW_SOURCE_DIR) / "tests/data" / relative;
+}
+
+// `golden/...` is looked up in tests/data first, then in ../shared; anything else in ../shared only.
+inline std::filesystem::path ReferencePath(const std::string& relative) {
+  const auto own = DataPath(relative);
+  if (std::filesystem::exists(own)) {
+    return own;
+  }
+  return std::filesystem::path(TW_SHARED_DIR) / relative;
+}
+
+inline bool HasReference(const std::string& relative) {
+  return std::filesystem::exists(ReferencePath(relative));
+}
+
+// The default model, or an empty path when `make` has not fetched it.
+inline std::filesystem::path DefaultModelPath() {
+  const char* folder = std::getenv("TRADEWIND_TEST_MODELS");
+  const std::filesystem::path path =
+      std::filesystem::path(folder != nullptr ? folder : TW_SOURCE_DIR "/build/models") /
+      "SmolLM2-135M-Instruct.Q4_1.gguf";
+  return std::filesystem::exists(path) ? path : std::filesystem::path();
+}
+
+// Reads a reference file whole; the test fails when it cannot be read.
+inline std::string ReadReference(const std::string& relative) {
+  auto text = ReadFile(ReferencePath(relative));
+  EXPECT_TRUE(text.has_value()) << relative;
+  return text.value_or("");
+}
+
+}  // namespace tradewind::testing
+
+#define TW_NEED_REFERENCE(relative)                                                         \
+  if (!::tradewind::testing::HasReference(relative)) {                                      \
+    GTEST_SKIP() << "reference data " << (relative) << " is not beside this checkout";      \
+  }
+
+#define TW_NEED_DEFAULT_MODEL()                                                             \
+  if (::tradewind::testing::DefaultModelPath().empty()) {                                   \
+    GTEST_SKIP() << "the default model is not in build/models (make test fetches it)";      \
+  }
