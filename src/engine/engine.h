@@ -12,13 +12,12 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "engine/cache/kv_type.h"
 #include "engine/prompt/chat_template.h"
 #include "engine/sampler/sampler.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace tradewind::engine {
-
-enum class KvType : uint8_t { kF16, kF32 };
 
 struct EngineOptions {
   int context = 8192;      // positions per sequence; clamped to what the model was trained for

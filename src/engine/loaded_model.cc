@@ -1,0 +1,94 @@
+#include "engine/loaded_model.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include <fmt/format.h>
+
+namespace tradewind::engine {
+namespace {
+
+std::string TokenText(const Tokenizer& tokenizer, std::optional<TokenId> id) {
+  return id ? std::string(tokenizer.TokenBytes(*id)) : std::string();
+}
+
+// The type that most weight bytes have: what people call the quantisation of a file.
+std::string Quantization(const GgufFile& file) {
+  std::map<TensorType, uint64_t> bytes;
+  for (const GgufTensor& tensor : file.tensors()) {
+    bytes[tensor.type] += tensor.data.size();
+  }
+  const auto most = std::ranges::max_element(bytes, {}, [](const auto& entry) { return entry.second; });
+  return most == bytes.end() ? std::string() : std::string(TraitsOf(most->first).name);
+}
+
+std::optional<float> RecommendedFloat(const GgufFile& file, std::string_view key) {
+  const auto value = file.Float(key);
+  return value ? std::optional(static_cast<float>(*value)) : std::nullopt;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LoadedModel>> LoadedModel::Load(const std::filesystem::path& path, const EngineOptions& options) {
+  std::unique_ptr<LoadedModel> model(new LoadedModel);
+  TW_ASSIGN_OR_RETURN(model->kernels_, SelectKernels(options.kernels));
+  TW_ASSIGN_OR_RETURN(model->file_, GgufFile::Open(path));
+  TW_ASSIGN_OR_RETURN(model->config_, ModelConfig::FromGguf(model->file_));
+  TW_ASSIGN_OR_RETURN(model->weights_, Weights::FromGguf(model->file_, model->config_));
+  TW_ASSIGN_OR_RETURN(model->tokenizer_, Tokenizer::FromGguf(model->file_));
+  const Tokenizer& tokenizer = *model->tokenizer_;
+  if (tokenizer.vocab_size() < 1 || tokenizer.vocab_size() > model->config_.vocab_size) {
+    return Fail(ErrorCode::kCorruptFile,
+                fmt::format("{}: the tokenizer has {} tokens but token_embd.weight {} rows", path.string(),
+                            tokenizer.vocab_size(), model->config_.vocab_size));
+  }
+  const std::string_view source =
+      model->file_.String("tokenizer.chat_template").value_or(FallbackChatTemplate());
+  auto chat_template =
+      ChatTemplate::Parse(source, TokenText(tokenizer, tokenizer.bos()), TokenText(tokenizer, tokenizer.eos()));
+  if (!chat_template) {
+    return Fail(ErrorCode::kCorruptFile, fmt::format("{}: key tokenizer.chat_template: {}", path.string(),
+                                                     chat_template.error().message));
+  }
+  model->chat_template_.emplace(std::move(*chat_template));
+  model->pool_ = std::make_unique<WorkerPool>(std::max(options.threads, 1));
+  model->transformer_ =
+      std::make_unique<Transformer>(model->config_, model->weights_, *model->kernels_, *model->pool_);
+  model->kv_shape_ = {model->config_.layers, model->config_.kv_heads, model->config_.head_dim, options.kv_type};
+  model->Describe(options);
+  return model;
+}
+
+void LoadedModel::Describe(const EngineOptions& options) {
+  info_.architecture = config_.architecture;
+  info_.name = std::string(file_.String("general.name").value_or(""));
+  info_.license = std::string(file_.String("general.license").value_or(""));
+  info_.quantization = Quantization(file_);
+  for (const GgufTensor& tensor : file_.tensors()) {
+    info_.parameters += static_cast<int64_t>(tensor.rows() * tensor.row_elements());
+  }
+  info_.file_bytes = static_cast<int64_t>(file_.tensor_bytes());
+  info_.layers = static_cast<int>(config_.layers);
+  info_.model_dim = static_cast<int>(config_.model_dim);
+  info_.heads = static_cast<int>(config_.heads);
+  info_.kv_heads = static_cast<int>(config_.kv_heads);
+  info_.head_dim = static_cast<int>(config_.head_dim);
+  info_.ffn_dim = static_cast<int>(config_.ffn_dim);
+  info_.vocab_size = tokenizer_->vocab_size();
+  info_.context_trained = static_cast<int>(config_.context_trained);
+  info_.context = static_cast<int>(std::min<int64_t>(options.context, config_.context_trained));
+  info_.has_chat_template = file_.String("tokenizer.chat_template").has_value();
+  info_.kv_bytes_per_token = kv_shape_.bytes_per_token();
+  info_.kernels = std::string(kernels_->name);
+  info_.threads = pool_->threads();
+  info_.slots = options.slots;
+  info_.recommended_temperature = RecommendedFloat(file_, "general.sampling.temp");
+  info_.recommended_top_p = RecommendedFloat(file_, "general.sampling.top_p");
+  info_.recommended_min_p = RecommendedFloat(file_, "general.sampling.min_p");
+  if (const auto top_k = file_.Integer("general.sampling.top_k")) {
+    info_.recommended_top_k = static_cast<int>(*top_k);
+  }
+}
+
+}  // namespace tradewind::engine

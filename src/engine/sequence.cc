@@ -1,0 +1,206 @@
+#include "engine/sequence.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "base/limits.h"
+
+namespace tradewind::engine {
+
+void EventQueue::Push(GenerateEvent event) {
+  const std::lock_guard lock(mutex_);
+  events_.push_back(std::move(event));
+  if (events_.size() == 1 && on_ready_) {
+    on_ready_();
+  }
+  ready_.notify_one();
+}
+
+bool EventQueue::full() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<int>(events_.size()) >= limits::kEventsQueuedMax;
+}
+
+void EventQueue::SetStats(const GenerateStats& stats) {
+  const std::lock_guard lock(mutex_);
+  stats_ = stats;
+}
+
+std::optional<GenerateEvent> EventQueue::TryPop() {
+  std::unique_lock lock(mutex_);
+  if (events_.empty()) {
+    return std::nullopt;
+  }
+  const bool was_full = static_cast<int>(events_.size()) >= limits::kEventsQueuedMax;
+  GenerateEvent event = std::move(events_.front());
+  events_.pop_front();
+  lock.unlock();
+  if (was_full) {
+    on_space_();
+  }
+  return event;
+}
+
+GenerateEvent EventQueue::Pop() {
+  for (;;) {
+    if (auto event = TryPop()) {
+      return std::move(*event);
+    }
+    std::unique_lock lock(mutex_);
+    ready_.wait(lock, [this] { return !events_.empty(); });
+  }
+}
+
+void EventQueue::SetOnReady(std::function<void()> on_ready) {
+  const std::lock_guard lock(mutex_);
+  on_ready_ = std::move(on_ready);
+  if (on_ready_ && !events_.empty()) {
+    on_ready_();
+  }
+}
+
+void EventQueue::Cancel() {
+  if (!cancelled_.exchange(true)) {
+    on_space_();
+  }
+}
+
+GenerateStats EventQueue::stats() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+Sequence::Sequence(GenerateRequest request, const Tokenizer& tokenizer, std::shared_ptr<EventQueue> queue,
+                   std::chrono::steady_clock::time_point now)
+    : request_(std::move(request)),
+      tokenizer_(tokenizer),
+      queue_(std::move(queue)),
+      sampler_(request_.sampling, request_.prompt),
+      detokenizer_(tokenizer),
+      stop_(request_.stop),
+      submitted_(now),
+      admitted_(now),
+      first_token_(now) {
+  stats_.prompt_tokens = static_cast<int>(request_.prompt.size());
+}
+
+void Sequence::Admit(KvBlockPool& pool, std::chrono::steady_clock::time_point now) {
+  cache_ = std::make_unique<KvSequence>(pool);
+  admitted_ = now;
+  stats_.queue_ms = MsBetween(submitted_, now);
+}
+
+TokenId Sequence::TokenAt(int64_t position) const {
+  const auto index = static_cast<size_t>(position);
+  return index < request_.prompt.size() ? request_.prompt[index] : last_token_;
+}
+
+void Sequence::TakePromptLogits(int64_t position, std::span<const float> logits) {
+  if (prompt_logprobs_.empty()) {
+    LogprobEntry first;  // nothing precedes the first token
+    first.chosen.id = request_.prompt.front();
+    first.has_value = false;
+    prompt_logprobs_.push_back(std::move(first));
+  }
+  LogprobEntry entry;
+  entry.chosen = LogprobOf(logits, request_.prompt[static_cast<size_t>(position) + 1]);
+  if (request_.top_logprobs > 0) {
+    entry.top = TopLogprobs(logits, request_.top_logprobs);
+  }
+  prompt_logprobs_.push_back(std::move(entry));
+}
+
+void Sequence::TakeLogits(std::span<float> logits, int64_t context, std::chrono::steady_clock::time_point now) {
+  TW_CHECK(!finished_);
+  if (request_.prompt_logprobs && request_.prompt.size() == 1 && prompt_logprobs_.empty() && stats_.output_tokens == 0) {
+    prompt_logprobs_.push_back({{request_.prompt.front(), 0}, {}, false});
+  }
+  if (stats_.output_tokens == 0) {
+    first_token_ = now;
+    stats_.prefill_ms = MsBetween(admitted_, now);
+  }
+  if (request_.max_tokens == 0) {
+    FinishWith(FinishReason::kLength, {}, now);
+    return;
+  }
+  std::optional<LogprobEntry> logprob;
+  if (request_.top_logprobs > 0) {
+    logprob.emplace();
+    logprob->top = TopLogprobs(logits, request_.top_logprobs);
+  }
+  std::vector<float> raw;  // Sample uses the logits as scratch, and the token is only known afterwards
+  if (request_.top_logprobs >= 0) {
+    raw.assign(logits.begin(), logits.end());
+  }
+  last_token_ = sampler_.Sample(logits);
+  ++stats_.output_tokens;
+  if (request_.top_logprobs >= 0) {
+    if (!logprob) {
+      logprob.emplace();
+    }
+    logprob->chosen = LogprobOf(raw, last_token_);
+  }
+  if (tokenizer_.IsEnd(last_token_) && !request_.ignore_end) {
+    FinishWith(FinishReason::kStop, {}, now);
+    return;
+  }
+  held_tokens_.push_back({last_token_, std::move(logprob), text_sampled_});
+  std::string text = detokenizer_.Push(last_token_);
+  text_sampled_ += text.size();
+  std::string ready = stop_.Push(text);
+  if (stop_.stopped()) {
+    text_sampled_ = text_emitted_ + ready.size();  // what follows is never sent, nor are its tokens
+    Emit(std::move(ready), std::nullopt);
+    FinishWith(FinishReason::kStop, {}, now);
+    return;
+  }
+  if (!ready.empty()) {
+    Emit(std::move(ready), std::nullopt);
+  }
+  // The token just sampled is number evaluated_ + 1 of the sequence.
+  if (stats_.output_tokens == request_.max_tokens || evaluated_ + 1 >= context) {
+    FinishWith(FinishReason::kLength, {}, now);
+  }
+}
+
+void Sequence::FinishWith(FinishReason reason, std::string error, std::chrono::steady_clock::time_point now) {
+  TW_CHECK(!finished_);
+  finished_ = true;
+  stats_.decode_ms = stats_.output_tokens > 0 ? MsBetween(first_token_, now) : 0;
+  queue_->SetStats(stats_);
+  cache_.reset();
+  std::string rest;
+  if (!stop_.stopped()) {
+    const std::string flushed = detokenizer_.Flush();
+    text_sampled_ += flushed.size();
+    rest = stop_.Push(flushed);
+    rest += stop_.Flush();
+  }
+  Emit(std::move(rest), reason, std::move(error));
+}
+
+void Sequence::Emit(std::string text, std::optional<FinishReason> finish, std::string error) {
+  GenerateEvent event;
+  text_emitted_ += text.size();
+  event.text = std::move(text);
+  event.finish = finish;
+  event.error = std::move(error);
+  event.prompt_logprobs = std::exchange(prompt_logprobs_, {});
+  ReleaseTokens(event, finish.has_value() && !stop_.stopped());
+  queue_->SetStats(stats_);
+  queue_->Push(std::move(event));
+}
+
+// Tokens go out with the event that carries the beginning of their text; after a stop string the rest stay behind.
+void Sequence::ReleaseTokens(GenerateEvent& event, bool all) {
+  while (!held_tokens_.empty() && (all || held_tokens_.front().text_begin < text_emitted_)) {
+    HeldToken& token = held_tokens_.front();
+    event.tokens.push_back(token.id);
+    if (token.logprob) {
+      event.logprobs.push_back(std::move(*token.logprob));
+    }
+    held_tokens_.pop_front();
+  }
+}
+
+}  // namespace tradewind::engine

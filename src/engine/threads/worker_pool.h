@@ -1,0 +1,64 @@
+// A fixed set of threads that run one parallel region at a time: the engine's thread plus N-1 helpers.
+//
+// Between regions helpers spin for a moment (a decode step has some 150 regions, microseconds apart) and then sleep in the
+// kernel: an idle engine uses no CPU.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace tradewind::engine {
+
+class WorkerPool {
+ public:
+  // `threads` >= 1 counts the caller: WorkerPool(1) starts none. If the system refuses a thread, fewer run.
+  explicit WorkerPool(int threads);
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+  ~WorkerPool();  // joins
+
+  int threads() const { return static_cast<int>(helpers_.size()) + 1; }
+
+  // Calls body(begin, end, worker) over disjoint ranges that cover [0, n), each a multiple of `grain` long but the last;
+  // worker < threads() names the scratch to use. Ranges are handed out as workers ask, so a slow core delays nobody; which
+  // worker gets which range must not change the result. Returns when all are done. One caller at a time, not nested.
+  template <class Body>
+  void ParallelFor(int64_t n, int64_t grain, const Body& body) {
+    if (n <= grain || helpers_.empty()) {
+      if (n > 0) {
+        body(int64_t{0}, n, 0);
+      }
+      return;
+    }
+    Region region{[](const void* context, int64_t begin, int64_t end, int worker) {
+                    (*static_cast<const Body*>(context))(begin, end, worker);
+                  },
+                  &body, n, ChunkSize(n, grain)};
+    Run(region);
+  }
+
+ private:
+  struct Region {
+    void (*call)(const void* context, int64_t begin, int64_t end, int worker);
+    const void* context;
+    int64_t n;
+    int64_t chunk;
+  };
+
+  int64_t ChunkSize(int64_t n, int64_t grain) const;
+  void Run(const Region& region);
+  void Work(const Region& region, int worker);
+  void HelperLoop(int worker);
+
+  std::vector<std::thread> helpers_;
+  const Region* region_ = nullptr;  // written before epoch_ rises, read after: ordered by epoch_
+  alignas(64) std::atomic<uint32_t> epoch_{0};     // one more per region
+  alignas(64) std::atomic<int64_t> next_{0};       // first index not handed out yet
+  alignas(64) std::atomic<int> running_{0};        // helpers still inside the region
+  alignas(64) std::atomic<bool> stopping_{false};
+};
+
+}  // namespace tradewind::engine

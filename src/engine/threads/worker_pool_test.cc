@@ -1,0 +1,70 @@
+#include "engine/threads/worker_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <ctime>
+#include <numeric>
+#include <vector>
+
+#include "engine/threads/cpus.h"
+
+namespace tradewind::engine {
+namespace {
+
+TEST(WorkerPool, CoversEachIndexExactlyOnceInGrainsForAnySize) {
+  for (const int threads : {1, 2, 5}) {
+    WorkerPool pool(threads);
+    for (const int64_t n : {0, 1, 7, 64, 1000}) {
+      for (const int64_t grain : {1, 8, 100}) {
+        std::vector<std::atomic<int>> touched(static_cast<size_t>(n));
+        pool.ParallelFor(n, grain, [&](int64_t begin, int64_t end, int worker) {
+          ASSERT_LT(worker, pool.threads());
+          ASSERT_TRUE(begin % grain == 0 && (end % grain == 0 || end == n));
+          for (int64_t i = begin; i < end; ++i) {
+            touched[static_cast<size_t>(i)]++;
+          }
+        });
+        for (const auto& count : touched) {
+          ASSERT_EQ(count.load(), 1);
+        }
+      }
+    }
+  }
+}
+
+TEST(WorkerPool, WritesOfARegionAreSeenAfterIt) {
+  WorkerPool pool(4);
+  std::vector<int64_t> values(4096);
+  int64_t sum = 0;
+  for (int round = 0; round < 500; ++round) {
+    pool.ParallelFor(4096, 16, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        values[static_cast<size_t>(i)] += i;
+      }
+    });
+    sum = std::accumulate(values.begin(), values.end(), int64_t{0});
+  }
+  EXPECT_EQ(sum, int64_t{500} * 4095 * 4096 / 2);
+}
+
+TEST(WorkerPool, SleepsBetweenRegions) {
+  WorkerPool pool(3);
+  std::atomic<int64_t> total{0};
+  const auto add = [&](int64_t begin, int64_t end, int) { total += end - begin; };
+  for (int i = 0; i < 3; ++i) {
+    pool.ParallelFor(100, 1, add);
+    // Long past the spinning phase: the next region must wake sleepers.
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(total.load(), 300);
+  const std::clock_t before = std::clock();  // CPU time of all threads of the process
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  const double cpu_ms = 1000.0 * static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
+  EXPECT_LT(cpu_ms, 100.0);  // a spinning helper would have used 600
+}
+
+TEST(Cpus, AtLeastOneIsAllowed) { EXPECT_GE(AllowedCpus(), 1); }
+
+}  // namespace
+}  // namespace tradewind::engine
