@@ -73,7 +73,9 @@ const TensorTypeTraits& TraitsOf(TensorType type) {
   return *traits;
 }
 
-std::span<const TensorTypeTraits> AllTensorTypes() { return kTypes; }
+std::span<const TensorTypeTraits> AllTensorTypes() {
+  return kTypes;
+}
 
 std::optional<uint64_t> RowBytes(TensorType type, uint64_t elements) {
   const TensorTypeTraits& traits = TraitsOf(type);
