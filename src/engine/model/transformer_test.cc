@@ -1,0 +1,158 @@
+// What a token's logits may and may not depend on.
+#include "engine/model/transformer.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "engine/model/test_model.h"
+#include "engine/quant/quantize.h"
+#include "testing/gguf_builder.h"
+
+namespace tradewind::engine {
+namespace {
+
+// A small random llama with weights of `type`: three layers, grouped heads, a head dimension that is not D / H.
+std::string RandomModel(TensorType type, uint32_t seed = 1) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, 0.12f);
+  testing::GgufBuilder builder;
+  builder.Set("general.architecture", "llama").Set("llama.block_count", uint32_t{3});
+  builder.Set("llama.embedding_length", uint32_t{96}).Set("llama.feed_forward_length", uint32_t{160});
+  builder.Set("llama.attention.head_count", uint32_t{6}).Set("llama.attention.head_count_kv", uint32_t{2});
+  builder.Set("llama.attention.key_length", uint32_t{32}).Set("llama.attention.value_length", uint32_t{32});
+  builder.Set("llama.context_length", uint32_t{512}).Set("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  const auto add = [&](const std::string& name, uint64_t rows, uint64_t cols) {
+    std::vector<float> values(rows * cols);
+    for (float& v : values) {
+      v = normal(random);
+    }
+    std::string bytes(rows * *RowBytes(type, cols), '\0');
+    QuantizeRow(type, values, reinterpret_cast<std::byte*>(bytes.data()));
+    builder.Tensor(name, type, {cols, rows}, bytes);
+  };
+  const auto norm = [&](const std::string& name) { builder.TensorF32(name, {96}, std::vector<float>(96, 1.0f)); };
+  add("token_embd.weight", 200, 96);
+  norm("output_norm.weight");
+  for (int layer = 0; layer < 3; ++layer) {
+    const std::string prefix = "blk." + std::to_string(layer) + ".";
+    norm(prefix + "attn_norm.weight");
+    norm(prefix + "ffn_norm.weight");
+    add(prefix + "attn_q.weight", 192, 96);
+    add(prefix + "attn_k.weight", 64, 96);
+    add(prefix + "attn_v.weight", 64, 96);
+    add(prefix + "attn_output.weight", 96, 192);
+    add(prefix + "ffn_gate.weight", 160, 96);
+    add(prefix + "ffn_up.weight", 160, 96);
+    add(prefix + "ffn_down.weight", 96, 160);
+  }
+  return builder.Build();
+}
+
+std::vector<TokenId> RandomIds(size_t n, uint32_t seed = 3) {
+  std::mt19937 random(seed);
+  std::vector<TokenId> ids(n);
+  for (TokenId& id : ids) {
+    id = static_cast<TokenId>(random() % 200);
+  }
+  return ids;
+}
+
+class TransformerTest : public ::testing::TestWithParam<TensorType> {};
+INSTANTIATE_TEST_SUITE_P(Types, TransformerTest,
+                         ::testing::Values(TensorType::kF32, TensorType::kF16, TensorType::kQ4_0, TensorType::kQ4_1,
+                                           TensorType::kQ8_0),
+                         [](const auto& info) { return std::string(TraitsOf(info.param).name); });
+
+TEST_P(TransformerTest, PrefillInOneBatchEqualsTokenByTokenBitForBit) {
+  TestModel model(RandomModel(GetParam()));
+  const auto ids = RandomIds(100);
+  const auto one_by_one = model.Logits(ids, 1);
+  for (const int64_t chunk : {2, 7, 33, 64}) {
+    EXPECT_EQ(model.Logits(ids, chunk), one_by_one) << "chunk " << chunk;
+  }
+}
+
+TEST_P(TransformerTest, ThreadsDoNotChangeAResult) {
+  const auto ids = RandomIds(70);
+  const auto single = TestModel(RandomModel(GetParam()), {}, 1).Logits(ids);
+  EXPECT_EQ(TestModel(RandomModel(GetParam()), {}, 2).Logits(ids), single);
+  EXPECT_EQ(TestModel(RandomModel(GetParam()), {}, 5).Logits(ids), single);
+}
+
+TEST_P(TransformerTest, ASequenceInABatchOfManyEqualsItselfAlone) {
+  for (const KvType kv : {KvType::kF16, KvType::kF32}) {
+    TestModel model(RandomModel(GetParam()), {}, 2, kv);
+    constexpr size_t kSequences = 5;
+    std::vector<std::vector<TokenId>> ids;
+    std::vector<std::unique_ptr<KvSequence>> caches;
+    for (size_t s = 0; s < kSequences; ++s) {
+      ids.push_back(RandomIds(30 + 3 * s, static_cast<uint32_t>(s)));
+      caches.push_back(std::make_unique<KvSequence>(model.kv_pool()));
+      ASSERT_TRUE(caches.back()->Reserve(100));
+    }
+    std::vector<std::vector<std::vector<float>>> together(kSequences);
+    Activations activations;
+    for (size_t position = 0; position < 42; ++position) {  // all sequences move one token a step
+      std::vector<BatchRow> batch;
+      std::vector<size_t> owners;
+      for (size_t s = 0; s < kSequences; ++s) {
+        if (position < ids[s].size()) {
+          batch.push_back({ids[s][position], static_cast<int64_t>(position), caches[s].get(), true});
+          owners.push_back(s);
+        }
+      }
+      model.transformer().Forward(batch, activations);
+      for (size_t row = 0; row < owners.size(); ++row) {
+        const float* logits = activations.logits.data() + row * 200;
+        together[owners[row]].emplace_back(logits, logits + 200);
+      }
+    }
+    for (size_t s = 0; s < kSequences; ++s) {
+      EXPECT_EQ(together[s], model.Logits(ids[s])) << "sequence " << s;
+    }
+  }
+}
+
+TEST(Transformer, RowsWithoutLogitsLeaveTheOthersAlone) {
+  TestModel model(RandomModel(TensorType::kF32));
+  const auto ids = RandomIds(20);
+  const auto all = model.Logits(ids);
+  KvSequence cache(model.kv_pool());
+  ASSERT_TRUE(cache.Reserve(20));
+  std::vector<BatchRow> batch;
+  for (size_t i = 0; i < 20; ++i) {
+    batch.push_back({ids[i], static_cast<int64_t>(i), &cache, i == 5 || i == 19});
+  }
+  Activations activations;
+  model.transformer().Forward(batch, activations);
+  ASSERT_EQ(activations.logits.size(), 400u);
+  EXPECT_TRUE(std::equal(all[5].begin(), all[5].end(), activations.logits.begin()));
+  EXPECT_TRUE(std::equal(all[19].begin(), all[19].end(), activations.logits.begin() + 200));
+}
+
+TEST(Transformer, ASlidingWindowForgetsWhatLeftItInEveryLayer) {
+  // One layer sees W keys; after L layers a token can depend on at most L * (W - 1) positions before it.
+  TestModel model(RandomModel(TensorType::kF32), [](ModelConfig& c) { c.sliding_window = 4; });
+  auto ids = RandomIds(40);
+  const auto before = model.Logits(ids);
+  ids[0] = (ids[0] + 1) % 200;
+  const auto after = model.Logits(ids);
+  EXPECT_NE(before[9], after[9]);    // 3 * 3 positions away: still within reach
+  EXPECT_EQ(before[10], after[10]);  // one further: out of reach
+}
+
+TEST(Transformer, QueriesAreScaledFromTheFirstStepOnAndNotBefore) {
+  TestModel model(RandomModel(TensorType::kF32), [](ModelConfig& c) {
+    c.query_scale_beta = 0.1;
+    c.query_scale_length = 16;
+  });
+  const auto ids = RandomIds(40);
+  const auto scaled = model.Logits(ids);
+  const auto plain = TestModel(RandomModel(TensorType::kF32)).Logits(ids);
+  EXPECT_EQ(scaled[15], plain[15]);  // 1 + 0.1 ln(1 + 0) = 1
+  EXPECT_NE(scaled[16], plain[16]);  // the first position past a step
+}
+
+}  // namespace
+}  // namespace tradewind::engine
