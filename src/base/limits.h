@@ -41,6 +41,10 @@ inline constexpr uint64_t kGgufTensorsMax = 1u << 20;
 inline constexpr uint64_t kGgufKeysMax = 1u << 16;
 inline constexpr uint64_t kGgufStringBytesMax = 64u << 20;  // tokenizer.huggingface.json is about 17 MB
 inline constexpr uint64_t kGgufSplitsMax = 4096;
+inline constexpr uint64_t kGgufKeyBytesMax = 65'535;         // the specification's bound
+inline constexpr uint64_t kGgufTensorNameBytesMax = 64;      // likewise
+inline constexpr uint32_t kGgufDimsMax = 4;                  // likewise
+inline constexpr uint64_t kGgufAlignmentMax = 1u << 20;      // files use 32; a huge page is 2 MiB
 inline constexpr int kVocabularyMax = 1 << 21;
 inline constexpr int kTokenBytesMax = 1 << 16;
 
