@@ -80,6 +80,9 @@ bool QuantizeBlockSigned(const float* x, int half, uint8_t* out) {
 bool QuantizeBlockWithMin(const float* x, int top, uint8_t* out) {
   const auto [min, max] = std::minmax_element(x, x + kBlock);
   const float d = (*max - *min) / static_cast<float>(top);
+  if (!std::isfinite(d)) {
+    return false;
+  }
   int q[kBlock];
   for (int j = 0; j < kBlock; ++j) {
     q[j] = Level(x[j] - *min, d, 0.5f, top);
