@@ -38,7 +38,6 @@ function(tw_test name)
   add_executable(${name}_test ${ARG_SOURCES})
   list(TRANSFORM ARG_DEPS PREPEND tw_)
   target_link_libraries(${name}_test PRIVATE tw_options ${ARG_DEPS} ${ARG_LIBS} tw_testing GTest::gtest_main)
-  target_compile_options(${name}_test PRIVATE -Wno-conversion)
   gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "unit" TIMEOUT 600)
 endfunction()
 

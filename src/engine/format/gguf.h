@@ -81,6 +81,7 @@ struct GgufPart;  // what one file of a split holds (gguf_parser.h)
 // file do not overlap.
 class GgufFile {
  public:
+  GgufFile() = default;  // empty: no keys, no tensors
   // Opens one file, or, when `path` is any part of a split NAME-00001-of-0000N.gguf, all of its
   // parts (keys come from the first). Errors: kNotFound (a part may be missing), kIo, kCorruptFile
   // (says what is wrong and at which byte or key), kUnsupported (version 1, big-endian, a version
@@ -114,7 +115,6 @@ class GgufFile {
   const std::string& name() const { return name_; }  // for messages: the path
 
  private:
-  GgufFile() = default;
   Status Append(GgufPart part, const std::string& part_name);
 
   std::string name_;

@@ -28,7 +28,7 @@ std::string RandomModel(TensorType type, uint32_t seed = 1) {
       v = normal(random);
     }
     std::string bytes(rows * *RowBytes(type, cols), '\0');
-    QuantizeRow(type, values, reinterpret_cast<std::byte*>(bytes.data()));
+    EXPECT_TRUE(QuantizeRow(type, values, std::as_writable_bytes(std::span(bytes))));
     builder.Tensor(name, type, {cols, rows}, bytes);
   };
   const auto norm = [&](const std::string& name) { builder.TensorF32(name, {96}, std::vector<float>(96, 1.0f)); };
