@@ -1,5 +1,7 @@
 # One static library per folder, one test binary per folder, fuzz targets beside the parsers.
 
+set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ON)
+
 add_library(tw_options INTERFACE)
 target_compile_options(tw_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
@@ -27,7 +29,12 @@ endif()
 # tw_library(engine_format SOURCES gguf.cc gguf.h DEPS base)  ->  target tw_engine_format
 function(tw_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS" ${ARGN})
+  set(headers ${ARG_SOURCES})
+  list(FILTER headers INCLUDE REGEX "\\.h$")
+  list(FILTER ARG_SOURCES EXCLUDE REGEX "\\.h$")
   add_library(tw_${name} STATIC ${ARG_SOURCES})
+  # A header set, so that the target all_verify_interface_header_sets compiles each header alone.
+  target_sources(tw_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR}/src FILES ${headers})
   list(TRANSFORM ARG_DEPS PREPEND tw_)
   target_link_libraries(tw_${name} PUBLIC tw_options ${ARG_DEPS} ${ARG_LIBS})
 endfunction()

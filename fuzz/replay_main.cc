@@ -1,5 +1,6 @@
-// Replays a corpus through a fuzz target without libFuzzer, so that every finding stays a plain test.
-// Usage: NAME_fuzz FILE-or-FOLDER...   An empty corpus is a failure: a check that sees nothing proves nothing.
+// Replays a corpus through a fuzz target without libFuzzer, so that every finding stays a plain
+// test. Usage: NAME_fuzz FILE-or-FOLDER...   An empty corpus is a failure: a check that sees
+// nothing proves nothing.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

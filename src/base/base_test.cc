@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
-
 #include <filesystem>
+
+#include <gtest/gtest.h>
 
 #include "base/bytes.h"
 #include "base/file.h"
@@ -26,7 +26,8 @@ TEST(Utf8, RoundTripsEveryCodePoint) {
 }
 
 TEST(Utf8, RefusesOverlongFormsSurrogatesAndTooLargeCodePoints) {
-  for (const char* bad : {"\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF", "\x80"}) {
+  for (const char* bad :
+       {"\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF", "\x80"}) {
     EXPECT_FALSE(IsValidUtf8(bad)) << bad;
   }
 }
@@ -34,7 +35,7 @@ TEST(Utf8, RefusesOverlongFormsSurrogatesAndTooLargeCodePoints) {
 TEST(Utf8, CompletePrefixHoldsBackOnlyTheCutCharacter) {
   EXPECT_EQ(CompleteUtf8Prefix("ab\xF0\x9F\xA6"), 2u);
   EXPECT_EQ(CompleteUtf8Prefix("ab\xF0\x9F\xA6\x99"), 6u);
-  EXPECT_EQ(CompleteUtf8Prefix("ab\xFF"), 3u);   // invalid, not cut: nothing to wait for
+  EXPECT_EQ(CompleteUtf8Prefix("ab\xFF"), 3u);  // invalid, not cut: nothing to wait for
   EXPECT_EQ(CompleteUtf8Prefix("a\xE2\x82z"), 4u);
 }
 

@@ -1,4 +1,5 @@
-// Little-endian fields out of untrusted bytes, and small byte helpers. All hosts we build for are little-endian.
+// Little-endian fields out of untrusted bytes, and small byte helpers. All hosts we build for are
+// little-endian.
 #pragma once
 
 #include <bit>
@@ -36,6 +37,8 @@ inline std::string_view AsString(std::span<const std::byte> b) {
 inline bool MultiplyChecked(uint64_t a, uint64_t b, uint64_t& product) {
   return !__builtin_mul_overflow(a, b, &product);
 }
-inline bool AddChecked(uint64_t a, uint64_t b, uint64_t& sum) { return !__builtin_add_overflow(a, b, &sum); }
+inline bool AddChecked(uint64_t a, uint64_t b, uint64_t& sum) {
+  return !__builtin_add_overflow(a, b, &sum);
+}
 
 }  // namespace tradewind

@@ -35,7 +35,8 @@ class FakeClock final : public Clock {
   std::chrono::system_clock::time_point wall_{};
 };
 
-inline double MsBetween(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
+inline double MsBetween(std::chrono::steady_clock::time_point from,
+                        std::chrono::steady_clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
 

@@ -1,13 +1,13 @@
 #include "base/file.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
 #include <utility>
+
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 namespace tradewind {
 namespace {
@@ -81,7 +81,8 @@ Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
   }
   MappedFile file;
   if (info.st_size > 0) {
-    void* data = ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_SHARED, fd.get(), 0);
+    void* data =
+        ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_SHARED, fd.get(), 0);
     if (data == MAP_FAILED) {
       return SystemError(path, errno);
     }
@@ -120,7 +121,8 @@ Result<std::string> ReadFile(const std::filesystem::path& path, size_t bytes_max
 Status WriteFileAtomic(const std::filesystem::path& path, std::string_view text, int mode) {
   const std::filesystem::path temporary = path.string() + ".tmp." + std::to_string(::getpid());
   {
-    const FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+    const FileDescriptor fd(
+        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
     if (fd.get() < 0) {
       return SystemError(temporary, errno);
     }

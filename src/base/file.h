@@ -11,9 +11,10 @@
 
 namespace tradewind {
 
-// A read-only memory map of a whole regular file. Movable; unmaps when destroyed, so views into bytes() must not
-// outlive it. Reading pages after another process truncates the file raises SIGBUS: that is the operating system's
-// rule for maps, and the reason why model files are replaced by rename only.
+// A read-only memory map of a whole regular file. Movable; unmaps when destroyed, so views into
+// bytes() must not outlive it. Reading pages after another process truncates the file raises
+// SIGBUS: that is the operating system's rule for maps, and the reason why model files are replaced
+// by rename only.
 class MappedFile {
  public:
   MappedFile() = default;
@@ -36,8 +37,9 @@ class MappedFile {
 // Errors: kNotFound, kIo, kPayloadTooLarge when the file is longer than `bytes_max`.
 Result<std::string> ReadFile(const std::filesystem::path& path, size_t bytes_max = size_t{1} << 30);
 
-// Writes to a temporary file beside `path`, flushes it to disk and renames: readers see the old text or the new one.
-// Errors: kResourceExhausted (disk full), kIo. `mode` is the permission of a new file.
+// Writes to a temporary file beside `path`, flushes it to disk and renames: readers see the old
+// text or the new one. Errors: kResourceExhausted (disk full), kIo. `mode` is the permission of a
+// new file.
 Status WriteFileAtomic(const std::filesystem::path& path, std::string_view text, int mode = 0644);
 
 }  // namespace tradewind

@@ -11,7 +11,8 @@ class OsRandom final : public Random {
  public:
   uint64_t Next64() override {
     uint64_t value = 0;
-    TW_CHECK(::getrandom(&value, sizeof(value), 0) == sizeof(value));  // up to 256 bytes never come short
+    TW_CHECK(::getrandom(&value, sizeof(value), 0) ==
+             sizeof(value));  // up to 256 bytes never come short
     return value;
   }
 };

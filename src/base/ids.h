@@ -17,7 +17,8 @@ class Random {
 // Bits from the operating system (getrandom); thread-safe.
 Random& SystemRandom();
 
-// `prefix` + `length` characters of [0-9a-z]: RandomId("chatcmpl-", 24). 24 characters carry 124 bits.
+// `prefix` + `length` characters of [0-9a-z]: RandomId("chatcmpl-", 24). 24 characters carry 124
+// bits.
 std::string RandomId(std::string_view prefix, int length, Random& random = SystemRandom());
 
 }  // namespace tradewind

@@ -1,4 +1,5 @@
-// Task<T>: a lazily started coroutine on the event loop. The only Asio header outside http/ (1.5 s to compile).
+// Task<T>: a lazily started coroutine on the event loop. The only Asio header outside http/ (1.5 s
+// to compile).
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

@@ -9,7 +9,8 @@ Utf8Char DecodeUtf8(std::string_view text) {
     return {lead, 1, true, false};
   }
   int length = 0;
-  unsigned char low = 0x80;  // bounds of the second byte: they exclude over-long forms and surrogates
+  unsigned char low =
+      0x80;  // bounds of the second byte: they exclude over-long forms and surrogates
   unsigned char high = 0xBF;
   char32_t code_point = 0;
   if (lead >= 0xC2 && lead <= 0xDF) {

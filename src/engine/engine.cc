@@ -20,7 +20,8 @@ namespace {
 
 using TimePoint = std::chrono::steady_clock::time_point;
 
-// While sequences decode, a prompt beside them is read in pieces this small, so that no step is long for them.
+// While sequences decode, a prompt beside them is read in pieces this small, so that no step is
+// long for them.
 constexpr int64_t kPrefillChunkBesideDecodes = 64;
 
 // The consumer's end: cancels when it goes away.
@@ -32,7 +33,9 @@ class GenerationHandle final : public Generation {
     queue_->Cancel();
   }
   std::optional<GenerateEvent> TryNext() override { return queue_->TryPop(); }
-  void SetOnReady(std::function<void()> on_ready) override { queue_->SetOnReady(std::move(on_ready)); }
+  void SetOnReady(std::function<void()> on_ready) override {
+    queue_->SetOnReady(std::move(on_ready));
+  }
   GenerateEvent Next() override { return queue_->Pop(); }
   void Cancel() override { queue_->Cancel(); }
   GenerateStats stats() const override { return queue_->stats(); }
@@ -77,7 +80,8 @@ class EngineImpl final : public Engine {
     thread_.join();
   }
 
-  Result<std::vector<std::unique_ptr<Generation>>> Submit(std::vector<GenerateRequest> requests) override;
+  Result<std::vector<std::unique_ptr<Generation>>> Submit(
+      std::vector<GenerateRequest> requests) override;
   void Drain() override { draining_.store(true); }
   const ModelInfo& info() const override { return model_->info(); }
   const Tokenizer& tokenizer() const override { return model_->tokenizer(); }
@@ -88,7 +92,8 @@ class EngineImpl final : public Engine {
   // What a row of the step stands for, beside its BatchRow.
   struct RowOwner {
     Sequence* sequence;
-    bool is_last;  // the next token is sampled from its logits; otherwise they are a prompt position's
+    bool is_last;  // the next token is sampled from its logits; otherwise they are a prompt
+                   // position's
   };
 
   static int64_t BlocksFor(int64_t positions) {
@@ -121,9 +126,10 @@ class EngineImpl final : public Engine {
 
   // The engine's thread only.
   KvBlockPool kv_pool_;
-  std::list<std::unique_ptr<Sequence>> active_;    // at most options_.slots; the front is served first
+  std::list<std::unique_ptr<Sequence>>
+      active_;  // at most options_.slots; the front is served first
   std::vector<BatchRow> batch_;
-  std::vector<RowOwner> owners_;                   // one per row of batch_
+  std::vector<RowOwner> owners_;  // one per row of batch_
   int64_t logit_rows_ = 0;
   Activations activations_;
   int64_t decoded_in_window_ = 0;
@@ -136,31 +142,38 @@ Status EngineImpl::Validate(const GenerateRequest& request) const {
   const ModelInfo& info = model_->info();
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   if (prompt == 0) {
-    return Fail(ErrorCode::kInvalidArgument, "the prompt is empty; send at least one token", "prompt");
+    return Fail(ErrorCode::kInvalidArgument, "the prompt is empty; send at least one token",
+                "prompt");
   }
   for (const TokenId id : request.prompt) {
     if (!model_->tokenizer().IsValid(id)) {
       return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("token id {} is outside the vocabulary of {}", id, model_->tokenizer().vocab_size()), "prompt");
+                  fmt::format("token id {} is outside the vocabulary of {}", id,
+                              model_->tokenizer().vocab_size()),
+                  "prompt");
     }
   }
   const int64_t output = request.max_tokens < 0 ? 1 : request.max_tokens;
   if (prompt + output > info.context) {
     return Fail(ErrorCode::kContextTooLong,
-                fmt::format("this model's context is {} tokens, but the prompt has {} and {} are asked for; shorten the "
+                fmt::format("this model's context is {} tokens, but the prompt has {} and {} are "
+                            "asked for; shorten the "
                             "prompt, lower max_tokens, or start the server with a larger --ctx",
-                            info.context, prompt, request.max_tokens < 0 ? "more" : fmt::format("{} more", output)),
+                            info.context, prompt,
+                            request.max_tokens < 0 ? "more" : fmt::format("{} more", output)),
                 "messages");
   }
   return {};
 }
 
-Result<std::vector<std::unique_ptr<Generation>>> EngineImpl::Submit(std::vector<GenerateRequest> requests) {
+Result<std::vector<std::unique_ptr<Generation>>> EngineImpl::Submit(
+    std::vector<GenerateRequest> requests) {
   for (const GenerateRequest& request : requests) {
     TW_RETURN_IF_ERROR(Validate(request));
   }
   if (draining_.load() || stopping_.load()) {
-    return Fail(ErrorCode::kUnavailable, "the engine is shutting down; try again after the restart");
+    return Fail(ErrorCode::kUnavailable,
+                "the engine is shutting down; try again after the restart");
   }
   const TimePoint now = std::chrono::steady_clock::now();
   std::vector<std::unique_ptr<Generation>> handles;
@@ -168,17 +181,20 @@ Result<std::vector<std::unique_ptr<Generation>>> EngineImpl::Submit(std::vector<
   for (GenerateRequest& request : requests) {
     auto queue = std::make_shared<EventQueue>([signal = signal_] { signal->Raise(); });
     handles.push_back(std::make_unique<GenerationHandle>(queue));
-    sequences.push_back(std::make_unique<Sequence>(std::move(request), model_->tokenizer(), std::move(queue), now));
+    sequences.push_back(
+        std::make_unique<Sequence>(std::move(request), model_->tokenizer(), std::move(queue), now));
   }
   {
     const std::lock_guard lock(mutex_);
     const auto room = static_cast<size_t>(options_.queue + options_.slots - stats_.slots_used);
     if (waiting_.size() + sequences.size() > room) {
       ++stats_.refused_total;
-      // A slot frees up about once per answer; without a forecast, a second is what clients' back-off starts from.
-      Error error{ErrorCode::kTooManyRequests,
-                  fmt::format("{} sequences run and {} wait, which is all this server takes; retry later",
-                              stats_.slots_used, waiting_.size())};
+      // A slot frees up about once per answer; without a forecast, a second is what clients'
+      // back-off starts from.
+      Error error{
+          ErrorCode::kTooManyRequests,
+          fmt::format("{} sequences run and {} wait, which is all this server takes; retry later",
+                      stats_.slots_used, waiting_.size())};
       error.retry_after_ms = 1000;
       return Fail(std::move(error));
     }
@@ -265,7 +281,8 @@ void EngineImpl::PlanStep() {
     }
   }
   // Whoever got the front of the prefill budget stands behind the others next time.
-  const auto first = std::ranges::find_if(active_, [](const auto& sequence) { return sequence->prefilling(); });
+  const auto first =
+      std::ranges::find_if(active_, [](const auto& sequence) { return sequence->prefilling(); });
   if (first != active_.end()) {
     active_.splice(active_.end(), active_, first);
   }
@@ -280,7 +297,8 @@ void EngineImpl::PlanSequence(Sequence& sequence, int64_t tokens_max) {
     return;
   }
   if (!sequence.cache().Reserve(sequence.evaluated() + count)) {
-    sequence.FinishWith(FinishReason::kError, "out of memory for the KV cache; lower --slots or --ctx",
+    sequence.FinishWith(FinishReason::kError,
+                        "out of memory for the KV cache; lower --slots or --ctx",
                         std::chrono::steady_clock::now());
     return;
   }
@@ -298,7 +316,8 @@ void EngineImpl::TakeResults(int64_t vocab, TimePoint now) {
   int64_t decoded = 0;
   int64_t logit_row = 0;
   uint64_t prompt_rows = 0;
-  // Padded rows of the embedding are no tokens: nothing may be sampled beyond the tokenizer's vocabulary.
+  // Padded rows of the embedding are no tokens: nothing may be sampled beyond the tokenizer's
+  // vocabulary.
   const auto tokens = static_cast<size_t>(model_->tokenizer().vocab_size());
   for (size_t row = 0; row < batch_.size(); ++row) {
     Sequence& sequence = *owners_[row].sequence;
@@ -365,8 +384,8 @@ void EngineImpl::EndAll(TimePoint now) {
 Status ValidateOptions(const EngineOptions& options) {
   const auto check = [](const char* name, int value, int min, int max) -> Status {
     if (value < min || value > max) {
-      return Fail(ErrorCode::kInvalidArgument, fmt::format("{} is {}, but must be from {} to {}", name, value, min, max),
-                  name);
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{} is {}, but must be from {} to {}", name, value, min, max), name);
     }
     return {};
   };
@@ -378,7 +397,8 @@ Status ValidateOptions(const EngineOptions& options) {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> Engine::Load(const std::filesystem::path& path, const EngineOptions& options) {
+Result<std::unique_ptr<Engine>> Engine::Load(const std::filesystem::path& path,
+                                             const EngineOptions& options) {
   TW_RETURN_IF_ERROR(ValidateOptions(options));
   EngineOptions filled = options;
   if (filled.threads == 0) {

@@ -1,12 +1,12 @@
 // Admission, batching, streaming and endings, on a tiny random model with a byte-level vocabulary.
 #include "engine/engine.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <fstream>
 #include <random>
 #include <thread>
+
+#include <gtest/gtest.h>
 
 #include "base/limits.h"
 #include "base/utf8.h"
@@ -44,9 +44,12 @@ std::string TinyModel() {
   std::mt19937 random(11);
   std::normal_distribution<float> normal(0.0f, 0.3f);
   testing::GgufBuilder b;
-  b.Set("general.architecture", "llama").Set("general.name", "tiny").Set("llama.block_count", uint32_t{2});
+  b.Set("general.architecture", "llama")
+      .Set("general.name", "tiny")
+      .Set("llama.block_count", uint32_t{2});
   b.Set("llama.embedding_length", uint32_t{32}).Set("llama.feed_forward_length", uint32_t{64});
-  b.Set("llama.attention.head_count", uint32_t{4}).Set("llama.attention.head_count_kv", uint32_t{2});
+  b.Set("llama.attention.head_count", uint32_t{4})
+      .Set("llama.attention.head_count_kv", uint32_t{2});
   b.Set("llama.context_length", uint32_t{256}).Set("llama.attention.layer_norm_rms_epsilon", 1e-5f);
   std::vector<std::string> tokens;
   std::vector<int32_t> types;
@@ -58,15 +61,21 @@ std::string TinyModel() {
     tokens.push_back(control);
     types.push_back(3);
   }
-  b.Set("tokenizer.ggml.model", "gpt2").Set("tokenizer.ggml.pre", "gpt-2").Set("tokenizer.ggml.tokens", tokens);
-  b.Set("tokenizer.ggml.token_type", types).Set("tokenizer.ggml.merges", std::vector<std::string>{});
-  b.Set("tokenizer.ggml.bos_token_id", uint32_t{256}).Set("tokenizer.ggml.eos_token_id", uint32_t{257});
+  b.Set("tokenizer.ggml.model", "gpt2")
+      .Set("tokenizer.ggml.pre", "gpt-2")
+      .Set("tokenizer.ggml.tokens", tokens);
+  b.Set("tokenizer.ggml.token_type", types)
+      .Set("tokenizer.ggml.merges", std::vector<std::string>{});
+  b.Set("tokenizer.ggml.bos_token_id", uint32_t{256})
+      .Set("tokenizer.ggml.eos_token_id", uint32_t{257});
   const auto add = [&](const std::string& name, uint64_t rows, uint64_t cols) {
     std::vector<float> values(rows * cols);
     std::ranges::generate(values, [&] { return normal(random); });
     b.TensorF32(name, {cols, rows}, values);
   };
-  const auto norm = [&](const std::string& name) { b.TensorF32(name, {32}, std::vector<float>(32, 1.0f)); };
+  const auto norm = [&](const std::string& name) {
+    b.TensorF32(name, {32}, std::vector<float>(32, 1.0f));
+  };
   add("token_embd.weight", kVocab, 32);
   norm("output_norm.weight");
   for (const std::string prefix : {"blk.0.", "blk.1."}) {
@@ -130,7 +139,9 @@ class EngineTest : public ::testing::Test {
     EXPECT_TRUE(generations) << generations.error().message;
     return std::move((*generations)[0]);
   }
-  static Answer Run(Engine& engine, GenerateRequest request) { return Collect(*Start(engine, std::move(request))); }
+  static Answer Run(Engine& engine, GenerateRequest request) {
+    return Collect(*Start(engine, std::move(request)));
+  }
 
   testing::TempDir dir_;
 };
@@ -228,7 +239,8 @@ TEST_F(EngineTest, PromptLogprobsEqualThoseOfDecodingTheSameTokens) {
   for (size_t i = 1; i < ids.size(); i += 29) {
     GenerateRequest one = Request({ids.begin(), ids.begin() + static_cast<long>(i)}, 1);
     one.top_logprobs = 0;
-    one.sampling.logit_bias = {{ids[i], 100.0f}};  // forces the token; its log-probability is of the raw logits
+    one.sampling.logit_bias = {
+        {ids[i], 100.0f}};  // forces the token; its log-probability is of the raw logits
     const Answer forced = Run(*engine, one);
     ASSERT_EQ(forced.tokens, std::vector<TokenId>{ids[i]});
     EXPECT_EQ(forced.logprobs[0].chosen.logprob, answer.prompt_logprobs[i].chosen.logprob);
@@ -244,7 +256,8 @@ TEST_F(EngineTest, RefusesWhatDoesNotFitTheContextAndSaysBothNumbers) {
   EXPECT_EQ(too_long.error().code, ErrorCode::kContextTooLong);
   EXPECT_NE(too_long.error().message.find("256"), std::string::npos);
   EXPECT_NE(too_long.error().message.find("200"), std::string::npos);
-  EXPECT_EQ(engine->Submit({Request(std::vector<TokenId>(256, 1), -1)}).error().code, ErrorCode::kContextTooLong);
+  EXPECT_EQ(engine->Submit({Request(std::vector<TokenId>(256, 1), -1)}).error().code,
+            ErrorCode::kContextTooLong);
   EXPECT_EQ(engine->Submit({Request({}, 1)}).error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(engine->Submit({Request({kVocab}, 1)}).error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(engine->Submit({Request({-1}, 1)}).error().code, ErrorCode::kInvalidArgument);
@@ -265,7 +278,8 @@ TEST_F(EngineTest, ManyMoreThanTheSlotsAllFinishAndTheQueueIsBounded) {
   std::vector<std::unique_ptr<Generation>> running;
   int refused = 0;
   for (int i = 0; i < 40; ++i) {
-    auto generations = engine->Submit({Request({static_cast<TokenId>(i)}, 150, static_cast<uint64_t>(i))});
+    auto generations =
+        engine->Submit({Request({static_cast<TokenId>(i)}, 150, static_cast<uint64_t>(i))});
     if (generations) {
       running.push_back(std::move((*generations)[0]));
     } else {
@@ -377,7 +391,8 @@ TEST_F(EngineTest, SubmittingAndCancellingFromManyThreadsLosesNothing) {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < 20; ++i) {
-        auto generation = Start(*engine, Request({static_cast<TokenId>(t)}, 20, static_cast<uint64_t>(i)));
+        auto generation =
+            Start(*engine, Request({static_cast<TokenId>(t)}, 20, static_cast<uint64_t>(i)));
         if (i % 3 == 0) {
           generation->Cancel();
         }

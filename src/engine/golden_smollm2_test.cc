@@ -1,11 +1,11 @@
-// The default model against float32 references and llama.cpp's tokenizer: golden/smollm2/README.md states the tolerances.
-#include <gtest/gtest.h>
-
+// The default model against float32 references and llama.cpp's tokenizer: golden/smollm2/README.md
+// states the tolerances.
 #include <cmath>
 #include <string>
 #include <vector>
 
 #include <boost/json.hpp>
+#include <gtest/gtest.h>
 
 #include "base/limits.h"
 #include "engine/engine.h"
@@ -92,12 +92,15 @@ TEST(GoldenSmolLM2, LogitsEqualFloat32) {
       const auto& want = positions.at(position);
       const auto top_ids = Ids(want.at("top_ids"));
       for (size_t i = 0; i < top_ids.size(); ++i) {
-        ASSERT_NEAR(logits[static_cast<size_t>(top_ids[i])], want.at("logits").as_array()[i].to_number<double>(), 0.005);
-        ASSERT_NEAR(LogprobOf(logits, top_ids[i]).logprob, want.at("logprobs").as_array()[i].to_number<double>(), 0.005);
+        ASSERT_NEAR(logits[static_cast<size_t>(top_ids[i])],
+                    want.at("logits").as_array()[i].to_number<double>(), 0.005);
+        ASSERT_NEAR(LogprobOf(logits, top_ids[i]).logprob,
+                    want.at("logprobs").as_array()[i].to_number<double>(), 0.005);
       }
       last.assign(logits.begin(), logits.end());
     });
-    const std::string file = "golden/smollm2/" + std::string(prompt.at("last_logits_file").as_string());
+    const std::string file =
+        "golden/smollm2/" + std::string(prompt.at("last_logits_file").as_string());
     if (!testing::HasReference(file)) {
       continue;  // only beside ../shared; the top 50 of every position were compared above
     }
@@ -113,7 +116,8 @@ TEST(GoldenSmolLM2, LogitsEqualFloat32) {
 void ExpectPerplexity(KvType kv, size_t chunks, double token_tolerance, double mean_tolerance) {
   Probe probe(kv);
   const auto stored = ParseNpy<uint16_t>(ReadReference("golden/smollm2/text_ids.npy"), "<u2");
-  const auto reference = boost::json::parse(ReadReference("golden/smollm2/perplexity.json")).at("float32");
+  const auto reference =
+      boost::json::parse(ReadReference("golden/smollm2/perplexity.json")).at("float32");
   const auto& token_nll = reference.at("token_nll").as_array();
   double sum = 0;
   double want_sum = 0;
@@ -130,7 +134,8 @@ void ExpectPerplexity(KvType kv, size_t chunks, double token_tolerance, double m
         chunk_nll += nll;
       }
       if (chunk < token_nll.size()) {
-        ASSERT_NEAR(nll, token_nll[chunk].as_array()[position].to_number<double>(), token_tolerance);
+        ASSERT_NEAR(nll, token_nll[chunk].as_array()[position].to_number<double>(),
+                    token_tolerance);
       }
     });
     sum += chunk_nll / 256;
@@ -186,7 +191,8 @@ TEST(GoldenSmolLM2, ChatsRenderTokenizeAndAnswerAsFloat32Does) {
   size_t compared = 0;
   for (size_t i = 0; i < kGreedyCases; ++i) {
     const auto& chat = cases.as_array().at(i);
-    const auto rendered = (*engine)->chat_template().Render({.messages_json = boost::json::serialize(chat.at("messages"))});
+    const auto rendered = (*engine)->chat_template().Render(
+        {.messages_json = boost::json::serialize(chat.at("messages"))});
     ASSERT_TRUE(rendered) << rendered.error().message;
     EXPECT_EQ(rendered->text, std::string(chat.at("prompt").as_string()));
     const auto prompt = (*engine)->tokenizer().Encode(rendered->text, rendered->literal_ranges);

@@ -19,7 +19,8 @@ std::string Quantization(const GgufFile& file) {
   for (const GgufTensor& tensor : file.tensors()) {
     bytes[tensor.type] += tensor.data.size();
   }
-  const auto most = std::ranges::max_element(bytes, {}, [](const auto& entry) { return entry.second; });
+  const auto most =
+      std::ranges::max_element(bytes, {}, [](const auto& entry) { return entry.second; });
   return most == bytes.end() ? std::string() : std::string(TraitsOf(most->first).name);
 }
 
@@ -30,7 +31,8 @@ std::optional<float> RecommendedFloat(const GgufFile& file, std::string_view key
 
 }  // namespace
 
-Result<std::unique_ptr<LoadedModel>> LoadedModel::Load(const std::filesystem::path& path, const EngineOptions& options) {
+Result<std::unique_ptr<LoadedModel>> LoadedModel::Load(const std::filesystem::path& path,
+                                                       const EngineOptions& options) {
   std::unique_ptr<LoadedModel> model(new LoadedModel);
   TW_ASSIGN_OR_RETURN(model->kernels_, SelectKernels(options.kernels));
   TW_ASSIGN_OR_RETURN(model->file_, GgufFile::Open(path));
@@ -40,22 +42,23 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::Load(const std::filesystem::pa
   const Tokenizer& tokenizer = *model->tokenizer_;
   if (tokenizer.vocab_size() < 1 || tokenizer.vocab_size() > model->config_.vocab_size) {
     return Fail(ErrorCode::kCorruptFile,
-                fmt::format("{}: the tokenizer has {} tokens but token_embd.weight {} rows", path.string(),
-                            tokenizer.vocab_size(), model->config_.vocab_size));
+                fmt::format("{}: the tokenizer has {} tokens but token_embd.weight {} rows",
+                            path.string(), tokenizer.vocab_size(), model->config_.vocab_size));
   }
   const std::string_view source =
       model->file_.String("tokenizer.chat_template").value_or(FallbackChatTemplate());
-  auto chat_template =
-      ChatTemplate::Parse(source, TokenText(tokenizer, tokenizer.bos()), TokenText(tokenizer, tokenizer.eos()));
+  auto chat_template = ChatTemplate::Parse(source, TokenText(tokenizer, tokenizer.bos()),
+                                           TokenText(tokenizer, tokenizer.eos()));
   if (!chat_template) {
-    return Fail(ErrorCode::kCorruptFile, fmt::format("{}: key tokenizer.chat_template: {}", path.string(),
-                                                     chat_template.error().message));
+    return Fail(ErrorCode::kCorruptFile, fmt::format("{}: key tokenizer.chat_template: {}",
+                                                     path.string(), chat_template.error().message));
   }
   model->chat_template_.emplace(std::move(*chat_template));
   model->pool_ = std::make_unique<WorkerPool>(std::max(options.threads, 1));
-  model->transformer_ =
-      std::make_unique<Transformer>(model->config_, model->weights_, *model->kernels_, *model->pool_);
-  model->kv_shape_ = {model->config_.layers, model->config_.kv_heads, model->config_.head_dim, options.kv_type};
+  model->transformer_ = std::make_unique<Transformer>(model->config_, model->weights_,
+                                                      *model->kernels_, *model->pool_);
+  model->kv_shape_ = {model->config_.layers, model->config_.kv_heads, model->config_.head_dim,
+                      options.kv_type};
   model->Describe(options);
   return model;
 }

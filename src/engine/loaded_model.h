@@ -1,4 +1,5 @@
-// Everything that one model file turns into: views into the map, tokenizer, template, and the transformer over them.
+// Everything that one model file turns into: views into the map, tokenizer, template, and the
+// transformer over them.
 #pragma once
 
 #include <filesystem>
@@ -13,11 +14,13 @@
 
 namespace tradewind::engine {
 
-// Constant after load, but for the transformer's scratch. Not movable: its parts refer to each other.
+// Constant after load, but for the transformer's scratch. Not movable: its parts refer to each
+// other.
 class LoadedModel {
  public:
   // `options.threads` >= 1. Errors: as Engine::Load.
-  static Result<std::unique_ptr<LoadedModel>> Load(const std::filesystem::path& path, const EngineOptions& options);
+  static Result<std::unique_ptr<LoadedModel>> Load(const std::filesystem::path& path,
+                                                   const EngineOptions& options);
 
   const ModelInfo& info() const { return info_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }

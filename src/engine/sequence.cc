@@ -70,8 +70,8 @@ GenerateStats EventQueue::stats() const {
   return stats_;
 }
 
-Sequence::Sequence(GenerateRequest request, const Tokenizer& tokenizer, std::shared_ptr<EventQueue> queue,
-                   std::chrono::steady_clock::time_point now)
+Sequence::Sequence(GenerateRequest request, const Tokenizer& tokenizer,
+                   std::shared_ptr<EventQueue> queue, std::chrono::steady_clock::time_point now)
     : request_(std::move(request)),
       tokenizer_(tokenizer),
       queue_(std::move(queue)),
@@ -110,9 +110,11 @@ void Sequence::TakePromptLogits(int64_t position, std::span<const float> logits)
   prompt_logprobs_.push_back(std::move(entry));
 }
 
-void Sequence::TakeLogits(std::span<float> logits, int64_t context, std::chrono::steady_clock::time_point now) {
+void Sequence::TakeLogits(std::span<float> logits, int64_t context,
+                          std::chrono::steady_clock::time_point now) {
   TW_CHECK(!finished_);
-  if (request_.prompt_logprobs && request_.prompt.size() == 1 && prompt_logprobs_.empty() && stats_.output_tokens == 0) {
+  if (request_.prompt_logprobs && request_.prompt.size() == 1 && prompt_logprobs_.empty() &&
+      stats_.output_tokens == 0) {
     prompt_logprobs_.push_back({{request_.prompt.front(), 0}, {}, false});
   }
   if (stats_.output_tokens == 0) {
@@ -128,7 +130,8 @@ void Sequence::TakeLogits(std::span<float> logits, int64_t context, std::chrono:
     logprob.emplace();
     logprob->top = TopLogprobs(logits, request_.top_logprobs);
   }
-  std::vector<float> raw;  // Sample uses the logits as scratch, and the token is only known afterwards
+  std::vector<float>
+      raw;  // Sample uses the logits as scratch, and the token is only known afterwards
   if (request_.top_logprobs >= 0) {
     raw.assign(logits.begin(), logits.end());
   }
@@ -163,7 +166,8 @@ void Sequence::TakeLogits(std::span<float> logits, int64_t context, std::chrono:
   }
 }
 
-void Sequence::FinishWith(FinishReason reason, std::string error, std::chrono::steady_clock::time_point now) {
+void Sequence::FinishWith(FinishReason reason, std::string error,
+                          std::chrono::steady_clock::time_point now) {
   TW_CHECK(!finished_);
   finished_ = true;
   stats_.decode_ms = stats_.output_tokens > 0 ? MsBetween(first_token_, now) : 0;
@@ -191,7 +195,8 @@ void Sequence::Emit(std::string text, std::optional<FinishReason> finish, std::s
   queue_->Push(std::move(event));
 }
 
-// Tokens go out with the event that carries the beginning of their text; after a stop string the rest stay behind.
+// Tokens go out with the event that carries the beginning of their text; after a stop string the
+// rest stay behind.
 void Sequence::ReleaseTokens(GenerateEvent& event, bool all) {
   while (!held_tokens_.empty() && (all || held_tokens_.front().text_begin < text_emitted_)) {
     HeldToken& token = held_tokens_.front();

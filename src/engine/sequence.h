@@ -1,4 +1,5 @@
-// A sequence inside the engine: what the engine's thread knows of it, and the queue through which its consumer hears.
+// A sequence inside the engine: what the engine's thread knows of it, and the queue through which
+// its consumer hears.
 #pragma once
 
 #include <atomic>
@@ -19,10 +20,12 @@
 
 namespace tradewind::engine {
 
-// The hand-over between the engine's thread and one consumer. Bounded: the engine looks at full() before it runs a step.
+// The hand-over between the engine's thread and one consumer. Bounded: the engine looks at full()
+// before it runs a step.
 class EventQueue {
  public:
-  // `on_space` is called (any thread) when a full queue gets room or the consumer cancels: it wakes the engine.
+  // `on_space` is called (any thread) when a full queue gets room or the consumer cancels: it wakes
+  // the engine.
   explicit EventQueue(std::function<void()> on_space) : on_space_(std::move(on_space)) {}
 
   // --- the engine's thread
@@ -44,7 +47,7 @@ class EventQueue {
   std::atomic<bool> cancelled_{false};
   mutable std::mutex mutex_;
   std::condition_variable ready_;
-  std::deque<GenerateEvent> events_;   // guarded by mutex_, like all below
+  std::deque<GenerateEvent> events_;  // guarded by mutex_, like all below
   std::function<void()> on_ready_;
   GenerateStats stats_;
 };
@@ -61,8 +64,8 @@ class Sequence {
   bool prefilling() const { return evaluated_ < static_cast<int64_t>(request_.prompt.size()); }
   int64_t prompt_left() const { return static_cast<int64_t>(request_.prompt.size()) - evaluated_; }
   const GenerateRequest& request() const { return request_; }
-  int64_t evaluated() const { return evaluated_; }     // positions whose K and V are in the cache
-  TokenId TokenAt(int64_t position) const;              // of the prompt, or the token sampled last
+  int64_t evaluated() const { return evaluated_; }  // positions whose K and V are in the cache
+  TokenId TokenAt(int64_t position) const;          // of the prompt, or the token sampled last
   KvSequence& cache() { return *cache_; }
   EventQueue& queue() { return *queue_; }
   bool paused() const { return queue_->full(); }
@@ -72,10 +75,12 @@ class Sequence {
   void Advance(int64_t count) { evaluated_ += count; }
   // Logits [V] of a prompt position, when prompt log-probabilities were asked for.
   void TakePromptLogits(int64_t position, std::span<const float> logits);
-  // Logits [V] after the last evaluated position: samples (the span becomes scratch), emits, and ends the sequence when it
-  // is at its end. `context`: positions it may use.
-  void TakeLogits(std::span<float> logits, int64_t context, std::chrono::steady_clock::time_point now);
-  void FinishWith(FinishReason reason, std::string error, std::chrono::steady_clock::time_point now);
+  // Logits [V] after the last evaluated position: samples (the span becomes scratch), emits, and
+  // ends the sequence when it is at its end. `context`: positions it may use.
+  void TakeLogits(std::span<float> logits, int64_t context,
+                  std::chrono::steady_clock::time_point now);
+  void FinishWith(FinishReason reason, std::string error,
+                  std::chrono::steady_clock::time_point now);
 
  private:
   struct HeldToken {

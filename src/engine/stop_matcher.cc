@@ -15,7 +15,8 @@ size_t StopMatcher::HeldFrom() const {
   for (const std::string& stop : stops_) {
     const size_t longest = std::min(held_.size(), stop.size() - 1);
     for (size_t length = longest; length > 0 && held_.size() - length < from; --length) {
-      if (std::string_view(held_).substr(held_.size() - length) == std::string_view(stop).substr(0, length)) {
+      if (std::string_view(held_).substr(held_.size() - length) ==
+          std::string_view(stop).substr(0, length)) {
         from = held_.size() - length;
       }
     }
@@ -43,6 +44,8 @@ std::string StopMatcher::Push(std::string_view text) {
   return out;
 }
 
-std::string StopMatcher::Flush() { return std::exchange(held_, {}); }
+std::string StopMatcher::Flush() {
+  return std::exchange(held_, {});
+}
 
 }  // namespace tradewind::engine

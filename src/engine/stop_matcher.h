@@ -10,11 +10,13 @@ namespace tradewind::engine {
 // One per sequence; not thread-safe.
 class StopMatcher {
  public:
-  // Empty strings are ignored. `stops` are valid UTF-8, and so is the text: cuts fall between characters.
+  // Empty strings are ignored. `stops` are valid UTF-8, and so is the text: cuts fall between
+  // characters.
   explicit StopMatcher(std::vector<std::string> stops);
 
-  // Adds text; returns what can no longer become part of a stop string. Once a stop string is complete, returns the text
-  // before the one that begins first (the longest of those, if several do) and stopped() is true for good.
+  // Adds text; returns what can no longer become part of a stop string. Once a stop string is
+  // complete, returns the text before the one that begins first (the longest of those, if several
+  // do) and stopped() is true for good.
   std::string Push(std::string_view text);
   // At the end of a generation: what is still held back was no stop string.
   std::string Flush();

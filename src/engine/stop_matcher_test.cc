@@ -1,8 +1,8 @@
 #include "engine/stop_matcher.h"
 
-#include <gtest/gtest.h>
-
 #include <random>
+
+#include <gtest/gtest.h>
 
 namespace tradewind::engine {
 namespace {

@@ -1,13 +1,14 @@
 // For tests only: where reference data lies.
 //
-// `tests/data` is part of the repository. `../shared` (golden models, vectors) may stand beside a checkout; a test that
-// needs it and does not find it says so by GTEST_SKIP through TW_NEED_SHARED, so that ctest reports the absence.
+// `tests/data` is part of the repository. `../shared` (golden models, vectors) may stand beside a
+// checkout; a test that needs it and does not find it says so by GTEST_SKIP through TW_NEED_SHARED,
+// so that ctest reports the absence.
 #pragma once
-
-#include <gtest/gtest.h>
 
 #include <filesystem>
 #include <string>
+
+#include <gtest/gtest.h>
 
 #include "base/file.h"
 
@@ -17,7 +18,8 @@ inline std::filesystem::path DataPath(const std::string& relative) {
   return std::filesystem::path(TW_SOURCE_DIR) / "tests/data" / relative;
 }
 
-// `golden/...` is looked up in tests/data first, then in ../shared; anything else in ../shared only.
+// `golden/...` is looked up in tests/data first, then in ../shared; anything else in ../shared
+// only.
 inline std::filesystem::path ReferencePath(const std::string& relative) {
   const auto own = DataPath(relative);
   if (std::filesystem::exists(own)) {
@@ -48,12 +50,12 @@ inline std::string ReadReference(const std::string& relative) {
 
 }  // namespace tradewind::testing
 
-#define TW_NEED_REFERENCE(relative)                                                         \
-  if (!::tradewind::testing::HasReference(relative)) {                                      \
-    GTEST_SKIP() << "reference data " << (relative) << " is not beside this checkout";      \
+#define TW_NEED_REFERENCE(relative)                                                    \
+  if (!::tradewind::testing::HasReference(relative)) {                                 \
+    GTEST_SKIP() << "reference data " << (relative) << " is not beside this checkout"; \
   }
 
-#define TW_NEED_DEFAULT_MODEL()                                                             \
-  if (::tradewind::testing::DefaultModelPath().empty()) {                                   \
-    GTEST_SKIP() << "the default model is not in build/models (make test fetches it)";      \
+#define TW_NEED_DEFAULT_MODEL()                                                        \
+  if (::tradewind::testing::DefaultModelPath().empty()) {                              \
+    GTEST_SKIP() << "the default model is not in build/models (make test fetches it)"; \
   }

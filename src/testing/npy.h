@@ -1,7 +1,6 @@
-// For tests only: reads .npy arrays (NumPy format 1.0, little-endian, C order) and the tensors of a .safetensors file.
+// For tests only: reads .npy arrays (NumPy format 1.0, little-endian, C order) and the tensors of a
+// .safetensors file.
 #pragma once
-
-#include <gtest/gtest.h>
 
 #include <cstdint>
 #include <cstring>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include <boost/json.hpp>
+#include <gtest/gtest.h>
 
 #include "base/bytes.h"
 
@@ -40,7 +40,8 @@ inline std::map<std::string, SafeTensor> ParseSafeTensors(std::string_view bytes
   const auto header = LoadLe<uint64_t>(bytes.data());
   const std::string_view payload = bytes.substr(8 + header);
   std::map<std::string, SafeTensor> tensors;
-  const boost::json::value parsed = boost::json::parse(bytes.substr(8, header));  // named: the loop refers into it
+  const boost::json::value parsed =
+      boost::json::parse(bytes.substr(8, header));  // named: the loop refers into it
   for (const auto& [name, entry] : parsed.as_object()) {
     if (name == "__metadata__") {
       continue;

@@ -1,9 +1,8 @@
 // For tests only: a folder that is gone at the end of the scope.
 #pragma once
 
-#include <stdlib.h>  // mkdtemp
-
 #include <filesystem>
+#include <stdlib.h>  // mkdtemp
 #include <string>
 
 #include "base/check.h"
@@ -13,7 +12,8 @@ namespace tradewind::testing {
 class TempDir {
  public:
   TempDir() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "tradewind-test-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "tradewind-test-XXXXXX").string();
     TW_CHECK(::mkdtemp(pattern.data()) != nullptr);
     path_ = pattern;
   }

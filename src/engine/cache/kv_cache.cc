@@ -7,9 +7,15 @@
 
 namespace tradewind::engine {
 
-int64_t KvShape::head_bytes() const { return limits::kKvBlockPositions * head_dim * element_bytes(); }
-int64_t KvShape::block_bytes() const { return layers * 2 * kv_heads * head_bytes(); }
-int64_t KvShape::bytes_per_token() const { return block_bytes() / limits::kKvBlockPositions; }
+int64_t KvShape::head_bytes() const {
+  return limits::kKvBlockPositions * head_dim * element_bytes();
+}
+int64_t KvShape::block_bytes() const {
+  return layers * 2 * kv_heads * head_bytes();
+}
+int64_t KvShape::bytes_per_token() const {
+  return block_bytes() / limits::kKvBlockPositions;
+}
 
 KvBlockPool::Block KvBlockPool::Take() {
   if (used_ == blocks_max_) {
@@ -56,7 +62,11 @@ std::byte* KvSequence::At(int64_t block, int64_t layer, int64_t part, int64_t kv
   return blocks_[static_cast<size_t>(block)].get() + index * shape.head_bytes();
 }
 
-std::byte* KvSequence::Keys(int64_t block, int64_t layer, int64_t kv_head) { return At(block, layer, 0, kv_head); }
-std::byte* KvSequence::Values(int64_t block, int64_t layer, int64_t kv_head) { return At(block, layer, 1, kv_head); }
+std::byte* KvSequence::Keys(int64_t block, int64_t layer, int64_t kv_head) {
+  return At(block, layer, 0, kv_head);
+}
+std::byte* KvSequence::Values(int64_t block, int64_t layer, int64_t kv_head) {
+  return At(block, layer, 1, kv_head);
+}
 
 }  // namespace tradewind::engine

@@ -1,8 +1,9 @@
-// Keys and values of the tokens seen so far, in blocks of kKvBlockPositions positions, so that memory grows with use and a
-// sequence that ends gives everything back at once.
+// Keys and values of the tokens seen so far, in blocks of kKvBlockPositions positions, so that
+// memory grows with use and a sequence that ends gives everything back at once.
 //
-// Layout of a block, for each layer l: keys [K, P, C], then values [K, P, C], with P = kKvBlockPositions; elements are f16
-// or f32. One head's positions lie together: attention of a head streams through them.
+// Layout of a block, for each layer l: keys [K, P, C], then values [K, P, C], with P =
+// kKvBlockPositions; elements are f16 or f32. One head's positions lie together: attention of a
+// head streams through them.
 #pragma once
 
 #include <cstddef>
@@ -21,12 +22,13 @@ struct KvShape {
   KvType type = KvType::kF16;
 
   int64_t element_bytes() const { return type == KvType::kF16 ? 2 : 4; }
-  int64_t head_bytes() const;       // one head of one layer in one block, keys or values
+  int64_t head_bytes() const;  // one head of one layer in one block, keys or values
   int64_t block_bytes() const;
   int64_t bytes_per_token() const;  // what one position costs
 };
 
-// Blocks of one shape, recycled. Used by the engine's thread only. Must outlive the sequences that hold its blocks.
+// Blocks of one shape, recycled. Used by the engine's thread only. Must outlive the sequences that
+// hold its blocks.
 class KvBlockPool {
  public:
   KvBlockPool(KvShape shape, int64_t blocks_max) : shape_(shape), blocks_max_(blocks_max) {}
@@ -38,7 +40,7 @@ class KvBlockPool {
  private:
   friend class KvSequence;
   using Block = std::unique_ptr<std::byte[]>;
-  Block Take();              // nullptr when all are in use or memory is short
+  Block Take();  // nullptr when all are in use or memory is short
   void Give(Block block);
 
   KvShape shape_;
@@ -55,7 +57,8 @@ class KvSequence {
   KvSequence& operator=(const KvSequence&) = delete;
   ~KvSequence();
 
-  // Makes room for positions below `length`. False when the pool is exhausted: nothing is lost, try later.
+  // Makes room for positions below `length`. False when the pool is exhausted: nothing is lost, try
+  // later.
   [[nodiscard]] bool Reserve(int64_t length);
 
   KvType type() const { return pool_->shape().type; }

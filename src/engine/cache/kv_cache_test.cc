@@ -1,9 +1,9 @@
 #include "engine/cache/kv_cache.h"
 
-#include <gtest/gtest.h>
-
 #include <cstring>
 #include <optional>
+
+#include <gtest/gtest.h>
 
 #include "base/limits.h"
 

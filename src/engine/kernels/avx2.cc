@@ -1,5 +1,5 @@
-// AVX2 with FMA and F16C: the path of most laptops. The same shape as avx512.cc with 8 lanes; tails run scalar, in the order
-// that keeps each sum independent of the batch.
+// AVX2 with FMA and F16C: the path of most laptops. The same shape as avx512.cc with 8 lanes; tails
+// run scalar, in the order that keeps each sum independent of the batch.
 #include <immintrin.h>
 
 #include "engine/kernels/kernels.h"
@@ -23,10 +23,12 @@ inline float ReduceMax(__m256 v) {
   return _mm_cvtss_f32(max);
 }
 
-// --- Dot products ---------------------------------------------------------------------------------------------
+// --- Dot products
+// ---------------------------------------------------------------------------------------------
 
 template <int R, int C>
-inline void Tile(const float* rows, const float* x, int64_t x_stride, int64_t k, float* out, int64_t out_stride) {
+inline void Tile(const float* rows, const float* x, int64_t x_stride, int64_t k, float* out,
+                 int64_t out_stride) {
   __m256 sum[R][C];
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) {
@@ -55,8 +57,8 @@ inline void Tile(const float* rows, const float* x, int64_t x_stride, int64_t k,
 
 // Sixteen registers: 4 x 3 sums leave room for one column and the memory operands.
 template <int C>
-inline void TileColumns(const float* rows, int64_t n_rows, const float* x, int64_t x_stride, int64_t k, float* out,
-                        int64_t out_stride) {
+inline void TileColumns(const float* rows, int64_t n_rows, const float* x, int64_t x_stride,
+                        int64_t k, float* out, int64_t out_stride) {
   constexpr int kRows = C == 1 ? 8 : 4;
   int64_t r = 0;
   for (; r + kRows <= n_rows; r += kRows) {
@@ -67,8 +69,8 @@ inline void TileColumns(const float* rows, int64_t n_rows, const float* x, int64
   }
 }
 
-void DotTile(const float* rows, int64_t n_rows, const float* x, int64_t x_stride, int64_t n_cols, int64_t k,
-             float* out, int64_t out_stride) {
+void DotTile(const float* rows, int64_t n_rows, const float* x, int64_t x_stride, int64_t n_cols,
+             int64_t k, float* out, int64_t out_stride) {
   int64_t c = 0;
   for (; c + 3 <= n_cols; c += 3) {
     TileColumns<3>(rows, n_rows, x + c * x_stride, x_stride, k, out + c * out_stride, out_stride);
@@ -78,7 +80,8 @@ void DotTile(const float* rows, int64_t n_rows, const float* x, int64_t x_stride
   }
 }
 
-// --- Element-wise ----------------------------------------------------------------------------------------------
+// --- Element-wise
+// ----------------------------------------------------------------------------------------------
 
 // 2^n for integral n in [-150, 128], in two exact steps so that denormal results are reached.
 inline __m256 ScaleByPowerOfTwo(__m256 p, __m256 n) {
@@ -93,7 +96,8 @@ inline __m256 ScaleByPowerOfTwo(__m256 p, __m256 n) {
 
 // The polynomial of avx512.cc.
 inline __m256 Exp(__m256 x) {
-  const __m256 clamped = _mm256_max_ps(_mm256_min_ps(x, _mm256_set1_ps(88.72283f)), _mm256_set1_ps(-104.0f));
+  const __m256 clamped =
+      _mm256_max_ps(_mm256_min_ps(x, _mm256_set1_ps(88.72283f)), _mm256_set1_ps(-104.0f));
   const __m256 n = _mm256_round_ps(_mm256_mul_ps(clamped, _mm256_set1_ps(1.44269504088896341f)),
                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693145751953125f), clamped);
@@ -112,7 +116,9 @@ inline __m256 Exp(__m256 x) {
 }
 
 // The vector function on one value, so that a tail rounds as the body does.
-inline float ExpOne(float x) { return _mm256_cvtss_f32(Exp(_mm256_set1_ps(x))); }
+inline float ExpOne(float x) {
+  return _mm256_cvtss_f32(Exp(_mm256_set1_ps(x)));
+}
 
 void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* out) {
   __m256 lanes = _mm256_setzero_ps();
@@ -142,7 +148,8 @@ void SiluMultiply(float* gate, const float* up, int64_t n) {
   for (; i + kLanes <= n; i += kLanes) {
     const __m256 z = _mm256_loadu_ps(gate + i);
     const __m256 denominator = _mm256_add_ps(one, Exp(_mm256_sub_ps(_mm256_setzero_ps(), z)));
-    _mm256_storeu_ps(gate + i, _mm256_mul_ps(_mm256_div_ps(z, denominator), _mm256_loadu_ps(up + i)));
+    _mm256_storeu_ps(gate + i,
+                     _mm256_mul_ps(_mm256_div_ps(z, denominator), _mm256_loadu_ps(up + i)));
   }
   for (; i < n; ++i) {
     gate[i] = gate[i] / (1.0f + ExpOne(-gate[i])) * up[i];
@@ -192,26 +199,34 @@ void Softmax(float* x, int64_t n) {
 void ToHalf(const float* x, int64_t n, uint16_t* out) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i),
-                     _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm_storeu_si128(
+        reinterpret_cast<__m128i*>(out + i),
+        _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
   for (; i < n; ++i) {
     out[i] = static_cast<uint16_t>(_cvtss_sh(x[i], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
 }
 
-// --- Attention -------------------------------------------------------------------------------------------------
+// --- Attention
+// -------------------------------------------------------------------------------------------------
 
-inline __m256 Load(const float* p) { return _mm256_loadu_ps(p); }
+inline __m256 Load(const float* p) {
+  return _mm256_loadu_ps(p);
+}
 inline __m256 Load(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-inline float LoadOne(const float* p) { return *p; }
-inline float LoadOne(const uint16_t* p) { return _cvtsh_ss(*p); }
+inline float LoadOne(const float* p) {
+  return *p;
+}
+inline float LoadOne(const uint16_t* p) {
+  return _cvtsh_ss(*p);
+}
 
 template <class T>
-void Scores(const float* q, int64_t group, int64_t head_dim, const T* keys, int64_t positions, float scale,
-            float* scores, int64_t scores_stride) {
+void Scores(const float* q, int64_t group, int64_t head_dim, const T* keys, int64_t positions,
+            float scale, float* scores, int64_t scores_stride) {
   for (int64_t g = 0; g < group; ++g) {
     const float* const query = q + g * head_dim;
     for (int64_t s = 0; s < positions; ++s) {
@@ -253,7 +268,8 @@ void Mix(const float* probs, int64_t probs_stride, int64_t group, int64_t head_d
   }
 }
 
-// --- Block formats (exact, as in avx512.cc) ----------------------------------------------------------------------
+// --- Block formats (exact, as in avx512.cc)
+// ----------------------------------------------------------------------
 
 inline float LoadHalf(const std::byte* p) {
   uint16_t bits;
@@ -261,8 +277,12 @@ inline float LoadHalf(const std::byte* p) {
   return _cvtsh_ss(bits);
 }
 
-inline __m128i Load16(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
-inline __m256 FromBytes8(__m128i bytes) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)); }
+inline __m128i Load16(const std::byte* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+inline __m256 FromBytes8(__m128i bytes) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
 
 // y[0..15] = d * q + m for sixteen signed bytes
 inline void Store16(float* y, __m256 d, __m128i q, __m256 m) {
@@ -277,15 +297,20 @@ void DequantizeNibbles(const std::byte* blocks, std::span<float> out, bool has_m
   float* y = out.data();
   for (size_t i = 0; i < out.size(); i += 32, blocks += header + 16, y += 32) {
     const __m256 d = _mm256_set1_ps(LoadHalf(blocks));
-    const __m256 m = _mm256_set1_ps(has_min ? LoadHalf(blocks + 2) : -0.0f);  // x + -0 keeps the sign of a zero
+    const __m256 m =
+        _mm256_set1_ps(has_min ? LoadHalf(blocks + 2) : -0.0f);  // x + -0 keeps the sign of a zero
     const __m128i qs = Load16(blocks + header);
     Store16(y, d, _mm_sub_epi8(_mm_and_si128(qs, mask), zero_point), m);
     Store16(y + 16, d, _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(qs, 4), mask), zero_point), m);
   }
 }
 
-void DequantizeQ4_0(const std::byte* blocks, std::span<float> out) { DequantizeNibbles(blocks, out, false); }
-void DequantizeQ4_1(const std::byte* blocks, std::span<float> out) { DequantizeNibbles(blocks, out, true); }
+void DequantizeQ4_0(const std::byte* blocks, std::span<float> out) {
+  DequantizeNibbles(blocks, out, false);
+}
+void DequantizeQ4_1(const std::byte* blocks, std::span<float> out) {
+  DequantizeNibbles(blocks, out, true);
+}
 
 void DequantizeQ8_0(const std::byte* blocks, std::span<float> out) {
   float* y = out.data();
@@ -341,8 +366,8 @@ const Kernels* Avx2Kernels() {
       .to_half = ToHalf,
   };
   __builtin_cpu_init();
-  const bool supported =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                         __builtin_cpu_supports("f16c");
   return supported ? &kernels : nullptr;
 }
 

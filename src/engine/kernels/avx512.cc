@@ -1,8 +1,9 @@
-// AVX-512 (F, BW, DQ, VL) with F16C and FMA. Includes nothing but intrinsics and plain headers: an inline library function
-// compiled here could be the copy that the linker keeps for every CPU.
+// AVX-512 (F, BW, DQ, VL) with F16C and FMA. Includes nothing but intrinsics and plain headers: an
+// inline library function compiled here could be the copy that the linker keeps for every CPU.
 //
-// Whole because the functions share a handful of lane helpers. Each sum runs over 16 lanes in ascending i and is reduced
-// once at the end, whatever the tile: results do not depend on the batch.
+// Whole because the functions share a handful of lane helpers. Each sum runs over 16 lanes in
+// ascending i and is reduced once at the end, whatever the tile: results do not depend on the
+// batch.
 #include <immintrin.h>
 
 #include "engine/kernels/kernels.h"
@@ -13,14 +14,18 @@ namespace {
 constexpr int64_t kLanes = 16;
 
 inline __mmask16 TailMask(int64_t left) {
-  return left >= kLanes ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1u << left) - 1u);
+  return left >= kLanes ? static_cast<__mmask16>(0xFFFF)
+                        : static_cast<__mmask16>((1u << left) - 1u);
 }
 
-// --- Dot products ---------------------------------------------------------------------------------------------
+// --- Dot products
+// ---------------------------------------------------------------------------------------------
 
-// R rows times C columns in R * C accumulators: 4 x 4 keeps both FMA ports busy with half the loads of a single column.
+// R rows times C columns in R * C accumulators: 4 x 4 keeps both FMA ports busy with half the loads
+// of a single column.
 template <int R, int C>
-inline void Tile(const float* rows, const float* x, int64_t x_stride, int64_t k, float* out, int64_t out_stride) {
+inline void Tile(const float* rows, const float* x, int64_t x_stride, int64_t k, float* out,
+                 int64_t out_stride) {
   __m512 sum[R][C];
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) {
@@ -45,7 +50,8 @@ inline void Tile(const float* rows, const float* x, int64_t x_stride, int64_t k,
     for (int c = 0; c < C; ++c) {
       const __m512 column = _mm512_maskz_loadu_ps(mask, x + c * x_stride + i);
       for (int r = 0; r < R; ++r) {
-        sum[r][c] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, rows + r * k + i), column, sum[r][c]);
+        sum[r][c] =
+            _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, rows + r * k + i), column, sum[r][c]);
       }
     }
   }
@@ -57,9 +63,10 @@ inline void Tile(const float* rows, const float* x, int64_t x_stride, int64_t k,
 }
 
 template <int C>
-inline void TileColumns(const float* rows, int64_t n_rows, const float* x, int64_t x_stride, int64_t k, float* out,
-                        int64_t out_stride) {
-  constexpr int kRows = C == 1 ? 8 : 4;  // one column needs eight sums in flight to hide the FMA latency
+inline void TileColumns(const float* rows, int64_t n_rows, const float* x, int64_t x_stride,
+                        int64_t k, float* out, int64_t out_stride) {
+  constexpr int kRows =
+      C == 1 ? 8 : 4;  // one column needs eight sums in flight to hide the FMA latency
   int64_t r = 0;
   for (; r + kRows <= n_rows; r += kRows) {
     Tile<kRows, C>(rows + r * k, x, x_stride, k, out + r, out_stride);
@@ -69,8 +76,8 @@ inline void TileColumns(const float* rows, int64_t n_rows, const float* x, int64
   }
 }
 
-void DotTile(const float* rows, int64_t n_rows, const float* x, int64_t x_stride, int64_t n_cols, int64_t k,
-             float* out, int64_t out_stride) {
+void DotTile(const float* rows, int64_t n_rows, const float* x, int64_t x_stride, int64_t n_cols,
+             int64_t k, float* out, int64_t out_stride) {
   int64_t c = 0;
   for (; c + 4 <= n_cols; c += 4) {
     TileColumns<4>(rows, n_rows, x + c * x_stride, x_stride, k, out + c * out_stride, out_stride);
@@ -80,13 +87,17 @@ void DotTile(const float* rows, int64_t n_rows, const float* x, int64_t x_stride
   }
 }
 
-// --- Element-wise ----------------------------------------------------------------------------------------------
+// --- Element-wise
+// ----------------------------------------------------------------------------------------------
 
-// e^x by 2^n * e^r, |r| <= ln2/2, degree-6 polynomial: within 2 ulp of the true value. NaN stays NaN.
+// e^x by 2^n * e^r, |r| <= ln2/2, degree-6 polynomial: within 2 ulp of the true value. NaN stays
+// NaN.
 inline __m512 Exp(__m512 x) {
-  const __m512 clamped = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(88.72283f)), _mm512_set1_ps(-104.0f));
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(clamped, _mm512_set1_ps(1.44269504088896341f)),
-                                        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 clamped =
+      _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(88.72283f)), _mm512_set1_ps(-104.0f));
+  const __m512 n =
+      _mm512_roundscale_ps(_mm512_mul_ps(clamped, _mm512_set1_ps(1.44269504088896341f)),
+                           _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693145751953125f), clamped);  // ln2 in two parts
   r = _mm512_fnmadd_ps(n, _mm512_set1_ps(1.42860682030941723e-6f), r);
   __m512 p = _mm512_set1_ps(1.0f / 720);
@@ -96,7 +107,8 @@ inline __m512 Exp(__m512 x) {
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-  const __m512 result = _mm512_scalef_ps(p, n);  // exact scaling, into the denormals and to infinity
+  const __m512 result =
+      _mm512_scalef_ps(p, n);  // exact scaling, into the denormals and to infinity
   const __mmask16 large = _mm512_cmp_ps_mask(x, _mm512_set1_ps(88.72283f), _CMP_GT_OQ);
   const __m512 with_inf = _mm512_mask_mov_ps(result, large, _mm512_set1_ps(__builtin_inff()));
   return _mm512_mask_mov_ps(with_inf, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
@@ -108,7 +120,8 @@ void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* o
     const __m512 v = _mm512_maskz_loadu_ps(TailMask(n - i), x + i);
     sum = _mm512_fmadd_ps(v, v, sum);
   }
-  const float scale = 1.0f / __builtin_sqrtf(_mm512_reduce_add_ps(sum) / static_cast<float>(n) + eps);
+  const float scale =
+      1.0f / __builtin_sqrtf(_mm512_reduce_add_ps(sum) / static_cast<float>(n) + eps);
   const __m512 scales = _mm512_set1_ps(scale);
   for (int64_t i = 0; i < n; i += kLanes) {
     const __mmask16 mask = TailMask(n - i);
@@ -131,7 +144,8 @@ void SiluMultiply(float* gate, const float* up, int64_t n) {
 void Add(float* x, const float* y, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const __mmask16 mask = TailMask(n - i);
-    const __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_maskz_loadu_ps(mask, y + i));
+    const __m512 sum =
+        _mm512_add_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_maskz_loadu_ps(mask, y + i));
     _mm512_mask_storeu_ps(x + i, mask, sum);
   }
 }
@@ -160,27 +174,31 @@ void Softmax(float* x, int64_t n) {
 void ToHalf(const float* x, int64_t n, uint16_t* out) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const __mmask16 mask = TailMask(n - i);
-    const __m256i half =
-        _mm512_cvtps_ph(_mm512_maskz_loadu_ps(mask, x + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m256i half = _mm512_cvtps_ph(_mm512_maskz_loadu_ps(mask, x + i),
+                                         _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     _mm256_mask_storeu_epi16(out + i, mask, half);
   }
 }
 
-// --- Attention -------------------------------------------------------------------------------------------------
+// --- Attention
+// -------------------------------------------------------------------------------------------------
 
-inline __m512 LoadMasked(const float* p, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, p); }
+inline __m512 LoadMasked(const float* p, __mmask16 mask) {
+  return _mm512_maskz_loadu_ps(mask, p);
+}
 inline __m512 LoadMasked(const uint16_t* p, __mmask16 mask) {
   return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, p));
 }
 
 template <class T>
-void Scores(const float* q, int64_t group, int64_t head_dim, const T* keys, int64_t positions, float scale,
-            float* scores, int64_t scores_stride) {
+void Scores(const float* q, int64_t group, int64_t head_dim, const T* keys, int64_t positions,
+            float scale, float* scores, int64_t scores_stride) {
   for (int64_t g = 0; g < group; ++g) {
     const float* const query = q + g * head_dim;
     int64_t s = 0;
     for (; s + 4 <= positions; s += 4) {  // four keys in flight hide the FMA latency
-      __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+      __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                       _mm512_setzero_ps()};
       for (int64_t c = 0; c < head_dim; c += kLanes) {
         const __mmask16 mask = TailMask(head_dim - c);
         const __m512 lane = LoadMasked(query + c, mask);
@@ -196,7 +214,8 @@ void Scores(const float* q, int64_t group, int64_t head_dim, const T* keys, int6
       __m512 sum = _mm512_setzero_ps();
       for (int64_t c = 0; c < head_dim; c += kLanes) {
         const __mmask16 mask = TailMask(head_dim - c);
-        sum = _mm512_fmadd_ps(LoadMasked(query + c, mask), LoadMasked(keys + s * head_dim + c, mask), sum);
+        sum = _mm512_fmadd_ps(LoadMasked(query + c, mask),
+                              LoadMasked(keys + s * head_dim + c, mask), sum);
       }
       scores[g * scores_stride + s] = _mm512_reduce_add_ps(sum) * scale;
     }
@@ -212,15 +231,18 @@ void Mix(const float* probs, int64_t probs_stride, int64_t group, int64_t head_d
       const __mmask16 mask = TailMask(head_dim - c);
       __m512 sum = _mm512_maskz_loadu_ps(mask, out + g * head_dim + c);
       for (int64_t s = 0; s < positions; ++s) {
-        sum = _mm512_fmadd_ps(_mm512_set1_ps(p[s]), LoadMasked(values + s * head_dim + c, mask), sum);
+        sum =
+            _mm512_fmadd_ps(_mm512_set1_ps(p[s]), LoadMasked(values + s * head_dim + c, mask), sum);
       }
       _mm512_mask_storeu_ps(out + g * head_dim + c, mask, sum);
     }
   }
 }
 
-// --- Block formats ---------------------------------------------------------------------------------------------
-// Products of an 11-bit scale and an integer below 2^13 are exact in f32, so fused and separate rounding agree here.
+// --- Block formats
+// ---------------------------------------------------------------------------------------------
+// Products of an 11-bit scale and an integer below 2^13 are exact in f32, so fused and separate
+// rounding agree here.
 
 inline float LoadHalf(const std::byte* p) {
   uint16_t bits;
@@ -228,13 +250,21 @@ inline float LoadHalf(const std::byte* p) {
   return _cvtsh_ss(bits);
 }
 
-inline __m512 FromBytesU(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)); }
-inline __m512 FromBytesS(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)); }
-inline __m128i LowNibbles(__m128i bytes) { return _mm_and_si128(bytes, _mm_set1_epi8(15)); }
+inline __m512 FromBytesU(__m128i bytes) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+}
+inline __m512 FromBytesS(__m128i bytes) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+inline __m128i LowNibbles(__m128i bytes) {
+  return _mm_and_si128(bytes, _mm_set1_epi8(15));
+}
 inline __m128i HighNibbles(__m128i bytes) {
   return _mm_and_si128(_mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
 }
-inline __m128i Load16(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+inline __m128i Load16(const std::byte* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
 
 void DequantizeQ4_0(const std::byte* blocks, std::span<float> out) {
   float* y = out.data();
@@ -297,7 +327,9 @@ inline void ScaleAndMin(const uint8_t* s, int j, float& scale, float& min) {
 }
 
 // y = a * q - b with both products rounded first, as the definition has it.
-inline __m512 ScaleMinusMin(__m512 a, __m512 q, __m512 b) { return _mm512_sub_ps(_mm512_mul_ps(a, q), b); }
+inline __m512 ScaleMinusMin(__m512 a, __m512 q, __m512 b) {
+  return _mm512_sub_ps(_mm512_mul_ps(a, q), b);
+}
 
 void DequantizeQ4_K(const std::byte* blocks, std::span<float> out) {
   float* y = out.data();
@@ -312,8 +344,9 @@ void DequantizeQ4_K(const std::byte* blocks, std::span<float> out) {
       ScaleAndMin(scales, 2 * chunk + 1, scale[1], min[1]);
       for (int half = 0; half < 2; ++half) {
         const __m128i qs = Load16(blocks + 16 + 32 * chunk + 16 * half);
-        _mm512_storeu_ps(y + 16 * half, ScaleMinusMin(_mm512_set1_ps(d * scale[0]), FromBytesU(LowNibbles(qs)),
-                                                      _mm512_set1_ps(dmin * min[0])));
+        _mm512_storeu_ps(y + 16 * half,
+                         ScaleMinusMin(_mm512_set1_ps(d * scale[0]), FromBytesU(LowNibbles(qs)),
+                                       _mm512_set1_ps(dmin * min[0])));
         _mm512_storeu_ps(y + 32 + 16 * half,
                          ScaleMinusMin(_mm512_set1_ps(d * scale[1]), FromBytesU(HighNibbles(qs)),
                                        _mm512_set1_ps(dmin * min[1])));
@@ -333,13 +366,16 @@ void DequantizeQ6_K(const std::byte* blocks, std::span<float> out) {
         const __m128i ql0 = Load16(blocks + 64 * half + 16 * part);
         const __m128i ql1 = Load16(blocks + 64 * half + 32 + 16 * part);
         const __m128i qh = Load16(blocks + 128 + 32 * half + 16 * part);
-        const __m128i high[4] = {qh, _mm_srli_epi16(qh, 2), _mm_srli_epi16(qh, 4), _mm_srli_epi16(qh, 6)};
-        const __m128i low[4] = {LowNibbles(ql0), LowNibbles(ql1), HighNibbles(ql0), HighNibbles(ql1)};
+        const __m128i high[4] = {qh, _mm_srli_epi16(qh, 2), _mm_srli_epi16(qh, 4),
+                                 _mm_srli_epi16(qh, 6)};
+        const __m128i low[4] = {LowNibbles(ql0), LowNibbles(ql1), HighNibbles(ql0),
+                                HighNibbles(ql1)};
         for (int j = 0; j < 4; ++j) {
           const __m128i bits = _mm_slli_epi16(_mm_and_si128(high[j], three), 4);
           const __m128i q = _mm_sub_epi8(_mm_or_si128(low[j], bits), _mm_set1_epi8(32));
           const float scale = d * static_cast<float>(scales[8 * half + 2 * j + part]);
-          _mm512_storeu_ps(y + 32 * j + 16 * part, _mm512_mul_ps(_mm512_set1_ps(scale), FromBytesS(q)));
+          _mm512_storeu_ps(y + 32 * j + 16 * part,
+                           _mm512_mul_ps(_mm512_set1_ps(scale), FromBytesS(q)));
         }
       }
     }

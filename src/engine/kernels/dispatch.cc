@@ -5,8 +5,12 @@
 namespace tradewind::engine {
 
 #if !defined(__x86_64__)
-const Kernels* Avx2Kernels() { return nullptr; }
-const Kernels* Avx512Kernels() { return nullptr; }
+const Kernels* Avx2Kernels() {
+  return nullptr;
+}
+const Kernels* Avx512Kernels() {
+  return nullptr;
+}
 #endif
 
 Result<const Kernels*> SelectKernels(std::string_view name) {
@@ -26,7 +30,8 @@ Result<const Kernels*> SelectKernels(std::string_view name) {
   available += avx512 != nullptr ? ", avx512" : "";
   const bool known = name == "avx2" || name == "avx512";
   return Fail(known ? ErrorCode::kUnsupported : ErrorCode::kInvalidArgument,
-              "kernels '" + std::string(name) + "' " + (known ? "need a CPU that this is not" : "do not exist") +
+              "kernels '" + std::string(name) + "' " +
+                  (known ? "need a CPU that this is not" : "do not exist") +
                   "; available here: " + available,
               "kernels");
 }

@@ -1,7 +1,9 @@
-// The one table of compute functions. scalar.cc is the oracle, obvious and slow; avx2.cc and avx512.cc are checked against
-// it over random shapes and hostile values. Chosen once per engine by what the CPU has, or by name.
+// The one table of compute functions. scalar.cc is the oracle, obvious and slow; avx2.cc and
+// avx512.cc are checked against it over random shapes and hostile values. Chosen once per engine by
+// what the CPU has, or by name.
 //
-// Shapes use the letters of engine/README.md. All float arrays are row-major f32. No function allocates, locks or fails.
+// Shapes use the letters of engine/README.md. All float arrays are row-major f32. No function
+// allocates, locks or fails.
 #pragma once
 
 #include <cstddef>
@@ -19,10 +21,11 @@ struct Kernels {
   // Block rows -> f32, exactly the oracle's values. nullptr means: use ScalarDequantizer.
   DequantizeFn (*dequantizer)(TensorType type);
 
-  // out[c * out_stride + r] = sum_i rows[r * k + i] * x[c * x_stride + i]   for r < n_rows, c < n_cols.
-  // Each sum is taken in an order that depends on k alone, so a batch of one equals a batch of many, bit for bit.
-  void (*dot_tile)(const float* rows, int64_t n_rows, const float* x, int64_t x_stride, int64_t n_cols, int64_t k,
-                   float* out, int64_t out_stride);
+  // out[c * out_stride + r] = sum_i rows[r * k + i] * x[c * x_stride + i]   for r < n_rows, c <
+  // n_cols. Each sum is taken in an order that depends on k alone, so a batch of one equals a batch
+  // of many, bit for bit.
+  void (*dot_tile)(const float* rows, int64_t n_rows, const float* x, int64_t x_stride,
+                   int64_t n_cols, int64_t k, float* out, int64_t out_stride);
 
   // out[i] = weight[i] * x[i] / sqrt(mean(x^2) + eps)
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
@@ -33,18 +36,18 @@ struct Kernels {
   // x = softmax(x), in f32; every entry finite on entry
   void (*softmax)(float* x, int64_t n);
 
-  // Attention over one KV block of `positions` <= kKvBlockPositions for the `group` query heads that share a KV head.
-  // scores[g * scores_stride + s] = scale * sum_c q[g * head_dim + c] * keys[s * head_dim + c]
-  // out[g * head_dim + c]        += sum_s probs[g * probs_stride + s] * values[s * head_dim + c],  s ascending
-  // keys and values are f16 (uint16_t) or f32.
-  void (*scores_f16)(const float* q, int64_t group, int64_t head_dim, const uint16_t* keys, int64_t positions,
-                     float scale, float* scores, int64_t scores_stride);
-  void (*scores_f32)(const float* q, int64_t group, int64_t head_dim, const float* keys, int64_t positions,
-                     float scale, float* scores, int64_t scores_stride);
-  void (*mix_f16)(const float* probs, int64_t probs_stride, int64_t group, int64_t head_dim, const uint16_t* values,
-                  int64_t positions, float* out);
-  void (*mix_f32)(const float* probs, int64_t probs_stride, int64_t group, int64_t head_dim, const float* values,
-                  int64_t positions, float* out);
+  // Attention over one KV block of `positions` <= kKvBlockPositions for the `group` query heads
+  // that share a KV head. scores[g * scores_stride + s] = scale * sum_c q[g * head_dim + c] *
+  // keys[s * head_dim + c] out[g * head_dim + c]        += sum_s probs[g * probs_stride + s] *
+  // values[s * head_dim + c],  s ascending keys and values are f16 (uint16_t) or f32.
+  void (*scores_f16)(const float* q, int64_t group, int64_t head_dim, const uint16_t* keys,
+                     int64_t positions, float scale, float* scores, int64_t scores_stride);
+  void (*scores_f32)(const float* q, int64_t group, int64_t head_dim, const float* keys,
+                     int64_t positions, float scale, float* scores, int64_t scores_stride);
+  void (*mix_f16)(const float* probs, int64_t probs_stride, int64_t group, int64_t head_dim,
+                  const uint16_t* values, int64_t positions, float* out);
+  void (*mix_f32)(const float* probs, int64_t probs_stride, int64_t group, int64_t head_dim,
+                  const float* values, int64_t positions, float* out);
   // f32 -> f16, round to nearest even
   void (*to_half)(const float* x, int64_t n, uint16_t* out);
 };
@@ -54,7 +57,8 @@ const Kernels& ScalarKernels();
 const Kernels* Avx2Kernels();
 const Kernels* Avx512Kernels();
 
-// "" = the best this CPU has. Errors: kUnsupported (names those available), kInvalidArgument (no such name).
+// "" = the best this CPU has. Errors: kUnsupported (names those available), kInvalidArgument (no
+// such name).
 Result<const Kernels*> SelectKernels(std::string_view name);
 
 // What `doctor` prints: "avx2 fma f16c avx512f avx512bw avx512vnni ..."

@@ -1,13 +1,13 @@
 #include "engine/kernels/kernels.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "engine/kernels/matmul.h"
 
@@ -17,7 +17,8 @@ namespace {
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-// Every table that this CPU can run; the oracle itself is among them, so that the checks are checked too.
+// Every table that this CPU can run; the oracle itself is among them, so that the checks are
+// checked too.
 std::vector<const Kernels*> AttainableKernels() {
   std::vector<const Kernels*> all = {&ScalarKernels()};
   for (const Kernels* kernels : {Avx2Kernels(), Avx512Kernels()}) {
@@ -133,8 +134,9 @@ TEST_P(KernelsTest, RmsNormAndAddAgreeWithTheOracle) {
 }
 
 TEST_P(KernelsTest, SiluMultiplyAgreesWithTheOracleAlsoFarOut) {
-  std::vector<float> gate = {0.0f, -0.0f, 1.0f, -1.0f, 20.0f, -20.0f, 88.0f, -88.0f, 89.0f, -89.0f,
-                             104.0f, -104.0f, 1000.0f, -1000.0f, 1e30f, -1e30f, 1e-40f, kInf, kNan};
+  std::vector<float> gate = {0.0f,   -0.0f,  1.0f,   -1.0f,  20.0f,   -20.0f,  88.0f,
+                             -88.0f, 89.0f,  -89.0f, 104.0f, -104.0f, 1000.0f, -1000.0f,
+                             1e30f,  -1e30f, 1e-40f, kInf,   kNan};
   const auto more = Normal(2000, 8.0f);
   gate.insert(gate.end(), more.begin(), more.end());
   const auto n = static_cast<int64_t>(gate.size());
@@ -161,7 +163,8 @@ TEST_P(KernelsTest, SoftmaxAgreesWithDoublesAndSumsToOne) {
     std::vector<double> want(x.size());
     double sum = 0;
     for (int64_t i = 0; i < n; ++i) {
-      want[i] = std::exp(static_cast<double>(x[i] - max));  // the difference is part of the f32 definition
+      want[i] = std::exp(
+          static_cast<double>(x[i] - max));  // the difference is part of the f32 definition
       sum += want[i];
     }
     kernels_.softmax(x.data(), n);
@@ -188,23 +191,30 @@ TEST_P(KernelsTest, AttentionOverABlockAgreesWithTheOracleForBothCacheTypes) {
     }
     const int64_t stride = positions + 3;
     std::vector<float> got(group * stride), want(group * stride);
-    const auto compare = [&](const std::vector<float>& a, const std::vector<float>& b, double tolerance) {
+    const auto compare = [&](const std::vector<float>& a, const std::vector<float>& b,
+                             double tolerance) {
       for (size_t i = 0; i < a.size(); ++i) {
         ASSERT_NEAR(a[i], b[i], tolerance);
       }
     };
-    kernels_.scores_f32(q.data(), group, head_dim, kv.data(), positions, 0.125f, got.data(), stride);
-    ScalarKernels().scores_f32(q.data(), group, head_dim, kv.data(), positions, 0.125f, want.data(), stride);
+    kernels_.scores_f32(q.data(), group, head_dim, kv.data(), positions, 0.125f, got.data(),
+                        stride);
+    ScalarKernels().scores_f32(q.data(), group, head_dim, kv.data(), positions, 0.125f, want.data(),
+                               stride);
     compare(got, want, 2e-5);
-    kernels_.scores_f16(q.data(), group, head_dim, half.data(), positions, 0.125f, got.data(), stride);
-    ScalarKernels().scores_f16(q.data(), group, head_dim, half.data(), positions, 0.125f, want.data(), stride);
+    kernels_.scores_f16(q.data(), group, head_dim, half.data(), positions, 0.125f, got.data(),
+                        stride);
+    ScalarKernels().scores_f16(q.data(), group, head_dim, half.data(), positions, 0.125f,
+                               want.data(), stride);
     compare(got, want, 2e-5);
     std::vector<float> out_got(group * head_dim, 0.5f), out_want(group * head_dim, 0.5f);
     kernels_.mix_f32(want.data(), stride, group, head_dim, kv.data(), positions, out_got.data());
-    ScalarKernels().mix_f32(want.data(), stride, group, head_dim, kv.data(), positions, out_want.data());
+    ScalarKernels().mix_f32(want.data(), stride, group, head_dim, kv.data(), positions,
+                            out_want.data());
     compare(out_got, out_want, 1e-4);
     kernels_.mix_f16(want.data(), stride, group, head_dim, half.data(), positions, out_got.data());
-    ScalarKernels().mix_f16(want.data(), stride, group, head_dim, half.data(), positions, out_want.data());
+    ScalarKernels().mix_f16(want.data(), stride, group, head_dim, half.data(), positions,
+                            out_want.data());
     compare(out_got, out_want, 2e-4);
   }
 }
@@ -241,7 +251,8 @@ TEST_P(KernelsTest, MatMulEqualsDequantiseThenMultiplyForAnyThreadsAndAGroupOfWe
   const auto b = Normal(5 * k);
   const auto x = Normal(9 * k);
   const Weight wa{TensorType::kF32, 37, k, reinterpret_cast<const std::byte*>(a.data()), k * 4};
-  const Weight wb{TensorType::kF32, 5, k, reinterpret_cast<const std::byte*>(b.data()), k * 4, 0.5f};
+  const Weight wb{
+      TensorType::kF32, 5, k, reinterpret_cast<const std::byte*>(b.data()), k * 4, 0.5f};
   std::vector<float> first_a, first_b;
   for (const int threads : {1, 2, 4}) {
     WorkerPool pool(threads);

@@ -7,10 +7,12 @@
 namespace tradewind::engine {
 namespace {
 
-// Rows dequantised at a time: 16 rows of 9,216 floats are 576 KiB and stay in a 1 MiB L2; 16 rows of the default model's
-// 1,536 are 96 KiB. Fewer would read the activations more often, more would spill.
+// Rows dequantised at a time: 16 rows of 9,216 floats are 576 KiB and stay in a 1 MiB L2; 16 rows
+// of the default model's 1,536 are 96 KiB. Fewer would read the activations more often, more would
+// spill.
 constexpr int64_t kPanelRows = 16;
-// Columns per pass over a panel, so that they stay in L1 (8 x 576 floats = 18 KiB, 8 x 1,536 = 48 KiB).
+// Columns per pass over a panel, so that they stay in L1 (8 x 576 floats = 18 KiB, 8 x 1,536 = 48
+// KiB).
 constexpr int64_t kPanelColumns = 8;
 
 }  // namespace
@@ -28,7 +30,8 @@ void MatMul::Row(const Weight& weight, int64_t row, std::span<float> out) const 
   }
 }
 
-void MatMul::Run(std::span<const MatMulOutput> outputs, const float* x, int64_t x_stride, int64_t k, int64_t tokens) {
+void MatMul::Run(std::span<const MatMulOutput> outputs, const float* x, int64_t x_stride, int64_t k,
+                 int64_t tokens) {
   int64_t rows = 0;
   for (const MatMulOutput& output : outputs) {
     TW_CHECK(output.weight->cols == k && output.out_stride >= output.weight->rows);
@@ -37,7 +40,8 @@ void MatMul::Run(std::span<const MatMulOutput> outputs, const float* x, int64_t 
   for (auto& scratch : scratch_) {
     scratch.resize(std::max(scratch.size(), static_cast<size_t>(kPanelRows * k)));
   }
-  // The rows of all weights of the group are numbered through, so that one region serves q, k and v together.
+  // The rows of all weights of the group are numbered through, so that one region serves q, k and v
+  // together.
   pool_.ParallelFor(rows, kPanelRows, [&](int64_t begin, int64_t end, int worker) {
     int64_t first = 0;
     for (const MatMulOutput& output : outputs) {
@@ -51,8 +55,8 @@ void MatMul::Run(std::span<const MatMulOutput> outputs, const float* x, int64_t 
   });
 }
 
-void MatMul::RunRows(const MatMulOutput& output, int64_t begin, int64_t end, const float* x, int64_t x_stride,
-                     int64_t k, int64_t tokens, int worker) {
+void MatMul::RunRows(const MatMulOutput& output, int64_t begin, int64_t end, const float* x,
+                     int64_t x_stride, int64_t k, int64_t tokens, int worker) {
   const Weight& weight = *output.weight;
   const DequantizeFn dequantize = DequantizerFor(weight.type);
   float* const panel = scratch_[static_cast<size_t>(worker)].data();
@@ -66,8 +70,8 @@ void MatMul::RunRows(const MatMulOutput& output, int64_t begin, int64_t end, con
     }
     for (int64_t t = 0; t < tokens; t += kPanelColumns) {
       const int64_t columns = std::min(kPanelColumns, tokens - t);
-      kernels_.dot_tile(panel, rows, x + t * x_stride, x_stride, columns, k, output.out + t * output.out_stride + row,
-                        output.out_stride);
+      kernels_.dot_tile(panel, rows, x + t * x_stride, x_stride, columns, k,
+                        output.out + t * output.out_stride + row, output.out_stride);
     }
   }
 }

@@ -12,7 +12,8 @@
 
 namespace tradewind::engine {
 
-// A weight matrix as it lies in the file: [rows, cols] row-major, each row whole blocks. A view: the file outlives it.
+// A weight matrix as it lies in the file: [rows, cols] row-major, each row whole blocks. A view:
+// the file outlives it.
 struct Weight {
   TensorType type = TensorType::kF32;
   int64_t rows = 0;  // outputs
@@ -28,12 +29,13 @@ struct Weight {
 // One product of a group that shares its input: out[t * out_stride + r] = weight[r] . x[t]
 struct MatMulOutput {
   const Weight* weight = nullptr;
-  float* out = nullptr;      // [T, out_stride]
-  int64_t out_stride = 0;    // >= weight->rows
+  float* out = nullptr;    // [T, out_stride]
+  int64_t out_stride = 0;  // >= weight->rows
 };
 
-// Multiplies f32 activations with weights dequantised on the fly, in f32: the exact path. Weights are read once per call,
-// whatever T is. The result does not depend on T's other rows or on the number of workers.
+// Multiplies f32 activations with weights dequantised on the fly, in f32: the exact path. Weights
+// are read once per call, whatever T is. The result does not depend on T's other rows or on the
+// number of workers.
 class MatMul {
  public:
   MatMul(const Kernels& kernels, WorkerPool& pool) : kernels_(kernels), pool_(pool) {
@@ -41,14 +43,15 @@ class MatMul {
   }
 
   // x: [T, K] with rows x_stride apart; every weight has cols == k.
-  void Run(std::span<const MatMulOutput> outputs, const float* x, int64_t x_stride, int64_t k, int64_t tokens);
+  void Run(std::span<const MatMulOutput> outputs, const float* x, int64_t x_stride, int64_t k,
+           int64_t tokens);
 
   // One row of `weight` as f32: the embedding lookup. out: [cols]
   void Row(const Weight& weight, int64_t row, std::span<float> out) const;
 
  private:
-  void RunRows(const MatMulOutput& output, int64_t begin, int64_t end, const float* x, int64_t x_stride, int64_t k,
-               int64_t tokens, int worker);
+  void RunRows(const MatMulOutput& output, int64_t begin, int64_t end, const float* x,
+               int64_t x_stride, int64_t k, int64_t tokens, int worker);
   DequantizeFn DequantizerFor(TensorType type) const;
 
   const Kernels& kernels_;

@@ -1,5 +1,5 @@
-// The oracle: each function as its definition reads. Compiled without contraction, so that x * y + z rounds twice here and
-// exactness claims mean the same on every machine.
+// The oracle: each function as its definition reads. Compiled without contraction, so that x * y +
+// z rounds twice here and exactness claims mean the same on every machine.
 #include <cmath>
 
 #include "engine/kernels/kernels.h"
@@ -7,10 +7,12 @@
 namespace tradewind::engine {
 namespace {
 
-DequantizeFn NoDequantizer(TensorType) { return nullptr; }
+DequantizeFn NoDequantizer(TensorType) {
+  return nullptr;
+}
 
-void DotTile(const float* rows, int64_t n_rows, const float* x, int64_t x_stride, int64_t n_cols, int64_t k,
-             float* out, int64_t out_stride) {
+void DotTile(const float* rows, int64_t n_rows, const float* x, int64_t x_stride, int64_t n_cols,
+             int64_t k, float* out, int64_t out_stride) {
   for (int64_t c = 0; c < n_cols; ++c) {
     for (int64_t r = 0; r < n_rows; ++r) {
       float sum = 0;
@@ -60,12 +62,16 @@ void Softmax(float* x, int64_t n) {
   }
 }
 
-inline float ToFloat(float value) { return value; }
-inline float ToFloat(uint16_t half) { return HalfToFloat(half); }
+inline float ToFloat(float value) {
+  return value;
+}
+inline float ToFloat(uint16_t half) {
+  return HalfToFloat(half);
+}
 
 template <class T>
-void Scores(const float* q, int64_t group, int64_t head_dim, const T* keys, int64_t positions, float scale,
-            float* scores, int64_t scores_stride) {
+void Scores(const float* q, int64_t group, int64_t head_dim, const T* keys, int64_t positions,
+            float scale, float* scores, int64_t scores_stride) {
   for (int64_t g = 0; g < group; ++g) {
     for (int64_t s = 0; s < positions; ++s) {
       float sum = 0;

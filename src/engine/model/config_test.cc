@@ -1,9 +1,9 @@
 #include "engine/model/config.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <functional>
+
+#include <gtest/gtest.h>
 
 #include "base/bytes.h"
 #include "engine/model/rope.h"
@@ -39,7 +39,8 @@ Result<ModelConfig> ConfigOf(GgufBuilder& builder) {
 
 TEST(ModelConfig, ReadsMinistral3AsTheOfficialFileSpellsIt) {
   GgufBuilder b = Ministral3Keys();
-  b.Set("mistral3.rope.scaling.yarn_beta_fast", 32.0f).Set("mistral3.rope.scaling.yarn_beta_slow", 1.0f);
+  b.Set("mistral3.rope.scaling.yarn_beta_fast", 32.0f)
+      .Set("mistral3.rope.scaling.yarn_beta_slow", 1.0f);
   b.Set("mistral3.rope.scaling.yarn_log_multiplier", 1.0f);
   const auto config = ConfigOf(b);
   ASSERT_TRUE(config) << config.error().message;
@@ -64,11 +65,21 @@ TEST(ModelConfig, WithoutTheMscalePairYarnMultipliesCosAndSin) {
 }
 
 TEST(Rope, YarnFrequenciesOfMinistral3EqualThePublishedTable) {
-  RopeConfig c{.scaling = RopeScaling::kYarn, .theta = 1e6, .dims = 128, .factor = 16, .original_context = 16384};
+  RopeConfig c{.scaling = RopeScaling::kYarn,
+               .theta = 1e6,
+               .dims = 128,
+               .factor = 16,
+               .original_context = 16384};
   const Rope rope(c, {});
   ASSERT_EQ(rope.pairs(), 64);
-  const std::pair<int, double> table[] = {{0, 1},           {1, 0.805842188},     {20, 0.0133352143}, {21, 0.0101534637},
-                                          {28, 0.00132517942}, {36, 4.96113533e-05}, {37, 2.12388021e-05}, {63, 7.755861e-08}};
+  const std::pair<int, double> table[] = {{0, 1},
+                                          {1, 0.805842188},
+                                          {20, 0.0133352143},
+                                          {21, 0.0101534637},
+                                          {28, 0.00132517942},
+                                          {36, 4.96113533e-05},
+                                          {37, 2.12388021e-05},
+                                          {63, 7.755861e-08}};
   for (const auto& [pair, frequency] : table) {
     EXPECT_NEAR(rope.frequencies()[static_cast<size_t>(pair)], frequency, 1e-6 * frequency) << pair;
   }
@@ -77,14 +88,22 @@ TEST(Rope, YarnFrequenciesOfMinistral3EqualThePublishedTable) {
 TEST(ModelConfig, NamesTheKeyThatIsMissingOrOutOfRange) {
   const std::pair<std::string, std::function<void(GgufBuilder&)>> cases[] = {
       {"general.architecture is missing", [](GgufBuilder&) {}},
-      {"architecture 'gemma' is not supported", [](GgufBuilder& b) { b.Set("general.architecture", "gemma"); }},
-      {"llama.block_count is missing", [](GgufBuilder& b) { b.Set("general.architecture", "llama"); }},
+      {"architecture 'gemma' is not supported",
+       [](GgufBuilder& b) { b.Set("general.architecture", "gemma"); }},
+      {"llama.block_count is missing",
+       [](GgufBuilder& b) { b.Set("general.architecture", "llama"); }},
       {"llama.block_count is 0",
-       [](GgufBuilder& b) { b.Set("general.architecture", "llama").Set("llama.block_count", uint32_t{0}); }},
+       [](GgufBuilder& b) {
+         b.Set("general.architecture", "llama").Set("llama.block_count", uint32_t{0});
+       }},
       {"llama.block_count is -5",
-       [](GgufBuilder& b) { b.Set("general.architecture", "llama").Set("llama.block_count", int32_t{-5}); }},
+       [](GgufBuilder& b) {
+         b.Set("general.architecture", "llama").Set("llama.block_count", int32_t{-5});
+       }},
       {"llama.block_count is missing or not an integer",
-       [](GgufBuilder& b) { b.Set("general.architecture", "llama").Set("llama.block_count", "many"); }},
+       [](GgufBuilder& b) {
+         b.Set("general.architecture", "llama").Set("llama.block_count", "many");
+       }},
   };
   for (const auto& [message, fill] : cases) {
     GgufBuilder b;
@@ -98,14 +117,18 @@ TEST(ModelConfig, NamesTheKeyThatIsMissingOrOutOfRange) {
 TEST(ModelConfig, RefusesWhatItWouldComputeWrongly) {
   const std::pair<std::string, std::function<void(GgufBuilder&)>> cases[] = {
       {"mixture-of-experts", [](GgufBuilder& b) { b.Set("mistral3.expert_count", uint32_t{8}); }},
-      {"rope scaling 'longrope'", [](GgufBuilder& b) { b.Set("mistral3.rope.scaling.type", "longrope"); }},
+      {"rope scaling 'longrope'",
+       [](GgufBuilder& b) { b.Set("mistral3.rope.scaling.type", "longrope"); }},
   };
   for (const auto& [message, change] : cases) {
     GgufBuilder b;
     b.Set("general.architecture", "mistral3");
-    for (const auto& [key, value] : std::initializer_list<std::pair<const char*, uint32_t>>{
-             {"block_count", 2}, {"context_length", 64}, {"embedding_length", 64}, {"feed_forward_length", 64},
-             {"attention.head_count", 4}}) {
+    for (const auto& [key, value] :
+         std::initializer_list<std::pair<const char*, uint32_t>>{{"block_count", 2},
+                                                                 {"context_length", 64},
+                                                                 {"embedding_length", 64},
+                                                                 {"feed_forward_length", 64},
+                                                                 {"attention.head_count", 4}}) {
       b.Set(std::string("mistral3.") + key, value);
     }
     change(b);
@@ -118,7 +141,9 @@ TEST(ModelConfig, RefusesWhatItWouldComputeWrongly) {
 
 TEST(Weights, NameTheTensorThatIsMissingOrMisshapen) {
   GgufBuilder b;
-  b.Set("general.architecture", "llama").Set("llama.block_count", uint32_t{1}).Set("llama.context_length", uint32_t{64});
+  b.Set("general.architecture", "llama")
+      .Set("llama.block_count", uint32_t{1})
+      .Set("llama.context_length", uint32_t{64});
   b.Set("llama.embedding_length", uint32_t{8}).Set("llama.feed_forward_length", uint32_t{8});
   b.Set("llama.attention.head_count", uint32_t{2});
   b.TensorF32("token_embd.weight", {8, 4}, std::vector<float>(32));
@@ -129,7 +154,8 @@ TEST(Weights, NameTheTensorThatIsMissingOrMisshapen) {
   auto config = ModelConfig::FromGguf(file).value();
   const auto weights = Weights::FromGguf(file, config);
   ASSERT_FALSE(weights);
-  EXPECT_EQ(weights.error().message, "model.gguf: tensor blk.0.attn_q.weight has shape [8, 7], expected [8, 8]");
+  EXPECT_EQ(weights.error().message,
+            "model.gguf: tensor blk.0.attn_q.weight has shape [8, 7], expected [8, 8]");
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ double CorrectionDim(const RopeConfig& c, double rotations) {
          (2 * std::log(c.theta));
 }
 
-// 0 for pairs that turn fast (kept), 1 for pairs that turn slowly (divided by the factor), a ramp between.
+// 0 for pairs that turn fast (kept), 1 for pairs that turn slowly (divided by the factor), a ramp
+// between.
 double YarnRamp(const RopeConfig& c, int64_t pair) {
   const double last = static_cast<double>(c.dims - 1);
   const double low = std::clamp(std::floor(CorrectionDim(c, c.beta_fast)), 0.0, last);
@@ -32,9 +33,11 @@ double YarnRamp(const RopeConfig& c, int64_t pair) {
 Rope::Rope(const RopeConfig& config, std::span<const float> divisors)
     : pairing_(config.pairing), attention_factor_(static_cast<float>(config.attention_factor)) {
   TW_CHECK(config.dims > 0 && config.dims % 2 == 0);
-  TW_CHECK(config.scaling != RopeScaling::kDivisors || static_cast<int64_t>(divisors.size()) == config.dims / 2);
+  TW_CHECK(config.scaling != RopeScaling::kDivisors ||
+           static_cast<int64_t>(divisors.size()) == config.dims / 2);
   for (int64_t pair = 0; pair < config.dims / 2; ++pair) {
-    double f = std::pow(config.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(config.dims));
+    double f =
+        std::pow(config.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(config.dims));
     switch (config.scaling) {
       case RopeScaling::kNone:
         break;
@@ -66,8 +69,9 @@ void Rope::Angles(int64_t position, std::span<float> cos, std::span<float> sin) 
 void Rope::Rotate(std::span<float> x, int64_t head_dim, std::span<const float> cos,
                   std::span<const float> sin) const {
   const size_t pairs = frequencies_.size();
-  const size_t step = pairing_ == RopePairing::kAdjacent ? 2 : 1;   // from one pair to the next
-  const size_t reach = pairing_ == RopePairing::kAdjacent ? 1 : pairs;  // from a pair's first value to its second
+  const size_t step = pairing_ == RopePairing::kAdjacent ? 2 : 1;  // from one pair to the next
+  const size_t reach =
+      pairing_ == RopePairing::kAdjacent ? 1 : pairs;  // from a pair's first value to its second
   for (size_t head = 0; head < x.size(); head += static_cast<size_t>(head_dim)) {
     for (size_t i = 0; i < pairs; ++i) {
       float& first = x[head + step * i];

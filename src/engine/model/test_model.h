@@ -1,13 +1,13 @@
 // For tests only: a transformer over a model file, and the logits of whole sequences.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "base/bytes.h"
 #include "base/limits.h"
@@ -18,8 +18,8 @@ namespace tradewind::engine {
 class TestModel {
  public:
   // `bytes` is a GGUF file. `change` may alter the config before the transformer is built.
-  explicit TestModel(std::string bytes, const std::function<void(ModelConfig&)>& change = {}, int threads = 2,
-                     KvType kv = KvType::kF32, const Kernels* kernels = nullptr)
+  explicit TestModel(std::string bytes, const std::function<void(ModelConfig&)>& change = {},
+                     int threads = 2, KvType kv = KvType::kF32, const Kernels* kernels = nullptr)
       : bytes_(std::move(bytes)), kv_(kv), pool_(threads) {
     auto file = GgufFile::Parse(AsBytes(bytes_), "test.gguf");
     EXPECT_TRUE(file) << file.error().message;
@@ -33,13 +33,15 @@ class TestModel {
     if (change) {
       change(config_);
     }
-    transformer_ = std::make_unique<Transformer>(config_, weights_, kernels ? *kernels : **SelectKernels(""), pool_);
+    transformer_ = std::make_unique<Transformer>(config_, weights_,
+                                                 kernels ? *kernels : **SelectKernels(""), pool_);
     kv_pool_ = std::make_unique<KvBlockPool>(
         KvShape{config_.layers, config_.kv_heads, config_.head_dim, kv_}, int64_t{1} << 16);
   }
 
   // Logits of every position of `ids`, evaluated in steps of at most `chunk` tokens. [n, V]
-  std::vector<std::vector<float>> Logits(const std::vector<TokenId>& ids, int64_t chunk = limits::kLogitRowsMax) {
+  std::vector<std::vector<float>> Logits(const std::vector<TokenId>& ids,
+                                         int64_t chunk = limits::kLogitRowsMax) {
     std::vector<std::vector<float>> all;
     KvSequence cache(*kv_pool_);
     EXPECT_TRUE(cache.Reserve(static_cast<int64_t>(ids.size())));

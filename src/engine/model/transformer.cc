@@ -10,19 +10,23 @@
 namespace tradewind::engine {
 namespace {
 
-int64_t Size(const auto& container) { return static_cast<int64_t>(container.size()); }
+int64_t Size(const auto& container) {
+  return static_cast<int64_t>(container.size());
+}
 
 // A buffer that holds exactly [rows, columns]; capacity is kept from step to step.
 void Shape(std::vector<float>& buffer, int64_t rows, int64_t columns) {
   buffer.resize(static_cast<size_t>(rows * columns));
 }
 
-// Rows of one sequence are few and cheap to norm; a region costs about a microsecond, so do not split below this.
+// Rows of one sequence are few and cheap to norm; a region costs about a microsecond, so do not
+// split below this.
 constexpr int64_t kNormGrainRows = 8;
 
 }  // namespace
 
-Transformer::Transformer(const ModelConfig& config, const Weights& weights, const Kernels& kernels, WorkerPool& pool)
+Transformer::Transformer(const ModelConfig& config, const Weights& weights, const Kernels& kernels,
+                         WorkerPool& pool)
     : config_(config),
       weights_(weights),
       kernels_(kernels),
@@ -32,17 +36,17 @@ Transformer::Transformer(const ModelConfig& config, const Weights& weights, cons
 
 void Transformer::Forward(std::span<const BatchRow> batch, Activations& a) {
   const int64_t tokens = Size(batch);
-  Embed(batch, a);                                                            // [T] -> x [T, D]
+  Embed(batch, a);  // [T] -> x [T, D]
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
-    Norm(a.x, w.attention_norm, tokens, a.normed);                            // [T, D]
-    Attention(layer, batch, a);                                               // normed -> delta [T, D]
+    Norm(a.x, w.attention_norm, tokens, a.normed);  // [T, D]
+    Attention(layer, batch, a);                     // normed -> delta [T, D]
     Add(a.x, a.delta);
-    Norm(a.x, w.ffn_norm, tokens, a.normed);                                  // [T, D]
-    FeedForward(layer, tokens, a);                                            // normed -> delta [T, D]
+    Norm(a.x, w.ffn_norm, tokens, a.normed);  // [T, D]
+    FeedForward(layer, tokens, a);            // normed -> delta [T, D]
     Add(a.x, a.delta);
   }
-  Logits(batch, a);                                                           // x -> final norm -> logits [., V]
+  Logits(batch, a);  // x -> final norm -> logits [., V]
 }
 
 void Transformer::Embed(std::span<const BatchRow> batch, Activations& a) {
@@ -81,7 +85,8 @@ void Transformer::Norm(std::span<const float> x, std::span<const float> weight, 
   TW_CHECK(Size(x) == tokens * dim && Size(out) == tokens * dim && Size(weight) == dim);
   pool_.ParallelFor(tokens, kNormGrainRows, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
-      kernels_.rms_norm(x.data() + t * dim, weight.data(), config_.rms_eps, dim, out.data() + t * dim);
+      kernels_.rms_norm(x.data() + t * dim, weight.data(), config_.rms_eps, dim,
+                        out.data() + t * dim);
     }
   });
 }
@@ -109,8 +114,9 @@ void Transformer::Attention(int64_t layer, std::span<const BatchRow> batch, Acti
       if (const float scale = a.query_scale[static_cast<size_t>(t)]; scale != 1.0f) {
         std::ranges::transform(q, q.begin(), [scale](float value) { return value * scale; });
       }
-      StoreKeysAndValues(layer, batch[static_cast<size_t>(t)], k,
-                         std::span<const float>(a.v.data() + t * kv_dim, static_cast<size_t>(kv_dim)));
+      StoreKeysAndValues(
+          layer, batch[static_cast<size_t>(t)], k,
+          std::span<const float>(a.v.data() + t * kv_dim, static_cast<size_t>(kv_dim)));
     }
   });
 
@@ -120,8 +126,8 @@ void Transformer::Attention(int64_t layer, std::span<const BatchRow> batch, Acti
       const int64_t t = task / config_.kv_heads;
       const int64_t kv_head = task % config_.kv_heads;
       const int64_t offset = t * q_dim + kv_head * group * config_.head_dim;
-      AttendHead(layer, batch[static_cast<size_t>(t)], kv_head, a.q.data() + offset, a.heads_out.data() + offset,
-                 a.scores[static_cast<size_t>(worker)]);
+      AttendHead(layer, batch[static_cast<size_t>(t)], kv_head, a.q.data() + offset,
+                 a.heads_out.data() + offset, a.scores[static_cast<size_t>(worker)]);
     }
   });
 
@@ -143,27 +149,32 @@ void Transformer::StoreKeysAndValues(int64_t layer, const BatchRow& row, std::sp
       kernels_.to_half(k.data() + head * dim, dim, reinterpret_cast<uint16_t*>(keys) + offset);
       kernels_.to_half(v.data() + head * dim, dim, reinterpret_cast<uint16_t*>(values) + offset);
     } else {
-      std::memcpy(reinterpret_cast<float*>(keys) + offset, k.data() + head * dim, static_cast<size_t>(dim) * 4);
-      std::memcpy(reinterpret_cast<float*>(values) + offset, v.data() + head * dim, static_cast<size_t>(dim) * 4);
+      std::memcpy(reinterpret_cast<float*>(keys) + offset, k.data() + head * dim,
+                  static_cast<size_t>(dim) * 4);
+      std::memcpy(reinterpret_cast<float*>(values) + offset, v.data() + head * dim,
+                  static_cast<size_t>(dim) * 4);
     }
   }
 }
 
-// q, out: [H/K, C], the query heads of one KV head. Keys at positions <= row.position, and inside the sliding window.
-void Transformer::AttendHead(int64_t layer, const BatchRow& row, int64_t kv_head, const float* q, float* out,
-                             std::vector<float>& scores) {
+// q, out: [H/K, C], the query heads of one KV head. Keys at positions <= row.position, and inside
+// the sliding window.
+void Transformer::AttendHead(int64_t layer, const BatchRow& row, int64_t kv_head, const float* q,
+                             float* out, std::vector<float>& scores) {
   constexpr int64_t kPositions = limits::kKvBlockPositions;
   const int64_t dim = config_.head_dim;
   const int64_t group = config_.heads / config_.kv_heads;
   const int64_t end = row.position + 1;
-  const int64_t first = config_.sliding_window > 0 ? std::max(int64_t{0}, end - config_.sliding_window) : 0;
+  const int64_t first =
+      config_.sliding_window > 0 ? std::max(int64_t{0}, end - config_.sliding_window) : 0;
   const int64_t count = end - first;
   const bool half = row.cache->type() == KvType::kF16;
   if (Size(scores) < group * count) {
     scores.resize(static_cast<size_t>(group * count));
   }
 
-  // Walks the blocks that hold positions [first, end); `visit` gets where they lie and the index of the first one.
+  // Walks the blocks that hold positions [first, end); `visit` gets where they lie and the index of
+  // the first one.
   const auto for_each_block = [&](const auto& visit) {
     for (int64_t position = first; position < end;) {
       const int64_t block = position / kPositions;
@@ -177,8 +188,8 @@ void Transformer::AttendHead(int64_t layer, const BatchRow& row, int64_t kv_head
   for_each_block([&](int64_t block, int64_t offset, int64_t positions, int64_t s) {
     const std::byte* const keys = row.cache->Keys(block, layer, kv_head);
     if (half) {
-      kernels_.scores_f16(q, group, dim, reinterpret_cast<const uint16_t*>(keys) + offset, positions,
-                          config_.attention_scale, scores.data() + s, count);
+      kernels_.scores_f16(q, group, dim, reinterpret_cast<const uint16_t*>(keys) + offset,
+                          positions, config_.attention_scale, scores.data() + s, count);
     } else {
       kernels_.scores_f32(q, group, dim, reinterpret_cast<const float*>(keys) + offset, positions,
                           config_.attention_scale, scores.data() + s, count);
@@ -191,11 +202,11 @@ void Transformer::AttendHead(int64_t layer, const BatchRow& row, int64_t kv_head
   for_each_block([&](int64_t block, int64_t offset, int64_t positions, int64_t s) {
     const std::byte* const values = row.cache->Values(block, layer, kv_head);
     if (half) {
-      kernels_.mix_f16(scores.data() + s, count, group, dim, reinterpret_cast<const uint16_t*>(values) + offset,
-                       positions, out);
+      kernels_.mix_f16(scores.data() + s, count, group, dim,
+                       reinterpret_cast<const uint16_t*>(values) + offset, positions, out);
     } else {
-      kernels_.mix_f32(scores.data() + s, count, group, dim, reinterpret_cast<const float*>(values) + offset, positions,
-                       out);
+      kernels_.mix_f32(scores.data() + s, count, group, dim,
+                       reinterpret_cast<const float*>(values) + offset, positions, out);
     }
   });
 }
@@ -224,8 +235,8 @@ void Transformer::Logits(std::span<const BatchRow> batch, Activations& a) {
   int64_t rows = 0;
   for (size_t t = 0; t < batch.size(); ++t) {
     if (batch[t].wants_logits) {  // gather, so that the head multiplies wanted rows only
-      kernels_.rms_norm(a.x.data() + static_cast<int64_t>(t) * dim, weights_.final_norm.data(), config_.rms_eps, dim,
-                        a.normed.data() + rows * dim);
+      kernels_.rms_norm(a.x.data() + static_cast<int64_t>(t) * dim, weights_.final_norm.data(),
+                        config_.rms_eps, dim, a.normed.data() + rows * dim);
       ++rows;
     }
   }

@@ -1,9 +1,9 @@
 // What a token's logits may and may not depend on.
 #include "engine/model/transformer.h"
 
-#include <gtest/gtest.h>
-
 #include <random>
+
+#include <gtest/gtest.h>
 
 #include "engine/model/test_model.h"
 #include "engine/quant/quantize.h"
@@ -12,16 +12,21 @@
 namespace tradewind::engine {
 namespace {
 
-// A small random llama with weights of `type`: three layers, grouped heads, a head dimension that is not D / H.
+// A small random llama with weights of `type`: three layers, grouped heads, a head dimension that
+// is not D / H.
 std::string RandomModel(TensorType type, uint32_t seed = 1) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0.0f, 0.12f);
   testing::GgufBuilder builder;
   builder.Set("general.architecture", "llama").Set("llama.block_count", uint32_t{3});
-  builder.Set("llama.embedding_length", uint32_t{96}).Set("llama.feed_forward_length", uint32_t{160});
-  builder.Set("llama.attention.head_count", uint32_t{6}).Set("llama.attention.head_count_kv", uint32_t{2});
-  builder.Set("llama.attention.key_length", uint32_t{32}).Set("llama.attention.value_length", uint32_t{32});
-  builder.Set("llama.context_length", uint32_t{512}).Set("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  builder.Set("llama.embedding_length", uint32_t{96})
+      .Set("llama.feed_forward_length", uint32_t{160});
+  builder.Set("llama.attention.head_count", uint32_t{6})
+      .Set("llama.attention.head_count_kv", uint32_t{2});
+  builder.Set("llama.attention.key_length", uint32_t{32})
+      .Set("llama.attention.value_length", uint32_t{32});
+  builder.Set("llama.context_length", uint32_t{512})
+      .Set("llama.attention.layer_norm_rms_epsilon", 1e-5f);
   const auto add = [&](const std::string& name, uint64_t rows, uint64_t cols) {
     std::vector<float> values(rows * cols);
     for (float& v : values) {
@@ -31,7 +36,9 @@ std::string RandomModel(TensorType type, uint32_t seed = 1) {
     EXPECT_TRUE(QuantizeRow(type, values, std::as_writable_bytes(std::span(bytes))));
     builder.Tensor(name, type, {cols, rows}, bytes);
   };
-  const auto norm = [&](const std::string& name) { builder.TensorF32(name, {96}, std::vector<float>(96, 1.0f)); };
+  const auto norm = [&](const std::string& name) {
+    builder.TensorF32(name, {96}, std::vector<float>(96, 1.0f));
+  };
   add("token_embd.weight", 200, 96);
   norm("output_norm.weight");
   for (int layer = 0; layer < 3; ++layer) {
@@ -60,8 +67,8 @@ std::vector<TokenId> RandomIds(size_t n, uint32_t seed = 3) {
 
 class TransformerTest : public ::testing::TestWithParam<TensorType> {};
 INSTANTIATE_TEST_SUITE_P(Types, TransformerTest,
-                         ::testing::Values(TensorType::kF32, TensorType::kF16, TensorType::kQ4_0, TensorType::kQ4_1,
-                                           TensorType::kQ8_0),
+                         ::testing::Values(TensorType::kF32, TensorType::kF16, TensorType::kQ4_0,
+                                           TensorType::kQ4_1, TensorType::kQ8_0),
                          [](const auto& info) { return std::string(TraitsOf(info.param).name); });
 
 TEST_P(TransformerTest, PrefillInOneBatchEqualsTokenByTokenBitForBit) {
@@ -98,7 +105,8 @@ TEST_P(TransformerTest, ASequenceInABatchOfManyEqualsItselfAlone) {
       std::vector<size_t> owners;
       for (size_t s = 0; s < kSequences; ++s) {
         if (position < ids[s].size()) {
-          batch.push_back({ids[s][position], static_cast<int64_t>(position), caches[s].get(), true});
+          batch.push_back(
+              {ids[s][position], static_cast<int64_t>(position), caches[s].get(), true});
           owners.push_back(s);
         }
       }
@@ -132,7 +140,8 @@ TEST(Transformer, RowsWithoutLogitsLeaveTheOthersAlone) {
 }
 
 TEST(Transformer, ASlidingWindowForgetsWhatLeftItInEveryLayer) {
-  // One layer sees W keys; after L layers a token can depend on at most L * (W - 1) positions before it.
+  // One layer sees W keys; after L layers a token can depend on at most L * (W - 1) positions
+  // before it.
   TestModel model(RandomModel(TensorType::kF32), [](ModelConfig& c) { c.sliding_window = 4; });
   auto ids = RandomIds(40);
   const auto before = model.Logits(ids);

@@ -18,18 +18,21 @@ class WeightReader {
   Result<Weight> Matrix(const std::string& name, int64_t rows, int64_t cols) const {
     const GgufTensor* tensor = file_.FindTensor(name);
     if (tensor == nullptr) {
-      return Fail(ErrorCode::kCorruptFile, fmt::format("{}: tensor {} is missing", file_.name(), name));
+      return Fail(ErrorCode::kCorruptFile,
+                  fmt::format("{}: tensor {} is missing", file_.name(), name));
     }
     const auto file_rows = static_cast<int64_t>(tensor->rows());
     const auto file_cols = static_cast<int64_t>(tensor->row_elements());
     if (tensor->dims.size() > 2 || file_cols != cols || (rows != 0 && file_rows != rows)) {
-      return Fail(ErrorCode::kCorruptFile, fmt::format("{}: tensor {} has shape [{}], expected [{}, {}]", file_.name(),
-                                                       name, fmt::join(tensor->dims, ", "), cols,
-                                                       rows == 0 ? std::string("any") : std::to_string(rows)));
+      return Fail(ErrorCode::kCorruptFile,
+                  fmt::format("{}: tensor {} has shape [{}], expected [{}, {}]", file_.name(), name,
+                              fmt::join(tensor->dims, ", "), cols,
+                              rows == 0 ? std::string("any") : std::to_string(rows)));
     }
     if (ScalarDequantizer(tensor->type) == nullptr) {
-      return Fail(ErrorCode::kUnsupported, fmt::format("{}: tensor {} has type {}, which is no weight type", file_.name(),
-                                                       name, TraitsOf(tensor->type).name));
+      return Fail(ErrorCode::kUnsupported,
+                  fmt::format("{}: tensor {} has type {}, which is no weight type", file_.name(),
+                              name, TraitsOf(tensor->type).name));
     }
     Weight weight{tensor->type, file_rows, cols, tensor->data.data(),
                   static_cast<int64_t>(RowBytes(tensor->type, tensor->row_elements()).value())};
@@ -49,13 +52,14 @@ class WeightReader {
   // Tensors whose silent absence from the computation would give wrong answers.
   Status RefuseUnused(int64_t layers) const {
     for (int64_t layer = 0; layer < layers; ++layer) {
-      for (const char* part : {"attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias", "ffn_gate.bias",
-                               "ffn_up.bias", "ffn_down.bias", "attn_qkv.weight", "attn_q_norm.weight",
-                               "attn_k_norm.weight", "ffn_gate_inp.weight"}) {
+      for (const char* part : {"attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias",
+                               "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias", "attn_qkv.weight",
+                               "attn_q_norm.weight", "attn_k_norm.weight", "ffn_gate_inp.weight"}) {
         const std::string name = fmt::format("blk.{}.{}", layer, part);
         if (Has(name)) {
           return Fail(ErrorCode::kUnsupported,
-                      fmt::format("{}: tensor {} is part of the model but not supported", file_.name(), name));
+                      fmt::format("{}: tensor {} is part of the model but not supported",
+                                  file_.name(), name));
         }
       }
     }
@@ -73,8 +77,8 @@ class WeightReader {
       return 1.0f;
     }
     if (tensor->type != TensorType::kF32 || tensor->data.size() != sizeof(float)) {
-      return Fail(ErrorCode::kCorruptFile,
-                  fmt::format("{}: tensor {} is not one F32 number", file_.name(), std::string(tensor->name)));
+      return Fail(ErrorCode::kCorruptFile, fmt::format("{}: tensor {} is not one F32 number",
+                                                       file_.name(), std::string(tensor->name)));
     }
     return LoadLe<float>(tensor->data.data());
   }
@@ -89,7 +93,8 @@ Result<LayerWeights> ReadLayer(const WeightReader& reader, const ModelConfig& c,
   TW_ASSIGN_OR_RETURN(layer.q, reader.Matrix(name("attn_q"), c.heads * c.head_dim, c.model_dim));
   TW_ASSIGN_OR_RETURN(layer.k, reader.Matrix(name("attn_k"), c.kv_heads * c.head_dim, c.model_dim));
   TW_ASSIGN_OR_RETURN(layer.v, reader.Matrix(name("attn_v"), c.kv_heads * c.head_dim, c.model_dim));
-  TW_ASSIGN_OR_RETURN(layer.o, reader.Matrix(name("attn_output"), c.model_dim, c.heads * c.head_dim));
+  TW_ASSIGN_OR_RETURN(layer.o,
+                      reader.Matrix(name("attn_output"), c.model_dim, c.heads * c.head_dim));
   TW_ASSIGN_OR_RETURN(layer.ffn_norm, reader.Vector(name("ffn_norm"), c.model_dim));
   TW_ASSIGN_OR_RETURN(layer.gate, reader.Matrix(name("ffn_gate"), c.ffn_dim, c.model_dim));
   TW_ASSIGN_OR_RETURN(layer.up, reader.Matrix(name("ffn_up"), c.ffn_dim, c.model_dim));
@@ -104,8 +109,8 @@ Result<Weights> Weights::FromGguf(const GgufFile& file, ModelConfig& config) {
   Weights weights;
   TW_ASSIGN_OR_RETURN(weights.embedding, reader.Matrix("token_embd.weight", 0, config.model_dim));
   if (weights.embedding.rows > limits::kVocabularyMax) {
-    return Fail(ErrorCode::kCorruptFile,
-                fmt::format("{}: a vocabulary of {} entries is too large", file.name(), weights.embedding.rows));
+    return Fail(ErrorCode::kCorruptFile, fmt::format("{}: a vocabulary of {} entries is too large",
+                                                     file.name(), weights.embedding.rows));
   }
   config.vocab_size = weights.embedding.rows;
   TW_RETURN_IF_ERROR(reader.RefuseUnused(config.layers));
@@ -117,13 +122,16 @@ Result<Weights> Weights::FromGguf(const GgufFile& file, ModelConfig& config) {
   weights.tied = !reader.Has("output.weight");
   weights.head = weights.embedding;
   if (!weights.tied) {
-    TW_ASSIGN_OR_RETURN(weights.head, reader.Matrix("output.weight", config.vocab_size, config.model_dim));
+    TW_ASSIGN_OR_RETURN(weights.head,
+                        reader.Matrix("output.weight", config.vocab_size, config.model_dim));
   }
   if (config.rope.scaling == RopeScaling::kDivisors) {
-    TW_ASSIGN_OR_RETURN(weights.rope_divisors, reader.Vector("rope_freqs.weight", config.rope.dims / 2));
+    TW_ASSIGN_OR_RETURN(weights.rope_divisors,
+                        reader.Vector("rope_freqs.weight", config.rope.dims / 2));
     for (const float divisor : weights.rope_divisors) {
       if (!(divisor > 0)) {
-        return Fail(ErrorCode::kCorruptFile, file.name() + ": tensor rope_freqs.weight holds a number that is not positive");
+        return Fail(ErrorCode::kCorruptFile,
+                    file.name() + ": tensor rope_freqs.weight holds a number that is not positive");
       }
     }
   }

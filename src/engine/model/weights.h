@@ -22,16 +22,17 @@ struct LayerWeights {
 };
 
 struct Weights {
-  Weight embedding;                   // [V, D]
-  std::vector<LayerWeights> layers;   // [L]
-  std::vector<float> final_norm;      // [D]
-  Weight head;                        // [V, D]; the embedding itself when tied
-  std::vector<float> rope_divisors;   // [C/2], of Llama 3 files; empty elsewhere
+  Weight embedding;                  // [V, D]
+  std::vector<LayerWeights> layers;  // [L]
+  std::vector<float> final_norm;     // [D]
+  Weight head;                       // [V, D]; the embedding itself when tied
+  std::vector<float> rope_divisors;  // [C/2], of Llama 3 files; empty elsewhere
   bool tied = false;
 
   // `file` must outlive the result. Sets config.vocab_size from the embedding.
-  // Errors: kCorruptFile (a tensor is missing or has the wrong shape: both shapes are named), kUnsupported (a tensor that
-  // we would have to use but do not: biases, fused projections, an element type that is no weight).
+  // Errors: kCorruptFile (a tensor is missing or has the wrong shape: both shapes are named),
+  // kUnsupported (a tensor that we would have to use but do not: biases, fused projections, an
+  // element type that is no weight).
   static Result<Weights> FromGguf(const GgufFile& file, ModelConfig& config);
 };
 

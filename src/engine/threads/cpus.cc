@@ -1,11 +1,10 @@
 #include "engine/threads/cpus.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <optional>
+#include <sched.h>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -21,7 +20,9 @@ std::optional<double> ParseNumber(std::string_view text) {
   return error == std::errc() ? std::optional(value) : std::nullopt;
 }
 
-std::string ReadOrEmpty(const char* path) { return ReadFile(path, 4096).value_or(""); }
+std::string ReadOrEmpty(const char* path) {
+  return ReadFile(path, 4096).value_or("");
+}
 
 // The quota of our own cgroup as the container sees it (mounted at the root of the hierarchy).
 std::optional<double> CgroupQuotaCpus() {
@@ -34,7 +35,8 @@ std::optional<double> CgroupQuotaCpus() {
   }
   const auto quota = ParseNumber(ReadOrEmpty("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"));
   const auto period = ParseNumber(ReadOrEmpty("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
-  return quota && *quota > 0 && period && *period > 0 ? std::optional(*quota / *period) : std::nullopt;
+  return quota && *quota > 0 && period && *period > 0 ? std::optional(*quota / *period)
+                                                      : std::nullopt;
 }
 
 }  // namespace

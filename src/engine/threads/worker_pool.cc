@@ -8,9 +8,11 @@
 namespace tradewind::engine {
 namespace {
 
-// About 20 microseconds: longer than the serial work between two regions, far shorter than a scheduler tick.
+// About 20 microseconds: longer than the serial work between two regions, far shorter than a
+// scheduler tick.
 constexpr int kSpins = 2000;
-// Chunks per worker: enough to even out a disturbed core, few enough that the shared counter stays cold.
+// Chunks per worker: enough to even out a disturbed core, few enough that the shared counter stays
+// cold.
 constexpr int64_t kChunksPerWorker = 4;
 
 inline void CpuRelax() {
@@ -56,7 +58,8 @@ void WorkerPool::Run(const Region& region) {
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();
   Work(region, 0);
-  // The helpers are in their last chunk: wait by spinning, but let others run if the cores are oversubscribed.
+  // The helpers are in their last chunk: wait by spinning, but let others run if the cores are
+  // oversubscribed.
   for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
     if (spins < kSpins) {
       CpuRelax();

@@ -1,7 +1,8 @@
-// A fixed set of threads that run one parallel region at a time: the engine's thread plus N-1 helpers.
+// A fixed set of threads that run one parallel region at a time: the engine's thread plus N-1
+// helpers.
 //
-// Between regions helpers spin for a moment (a decode step has some 150 regions, microseconds apart) and then sleep in the
-// kernel: an idle engine uses no CPU.
+// Between regions helpers spin for a moment (a decode step has some 150 regions, microseconds
+// apart) and then sleep in the kernel: an idle engine uses no CPU.
 #pragma once
 
 #include <atomic>
@@ -14,7 +15,8 @@ namespace tradewind::engine {
 
 class WorkerPool {
  public:
-  // `threads` >= 1 counts the caller: WorkerPool(1) starts none. If the system refuses a thread, fewer run.
+  // `threads` >= 1 counts the caller: WorkerPool(1) starts none. If the system refuses a thread,
+  // fewer run.
   explicit WorkerPool(int threads);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
@@ -22,9 +24,10 @@ class WorkerPool {
 
   int threads() const { return static_cast<int>(helpers_.size()) + 1; }
 
-  // Calls body(begin, end, worker) over disjoint ranges that cover [0, n), each a multiple of `grain` long but the last;
-  // worker < threads() names the scratch to use. Ranges are handed out as workers ask, so a slow core delays nobody; which
-  // worker gets which range must not change the result. Returns when all are done. One caller at a time, not nested.
+  // Calls body(begin, end, worker) over disjoint ranges that cover [0, n), each a multiple of
+  // `grain` long but the last; worker < threads() names the scratch to use. Ranges are handed out
+  // as workers ask, so a slow core delays nobody; which worker gets which range must not change the
+  // result. Returns when all are done. One caller at a time, not nested.
   template <class Body>
   void ParallelFor(int64_t n, int64_t grain, const Body& body) {
     if (n <= grain || helpers_.empty()) {
@@ -55,9 +58,9 @@ class WorkerPool {
 
   std::vector<std::thread> helpers_;
   const Region* region_ = nullptr;  // written before epoch_ rises, read after: ordered by epoch_
-  alignas(64) std::atomic<uint32_t> epoch_{0};     // one more per region
-  alignas(64) std::atomic<int64_t> next_{0};       // first index not handed out yet
-  alignas(64) std::atomic<int> running_{0};        // helpers still inside the region
+  alignas(64) std::atomic<uint32_t> epoch_{0};  // one more per region
+  alignas(64) std::atomic<int64_t> next_{0};    // first index not handed out yet
+  alignas(64) std::atomic<int> running_{0};     // helpers still inside the region
   alignas(64) std::atomic<bool> stopping_{false};
 };
 

@@ -1,11 +1,11 @@
 #include "engine/threads/worker_pool.h"
 
-#include <gtest/gtest.h>
-
 #include <chrono>
 #include <ctime>
 #include <numeric>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "engine/threads/cpus.h"
 
@@ -64,7 +64,9 @@ TEST(WorkerPool, SleepsBetweenRegions) {
   EXPECT_LT(cpu_ms, 100.0);  // a spinning helper would have used 600
 }
 
-TEST(Cpus, AtLeastOneIsAllowed) { EXPECT_GE(AllowedCpus(), 1); }
+TEST(Cpus, AtLeastOneIsAllowed) {
+  EXPECT_GE(AllowedCpus(), 1);
+}
 
 }  // namespace
 }  // namespace tradewind::engine

@@ -1,0 +1,61 @@
+# The contracts of this file: `make run`, `make test`, `make build`. Each installs what it needs and says so.
+
+JOBS ?= $(shell nproc)
+MODELS ?= $(CURDIR)/build/models
+CTEST_FLAGS ?=
+
+.PHONY: run build test prove bench fuzz format lint asan tsan packages model test-tools clean
+
+build: packages
+	cmake --preset release
+	cmake --build --preset release --parallel $(JOBS) --target tradewind
+
+run: build model
+	TRADEWIND_MODELS="$(MODELS)" tools/run_demo.sh build/tradewind
+
+# Everything, then ctest's summary last. Sanitizers run the unit tests (asan here and in CI, tsan in `make prove`).
+test: packages model test-tools
+	cmake --preset release -DTW_ASAN_CTEST=ON
+	cmake --build --preset release --parallel $(JOBS)
+	cmake --preset asan
+	cmake --build --preset asan --parallel $(JOBS)
+	TRADEWIND_TEST_MODELS="$(MODELS)" ctest --test-dir build --output-on-failure --parallel $(JOBS) $(CTEST_FLAGS)
+
+# The full counts: ThreadSanitizer, fuzzers, soak and fault tests at size. Writes bench/results/prove-*.log.
+prove: packages model test-tools
+	tools/prove.sh
+
+bench: packages model test-tools
+	cmake --preset release
+	cmake --build --preset release --parallel $(JOBS)
+	TRADEWIND_MODELS="$(MODELS)" tools/bench.sh
+
+FUZZ_SECONDS ?= 60
+fuzz: packages
+	cmake --preset fuzz
+	cmake --build --preset fuzz --parallel $(JOBS)
+	tools/fuzz.sh $(FUZZ_SECONDS)
+
+asan tsan: packages model
+	cmake --preset $@
+	cmake --build --preset $@ --parallel $(JOBS)
+	TRADEWIND_TEST_MODELS="$(MODELS)" ctest --test-dir build/$@ --output-on-failure --parallel $(JOBS) -L unit $(CTEST_FLAGS)
+
+format:
+	git ls-files '*.h' '*.cc' | xargs clang-format-19 -i
+
+lint: packages
+	cmake --preset release
+	git ls-files 'src/*.cc' | xargs -P $(JOBS) -n 4 clang-tidy-19 -p build --quiet
+
+packages:
+	@tools/install_packages.sh test
+
+model:
+	@tools/fetch_default_model.sh "$(MODELS)"
+
+test-tools:
+	@tools/setup_test_tools.sh
+
+clean:
+	rm -rf build
