@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The full counts: every test, ThreadSanitizer over the unit tests, every fuzzer for a minute, the template differential at
+# size. The log goes to bench/results/.
+set -euo pipefail
+
+log="bench/results/prove-$(date -u +%Y-%m-%d).log"
+mkdir -p bench/results
+{
+  echo "commit $(git rev-parse --short HEAD), $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(date -u +%FT%TZ)"
+  make --no-print-directory test
+  make --no-print-directory tsan
+  make --no-print-directory fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
+  TW_DIFFERENTIAL_CASES=20000 ctest --test-dir build --output-on-failure -R differential
+} 2>&1 | tee "$log"
