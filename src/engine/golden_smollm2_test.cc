@@ -191,8 +191,9 @@ TEST(GoldenSmolLM2, ChatsRenderTokenizeAndAnswerAsFloat32Does) {
   size_t compared = 0;
   for (size_t i = 0; i < kGreedyCases; ++i) {
     const auto& chat = cases.as_array().at(i);
-    const auto rendered = (*engine)->chat_template().Render(
-        {.messages_json = boost::json::serialize(chat.at("messages"))});
+    TemplateInputs inputs;
+    inputs.messages_json = boost::json::serialize(chat.at("messages"));
+    const auto rendered = (*engine)->chat_template().Render(inputs);
     ASSERT_TRUE(rendered) << rendered.error().message;
     EXPECT_EQ(rendered->text, std::string(chat.at("prompt").as_string()));
     const auto prompt = (*engine)->tokenizer().Encode(rendered->text, rendered->literal_ranges);
@@ -213,8 +214,9 @@ TEST(GoldenSmolLM2, TheCapitalOfFranceIsParis) {
   TW_NEED_DEFAULT_MODEL();
   auto engine = Engine::Load(testing::DefaultModelPath(), {});
   ASSERT_TRUE(engine) << engine.error().message;
-  const auto rendered = (*engine)->chat_template().Render(
-      {.messages_json = R"([{"role":"user","content":"What is the capital of France?"}])"});
+  TemplateInputs inputs;
+  inputs.messages_json = R"([{"role":"user","content":"What is the capital of France?"}])";
+  const auto rendered = (*engine)->chat_template().Render(inputs);
   ASSERT_TRUE(rendered) << rendered.error().message;
   GenerateRequest request;
   request.prompt = (*engine)->tokenizer().Encode(rendered->text, rendered->literal_ranges);

@@ -29,13 +29,23 @@ std::string StopMatcher::Push(std::string_view text) {
     return {};
   }
   held_.append(text);
-  size_t first = std::string::npos;
+  // The stop that is complete first, whatever pieces the text comes in; of those that end together, the longest.
+  size_t first_end = std::string::npos;
+  size_t begin = 0;
   for (const std::string& stop : stops_) {
-    first = std::min(first, held_.find(stop));
+    const size_t at = held_.find(stop);
+    if (at == std::string::npos) {
+      continue;
+    }
+    const size_t end = at + stop.size();
+    if (end < first_end || (end == first_end && at < begin)) {
+      first_end = end;
+      begin = at;
+    }
   }
-  if (first != std::string::npos) {
+  if (first_end != std::string::npos) {
     stopped_ = true;
-    held_.resize(first);
+    held_.resize(begin);
     return std::exchange(held_, {});
   }
   const size_t from = HeldFrom();

@@ -15,8 +15,8 @@ class StopMatcher {
   explicit StopMatcher(std::vector<std::string> stops);
 
   // Adds text; returns what can no longer become part of a stop string. Once a stop string is
-  // complete, returns the text before the one that begins first (the longest of those, if several
-  // do) and stopped() is true for good.
+  // complete, returns the text before it, and stopped() is true for good. The one that is complete
+  // first counts (of several that end together, the longest): so the pieces do not matter.
   std::string Push(std::string_view text);
   // At the end of a generation: what is still held back was no stop string.
   std::string Flush();

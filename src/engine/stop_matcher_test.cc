@@ -25,7 +25,7 @@ TEST(StopMatcher, GivesBackWhatOnlyLookedLikeAStop) {
   EXPECT_FALSE(matcher.stopped());
 }
 
-TEST(StopMatcher, TheEarliestOfSeveralWins) {
+TEST(StopMatcher, TheOneThatIsCompleteFirstWins) {
   StopMatcher matcher({"ccc", "b"});
   EXPECT_EQ(matcher.Push("aabccc"), "aa");
   EXPECT_TRUE(matcher.stopped());
@@ -62,9 +62,14 @@ TEST(StopMatcher, EqualsASearchInTheWholeTextHoweverItIsCut) {
       i += length;
     }
     out += matcher.Flush();
+    // The shortest prefix of the text that ends with a stop string.
     size_t want = std::string::npos;
-    for (const std::string& stop : stops) {
-      want = std::min(want, text.find(stop));
+    for (size_t end = 1; end <= text.size() && want == std::string::npos; ++end) {
+      for (const std::string& stop : stops) {
+        if (std::string_view(text).substr(0, end).ends_with(stop)) {
+          want = std::min(want, end - stop.size());
+        }
+      }
     }
     ASSERT_EQ(out, text.substr(0, want));
     ASSERT_EQ(matcher.stopped(), want != std::string::npos);
