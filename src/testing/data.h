@@ -18,14 +18,10 @@ inline std::filesystem::path DataPath(const std::string& relative) {
   return std::filesystem::path(TW_SOURCE_DIR) / "tests/data" / relative;
 }
 
-// `golden/...` is looked up in tests/data first, then in ../shared; anything else in ../shared
-// only.
+// Reference data from where it lies, ../shared; what the tests cannot do without is also in tests/data.
 inline std::filesystem::path ReferencePath(const std::string& relative) {
-  const auto own = DataPath(relative);
-  if (std::filesystem::exists(own)) {
-    return own;
-  }
-  return std::filesystem::path(TW_SHARED_DIR) / relative;
+  const auto shared = std::filesystem::path(TW_SHARED_DIR) / relative;
+  return std::filesystem::exists(shared) ? shared : DataPath(relative);
 }
 
 inline bool HasReference(const std::string& relative) {
