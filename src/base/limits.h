@@ -59,6 +59,10 @@ inline constexpr uint32_t kGgufDimsMax = 4;              // likewise
 inline constexpr uint64_t kGgufAlignmentMax = 1u << 20;  // files use 32; a huge page is 2 MiB
 inline constexpr int kVocabularyMax = 1 << 21;
 inline constexpr int kTokenBytesMax = 1 << 16;
+inline constexpr uint64_t kMergesMax = 1 << 24;
+inline constexpr int kSpecialTokenBytesMax = 256;  // longer ones are not matched in text
+inline constexpr int kSpecialBytesMax = 1 << 20;   // names of all; Tekken's 1000 take 14 KB
+inline constexpr int kWordBytesMax = 1 << 20;      // one pre-token; merging takes 60 bytes a byte
 
 // --- Chat templates
 // ---------------------------------------------------------------------------------------------
