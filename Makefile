@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 MODELS ?= $(CURDIR)/build/models
 CTEST_FLAGS ?=
 
-.PHONY: run build test prove bench fuzz format lint asan tsan packages model test-tools clean
+.PHONY: tekken run build test prove bench fuzz format lint asan tsan packages model test-tools clean
 
 build: packages
 	cmake --preset release
@@ -54,7 +54,10 @@ packages:
 model:
 	@tools/fetch_default_model.sh "$(MODELS)"
 
-test-tools:
+tekken:
+	@tools/fetch_tekken.sh build/tekken
+
+test-tools: tekken
 	@tools/setup_test_tools.sh
 
 clean:
