@@ -1,4 +1,5 @@
-// A small HTTP/1.1 client for verbs that talk to a running server. (Upstream pools come with the providers.)
+// A small HTTP/1.1 client for verbs that talk to a running server. (Upstream pools come with the
+// providers.)
 #pragma once
 
 #include <cstdint>
@@ -18,15 +19,16 @@ struct ClientRequest {
   Headers headers;
   std::string body;
   int64_t connect_timeout_ms = 5'000;
-  int64_t idle_timeout_ms = 600'000;   // longest wait for the next byte
+  int64_t idle_timeout_ms = 600'000;  // longest wait for the next byte
 };
 
-// Sends and reads the whole answer; blocks. Errors: kUnavailable (cannot connect), kDeadlineExceeded, kIo,
-// kPayloadTooLarge.
+// Sends and reads the whole answer; blocks. Errors: kUnavailable (cannot connect),
+// kDeadlineExceeded, kIo, kPayloadTooLarge.
 Result<Response> Fetch(const ClientRequest& request);
 
-// The same, handing the body over as it arrives; `on_bytes` returns false to stop early (the connection is closed).
-// The returned response has an empty body.
-Result<Response> FetchStream(const ClientRequest& request, const std::function<bool(std::string_view)>& on_bytes);
+// The same, handing the body over as it arrives; `on_bytes` returns false to stop early (the
+// connection is closed). The returned response has an empty body.
+Result<Response> FetchStream(const ClientRequest& request,
+                             const std::function<bool(std::string_view)>& on_bytes);
 
 }  // namespace tradewind::http

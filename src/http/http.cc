@@ -1,0 +1,27 @@
+#include "http/http.h"
+
+#include <algorithm>
+
+#include "http/wire.h"
+
+namespace tradewind::http {
+
+void Headers::Set(std::string name, std::string value) {
+  std::erase_if(fields_, [&name](const auto& field) { return SameToken(field.first, name); });
+  Add(std::move(name), std::move(value));
+}
+
+void Headers::Add(std::string name, std::string value) {
+  fields_.emplace_back(std::move(name), std::move(value));
+}
+
+std::optional<std::string_view> Headers::Find(std::string_view name) const {
+  const auto at = std::ranges::find_if(
+      fields_, [name](const auto& field) { return SameToken(field.first, name); });
+  if (at == fields_.end()) {
+    return std::nullopt;
+  }
+  return at->second;
+}
+
+}  // namespace tradewind::http

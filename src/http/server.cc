@@ -1,0 +1,237 @@
+#include "http/server.h"
+
+#include <cerrno>
+#include <cstring>
+#include <netdb.h>
+#include <utility>
+#include <vector>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "base/check.h"
+#include "http/connection.h"
+#include "http/event_loop.h"
+#include "http/fd.h"
+#include "telemetry/log.h"
+
+namespace tradewind::http {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using std::chrono::milliseconds;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+constexpr auto kAcceptPause = milliseconds(50);  // at the bound of connections or descriptors
+constexpr auto kCutGrace = milliseconds(1000);   // for handlers to see that their client is gone
+
+std::string WithoutBrackets(std::string_view host) {
+  if (host == "localhost") {
+    return "127.0.0.1";
+  }
+  if (host.starts_with('[') && host.ends_with(']')) {
+    host = host.substr(1, host.size() - 2);
+  }
+  return std::string(host);
+}
+
+Status SystemError(std::string_view what, const ServerOptions& options) {
+  const int number = errno;
+  const ErrorCode code = number == EADDRINUSE      ? ErrorCode::kAddressInUse
+                         : number == EADDRNOTAVAIL ? ErrorCode::kInvalidArgument
+                                                   : ErrorCode::kIo;
+  return Fail(code, fmt::format("cannot {} {}:{}: {}", what, options.host, options.port,
+                                std::strerror(number)));
+}
+
+Result<Fd> Listen(const ServerOptions& options) {
+  addrinfo hints{};
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(WithoutBrackets(options.host).c_str(), std::to_string(options.port).c_str(),
+                    &hints, &found) != 0) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("cannot listen on \"{}\": it is neither an IP address nor localhost",
+                            options.host),
+                "host");
+  }
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> address(found, ::freeaddrinfo);
+  Fd fd(::socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) {
+    return std::unexpected(SystemError("open a socket for", options).error());
+  }
+  // SO_REUSEADDR: a restart need not wait for the old connections' TIME_WAIT. Never SO_REUSEPORT:
+  // with it a second server would share the port silently, each getting half of the requests.
+  const int on = 1;
+  const int off = 0;
+  static_cast<void>(::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)));
+  if (address->ai_family == AF_INET6) {
+    static_cast<void>(::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)));
+  }
+  if (::bind(fd.get(), address->ai_addr, address->ai_addrlen) != 0 ||
+      ::listen(fd.get(), SOMAXCONN) != 0) {
+    return std::unexpected(SystemError("listen on", options).error());
+  }
+  return fd;
+}
+
+uint16_t BoundPort(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  TW_CHECK(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  return ntohs(address.ss_family == AF_INET6
+                   ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
+                   : reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
+}
+
+bool IsLoopback(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET) {
+    return (ntohl(reinterpret_cast<const sockaddr_in*>(&address)->sin_addr.s_addr) >> 24) == 127;
+  }
+  const in6_addr& ip = reinterpret_cast<const sockaddr_in6*>(&address)->sin6_addr;
+  return IN6_IS_ADDR_LOOPBACK(&ip) || (IN6_IS_ADDR_V4MAPPED(&ip) && ip.s6_addr[12] == 127);
+}
+
+// One socket listens, and its loop deals connections out to all loops in turn: streams last for
+// minutes, so an even number of them counts for more than accepting in parallel.
+class ListeningServer final : public Server {
+ public:
+  ListeningServer(std::shared_ptr<ServerShared> shared, Fd listener)
+      : shared_(std::move(shared)), port_(BoundPort(listener.get())) {
+    for (int i = 0; i < shared_->options.threads; ++i) {
+      loops_.push_back(EventLoop::Start());
+    }
+    // Asio waits on it; the family given here matters only for opening sockets.
+    acceptor_ =
+        std::make_unique<tcp::acceptor>(loops_[0]->context(), tcp::v4(), listener.Release());
+    asio::co_spawn(loops_[0]->context(), AcceptLoop(), asio::detached);
+  }
+
+  ~ListeningServer() override {
+    for (const auto& loop : loops_) {
+      loop->Stop();
+    }
+    acceptor_.reset();
+    for (const auto& loop : loops_) {
+      loop->Destroy();
+    }
+  }
+
+  uint16_t port() const override { return port_; }
+
+  int64_t connections() const override {
+    const std::lock_guard lock(shared_->mutex);
+    return shared_->connections;
+  }
+
+  bool Drain(int64_t deadline_ms) override;
+
+ private:
+  Task<void> AcceptLoop();
+  int AcceptOne(EventLoop& loop);
+  void OnEveryConnection(void (Connection::*method)());
+  bool AwaitNoConnections(milliseconds timeout);
+
+  const std::shared_ptr<ServerShared> shared_;
+  const uint16_t port_;
+  std::vector<std::shared_ptr<EventLoop>> loops_;
+  std::unique_ptr<tcp::acceptor> acceptor_;  // on the first loop's thread
+};
+
+Task<void> ListeningServer::AcceptLoop() {
+  asio::steady_timer pause(loops_[0]->context());
+  size_t next = 0;
+  while (acceptor_->is_open()) {
+    const bool full = connections() >= shared_->options.connections_max;
+    const int error = full ? 0 : AcceptOne(*loops_[next % loops_.size()]);
+    if (error == EAGAIN || error == EWOULDBLOCK) {
+      co_await acceptor_->async_wait(tcp::acceptor::wait_read, kAwait);
+    } else if (full || error != 0) {
+      pause.expires_after(kAcceptPause);
+      co_await pause.async_wait(kAwait);
+    } else {
+      ++next;
+    }
+  }
+}
+
+// 0, or the errno of the refusal.
+int ListeningServer::AcceptOne(EventLoop& loop) {
+  sockaddr_storage peer{};
+  socklen_t size = sizeof(peer);
+  Fd socket(::accept4(acceptor_->native_handle(), reinterpret_cast<sockaddr*>(&peer), &size,
+                      SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!socket) {
+    return errno;
+  }
+  loop.Post([&loop, shared = shared_, slot = ConnectionSlot(shared_), socket = std::move(socket),
+             loopback = IsLoopback(peer)]() mutable {
+    StartConnection(loop, std::move(shared), std::move(slot), std::move(socket), loopback);
+  });
+  return 0;
+}
+
+void ListeningServer::OnEveryConnection(void (Connection::*method)()) {
+  for (const auto& loop : loops_) {
+    loop->Post([raw = loop.get(), method] {
+      // A copy: the method may end connections.
+      const std::vector<Connection*> connections(raw->connections().begin(),
+                                                 raw->connections().end());
+      for (Connection* connection : connections) {
+        if (raw->connections().contains(connection)) {
+          (connection->*method)();
+        }
+      }
+    });
+  }
+}
+
+bool ListeningServer::AwaitNoConnections(milliseconds timeout) {
+  std::unique_lock lock(shared_->mutex);
+  return shared_->changed.wait_for(lock, timeout, [this] { return shared_->connections == 0; });
+}
+
+bool ListeningServer::Drain(int64_t deadline_ms) {
+  TW_CHECK(EventLoop::Current() == nullptr);
+  shared_->draining = true;
+  // On the accepting loop, so that every connection it has dealt out stands in the queues before
+  // this.
+  loops_[0]->Post([this] {
+    boost::system::error_code ignored;
+    acceptor_->close(ignored);
+    OnEveryConnection(&Connection::OnDrain);
+  });
+  if (AwaitNoConnections(milliseconds(deadline_ms))) {
+    return true;
+  }
+  OnEveryConnection(&Connection::Cut);
+  return AwaitNoConnections(kCutGrace) && shared_->exchanges_cut == 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Handler handler,
+                                              std::function<Response(const Error&)> on_error) {
+  if (options.threads < 1 || options.threads > limits::kThreadsMax) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} event loops are too few or too many", options.threads), "threads");
+  }
+  TW_ASSIGN_OR_RETURN(Fd listener, Listen(options));
+  auto shared = std::make_shared<ServerShared>();
+  shared->options = options;
+  shared->handler = std::move(handler);
+  shared->on_error = std::move(on_error);
+  return std::make_unique<ListeningServer>(std::move(shared), std::move(listener));
+}
+
+}  // namespace tradewind::http

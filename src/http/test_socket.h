@@ -1,0 +1,123 @@
+// For tests only: a raw TCP client, so that tests can send what no HTTP library would.
+#pragma once
+
+#include <cerrno>
+#include <chrono>
+#include <poll.h>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "http/fd.h"
+
+namespace tradewind::http::testing {
+
+inline constexpr int kPatienceMs =
+    20'000;  // a machine under sanitizers and load; never the expected time
+
+class TestSocket {
+ public:
+  explicit TestSocket(uint16_t port, int receive_buffer = 0)
+      : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    if (receive_buffer > 0) {
+      ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
+    }
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  }
+
+  // False when the peer has reset the connection.
+  bool Send(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t n = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (n <= 0) {
+        return false;
+      }
+      bytes.remove_prefix(static_cast<size_t>(n));
+    }
+    return true;
+  }
+
+  // Everything until `text` has been seen (or the connection ends); what follows it stays for the
+  // next call.
+  std::string ReadUntil(std::string_view text) {
+    while (true) {
+      const size_t at = pending_.find(text);
+      if (at != std::string::npos) {
+        std::string out = pending_.substr(0, at + text.size());
+        pending_.erase(0, at + text.size());
+        return out;
+      }
+      if (!ReadSome()) {
+        return std::exchange(pending_, "");
+      }
+    }
+  }
+
+  std::string ReadExactly(size_t bytes) {
+    while (pending_.size() < bytes && ReadSome()) {
+    }
+    std::string out = pending_.substr(0, bytes);
+    pending_.erase(0, out.size());
+    return out;
+  }
+
+  // Everything to the end of the connection.
+  std::string ReadAll() {
+    while (ReadSome()) {
+    }
+    return std::exchange(pending_, "");
+  }
+
+  // Head and body of one response that has a Content-Length.
+  std::string ReadResponse() {
+    std::string head = ReadUntil("\r\n\r\n");
+    const size_t at = head.find("Content-Length: ");
+    return at == std::string::npos ? head : head + ReadExactly(std::stoul(head.substr(at + 16)));
+  }
+
+  void ShutdownWrite() { ::shutdown(fd_.get(), SHUT_WR); }
+  void Reset() {
+    const linger on{1, 0};
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &on, sizeof(on));
+    fd_ = Fd();
+  }
+  void Close() { fd_ = Fd(); }
+  bool was_reset() const { return was_reset_; }
+
+  // True when nothing arrives, not even the end, for `ms`.
+  bool IsSilentFor(int ms) {
+    pollfd entry{fd_.get(), POLLIN, 0};
+    return pending_.empty() && ::poll(&entry, 1, ms) == 0;
+  }
+
+ private:
+  bool ReadSome() {
+    pollfd entry{fd_.get(), POLLIN, 0};
+    if (::poll(&entry, 1, kPatienceMs) <= 0) {
+      ADD_FAILURE() << "the server sent nothing in time; so far: " << pending_.substr(0, 200);
+      return false;
+    }
+    char bytes[16384];
+    const ssize_t n = ::recv(fd_.get(), bytes, sizeof(bytes), 0);
+    was_reset_ = was_reset_ || (n < 0 && errno == ECONNRESET);
+    if (n > 0) {
+      pending_.append(bytes, static_cast<size_t>(n));
+    }
+    return n > 0;
+  }
+
+  Fd fd_;
+  std::string pending_;
+  bool was_reset_ = false;
+};
+
+}  // namespace tradewind::http::testing
