@@ -7,65 +7,23 @@
 #include <functional>
 #include <mutex>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "base/limits.h"
-#include "http/test_socket.h"
+#include "http/test_support.h"
 
 namespace tradewind::http {
 namespace {
 
-using std::chrono::milliseconds;
-using std::chrono::steady_clock;
+using testing::Echo;
+using testing::Eventually;
+using testing::StartServer;
+using testing::TestOptions;
 using testing::TestSocket;
-
-// Waits for something that another thread brings about.
-bool Eventually(const std::function<bool()>& condition) {
-  const auto deadline = steady_clock::now() + milliseconds(testing::kPatienceMs);
-  while (!condition()) {
-    if (steady_clock::now() > deadline) {
-      return false;
-    }
-    std::this_thread::sleep_for(milliseconds(2));
-  }
-  return true;
-}
-
-Response TextResponse(int status, std::string body) {
-  Response response;
-  response.status = status;
-  response.headers.Set("Content-Type", "text/plain");
-  response.body = std::move(body);
-  return response;
-}
-
-Response OnError(const Error& error) {
-  return TextResponse(error.code == ErrorCode::kPayloadTooLarge ? 413 : 500,
-                      std::string(ErrorCodeName(error.code)) + ": " + error.message);
-}
-
-// "METHOD path?query body", so that tests see what the handler saw.
-Task<void> Echo(Exchange& exchange) {
-  const Request& request = exchange.request();
-  std::string body = request.method + " " + request.path + "?" + request.query + " " + request.body;
-  static_cast<void>(co_await exchange.Respond(TextResponse(200, std::move(body))));
-}
-
-ServerOptions TestOptions() {
-  ServerOptions options;
-  options.port = 0;
-  options.linger_ms = 500;
-  return options;
-}
-
-std::unique_ptr<Server> StartServer(Handler handler, ServerOptions options = TestOptions()) {
-  auto server = Server::Start(options, std::move(handler), OnError);
-  EXPECT_TRUE(server.has_value()) << server.error().message;
-  return std::move(server).value();
-}
+using testing::TextResponse;
 
 std::string StatusLine(const std::string& response) {
   return response.substr(0, response.find("\r\n"));

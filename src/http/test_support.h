@@ -1,11 +1,15 @@
-// For tests only: a raw TCP client, so that tests can send what no HTTP library would.
+// For tests only: a raw TCP client, so that tests can send what no HTTP library would, and small
+// servers for it.
 #pragma once
 
 #include <cerrno>
 #include <chrono>
+#include <functional>
+#include <memory>
 #include <poll.h>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include <arpa/inet.h>
@@ -14,6 +18,7 @@
 #include <sys/socket.h>
 
 #include "http/fd.h"
+#include "http/server.h"
 
 namespace tradewind::http::testing {
 
@@ -119,5 +124,50 @@ class TestSocket {
   std::string pending_;
   bool was_reset_ = false;
 };
+
+// Waits for something that another thread brings about.
+inline bool Eventually(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      return false;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+inline Response TextResponse(int status, std::string body) {
+  Response response;
+  response.status = status;
+  response.headers.Set("Content-Type", "text/plain");
+  response.body = std::move(body);
+  return response;
+}
+
+inline Response OnError(const Error& error) {
+  return TextResponse(error.code == ErrorCode::kPayloadTooLarge ? 413 : 500,
+                      std::string(ErrorCodeName(error.code)) + ": " + error.message);
+}
+
+// "METHOD path?query body", so that tests see what the handler saw.
+inline Task<void> Echo(Exchange& exchange) {
+  const Request& request = exchange.request();
+  std::string body = request.method + " " + request.path + "?" + request.query + " " + request.body;
+  static_cast<void>(co_await exchange.Respond(TextResponse(200, std::move(body))));
+}
+
+inline ServerOptions TestOptions() {
+  ServerOptions options;
+  options.port = 0;
+  options.linger_ms = 500;
+  return options;
+}
+
+inline std::unique_ptr<Server> StartServer(Handler handler, ServerOptions options = TestOptions()) {
+  auto server = Server::Start(options, std::move(handler), OnError);
+  EXPECT_TRUE(server.has_value()) << server.error().message;
+  return std::move(server).value();
+}
 
 }  // namespace tradewind::http::testing
