@@ -116,6 +116,9 @@ Result<std::string> FormatRequest(const ClientRequest& request) {
       return Fail(ErrorCode::kInvalidArgument,
                   "a request header has a character that HTTP does not allow");
     }
+    if (FramesTheMessage(name) || SameToken(name, "Host")) {
+      continue;
+    }
     text += fmt::format("{}: {}\r\n", name, value);
   }
   if (!request.body.empty() || request.method == "POST" || request.method == "PUT" ||
@@ -165,12 +168,13 @@ Status ReceiveAll(int fd, int64_t idle_timeout_ms, ResponseReader& reader) {
 }  // namespace
 
 Result<Response> FetchStream(const ClientRequest& request,
-                             const std::function<bool(std::string_view)>& on_bytes) {
+                             const std::function<bool(std::string_view)>& on_bytes,
+                             const std::function<void(const Response&)>& on_head) {
   TW_ASSIGN_OR_RETURN(const std::string head, FormatRequest(request));
   TW_ASSIGN_OR_RETURN(const Fd fd, Connect(request));
   TW_RETURN_IF_ERROR(SendAll(fd.get(), head, request.idle_timeout_ms));
   TW_RETURN_IF_ERROR(SendAll(fd.get(), request.body, request.idle_timeout_ms));
-  ResponseReader reader(request.method == "HEAD", on_bytes);
+  ResponseReader reader(request.method == "HEAD", on_head, on_bytes);
   TW_RETURN_IF_ERROR(ReceiveAll(fd.get(), request.idle_timeout_ms, reader));
   return reader.Take();
 }

@@ -16,7 +16,7 @@ struct ClientRequest {
   uint16_t port = 0;
   std::string method = "GET";
   std::string target = "/";
-  Headers headers;
+  Headers headers;  // Host, Connection and Content-Length are added
   std::string body;
   int64_t connect_timeout_ms = 5'000;
   int64_t idle_timeout_ms = 600'000;  // longest wait for the next byte
@@ -27,8 +27,10 @@ struct ClientRequest {
 Result<Response> Fetch(const ClientRequest& request);
 
 // The same, handing the body over as it arrives; `on_bytes` returns false to stop early (the
-// connection is closed). The returned response has an empty body.
+// connection is closed). `on_head`, if given, sees status and headers before the first byte of the
+// body: an error's body is no event stream. The returned response has an empty body.
 Result<Response> FetchStream(const ClientRequest& request,
-                             const std::function<bool(std::string_view)>& on_bytes);
+                             const std::function<bool(std::string_view)>& on_bytes,
+                             const std::function<void(const Response&)>& on_head = {});
 
 }  // namespace tradewind::http

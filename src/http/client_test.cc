@@ -79,10 +79,15 @@ TEST(HttpClient, StreamsAsBytesArriveAndStopsWhenToldTo) {
     }
   });
   std::string got;
-  const auto response = FetchStream(To(server->port()), [&got](std::string_view bytes) {
-    got.append(bytes);
-    return got.size() < 50;
-  });
+  int status = 0;
+  const auto response = FetchStream(
+      To(server->port()),
+      [&](std::string_view bytes) {
+        EXPECT_EQ(status, 200) << "the head comes first";
+        got.append(bytes);
+        return got.size() < 50;
+      },
+      [&status](const Response& head) { status = head.status; });
   ASSERT_TRUE(response.has_value()) << response.error().message;
   EXPECT_EQ(response->body, "");
   EXPECT_TRUE(got.starts_with("tick tick "));
@@ -165,6 +170,19 @@ TEST(HttpClient, RefusesToSendWhatWouldBreakOutOfItsLine) {
   request = To(1);
   request.method = "GET /x";
   EXPECT_EQ(Fetch(request).error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST(HttpClient, CallersCannotFrameTheMessage) {
+  const auto server = StartServer(Echo);
+  ClientRequest request = To(server->port());
+  request.method = "POST";
+  request.body = "abc";
+  request.headers.Set("Content-Length", "2");
+  request.headers.Set("Transfer-Encoding", "chunked");
+  request.headers.Set("Host", "elsewhere");
+  const auto response = Fetch(request);
+  ASSERT_TRUE(response.has_value()) << response.error().message;
+  EXPECT_EQ(response->body, "POST /? abc");
 }
 
 TEST(HttpClient, AnEarlyRefusalIsReadAlthoughTheBodyWasNotTaken) {

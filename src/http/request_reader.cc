@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/check.h"
+#include "http/least_input.h"
 #include "http/wire.h"
 
 namespace tradewind::http {
@@ -83,15 +84,18 @@ Result<RequestReader::Progress> RequestReader::Advance() {
       return Progress::kIdle;
     }
     parser_ = std::make_unique<Parser>();
-    parser_->header_limit(static_cast<std::uint32_t>(head_bytes_max_));
+    // Beast counts the head with or without its first line, depending on how it arrived; we count
+    // it whole below.
+    parser_->header_limit(static_cast<std::uint32_t>(2 * head_bytes_max_));
     parser_->body_limit(static_cast<std::uint64_t>(body_bytes_max_));
     head_checked_ = false;
+    head_bytes_ = 0;
   }
   return AdvanceParser();
 }
 
 Result<RequestReader::Progress> RequestReader::AdvanceParser() {
-  while (!parser_->is_done() && offset_ < buffer_.size()) {
+  while (!parser_->is_done() && buffer_.size() - offset_ >= LeastInput(*parser_)) {
     error_code error;
     const size_t used = parser_->put({buffer_.data() + offset_, buffer_.size() - offset_}, error);
     offset_ += used;
@@ -99,10 +103,14 @@ Result<RequestReader::Progress> RequestReader::AdvanceParser() {
       return Refuse(413, ErrorCode::kPayloadTooLarge,
                     fmt::format("the request body is larger than {} bytes", body_bytes_max_));
     }
-    // Beast waits for the end of a line before it judges a head or the start of a chunk: what waits
-    // needs a bound too.
-    const bool overlong = buffer_.size() - offset_ >= static_cast<size_t>(head_bytes_max_);
-    if (error == BeastError::header_limit || (error == BeastError::need_more && overlong)) {
+    if (!head_checked_) {
+      head_bytes_ += used;
+    }
+    // Beast waits for the end of a head or of a chunk's first line: what waits needs a bound too.
+    const size_t waiting = (head_checked_ ? 0 : head_bytes_) + buffer_.size() - offset_;
+    const auto bound = static_cast<size_t>(head_bytes_max_);
+    if (error == BeastError::header_limit || head_bytes_ > bound ||
+        (error == BeastError::need_more && waiting >= bound)) {
       return Refuse(431, ErrorCode::kPayloadTooLarge,
                     fmt::format("the request's head is larger than {} bytes", head_bytes_max_));
     }

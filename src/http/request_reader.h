@@ -60,6 +60,7 @@ class RequestReader {
   std::string buffer_;
   size_t offset_ = 0;  // buffer_ before it is used up
   bool head_checked_ = false;
+  size_t head_bytes_ = 0;  // used up so far
   int error_status_ = 0;
   std::unique_ptr<Parser> parser_;  // null between requests
 };

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "http/least_input.h"
 
 namespace tradewind::http {
 
@@ -16,7 +17,9 @@ using BeastError = beast::http::error;
 
 class ResponseReader::Parser final : public beast::http::basic_parser<false> {
  public:
-  explicit Parser(const std::function<bool(std::string_view)>& on_body) : on_body_(on_body) {}
+  Parser(const std::function<void(const Response&)>& on_head,
+         const std::function<bool(std::string_view)>& on_body)
+      : on_head_(on_head), on_body_(on_body) {}
 
   Response response;
   bool stopped = false;
@@ -31,7 +34,12 @@ class ResponseReader::Parser final : public beast::http::basic_parser<false> {
       response.headers.Add(std::string(name), std::string(value));
     }
   }
-  void on_header_impl(error_code&) override { is_header_done_ = true; }
+  void on_header_impl(error_code&) override {
+    is_header_done_ = true;
+    if (on_head_ && response.status >= 200) {
+      on_head_(response);
+    }
+  }
   void on_body_init_impl(const boost::optional<std::uint64_t>&, error_code&) override {}
   std::size_t on_body_impl(beast::string_view body, error_code&) override { return Deliver(body); }
   void on_chunk_header_impl(std::uint64_t, beast::string_view, error_code&) override {}
@@ -49,19 +57,21 @@ class ResponseReader::Parser final : public beast::http::basic_parser<false> {
     return body.size();
   }
 
+  const std::function<void(const Response&)>& on_head_;
   const std::function<bool(std::string_view)>& on_body_;
   bool is_header_done_ = false;
 };
 
-ResponseReader::ResponseReader(bool answers_head, std::function<bool(std::string_view)> on_body)
-    : answers_head_(answers_head), on_body_(std::move(on_body)) {
+ResponseReader::ResponseReader(bool answers_head, std::function<void(const Response&)> on_head,
+                               std::function<bool(std::string_view)> on_body)
+    : answers_head_(answers_head), on_head_(std::move(on_head)), on_body_(std::move(on_body)) {
   Restart();
 }
 
 ResponseReader::~ResponseReader() = default;
 
 void ResponseReader::Restart() {
-  parser_ = std::make_unique<Parser>(on_body_);
+  parser_ = std::make_unique<Parser>(on_head_, on_body_);
   parser_->header_limit(static_cast<std::uint32_t>(limits::kHeaderBytesMax));
   parser_->body_limit(boost::none);  // bounded by who takes the bytes
   parser_->skip(answers_head_);
@@ -70,7 +80,7 @@ void ResponseReader::Restart() {
 Status ResponseReader::Push(std::string_view bytes) {
   buffer_.append(bytes);
   size_t offset = 0;
-  while (!done() && !stopped() && offset < buffer_.size()) {
+  while (!done() && !stopped() && buffer_.size() - offset >= LeastInput(*parser_)) {
     error_code error;
     const size_t used = parser_->put({buffer_.data() + offset, buffer_.size() - offset}, error);
     offset += used;

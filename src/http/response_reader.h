@@ -13,9 +13,11 @@ namespace tradewind::http {
 
 class ResponseReader {
  public:
+  // `on_head`, if given, sees the final response's status and headers as soon as they are whole.
   // `on_body` gets the body's bytes in order, without their framing; false stops the reading.
   // `answers_head`: to a HEAD request, whose response has no body whatever its headers say.
-  ResponseReader(bool answers_head, std::function<bool(std::string_view)> on_body);
+  ResponseReader(bool answers_head, std::function<void(const Response&)> on_head,
+                 std::function<bool(std::string_view)> on_body);
   ~ResponseReader();
   ResponseReader(const ResponseReader&) = delete;
   ResponseReader& operator=(const ResponseReader&) = delete;
@@ -34,6 +36,7 @@ class ResponseReader {
   void Restart();
 
   const bool answers_head_;
+  std::function<void(const Response&)> on_head_;
   std::function<bool(std::string_view)> on_body_;
   std::string buffer_;  // a head or a chunk's first line that is not whole yet
   std::unique_ptr<Parser> parser_;

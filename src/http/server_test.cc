@@ -201,7 +201,7 @@ INSTANTIATE_TEST_SUITE_P(
         RefusalCase{"space_before_colon",
                     "POST / HTTP/1.1\r\n" + kHost + "Content-Length : 3\r\n\r\nabc", kBad},
         RefusalCase{"bad_chunk_size",
-                    "POST / HTTP/1.1\r\n" + kHost + "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+                    "POST / HTTP/1.1\r\n" + kHost + "Transfer-Encoding: chunked\r\n\r\nzz\r\nabc",
                     kBad},
         RefusalCase{"chunked_http_1_0",
                     "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", kBad},

@@ -2,6 +2,7 @@
 // servers for it.
 #pragma once
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <functional>
@@ -169,5 +170,48 @@ inline std::unique_ptr<Server> StartServer(Handler handler, ServerOptions option
   EXPECT_TRUE(server.has_value()) << server.error().message;
   return std::move(server).value();
 }
+
+inline std::chrono::steady_clock::time_point Patience() {
+  return std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
+}
+
+// Streams one part, then waits for the client to leave, and records what happened.
+struct LeaveProbe {
+  std::atomic<bool> waiting{false};
+  std::atomic<int> left_calls{0};
+  std::atomic<bool> woken{false};
+  std::atomic<bool> late_call{false};
+  std::atomic<int> write_error{-1};
+  std::atomic<bool> done{false};
+
+  Task<void> Handle(Exchange& exchange) {
+    const auto wakeup = Wakeup::Create();
+    exchange.OnClientLeft([this, wakeup] {
+      ++left_calls;
+      wakeup->Notify();
+    });
+    EXPECT_TRUE((co_await exchange.StartStream(200, Headers())).has_value());
+    EXPECT_FALSE(exchange.client_left());
+    waiting = true;
+    woken = co_await wakeup->Wait(Patience());
+    EXPECT_TRUE(exchange.client_left());
+    const Status status = co_await exchange.Write("for nobody");
+    write_error = status.has_value() ? -2 : static_cast<int>(status.error().code);
+    exchange.OnClientLeft([this] { late_call = true; });
+    done = true;
+  }
+
+  Handler handler() {
+    return [this](Exchange& exchange) { return Handle(exchange); };
+  }
+
+  void ExpectLeft() {
+    ASSERT_TRUE(Eventually([this] { return done.load(); }));
+    EXPECT_EQ(left_calls, 1);
+    EXPECT_TRUE(woken);
+    EXPECT_TRUE(late_call) << "a callback set too late must be called at once";
+    EXPECT_EQ(write_error, static_cast<int>(ErrorCode::kCancelled));
+  }
+};
 
 }  // namespace tradewind::http::testing

@@ -58,15 +58,6 @@ std::optional<std::string> PercentDecode(std::string_view text) {
   return out;
 }
 
-// These say how long the message is and what becomes of the connection: ours to decide, never a
-// handler's.
-bool FramesTheMessage(std::string_view name) {
-  static constexpr std::array<std::string_view, 8> kNames = {
-      "content-length", "transfer-encoding", "connection", "keep-alive", "date", "te", "trailer",
-      "upgrade"};
-  return std::ranges::any_of(kNames, [name](std::string_view own) { return SameToken(own, name); });
-}
-
 std::string_view ReasonPhrase(int status) {
   switch (status) {
     case 200:
@@ -152,6 +143,13 @@ bool IsFieldName(std::string_view name) {
 
 bool IsFieldValue(std::string_view value) {
   return std::ranges::none_of(value, [](char c) { return IsControl(c) && c != '\t'; });
+}
+
+bool FramesTheMessage(std::string_view name) {
+  static constexpr std::array<std::string_view, 8> kNames = {
+      "content-length", "transfer-encoding", "connection", "keep-alive", "date", "te", "trailer",
+      "upgrade"};
+  return std::ranges::any_of(kNames, [name](std::string_view own) { return SameToken(own, name); });
 }
 
 Result<Target> ParseTarget(std::string_view text) {

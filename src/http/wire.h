@@ -17,6 +17,10 @@ bool IsFieldName(std::string_view name);                 // a token
 bool IsFieldValue(
     std::string_view value);  // no control characters but tabs: nothing can end the line
 
+// Fields that say how long a message is and what becomes of the connection: ours to decide, never a
+// handler's or caller's.
+bool FramesTheMessage(std::string_view name);
+
 // "/v1/a%2Fb?x=1" -> "/v1/a/b", "x=1".
 struct Target {
   std::string path;

@@ -80,6 +80,23 @@ TEST(RequestReader, TellsHowFarItIs) {
   EXPECT_EQ(reader.Advance().value(), RequestReader::Progress::kHead);
 }
 
+TEST(RequestReader, ChunksMayArriveByteByByte) {
+  for (const std::string end : {"0\r\n\r\n", "0\r\nD: x\r\n\r\n"}) {
+    RequestReader reader(1000, 1000);
+    const std::string text =
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2;e\r\nbc\r\n" +
+        end;
+    for (size_t i = 0; i < text.size(); ++i) {
+      ASSERT_NE(reader.Advance().value(), RequestReader::Progress::kComplete) << i;
+      reader.Append(text.substr(i, 1));
+    }
+    EXPECT_EQ(reader.Advance().value(), RequestReader::Progress::kComplete);
+    const Request request = reader.Take();
+    EXPECT_EQ(request.body, "abc");
+    EXPECT_FALSE(request.headers.Find("D").has_value());
+  }
+}
+
 TEST(ResponseHead, DateIsTheFormOfTheRfc) {
   EXPECT_EQ(FormatHttpDate(784111777), "Sun, 06 Nov 1994 08:49:37 GMT");
   EXPECT_EQ(FormatHttpDate(0), "Thu, 01 Jan 1970 00:00:00 GMT");
