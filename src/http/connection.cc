@@ -169,7 +169,6 @@ class TcpConnection final : public Connection,
 };
 
 // --- Life of a connection
-// ---------------------------------------------------------------------------------------
 
 Task<void> TcpConnection::Run(std::shared_ptr<TcpConnection> self) {
   while (co_await self->ReadRequest()) {
@@ -329,7 +328,6 @@ void TcpConnection::Cut() {
 }
 
 // --- The exchange
-// -------------------------------------------------------------------------------------------------
 
 void TcpConnection::BeginExchange(Request request, bool keep_alive, bool http_1_0) {
   ++exchange_;
@@ -474,7 +472,6 @@ Task<Status> TcpConnection::Send(std::array<std::string_view, 3> parts) {
 }
 
 // --- Watching the peer
-// --------------------------------------------------------------------------------------------
 
 // While the handler runs, nobody reads; this notices that the client went away all the same. The
 // end of what the client sends counts as leaving, as in nginx and Go: a client that half-closes and
@@ -530,7 +527,6 @@ void TcpConnection::MarkLeft() {
 }
 
 // --- Deadlines
-// ----------------------------------------------------------------------------------------------------
 
 void TcpConnection::SetDeadline(int64_t ms) {
   late_ = false;

@@ -20,7 +20,6 @@ using testing::TextResponse;
 constexpr std::string_view kGet = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 // --- Many connections
-// -----------------------------------------------------------------------------
 
 TEST(HttpManyConnections, TwoHundredStreamAtOnceOnTwoLoops) {
   ServerOptions options = TestOptions();
@@ -70,7 +69,6 @@ TEST(HttpManyConnections, BeyondTheBoundWaitForAPlace) {
 }
 
 // --- The address
-// ------------------------------------------------------------------------------------
 
 TEST(HttpServerAddress, ThatIsTakenIsNamed) {
   for (const int threads : {1, 2}) {
@@ -136,7 +134,6 @@ TEST(HttpServerAddress, LoopbackPeersAreKnownAlsoOnADualStackSocket) {
 }
 
 // --- Wakeups
-// ----------------------------------------------------------------------------------------
 
 TEST(HttpWakeup, NoNotifyIsLostUnderContention) {
   constexpr int kRounds = 2000;
@@ -228,7 +225,6 @@ TEST(HttpWakeup, MayBeNotifiedWhileTheServerEnds) {
 }
 
 // --- Draining
-// ---------------------------------------------------------------------------------------
 
 TEST(HttpDrain, LetsARunningStreamFinishAndClosesTheIdle) {
   std::shared_ptr<Wakeup> wakeup;

@@ -30,7 +30,6 @@ std::string StatusLine(const std::string& response) {
 }
 
 // --- Reading requests
-// -----------------------------------------------------------------------------------------------
 
 TEST(HttpServer, AnswersARequestWithDateAndLength) {
   const auto server = StartServer(Echo);
@@ -145,7 +144,6 @@ TEST(HttpServer, ConnectionCloseIsHonoured) {
 }
 
 // --- Refusals
-// -----------------------------------------------------------------------------------------------------
 
 struct RefusalCase {
   const char* name;
@@ -246,7 +244,6 @@ TEST(HttpServer, ALongUploadIsReadOnSoThatItsRefusalArrives) {
 }
 
 // --- Deadlines
-// ------------------------------------------------------------------------------------------------------
 
 TEST(HttpServer, ATricklingHeadIsCutOff) {
   ServerOptions options = TestOptions();

@@ -123,7 +123,6 @@ TEST(HttpStream, ThatIsNotFinishedIsResetForHttp10) {
 }
 
 // --- Handlers that misbehave
-// ----------------------------------------------------------------------
 
 TEST(HttpHandler, ThatThrowsOrStaysSilentGives500AndKeepsTheConnection) {
   const auto server = StartServer([](Exchange& exchange) -> Task<void> {
@@ -200,7 +199,6 @@ TEST(HttpHandler, AStatusWithoutABodyHasNone) {
 }
 
 // --- Clients that leave
-// ---------------------------------------------------------------------------
 
 TEST(HttpClientLeaves, AndTheWaitingHandlerIsWoken) {
   LeaveProbe probe;
@@ -276,7 +274,6 @@ TEST(HttpClientLeaves, HalfClosedClientsStillGetAnAnswerThatNeedsNoWaiting) {
 }
 
 // --- Slow readers
-// ---------------------------------------------------------------------------------
 
 TEST(HttpSlowReader, PausesItsWriterAndThenGetsEverything) {
   constexpr int kPieces = 400;

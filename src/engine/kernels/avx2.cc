@@ -24,7 +24,6 @@ inline float ReduceMax(__m256 v) {
 }
 
 // --- Dot products
-// ---------------------------------------------------------------------------------------------
 
 template <int R, int C>
 inline void Tile(const float* rows, const float* x, int64_t x_stride, int64_t k, float* out,
@@ -81,7 +80,6 @@ void DotTile(const float* rows, int64_t n_rows, const float* x, int64_t x_stride
 }
 
 // --- Element-wise
-// ----------------------------------------------------------------------------------------------
 
 // 2^n for integral n in [-150, 128], in two exact steps so that denormal results are reached.
 inline __m256 ScaleByPowerOfTwo(__m256 p, __m256 n) {
@@ -209,7 +207,6 @@ void ToHalf(const float* x, int64_t n, uint16_t* out) {
 }
 
 // --- Attention
-// -------------------------------------------------------------------------------------------------
 
 inline __m256 Load(const float* p) {
   return _mm256_loadu_ps(p);
@@ -269,7 +266,6 @@ void Mix(const float* probs, int64_t probs_stride, int64_t group, int64_t head_d
 }
 
 // --- Block formats (exact, as in avx512.cc)
-// ----------------------------------------------------------------------
 
 inline float LoadHalf(const std::byte* p) {
   uint16_t bits;

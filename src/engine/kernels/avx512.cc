@@ -19,7 +19,6 @@ inline __mmask16 TailMask(int64_t left) {
 }
 
 // --- Dot products
-// ---------------------------------------------------------------------------------------------
 
 // R rows times C columns in R * C accumulators: 4 x 4 keeps both FMA ports busy with half the loads
 // of a single column.
@@ -88,7 +87,6 @@ void DotTile(const float* rows, int64_t n_rows, const float* x, int64_t x_stride
 }
 
 // --- Element-wise
-// ----------------------------------------------------------------------------------------------
 
 // e^x by 2^n * e^r, |r| <= ln2/2, degree-6 polynomial: within 2 ulp of the true value. NaN stays
 // NaN.
@@ -181,7 +179,6 @@ void ToHalf(const float* x, int64_t n, uint16_t* out) {
 }
 
 // --- Attention
-// -------------------------------------------------------------------------------------------------
 
 inline __m512 LoadMasked(const float* p, __mmask16 mask) {
   return _mm512_maskz_loadu_ps(mask, p);
@@ -240,7 +237,6 @@ void Mix(const float* probs, int64_t probs_stride, int64_t group, int64_t head_d
 }
 
 // --- Block formats
-// ---------------------------------------------------------------------------------------------
 // Products of an 11-bit scale and an integer below 2^13 are exact in f32, so fused and separate
 // rounding agree here.
 
