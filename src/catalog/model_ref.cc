@@ -1,0 +1,109 @@
+#include "catalog/model_ref.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "base/utf8.h"
+
+namespace tradewind::catalog {
+namespace {
+
+constexpr std::array<std::string_view, 4> kPolicies = {"cheapest", "fastest", "preferred",
+                                                       "private"};
+
+// The slugs of the Hub's inference providers, and the two that people point at by hand.
+constexpr std::array<std::string_view, 25> kProviderSlugs = {"baseten",      "black-forest-labs",
+                                                             "cerebras",     "clarifai",
+                                                             "cohere",       "deepinfra",
+                                                             "fal-ai",       "featherless-ai",
+                                                             "fireworks-ai", "groq",
+                                                             "hf-inference", "hyperbolic",
+                                                             "nebius",       "novita",
+                                                             "nscale",       "openai",
+                                                             "openrouter",   "ovhcloud",
+                                                             "publicai",     "replicate",
+                                                             "sambanova",    "scaleway",
+                                                             "together",     "wavespeed",
+                                                             "zai-org"};
+
+std::string Lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return out;
+}
+
+std::unexpected<Error> NotSupported(std::string message) {
+  return Fail(ErrorCode::kModelNotSupported, std::move(message), "model");
+}
+
+bool LooksLikePath(std::string_view text) {
+  return text.starts_with('/') || text.starts_with("./") || text.starts_with("../") ||
+         text.starts_with("~/") || Lower(text).ends_with(".gguf");
+}
+
+// False when the suffix is no place.
+bool ReadPlace(const std::string& suffix, ModelRef& ref) {
+  if (suffix == "local") {
+    ref.place = Place::kLocal;
+  } else if (std::binary_search(kPolicies.begin(), kPolicies.end(), suffix)) {
+    ref.place = Place::kPolicy;
+  } else if (IsProviderSlug(suffix)) {
+    ref.place = Place::kProvider;
+  } else {
+    return false;
+  }
+  ref.suffix = suffix;
+  return true;
+}
+
+}  // namespace
+
+bool IsProviderSlug(std::string_view slug) {
+  return std::binary_search(kProviderSlugs.begin(), kProviderSlugs.end(), slug);
+}
+
+Result<ModelRef> ParseModelRef(std::string_view text, RefSource source) {
+  if (text.empty() || text.size() > limits::kModelStringBytesMax || !IsValidUtf8(text)) {
+    return NotSupported(
+        fmt::format("A model string has 1 to {} bytes of UTF-8.", limits::kModelStringBytesMax));
+  }
+  ModelRef ref;
+  if (source == RefSource::kCommandLine && LooksLikePath(text)) {
+    ref.model = text;
+    ref.is_path = true;
+    return ref;
+  }
+  // A place never holds a slash, so a separator before the last one belongs to the name.
+  const size_t slash = text.rfind('/');
+  const size_t name = slash == std::string_view::npos ? 0 : slash + 1;
+  const size_t at = text.find_last_of(source == RefSource::kCommandLine ? ":@" : ":");
+  if (at == std::string_view::npos || at < name) {
+    ref.model = text;
+    return ref;
+  }
+  const std::string suffix = Lower(text.substr(at + 1));
+  ref.model = text.substr(0, at);
+  if (ref.model.size() <= name || suffix.empty()) {
+    return NotSupported(
+        fmt::format("\"{}\" lacks a name or what stands after '{}'.", text, text[at]));
+  }
+  if (ReadPlace(suffix, ref)) {
+    return ref;
+  }
+  if (text[at] == '@') {
+    return NotSupported(
+        fmt::format("\"{}\" is no place: use local, a provider's name, or fastest, cheapest, "
+                    "preferred, private.",
+                    suffix));
+  }
+  if (suffix != "latest") {
+    ref.tag = text.substr(at + 1);
+  }
+  return ref;
+}
+
+}  // namespace tradewind::catalog
