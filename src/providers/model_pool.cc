@@ -82,10 +82,6 @@ Result<ModelPool::Lease> ModelPool::HoldEntry(const std::string& id) {
   if (draining_) {
     return Fail(Error{ErrorCode::kUnavailable, "The server is shutting down.", "", 5000});
   }
-  if (const auto found = entries_.find(id); found != entries_.end()) {
-    found->second->used_tick = ++tick_;
-    return Lease(std::make_shared<Lease::Hold>(found->second));
-  }
   const catalog::LocalModel* model = models_->Find(id);
   if (model == nullptr) {
     return Fail(
@@ -94,15 +90,19 @@ Result<ModelPool::Lease> ModelPool::HoldEntry(const std::string& id) {
                     id),
         "model");
   }
+  if (const auto found = entries_.find(model->id); found != entries_.end()) {
+    found->second->used_tick = ++tick_;
+    return Lease(std::make_shared<Lease::Hold>(found->second));
+  }
   if (model->error.has_value()) {
     return Fail(ErrorCode::kCorruptFile,
                 fmt::format("The model \"{}\" cannot be served: {}.", id, *model->error), "model");
   }
   TW_ASSIGN_OR_RETURN(std::shared_ptr<Entry> victim, MakeRoom());
   auto entry = std::make_shared<Entry>();
-  entry->id = id;
+  entry->id = model->id;
   entry->used_tick = ++tick_;
-  entries_.emplace(id, entry);
+  entries_.emplace(model->id, entry);
   jobs_.push_back({entry, model->path, std::move(victim)});
   changed_.notify_all();
   return Lease(std::make_shared<Lease::Hold>(std::move(entry)));
