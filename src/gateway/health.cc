@@ -1,0 +1,108 @@
+// /healthz (the process answers), /readyz (a request would be served), /metrics, and the state of
+// the engines.
+#include <string>
+
+#include "dialects/json_writer.h"
+#include "gateway/gateway.h"
+
+namespace tradewind::gateway {
+namespace {
+
+std::string StatusJson(std::string_view status, const std::string& detail = "") {
+  dialects::JsonWriter json;
+  json.BeginObject().Field("status", status);
+  if (!detail.empty()) {
+    json.Field("detail", detail);
+  }
+  json.EndObject();
+  return json.Take();
+}
+
+void WriteEngine(const providers::LoadedModel& model, dialects::JsonWriter& json) {
+  json.BeginObject().Field("id", model.id).Field("architecture", model.info.architecture);
+  json.Field("quantization", model.info.quantization).Field("parameters", model.info.parameters);
+  json.Field("file_bytes", model.info.file_bytes).Field("context", model.info.context);
+  json.Field("kernels", model.info.kernels).Field("threads", model.info.threads);
+  json.Field("users", model.users).Field("slots", model.stats.slots);
+  json.Field("slots_used", model.stats.slots_used).Field("queued", model.stats.queued);
+  json.Field("kv_bytes", model.stats.kv_bytes).Field("kv_bytes_max", model.stats.kv_bytes_max);
+  json.Field("prompt_tokens_total", model.stats.prompt_tokens_total);
+  json.Field("output_tokens_total", model.stats.output_tokens_total);
+  json.Field("decode_tokens_per_s", model.stats.decode_tokens_per_s).EndObject();
+}
+
+}  // namespace
+
+Task<void> Gateway::Health(Call& call) {
+  co_await RespondJson(call, StatusJson("ok"));
+}
+
+Task<void> Gateway::Ready(Call& call) {
+  const std::string& model = options_.default_model;
+  if (draining_) {
+    co_return co_await RespondJson(call, StatusJson("draining"), 503);
+  }
+  if (model.empty()) {
+    co_return co_await RespondJson(
+        call, StatusJson("no_model", "put a GGUF file into the models folder"), 503);
+  }
+  if (local_.pool().was_loaded(model)) {
+    co_return co_await RespondJson(call, StatusJson("ready"));
+  }
+  if (const auto error = local_.pool().load_error(model); error.has_value()) {
+    co_return co_await RespondJson(call, StatusJson("failed", error->message), 503);
+  }
+  co_await RespondJson(call, StatusJson("loading", model), 503);
+}
+
+void Gateway::PublishEngines() {
+  const auto loaded = local_.pool().loaded();
+  for (const catalog::LocalModel& model : local_.pool().models().models()) {
+    if (!local_.pool().was_loaded(model.id)) {
+      continue;
+    }
+    engine::EngineStats stats;  // zeros, when it has been unloaded since
+    bool is_loaded = false;
+    for (const providers::LoadedModel& one : loaded) {
+      if (one.id == model.id) {
+        stats = one.stats;
+        is_loaded = true;
+      }
+    }
+    const auto set = [&](std::string_view name, std::string_view help, double value) {
+      metrics_.GetGauge(name, help, {{"model", model.id}}).Set(value);
+    };
+    set("tradewind_model_loaded", "1 while the model is in memory.", is_loaded ? 1 : 0);
+    set("tradewind_engine_slots", "Sequences that share a pass over the weights.", stats.slots);
+    set("tradewind_engine_slots_used", "Sequences that run.", stats.slots_used);
+    set("tradewind_engine_queued", "Sequences that wait for a slot.", stats.queued);
+    set("tradewind_engine_kv_bytes", "Bytes of the KV cache in use.",
+        static_cast<double>(stats.kv_bytes));
+    set("tradewind_engine_kv_bytes_max", "Bytes of the KV cache.",
+        static_cast<double>(stats.kv_bytes_max));
+    set("tradewind_engine_decode_tokens_per_second", "Over the last second of work.",
+        stats.decode_tokens_per_s);
+  }
+  metrics_.GetGauge("tradewind_requests_in_flight", "Requests being answered.")
+      .Set(static_cast<double>(in_flight_.load()));
+}
+
+Task<void> Gateway::Metrics(Call& call) {
+  PublishEngines();
+  http::Response response;
+  response.headers.Set("Content-Type", std::string(telemetry::kMetricsContentType));
+  response.body = metrics_.Text();
+  co_await Respond(call, std::move(response));
+}
+
+Task<void> Gateway::Engine(Call& call) {
+  dialects::JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.engine/v1").Key("models").BeginArray();
+  for (const providers::LoadedModel& model : local_.pool().loaded()) {
+    WriteEngine(model, json);
+  }
+  json.EndArray().EndObject();
+  co_await RespondJson(call, json.Take());
+}
+
+}  // namespace tradewind::gateway

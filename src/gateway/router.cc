@@ -1,0 +1,216 @@
+// The table of routes, and what every request has in common: an id, an answer to errors, a line in
+// the log, a count.
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/ids.h"
+#include "dialects/openai_errors.h"
+#include "gateway/gateway.h"
+#include "telemetry/log.h"
+
+namespace tradewind::gateway {
+namespace {
+
+bool IsRequestIdChar(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '_' || c == '-';
+}
+
+std::string RequestId(const http::Request& request) {
+  const auto given = request.headers.Find("x-request-id");
+  const bool usable = given.has_value() && !given->empty() && given->size() <= 64 &&
+                      std::all_of(given->begin(), given->end(), IsRequestIdChar);
+  return usable ? std::string(*given) : RandomId("req_", 24);
+}
+
+int64_t Nanoseconds(std::chrono::steady_clock::time_point time) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+}
+
+}  // namespace
+
+const std::vector<Gateway::Route>& Gateway::Routes() {
+  // clang-format off
+  static const std::vector<Route> kRoutes = {
+      {"POST", "/v1/chat/completions", "/v1/chat/completions", false, &Gateway::Chat},
+      {"POST", "/v1/completions",      "/v1/completions",      false, &Gateway::Complete},
+      {"GET",  "/v1/models",           "/v1/models",           false, &Gateway::ListModels},
+      {"GET",  "/v1/models/*",         "/v1/models/{id}",      false, &Gateway::ShowModel},
+      {"POST", "/tokenize",            "/tokenize",            false, &Gateway::Tokenize},
+      {"POST", "/detokenize",          "/detokenize",          false, &Gateway::Detokenize},
+      {"GET",  "/tokenizer_info",      "/tokenizer_info",      false, &Gateway::TokenizerInfo},
+      {"GET",  "/tw/v1/engine",        "/tw/v1/engine",        false, &Gateway::Engine},
+      {"GET",  "/metrics",             "/metrics",             false, &Gateway::Metrics},
+      {"GET",  "/healthz",             "/healthz",             true,  &Gateway::Health},
+      {"GET",  "/readyz",              "/readyz",              true,  &Gateway::Ready},
+  };
+  // clang-format on
+  return kRoutes;
+}
+
+Gateway::Gateway(GatewayOptions options, providers::LocalProvider& local,
+                 telemetry::Registry& metrics, telemetry::AccessLog* access_log, const Clock& clock)
+    : options_(std::move(options)),
+      local_(local),
+      metrics_(metrics),
+      access_log_(access_log),
+      clock_(clock),
+      last_active_ns_(Nanoseconds(clock.Now())) {}
+
+std::chrono::steady_clock::time_point Gateway::last_active() const {
+  return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(last_active_ns_.load()));
+}
+
+Task<void> Gateway::Handle(http::Exchange& exchange) {
+  struct InFlight {
+    explicit InFlight(Gateway& in) : gateway(in) { ++gateway.in_flight_; }
+    InFlight(const InFlight&) = delete;
+    InFlight& operator=(const InFlight&) = delete;
+    ~InFlight() {
+      gateway.last_active_ns_ = Nanoseconds(gateway.clock_.Now());
+      --gateway.in_flight_;
+    }
+    Gateway& gateway;
+  };
+  const InFlight counted(*this);
+  Call call{exchange, RequestId(exchange.request()), clock_.Now(), {}, "other", {}};
+  bool failed = false;
+  try {
+    co_await Dispatch(call);
+  } catch (const std::exception& bug) {  // memory, at most: our own code throws nothing
+    telemetry::Log(telemetry::Level::kError, fmt::format("{}: {}", call.route, bug.what()));
+    failed = true;
+  }
+  if (failed && exchange.status() == 0 && !exchange.client_left()) {
+    co_await Refuse(call, {ErrorCode::kInternal, "The server failed to answer this request."});
+  }
+  Record(call);
+}
+
+Task<void> Gateway::Dispatch(Call& call) {
+  const http::Request& request = call.request();
+  std::string allowed;
+  for (const Route& route : Routes()) {
+    const bool open_ended = route.path.ends_with('*');
+    const std::string_view fixed = route.path.substr(0, route.path.size() - (open_ended ? 1 : 0));
+    const bool matches = open_ended
+                             ? request.path.starts_with(fixed) && request.path.size() > fixed.size()
+                             : request.path == fixed;
+    if (!matches) {
+      continue;
+    }
+    call.route = route.label;
+    if (route.method != request.method) {
+      allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
+      continue;
+    }
+    call.rest = std::string_view(request.path).substr(fixed.size());
+    if (!route.is_open) {
+      if (Status admitted = Admit(request, options_.admission); !admitted.has_value()) {
+        co_return co_await Refuse(call, std::move(admitted).error());
+      }
+    }
+    co_return co_await (this->*route.answer)(call);
+  }
+  if (allowed.empty()) {
+    co_return co_await Refuse(
+        call, {ErrorCode::kNotFound, fmt::format("There is nothing at {}.", request.path)});
+  }
+  Error error{ErrorCode::kMethodNotAllowed, fmt::format("{} takes {}.", request.path, allowed)};
+  call.record.outcome = ErrorCodeName(error.code);
+  http::Response response = ErrorResponse(error);
+  response.headers.Set("Allow", allowed);
+  co_await Respond(call, std::move(response));
+}
+
+Task<void> Gateway::Respond(Call& call, http::Response response) {
+  response.headers.Set("x-request-id", call.request_id);
+  if (const Status sent = co_await call.exchange.Respond(std::move(response)); !sent.has_value()) {
+    call.record.outcome = ErrorCodeName(sent.error().code);
+  }
+}
+
+Task<void> Gateway::RespondJson(Call& call, std::string json, int status) {
+  http::Response response;
+  response.status = status;
+  response.headers.Set("Content-Type", "application/json");
+  response.body = std::move(json);
+  co_await Respond(call, std::move(response));
+}
+
+Task<void> Gateway::Refuse(Call& call, Error error) {
+  call.record.outcome = ErrorCodeName(error.code);
+  co_await Respond(call, ErrorResponse(error));
+}
+
+void Gateway::Record(Call& call) {
+  telemetry::AccessRecord& record = call.record;
+  record.request_id = call.request_id;
+  record.method = call.request().method;
+  record.path = call.request().path;
+  record.status = call.exchange.status();
+  record.bytes_sent = call.exchange.bytes_sent();
+  record.duration_ms = MsBetween(call.started, clock_.Now());
+  const telemetry::Labels path = {{"path", std::string(call.route)}};
+  metrics_
+      .GetCounter("tradewind_requests_total",
+                  "Requests by path and status; 0: the client left first.",
+                  {{"path", std::string(call.route)}, {"status", std::to_string(record.status)}})
+      .Increment();
+  metrics_
+      .GetHistogram("tradewind_request_duration_seconds",
+                    "From the request to the end of the answer.", telemetry::SecondsBuckets(), path)
+      .Observe(record.duration_ms / 1000);
+  if (access_log_ != nullptr) {
+    access_log_->Write(record);
+  }
+}
+
+http::Response Gateway::OnProtocolError(const Error& error) {
+  http::Response response = ErrorResponse(error);
+  response.headers.Set("x-request-id", RandomId("req_", 24));
+  metrics_
+      .GetCounter("tradewind_protocol_errors_total",
+                  "Requests that were no proper HTTP, or too large, or too slow.")
+      .Increment();
+  return response;
+}
+
+void Gateway::Drain() {
+  draining_ = true;
+  local_.Drain();
+}
+
+http::Response ErrorResponse(const Error& error) {
+  const dialects::OpenAiError row = dialects::OpenAiErrorOf(error);
+  http::Response response;
+  response.status = row.status;
+  response.headers.Set("Content-Type", "application/json");
+  if (const auto seconds = dialects::RetryAfterSeconds(error); seconds.has_value()) {
+    response.headers.Set("Retry-After", *seconds);
+  }
+  if (row.status >= 401 && row.status <= 403) {
+    response.headers.Set("X-Error-Message",
+                         error.message);  // our own sentence, nothing of the request in it
+  }
+  response.body = dialects::FormatOpenAiError(error);
+  return response;
+}
+
+std::string HeaderSafe(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte > 0x20 && byte < 0x7f && c != '%') {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", static_cast<unsigned>(byte));
+    }
+  }
+  return out;
+}
+
+}  // namespace tradewind::gateway
