@@ -20,15 +20,19 @@ struct AnswerHead {
   std::string fingerprint;  // system_fingerprint
 };
 
-// Not thread-safe. Either Stream for every event, or Add for every event and Whole once; never
-// both.
+// A piece of a stream, to be framed as a server-sent event or as a comment. `text` is one line.
+struct StreamPart {
+  enum class Kind { kData, kComment } kind = Kind::kData;
+  std::string text;
+};
+
+// Not thread-safe. Either Stream for every event, or Add for every event and Whole once; never both.
 class AnswerWriter {
  public:
   virtual ~AnswerWriter() = default;
-  // Appends server-sent events, complete with "data: " and the blank line; after the event with
-  // `done` the last is [DONE], and before it stands the usage chunk or, when the client did not ask
-  // for one, the receipt as a comment.
-  virtual void Stream(const chat::ChatEvent& event, std::string& out) = 0;
+  // Appends what the event becomes. After the event with `done` the last part is [DONE], and before it
+  // stands the usage chunk or, when the client did not ask for one, the receipt as a comment.
+  virtual void Stream(const chat::ChatEvent& event, std::vector<StreamPart>& out) = 0;
   virtual void Add(chat::ChatEvent event) = 0;
   virtual std::string Whole() = 0;  // after the event with `done`
 };

@@ -11,15 +11,13 @@
 #include "dialects/json_reader.h"
 #include "dialects/openai_messages.h"
 #include "dialects/openai_request.h"
-#include "http/sse.h"
 
 namespace tradewind::dialects {
 namespace {
 
 namespace json = boost::json;
 
-// --- Parsing
-// --------------------------------------------------------------------------------------------------
+// --- Parsing ---
 
 bool IsText(const json::value* value, std::string_view text) {
   return value != nullptr && value->is_string() &&
@@ -108,8 +106,7 @@ void RefuseVerbosity(Fields& fields) {
   }
 }
 
-// --- Writing
-// --------------------------------------------------------------------------------------------------
+// --- Writing ---
 
 void WriteToken(const chat::TokenLogprob& token, JsonWriter& out) {
   out.Field("token", token.token).Field("logprob", FiniteLogprob(token.logprob)).Key("bytes");
@@ -148,7 +145,7 @@ class OpenAiChatWriter final : public AnswerWriter {
         with_logprobs_(request.top_logprobs >= 0),
         choices_(static_cast<size_t>(request.n)) {}
 
-  void Stream(const chat::ChatEvent& event, std::string& out) override {
+  void Stream(const chat::ChatEvent& event, std::vector<StreamPart>& out) override {
     Choice& choice = At(event.choice);
     if (!choice.started) {
       choice.started = true;
@@ -222,7 +219,7 @@ class OpenAiChatWriter final : public AnswerWriter {
   }
 
   void Chunk(int index, std::string_view delta, const std::vector<chat::TokenLogprob>* logprobs,
-             const chat::FinishReason* finish, std::string& out) const {
+             const chat::FinishReason* finish, std::vector<StreamPart>& out) const {
     JsonWriter chunk;
     Begin("chat.completion.chunk", chunk);
     chunk.BeginObject().Field("index", index).Key("delta").Raw(delta).Key("logprobs");
@@ -238,10 +235,10 @@ class OpenAiChatWriter final : public AnswerWriter {
       chunk.Key("usage").Null();
     }
     chunk.EndObject();
-    out += http::FormatSseData(chunk.Take());
+    out.push_back({StreamPart::Kind::kData, chunk.Take()});
   }
 
-  void End(const chat::ChatEvent& event, std::string& out) const {
+  void End(const chat::ChatEvent& event, std::vector<StreamPart>& out) const {
     JsonWriter receipt;
     WriteReceipt(event.usage, event.receipt, static_cast<int>(choices_.size()), receipt);
     if (include_usage_) {
@@ -250,11 +247,11 @@ class OpenAiChatWriter final : public AnswerWriter {
       chunk.EndArray().Key("usage");
       WriteUsage(event.usage, chunk);
       chunk.Key("tradewind").Raw(receipt.Take()).EndObject();
-      out += http::FormatSseData(chunk.Take());
+      out.push_back({StreamPart::Kind::kData, chunk.Take()});
     } else {
-      out += http::FormatSseComment("tradewind " + receipt.Take());
+      out.push_back({StreamPart::Kind::kComment, "tradewind " + receipt.Take()});
     }
-    out += http::FormatSseData("[DONE]");
+    out.push_back({StreamPart::Kind::kData, "[DONE]"});
   }
 
   AnswerHead head_;

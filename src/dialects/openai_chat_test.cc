@@ -191,8 +191,16 @@ TEST(ParseOpenAiChat, ListsUnknownFieldsThatAreSafeInAHeader) {
   EXPECT_EQ(parsed->ignored, (std::vector<std::string>{"frobnicate", "ok-1.2"}));
 }
 
-// --- Writing
-// --------------------------------------------------------------------------------------------------
+// --- Writing ---
+
+// As the relay frames it.
+void Stream(AnswerWriter& writer, const chat::ChatEvent& event, std::string& out) {
+  std::vector<StreamPart> parts;
+  writer.Stream(event, parts);
+  for (const StreamPart& part : parts) {
+    out += (part.kind == StreamPart::Kind::kData ? "data: " : ": ") + part.text + "\n\n";
+  }
+}
 
 const AnswerHead kHead{"chatcmpl-1", 1700000000, "org/m", "fp_1"};
 const char* kChunk =
@@ -219,8 +227,8 @@ chat::ChatEvent Done(chat::FinishReason reason, int choice = 0) {
 TEST(OpenAiChatWriter, StreamsTheExactBytes) {
   const auto writer = MakeOpenAiChatWriter(kHead, chat::ChatRequest());
   std::string out;
-  writer->Stream(Text("Hel\"lo\n"), out);
-  writer->Stream(Done(chat::FinishReason::kStop), out);
+  Stream(*writer, Text("Hel\"lo\n"), out);
+  Stream(*writer, Done(chat::FinishReason::kStop), out);
   const std::string head = std::string("data: ") + kChunk;
   EXPECT_EQ(
       out,
@@ -239,7 +247,7 @@ TEST(OpenAiChatWriter, PutsUsageAndReceiptIntoTheChunkThatWasAskedFor) {
   request.include_usage = true;
   const auto writer = MakeOpenAiChatWriter(kHead, request);
   std::string out;
-  writer->Stream(Done(chat::FinishReason::kLength), out);
+  Stream(*writer, Done(chat::FinishReason::kLength), out);
   EXPECT_NE(out.find(R"("finish_reason":"length"}],"usage":null})"), std::string::npos) << out;
   const std::string last =
       std::string("data: ") + kChunk +
@@ -255,9 +263,9 @@ TEST(OpenAiChatWriter, OpensEachChoiceWithItsRole) {
   request.n = 2;
   const auto writer = MakeOpenAiChatWriter(kHead, request);
   std::string out;
-  writer->Stream(Text("a", 1), out);
-  writer->Stream(Text("b", 0), out);
-  writer->Stream(Text("c", 1), out);
+  Stream(*writer, Text("a", 1), out);
+  Stream(*writer, Text("b", 0), out);
+  Stream(*writer, Text("c", 1), out);
   size_t roles = 0;
   for (size_t at = out.find("\"role\""); at != std::string::npos;
        at = out.find("\"role\"", at + 1)) {
@@ -285,7 +293,7 @@ TEST(OpenAiChatWriter, WritesLogprobsOfTokens) {
       R"("logprobs":{"content":[{"token":"hi","logprob":-0.25,"bytes":[104,105],"top_logprobs":)"
       R"([{"token":"ho","logprob":-9999,"bytes":[104,111]}]}],"refusal":null})";
   std::string out;
-  writer->Stream(event, out);
+  Stream(*writer, event, out);
   EXPECT_NE(out.find(logprobs), std::string::npos) << out;
 
   const auto whole = MakeOpenAiChatWriter(kHead, request);

@@ -12,7 +12,6 @@
 #include "base/utf8.h"
 #include "dialects/json_reader.h"
 #include "dialects/openai_request.h"
-#include "http/sse.h"
 
 namespace tradewind::dialects {
 namespace {
@@ -20,8 +19,7 @@ namespace {
 namespace json = boost::json;
 using Prompt = chat::CompletionRequest::Prompt;
 
-// --- Parsing
-// --------------------------------------------------------------------------------------------------
+// --- Parsing ---
 
 Prompt TextPrompt(const json::value& value) {
   return {std::string(value.get_string().data(), value.get_string().size()), {}, false};
@@ -110,8 +108,7 @@ void ReadSuffix(Fields& fields) {
   }
 }
 
-// --- Writing
-// --------------------------------------------------------------------------------------------------
+// --- Writing ---
 
 std::string TokenName(const chat::TokenLogprob& token) {
   if (IsValidUtf8(token.bytes)) {
@@ -186,7 +183,7 @@ class OpenAiCompletionWriter final : public AnswerWriter {
         with_logprobs_(request.top_logprobs >= 0),
         choices_(request.prompts.size() * static_cast<size_t>(request.n)) {}
 
-  void Stream(const chat::ChatEvent& event, std::string& out) override {
+  void Stream(const chat::ChatEvent& event, std::vector<StreamPart>& out) override {
     Choice& choice = At(event.choice);
     std::vector<chat::TokenLogprob> tokens = event.prompt_logprobs;
     tokens.insert(tokens.end(), event.logprobs.begin(), event.logprobs.end());
@@ -199,7 +196,7 @@ class OpenAiCompletionWriter final : public AnswerWriter {
         chunk.Key("usage").Null();
       }
       chunk.EndObject();
-      out += http::FormatSseData(chunk.Take());
+      out.push_back({StreamPart::Kind::kData, chunk.Take()});
     }
     if (event.done) {
       End(event, out);
@@ -266,7 +263,7 @@ class OpenAiCompletionWriter final : public AnswerWriter {
     out.EndObject();
   }
 
-  void End(const chat::ChatEvent& event, std::string& out) const {
+  void End(const chat::ChatEvent& event, std::vector<StreamPart>& out) const {
     JsonWriter receipt;
     WriteReceipt(event.usage, event.receipt, static_cast<int>(choices_.size()), receipt);
     if (include_usage_) {
@@ -275,11 +272,11 @@ class OpenAiCompletionWriter final : public AnswerWriter {
       chunk.EndArray().Key("usage");
       WriteUsage(event.usage, chunk);
       chunk.Key("tradewind").Raw(receipt.Take()).EndObject();
-      out += http::FormatSseData(chunk.Take());
+      out.push_back({StreamPart::Kind::kData, chunk.Take()});
     } else {
-      out += http::FormatSseComment("tradewind " + receipt.Take());
+      out.push_back({StreamPart::Kind::kComment, "tradewind " + receipt.Take()});
     }
-    out += http::FormatSseData("[DONE]");
+    out.push_back({StreamPart::Kind::kData, "[DONE]"});
   }
 
   AnswerHead head_;

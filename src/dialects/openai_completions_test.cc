@@ -93,8 +93,16 @@ TEST(ParseOpenAiCompletion, BoundsPromptsTimesN) {
   EXPECT_EQ(parsed.error().param, "n");
 }
 
-// --- Writing
-// --------------------------------------------------------------------------------------------------
+// --- Writing ---
+
+// As the relay frames it.
+void Stream(AnswerWriter& writer, const chat::ChatEvent& event, std::string& out) {
+  std::vector<StreamPart> parts;
+  writer.Stream(event, parts);
+  for (const StreamPart& part : parts) {
+    out += (part.kind == StreamPart::Kind::kData ? "data: " : ": ") + part.text + "\n\n";
+  }
+}
 
 const AnswerHead kHead{"cmpl-1", 1700000000, "org/m", "fp_1"};
 
@@ -126,8 +134,8 @@ TEST(OpenAiCompletionWriter, StreamsTheExactBytes) {
   std::string out;
   chat::ChatEvent event;
   event.text = "ab";
-  writer->Stream(event, out);
-  writer->Stream(Done(), out);
+  Stream(*writer, event, out);
+  Stream(*writer, Done(), out);
   const std::string head =
       R"(data: {"id":"cmpl-1","object":"text_completion","created":1700000000,"model":"org/m","system_fingerprint":"fp_1","choices":[)";
   EXPECT_EQ(
@@ -191,7 +199,7 @@ TEST(OpenAiCompletionWriter, GoesOnWithTextOffsetsFromChunkToChunk) {
     event.choice = choice;
     event.text = "abc";
     event.logprobs = {Token("abc", -1)};
-    writer->Stream(event, out);
+    Stream(*writer, event, out);
   }
   EXPECT_NE(
       out.find(

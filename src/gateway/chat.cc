@@ -4,23 +4,22 @@
 // Early exits. "Hold" is what becomes of the money set aside; on this device an answer costs 0, so
 // nothing is ever held.
 //
-//   row                        what the client sees                     hold     log: outcome
-//   -------------------------  ---------------------------------------  -------
-//   --------------------------------- foreign caller             401, 403, 415 (admission.h) none
-//   unauthenticated, permission_denied… bad request                400 with param; 413 none
-//   invalid_argument, unsupported… no candidate               400 model_not_supported none
-//   model_not_supported refused                    400 context, template; 429, 503 with     void
-//   context_too_long, too_many_requests,
-//                              Retry-After; 500, 507 loading                     unavailable…
-//   failed before first byte   500, 503, 504                            void     internal,
-//   unavailable… failed after first byte    data: {"error":…}, end without [DONE]    settle
-//   internal, unavailable… client left                nothing; the engine stops at the next settle
-//   cancelled
-//                              token, what was used is counted
-//   slow reader                the stream pauses; cut after             settle   deadline_exceeded
-//                              kWriteDeadlineMs without progress
-//   deadline                   as failed before or after, 504           settle   deadline_exceeded
-//   shutdown                   503 for new ones; running ones finish    settle   unavailable
+//   row                      what the client sees                    hold    outcome in the log
+//   -----------------------  --------------------------------------  ------  ----------------------
+//   foreign caller           401, 403, 415 (admission.h)             none    permission_denied ...
+//   bad request              400 with param, 413                     none    invalid_argument ...
+//   no candidate             400 model_not_supported                 none    model_not_supported
+//   refused                  400: context, template; 429, 503 with   void    context_too_long,
+//                            Retry-After; 500, 507: loading                  too_many_requests ...
+//   failed before 1st byte   500, 503, 504                           void    internal ...
+//   failed after 1st byte    data: {"error":...}, then the end       settle  internal ...
+//                            without [DONE]
+//   client left              nothing; the engine stops at the next   settle  cancelled
+//                            token, what was used is counted
+//   slow reader              the stream pauses; it is cut after      settle  deadline_exceeded
+//                            kWriteDeadlineMs without progress
+//   deadline                 504, or as failed after 1st byte        settle  deadline_exceeded
+//   shutdown                 503 for new ones; running ones finish   settle  unavailable
 #include <functional>
 #include <memory>
 #include <utility>
@@ -107,7 +106,9 @@ http::Headers AnswerHeaders(const Call& call, const ParsedCall& parsed,
 
 void Settle(const Relayed& relayed, Call& call, telemetry::Registry& metrics) {
   telemetry::AccessRecord& record = call.record;
-  record.ttft_ms = relayed.ttft_ms;
+  if (relayed.first_token_at.has_value()) {
+    record.ttft_ms = MsBetween(call.started, *relayed.first_token_at);
+  }
   record.input_tokens = relayed.usage.input_tokens;
   record.output_tokens = relayed.usage.output_tokens;
   if (relayed.failed_after_first_byte.has_value()) {
@@ -122,11 +123,11 @@ void Settle(const Relayed& relayed, Call& call, telemetry::Registry& metrics) {
       .Increment(static_cast<uint64_t>(relayed.usage.input_tokens));
   metrics.GetCounter("tradewind_output_tokens_total", "Tokens sampled, delivered or not.", model)
       .Increment(static_cast<uint64_t>(relayed.usage.output_tokens));
-  if (relayed.ttft_ms.has_value()) {
+  if (record.ttft_ms.has_value()) {
     metrics
-        .GetHistogram("tradewind_ttft_seconds", "From opening the upstream to the first token.",
+        .GetHistogram("tradewind_ttft_seconds", "From the request to the first token.",
                       telemetry::SecondsBuckets(), model)
-        .Observe(*relayed.ttft_ms / 1000);
+        .Observe(*record.ttft_ms / 1000);
   }
 }
 

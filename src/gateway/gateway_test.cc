@@ -173,8 +173,7 @@ TEST_F(GatewayTest, KeepsAUsableRequestIdAndMakesOneOtherwise) {
   }
 }
 
-// --- Early exits, by the rows of chat.cc
-// ------------------------------------------------------------------------
+// --- Early exits, by the rows of chat.cc ---
 
 TEST_F(GatewayTest, RowForeignCaller) {
   Start();
@@ -286,8 +285,7 @@ TEST_F(GatewayTest, RowShutdown) {
   EXPECT_EQ(Send("GET", "/healthz").status, 200);
 }
 
-// --- The other routes
-// -------------------------------------------------------------------------------------------
+// --- The other routes ---
 
 TEST_F(GatewayTest, ListsAndShowsModels) {
   const http::Response list = Send("GET", "/v1/models");

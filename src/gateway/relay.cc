@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <utility>
+#include <vector>
 
 #include "dialects/openai_errors.h"
 #include "http/sse.h"
@@ -20,15 +21,24 @@ void CancelWhenClientLeaves(http::Exchange& exchange,
   });
 }
 
-void Note(const chat::ChatEvent& event, std::chrono::steady_clock::time_point started,
-          const Clock& clock, Relayed& relayed) {
-  if (!relayed.ttft_ms.has_value() &&
-      (!event.text.empty() || !event.logprobs.empty() || event.finish.has_value())) {
-    relayed.ttft_ms = MsBetween(started, clock.Now());
+void Note(const chat::ChatEvent& event, const Clock& clock, Relayed& relayed) {
+  if (!relayed.first_token_at.has_value()) {
+    relayed.first_token_at = clock.Now();
   }
   if (event.finish.has_value()) {
     relayed.finish = event.finish;
   }
+}
+
+std::string Frame(const chat::ChatEvent& event, dialects::AnswerWriter& writer) {
+  std::vector<dialects::StreamPart> parts;
+  writer.Stream(event, parts);
+  std::string bytes;
+  for (const dialects::StreamPart& part : parts) {
+    bytes += part.kind == dialects::StreamPart::Kind::kData ? http::FormatSseData(part.text)
+                                                            : http::FormatSseComment(part.text);
+  }
+  return bytes;
 }
 
 // Above this many tokens an answer's object is written on a worker: some milliseconds of an event
@@ -41,7 +51,6 @@ Task<Relayed> RelayStream(http::Exchange& exchange, std::shared_ptr<providers::C
                           dialects::AnswerWriter& writer, http::Headers headers,
                           const Clock& clock) {
   Relayed relayed;
-  const auto started = clock.Now();
   CancelWhenClientLeaves(exchange, stream);
   bool head_is_out = false;
   bool done = false;
@@ -53,10 +62,9 @@ Task<Relayed> RelayStream(http::Exchange& exchange, std::shared_ptr<providers::C
       failed = std::move(event).error();
       break;
     }
-    Note(*event, started, clock, relayed);
+    Note(*event, clock, relayed);
     done = event->done;
-    std::string bytes;
-    writer.Stream(*event, bytes);
+    const std::string bytes = Frame(*event, writer);
     if (bytes.empty()) {
       continue;
     }
@@ -91,7 +99,6 @@ Task<RelayedWhole> RelayWhole(http::Exchange& exchange,
                               std::shared_ptr<dialects::AnswerWriter> writer,
                               providers::WorkerPool& workers, const Clock& clock) {
   RelayedWhole relayed;
-  const auto started = clock.Now();
   CancelWhenClientLeaves(exchange, stream);
   bool done = false;
   while (!done) {
@@ -100,7 +107,7 @@ Task<RelayedWhole> RelayWhole(http::Exchange& exchange,
       relayed.failed_before_first_byte = std::move(event).error();
       break;
     }
-    Note(*event, started, clock, relayed);
+    Note(*event, clock, relayed);
     done = event->done;
     writer->Add(std::move(*event));
   }

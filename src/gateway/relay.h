@@ -1,6 +1,7 @@
 // Events of a provider -> bytes to the client, at the client's pace, and what is learnt on the way.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,8 +21,8 @@ struct Relayed {
   // or none.
   std::optional<Error> failed_before_first_byte;
   std::optional<Error> failed_after_first_byte;
-  chat::Usage usage;              // also of what was not delivered
-  std::optional<double> ttft_ms;  // from the call of Relay… to the first event with text or tokens
+  chat::Usage usage;  // also of what was not delivered
+  std::optional<std::chrono::steady_clock::time_point> first_token_at;
   std::optional<chat::FinishReason> finish;  // of the choice that ended last
 };
 

@@ -130,7 +130,7 @@ TEST(RelayStream, SendsEachEventAsItComesAndThenDone) {
   EXPECT_TRUE(exchange.body.ends_with("data: [DONE]\n\n"));
   EXPECT_EQ(ran.relayed.finish, chat::FinishReason::kStop);
   EXPECT_EQ(ran.relayed.usage.output_tokens, 3);
-  EXPECT_TRUE(ran.relayed.ttft_ms.has_value());
+  EXPECT_TRUE(ran.relayed.first_token_at.has_value());
 }
 
 TEST(RelayStream, LeavesAnErrorBeforeTheFirstByteToTheCaller) {

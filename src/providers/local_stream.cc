@@ -138,9 +138,7 @@ Result<chat::ChatEvent> LocalStream::Convert(Sequence& sequence, engine::Generat
     out.prompt_logprobs.push_back(Describe(entry, true));
   }
   const PreparedPrompt& prompt = plan_.prompts[static_cast<size_t>(sequence.choice / plan_.n)];
-  if (prompt.bos_was_added && !out.prompt_logprobs.empty()) {
-    out.prompt_logprobs[0].bytes.clear();
-  }
+  MatchText(prompt, out.prompt_logprobs);
   for (const engine::LogprobEntry& entry : event.logprobs) {
     out.logprobs.push_back(Describe(entry, false));
   }
@@ -164,6 +162,20 @@ Result<chat::ChatEvent> LocalStream::Convert(Sequence& sequence, engine::Generat
       return Fail(ErrorCode::kInternal, fmt::format("The engine failed: {}", event.error));
   }
   return out;
+}
+
+// The bytes of a prompt's tokens, put together, are its text: an added BOS stands for none, and the
+// space with which SentencePiece begins a text is not in it.
+void LocalStream::MatchText(const PreparedPrompt& prompt,
+                            std::vector<chat::TokenLogprob>& tokens) const {
+  if (prompt.bos_was_added && !tokens.empty()) {
+    tokens[0].bytes.clear();
+  }
+  const size_t first = prompt.bos_was_added ? 1 : 0;
+  if (lease_.engine().tokenizer().strips_leading_space() && first < tokens.size() &&
+      tokens[first].bytes.starts_with(' ') && !prompt.text.starts_with(' ')) {
+    tokens[first].bytes.erase(0, 1);
+  }
 }
 
 void LocalStream::Finish(Sequence& sequence) {

@@ -60,6 +60,7 @@ class LocalStream final : public ChatStream {
   // One event of a sequence that has one, the sequences taking turns; nullopt when none has.
   Result<std::optional<chat::ChatEvent>> Poll();
   Result<chat::ChatEvent> Convert(Sequence& sequence, engine::GenerateEvent event);
+  void MatchText(const PreparedPrompt& prompt, std::vector<chat::TokenLogprob>& tokens) const;
   void Finish(Sequence& sequence);
   chat::TokenLogprob Describe(const engine::TokenLogprob& token, bool in_prompt) const;
   chat::TokenLogprob Describe(const engine::LogprobEntry& entry, bool in_prompt) const;
