@@ -1,4 +1,5 @@
-// Our own nouns for a conversation with a model: what dialects/ parse wire formats into, and what providers/ answer with.
+// Our own nouns for a conversation with a model: what dialects/ parse wire formats into, and what
+// providers/ answer with.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +17,17 @@ struct ContentPart {
 
 struct Message {
   std::string role;                  // "system", "developer", "user", "assistant", "tool"
-  std::vector<ContentPart> content;  // empty when the message has none (an assistant's pure tool call)
+  std::vector<ContentPart> content;  // empty when there is none (an assistant's pure tool call)
   std::string name;                  // optional
   std::string tool_call_id;          // of a tool result
   std::string tool_calls_json;       // an assistant's calls as a JSON array, or empty
 };
 
-// Sampling as every dialect has it. Absent = the API's default (OpenAI's: temperature 1, top_p 1, no top_k).
+// Sampling as every dialect has it. Absent = the API's default (OpenAI's: temperature 1, top_p 1,
+// no top_k).
 struct Sampling {
-  std::optional<float> temperature, top_p, min_p, typical_p, repetition_penalty, frequency_penalty, presence_penalty;
+  std::optional<float> temperature, top_p, min_p, typical_p, repetition_penalty, frequency_penalty,
+      presence_penalty;
   std::optional<int> top_k;
   std::optional<uint64_t> seed;
   std::vector<std::pair<int64_t, float>> logit_bias;
@@ -32,15 +35,15 @@ struct Sampling {
 
 // What chat and plain completions share.
 struct Generation {
-  std::string model;                 // as the caller wrote it
+  std::string model;  // as the caller wrote it
   Sampling sampling;
   std::optional<int64_t> max_tokens;
   std::vector<std::string> stop;
   int n = 1;
   bool stream = false;
-  bool include_usage = false;        // stream_options.include_usage
-  int top_logprobs = -1;             // -1 = none
-  bool ignore_end = false;           // ignore_eos, an extension that vLLM and llama.cpp share: for benchmarks
+  bool include_usage = false;  // stream_options.include_usage
+  int top_logprobs = -1;       // -1 = none
+  bool ignore_end = false;     // ignore_eos, as vLLM and llama.cpp have it: for benchmarks
 };
 
 struct ChatRequest : Generation {
@@ -53,7 +56,7 @@ struct ChatRequest : Generation {
 struct CompletionRequest : Generation {
   struct Prompt {
     std::string text;
-    std::vector<int64_t> ids;        // used when `is_ids`
+    std::vector<int64_t> ids;  // used when `is_ids`
     bool is_ids = false;
   };
   std::vector<Prompt> prompts;
@@ -63,12 +66,12 @@ struct CompletionRequest : Generation {
 enum class FinishReason { kStop, kLength, kError };
 
 struct TokenLogprob {
-  std::string token;                 // text as UTF-8; invalid parts are U+FFFD
-  std::string bytes;                 // the exact bytes
+  std::string token;  // text as UTF-8; invalid parts are U+FFFD
+  std::string bytes;  // the exact bytes
   int64_t id = 0;
   double logprob = 0;
-  bool has_value = true;             // false for the first prompt token of an echo
-  std::vector<TokenLogprob> top;     // alternatives, best first
+  bool has_value = true;          // false for the first prompt token of an echo
+  std::vector<TokenLogprob> top;  // alternatives, best first
 };
 
 struct Usage {
@@ -83,12 +86,14 @@ struct Receipt {
   double queue_ms = 0, prefill_ms = 0, decode_ms = 0;
 };
 
-// One step of an answer, for one choice; the last one of the whole answer has `done`, usage and receipt.
+// One step of an answer, for one choice; the last one of the whole answer has `done`, usage and
+// receipt.
 struct ChatEvent {
   int choice = 0;
   std::string text;
-  std::vector<TokenLogprob> logprobs;         // of the tokens sampled since the choice's event before
-  std::vector<TokenLogprob> prompt_logprobs;  // completions with echo: once per choice, before its text
+  std::vector<TokenLogprob> logprobs;  // of the tokens sampled since the choice's event before
+  std::vector<TokenLogprob>
+      prompt_logprobs;  // completions with echo: once per choice, before its text
   std::optional<FinishReason> finish;
   bool done = false;
   Usage usage;

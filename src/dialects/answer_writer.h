@@ -26,12 +26,13 @@ struct StreamPart {
   std::string text;
 };
 
-// Not thread-safe. Either Stream for every event, or Add for every event and Whole once; never both.
+// Not thread-safe. Either Stream for every event, or Add for every event and Whole once; never
+// both.
 class AnswerWriter {
  public:
   virtual ~AnswerWriter() = default;
-  // Appends what the event becomes. After the event with `done` the last part is [DONE], and before it
-  // stands the usage chunk or, when the client did not ask for one, the receipt as a comment.
+  // Appends what the event becomes. After the event with `done` the last part is [DONE], and before
+  // it stands the usage chunk or, when the client did not ask for one, the receipt as a comment.
   virtual void Stream(const chat::ChatEvent& event, std::vector<StreamPart>& out) = 0;
   virtual void Add(chat::ChatEvent event) = 0;
   virtual std::string Whole() = 0;  // after the event with `done`
