@@ -67,7 +67,7 @@ enum class FinishReason { kStop, kLength, kError };
 
 struct TokenLogprob {
   std::string token;  // text as UTF-8; invalid parts are U+FFFD
-  std::string bytes;  // the exact bytes
+  std::string bytes;  // what it adds to the text, exactly; empty for a sampled special token
   int64_t id = 0;
   double logprob = 0;
   bool has_value = true;          // false for the first prompt token of an echo
@@ -90,10 +90,9 @@ struct Receipt {
 // receipt.
 struct ChatEvent {
   int choice = 0;
-  std::string text;
+  std::string text;                    // with `echo` the prompt's text comes first
   std::vector<TokenLogprob> logprobs;  // of the tokens sampled since the choice's event before
-  std::vector<TokenLogprob>
-      prompt_logprobs;  // completions with echo: once per choice, before its text
+  std::vector<TokenLogprob> prompt_logprobs;  // with `echo`: once per choice, in its first event
   std::optional<FinishReason> finish;
   bool done = false;
   Usage usage;
