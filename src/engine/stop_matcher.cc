@@ -29,7 +29,8 @@ std::string StopMatcher::Push(std::string_view text) {
     return {};
   }
   held_.append(text);
-  // The stop that is complete first, whatever pieces the text comes in; of those that end together, the longest.
+  // The stop that is complete first, whatever pieces the text comes in; of those that end together,
+  // the longest.
   size_t first_end = std::string::npos;
   size_t begin = 0;
   for (const std::string& stop : stops_) {

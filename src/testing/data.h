@@ -18,7 +18,8 @@ inline std::filesystem::path DataPath(const std::string& relative) {
   return std::filesystem::path(TW_SOURCE_DIR) / "tests/data" / relative;
 }
 
-// Reference data from where it lies, ../shared; what the tests cannot do without is also in tests/data.
+// Reference data from where it lies, ../shared; what the tests cannot do without is also in
+// tests/data.
 inline std::filesystem::path ReferencePath(const std::string& relative) {
   const auto shared = std::filesystem::path(TW_SHARED_DIR) / relative;
   return std::filesystem::exists(shared) ? shared : DataPath(relative);

@@ -10,14 +10,15 @@
 
 namespace tradewind::engine {
 
-// blocks: RowBytes(type, out.size()) bytes, any alignment; out.size() is a multiple of the type's block.
+// blocks: RowBytes(type, out.size()) bytes, any alignment; out.size() is a multiple of the type's
+// block.
 using DequantizeFn = void (*)(const std::byte* blocks, std::span<float> out);
 
 // The scalar function of a type; nullptr for I8..I64 and F64, which are not weights.
 DequantizeFn ScalarDequantizer(TensorType type);
 
-float HalfToFloat(uint16_t half);     // IEEE 754 binary16, NaN and denormals included
-uint16_t FloatToHalf(float value);    // round to nearest even; overflow becomes infinity
+float HalfToFloat(uint16_t half);   // IEEE 754 binary16, NaN and denormals included
+uint16_t FloatToHalf(float value);  // round to nearest even; overflow becomes infinity
 inline float Bfloat16ToFloat(uint16_t bits) {
   const uint32_t wide = static_cast<uint32_t>(bits) << 16;
   float value;
