@@ -52,8 +52,8 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
      {"http", "chat", "dialects", "catalog", "engine", "engine/prompt", "engine/tokenizer"}},
     {"gateway", {"http", "chat", "dialects", "catalog", "providers"}},
     {"cli",
-     {"http", "chat", "dialects", "catalog", "providers", "gateway", "engine", "engine/kernels",
-      "engine/threads"}},
+     {"http", "chat", "dialects", "catalog", "providers", "gateway", "engine", "engine/format",
+      "engine/kernels", "engine/threads"}},
     {".", {"cli"}},
 };
 

@@ -26,19 +26,30 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// Waits for `events` on the socket, errors included. False: the deadline passed.
-bool AwaitSocket(int fd, short events, steady_clock::time_point deadline) {
+bool IsStopped(const ClientRequest& request) {
+  return request.stop != nullptr && request.stop->load(std::memory_order_relaxed);
+}
+
+// Waits for `events` on the socket, errors included. False: the deadline passed, or the caller
+// stopped the request.
+bool AwaitSocket(int fd, short events, steady_clock::time_point deadline,
+                 const ClientRequest& request) {
   while (true) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
-    if (left <= 0) {
+    if (left <= 0 || IsStopped(request)) {
       return false;
     }
+    const int64_t slice = request.stop == nullptr ? 1 << 30 : limits::kClientStopCheckMs;
     pollfd entry{fd, events, 0};
-    const int ready = ::poll(&entry, 1, static_cast<int>(std::min<int64_t>(left, 1 << 30)));
+    const int ready = ::poll(&entry, 1, static_cast<int>(std::min(left, slice)));
     if (ready > 0 || (ready < 0 && errno != EINTR)) {
       return true;
     }
   }
+}
+
+steady_clock::time_point IdleDeadline(const ClientRequest& request) {
+  return steady_clock::now() + milliseconds(request.idle_timeout_ms);
 }
 
 Status Late(std::string_view what) {
@@ -46,7 +57,8 @@ Status Late(std::string_view what) {
 }
 
 // One address; the errno of the refusal otherwise.
-int ConnectTo(const addrinfo& address, steady_clock::time_point deadline, Fd& connected) {
+int ConnectTo(const addrinfo& address, steady_clock::time_point deadline,
+              const ClientRequest& request, Fd& connected) {
   Fd fd(::socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) {
     return errno;
@@ -55,7 +67,7 @@ int ConnectTo(const addrinfo& address, steady_clock::time_point deadline, Fd& co
     if (errno != EINPROGRESS && errno != EINTR) {
       return errno;
     }
-    if (!AwaitSocket(fd.get(), POLLOUT, deadline)) {
+    if (!AwaitSocket(fd.get(), POLLOUT, deadline, request)) {
       return ETIMEDOUT;
     }
     int error = 0;
@@ -89,7 +101,7 @@ Result<Fd> Connect(const ClientRequest& request) {
   int error = 0;
   for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
     Fd fd;
-    error = ConnectTo(*address, deadline, fd);
+    error = ConnectTo(*address, deadline, request, fd);
     if (error == 0) {
       return fd;
     }
@@ -130,13 +142,13 @@ Result<std::string> FormatRequest(const ClientRequest& request) {
 
 // A server may refuse a request before it has read it whole: a failed send is no failure as long as
 // there is an answer.
-Status SendAll(int fd, std::string_view bytes, int64_t idle_timeout_ms) {
+Status SendAll(int fd, std::string_view bytes, const ClientRequest& request) {
   while (!bytes.empty()) {
     const ssize_t n = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (n >= 0) {
       bytes.remove_prefix(static_cast<size_t>(n));
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      if (!AwaitSocket(fd, POLLOUT, steady_clock::now() + milliseconds(idle_timeout_ms))) {
+      if (!AwaitSocket(fd, POLLOUT, IdleDeadline(request), request)) {
         return Late("did not take the request");
       }
     } else if (errno != EINTR) {
@@ -146,7 +158,7 @@ Status SendAll(int fd, std::string_view bytes, int64_t idle_timeout_ms) {
   return {};
 }
 
-Status ReceiveAll(int fd, int64_t idle_timeout_ms, ResponseReader& reader) {
+Status ReceiveAll(int fd, const ClientRequest& request, ResponseReader& reader) {
   std::array<char, 16384> bytes;
   while (!reader.done() && !reader.stopped()) {
     const ssize_t n = ::recv(fd, bytes.data(), bytes.size(), 0);
@@ -155,7 +167,7 @@ Status ReceiveAll(int fd, int64_t idle_timeout_ms, ResponseReader& reader) {
     } else if (n == 0) {
       return reader.PushEnd();
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      if (!AwaitSocket(fd, POLLIN, steady_clock::now() + milliseconds(idle_timeout_ms))) {
+      if (!AwaitSocket(fd, POLLIN, IdleDeadline(request), request)) {
         return Late("did not answer");
       }
     } else if (errno != EINTR) {
@@ -165,18 +177,28 @@ Status ReceiveAll(int fd, int64_t idle_timeout_ms, ResponseReader& reader) {
   return {};
 }
 
+Result<Response> Converse(const ClientRequest& request,
+                          const std::function<bool(std::string_view)>& on_bytes,
+                          const std::function<void(const Response&)>& on_head) {
+  TW_ASSIGN_OR_RETURN(const std::string head, FormatRequest(request));
+  TW_ASSIGN_OR_RETURN(const Fd fd, Connect(request));
+  TW_RETURN_IF_ERROR(SendAll(fd.get(), head, request));
+  TW_RETURN_IF_ERROR(SendAll(fd.get(), request.body, request));
+  ResponseReader reader(request.method == "HEAD", on_head, on_bytes);
+  TW_RETURN_IF_ERROR(ReceiveAll(fd.get(), request, reader));
+  return reader.Take();
+}
+
 }  // namespace
 
 Result<Response> FetchStream(const ClientRequest& request,
                              const std::function<bool(std::string_view)>& on_bytes,
                              const std::function<void(const Response&)>& on_head) {
-  TW_ASSIGN_OR_RETURN(const std::string head, FormatRequest(request));
-  TW_ASSIGN_OR_RETURN(const Fd fd, Connect(request));
-  TW_RETURN_IF_ERROR(SendAll(fd.get(), head, request.idle_timeout_ms));
-  TW_RETURN_IF_ERROR(SendAll(fd.get(), request.body, request.idle_timeout_ms));
-  ResponseReader reader(request.method == "HEAD", on_head, on_bytes);
-  TW_RETURN_IF_ERROR(ReceiveAll(fd.get(), request.idle_timeout_ms, reader));
-  return reader.Take();
+  auto response = Converse(request, on_bytes, on_head);
+  if (!response.has_value() && IsStopped(request)) {
+    return Fail(ErrorCode::kCancelled, "the caller stopped the request");
+  }
+  return response;
 }
 
 Result<Response> Fetch(const ClientRequest& request) {

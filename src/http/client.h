@@ -2,6 +2,7 @@
 // providers.)
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -20,10 +21,13 @@ struct ClientRequest {
   std::string body;
   int64_t connect_timeout_ms = 5'000;
   int64_t idle_timeout_ms = 600'000;  // longest wait for the next byte
+  // Turning true, from any thread or a signal handler, ends a waiting call within
+  // kClientStopCheckMs.
+  const std::atomic<bool>* stop = nullptr;
 };
 
 // Sends and reads the whole answer; blocks. Errors: kUnavailable (cannot connect),
-// kDeadlineExceeded, kIo, kPayloadTooLarge.
+// kDeadlineExceeded, kIo, kPayloadTooLarge, kCancelled (`stop`).
 Result<Response> Fetch(const ClientRequest& request);
 
 // The same, handing the body over as it arrives; `on_bytes` returns false to stop early (the
