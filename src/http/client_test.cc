@@ -1,5 +1,7 @@
 #include "http/client.h"
 
+#include <atomic>
+#include <chrono>
 #include <string>
 #include <thread>
 
@@ -147,6 +149,22 @@ TEST(HttpClient, ASilentServerIsGivenUp) {
   const auto response = Fetch(request);
   ASSERT_FALSE(response.has_value());
   EXPECT_EQ(response.error().code, ErrorCode::kDeadlineExceeded);
+}
+
+TEST(HttpClient, ACallerCanStopAFetchThatWaits) {
+  const CannedServer server("", false);
+  std::atomic<bool> stop{false};
+  ClientRequest request = To(server.port());
+  request.stop = &stop;
+  const std::jthread stopper([&stop] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    stop.store(true);
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  const auto response = Fetch(request);
+  ASSERT_FALSE(response.has_value());
+  EXPECT_EQ(response.error().code, ErrorCode::kCancelled);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
 }
 
 TEST(HttpClient, NobodyThereIsUnavailable) {
