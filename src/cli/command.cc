@@ -1,0 +1,335 @@
+#include "cli/command.h"
+
+#include <cctype>
+
+#include "cli/verbs.h"
+
+namespace tradewind::cli {
+namespace {
+
+constexpr Flag kJson{.name = "json", .value = "", .help = "print JSON with a versioned schema"};
+constexpr Flag kContext{.name = "ctx",
+                        .value = "N",
+                        .help = "positions per sequence; clamped to what the model was trained for",
+                        .built_in = "8192",
+                        .config = "local.context"};
+constexpr Flag kThreads{.name = "threads",
+                        .value = "N|auto",
+                        .help = "threads of the engine; auto = the CPUs this process may use",
+                        .built_in = "auto",
+                        .config = "local.threads"};
+constexpr Flag kKv{.name = "kv",
+                   .value = "TYPE",
+                   .help = "element type of the KV cache",
+                   .built_in = "f16",
+                   .config = "local.kv",
+                   .choices = "f16 f32",
+                   .offer = Offer::kChoice};
+constexpr Flag kKernels{.name = "kernels",
+                        .value = "NAME",
+                        .help = "force one set of kernels instead of the best this CPU has",
+                        .built_in = "auto",
+                        .config = "local.kernels",
+                        .choices = "auto scalar avx2 avx512",
+                        .offer = Offer::kChoice};
+constexpr Flag kHost{.name = "host",
+                     .value = "ADDRESS",
+                     .help = "address to listen on or to reach",
+                     .built_in = "127.0.0.1",
+                     .config = "server.host"};
+constexpr Flag kPort{.name = "port",
+                     .value = "N",
+                     .help = "port to listen on or to reach; 0 lets the system pick one",
+                     .built_in = "8737",
+                     .config = "server.port"};
+constexpr Flag kModels{.name = "models-dir",
+                       .value = "FOLDER",
+                       .help = "folder of GGUF files (default: HOME/models)",
+                       .config = "local.models_dir",
+                       .env = "TRADEWIND_MODELS",
+                       .offer = Offer::kFile};
+
+constexpr Flag kCommonFlags[] = {
+    {.name = "home",
+     .value = "FOLDER",
+     .help = "data folder (default: the XDG data folder)",
+     .offer = Offer::kFile},
+    {.name = "config",
+     .value = "FILE",
+     .help = "config file (default: the XDG config folder's tradewind/config.toml)",
+     .offer = Offer::kFile},
+};
+
+constexpr Flag kServeFlags[] = {
+    kHost,
+    kPort,
+    {.name = "model",
+     .value = "REF",
+     .help = "model to load, or a path to a GGUF file (default: the only or first one in the "
+             "models folder)",
+     .config = "local.model",
+     .offer = Offer::kModel},
+    kModels,
+    kContext,
+    {.name = "slots",
+     .value = "N",
+     .help = "sequences that share each pass over the weights",
+     .built_in = "8",
+     .config = "local.slots"},
+    {.name = "queue",
+     .value = "N",
+     .help = "sequences that may wait for a slot; beyond it clients get 429",
+     .built_in = "64",
+     .config = "local.queue"},
+    kThreads,
+    kKv,
+    kKernels,
+    {.name = "loaded",
+     .value = "N",
+     .help = "models in memory at once; the least recently used one makes room",
+     .built_in = "1",
+     .config = "local.loaded"},
+    {.name = "access-log",
+     .value = "FILE",
+     .help = "write one JSON line per request there; - means stderr",
+     .config = "server.access_log",
+     .offer = Offer::kFile},
+    {.name = "idle-exit",
+     .value = "TIME",
+     .help = "exit after this long without a request (30s, 5m, 1h); 0 = never",
+     .built_in = "0"},
+};
+constexpr Argument kRunArguments[] = {
+    {.name = "REF", .help = "model id, or a path to a GGUF file", .offer = Offer::kModel},
+    {.name = "PROMPT",
+     .help = "one question; without it, chat",
+     .required = false,
+     .repeated = true},
+};
+constexpr Flag kRunFlags[] = {
+    {.name = "system", .value = "TEXT", .help = "system message"},
+    {.name = "temp", .value = "T", .help = "temperature; 0 always takes the most likely token"},
+    {.name = "top-p", .value = "P", .help = "keep the most likely tokens up to this mass"},
+    {.name = "max-tokens", .value = "N", .help = "longest answer"},
+    {.name = "seed", .value = "N", .help = "the same seed and settings repeat the answer"},
+    {.name = "stats", .value = "", .help = "print times, speeds and cost to stderr"},
+    {.name = "raw", .value = "", .help = "no chat template: the prompt goes to the model as it is"},
+    kJson,
+    kHost,
+    kPort,
+    kModels,
+    {.name = "ctx",
+     .value = "N",
+     .help = "context of a server that run starts",
+     .built_in = "8192",
+     .config = "local.context"},
+    {.name = "keep",
+     .value = "TIME",
+     .help = "idle time after which a server that run started exits",
+     .built_in = "5m"},
+};
+constexpr Flag kListFlags[] = {
+    kJson, {.name = "quiet", .value = "", .help = "names only"}, kModels};
+constexpr Flag kProcessFlags[] = {kJson, kHost, kPort};
+constexpr Argument kShowArguments[] = {
+    {.name = "REF", .help = "model id, or a path to a GGUF file", .offer = Offer::kModel}};
+constexpr Flag kShowFlags[] = {
+    kJson, {.name = "template", .value = "", .help = "print the chat template only"}, kModels};
+constexpr Argument kBenchArguments[] = {
+    {.name = "REF", .help = "model id, or a path to a GGUF file", .offer = Offer::kModel}};
+constexpr Flag kBenchFlags[] = {
+    {.name = "prompt-tokens", .value = "N,...", .help = "prompt lengths", .built_in = "128,512"},
+    {.name = "gen-tokens", .value = "N", .help = "tokens to generate", .built_in = "64"},
+    {.name = "concurrency",
+     .value = "N,...",
+     .help = "sequences at the same time",
+     .built_in = "1,4"},
+    {.name = "reps",
+     .value = "N",
+     .help = "measured repetitions, after one to warm up",
+     .built_in = "3"},
+    kContext,
+    kThreads,
+    kKv,
+    kKernels,
+    kJson,
+    kModels,
+};
+constexpr Flag kDoctorFlags[] = {kJson, kHost, kPort, kModels};
+constexpr Argument kConfigArguments[] = {
+    {.name = "ACTION", .help = "get or path"},
+    {.name = "KEY", .help = "as in the file: server.port; without it, all", .required = false},
+};
+constexpr Flag kConfigFlags[] = {
+    {.name = "origin", .value = "", .help = "say where each value came from"}, kJson};
+constexpr Flag kVersionFlags[] = {kJson};
+constexpr Argument kCompletionArguments[] = {
+    {.name = "SHELL", .help = "bash, zsh or fish", .offer = Offer::kShell}};
+constexpr Argument kHelpArguments[] = {{.name = "VERB",
+                                        .help = "a verb; without it, all of them",
+                                        .required = false,
+                                        .offer = Offer::kVerb}};
+constexpr Argument kCompleteArguments[] = {
+    {.name = "WHAT", .help = "models or verbs"},
+    {.name = "PREFIX", .help = "what is typed so far", .required = false},
+};
+
+constexpr Command kCommands[] = {
+    {.name = "serve",
+     .summary = "start the server",
+     .description = "Serves the OpenAI-compatible API on this machine. The first line on stdout, "
+                    "`listening on http://...`, appears once "
+                    "connections are accepted; the model loads after that, and /readyz turns 200 "
+                    "when it is there.\n\n"
+                    "SIGTERM or SIGINT lets running answers finish and then exits with 0; a second "
+                    "one cuts them.",
+     .arguments = {},
+     .flags = kServeFlags,
+     .examples = "tradewind serve\ntradewind serve --model ./model.gguf --port 0",
+     .run = RunServe},
+    {.name = "run",
+     .summary = "chat with a model, or ask it once",
+     .description = "With a prompt, or text on stdin, prints one answer and exits; with both, the "
+                    "text follows the prompt. Otherwise chats: "
+                    "/bye leaves, /clear forgets the conversation, /help lists the commands; a "
+                    "line that ends in a backslash goes on, and so "
+                    "does everything between \"\"\" and \"\"\". Ctrl-C stops the answer. Write -- "
+                    "before a prompt that begins with a dash.\n\n"
+                    "Uses the running server. Without one it starts a private server, which exits "
+                    "when it has been idle for --keep.",
+     .arguments = kRunArguments,
+     .flags = kRunFlags,
+     .examples = "tradewind run HuggingFaceTB/SmolLM2-135M-Instruct\n"
+                 "tradewind run ./model.gguf \"Why is the sky blue?\" --stats\n"
+                 "git diff | tradewind run REF \"Summarise this change:\"",
+     .run = RunChat},
+    {.name = "ls",
+     .summary = "list the models on this device",
+     .description = "Lists the GGUF files of the models folder.",
+     .arguments = {},
+     .flags = kListFlags,
+     .examples = "tradewind ls --json",
+     .run = RunList},
+    {.name = "ps",
+     .summary = "show the running servers and their models",
+     .description = "Shows each running server of this home, private ones included, with its "
+                    "model, slots and speed.",
+     .arguments = {},
+     .flags = kProcessFlags,
+     .examples = "tradewind ps",
+     .run = RunProcesses},
+    {.name = "show",
+     .summary = "describe one model",
+     .description = "Prints what a model file says about itself: architecture, sizes, context, "
+                    "template, recommended sampling.",
+     .arguments = kShowArguments,
+     .flags = kShowFlags,
+     .examples = "tradewind show ./model.gguf",
+     .run = RunShow},
+    {.name = "bench",
+     .summary = "measure the speed of a model on this device",
+     .description =
+         "Loads the model in this process and measures prompt and generation speed for every "
+         "combination of prompt "
+         "length and concurrency, with random prompts. Figures are medians over the repetitions.",
+     .arguments = kBenchArguments,
+     .flags = kBenchFlags,
+     .examples = "tradewind bench REF --prompt-tokens 128,1024 --concurrency 1,2,4",
+     .run = RunBench},
+    {.name = "doctor",
+     .summary = "check this machine",
+     .description =
+         "Checks CPU, memory, disk, data folder, port and clock. Exits with 0 when nothing fails.",
+     .arguments = {},
+     .flags = kDoctorFlags,
+     .examples = "tradewind doctor",
+     .run = RunDoctor},
+    {.name = "config",
+     .summary = "print settings and where they come from",
+     .description = "`config get [KEY]` prints the effective settings of the server, `config path` "
+                    "the config files in the order "
+                    "in which they count.",
+     .arguments = kConfigArguments,
+     .flags = kConfigFlags,
+     .examples = "tradewind config get server.port --origin",
+     .run = RunConfig},
+    {.name = "completion",
+     .summary = "print a completion script for a shell",
+     .description = "Prints a script that completes verbs, flags and model names.",
+     .arguments = kCompletionArguments,
+     .flags = {},
+     .examples =
+         "tradewind completion bash > ~/.local/share/bash-completion/completions/tradewind\n"
+         "tradewind completion fish > ~/.config/fish/completions/tradewind.fish",
+     .run = RunCompletion},
+    {.name = "man",
+     .summary = "print the manual page",
+     .description = "Prints the manual page in roff.",
+     .arguments = {},
+     .flags = {},
+     .examples = "tradewind man | man -l -",
+     .run = RunMan},
+    {.name = "version",
+     .summary = "print the version",
+     .description = "Prints the version; with --json also how it was built.",
+     .arguments = {},
+     .flags = kVersionFlags,
+     .examples = "tradewind version --json",
+     .run = RunVersion},
+    {.name = "help",
+     .summary = "explain a verb",
+     .description = "Prints the help of a verb, or the list of verbs.",
+     .arguments = kHelpArguments,
+     .flags = {},
+     .examples = "tradewind help run",
+     .run = RunHelp},
+    {.name = "__complete",
+     .summary = "candidates for completion scripts",
+     .description = "Prints candidates, one per line. Reads only names of files.",
+     .arguments = kCompleteArguments,
+     .flags = {},
+     .run = RunComplete,
+     .hidden = true},
+};
+
+}  // namespace
+
+std::span<const Command> Commands() {
+  return kCommands;
+}
+std::span<const Flag> CommonFlags() {
+  return kCommonFlags;
+}
+
+const Command* FindCommand(std::string_view name) {
+  for (const Command& command : kCommands) {
+    if (command.name == name) {
+      return &command;
+    }
+  }
+  return nullptr;
+}
+
+const Flag* FindFlag(const Command& command, std::string_view name) {
+  for (const auto flags : {command.flags, CommonFlags()}) {
+    for (const Flag& flag : flags) {
+      if (flag.name == name) {
+        return &flag;
+      }
+    }
+  }
+  return nullptr;
+}
+
+std::string EnvironmentName(const Flag& flag) {
+  if (!flag.env.empty()) {
+    return std::string(flag.env);
+  }
+  std::string name = "TRADEWIND_";
+  for (const char c : flag.name) {
+    name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return name;
+}
+
+}  // namespace tradewind::cli

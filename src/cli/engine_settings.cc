@@ -1,0 +1,37 @@
+#include "cli/engine_settings.h"
+
+#include <fmt/format.h>
+
+#include "base/limits.h"
+
+namespace tradewind::cli {
+namespace {
+
+constexpr int64_t kContextMax = 1 << 20;
+
+Status ReadCount(const Settings& settings, std::string_view flag, int64_t max, int& out) {
+  if (FindFlag(settings.command(), flag) != nullptr) {
+    TW_ASSIGN_OR_RETURN(const auto count, settings.Integer(flag, 1, max));
+    out = count ? static_cast<int>(*count) : out;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<engine::EngineOptions> ReadEngineOptions(const Settings& settings) {
+  engine::EngineOptions options;
+  TW_RETURN_IF_ERROR(ReadCount(settings, "ctx", kContextMax, options.context));
+  TW_RETURN_IF_ERROR(ReadCount(settings, "slots", limits::kSlotsMax, options.slots));
+  TW_RETURN_IF_ERROR(ReadCount(settings, "queue", limits::kQueuedSequencesMax, options.queue));
+  if (settings.Text("threads") != "auto") {
+    TW_RETURN_IF_ERROR(ReadCount(settings, "threads", limits::kThreadsMax, options.threads));
+  }
+  TW_ASSIGN_OR_RETURN(const std::string kv, settings.Choice("kv"));
+  options.kv_type = kv == "f32" ? engine::KvType::kF32 : engine::KvType::kF16;
+  TW_ASSIGN_OR_RETURN(const std::string kernels, settings.Choice("kernels"));
+  options.kernels = kernels == "auto" ? "" : kernels;
+  return options;
+}
+
+}  // namespace tradewind::cli

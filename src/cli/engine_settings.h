@@ -1,0 +1,14 @@
+// The flags that serve and bench share -> EngineOptions.
+#pragma once
+
+#include "base/result.h"
+#include "cli/settings.h"
+#include "engine/engine.h"
+
+namespace tradewind::cli {
+
+// Reads --ctx, --threads, --kv, --kernels and, where the verb has them, --slots and --queue.
+// Errors: kInvalidArgument naming the flag and where its value came from.
+Result<engine::EngineOptions> ReadEngineOptions(const Settings& settings);
+
+}  // namespace tradewind::cli

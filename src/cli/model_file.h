@@ -1,0 +1,38 @@
+// Model files as the reading verbs see them: found by reference, described from their header
+// without loading weights.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "catalog/local_models.h"
+#include "cli/settings.h"
+
+namespace tradewind::cli {
+
+// The model that REF names on the command line: a path, or a model of the models folder.
+// Errors: kInvalidArgument, kNotFound, kModelNotSupported, kCorruptFile, with the next step.
+Result<catalog::LocalModel> FindModel(const Settings& settings, const std::string& reference);
+
+// Every model of the models folder.
+Result<catalog::LocalModels> ScanModels(const Settings& settings);
+
+// What the file says about itself; absent keys stay empty.
+struct ModelDescription {
+  std::string architecture, name, license, quantization, chat_template;
+  int64_t parameters = 0, tensors = 0, weight_bytes = 0;
+  std::optional<int64_t> context, layers, model_dim, heads, kv_heads, ffn_dim, vocab_size;
+  std::optional<double> temperature, top_p, min_p;  // recommended sampling
+  std::optional<int64_t> top_k;
+
+  bool recommends_sampling() const { return temperature || top_p || min_p || top_k; }
+  std::string Recommendation() const;  // "temperature 0.15, top_p 0.95"
+};
+
+// Errors: as engine::GgufFile::Open.
+Result<ModelDescription> DescribeModel(const std::filesystem::path& path);
+
+}  // namespace tradewind::cli

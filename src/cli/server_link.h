@@ -1,0 +1,46 @@
+// How client verbs reach a server: the one they are told of, the one that holds the home, or a
+// private one they start.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "cli/chat_client.h"
+#include "cli/home.h"
+#include "cli/settings.h"
+
+namespace tradewind::cli {
+
+// --host/--port or their environment twins, when somebody set one of them; config and built-in
+// values do not count here. Errors: kInvalidArgument (port).
+Result<std::optional<Endpoint>> NamedEndpoint(const Settings& settings);
+
+Endpoint EndpointOf(const ServerRecord& record, const Settings& settings);
+
+struct PrivateServer {
+  std::filesystem::path home;  // of its own: PrivateHome(home, model_file)
+  std::filesystem::path model_file;
+  std::string keep = "5m";  // idle time after which it exits
+  std::string context = "8192";
+};
+
+// Starts `serve` for one model file in the background, detached from this terminal, and returns
+// when it accepts connections (the model still loads). Uses one that runs already. Errors:
+// kUnavailable with the last line of its log.
+Result<Endpoint> StartPrivateServer(const PrivateServer& server, const Settings& settings);
+
+// Waits until /readyz says 200, showing the phase. `home` is set for a private server, whose death
+// ends the wait. Errors: kCancelled when `stop` turns true, kUnavailable (gone, with the last line
+// of its log), kDeadlineExceeded.
+Status WaitUntilReady(const Endpoint& endpoint,
+                      const std::optional<std::filesystem::path>& private_home,
+                      const std::atomic<bool>& stop, bool quiet);
+
+// Ids of /v1/models. Errors: those of Get, kInternal when the answer is not what it should be.
+Result<std::vector<std::string>> ServedModels(const Endpoint& endpoint);
+
+}  // namespace tradewind::cli

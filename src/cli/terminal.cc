@@ -1,0 +1,162 @@
+#include "cli/terminal.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "base/utf8.h"
+
+namespace tradewind::cli {
+namespace {
+
+int g_output_error = 0;  // errno of the first failed write; verbs print from one thread
+
+size_t Width(std::string_view text) {  // characters; wide ones only make a column ragged
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
+}
+
+}  // namespace
+
+bool IsTerminal(std::FILE* stream) {
+  return ::isatty(::fileno(stream)) == 1;
+}
+
+bool UseColor(std::FILE* stream, const Environment& environment) {
+  return IsTerminal(stream) && !environment("NO_COLOR") &&
+         environment("TERM").value_or("dumb") != "dumb";
+}
+
+std::string WithoutControls(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const Utf8Char c = DecodeUtf8(text);
+    const bool is_control = (c.code_point < 0x20 && c.code_point != '\n' && c.code_point != '\t') ||
+                            (c.code_point >= 0x7F && c.code_point < 0xA0);
+    if (!is_control) {
+      AppendUtf8(c.code_point, out);
+    }
+    text.remove_prefix(static_cast<size_t>(c.bytes));
+  }
+  return out;
+}
+
+void Print(std::string_view text) {
+  if (g_output_error == 0 && std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) {
+    g_output_error = errno;
+  }
+}
+
+Status OutputStatus() {
+  if (std::fflush(stdout) != 0 && g_output_error == 0) {
+    g_output_error = errno;
+  }
+  if (g_output_error == 0 || g_output_error == EPIPE) {
+    return {};
+  }
+  return Fail(g_output_error == ENOSPC ? ErrorCode::kResourceExhausted : ErrorCode::kIo,
+              fmt::format("cannot write the output: {}; free some space or write it elsewhere",
+                          std::strerror(g_output_error)));
+}
+
+std::string FormatTable(const std::vector<std::vector<std::string>>& rows, bool color) {
+  std::vector<std::vector<std::string>> clean = rows;
+  std::vector<size_t> widths;
+  for (auto& row : clean) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      row[i] = WithoutControls(row[i]);
+      std::erase(row[i], '\n');
+      widths.resize(std::max(widths.size(), i + 1));
+      widths[i] = std::max(widths[i], Width(row[i]));
+    }
+  }
+  std::string out;
+  for (size_t r = 0; r < clean.size(); ++r) {
+    std::string line;
+    for (size_t i = 0; i < clean[r].size(); ++i) {
+      line += clean[r][i];
+      if (i + 1 < clean[r].size()) {
+        line.append(widths[i] - Width(clean[r][i]) + 2, ' ');
+      }
+    }
+    out += color && r == 0 ? "\033[1m" + line + "\033[0m\n" : line + "\n";
+  }
+  return out;
+}
+
+std::string FormatBytes(int64_t bytes) {
+  constexpr std::array<const char*, 5> kUnits = {"B", "kB", "MB", "GB", "TB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; value >= 999.5 && unit + 1 < kUnits.size(); ++unit) {
+    value /= 1000;
+  }
+  return value < 9.95 && unit > 0 ? fmt::format("{:.1f} {}", value, kUnits[unit])
+                                  : fmt::format("{:.0f} {}", value, kUnits[unit]);
+}
+
+std::string FormatCount(int64_t count) {
+  const double value = static_cast<double>(count);
+  if (value >= 999.5e6) {
+    return fmt::format("{:.1f}B", value / 1e9);
+  }
+  return value >= 999.5e3 ? fmt::format("{:.0f}M", value / 1e6) : fmt::format("{}", count);
+}
+
+std::string FormatDollars(int64_t nanousd) {
+  constexpr uint64_t kNanosPerDollar = 1'000'000'000;
+  const uint64_t magnitude =
+      nanousd < 0 ? 0 - static_cast<uint64_t>(nanousd) : static_cast<uint64_t>(nanousd);
+  std::string fraction = fmt::format("{:09}", magnitude % kNanosPerDollar);
+  while (fraction.size() > 2 && fraction.back() == '0') {
+    fraction.pop_back();
+  }
+  return fmt::format("{}${}.{}", nanousd < 0 ? "-" : "", magnitude / kNanosPerDollar, fraction);
+}
+
+std::string FormatDuration(std::chrono::milliseconds duration) {
+  const int64_t ms = duration.count();
+  if (ms < 1000) {
+    return fmt::format("{} ms", ms);
+  }
+  return ms < 120'000 ? fmt::format("{} s", ms / 1000) : fmt::format("{}m", ms / 60'000);
+}
+
+void Phase::Show(std::string_view what) {
+  const auto now = std::chrono::steady_clock::now();
+  const bool is_new = what != what_;
+  if (is_new) {
+    what_ = what;
+    since_ = now;
+  }
+  const auto pause = is_terminal_ ? std::chrono::milliseconds(100) : std::chrono::seconds(10);
+  if (is_quiet_ || (!is_new && now - drawn_ < pause)) {
+    return;
+  }
+  drawn_ = now;
+  const double seconds = std::chrono::duration<double>(now - since_).count();
+  if (is_terminal_) {
+    fmt::print(stderr, "\r\033[K{} {:.1f}s", what_, seconds);
+    is_drawn_ = true;
+  } else {
+    fmt::print(stderr, "{}{}\n", what_, seconds < 1 ? "" : fmt::format(" {:.0f}s", seconds));
+  }
+  std::fflush(stderr);
+}
+
+void Phase::Clear() {
+  if (is_drawn_) {
+    fmt::print(stderr, "\r\033[K");
+    std::fflush(stderr);
+    is_drawn_ = false;
+  }
+  what_.clear();
+}
+
+}  // namespace tradewind::cli

@@ -1,0 +1,157 @@
+// help, man, completion, __complete, version, config.
+#include <fmt/format.h>
+
+#include "cli/help.h"
+#include "cli/home.h"
+#include "cli/json_output.h"
+#include "cli/model_file.h"
+#include "cli/terminal.h"
+#include "cli/verbs.h"
+#include "engine/kernels/kernels.h"
+
+namespace tradewind::cli {
+namespace {
+
+std::vector<std::string> AvailableKernels() {
+  std::vector<std::string> out;
+  for (const engine::Kernels* kernels :
+       {engine::Avx512Kernels(), engine::Avx2Kernels(), &engine::ScalarKernels()}) {
+    if (kernels != nullptr) {
+      out.emplace_back(kernels->name);
+    }
+  }
+  return out;
+}
+
+// The settings of `serve` that a config file can hold.
+std::vector<const Flag*> ConfigurableFlags() {
+  std::vector<const Flag*> out;
+  for (const Flag& flag : FindCommand("serve")->flags) {
+    if (!flag.config.empty()) {
+      out.push_back(&flag);
+    }
+  }
+  return out;
+}
+
+Result<ExitCode> GetConfig(const Settings& settings) {
+  TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
+  TW_ASSIGN_OR_RETURN(const bool with_origin, settings.Switch("origin"));
+  const std::string key = settings.Words(1).empty() ? "" : settings.Words(1).front();
+  auto json = BeginJson("config");
+  json.Key("values").BeginArray();
+  std::string text;
+  bool found = false;
+  for (const Flag* flag : ConfigurableFlags()) {
+    if (!key.empty() && key != flag->config) {
+      continue;
+    }
+    found = true;
+    const auto value = settings.Find(*flag);
+    json.BeginObject().Field("key", flag->config);
+    FieldOrNull(json, "value", value ? std::optional(value->text) : std::nullopt);
+    FieldOrNull(json, "origin", value ? std::optional(value->origin) : std::nullopt);
+    json.EndObject();
+    text += key.empty() ? fmt::format("{} = ", flag->config) : "";
+    text += value ? value->text : "";
+    text += with_origin && value ? fmt::format("  ({})\n", value->origin) : "\n";
+  }
+  json.EndArray();
+  if (!found) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("there is no key \"{}\"; `tradewind config get` lists them", key),
+                "KEY");
+  }
+  Print(as_json ? EndJson(json) : text);
+  return ExitCode::kDone;
+}
+
+}  // namespace
+
+Result<ExitCode> RunHelp(const Settings& settings) {
+  if (settings.Words(0).empty()) {
+    Print(HelpText());
+    return ExitCode::kDone;
+  }
+  const std::string verb = settings.Words(0).front();
+  const Command* command = FindCommand(verb);
+  if (command == nullptr) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("there is no verb \"{}\"; `tradewind help` lists them", verb), "VERB");
+  }
+  Print(HelpText(*command));
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> RunMan(const Settings&) {
+  Print(ManPage());
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> RunCompletion(const Settings& settings) {
+  TW_ASSIGN_OR_RETURN(const std::string script, CompletionScript(settings.Words(0).front()));
+  Print(script);
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> RunComplete(const Settings& settings) {
+  const std::string what = settings.Words(0).front();
+  const std::string prefix = settings.Words(1).empty() ? "" : settings.Words(1).front();
+  std::vector<std::string> candidates;
+  if (what == "verbs") {
+    for (const Command& command : Commands()) {
+      if (!command.hidden) {
+        candidates.emplace_back(command.name);
+      }
+    }
+  } else if (const auto models = ScanModels(settings)) {
+    for (const catalog::LocalModel& model : models->models()) {
+      candidates.push_back(WithoutControls(model.id));
+    }
+  }
+  for (const std::string& candidate : candidates) {
+    if (candidate.starts_with(prefix)) {
+      Print(candidate + "\n");
+    }
+  }
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> RunVersion(const Settings& settings) {
+  TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
+  if (!as_json) {
+    Print(fmt::format("tradewind {}\n", TW_VERSION));
+    return ExitCode::kDone;
+  }
+  auto json = BeginJson("version");
+  json.Field("version", TW_VERSION)
+      .Field("compiler", __VERSION__)
+      .Field("cplusplus", static_cast<int64_t>(__cplusplus));
+  json.Key("kernels").BeginArray();
+  for (const std::string& name : AvailableKernels()) {
+    json.Value(name);
+  }
+  json.EndArray();
+  Print(EndJson(json));
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> RunConfig(const Settings& settings) {
+  const std::string action = settings.Words(0).front();
+  if (action == "get") {
+    return GetConfig(settings);
+  }
+  if (action == "path") {
+    for (const std::filesystem::path& path : settings.config_files().paths) {
+      std::error_code ignored;
+      Print(fmt::format("{}{}\n", path.string(),
+                        std::filesystem::exists(path, ignored) ? "" : "  (not there)"));
+    }
+    return ExitCode::kDone;
+  }
+  return Fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("config does not know \"{}\"; use `config get` or `config path`", action));
+}
+
+}  // namespace tradewind::cli
