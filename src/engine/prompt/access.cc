@@ -249,8 +249,8 @@ ValueResult GetSlice(Run& run, const Value& object, const Value* start, const Va
     if (__builtin_mul_overflow(whole.step, range.step, &by) || by == INT64_MIN) {
       by = range.step > 0 ? INT64_MAX : -INT64_MAX;  // one element is left, or none
     }
-    return Value(Kind::kRange,
-                 std::make_shared<Range>(&run.budget, at(range.start), at(range.end), by));
+    return Value(Kind::kRange, std::make_shared<Range>(&run.budget, at(range.start), at(range.end),
+                                                       by, whole.from_data));
   }
   if (object.is_string()) {
     const Text& text = object.text();

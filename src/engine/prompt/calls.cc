@@ -182,7 +182,7 @@ Status Interpreter::BindMacro(const MacroDefinition& definition, const Args& arg
   if (definition.uses_kwargs) {
     Dict::Items items;
     for (auto& [name, value] : named) {
-      items.emplace_back(run_.TextOf(name, true), std::move(value));
+      items.emplace_back(run_.TextOf(name, !args.names_from_data), std::move(value));
     }
     scope->Set("kwargs", MakeDict(&run_.budget, std::move(items)));
   } else if (!named.empty()) {

@@ -223,6 +223,7 @@ Result<Args> Interpreter::EvalArgs(const CallArgs& call, const ScopePtr& scope) 
       if (!key.is_string()) {
         return RunError("keywords must be strings");
       }
+      args.names_from_data = args.names_from_data || key.text().any_data();
       args.named.emplace_back(key.text().view(), value);
     }
   }

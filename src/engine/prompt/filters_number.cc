@@ -216,7 +216,9 @@ ValueResult RoundFilter(Run&, std::string_view name, const Value& subject, const
   }
   const double scale = std::pow(10.0, static_cast<double>(precision));
   const double scaled = subject.real() * scale;
-  const double rounded = (method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale;
+  // Python rounds to an integer here, which has no negative zero.
+  const double whole = (method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) + 0.0;
+  const double rounded = whole / scale;
   if (!std::isfinite(rounded)) {
     return RunError("round() is out of range");
   }

@@ -5,8 +5,8 @@
 #include "engine/prompt/access.h"
 #include "engine/prompt/filters.h"
 #include "engine/prompt/format.h"
-#include "engine/prompt/methods.h"
 #include "engine/prompt/operators.h"
+#include "engine/prompt/text_operations.h"
 #include "engine/prompt/unicode.h"
 
 namespace tradewind::engine::prompt {

@@ -4,8 +4,8 @@
 #include "engine/prompt/access.h"
 #include "engine/prompt/filters.h"
 #include "engine/prompt/format.h"
-#include "engine/prompt/methods.h"
 #include "engine/prompt/operators.h"
+#include "engine/prompt/text_operations.h"
 #include "engine/prompt/unicode.h"
 
 namespace tradewind::engine::prompt {
@@ -98,7 +98,7 @@ ValueResult FormatFilter(Run& run, std::string_view, const Value& subject, const
   }
   Dict::Items items;
   for (const auto& [key, value] : args.named) {
-    items.emplace_back(run.TextOf(key, true), value);
+    items.emplace_back(run.TextOf(key, !args.names_from_data), value);
   }
   return PercentFormat(run, SoftStr(run, subject), MakeDict(&run.budget, std::move(items)));
 }
@@ -138,7 +138,7 @@ ValueResult IndentFilter(Run& run, std::string_view name, const Value& subject, 
   TextBuilder out(&run.budget);
   for (size_t i = 0; i < lines.size() && run.budget.ok(); ++i) {
     if (i > 0) {
-      out.Append("\n", true);
+      out.Append("\n", !subject.text().any_data());
     }
     const bool indented =
         i == 0 ? bound.Bool(1, false) : bound.Bool(2, false) || lines[i].text().size() > 0;
@@ -256,7 +256,13 @@ class Wrapper {
     }
     if (!chunks.empty() && chunks.back().size() > width_) {
       if (break_long_) {
-        const size_t room = std::max<size_t>(width_ - line.size(), line.empty() ? 1 : 0);
+        size_t room = std::max<size_t>(width_ - line.size(), line.empty() ? 1 : 0);
+        if (on_hyphens_ && room > 0) {
+          const size_t hyphen = chunks.back().substr(0, room).rfind(U'-');
+          if (hyphen != std::u32string::npos && chunks.back().find_first_not_of(U'-') < hyphen) {
+            room = hyphen + 1;
+          }
+        }
         line += chunks.back().substr(0, room);
         chunks.back().erase(0, room);
       } else if (line.empty()) {

@@ -40,6 +40,10 @@ std::string ScalarText(const Value& value) {
   }
 }
 
+bool IsFromData(const Value& scalar) {
+  return scalar.from_data() || (scalar.is(Kind::kRange) && scalar.as<Range>().from_data);
+}
+
 void AppendEscapedChar(char32_t c, const Text& text, size_t at, size_t bytes, TextBuilder& out) {
   const auto instead = [&](std::string_view escaped) {
     out.AppendInstead(escaped, text, at, at + bytes);
@@ -120,6 +124,22 @@ void AppendDict(Run& run, const Dict& dict, TextBuilder& out) {
   out.Append("}", true);
 }
 
+void AppendNamespace(Run& run, const Namespace& space, TextBuilder& out) {
+  if (run.printing_namespace) {  // a namespace may hold itself, however deep
+    return out.Append("<Namespace>", true);
+  }
+  run.printing_namespace = true;
+  out.Append("<Namespace {", true);
+  bool first = true;
+  for (const auto& [name, item] : space.attributes) {
+    out.Append(fmt::format("{}'{}': ", first ? "" : ", ", name), false);  // the names may be data
+    first = false;
+    AppendRepr(run, item, out);
+  }
+  out.Append("}>", true);
+  run.printing_namespace = false;
+}
+
 }  // namespace
 
 void AppendRepr(Run& run, const Value& value, TextBuilder& out) {
@@ -157,19 +177,10 @@ void AppendRepr(Run& run, const Value& value, TextBuilder& out) {
       AppendItems(run, items, "[", "])", out);
       return;
     }
-    case Kind::kNamespace: {
-      out.Append("<Namespace {", true);
-      bool first = true;
-      for (const auto& [name, item] : value.as<Namespace>().attributes) {
-        out.Append(fmt::format("{}'{}': ", first ? "" : ", ", name), true);
-        first = false;
-        // A namespace may hold itself.
-        item.is(Kind::kNamespace) ? out.Append("<Namespace>", true) : AppendRepr(run, item, out);
-      }
-      return out.Append("}>", true);
-    }
+    case Kind::kNamespace:
+      return AppendNamespace(run, value.as<Namespace>(), out);
     default:
-      return out.Append(ScalarText(value), !value.from_data());
+      return out.Append(ScalarText(value), !IsFromData(value));
   }
 }
 
@@ -190,7 +201,7 @@ void AppendStr(Run& run, const Value& value, TextBuilder& out) {
       return out.Append(whole.FinishWhole().text());
     }
     default:
-      return out.Append(ScalarText(value), !value.from_data());
+      return out.Append(ScalarText(value), !IsFromData(value));
   }
 }
 

@@ -238,8 +238,11 @@ Result<std::string> FormatNumber(const Value& value, const NumberFormat& format)
     }
     return Signed(negative, format.sign, std::move(digits));
   }
-  if (value.is_number() && !integer_type && format.type != 'c' && format.type != 's') {
-    return FormatReal(value.real(), format);
+  const bool real_type = !integer_type || (format.type == 'n' && value.is(Kind::kFloat));
+  if (value.is_number() && real_type && format.type != 'c' && format.type != 's') {
+    NumberFormat real = format;
+    real.type = format.type == 'n' ? 'g' : format.type;
+    return FormatReal(value.real(), real);
   }
   return RunError("format '{}' does not take a value of type {}",
                   format.type == 0 ? 'd' : format.type, TypeName(value));

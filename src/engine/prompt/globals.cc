@@ -27,16 +27,16 @@ ValueResult MakeRange(Run& run, const Args& args) {
   TW_ASSIGN_OR_RETURN(const int64_t first, bound.Int(0, 0));
   TW_ASSIGN_OR_RETURN(const int64_t second, bound.Int(1, 0));
   TW_ASSIGN_OR_RETURN(const int64_t step, bound.Int(2, 1));
-  for (size_t i = 0; i < args.positional.size(); ++i) {
-    if (bound[i].is(Kind::kNone)) {
-      return RunError("range() needs integers");
-    }
+  if (!args.named.empty() ||
+      std::ranges::any_of(args.positional, [](const Value& v) { return v.is(Kind::kNone); })) {
+    return RunError("range() needs one to three integers");
   }
   if (step == 0) {
     return RunError("range() needs a step other than 0");
   }
-  auto range = bound.Has(1) ? std::make_shared<Range>(&run.budget, first, second, step)
-                            : std::make_shared<Range>(&run.budget, 0, first, 1);
+  const bool from_data = std::ranges::any_of(args.positional, &Value::from_data);
+  auto range = std::make_shared<Range>(&run.budget, bound.Has(1) ? first : 0,
+                                       bound.Has(1) ? second : first, step, from_data);
   if (range->length > kRangeLengthMax) {
     return RunError("Range too big. The sandbox blocks ranges larger than {}.", kRangeLengthMax);
   }
@@ -62,7 +62,7 @@ Result<Dict::Items> DictItems(Run& run, std::string_view callee, const Args& arg
     }
   }
   for (const auto& [name, value] : args.named) {
-    items.emplace_back(run.TextOf(name, true), value);
+    items.emplace_back(run.TextOf(name, !args.names_from_data), value);
   }
   return items;
 }

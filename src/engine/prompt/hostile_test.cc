@@ -201,6 +201,15 @@ TEST(HostileInput, ABigTextRenders) {
   EXPECT_FALSE(got.failed) << got.error;
 }
 
+TEST(Cycles, PrintWithAnEnd) {
+  EXPECT_FALSE(Render("{% set ns = namespace() %}{% set ns.l = [ns, {'a': (ns,)}] %}{{ ns }}{{ "
+                      "[ns] }}{{ ns.l }}{{ '%r' % (ns,) }}")
+                   .failed);
+  EXPECT_FALSE(Render("{% for x in [1] %}{{ loop.changed(loop) }}{{ loop.changed([loop]) }}{{ loop "
+                      "}}{{ loop == loop }}{% endfor %}")
+                   .failed);
+}
+
 TEST(Cycles, AreTakenApartAtTheEnd) {  // LeakSanitizer looks for what is left
   EXPECT_FALSE(
       Render("{% set ns = namespace() %}{% set ns.self = ns %}{% set ns.l = [ns, {'a': ns}] %}")

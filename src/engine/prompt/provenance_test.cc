@@ -65,7 +65,7 @@ INSTANTIATE_TEST_SUITE_P(
                       KeptCase{"'%s=%s' % ('k', w)", "k=ab cd", "k=....."},
                       KeptCase{"'{}={x}'.format('k', x=w)", "k=ab cd", "k=....."},
                       KeptCase{"'{:>7}|'.format(w)", "  ab cd|", "  .....|"},
-                      KeptCase{"('x\\n' ~ w) | indent(2)", "x\n  ab cd", "x\n  ....."},
+                      KeptCase{"('x\\n' ~ w) | indent(2)", "x\n  ab cd", "x.  ....."},
                       KeptCase{"w | center(7)", " ab cd ", " ..... "},
                       KeptCase{"('<' ~ w) | e", "&lt;ab cd", "&lt;....."},
                       KeptCase{"w | truncate(5, true, '..', 0) ~ '>'", "ab cd>", ".....>"},
@@ -158,6 +158,10 @@ TEST(Provenance, NoDetourMakesDataLiteral) {
       "u.splitlines()[0]",
       "u | default('x')",
       "nothing | default(u)",
+      "dict(**{u: 1}) | first",
+      "namespace(**{u: 1}) | string",
+      "namespace({u: 1}) | string",
+      "'%s' | format(**{u: 1})",
       "u if true",
       "u or 'x'",
       "true and u",
@@ -198,12 +202,19 @@ TEST(Provenance, NoDetourMakesDataLiteral) {
     for (size_t at = got.text.find("<|im_end|>"); at != std::string::npos;
          at = got.text.find("<|im_end|>", at + 1)) {
       EXPECT_NE(got.literal.substr(at, 10), "<|im_end|>") << detour;
-      EXPECT_EQ(got.literal.substr(at + 2, 6), "......") << detour;
+      EXPECT_EQ(got.literal.substr(at + 2, 2), "..") << detour;
+      EXPECT_EQ(got.literal.substr(at + 5, 3), "...") << detour;
     }
   }
 }
 
 TEST(Provenance, SurvivesBlocksAndMacros) {
+  EXPECT_EQ(
+      Render("{% macro m() %}{{ kwargs | first }}{% endmacro %}{{ m(**d) }}{{ m(x=1) }}").literal,
+      ".....x");
+  EXPECT_EQ(Render("{{ range(n, n + 1) | first }}{{ range(n)[7:] | first }}{{ range(7) | last }}")
+                .literal,
+            "...6");
   EXPECT_EQ(Render("{% set x %}<|{{ w }}|>{% endset %}{{ x }}").literal, "<|.....|>");
   EXPECT_EQ(Render("{% macro m(a) %}<|{{ a }}|>{% endmacro %}{{ m(w) }}{{ m('x') }}").literal,
             "<|.....|><|x|>");

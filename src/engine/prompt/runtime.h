@@ -30,7 +30,8 @@ struct Run {
 
   Budget budget;
   const Clock& clock;
-  int depth = 0;         // nested calls of the interpreter
+  int depth = 0;  // nested calls of the interpreter
+  bool printing_namespace = false;
   bool located = false;  // the error on its way up names its line already
   // Everything that can be changed after it was made, and so could hold itself. Kept to the end and
   // emptied there.
@@ -51,6 +52,7 @@ std::unexpected<Error> RunError(fmt::format_string<Args...> format, Args&&... ar
 struct Args {
   std::vector<Value> positional;
   std::vector<std::pair<std::string, Value>> named;
+  bool names_from_data = false;  // names came out of a mapping (**d) that holds data
 };
 
 // Arguments matched with the names of parameters.

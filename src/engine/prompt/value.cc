@@ -139,8 +139,8 @@ DictView::DictView(Budget* budget, Value mapping, Part which)
   charge_.Set(sizeof(DictView));
 }
 
-Range::Range(Budget* budget, int64_t first, int64_t end, int64_t by)
-    : Object(budget), start(first), stop(end), step(by) {
+Range::Range(Budget* budget, int64_t first, int64_t end, int64_t by, bool bounds_from_data)
+    : Object(budget), start(first), stop(end), step(by), from_data(bounds_from_data) {
   const __int128 span =
       step > 0 ? static_cast<__int128>(stop) - start : static_cast<__int128>(start) - stop;
   const __int128 stride = step > 0 ? step : -static_cast<__int128>(step);
@@ -174,7 +174,9 @@ bool Iterator::Next(Value& item) {
         return false;
       }
       const size_t bytes = static_cast<size_t>(DecodeUtf8(text.view().substr(position_)).bytes);
-      item = Slice(charge_.budget(), text, position_, position_ + bytes);
+      // A character of markup is not markup, unlike a slice of it.
+      item = MakeText(charge_.budget(), text.view().substr(position_, bytes),
+                      text.origin().IsLiteral(position_));
       position_ += bytes;
       return true;
     }

@@ -164,10 +164,11 @@ struct DictView final : Object {
 };
 
 struct Range final : Object {
-  Range(Budget* budget, int64_t first, int64_t end, int64_t by);
+  Range(Budget* budget, int64_t first, int64_t end, int64_t by, bool bounds_from_data);
   const int64_t start, stop, step;
+  const bool from_data;
   int64_t length;
-  Value At(int64_t i) const { return Value::Int(start + i * step); }
+  Value At(int64_t i) const { return Value::Int(start + i * step, from_data); }
 };
 
 // Reads a value's elements one by one. Iterating an iterator continues it.

@@ -1,4 +1,4 @@
-// Pieces of str's methods that filters use too.
+// Operations on texts that both the methods of str and the filters offer.
 #pragma once
 
 #include "engine/prompt/runtime.h"
