@@ -74,7 +74,8 @@ class Reply:
         """The one shape that every error has."""
         error = self.json()["error"]
         assert set(error) == {"message", "type", "param", "code"}, error
-        assert error["message"].endswith((".", "?")), f"no whole sentence: {error['message']}"
+        assert error["message"] and "\n" not in error["message"], error
+        assert error["message"].endswith(".") or self.status >= 500, f"no whole sentence: {error['message']}"
         return error
 
 
@@ -85,7 +86,7 @@ class Server:
         self.home = pathlib.Path(home)
         self.home.mkdir(parents=True, exist_ok=True)
         self.log_path = self.home.parent / f"{self.home.name}.stderr"
-        words = [str(BINARY), "serve", *([] if "--port" in flags else ["--port", "0"])]
+        words = [str(BINARY), "serve", "--access-log", "-", *([] if "--port" in flags else ["--port", "0"])]
         if "--threads" not in flags:
             words += ["--threads", "1"]  # tests run side by side; one thread each is quicker than two that compete
         with open(stderr or self.log_path, "ab") as log:

@@ -72,7 +72,7 @@ def test_show(home):
 
 def test_doctor(home):
     answer = data(run_cli("doctor", "--json", "--port", "0", home=home), "doctor")
-    assert answer["checks"] and all({"name", "status"} <= set(check) for check in answer["checks"])
+    assert answer["checks"] and all({"name", "verdict", "detail"} <= set(check) for check in answer["checks"])
     assert run_cli("doctor", home=home).returncode == 0
 
 
@@ -223,7 +223,7 @@ def test_run_repeats_with_a_seed(server):
 
 
 def test_ps_shows_the_server(server):
-    listed = data(run_cli("ps", "--json", home=server.home), "servers")["servers"]
+    listed = data(run_cli("ps", "--json", home=server.home), "ps")["servers"]
     assert [(entry["pid"], entry["address"]) for entry in listed] == [(server.process.pid, server.url)]
     assert listed[0]["models"][0]["id"] == MODEL
     assert MODEL in run_cli("ps", home=server.home).stdout
@@ -240,15 +240,15 @@ def test_run_starts_a_private_server_that_leaves_when_idle(own_home):
     assert first.returncode == 0, first
     assert "started a private server" in first.stderr
     assert not (own_home / "server.json").exists()  # it stands in nobody's way
-    wait_for(lambda: data(run_cli("ps", "--json", home=own_home), "servers")["servers"] == [], "the idle server to leave")
+    wait_for(lambda: data(run_cli("ps", "--json", home=own_home), "ps")["servers"] == [], "the idle server to leave")
 
 
 def test_a_second_run_uses_the_private_server_of_the_first(own_home):
     assert run_cli("run", MODEL, "Hi", "--max-tokens", "2", home=own_home).returncode == 0
-    pids = [entry["pid"] for entry in data(run_cli("ps", "--json", home=own_home), "servers")["servers"]]
+    pids = [entry["pid"] for entry in data(run_cli("ps", "--json", home=own_home), "ps")["servers"]]
     second = run_cli("run", MODEL, "Hi", "--max-tokens", "2", home=own_home)
     assert second.returncode == 0 and "started" not in second.stderr
-    assert [entry["pid"] for entry in data(run_cli("ps", "--json", home=own_home), "servers")["servers"]] == pids
+    assert [entry["pid"] for entry in data(run_cli("ps", "--json", home=own_home), "ps")["servers"]] == pids
 
 
 def test_ctrl_c_stops_the_answer(server):
