@@ -1,7 +1,7 @@
 // Logits -> token. The API's order: logit_bias and penalties over the generated text, then
-// temperature, then the filters top_k, typical, top_p, min_p, then one draw. Temperature 0 is argmax,
-// lowest id on ties. Definitions: docs/internals/sampling.md; checked against golden vectors of
-// transformers' processors.
+// temperature, then the filters top_k, typical, top_p, min_p, then one draw. Temperature 0 is
+// argmax, lowest id on ties. Definitions: docs/internals/sampling.md; checked against golden vectors
+// of transformers' processors.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,8 @@ struct TokenLogprob {
   float logprob = 0;
 };
 
-// The single stages, in place on logits [V]; -infinity = removed. Public for their tests. Ids outside
-// [0, V) are skipped.
+// The single stages, in place on logits [V]; -infinity = removed. Public for their tests. Ids
+// outside [0, V) are skipped.
 void ApplyTemperature(std::span<float> logits, float temperature);  // temperature > 0
 void ApplyTopK(std::span<float> logits, int k);    // keeps every entry equal to the k-th
 void ApplyTopP(std::span<float> logits, float p);  // lowest id first on ties
@@ -65,8 +65,8 @@ class Sampler {
   Sampler(SamplingParams params, std::span<const TokenId> prompt);
 
   // Picks the next token and remembers it for the penalties. `logits` [V], V >= 1, is used as
-  // scratch: contents are lost. NaN counts as -infinity. Without a finite maximum (all -infinity, or
-  // a +infinity) the choice is the argmax.
+  // scratch: contents are lost. NaN counts as -infinity. Without a finite maximum (all -infinity,
+  // or a +infinity) the choice is the argmax.
   TokenId Sample(std::span<float> logits);
 
   const SamplingParams& params() const { return params_; }
