@@ -1,7 +1,7 @@
 // Logits -> token. The API's order: logit_bias and penalties over the generated text, then
 // temperature, then the filters top_k, typical, top_p, min_p, then one draw. Temperature 0 is
-// argmax, lowest id on ties. Definitions: docs/internals/sampling.md; checked against golden vectors
-// of transformers' processors.
+// argmax, lowest id on ties. Definitions: docs/internals/sampling.md; checked against golden
+// vectors of transformers' processors.
 #pragma once
 
 #include <cstdint>
