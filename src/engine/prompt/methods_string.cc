@@ -207,14 +207,14 @@ ValueResult FindMethod(Run& run, const Value& self, std::string_view name, const
 
 ValueResult ReplaceMethod(Run& run, const Value& self, std::string_view name, const Args& args) {
   TW_ASSIGN_OR_RETURN(const Bound bound, Bind(name, args, {"old", "new", "count"}, 2));
+  TW_ASSIGN_OR_RETURN(const int64_t count, bound.Int(2, -1));
+  if (self.text().markup()) {  // takes anything, escaped
+    const Value from = Escape(run, bound[0]), to = Escape(run, bound[1]);
+    return Replace(run, self.text(), from.text(), to.text(), count);
+  }
   TW_ASSIGN_OR_RETURN(const Text* from, TextArgument(bound, 0, name));
   TW_ASSIGN_OR_RETURN(const Text* to, TextArgument(bound, 1, name));
-  TW_ASSIGN_OR_RETURN(const int64_t count, bound.Int(2, -1));
-  if (!self.text().markup()) {
-    return Replace(run, self.text(), *from, *to, count);
-  }
-  return Replace(run, self.text(), Escape(run, bound[0]).text(), Escape(run, bound[1]).text(),
-                 count);
+  return Replace(run, self.text(), *from, *to, count);
 }
 
 ValueResult RemoveAffixMethod(Run& run, const Value& self, std::string_view name,
