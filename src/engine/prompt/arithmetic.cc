@@ -181,7 +181,11 @@ ValueResult RealArithmetic(Operator op, double a, double b, bool from_data) {
   } else if (rest == 0) {
     rest = std::copysign(0.0, b);
   }
-  return real(op == Operator::kMod ? rest : std::round((a - rest) / b));
+  if (op == Operator::kMod) {
+    return real(rest);
+  }
+  const double quotient = std::round((a - rest) / b);
+  return real(quotient != 0 ? quotient : std::copysign(0.0, a / b));
 }
 
 }  // namespace

@@ -18,6 +18,9 @@ Result<std::string> TakeName(Args& args, size_t at, std::string_view what) {
 }
 
 ValueResult MapFilter(Run& run, std::string_view, const Value& subject, const Args& args) {
+  if (!Truth(subject)) {  // nothing is looked at, so that even 0 and none will do
+    return MakeIterator(&run.budget, {});
+  }
   std::vector<Value> result;
   TW_ASSIGN_OR_RETURN(const std::vector<Value> items, ToVector(run, subject));
   if (args.positional.empty()) {

@@ -233,18 +233,31 @@ class Wrapper {
   }
 
  private:
+  // Between letters a hyphen ends a chunk if both parts have two word characters or more.
+  static bool BreaksAfterHyphen(const std::u32string& text, size_t hyphen) {
+    const bool before = hyphen >= 2 && IsAlpha(text[hyphen - 1]) && IsWordChar(text[hyphen - 2]);
+    if (!before || hyphen + 2 >= text.size() || !IsWordChar(text[hyphen + 1])) {
+      return false;
+    }
+    size_t at = hyphen + 2;
+    while (at < text.size() && IsWordChar(text[at]) && !IsAlpha(text[at])) {
+      ++at;
+    }
+    return at < text.size() && IsAlpha(text[at]);
+  }
+
   std::vector<std::u32string> Chunks(std::string_view paragraph) const {
+    std::u32string text;
+    ForEachChar(paragraph, [&text](size_t, size_t, char32_t c) { text += c; });
     std::vector<std::u32string> chunks;
-    char32_t before = 0, before_that = 0;
-    ForEachChar(paragraph, [&](size_t, size_t, char32_t c) {
-      const bool after_hyphen = on_hyphens_ && before == '-' && IsAlpha(before_that) && IsAlpha(c);
-      if (chunks.empty() || IsSpace(c) != IsSpace(before) || after_hyphen) {
+    for (size_t i = 0; i < text.size(); ++i) {
+      const bool after_hyphen =
+          on_hyphens_ && i > 0 && text[i - 1] == '-' && BreaksAfterHyphen(text, i - 1);
+      if (i == 0 || IsSpace(text[i]) != IsSpace(text[i - 1]) || after_hyphen) {
         chunks.emplace_back();
       }
-      chunks.back() += c;
-      before_that = before;
-      before = c;
-    });
+      chunks.back() += text[i];
+    }
     return chunks;
   }
 

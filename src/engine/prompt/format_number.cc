@@ -260,8 +260,9 @@ Status AppendFormatted(Run& run, const Value& value, const TextBuilder& specific
     if (spec.number.type != 0 && spec.number.type != 's') {
       return RunError("unknown format code '{}' for a string", spec.number.type);
     }
-    if (spec.align == '=' || spec.number.sign != '-') {
-      return RunError("signs and '=' alignment are not allowed for strings");
+    if (spec.align == '=' || spec.number.sign != '-' || spec.number.grouping != 0 ||
+        spec.number.alternate) {
+      return RunError("signs, '#', grouping and '=' alignment are not allowed for strings");
     }
     const Text& text = value.text();
     const size_t end =
