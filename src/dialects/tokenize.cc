@@ -87,11 +87,18 @@ std::string FormatTokenizerInfo(const TokenizerInfo& info) {
     out.Key(name);
     id >= 0 ? out.Value(id) : out.Null();
   };
+  const auto optional_text = [&out](std::string_view name, std::string_view text) {
+    out.Key(name);
+    text.empty() ? out.Null() : out.Value(text);
+  };
   out.BeginObject().Field("tokenizer_class", info.model).Field("pre_tokenizer", info.pre_tokenizer);
   out.Field("vocab_size", info.vocab_size).Field("model_max_length", info.context);
   optional_id("bos_token_id", info.bos);
   optional_id("eos_token_id", info.eos);
-  out.Field("add_bos_token", info.add_bos).EndObject();
+  out.Field("add_bos_token", info.add_bos);
+  optional_text("bos_token", info.bos_token);
+  optional_text("eos_token", info.eos_token);
+  out.EndObject();
   return out.Take();
 }
 

@@ -33,6 +33,8 @@ struct TokenizerInfo {
   int64_t context = 0;
   int64_t bos = -1, eos = -1;  // -1 = none
   bool add_bos = false;
+  std::string_view bos_token = {},
+                   eos_token = {};  // names; harnesses tokenize these to learn the ids
 };
 
 Result<TokenizeRequest> ParseTokenize(std::string_view body);

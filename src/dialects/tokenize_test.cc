@@ -36,10 +36,10 @@ TEST(Tokenize, AnswersInTheShapesOfVllm) {
       FormatTokenize(ids, &strings, 1),
       "{\"count\":2,\"max_model_len\":1,\"tokens\":[1,2],\"token_strs\":[\"a\",\"\xEF\xBF\xBD\"]}");
   EXPECT_EQ(FormatDetokenize("x"), R"({"prompt":"x"})");
-  EXPECT_EQ(
-      FormatTokenizerInfo({"gpt2", "smollm", 49152, 2048, 1, -1, false}),
-      R"({"tokenizer_class":"gpt2","pre_tokenizer":"smollm","vocab_size":49152,)"
-      R"("model_max_length":2048,"bos_token_id":1,"eos_token_id":null,"add_bos_token":false})");
+  EXPECT_EQ(FormatTokenizerInfo({"gpt2", "smollm", 49152, 2048, 1, -1, false, "<s>", ""}),
+            R"({"tokenizer_class":"gpt2","pre_tokenizer":"smollm","vocab_size":49152,)"
+            R"("model_max_length":2048,"bos_token_id":1,"eos_token_id":null,"add_bos_token":false,)"
+            R"("bos_token":"<s>","eos_token":null})");
 }
 
 }  // namespace

@@ -74,6 +74,8 @@ Task<void> Gateway::TokenizerInfo(Call& call) {
   info.context = lease->engine().info().context;
   info.bos = tokenizer.bos().value_or(-1);
   info.eos = tokenizer.eos().value_or(-1);
+  info.bos_token = tokenizer.TokenBytes(tokenizer.bos().value_or(-1));
+  info.eos_token = tokenizer.TokenBytes(tokenizer.eos().value_or(-1));
   info.add_bos = tokenizer.add_bos();
   co_await RespondJson(call, dialects::FormatTokenizerInfo(info));
 }
