@@ -1,4 +1,5 @@
 // serve: configuration → parts → run → drain.
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
@@ -195,6 +196,7 @@ void Announce(const ServeConfig& config, const ServerRecord& record, double load
 Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& record, Parts& parts) {
   constexpr auto kTick = std::chrono::milliseconds(100);
   const auto started = SystemClock().Now();
+  auto loaded = started;  // the time that loading took is not idle time
   bool is_loading = !config.model.empty();
   if (is_loading) {
     TW_RETURN_IF_ERROR(parts.local->pool().Preload(config.model));
@@ -207,7 +209,8 @@ Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& recor
     }
     if (is_loading && parts.local->pool().was_loaded(config.model)) {
       is_loading = false;
-      Announce(config, record, MsBetween(started, SystemClock().Now()));
+      loaded = SystemClock().Now();
+      Announce(config, record, MsBetween(started, loaded));
     } else if (const auto failed =
                    is_loading ? parts.local->pool().load_error(config.model) : std::nullopt) {
       is_loading = false;
@@ -219,7 +222,7 @@ Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& recor
     }
     const bool busy = is_loading || parts.gateway->in_flight() > 0;
     if (config.idle_exit.count() > 0 && !busy &&
-        SystemClock().Now() - parts.gateway->last_active() >= config.idle_exit) {
+        SystemClock().Now() - std::max(loaded, parts.gateway->last_active()) >= config.idle_exit) {
       telemetry::Log(telemetry::Level::kInfo, "idle for long enough; exiting");
       return 0;
     }

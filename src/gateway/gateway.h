@@ -36,6 +36,7 @@ struct Call {
   telemetry::AccessRecord record;
   std::string_view route;  // the pattern, for metrics: "/v1/models/{id}", "other"
   std::string_view rest;   // of the path, where the pattern ends in a variable
+  bool is_work = false;    // asks a model for something; the rest only looks
 
   const http::Request& request() const { return exchange.request(); }
 };
@@ -57,7 +58,8 @@ class Gateway {
   void Drain();  // /readyz says 503 and the engines admit nothing more; running answers go on
 
   int64_t in_flight() const { return in_flight_.load(); }
-  // When the last request ended; the start when there was none. For servers that end when idle.
+  // When the last request that was work ended; the start when there was none. Whoever only looks (a
+  // monitor, `ps`) keeps no server awake that ends when idle.
   std::chrono::steady_clock::time_point last_active() const;
 
  private:

@@ -69,14 +69,11 @@ Task<void> Gateway::Handle(http::Exchange& exchange) {
     explicit InFlight(Gateway& in) : gateway(in) { ++gateway.in_flight_; }
     InFlight(const InFlight&) = delete;
     InFlight& operator=(const InFlight&) = delete;
-    ~InFlight() {
-      gateway.last_active_ns_ = Nanoseconds(gateway.clock_.Now());
-      --gateway.in_flight_;
-    }
+    ~InFlight() { --gateway.in_flight_; }
     Gateway& gateway;
   };
   const InFlight counted(*this);
-  Call call{exchange, RequestId(exchange.request()), clock_.Now(), {}, "other", {}};
+  Call call{exchange, RequestId(exchange.request()), clock_.Now(), {}, "other", {}, false};
   bool failed = false;
   try {
     co_await Dispatch(call);
@@ -88,6 +85,9 @@ Task<void> Gateway::Handle(http::Exchange& exchange) {
     co_await Refuse(call, {ErrorCode::kInternal, "The server failed to answer this request."});
   }
   Record(call);
+  if (call.is_work) {
+    last_active_ns_ = Nanoseconds(clock_.Now());
+  }
 }
 
 Task<void> Gateway::Dispatch(Call& call) {
@@ -113,6 +113,7 @@ Task<void> Gateway::Dispatch(Call& call) {
         co_return co_await Refuse(call, std::move(admitted).error());
       }
     }
+    call.is_work = route.method == "POST";
     co_return co_await (this->*route.answer)(call);
   }
   if (allowed.empty()) {
