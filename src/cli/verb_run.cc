@@ -167,10 +167,23 @@ Result<Session> OpenSession(const Settings& settings, Options& options) {
     return session;
   }
   TW_ASSIGN_OR_RETURN(const std::filesystem::path home, HomeFolder(settings));
-  TW_ASSIGN_OR_RETURN(const catalog::LocalModel model, FindModel(settings, reference));
+  const auto running = FindServer(home);
+  // The running server may know a model that the settings of this shell do not lead to.
+  const bool is_served =
+      running && !ref.is_path && Serves(EndpointOf(*running, settings), ref.model);
+  const auto found = FindModel(settings, reference);
+  if (found) {
+    TW_RETURN_IF_ERROR(UseRecommendedSampling(found->path, options));
+  }
+  if (is_served) {
+    session.endpoint = EndpointOf(*running, settings);
+    options.call.model =
+        ref.suffix.empty() ? ref.model : fmt::format("{}:{}", ref.model, ref.suffix);
+    return session;
+  }
+  TW_ASSIGN_OR_RETURN(const catalog::LocalModel model, found);
   options.call.model = model.id;
-  TW_RETURN_IF_ERROR(UseRecommendedSampling(model.path, options));
-  if (const auto running = FindServer(home); running && !ref.is_path) {
+  if (running && !ref.is_path) {
     session.endpoint = EndpointOf(*running, settings);
     if (Serves(session.endpoint, model.id)) {
       return session;
