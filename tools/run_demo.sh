@@ -30,7 +30,7 @@ fi
 # The access log goes beside the data; this terminal is for the answer.
 log=$scratch/serve.log
 mkfifo "$scratch/stdout"
-# Job control would take Ctrl-C away from us; a group of its own leaves the passing on to the trap.
+# In a group of its own, so that Ctrl-C reaches it once, through the trap: a second signal would cut what runs.
 setsid "$binary" serve --port "$port" >"$scratch/stdout" 2>"$log" &
 server=$!
 trap 'stop' INT TERM

@@ -203,6 +203,12 @@ def test_run_uses_the_running_server(server):
     assert (answer["model"], answer["output_tokens"], answer["cost_nanousd"]) == (MODEL, 3, "0")
 
 
+def test_run_needs_no_models_folder_when_a_server_serves_the_model(server, tmp_path):
+    done = run_cli("run", MODEL, "Hi", "--max-tokens", "2", home=server.home, models=tmp_path / "nowhere")
+    assert done.returncode == 0, done
+    assert "private" not in done.stderr
+
+
 def test_run_reads_stdin(server):
     flags = ("--temp", "0", "--max-tokens", "24", "--json")
     from_stdin = data(run_cli("run", MODEL, *flags, home=server.home, stdin="Name the capital city of France."), "run")

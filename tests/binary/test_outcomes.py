@@ -327,9 +327,9 @@ def test_a_damaged_file_beside_a_good_one_does_not_hinder_it(home, tmp_path):
     with Server(home, models=models) as server:
         assert server.chat(max_tokens=2).status == 200
         # Whether a file's contents hold is known when it is loaded.
-        damaged = server.chat(model="a-cut")
-        assert (damaged.status, damaged.error()["code"]) == (500, "corrupt_model_file")
-        assert server.chat(model="b-text").status == 400
+        for model in ("a-cut", "b-text"):
+            damaged = server.chat(model=model)
+            assert (damaged.status, damaged.error()["code"]) == (500, "corrupt_model_file")
         assert server.chat(max_tokens=2).status == 200
 
 

@@ -1,0 +1,51 @@
+"""`make run` after its build: tools/run_demo.sh."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+
+from harness import BINARY, PATIENCE_S, ROOT, environment, run_cli, wait_for
+
+DEMO = ROOT / "tools" / "run_demo.sh"
+
+
+def test_the_demo_answers_says_what_it_cost_and_serves_until_ctrl_c(home):
+    demo = subprocess.Popen(
+        [DEMO, BINARY], env=environment(home, TRADEWIND_PORT="0"), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    said = ""
+    while "Serving until Ctrl-C" not in said:
+        line = demo.stdout.readline()
+        assert line, said
+        said += line
+    assert "> What is the capital of France?\n" in said
+    assert re.search(r"prompt \d+ tok .*output \d+ tok .*cost \$0\.00", said)
+    # The curl line that it prints works as it is.
+    curl = said[said.index("  curl ") :].split("\nor chat")[0]
+    answer = subprocess.run(["bash", "-c", f"{curl} -s"], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert json.loads(answer.stdout)["usage"]["total_tokens"] > 0
+    os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
+    assert demo.wait(PATIENCE_S) == 0
+    demo.stdout.close()
+    assert json.loads(run_cli("ps", "--json", home=home).stdout)["servers"] == []
+
+
+def test_the_demo_says_when_its_port_is_taken(home):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run([DEMO, BINARY], env=environment(home, TRADEWIND_PORT=port), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert str(port) in done.stderr and "TRADEWIND_PORT" in done.stderr
+
+
+def test_the_demo_says_when_there_is_no_model(home, tmp_path):
+    (tmp_path / "models").mkdir()
+    env = environment(home, tmp_path / "models", TRADEWIND_PORT="0")
+    done = subprocess.run([DEMO, BINARY], env=env, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 1
+    assert "no_model" in done.stderr
+    wait_for(lambda: json.loads(run_cli("ps", "--json", home=home).stdout)["servers"] == [], "its server to end")
