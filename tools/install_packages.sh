@@ -1,26 +1,21 @@
 #!/usr/bin/env bash
 # Installs what Tradewind builds and tests with on Debian 12. Says what it installs; uses sudo only when not root.
-# Usage: tools/install_packages.sh build|test|bench
+# Usage: tools/install_packages.sh build|test
 set -euo pipefail
 
 need=${1:-build}
 build_packages=(
   clang-19 lld-19 libclang-rt-19-dev libstdc++-12-dev ccache cmake ninja-build pkg-config ca-certificates
   libboost1.81-dev libboost-json1.81-dev libfmt-dev libspdlog-dev libcli11-dev libtomlplusplus-dev
-  libpcre2-dev libutf8proc-dev libgtest-dev libbenchmark-dev librapidcheck-dev
+  libpcre2-dev libutf8proc-dev libgtest-dev libbenchmark-dev
   python3 python3-venv python3-pip unzip curl)
-test_packages=(clang-format-19 nodejs npm)
+test_packages=(clang-format-19 clang-tidy-19)
 
 packages=("${build_packages[@]}")
 [ "$need" = build ] || packages+=("${test_packages[@]}")
 
 missing=()
 for package in "${packages[@]}"; do
-  case $package in
-    # A node or npm from elsewhere serves as well as Debian's.
-    nodejs) command -v node >/dev/null && continue ;;
-    npm) command -v npm >/dev/null && continue ;;
-  esac
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -59,6 +59,8 @@ inline constexpr int kBatchTokensMax = 256;      // rows of one pass (prefill ch
 inline constexpr int kLogitRowsMax = 64;         // rows of one pass whose logits are computed
 inline constexpr int kKvBlockPositions = 32;
 inline constexpr int kThreadsMax = 256;
+inline constexpr int64_t kActivationBytesMax = int64_t{4} << 30;  // a 3B model's step takes 0.1
+inline constexpr int64_t kKvBytesMax = int64_t{1} << 42;          // grows on demand; 4 TiB
 
 // --- Model files ---
 

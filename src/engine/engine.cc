@@ -4,6 +4,7 @@
 #include <deque>
 #include <list>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -108,6 +109,7 @@ class EngineImpl final : public Engine {
   void EndCancelled();
   void PlanStep();
   void PlanSequence(Sequence& sequence, int64_t tokens_max);
+  bool RunForward();
   void TakeResults(int64_t vocab, TimePoint now);
   void RemoveFinished();
   void CountDecoded(int64_t tokens, TimePoint now);
@@ -225,11 +227,28 @@ void EngineImpl::Run() {
       signal_->Wait();
       continue;
     }
-    model_->transformer().Forward(batch_, activations_);
+    if (!RunForward()) {
+      continue;
+    }
     TakeResults(model_->transformer().config().vocab_size, std::chrono::steady_clock::now());
     RemoveFinished();
   }
   EndAll(std::chrono::steady_clock::now());
+}
+
+// False when memory is short: then nobody could go on, so all running sequences end and say why.
+bool EngineImpl::RunForward() {
+  try {
+    model_->transformer().Forward(batch_, activations_);
+    return true;
+  } catch (const std::bad_alloc&) {
+    for (const auto& sequence : active_) {
+      sequence->FinishWith(FinishReason::kError, "out of memory for a step; lower --slots or --ctx",
+                           std::chrono::steady_clock::now());
+    }
+    RemoveFinished();
+    return false;
+  }
 }
 
 void EngineImpl::EndCancelled() {
@@ -300,6 +319,7 @@ void EngineImpl::PlanSequence(Sequence& sequence, int64_t tokens_max) {
     sequence.FinishWith(FinishReason::kError,
                         "out of memory for the KV cache; lower --slots or --ctx",
                         std::chrono::steady_clock::now());
+    signal_->Raise();  // its slot is free: do not sleep on those who wait for one
     return;
   }
   for (int64_t i = 0; i < count; ++i) {
@@ -328,8 +348,7 @@ void EngineImpl::TakeResults(int64_t vocab, TimePoint now) {
     }
     const std::span<float> logits(activations_.logits.data() + logit_row++ * vocab, tokens);
     if (owners_[row].is_last) {
-      sequence.TakeLogits(logits, model_->info().context, now);
-      ++decoded;
+      decoded += sequence.TakeLogits(logits, model_->info().context, now) ? 1 : 0;
     } else {
       sequence.TakePromptLogits(batch_[row].position, logits);
     }

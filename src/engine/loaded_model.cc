@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "base/limits.h"
+
 namespace tradewind::engine {
 namespace {
 
@@ -24,9 +26,40 @@ std::string Quantization(const GgufFile& file) {
   return most == bytes.end() ? std::string() : std::string(TraitsOf(most->first).name);
 }
 
-std::optional<float> RecommendedFloat(const GgufFile& file, std::string_view key) {
+// Only what the API would take: a file's odd value must not fail every answer.
+std::optional<float> RecommendedFloat(const GgufFile& file, std::string_view key, double max) {
   const auto value = file.Float(key);
-  return value ? std::optional(static_cast<float>(*value)) : std::nullopt;
+  return value && *value >= 0 && *value <= max ? std::optional(static_cast<float>(*value))
+                                               : std::nullopt;
+}
+
+// What a step and a full cache may take; a hostile file could ask for more than any machine has.
+Status CheckMemory(const std::string& path, const ModelConfig& c, const KvShape& kv,
+                   const EngineOptions& options) {
+  const int64_t q_dim = c.heads * c.head_dim;
+  const int64_t kv_dim = c.kv_heads * c.head_dim;
+  const int64_t row = 3 * c.model_dim + 2 * q_dim + 2 * kv_dim + 2 * c.ffn_dim + c.head_dim;
+  const int64_t context = std::min<int64_t>(options.context, c.context_trained);
+  const int64_t widest = std::max({c.model_dim, q_dim, c.ffn_dim});
+  const int64_t per_worker = kPanelRows * widest + c.heads / c.kv_heads * context;
+  const int64_t floats = limits::kBatchTokensMax * row + limits::kLogitRowsMax * c.vocab_size +
+                         options.threads * per_worker;
+  if (floats * 4 > limits::kActivationBytesMax) {
+    return Fail(ErrorCode::kResourceExhausted,
+                fmt::format("{}: a step of this model needs {} MB of buffers, more than the {} MB "
+                            "allowed; lower --ctx or --threads",
+                            path, floats * 4 >> 20, limits::kActivationBytesMax >> 20));
+  }
+  const double cache =
+      static_cast<double>(kv.bytes_per_token()) * static_cast<double>(context) * options.slots;
+  if (cache > static_cast<double>(limits::kKvBytesMax)) {
+    return Fail(
+        ErrorCode::kResourceExhausted,
+        fmt::format("{}: {} slots of {} positions need {:.0f} GB of KV cache; lower --ctx or "
+                    "--slots",
+                    path, options.slots, context, cache / 1e9));
+  }
+  return {};
 }
 
 }  // namespace
@@ -54,11 +87,12 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::Load(const std::filesystem::pa
                                                      path.string(), chat_template.error().message));
   }
   model->chat_template_.emplace(std::move(*chat_template));
+  model->kv_shape_ = {model->config_.layers, model->config_.kv_heads, model->config_.head_dim,
+                      options.kv_type};
+  TW_RETURN_IF_ERROR(CheckMemory(path.string(), model->config_, model->kv_shape_, options));
   model->pool_ = std::make_unique<WorkerPool>(std::max(options.threads, 1));
   model->transformer_ = std::make_unique<Transformer>(model->config_, model->weights_,
                                                       *model->kernels_, *model->pool_);
-  model->kv_shape_ = {model->config_.layers, model->config_.kv_heads, model->config_.head_dim,
-                      options.kv_type};
   model->Describe(options);
   return model;
 }
@@ -86,10 +120,11 @@ void LoadedModel::Describe(const EngineOptions& options) {
   info_.kernels = std::string(kernels_->name);
   info_.threads = pool_->threads();
   info_.slots = options.slots;
-  info_.recommended_temperature = RecommendedFloat(file_, "general.sampling.temp");
-  info_.recommended_top_p = RecommendedFloat(file_, "general.sampling.top_p");
-  info_.recommended_min_p = RecommendedFloat(file_, "general.sampling.min_p");
-  if (const auto top_k = file_.Integer("general.sampling.top_k")) {
+  info_.recommended_temperature = RecommendedFloat(file_, "general.sampling.temp", 2);
+  info_.recommended_top_p = RecommendedFloat(file_, "general.sampling.top_p", 1);
+  info_.recommended_min_p = RecommendedFloat(file_, "general.sampling.min_p", 1);
+  if (const auto top_k = file_.Integer("general.sampling.top_k");
+      top_k && *top_k > 0 && *top_k <= info_.vocab_size) {
     info_.recommended_top_k = static_cast<int>(*top_k);
   }
 }

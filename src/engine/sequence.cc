@@ -110,7 +110,7 @@ void Sequence::TakePromptLogits(int64_t position, std::span<const float> logits)
   prompt_logprobs_.push_back(std::move(entry));
 }
 
-void Sequence::TakeLogits(std::span<float> logits, int64_t context,
+bool Sequence::TakeLogits(std::span<float> logits, int64_t context,
                           std::chrono::steady_clock::time_point now) {
   TW_CHECK(!finished_);
   if (request_.prompt_logprobs && request_.prompt.size() == 1 && prompt_logprobs_.empty() &&
@@ -123,7 +123,7 @@ void Sequence::TakeLogits(std::span<float> logits, int64_t context,
   }
   if (request_.max_tokens == 0) {
     FinishWith(FinishReason::kLength, {}, now);
-    return;
+    return false;
   }
   std::optional<LogprobEntry> logprob;
   if (request_.top_logprobs > 0) {
@@ -145,7 +145,7 @@ void Sequence::TakeLogits(std::span<float> logits, int64_t context,
   }
   if (tokenizer_.IsEnd(last_token_) && !request_.ignore_end) {
     FinishWith(FinishReason::kStop, {}, now);
-    return;
+    return true;
   }
   held_tokens_.push_back({last_token_, std::move(logprob), text_sampled_});
   std::string text = detokenizer_.Push(last_token_);
@@ -155,7 +155,7 @@ void Sequence::TakeLogits(std::span<float> logits, int64_t context,
     text_sampled_ = text_emitted_ + ready.size();  // what follows is never sent, nor are its tokens
     Emit(std::move(ready), std::nullopt);
     FinishWith(FinishReason::kStop, {}, now);
-    return;
+    return true;
   }
   if (!ready.empty()) {
     Emit(std::move(ready), std::nullopt);
@@ -164,6 +164,7 @@ void Sequence::TakeLogits(std::span<float> logits, int64_t context,
   if (stats_.output_tokens == request_.max_tokens || evaluated_ + 1 >= context) {
     FinishWith(FinishReason::kLength, {}, now);
   }
+  return true;
 }
 
 void Sequence::FinishWith(FinishReason reason, std::string error,

@@ -76,8 +76,8 @@ class Sequence {
   // Logits [V] of a prompt position, when prompt log-probabilities were asked for.
   void TakePromptLogits(int64_t position, std::span<const float> logits);
   // Logits [V] after the last evaluated position: samples (the span becomes scratch), emits, and
-  // ends the sequence when it is at its end. `context`: positions it may use.
-  void TakeLogits(std::span<float> logits, int64_t context,
+  // ends the sequence when it is at its end. `context`: positions it may use. True: it sampled.
+  bool TakeLogits(std::span<float> logits, int64_t context,
                   std::chrono::steady_clock::time_point now);
   void FinishWith(FinishReason reason, std::string error,
                   std::chrono::steady_clock::time_point now);

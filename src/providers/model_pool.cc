@@ -147,8 +147,12 @@ void ModelPool::LoadLoop() {
     LoadJob job = std::move(jobs_.front());
     jobs_.pop_front();
     lock.unlock();
-    job.victim.reset();  // its engine joins its thread here, and its memory is free before the next
-                         // one asks for more
+    if (job.victim != nullptr) {
+      // Nobody uses it. Its engine joins its thread here, and its memory is free before the next one
+      // asks for more.
+      job.victim->engine.reset();
+      job.victim.reset();
+    }
     Result<std::unique_ptr<engine::Engine>> engine = Fail(ErrorCode::kInternal, "");
     try {
       engine = loader_(job.path, options_);
@@ -163,9 +167,6 @@ void ModelPool::LoadLoop() {
       entry.ready = true;
       once_loaded_.insert(entry.id);
       errors_.erase(entry.id);
-      if (draining_) {
-        entry.engine->Drain();
-      }
     } else {
       entry.error = engine.error();
       errors_.insert_or_assign(entry.id, engine.error());
@@ -200,13 +201,9 @@ std::vector<LoadedModel> ModelPool::loaded() const {
 }
 
 void ModelPool::Drain() {
+  // Engines go on: a request that is running may still have sequences to submit.
   const std::lock_guard lock(mutex_);
   draining_ = true;
-  for (const auto& [id, entry] : entries_) {
-    if (entry->ready) {
-      entry->engine->Drain();
-    }
-  }
 }
 
 }  // namespace tradewind::providers

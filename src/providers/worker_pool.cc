@@ -38,10 +38,12 @@ void WorkerPool::Work() {
     if (stopping_) {
       return;
     }
-    const std::function<void()> job = std::move(jobs_.front());
-    jobs_.pop_front();
-    lock.unlock();
-    job();
+    {
+      const std::function<void()> job = std::move(jobs_.front());
+      jobs_.pop_front();
+      lock.unlock();
+      job();
+    }  // what the job held goes before the lock is taken again
     lock.lock();
   }
 }

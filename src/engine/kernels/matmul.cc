@@ -7,10 +7,6 @@
 namespace tradewind::engine {
 namespace {
 
-// Rows dequantised at a time: 16 rows of 9,216 floats are 576 KiB and stay in a 1 MiB L2; 16 rows
-// of the default model's 1,536 are 96 KiB. Fewer would read the activations more often, more would
-// spill.
-constexpr int64_t kPanelRows = 16;
 // Columns per pass over a panel, so that they stay in L1 (8 x 576 floats = 18 KiB, 8 x 1,536 = 48
 // KiB).
 constexpr int64_t kPanelColumns = 8;

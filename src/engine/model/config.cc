@@ -11,7 +11,8 @@ namespace {
 // Bounds that no real model reaches; they keep every product of dimensions far from overflow.
 constexpr int64_t kDimMax = 1 << 20;
 constexpr int64_t kLayersMax = 1024;
-constexpr int64_t kContextMax = int64_t{1} << 31;
+constexpr int64_t kHeadDimMax = 4096;
+constexpr int64_t kContextMax = INT32_MAX;
 
 // Reads `ARCH.name` keys with ranges, and says which key is wrong.
 class KeyReader {
@@ -164,6 +165,11 @@ Status ReadShape(const GgufFile& file, const KeyReader& keys, ModelConfig& confi
                                                     config.model_dim / config.heads));
   TW_ASSIGN_OR_RETURN(const int64_t value_dim,
                       keys.Integer("attention.value_length", 1, 4096, config.head_dim));
+  if (config.head_dim > kHeadDimMax || config.heads * config.head_dim > kDimMax) {
+    return Fail(ErrorCode::kCorruptFile,
+                fmt::format("{}: {} heads of {} values are more than any model has", file.name(),
+                            config.heads, config.head_dim));
+  }
   if (config.head_dim < 2 || value_dim != config.head_dim) {
     return Fail(ErrorCode::kUnsupported,
                 fmt::format("{}: key length {} and value length {} must be equal and at least 2",

@@ -63,7 +63,15 @@ void Transformer::Embed(std::span<const BatchRow> batch, Activations& a) {
   Shape(a.cos, tokens, rope_.pairs());
   Shape(a.sin, tokens, rope_.pairs());
   a.query_scale.resize(batch.size());
+  int64_t positions = 0;
+  for (const BatchRow& row : batch) {
+    positions = std::max(positions, row.position + 1);
+  }
   a.scores.resize(static_cast<size_t>(pool_.threads()));
+  for (auto& scores : a.scores) {  // here, because a helper thread must not run out of memory
+    const int64_t needed = config_.heads / config_.kv_heads * positions;
+    scores.resize(std::max(scores.size(), static_cast<size_t>(needed)));
+  }
   const auto dim = static_cast<size_t>(config_.model_dim);
   const auto pairs = static_cast<size_t>(rope_.pairs());
   for (size_t t = 0; t < batch.size(); ++t) {
@@ -169,9 +177,7 @@ void Transformer::AttendHead(int64_t layer, const BatchRow& row, int64_t kv_head
       config_.sliding_window > 0 ? std::max(int64_t{0}, end - config_.sliding_window) : 0;
   const int64_t count = end - first;
   const bool half = row.cache->type() == KvType::kF16;
-  if (Size(scores) < group * count) {
-    scores.resize(static_cast<size_t>(group * count));
-  }
+  TW_DCHECK(Size(scores) >= group * count);
 
   // Walks the blocks that hold positions [first, end); `visit` gets where they lie and the index of
   // the first one.
