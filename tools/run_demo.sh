@@ -59,7 +59,7 @@ cat <<END
 
 Ask it yourself:
   curl $url/v1/chat/completions -H 'Content-Type: application/json' \\
-    -d '{"model":"$model","messages":[{"role":"user","content":"Hello!"}]}'
+    -d '{"model":"$model","max_tokens":100,"messages":[{"role":"user","content":"Hello!"}]}'
 or chat in another terminal: $binary run $model
 Serving until Ctrl-C.
 END

@@ -148,8 +148,8 @@ void ModelPool::LoadLoop() {
     jobs_.pop_front();
     lock.unlock();
     if (job.victim != nullptr) {
-      // Nobody uses it. Its engine joins its thread here, and its memory is free before the next one
-      // asks for more.
+      // Nobody uses it. Its engine joins its thread here, and its memory is free before the next
+      // one asks for more.
       job.victim->engine.reset();
       job.victim.reset();
     }
