@@ -21,7 +21,7 @@ def run_json(command):
 
 def ours(args, threads):
     report = run_json([args.binary, "bench", args.model, "--prompt-tokens", str(args.prompt_tokens), "--gen-tokens",
-                       str(args.gen_tokens), "--threads", str(threads), "--reps", "5", "--json"])
+                       str(args.gen_tokens), "--threads", str(threads), "--reps", "3", "--concurrency", "1", "--json"])
     row = report["results"][0]
     return {"prefill_tokens_per_s": row["prefill_tokens_per_s"], "decode_tokens_per_s": row["decode_tokens_per_s"]}
 

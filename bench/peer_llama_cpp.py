@@ -57,7 +57,7 @@ def main():
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--gen-tokens", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--reps", type=int, default=5)
+    parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--logprobs")
     args = parser.parse_args()
     json.dump(logprobs(args) if args.logprobs else measure(args), sys.stdout)
