@@ -45,12 +45,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--gen-tokens", type=int, default=128)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
 
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True).stdout.strip()
     table = []
-    for threads in (1, 2):
+    for threads in args.threads:
         rounds = [(ours(args, threads), peer(args, threads)) for _ in range(args.rounds)]
         for key in ("prefill_tokens_per_s", "decode_tokens_per_s"):
             table.append({
