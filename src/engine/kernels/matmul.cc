@@ -56,8 +56,10 @@ void MatMul::RunRows(const MatMulOutput& output, int64_t begin, int64_t end, con
   const Weight& weight = *output.weight;
   const DequantizeFn dequantize = DequantizerFor(weight.type);
   float* const panel = scratch_[static_cast<size_t>(worker)].data();
-  for (int64_t row = begin; row < end; row += kPanelRows) {
-    const int64_t rows = std::min(kPanelRows, end - row);
+  // One column uses a row once: eight rows fill the tile and stay in L1, or close to it.
+  const int64_t panel_rows = tokens == 1 ? kPanelRows / 2 : kPanelRows;
+  for (int64_t row = begin; row < end; row += panel_rows) {
+    const int64_t rows = std::min(panel_rows, end - row);
     for (int64_t r = 0; r < rows; ++r) {
       dequantize(weight.row(row + r), {panel + r * k, static_cast<size_t>(k)});
     }
