@@ -37,7 +37,7 @@ struct ServeConfig {
   http::ServerOptions listen;
   fs::path home;
   providers::LocalOptions local;
-  std::string access_log;  // "" = none, "-" = stderr
+  std::string access_log;  // a file, "-" = stderr, "none"
   std::chrono::milliseconds idle_exit{0};
   std::shared_ptr<catalog::LocalModels> models;
   std::string model;            // the default model's id; "" = there is none
@@ -133,7 +133,7 @@ struct Parts {
 };
 
 Status StartParts(const ServeConfig& config, Parts& parts) {
-  if (!config.access_log.empty()) {
+  if (config.access_log != "none") {
     TW_ASSIGN_OR_RETURN(parts.access_log, telemetry::AccessLog::Open(
                                               config.access_log == "-" ? "" : config.access_log));
   }
