@@ -16,6 +16,7 @@ build: build-packages
 	cmake --build --preset release --parallel $(JOBS) --target tradewind
 
 run: build
+	@mkdir -p -m 700 "$(dir $(HOME_MODELS))"
 	@tools/fetch_default_model.sh "$(HOME_MODELS)" "$(MODELS)"
 	TRADEWIND_MODELS="$(HOME_MODELS)" tools/run_demo.sh build/tradewind
 
