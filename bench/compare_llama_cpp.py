@@ -65,7 +65,7 @@ def main():
     lines = [
         "# Default model: Tradewind beside llama.cpp", "",
         f"Machine: {cpu_name()}, {platform.system()} {platform.release()}. Commit: {commit}. "
-        f"Date: {datetime.date.today()}. Command: `make bench`.",
+        f"Date: {datetime.date.today()}. Command: `{' '.join(sys.argv)}`.",
         f"Prompt {args.prompt_tokens} tokens, then {args.gen_tokens} decoded; llama.cpp by llama-cpp-python 0.3.36; "
         f"{args.rounds} alternating rounds, medians; ratio per round (min to max).",
         "Tradewind computes with float activations, llama.cpp with 8-bit ones.", "",
