@@ -1,5 +1,5 @@
-// Whole because one connection is one state machine, and every further file that includes Asio costs
-// seconds to compile.
+// Whole because one connection is one state machine, and every further file that includes Asio
+// costs seconds to compile.
 #include "http/connection.h"
 
 #include <algorithm>

@@ -1,8 +1,8 @@
 // For tests only: where reference data lies.
 //
 // `tests/data` is part of the repository. `../shared` (golden models, vectors) may stand beside a
-// checkout; a test that needs it and does not find it says so by GTEST_SKIP through TW_NEED_REFERENCE,
-// so that ctest reports the absence.
+// checkout; a test that needs it and does not find it says so by GTEST_SKIP through
+// TW_NEED_REFERENCE, so that ctest reports the absence.
 #pragma once
 
 #include <filesystem>
