@@ -1,0 +1,176 @@
+// Sixteen lanes on AVX2 (with FMA and F16C), as pairs of 256-bit registers. The functions are
+// written once over these types (vector_functions.h, packed_functions.h); simd_avx512.h has the
+// same names over single registers, so that both compute the same bits.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tradewind::engine {
+namespace {  // each instruction set keeps its own copy: nothing here may be merged by the linker
+
+struct Avx2 {
+  struct F {
+    __m256 a, b;  // lanes 0..7, 8..15
+  };
+  struct I {
+    __m256i a, b;
+  };
+
+  // Columns of an integer tile: 2 x 4 sums, two weights, one broadcast and a product fit the
+  // sixteen registers.
+  static constexpr int kTileColumns = 4;
+  // Rows and columns of a float tile over k: 2 x 2 x 2 sums.
+  static constexpr int kFloatRows = 2;
+  static constexpr int kFloatColumns = 2;
+
+  // --- sixteen floats
+  static F Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static F Set(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
+  static F Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static F Load(const uint16_t* p) {  // f16
+    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+            _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
+  }
+  static void Store(float* p, F v) {
+    _mm256_storeu_ps(p, v.a);
+    _mm256_storeu_ps(p + 8, v.b);
+  }
+  static void StoreHalf(uint16_t* p, F v) {  // round to nearest even
+    constexpr int kRound = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v.a, kRound));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(v.b, kRound));
+  }
+  static F Add(F x, F y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+  static F Sub(F x, F y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+  static F Mul(F x, F y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+  static F Div(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+  static F Min(F x, F y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+  static F Max(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+  // x * y + z, rounded once
+  static F Fma(F x, F y, F z) {
+    return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+  }
+  // z - x * y, rounded once
+  static F Fnma(F x, F y, F z) {
+    return {_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)};
+  }
+  static F Round(F x) {  // to the nearest whole number, ties to even
+    constexpr int kRound = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    return {_mm256_round_ps(x.a, kRound), _mm256_round_ps(x.b, kRound)};
+  }
+  static F Abs(F x) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
+  }
+  // x > limit ? yes : no; a NaN in x says no
+  static F IfGreater(F x, F limit, F yes, F no) {
+    return {_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, limit.a, _CMP_GT_OQ)),
+            _mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, limit.b, _CMP_GT_OQ))};
+  }
+  static F IfNan(F x, F yes, F no) {
+    return {_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, x.a, _CMP_UNORD_Q)),
+            _mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, x.b, _CMP_UNORD_Q))};
+  }
+  // Lanes are added as a tree: i and i + 8, i and i + 4, ...
+  static float Sum(F v) {
+    const __m256 eight = _mm256_add_ps(v.a, v.b);
+    const __m128 four =
+        _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+  static float Largest(F v) {  // no NaN among the lanes
+    const __m256 eight = _mm256_max_ps(v.a, v.b);
+    const __m128 four =
+        _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+  }
+
+  // --- sixteen int32, or thirty-two int16
+  static I Load(const void* p) {  // 64 bytes
+    const auto* const v = static_cast<const __m256i*>(p);
+    return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};
+  }
+  static void Store(void* p, I v) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), v.a);
+    _mm256_storeu_si256(static_cast<__m256i*>(p) + 1, v.b);
+  }
+  static I SetInt(int32_t v) { return {_mm256_set1_epi32(v), _mm256_set1_epi32(v)}; }
+  // The same four bytes for every lane.
+  static I Broadcast(const void* p) {
+    const __m256i v = _mm256_castps_si256(_mm256_broadcast_ss(static_cast<const float*>(p)));
+    return {v, v};
+  }
+  static I BytesUnsigned(const void* p) {  // 16 x u8
+    const __m128i v = _mm_loadu_si128(static_cast<const __m128i*>(p));
+    return {_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))};
+  }
+  static I BytesSigned(const void* p) {  // 16 x s8
+    const __m128i v = _mm_loadu_si128(static_cast<const __m128i*>(p));
+    return {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))};
+  }
+  static I WordsUnsigned(const void* p) {  // 16 x u16
+    const auto* const v = static_cast<const __m128i*>(p);
+    return {_mm256_cvtepu16_epi32(_mm_loadu_si128(v)),
+            _mm256_cvtepu16_epi32(_mm_loadu_si128(v + 1))};
+  }
+  static void StoreWords(int16_t* p, I v) {  // int32 -> int16, saturating
+    // Packing works within 128-bit halves: the permutation puts the lanes back in order.
+    const __m256i packed = _mm256_packs_epi32(v.a, v.b);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xD8));
+  }
+  static F ToFloat(I v) { return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)}; }
+  static I ToInt(F v) {  // to nearest even
+    return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)};
+  }
+  static F AsFloat(I v) { return {_mm256_castsi256_ps(v.a), _mm256_castsi256_ps(v.b)}; }
+  static I AddInt(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
+  static I SubInt(I x, I y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
+  static I And(I x, I y) { return {_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)}; }
+  static I Or(I x, I y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
+  template <int kBits>
+  static I ShiftLeft(I x) {  // int32 lanes
+    return {_mm256_slli_epi32(x.a, kBits), _mm256_slli_epi32(x.b, kBits)};
+  }
+  template <int kBits>
+  static I ShiftRightSigned(I x) {  // int32 lanes
+    return {_mm256_srai_epi32(x.a, kBits), _mm256_srai_epi32(x.b, kBits)};
+  }
+  template <int kBits>
+  static I WordShiftLeft(I x) {  // int16 lanes
+    return {_mm256_slli_epi16(x.a, kBits), _mm256_slli_epi16(x.b, kBits)};
+  }
+  template <int kBits>
+  static I WordShiftRight(I x) {  // int16 lanes, zeros come in
+    return {_mm256_srli_epi16(x.a, kBits), _mm256_srli_epi16(x.b, kBits)};
+  }
+  // table[x] for every byte of x below 16
+  static I Lookup(const uint8_t* table16, I x) {
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table16)));
+    return {_mm256_shuffle_epi8(table, x.a), _mm256_shuffle_epi8(table, x.b)};
+  }
+  // sum + w[2i] * x[2i] + w[2i+1] * x[2i+1] over pairs of int16
+  static I MulAddPairs(I sum, I w, I x) {
+    return {_mm256_add_epi32(sum.a, _mm256_madd_epi16(w.a, x.a)),
+            _mm256_add_epi32(sum.b, _mm256_madd_epi16(w.b, x.b))};
+  }
+
+  // 2^n * p for whole n in [-150, 128], in two exact steps so that denormal results are reached.
+  static F ScaleByPowerOfTwo(F p, F n) {
+    const I exponent = ToInt(n);
+    const I half = ShiftRightSigned<1>(exponent);
+    const I rest = SubInt(exponent, half);
+    const I bias = SetInt(127);
+    const F first = AsFloat(ShiftLeft<23>(AddInt(half, bias)));
+    const F second = AsFloat(ShiftLeft<23>(AddInt(rest, bias)));
+    return Mul(Mul(p, first), second);
+  }
+};
+
+}  // namespace
+}  // namespace tradewind::engine
