@@ -1,5 +1,6 @@
 // AVX2 with FMA and F16C: the path of most laptops and servers.
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/packed_functions.h"
 #include "engine/kernels/simd_avx2.h"
 #include "engine/kernels/vector_functions.h"
 
@@ -10,6 +11,10 @@ const Kernels* Avx2Kernels() {
       .name = "avx2",
       .dequantizer = Dequantizer<Avx2>,
       .dot_tile = DotTile<Avx2>,
+      .quantize = Quantize<Avx2>,
+      .dot_strip = SelectDotStrip<Avx2>,
+      .open_panel = SelectOpenPanel<Avx2>,
+      .dot_panel = DotPanel<Avx2>,
       .rms_norm = RmsNorm<Avx2>,
       .silu_multiply = SiluMultiply<Avx2>,
       .add = Add<Avx2>,

@@ -1,6 +1,7 @@
 // AVX-512 with VNNI (Ice Lake, Zen 4 and later). Older AVX-512 has no fused integer dot product and
 // runs the AVX2 path.
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/packed_functions.h"
 #include "engine/kernels/simd_avx512.h"
 #include "engine/kernels/vector_functions.h"
 
@@ -11,6 +12,10 @@ const Kernels* Avx512Kernels() {
       .name = "avx512",
       .dequantizer = Dequantizer<Avx512>,
       .dot_tile = DotTile<Avx512>,
+      .quantize = Quantize<Avx512>,
+      .dot_strip = SelectDotStrip<Avx512>,
+      .open_panel = SelectOpenPanel<Avx512>,
+      .dot_panel = DotPanel<Avx512>,
       .rms_norm = RmsNorm<Avx512>,
       .silu_multiply = SiluMultiply<Avx512>,
       .add = Add<Avx512>,

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "engine/kernels/packed.h"
 #include "engine/quant/dequantize.h"
 
 namespace tradewind::engine {
@@ -26,6 +27,24 @@ struct Kernels {
   // of many, bit for bit.
   void (*dot_tile)(const float* rows, int64_t n_rows, const float* x, int64_t x_stride,
                    int64_t n_cols, int64_t k, float* out, int64_t out_stride);
+
+  // --- integer products with packed weights (packed.h); results are the same bits in every table
+
+  // Activations to integers, block by block: scale = largest / q_max, q = round(x * q_max /
+  // largest), ties to even. k is a multiple of 32; q_max is 32767 or 127. A block with a value that
+  // is not finite gets a NaN scale, so that every product with it is NaN.
+  void (*quantize)(const float* x, int64_t k, float q_max, int16_t* q, float* scales,
+                   int32_t* sums);
+  // out[c * out_stride + r] = strip row r . x[c], r < 16: reads the weights once for up to four
+  // columns.
+  void (*(*dot_strip)(TensorType type))(const std::byte* strip, int64_t k, const PackedInput& x,
+                                        int64_t n_cols, float* out, int64_t out_stride);
+  // Opens up panel.k columns of a strip, which begin at `units`, for dot_panel.
+  void (*(*open_panel)(TensorType type))(const std::byte* units, const PackedPanel& panel);
+  // totals[c * 16 + r] += panel row r . x[c]
+  void (*dot_panel)(const PackedPanel& panel, const PackedInput& x, int64_t n_cols, float* totals);
+
+  // --- element-wise
 
   // out[i] = weight[i] * x[i] / sqrt(mean(x^2) + eps)
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);

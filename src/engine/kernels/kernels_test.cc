@@ -10,24 +10,13 @@
 #include <gtest/gtest.h>
 
 #include "engine/kernels/matmul.h"
+#include "engine/kernels/test_support.h"
 
 namespace tradewind::engine {
 namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
-// Every table that this CPU can run; the oracle itself is among them, so that the checks are
-// checked too.
-std::vector<const Kernels*> AttainableKernels() {
-  std::vector<const Kernels*> all = {&ScalarKernels()};
-  for (const Kernels* kernels : {Avx2Kernels(), Avx512Kernels()}) {
-    if (kernels != nullptr) {
-      all.push_back(kernels);
-    }
-  }
-  return all;
-}
 
 class KernelsTest : public ::testing::TestWithParam<const Kernels*> {
  protected:

@@ -1,5 +1,7 @@
 // The oracle: each function as its definition reads. Compiled without contraction, so that x * y +
 // z rounds twice here and exactness claims mean the same on every machine.
+#include "engine/kernels/scalar.h"
+
 #include <cmath>
 
 #include "engine/kernels/kernels.h"
@@ -109,6 +111,10 @@ const Kernels& ScalarKernels() {
       .name = "scalar",
       .dequantizer = NoDequantizer,
       .dot_tile = DotTile,
+      .quantize = scalar::Quantize,
+      .dot_strip = scalar::SelectDotStrip,
+      .open_panel = scalar::SelectOpenPanel,
+      .dot_panel = scalar::DotPanel,
       .rms_norm = RmsNorm,
       .silu_multiply = SiluMultiply,
       .add = Add,

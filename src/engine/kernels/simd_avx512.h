@@ -1,10 +1,9 @@
 // Sixteen lanes on AVX-512 (F, BW, DQ, VL, VNNI): the names of simd_avx2.h over single registers.
 #pragma once
 
-#include <immintrin.h>
-
 #include <cstddef>
 #include <cstdint>
+#include <immintrin.h>
 
 namespace tradewind::engine {
 namespace {  // each instruction set keeps its own copy: nothing here may be merged by the linker
@@ -52,15 +51,13 @@ struct Avx512 {
   // Lanes are added in the order of simd_avx2.h.
   static float Sum(F v) {
     const __m256 eight = _mm256_add_ps(Low(v), High(v));
-    const __m128 four =
-        _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
   static float Largest(F v) {  // no NaN among the lanes
     const __m256 eight = _mm256_max_ps(Low(v), High(v));
-    const __m128 four =
-        _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
   }
@@ -91,6 +88,8 @@ struct Avx512 {
   static F AsFloat(I v) { return _mm512_castsi512_ps(v); }
   static I AddInt(I x, I y) { return _mm512_add_epi32(x, y); }
   static I SubInt(I x, I y) { return _mm512_sub_epi32(x, y); }
+  static I SubWords(I x, I y) { return _mm512_sub_epi16(x, y); }  // int16 lanes
+  static int32_t SumInt(I v) { return _mm512_reduce_add_epi32(v); }
   static I And(I x, I y) { return _mm512_and_si512(x, y); }
   static I Or(I x, I y) { return _mm512_or_si512(x, y); }
   template <int kBits>

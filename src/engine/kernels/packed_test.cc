@@ -1,0 +1,244 @@
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "engine/kernels/test_support.h"
+
+namespace tradewind::engine {
+namespace {
+
+constexpr TensorType kPackedTypes[] = {TensorType::kQ4_0, TensorType::kQ4_1,   TensorType::kQ5_0,
+                                       TensorType::kQ5_1, TensorType::kQ8_0,   TensorType::kQ2_K,
+                                       TensorType::kQ3_K, TensorType::kQ4_K,   TensorType::kQ5_K,
+                                       TensorType::kQ6_K, TensorType::kIQ4_NL, TensorType::kIQ4_XS};
+
+// Activations as the kernels take them, with the stride that the batch has.
+struct Quantized {
+  int64_t k, padded;
+  std::vector<int16_t> q;
+  std::vector<float> scales;
+  std::vector<int32_t> sums;
+
+  Quantized(const Kernels& kernels, const std::vector<float>& x, int64_t columns, float q_max)
+      : k(static_cast<int64_t>(x.size()) / columns), padded((k + 63) / 64 * 64) {
+    q.resize(columns * padded);
+    scales.resize(columns * padded / 32);
+    sums.resize(columns * padded / 16);
+    for (int64_t c = 0; c < columns; ++c) {
+      kernels.quantize(x.data() + c * k, k, q_max, q.data() + c * padded,
+                       scales.data() + c * padded / 32, sums.data() + c * padded / 16);
+    }
+  }
+  PackedInput input() const {
+    return {q.data(), padded, scales.data(), padded / 32, sums.data(), padded / 16};
+  }
+};
+
+class PackedTest : public ::testing::TestWithParam<std::tuple<const Kernels*, TensorType>> {
+ protected:
+  std::vector<float> Normal(int64_t n, float scale = 1.0f) {
+    std::normal_distribution<float> distribution(0.0f, scale);
+    std::vector<float> values(static_cast<size_t>(n));
+    for (float& v : values) {
+      v = distribution(random_);
+    }
+    return values;
+  }
+  int64_t Draw(int64_t from, int64_t to) {
+    return std::uniform_int_distribution<int64_t>(from, to)(random_);
+  }
+  std::vector<std::byte> Pack(const std::vector<std::byte>& rows, int64_t n_rows, int64_t k) {
+    std::vector<std::byte> strip(PackedStripBytes(layout_, k));
+    PackStrip(type_, rows.data(), static_cast<int64_t>(RowBytes(type_, k).value()), n_rows, k,
+              strip.data());
+    return strip;
+  }
+  // The panel way: opened up in chunks, as matmul.cc does.
+  std::vector<float> DotByPanels(const std::vector<std::byte>& strip, int64_t k,
+                                 const PackedInput& x, int64_t columns) {
+    std::vector<float> totals(columns * kStripRows);
+    std::vector<int16_t> codes(kPanelColumnsMax * kStripRows);
+    std::vector<float> scales(kPanelColumnsMax), mins(kPanelColumnsMax);
+    for (int64_t at = 0; at < k; at += kPanelColumnsMax) {
+      PackedPanel panel{codes.data(),  scales.data(),
+                        mins.data(),   std::min(kPanelColumnsMax, k - at),
+                        layout_.group, layout_.has_min()};
+      // Units are whole: a panel may end in the padding of the last one.
+      panel.k = (panel.k + layout_.unit - 1) / layout_.unit * layout_.unit;
+      kernels_.open_panel(type_)(strip.data() + at / layout_.unit * layout_.unit_bytes(), panel);
+      kernels_.dot_panel(panel, x.From(at), columns, totals.data());
+    }
+    return totals;
+  }
+
+  const Kernels& kernels_ = *std::get<0>(GetParam());
+  const TensorType type_ = std::get<1>(GetParam());
+  const PackedLayout& layout_ = *FindPackedLayout(type_);
+  std::mt19937 random_{20261125};
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, PackedTest,
+                         ::testing::Combine(::testing::ValuesIn(AttainableKernels()),
+                                            ::testing::ValuesIn(kPackedTypes)),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param)->name) + "_" +
+                                  std::string(TraitsOf(std::get<1>(info.param)).name);
+                         });
+
+TEST_P(PackedTest, EqualsTheFilesOwnValuesTimesTheRoundedActivations) {
+  const int64_t block = TraitsOf(type_).block_elements;
+  for (int round = 0; round < 12; ++round) {
+    const int64_t k = block * Draw(1, 2048 / block / 2);
+    const int64_t rows = Draw(1, kStripRows);
+    const int64_t columns = Draw(1, 14);
+    const auto blocks = RandomBlocks(type_, rows, k, random_);
+    const Quantized x(kernels_, Normal(columns * k), columns, round % 2 == 0 ? 32767.0f : 127.0f);
+    const auto strip = Pack(blocks, rows, k);
+    std::vector<float> out(columns * kStripRows);
+    kernels_.dot_strip(type_)(strip.data(), k, x.input(), columns, out.data(), kStripRows);
+    std::vector<float> row(k);
+    for (int64_t r = 0; r < kStripRows; ++r) {
+      if (r < rows) {
+        ScalarDequantizer(type_)(blocks.data() + r * (k / block) * TraitsOf(type_).block_bytes,
+                                 row);
+      } else {
+        std::ranges::fill(row, 0.0f);  // the strip is filled up with zeros
+      }
+      for (int64_t c = 0; c < columns; ++c) {
+        double sum = 0;
+        double size = 0;
+        for (int64_t i = 0; i < k; ++i) {
+          const double term = static_cast<double>(row[i]) * x.q[c * x.padded + i] *
+                              x.scales[(c * x.padded + i) / 32];
+          sum += term;
+          size += std::fabs(term);
+        }
+        // A minimum is as large as the codes it offsets: both count.
+        ASSERT_NEAR(out[c * kStripRows + r], sum, 2e-5 * size + 1e-12) << "row " << r;
+      }
+    }
+  }
+}
+
+TEST_P(PackedTest, OneColumnABatchAndPanelsEqualTheOracleBitForBit) {
+  const int64_t block = TraitsOf(type_).block_elements;
+  for (int round = 0; round < 8; ++round) {
+    const int64_t k = block * Draw(1, 2304 / block);
+    const int64_t columns = Draw(1, 29);
+    const auto strip = Pack(RandomBlocks(type_, kStripRows, k, random_), kStripRows, k);
+    const Quantized x(kernels_, Normal(columns * k, round % 2 == 0 ? 1.0f : 1e-6f), columns, 32767);
+    std::vector<float> want(columns * kStripRows), batch(want), single(want);
+    ScalarKernels().dot_strip(type_)(strip.data(), k, x.input(), columns, want.data(), kStripRows);
+    kernels_.dot_strip(type_)(strip.data(), k, x.input(), columns, batch.data(), kStripRows);
+    for (int64_t c = 0; c < columns; ++c) {
+      kernels_.dot_strip(type_)(strip.data(), k, x.input().Columns(c), 1,
+                                single.data() + c * kStripRows, kStripRows);
+    }
+    const auto panels = DotByPanels(strip, k, x.input(), columns);
+    for (size_t i = 0; i < want.size(); ++i) {
+      const auto bits = std::bit_cast<uint32_t>(want[i] + 0.0f);  // the sign of a zero is free
+      ASSERT_EQ(std::bit_cast<uint32_t>(batch[i] + 0.0f), bits) << i;
+      ASSERT_EQ(std::bit_cast<uint32_t>(single[i] + 0.0f), bits) << i;
+      ASSERT_EQ(std::bit_cast<uint32_t>(panels[i] + 0.0f), bits) << i;
+    }
+  }
+}
+
+TEST_P(PackedTest, TheLargestCodesAndActivationsDoNotOverflow) {
+  const int64_t k = 256;
+  std::vector<std::byte> rows(RowBytes(type_, k).value() * kStripRows, std::byte{0xFF});
+  // Scales of one, all other bits set.
+  const TensorTypeTraits& traits = TraitsOf(type_);
+  const int64_t at = type_ == TensorType::kQ6_K   ? 208
+                     : type_ == TensorType::kQ3_K ? 108
+                     : type_ == TensorType::kQ2_K ? 80
+                                                  : 0;
+  const uint16_t one = 0x3C00;
+  for (size_t b = 0; b < rows.size(); b += traits.block_bytes) {
+    std::memcpy(rows.data() + b + at, &one, 2);
+    if (layout_.has_min()) {
+      std::memcpy(rows.data() + b + at + 2, &one, 2);
+    }
+  }
+  const auto strip = Pack(rows, kStripRows, k);
+  for (const float sign : {1.0f, -1.0f}) {
+    const Quantized x(kernels_, std::vector<float>(k, sign), 1, 32767);
+    float out[kStripRows];
+    kernels_.dot_strip(type_)(strip.data(), k, x.input(), 1, out, kStripRows);
+    std::vector<float> row(k);
+    ScalarDequantizer(type_)(rows.data(), row);
+    double sum = 0;
+    for (const float v : row) {
+      sum += static_cast<double>(v) * sign;
+    }
+    ASSERT_NEAR(out[0], sum, 1e-4 * std::fabs(sum) + 1e-3);
+  }
+}
+
+class QuantizeTest : public ::testing::TestWithParam<const Kernels*> {
+ protected:
+  const Kernels& kernels_ = *GetParam();
+  std::mt19937 random_{7};
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, QuantizeTest, ::testing::ValuesIn(AttainableKernels()),
+                         [](const auto& info) { return std::string(info.param->name); });
+
+TEST_P(QuantizeTest, RoundsEachBlockAgainstItsLargestValueAsTheOracleDoes) {
+  std::uniform_real_distribution<float> exponent(-40.0f, 40.0f);
+  std::normal_distribution<float> normal;
+  for (int round = 0; round < 500; ++round) {
+    const float q_max = round % 2 == 0 ? 32767.0f : 127.0f;
+    std::vector<float> x(96);
+    const float size = std::exp2(exponent(random_));
+    for (float& v : x) {
+      v = normal(random_) * size;
+    }
+    x[round % 96] *= 1000.0f;  // an outlier
+    std::vector<int16_t> q(96), want_q(96);
+    std::vector<float> scales(3), want_scales(3);
+    std::vector<int32_t> sums(6), want_sums(6);
+    kernels_.quantize(x.data(), 96, q_max, q.data(), scales.data(), sums.data());
+    ScalarKernels().quantize(x.data(), 96, q_max, want_q.data(), want_scales.data(),
+                             want_sums.data());
+    ASSERT_EQ(q, want_q);
+    ASSERT_EQ(scales, want_scales);
+    ASSERT_EQ(sums, want_sums);
+    for (int i = 0; i < 96; ++i) {
+      const double scale = scales[i / 32];
+      ASSERT_NEAR(q[i] * scale, x[i], 0.5001 * scale + 2e-7 * std::fabs(x[i]));
+    }
+  }
+}
+
+TEST_P(QuantizeTest, ZeroesTinyBlocksAndPoisonsThoseThatAreNotFinite) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  int16_t q[32];
+  float scale;
+  int32_t sums[2];
+  for (const float tiny : {0.0f, -0.0f, 1e-42f, 1e-31f}) {
+    std::vector<float> x(32, tiny);
+    kernels_.quantize(x.data(), 32, 32767, q, &scale, sums);
+    EXPECT_EQ(scale, 0.0f);
+    EXPECT_TRUE(std::ranges::all_of(q, [](int16_t v) { return v == 0; }));
+  }
+  for (const float odd : {kInf, -kInf, kNan}) {
+    for (const int at : {0, 7, 8, 15, 16, 31}) {
+      std::vector<float> x(32, 1.0f);
+      x[at] = odd;
+      kernels_.quantize(x.data(), 32, 32767, q, &scale, sums);
+      EXPECT_TRUE(std::isnan(scale));
+    }
+  }
+  std::vector<float> huge(32, std::numeric_limits<float>::max());
+  kernels_.quantize(huge.data(), 32, 32767, q, &scale, sums);
+  EXPECT_TRUE(std::isfinite(scale));
+  EXPECT_EQ(q[0], 32767);
+}
+
+}  // namespace
+}  // namespace tradewind::engine
