@@ -29,8 +29,33 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
+  // Gives up the memory of whole pages inside `part` of bytes(). They are read from the file again
+  // when touched: only for what is not needed soon.
+  void Release(std::span<const std::byte> part) const;
+
  private:
   const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Zeroed memory of its own pages, in huge pages where the system has them: for large buffers that
+// are read in full again and again. Movable.
+class PageBuffer {
+ public:
+  PageBuffer() = default;
+  PageBuffer(PageBuffer&& other) noexcept;
+  PageBuffer& operator=(PageBuffer&& other) noexcept;
+  PageBuffer(const PageBuffer&) = delete;
+  PageBuffer& operator=(const PageBuffer&) = delete;
+  ~PageBuffer();
+
+  // Errors: kResourceExhausted. Pages take memory when they are first touched.
+  static Result<PageBuffer> Allocate(size_t bytes);
+
+  std::span<std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
 

@@ -25,6 +25,15 @@ constexpr Flag kKv{.name = "kv",
                    .config = "local.kv",
                    .choices = "f16 f32",
                    .offer = Offer::kChoice};
+constexpr Flag kActivations{.name = "activations",
+                            .value = "TYPE",
+                            .help =
+                                "how activations enter the products with weights: f32 is exact "
+                                "and slow, i16 is near it, i8 rounds like other engines",
+                            .built_in = "i16",
+                            .config = "local.activations",
+                            .choices = "f32 i16 i8",
+                            .offer = Offer::kChoice};
 constexpr Flag kKernels{.name = "kernels",
                         .value = "NAME",
                         .help = "force one set of kernels instead of the best this CPU has",
@@ -83,6 +92,7 @@ constexpr Flag kServeFlags[] = {
      .config = "local.queue"},
     kThreads,
     kKv,
+    kActivations,
     kKernels,
     {.name = "loaded",
      .value = "N",
@@ -152,6 +162,7 @@ constexpr Flag kBenchFlags[] = {
     kContext,
     kThreads,
     kKv,
+    kActivations,
     kKernels,
     kJson,
     kModels,

@@ -29,6 +29,11 @@ Result<engine::EngineOptions> ReadEngineOptions(const Settings& settings) {
   }
   TW_ASSIGN_OR_RETURN(const std::string kv, settings.Choice("kv"));
   options.kv_type = kv == "f32" ? engine::KvType::kF32 : engine::KvType::kF16;
+  TW_ASSIGN_OR_RETURN(const std::string activations, settings.Choice("activations"));
+  for (const auto type :
+       {engine::ActivationType::kF32, engine::ActivationType::kI16, engine::ActivationType::kI8}) {
+    options.activations = activations == engine::Name(type) ? type : options.activations;
+  }
   TW_ASSIGN_OR_RETURN(const std::string kernels, settings.Choice("kernels"));
   options.kernels = kernels == "auto" ? "" : kernels;
   return options;

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "engine/cache/kv_type.h"
+#include "engine/kernels/activation_type.h"
 #include "engine/prompt/chat_template.h"
 #include "engine/sampler/sampler.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -25,6 +26,7 @@ struct EngineOptions {
   int queue = 64;      // sequences that may wait for a slot; beyond it Submit says kTooManyRequests
   int threads = 0;     // 0 = the CPUs this process may use (affinity and cgroup)
   KvType kv_type = KvType::kF16;
+  ActivationType activations = ActivationType::kI16;
   std::string kernels;  // "" = the best this CPU has; "scalar", "avx2", "avx512" force one
 };
 
@@ -39,7 +41,8 @@ struct ModelInfo {
   int context = 0;          // positions a sequence may use here
   bool has_chat_template = false;
   int64_t kv_bytes_per_token = 0;
-  std::string kernels;  // "avx512"
+  std::string kernels;      // "avx512"
+  std::string activations;  // "i16"
   int threads = 0;
   int slots = 0;
   // Recommended sampling of the file (general.sampling.*): only those present. Used by `run`, never

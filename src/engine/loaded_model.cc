@@ -38,10 +38,11 @@ Status CheckMemory(const std::string& path, const ModelConfig& c, const KvShape&
                    const EngineOptions& options) {
   const int64_t q_dim = c.heads * c.head_dim;
   const int64_t kv_dim = c.kv_heads * c.head_dim;
-  const int64_t row = 3 * c.model_dim + 2 * q_dim + 2 * kv_dim + 2 * c.ffn_dim + c.head_dim;
+  const int64_t row = 2 * c.model_dim + 2 * q_dim + 2 * kv_dim + c.ffn_dim + c.head_dim;
   const int64_t context = std::min<int64_t>(options.context, c.context_trained);
   const int64_t widest = std::max({c.model_dim, q_dim, c.ffn_dim});
-  const int64_t per_worker = kPanelRows * widest + c.heads / c.kv_heads * context;
+  const int64_t per_worker =
+      MatMul::ScratchBytes(widest, limits::kBatchTokensMax) / 4 + c.heads / c.kv_heads * context;
   const int64_t floats = limits::kBatchTokensMax * row + limits::kLogitRowsMax * c.vocab_size +
                          options.threads * per_worker;
   if (floats * 4 > limits::kActivationBytesMax) {
@@ -91,8 +92,11 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::Load(const std::filesystem::pa
                       options.kv_type};
   TW_RETURN_IF_ERROR(CheckMemory(path.string(), model->config_, model->kv_shape_, options));
   model->pool_ = std::make_unique<WorkerPool>(std::max(options.threads, 1));
-  model->transformer_ = std::make_unique<Transformer>(model->config_, model->weights_,
-                                                      *model->kernels_, *model->pool_);
+  if (options.activations != ActivationType::kF32) {
+    TW_RETURN_IF_ERROR(model->weights_.Pack(model->file_, *model->pool_));
+  }
+  model->transformer_ = std::make_unique<Transformer>(
+      model->config_, model->weights_, *model->kernels_, *model->pool_, options.activations);
   model->Describe(options);
   return model;
 }
@@ -118,6 +122,7 @@ void LoadedModel::Describe(const EngineOptions& options) {
   info_.has_chat_template = file_.String("tokenizer.chat_template").has_value();
   info_.kv_bytes_per_token = kv_shape_.bytes_per_token();
   info_.kernels = std::string(kernels_->name);
+  info_.activations = std::string(Name(options.activations));
   info_.threads = pool_->threads();
   info_.slots = options.slots;
   info_.recommended_temperature = RecommendedFloat(file_, "general.sampling.temp", 2);

@@ -284,6 +284,15 @@ Result<GgufFile> GgufFile::Open(const std::filesystem::path& path) {
   return file;
 }
 
+void GgufFile::Release(std::span<const std::byte> data) const {
+  for (const MappedFile& part : parts_) {
+    const std::span<const std::byte> bytes = part.bytes();
+    if (data.data() >= bytes.data() && data.data() < bytes.data() + bytes.size()) {
+      part.Release(data);
+    }
+  }
+}
+
 const GgufTensor* GgufFile::FindTensor(std::string_view name) const {
   const auto found = index_.find(name);
   return found == index_.end() ? nullptr : &tensors_[found->second];

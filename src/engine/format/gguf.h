@@ -110,6 +110,10 @@ class GgufFile {
   std::optional<std::string_view> String(std::string_view key) const;
   const GgufArray* Array(std::string_view key) const;
 
+  // Gives up the memory of pages inside `data`, a part of some tensor's data, when the file is
+  // mapped; they are read again when touched.
+  void Release(std::span<const std::byte> data) const;
+
   uint32_t version() const { return version_; }
   uint64_t tensor_bytes() const;                     // sum over tensors
   const std::string& name() const { return name_; }  // for messages: the path

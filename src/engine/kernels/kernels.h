@@ -35,8 +35,7 @@ struct Kernels {
   // is not finite gets a NaN scale, so that every product with it is NaN.
   void (*quantize)(const float* x, int64_t k, float q_max, int16_t* q, float* scales,
                    int32_t* sums);
-  // out[c * out_stride + r] = strip row r . x[c], r < 16: reads the weights once for up to four
-  // columns.
+  // out[c * out_stride + r] = strip row r . x[c], r < 16: for few columns.
   void (*(*dot_strip)(TensorType type))(const std::byte* strip, int64_t k, const PackedInput& x,
                                         int64_t n_cols, float* out, int64_t out_stride);
   // Opens up panel.k columns of a strip, which begin at `units`, for dot_panel.

@@ -245,10 +245,10 @@ TEST_P(KernelsTest, MatMulEqualsDequantiseThenMultiplyForAnyThreadsAndAGroupOfWe
   std::vector<float> first_a, first_b;
   for (const int threads : {1, 2, 4}) {
     WorkerPool pool(threads);
-    MatMul matmul(kernels_, pool);
+    MatMul matmul(kernels_, pool, ActivationType::kF32);
     std::vector<float> ya(9 * 40), yb(9 * 5);
     const MatMulOutput outputs[] = {{&wa, ya.data(), 40}, {&wb, yb.data(), 5}};
-    matmul.Run(outputs, x.data(), k, k, 9);
+    matmul.Run(outputs, {x.data(), k, k, 9});
     for (int64_t t = 0; t < 9; ++t) {
       for (int64_t r = 0; r < 5; ++r) {
         double sum = 0;

@@ -7,11 +7,53 @@
 namespace tradewind::engine {
 namespace {
 
-// Columns per pass over a panel, so that they stay in L1 (8 x 576 floats = 18 KiB, 8 x 1,536 = 48
-// KiB).
-constexpr int64_t kPanelColumns = 8;
+// Up to here the packed weights are multiplied straight from memory. Beyond it they are opened up
+// into a panel first, which then serves all columns from L1: opening costs as much as 11 columns
+// gain by it (AVX2, Q4_0).
+constexpr int64_t kDirectColumnsMax = 8;
+// Strips that share a stretch of the activations while it is in L2: 256 tokens x 512 columns of
+// int16 are 256 KiB.
+constexpr int64_t kStripsTogether = 4;
+// Columns per pass over dequantised rows, so that they stay in L1.
+constexpr int64_t kPlainColumns = 8;
+// Rows of activations are quick to quantise; a parallel region costs about a microsecond.
+constexpr int64_t kQuantizeGrainRows = 4;
+
+template <class T>
+void Grow(std::vector<T>& buffer, int64_t size) {
+  buffer.resize(std::max(buffer.size(), static_cast<size_t>(size)));
+}
+
+constexpr int64_t RoundUp(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+// Visits what lies of strips [begin, end) in `weight`: (totals of the first token, row, rows,
+// token).
+template <class Visit>
+void ForEachStripRow(const Weight& weight, int64_t begin, int64_t end, int64_t tokens,
+                     const float* totals, const Visit& visit) {
+  for (int64_t strip = begin; strip < end; ++strip) {
+    const int64_t row = strip * kStripRows;
+    const int64_t rows = std::min(kStripRows, weight.rows - row);
+    for (int64_t t = 0; t < tokens; ++t) {
+      visit(totals + ((strip - begin) * tokens + t) * kStripRows, row, rows, t);
+    }
+  }
+}
 
 }  // namespace
+
+MatMul::MatMul(const Kernels& kernels, WorkerPool& pool, ActivationType activations)
+    : kernels_(kernels), pool_(pool), activations_(activations) {
+  scratch_.resize(static_cast<size_t>(pool.threads()));
+}
+
+int64_t MatMul::ScratchBytes(int64_t cols, int64_t tokens) {
+  const int64_t totals = 2 * kStripsTogether * tokens * kStripRows;
+  return 4 * (kStripRows * cols + totals + 2 * kPanelColumnsMax) +
+         2 * kPanelColumnsMax * kStripRows;
+}
 
 DequantizeFn MatMul::DequantizerFor(TensorType type) const {
   const DequantizeFn fast = kernels_.dequantizer(type);
@@ -26,51 +68,178 @@ void MatMul::Row(const Weight& weight, int64_t row, std::span<float> out) const 
   }
 }
 
-void MatMul::Run(std::span<const MatMulOutput> outputs, const float* x, int64_t x_stride, int64_t k,
-                 int64_t tokens) {
-  int64_t rows = 0;
-  for (const MatMulOutput& output : outputs) {
-    TW_CHECK(output.weight->cols == k && output.out_stride >= output.weight->rows);
-    rows += output.weight->rows;
+void MatMul::Run(std::span<const MatMulOutput> outputs, const MatMulInput& input) {
+  constexpr size_t kWeightsMax = 8;
+  TW_CHECK(outputs.size() <= kWeightsMax);
+  const Weight* weights[kWeightsMax];
+  int64_t strips = 0;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    weights[i] = outputs[i].weight;
+    TW_CHECK(outputs[i].out_stride >= weights[i]->rows);
+    strips += weights[i]->strips();
   }
-  for (auto& scratch : scratch_) {
-    scratch.resize(std::max(scratch.size(), static_cast<size_t>(kPanelRows * k)));
-  }
-  // The rows of all weights of the group are numbered through, so that one region serves q, k and v
-  // together.
-  pool_.ParallelFor(rows, kPanelRows, [&](int64_t begin, int64_t end, int worker) {
+  Prepare({weights, outputs.size()}, input);
+  // The strips of all weights are numbered through, so that one region serves q, k and v together.
+  pool_.ParallelFor(strips, 1, [&](int64_t begin, int64_t end, int worker) {
+    Scratch& scratch = scratch_[static_cast<size_t>(worker)];
     int64_t first = 0;
     for (const MatMulOutput& output : outputs) {
-      const int64_t from = std::max(begin - first, int64_t{0});
-      const int64_t to = std::min(end - first, output.weight->rows);
-      if (from < to) {
-        RunRows(output, from, to, x, x_stride, k, tokens, worker);
+      const int64_t own = output.weight->strips();
+      const int64_t to = std::min(end - first, own);
+      for (int64_t s = std::max(begin - first, int64_t{0}); s < to; s += kStripsTogether) {
+        const int64_t stop = std::min(s + kStripsTogether, to);
+        float* const totals = scratch.totals[0].data();
+        Multiply(*output.weight, s, stop, input, scratch, totals);
+        ForEachStripRow(*output.weight, s, stop, input.tokens, totals,
+                        [&](const float* from, int64_t row, int64_t rows, int64_t t) {
+                          std::copy(from, from + rows, output.out + t * output.out_stride + row);
+                        });
       }
-      first += output.weight->rows;
+      first += own;
     }
   });
 }
 
-void MatMul::RunRows(const MatMulOutput& output, int64_t begin, int64_t end, const float* x,
-                     int64_t x_stride, int64_t k, int64_t tokens, int worker) {
+void MatMul::RunAdd(const MatMulOutput& output, const MatMulInput& input) {
   const Weight& weight = *output.weight;
+  TW_CHECK(output.out_stride >= weight.rows);
+  Prepare({{output.weight}}, input);
+  pool_.ParallelFor(weight.strips(), 1, [&](int64_t begin, int64_t end, int worker) {
+    Scratch& scratch = scratch_[static_cast<size_t>(worker)];
+    for (int64_t s = begin; s < end; s += kStripsTogether) {
+      const int64_t stop = std::min(s + kStripsTogether, end);
+      float* const totals = scratch.totals[0].data();
+      Multiply(weight, s, stop, input, scratch, totals);
+      ForEachStripRow(weight, s, stop, input.tokens, totals,
+                      [&](const float* from, int64_t row, int64_t rows, int64_t t) {
+                        kernels_.add(output.out + t * output.out_stride + row, from, rows);
+                      });
+    }
+  });
+}
+
+void MatMul::RunGated(const Weight& gate, const Weight& up, float* out, int64_t out_stride,
+                      const MatMulInput& input) {
+  TW_CHECK(gate.rows == up.rows && out_stride >= gate.rows);
+  Prepare({{&gate, &up}}, input);
+  pool_.ParallelFor(gate.strips(), 1, [&](int64_t begin, int64_t end, int worker) {
+    Scratch& scratch = scratch_[static_cast<size_t>(worker)];
+    for (int64_t s = begin; s < end; s += kStripsTogether) {
+      const int64_t stop = std::min(s + kStripsTogether, end);
+      float* const gates = scratch.totals[0].data();
+      float* const ups = scratch.totals[1].data();
+      Multiply(gate, s, stop, input, scratch, gates);
+      Multiply(up, s, stop, input, scratch, ups);
+      kernels_.silu_multiply(gates, ups, (stop - s) * input.tokens * kStripRows);
+      ForEachStripRow(gate, s, stop, input.tokens, gates,
+                      [&](const float* from, int64_t row, int64_t rows, int64_t t) {
+                        std::copy(from, from + rows, out + t * out_stride + row);
+                      });
+    }
+  });
+}
+
+// Buffers grow here, because a helper thread must not run out of memory.
+void MatMul::Prepare(std::span<const Weight* const> weights, const MatMulInput& input) {
+  bool any_packed = false;
+  bool any_plain = false;
+  for (const Weight* weight : weights) {
+    TW_CHECK(weight->cols == input.k);
+    (weight->packed != nullptr ? any_packed : any_plain) = true;
+  }
+  for (Scratch& scratch : scratch_) {
+    for (auto& totals : scratch.totals) {
+      Grow(totals, kStripsTogether * input.tokens * kStripRows);
+    }
+    if (any_plain) {
+      Grow(scratch.rows, kStripRows * input.k);
+    }
+    Grow(scratch.codes, kPanelColumnsMax * kStripRows);
+    Grow(scratch.scales, kPanelColumnsMax);
+    Grow(scratch.mins, kPanelColumnsMax);
+  }
+  if (any_packed) {
+    QuantizeInput(input);
+  }
+}
+
+void MatMul::QuantizeInput(const MatMulInput& input) {
+  const int64_t padded = RoundUp(input.k, 64);
+  Grow(q_, input.tokens * padded);
+  Grow(scales_, input.tokens * padded / 32);
+  Grow(sums_, input.tokens * padded / 16);
+  packed_input_ = {q_.data(), padded, scales_.data(), padded / 32, sums_.data(), padded / 16};
+  const float q_max = activations_ == ActivationType::kI8 ? 127.0f : 32767.0f;
+  pool_.ParallelFor(input.tokens, kQuantizeGrainRows, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      int16_t* const q = q_.data() + t * padded;
+      float* const scales = scales_.data() + t * padded / 32;
+      int32_t* const sums = sums_.data() + t * padded / 16;
+      kernels_.quantize(input.x + t * input.stride, input.k, q_max, q, scales, sums);
+      std::fill(q + input.k, q + padded, int16_t{0});
+      std::fill(scales + input.k / 32, scales + padded / 32, 0.0f);
+      std::fill(sums + input.k / 16, sums + padded / 16, 0);
+    }
+  });
+}
+
+void MatMul::Multiply(const Weight& weight, int64_t begin, int64_t end, const MatMulInput& input,
+                      Scratch& scratch, float* totals) const {
+  if (weight.packed != nullptr) {
+    MultiplyPacked(weight, begin, end, input, scratch, totals);
+    return;
+  }
+  for (int64_t strip = begin; strip < end; ++strip) {
+    MultiplyPlain(weight, strip, input, scratch,
+                  totals + (strip - begin) * input.tokens * kStripRows);
+  }
+}
+
+void MatMul::MultiplyPacked(const Weight& weight, int64_t begin, int64_t end,
+                            const MatMulInput& input, Scratch& scratch, float* totals) const {
+  const int64_t per_strip = input.tokens * kStripRows;
+  if (input.tokens <= kDirectColumnsMax) {
+    const auto dot = kernels_.dot_strip(weight.type);
+    for (int64_t strip = begin; strip < end; ++strip) {
+      dot(weight.packed + strip * weight.strip_bytes, input.k, packed_input_, input.tokens,
+          totals + (strip - begin) * per_strip, kStripRows);
+    }
+    return;
+  }
+  const PackedLayout& layout = *FindPackedLayout(weight.type);
+  const auto open = kernels_.open_panel(weight.type);
+  std::fill(totals, totals + (end - begin) * per_strip, 0.0f);
+  for (int64_t k = 0; k < input.k; k += kPanelColumnsMax) {
+    const int64_t columns = std::min(kPanelColumnsMax, RoundUp(input.k - k, layout.unit));
+    const PackedPanel panel{scratch.codes.data(), scratch.scales.data(),
+                            scratch.mins.data(),  columns,
+                            layout.group,         layout.has_min()};
+    for (int64_t strip = begin; strip < end; ++strip) {
+      open(weight.packed + strip * weight.strip_bytes + k / layout.unit * layout.unit_bytes(),
+           panel);
+      kernels_.dot_panel(panel, packed_input_.From(k), input.tokens,
+                         totals + (strip - begin) * per_strip);
+    }
+  }
+}
+
+void MatMul::MultiplyPlain(const Weight& weight, int64_t strip, const MatMulInput& input,
+                           Scratch& scratch, float* totals) const {
   const DequantizeFn dequantize = DequantizerFor(weight.type);
-  float* const panel = scratch_[static_cast<size_t>(worker)].data();
-  // One column uses a row once: eight rows fill the tile and stay in L1, or close to it.
-  const int64_t panel_rows = tokens == 1 ? kPanelRows / 2 : kPanelRows;
-  for (int64_t row = begin; row < end; row += panel_rows) {
-    const int64_t rows = std::min(panel_rows, end - row);
-    for (int64_t r = 0; r < rows; ++r) {
-      dequantize(weight.row(row + r), {panel + r * k, static_cast<size_t>(k)});
-    }
-    if (weight.scale != 1.0f) {
-      std::transform(panel, panel + rows * k, panel, [&](float v) { return v * weight.scale; });
-    }
-    for (int64_t t = 0; t < tokens; t += kPanelColumns) {
-      const int64_t columns = std::min(kPanelColumns, tokens - t);
-      kernels_.dot_tile(panel, rows, x + t * x_stride, x_stride, columns, k,
-                        output.out + t * output.out_stride + row, output.out_stride);
-    }
+  const int64_t first = strip * kStripRows;
+  const int64_t rows = std::min(kStripRows, weight.rows - first);
+  float* const values = scratch.rows.data();
+  for (int64_t r = 0; r < rows; ++r) {
+    dequantize(weight.row(first + r), {values + r * input.k, static_cast<size_t>(input.k)});
+  }
+  if (weight.scale != 1.0f) {
+    std::transform(values, values + rows * input.k, values,
+                   [&](float v) { return v * weight.scale; });
+  }
+  for (int64_t t = 0; t < input.tokens; t += kPlainColumns) {
+    kernels_.dot_tile(values, rows, input.x + t * input.stride, input.stride,
+                      std::min(kPlainColumns, input.tokens - t), input.k, totals + t * kStripRows,
+                      kStripRows);
   }
 }
 

@@ -3,32 +3,37 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
 
+#include "engine/kernels/activation_type.h"
 #include "engine/kernels/kernels.h"
 #include "engine/quant/types.h"
 #include "engine/threads/worker_pool.h"
 
 namespace tradewind::engine {
 
-// Rows dequantised at a time: 16 rows of 9,216 floats are 576 KiB and stay in a 1 MiB L2; 16 rows
-// of the default model's 1,536 are 96 KiB. Fewer would read the activations more often, more would
-// spill.
-inline constexpr int64_t kPanelRows = 16;
-
-// A weight matrix as it lies in the file: [rows, cols] row-major, each row whole blocks. A view:
-// the file outlives it.
+// A weight matrix: [rows, cols] row-major as it lies in the file, each row whole blocks. A view:
+// the file and the packed copy outlive it.
 struct Weight {
   TensorType type = TensorType::kF32;
   int64_t rows = 0;  // outputs
   int64_t cols = 0;  // inputs
   const std::byte* data = nullptr;
   int64_t row_bytes = 0;
-  float scale = 1.0f;  // NVFP4's tensor-level factor; 1 elsewhere
+  float scale = 1.0f;                 // NVFP4's tensor-level factor; 1 elsewhere
+  const std::byte* packed = nullptr;  // strips of packed.h; nullptr: only the file's blocks
+  int64_t strip_bytes = 0;
 
-  bool present() const { return data != nullptr; }
   const std::byte* row(int64_t r) const { return data + r * row_bytes; }
+  int64_t strips() const { return (rows + kStripRows - 1) / kStripRows; }
+};
+
+// The input of a product: T rows of k floats, `stride` apart.
+struct MatMulInput {
+  const float* x = nullptr;
+  int64_t stride = 0;
+  int64_t k = 0;
+  int64_t tokens = 0;
 };
 
 // One product of a group that shares its input: out[t * out_stride + r] = weight[r] . x[t]
@@ -38,30 +43,55 @@ struct MatMulOutput {
   int64_t out_stride = 0;  // >= weight->rows
 };
 
-// Multiplies f32 activations with weights dequantised on the fly, in f32: the exact path. Weights
-// are read once per call, whatever T is. The result does not depend on T's other rows or on the
-// number of workers.
+// Products of activations with weights. Weights are read once per call, whatever T is. A result
+// depends neither on T's other rows nor on the number of workers. Every weight has cols == input.k.
 class MatMul {
  public:
-  MatMul(const Kernels& kernels, WorkerPool& pool) : kernels_(kernels), pool_(pool) {
-    scratch_.resize(static_cast<size_t>(pool.threads()));
-  }
+  MatMul(const Kernels& kernels, WorkerPool& pool, ActivationType activations);
 
-  // x: [T, K] with rows x_stride apart; every weight has cols == k.
-  void Run(std::span<const MatMulOutput> outputs, const float* x, int64_t x_stride, int64_t k,
-           int64_t tokens);
+  // The outputs of every weight of the group, in one parallel region.
+  void Run(std::span<const MatMulOutput> outputs, const MatMulInput& input);
+  // out += weight . x
+  void RunAdd(const MatMulOutput& output, const MatMulInput& input);
+  // out = silu(gate . x) * (up . x); gate and up have the same shape.
+  void RunGated(const Weight& gate, const Weight& up, float* out, int64_t out_stride,
+                const MatMulInput& input);
 
-  // One row of `weight` as f32: the embedding lookup. out: [cols]
+  // One row of `weight` as f32, from the file's blocks: the embedding lookup. out: [cols]
   void Row(const Weight& weight, int64_t row, std::span<float> out) const;
 
+  // Bytes of scratch per worker for products of this width and batch.
+  static int64_t ScratchBytes(int64_t cols, int64_t tokens);
+
  private:
-  void RunRows(const MatMulOutput& output, int64_t begin, int64_t end, const float* x,
-               int64_t x_stride, int64_t k, int64_t tokens, int worker);
+  struct Scratch {
+    std::vector<float> rows;     // 16 dequantised rows of a weight that is not packed
+    std::vector<int16_t> codes;  // of a panel
+    std::vector<float> scales, mins;
+    std::vector<float> totals[2];  // [strips together, T, 16]; the second for `up`
+  };
+
+  void Prepare(std::span<const Weight* const> weights, const MatMulInput& input);
+  void QuantizeInput(const MatMulInput& input);
+  // totals[(s * T + t) * 16 + lane] = rows of strips [begin, end) . x[t]
+  void Multiply(const Weight& weight, int64_t begin, int64_t end, const MatMulInput& input,
+                Scratch& scratch, float* totals) const;
+  void MultiplyPacked(const Weight& weight, int64_t begin, int64_t end, const MatMulInput& input,
+                      Scratch& scratch, float* totals) const;
+  void MultiplyPlain(const Weight& weight, int64_t strip, const MatMulInput& input,
+                     Scratch& scratch, float* totals) const;
   DequantizeFn DequantizerFor(TensorType type) const;
 
   const Kernels& kernels_;
   WorkerPool& pool_;
-  std::vector<std::vector<float>> scratch_;  // per worker: dequantised rows, [kPanelRows, K]
+  const ActivationType activations_;
+  std::vector<Scratch> scratch_;  // per worker
+
+  // The input of the running call as integers, when a weight of it is packed.
+  std::vector<int16_t> q_;     // [T, k up to a multiple of 64]
+  std::vector<float> scales_;  // [T, that / 32]
+  std::vector<int32_t> sums_;  // [T, that / 16]
+  PackedInput packed_input_;
 };
 
 }  // namespace tradewind::engine

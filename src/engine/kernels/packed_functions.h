@@ -210,6 +210,9 @@ void DotStrip(const std::byte* strip, int64_t k, const PackedInput& x, int64_t n
                                    out_stride);
   };
   int64_t c = 0;
+  for (; c + S::kDirectColumns <= n_cols; c += S::kDirectColumns) {
+    run.template operator()<S::kDirectColumns>(c);
+  }
   for (; c + 4 <= n_cols; c += 4) {
     run.template operator()<4>(c);
   }

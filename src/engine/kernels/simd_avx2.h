@@ -21,6 +21,7 @@ struct Avx2 {
   // Columns of an integer tile: 2 x 4 sums, two weights, one broadcast and a product fit the
   // sixteen registers.
   static constexpr int kTileColumns = 4;
+  static constexpr int kDirectColumns = 4;  // of a tile that also opens up its weights
   // Rows and columns of a float tile over k: 2 x 2 x 2 sums.
   static constexpr int kFloatRows = 2;
   static constexpr int kFloatColumns = 2;

@@ -15,6 +15,7 @@ struct Avx512 {
   // Columns of an integer tile: 12 sums hide the latency of the dot product (5 cycles, two a
   // cycle), and one weight register serves 12 products.
   static constexpr int kTileColumns = 12;
+  static constexpr int kDirectColumns = 8;  // of a tile that also opens up its weights
   static constexpr int kFloatRows = 4;
   static constexpr int kFloatColumns = 4;
 

@@ -19,7 +19,8 @@ class TestModel {
  public:
   // `bytes` is a GGUF file. `change` may alter the config before the transformer is built.
   explicit TestModel(std::string bytes, const std::function<void(ModelConfig&)>& change = {},
-                     int threads = 2, KvType kv = KvType::kF32, const Kernels* kernels = nullptr)
+                     int threads = 2, KvType kv = KvType::kF32, const Kernels* kernels = nullptr,
+                     ActivationType activations = ActivationType::kF32)
       : bytes_(std::move(bytes)), kv_(kv), pool_(threads) {
     auto file = GgufFile::Parse(AsBytes(bytes_), "test.gguf");
     EXPECT_TRUE(file) << file.error().message;
@@ -33,8 +34,11 @@ class TestModel {
     if (change) {
       change(config_);
     }
-    transformer_ = std::make_unique<Transformer>(config_, weights_,
-                                                 kernels ? *kernels : **SelectKernels(""), pool_);
+    if (activations != ActivationType::kF32) {
+      EXPECT_TRUE(weights_.Pack(file_, pool_));
+    }
+    transformer_ = std::make_unique<Transformer>(
+        config_, weights_, kernels ? *kernels : **SelectKernels(""), pool_, activations);
     kv_pool_ = std::make_unique<KvBlockPool>(
         KvShape{config_.layers, config_.kv_heads, config_.head_dim, kv_}, int64_t{1} << 16);
   }

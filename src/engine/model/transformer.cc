@@ -26,12 +26,12 @@ constexpr int64_t kNormGrainRows = 8;
 }  // namespace
 
 Transformer::Transformer(const ModelConfig& config, const Weights& weights, const Kernels& kernels,
-                         WorkerPool& pool)
+                         WorkerPool& pool, ActivationType activations)
     : config_(config),
       weights_(weights),
       kernels_(kernels),
       pool_(pool),
-      matmul_(kernels, pool),
+      matmul_(kernels, pool, activations),
       rope_(config.rope, weights.rope_divisors) {}
 
 void Transformer::Forward(std::span<const BatchRow> batch, Activations& a) {
@@ -40,11 +40,9 @@ void Transformer::Forward(std::span<const BatchRow> batch, Activations& a) {
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
     Norm(a.x, w.attention_norm, tokens, a.normed);  // [T, D]
-    Attention(layer, batch, a);                     // normed -> delta [T, D]
-    Add(a.x, a.delta);
-    Norm(a.x, w.ffn_norm, tokens, a.normed);  // [T, D]
-    FeedForward(layer, tokens, a);            // normed -> delta [T, D]
-    Add(a.x, a.delta);
+    Attention(layer, batch, a);                     // x += attention(normed)
+    Norm(a.x, w.ffn_norm, tokens, a.normed);        // [T, D]
+    FeedForward(layer, tokens, a);                  // x += feed-forward(normed)
   }
   Logits(batch, a);  // x -> final norm -> logits [., V]
 }
@@ -53,13 +51,11 @@ void Transformer::Embed(std::span<const BatchRow> batch, Activations& a) {
   const int64_t tokens = Size(batch);
   Shape(a.x, tokens, config_.model_dim);
   Shape(a.normed, tokens, config_.model_dim);
-  Shape(a.delta, tokens, config_.model_dim);
   Shape(a.q, tokens, config_.heads * config_.head_dim);
   Shape(a.heads_out, tokens, config_.heads * config_.head_dim);
   Shape(a.k, tokens, config_.kv_heads * config_.head_dim);
   Shape(a.v, tokens, config_.kv_heads * config_.head_dim);
-  Shape(a.gate, tokens, config_.ffn_dim);
-  Shape(a.up, tokens, config_.ffn_dim);
+  Shape(a.gated, tokens, config_.ffn_dim);
   Shape(a.cos, tokens, rope_.pairs());
   Shape(a.sin, tokens, rope_.pairs());
   a.query_scale.resize(batch.size());
@@ -108,7 +104,7 @@ void Transformer::Attention(int64_t layer, std::span<const BatchRow> batch, Acti
 
   const MatMulOutput projections[] = {
       {&w.q, a.q.data(), q_dim}, {&w.k, a.k.data(), kv_dim}, {&w.v, a.v.data(), kv_dim}};
-  matmul_.Run(projections, a.normed.data(), config_.model_dim, config_.model_dim, tokens);
+  matmul_.Run(projections, {a.normed.data(), config_.model_dim, config_.model_dim, tokens});
 
   const auto pairs = static_cast<size_t>(rope_.pairs());
   pool_.ParallelFor(tokens, 1, [&](int64_t begin, int64_t end, int) {
@@ -139,8 +135,7 @@ void Transformer::Attention(int64_t layer, std::span<const BatchRow> batch, Acti
     }
   });
 
-  const MatMulOutput output[] = {{&w.o, a.delta.data(), config_.model_dim}};
-  matmul_.Run(output, a.heads_out.data(), q_dim, q_dim, tokens);
+  matmul_.RunAdd({&w.o, a.x.data(), config_.model_dim}, {a.heads_out.data(), q_dim, q_dim, tokens});
 }
 
 void Transformer::StoreKeysAndValues(int64_t layer, const BatchRow& row, std::span<const float> k,
@@ -220,20 +215,9 @@ void Transformer::AttendHead(int64_t layer, const BatchRow& row, int64_t kv_head
 void Transformer::FeedForward(int64_t layer, int64_t tokens, Activations& a) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   const int64_t ffn = config_.ffn_dim;
-  const MatMulOutput inner[] = {{&w.gate, a.gate.data(), ffn}, {&w.up, a.up.data(), ffn}};
-  matmul_.Run(inner, a.normed.data(), config_.model_dim, config_.model_dim, tokens);
-  pool_.ParallelFor(tokens * ffn, 4096, [&](int64_t begin, int64_t end, int) {
-    kernels_.silu_multiply(a.gate.data() + begin, a.up.data() + begin, end - begin);
-  });
-  const MatMulOutput outer[] = {{&w.down, a.delta.data(), config_.model_dim}};
-  matmul_.Run(outer, a.gate.data(), ffn, ffn, tokens);
-}
-
-void Transformer::Add(std::span<float> x, std::span<const float> delta) {
-  TW_CHECK(x.size() == delta.size());
-  pool_.ParallelFor(Size(x), 16384, [&](int64_t begin, int64_t end, int) {
-    kernels_.add(x.data() + begin, delta.data() + begin, end - begin);
-  });
+  matmul_.RunGated(w.gate, w.up, a.gated.data(), ffn,
+                   {a.normed.data(), config_.model_dim, config_.model_dim, tokens});
+  matmul_.RunAdd({&w.down, a.x.data(), config_.model_dim}, {a.gated.data(), ffn, ffn, tokens});
 }
 
 void Transformer::Logits(std::span<const BatchRow> batch, Activations& a) {
@@ -250,7 +234,7 @@ void Transformer::Logits(std::span<const BatchRow> batch, Activations& a) {
   Shape(a.logits, rows, config_.vocab_size);
   if (rows > 0) {
     const MatMulOutput output[] = {{&weights_.head, a.logits.data(), config_.vocab_size}};
-    matmul_.Run(output, a.normed.data(), dim, dim, rows);
+    matmul_.Run(output, {a.normed.data(), dim, dim, rows});
   }
 }
 

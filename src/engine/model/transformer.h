@@ -34,8 +34,7 @@ struct Activations {
   std::vector<float> q;                    // [T, H*C]
   std::vector<float> k, v;                 // [T, K*C]
   std::vector<float> heads_out;            // [T, H*C]
-  std::vector<float> delta;                // [T, D]   what attention or the feed-forward adds
-  std::vector<float> gate, up;             // [T, F]
+  std::vector<float> gated;                // [T, F]   silu(gate) * up
   std::vector<float> cos, sin;             // [T, C/2]
   std::vector<float> query_scale;          // [T]
   std::vector<float> logits;               // [rows that want them, V], in the order of the batch
@@ -47,7 +46,7 @@ class Transformer {
  public:
   // `config` and `weights` must outlive it.
   Transformer(const ModelConfig& config, const Weights& weights, const Kernels& kernels,
-              WorkerPool& pool);
+              WorkerPool& pool, ActivationType activations);
 
   // Runs one step: appends K and V of every row to its cache and leaves the logits of those that
   // want them in a.logits.
@@ -65,7 +64,6 @@ class Transformer {
   void AttendHead(int64_t layer, const BatchRow& row, int64_t kv_head, const float* q, float* out,
                   std::vector<float>& scores);
   void FeedForward(int64_t layer, int64_t tokens, Activations& a);
-  void Add(std::span<float> x, std::span<const float> delta);
   void Logits(std::span<const BatchRow> batch, Activations& a);
 
   const ModelConfig& config_;

@@ -65,14 +65,33 @@ std::vector<TokenId> RandomIds(size_t n, uint32_t seed = 3) {
   return ids;
 }
 
-class TransformerTest : public ::testing::TestWithParam<TensorType> {};
+using Setting = std::tuple<TensorType, ActivationType>;
+
+class TransformerTest : public ::testing::TestWithParam<Setting> {
+ protected:
+  static TestModel Model(int threads = 2, KvType kv = KvType::kF32) {
+    return TestModel(RandomModel(std::get<0>(GetParam())), {}, threads, kv, nullptr,
+                     std::get<1>(GetParam()));
+  }
+};
 INSTANTIATE_TEST_SUITE_P(Types, TransformerTest,
-                         ::testing::Values(TensorType::kF32, TensorType::kF16, TensorType::kQ4_0,
-                                           TensorType::kQ4_1, TensorType::kQ8_0),
-                         [](const auto& info) { return std::string(TraitsOf(info.param).name); });
+                         ::testing::Values(Setting{TensorType::kF32, ActivationType::kF32},
+                                           Setting{TensorType::kF16, ActivationType::kF32},
+                                           Setting{TensorType::kQ4_0, ActivationType::kF32},
+                                           Setting{TensorType::kQ8_0, ActivationType::kF32},
+                                           Setting{TensorType::kQ4_0, ActivationType::kI16},
+                                           Setting{TensorType::kQ4_1, ActivationType::kI16},
+                                           Setting{TensorType::kQ5_0, ActivationType::kI16},
+                                           Setting{TensorType::kQ5_1, ActivationType::kI16},
+                                           Setting{TensorType::kQ8_0, ActivationType::kI16},
+                                           Setting{TensorType::kQ4_1, ActivationType::kI8}),
+                         [](const auto& info) {
+                           return std::string(TraitsOf(std::get<0>(info.param)).name) + "_" +
+                                  std::string(Name(std::get<1>(info.param)));
+                         });
 
 TEST_P(TransformerTest, PrefillInOneBatchEqualsTokenByTokenBitForBit) {
-  TestModel model(RandomModel(GetParam()));
+  TestModel model = Model();
   const auto ids = RandomIds(100);
   const auto one_by_one = model.Logits(ids, 1);
   for (const int64_t chunk : {2, 7, 33, 64}) {
@@ -82,14 +101,14 @@ TEST_P(TransformerTest, PrefillInOneBatchEqualsTokenByTokenBitForBit) {
 
 TEST_P(TransformerTest, ThreadsDoNotChangeAResult) {
   const auto ids = RandomIds(70);
-  const auto single = TestModel(RandomModel(GetParam()), {}, 1).Logits(ids);
-  EXPECT_EQ(TestModel(RandomModel(GetParam()), {}, 2).Logits(ids), single);
-  EXPECT_EQ(TestModel(RandomModel(GetParam()), {}, 5).Logits(ids), single);
+  const auto single = Model(1).Logits(ids);
+  EXPECT_EQ(Model(2).Logits(ids), single);
+  EXPECT_EQ(Model(5).Logits(ids), single);
 }
 
 TEST_P(TransformerTest, ASequenceInABatchOfManyEqualsItselfAlone) {
   for (const KvType kv : {KvType::kF16, KvType::kF32}) {
-    TestModel model(RandomModel(GetParam()), {}, 2, kv);
+    TestModel model = Model(2, kv);
     constexpr size_t kSequences = 5;
     std::vector<std::vector<TokenId>> ids;
     std::vector<std::unique_ptr<KvSequence>> caches;
@@ -119,6 +138,32 @@ TEST_P(TransformerTest, ASequenceInABatchOfManyEqualsItselfAlone) {
     for (size_t s = 0; s < kSequences; ++s) {
       EXPECT_EQ(together[s], model.Logits(ids[s])) << "sequence " << s;
     }
+  }
+}
+
+// The settings' own differences, in logits whose standard deviation is about 1: what rounding
+// activations to 16 bits changes is noise of the last digits, to 8 bits it is not.
+TEST(Transformer, SixteenBitActivationsStayNearFloatsAndEightBitOnesInTheirNoise) {
+  for (const TensorType type : {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ8_0}) {
+    const auto ids = RandomIds(60);
+    const auto logits = [&](ActivationType activations) {
+      return TestModel(RandomModel(type), {}, 2, KvType::kF32, nullptr, activations).Logits(ids);
+    };
+    const auto exact = logits(ActivationType::kF32);
+    const auto largest_difference = [&](const std::vector<std::vector<float>>& other) {
+      float worst = 0;
+      for (size_t i = 0; i < exact.size(); ++i) {
+        for (size_t v = 0; v < exact[i].size(); ++v) {
+          worst = std::max(worst, std::fabs(exact[i][v] - other[i][v]));
+        }
+      }
+      return worst;
+    };
+    const float of_16 = largest_difference(logits(ActivationType::kI16));
+    const float of_8 = largest_difference(logits(ActivationType::kI8));
+    EXPECT_LT(of_16, 1e-3f);
+    EXPECT_LT(of_8, 0.25f);
+    EXPECT_GT(of_8, 20 * of_16);
   }
 }
 

@@ -1,5 +1,7 @@
 #include "engine/model/weights.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -136,6 +138,39 @@ Result<Weights> Weights::FromGguf(const GgufFile& file, ModelConfig& config) {
     }
   }
   return weights;
+}
+
+Status Weights::Pack(const GgufFile& file, WorkerPool& pool) {
+  std::vector<Weight*> matrices = {&head};  // the embedding is looked up row by row, in the file
+  for (LayerWeights& layer : layers) {
+    for (Weight* weight :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      matrices.push_back(weight);
+    }
+  }
+  std::erase_if(matrices, [](Weight* weight) { return FindPackedLayout(weight->type) == nullptr; });
+  int64_t bytes = 0;
+  for (Weight* weight : matrices) {
+    weight->strip_bytes = PackedStripBytes(*FindPackedLayout(weight->type), weight->cols);
+    bytes += weight->strips() * weight->strip_bytes;
+  }
+  TW_ASSIGN_OR_RETURN(packed, PageBuffer::Allocate(static_cast<size_t>(bytes)));
+  std::byte* next = packed.bytes().data();
+  for (Weight* weight : matrices) {
+    std::byte* const strips = next;
+    next += weight->strips() * weight->strip_bytes;
+    pool.ParallelFor(weight->strips(), 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t strip = begin; strip < end; ++strip) {
+        const int64_t row = strip * kStripRows;
+        PackStrip(weight->type, weight->row(row), weight->row_bytes,
+                  std::min(kStripRows, weight->rows - row), weight->cols,
+                  strips + strip * weight->strip_bytes);
+      }
+    });
+    weight->packed = strips;
+    file.Release({weight->data, static_cast<size_t>(weight->rows * weight->row_bytes)});
+  }
+  return {};
 }
 
 }  // namespace tradewind::engine

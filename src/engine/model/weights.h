@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "base/file.h"
 #include "base/result.h"
 #include "engine/format/gguf.h"
 #include "engine/kernels/matmul.h"
@@ -34,6 +35,12 @@ struct Weights {
   // kUnsupported (a tensor that we would have to use but do not: biases, fused projections, an
   // element type that is no weight).
   static Result<Weights> FromGguf(const GgufFile& file, ModelConfig& config);
+
+  // Repacks every matrix whose type has a packed layout, with all workers, and gives up the pages
+  // of the file behind it. Weights of other types stay as they are. Errors: kResourceExhausted.
+  Status Pack(const GgufFile& file, WorkerPool& pool);
+
+  PageBuffer packed;  // what Weight::packed points into
 };
 
 }  // namespace tradewind::engine

@@ -15,6 +15,9 @@ constexpr int kSpins = 2000;
 // cold.
 constexpr int64_t kChunksPerWorker = 4;
 
+constexpr uint64_t kOpen = uint64_t{1} << 31;
+constexpr uint64_t kInside = kOpen - 1;
+
 inline void CpuRelax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -37,8 +40,8 @@ WorkerPool::WorkerPool(int threads) {
 }
 
 WorkerPool::~WorkerPool() {
-  stopping_.store(true, std::memory_order_relaxed);
-  epoch_.fetch_add(1, std::memory_order_release);
+  stopping_.store(true);
+  epoch_.fetch_add(1);
   epoch_.notify_all();
   for (std::thread& helper : helpers_) {
     helper.join();
@@ -52,15 +55,20 @@ int64_t WorkerPool::ChunkSize(int64_t n, int64_t grain) const {
 }
 
 void WorkerPool::Run(const Region& region) {
-  region_ = &region;
+  region_ = region;
   next_.store(0, std::memory_order_relaxed);
-  running_.store(static_cast<int>(helpers_.size()), std::memory_order_relaxed);
-  epoch_.fetch_add(1, std::memory_order_release);
-  epoch_.notify_all();
-  Work(region, 0);
-  // The helpers are in their last chunk: wait by spinning, but let others run if the cores are
+  const uint64_t number = (door_.load(std::memory_order_relaxed) >> 32) + 1;
+  door_.store(number << 32 | kOpen);
+  epoch_.store(static_cast<uint32_t>(number));
+  // Sequentially consistent with the sleeper's count: either it is seen here, or it sees the epoch.
+  if (sleepers_.load() != 0) {
+    epoch_.notify_all();
+  }
+  Work(0);
+  door_.fetch_and(~kOpen, std::memory_order_acq_rel);
+  // Those inside are in their last chunk: wait by spinning, but let others run if the cores are
   // oversubscribed.
-  for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
+  for (int spins = 0; (door_.load(std::memory_order_acquire) & kInside) != 0; ++spins) {
     if (spins < kSpins) {
       CpuRelax();
     } else {
@@ -69,32 +77,49 @@ void WorkerPool::Run(const Region& region) {
   }
 }
 
-void WorkerPool::Work(const Region& region, int worker) {
+void WorkerPool::Work(int worker) {
   for (;;) {
-    const int64_t begin = next_.fetch_add(region.chunk, std::memory_order_relaxed);
-    if (begin >= region.n) {
+    const int64_t begin = next_.fetch_add(region_.chunk, std::memory_order_relaxed);
+    if (begin >= region_.n) {
       return;
     }
-    region.call(region.context, begin, std::min(begin + region.chunk, region.n), worker);
+    region_.call(region_.context, begin, std::min(begin + region_.chunk, region_.n), worker);
   }
 }
 
+// Goes into the open region unless it is the one already `seen`.
+bool WorkerPool::Enter(uint32_t& seen) {
+  uint64_t door = door_.load(std::memory_order_relaxed);
+  while ((door & kOpen) != 0 && static_cast<uint32_t>(door >> 32) != seen) {
+    if (door_.compare_exchange_weak(door, door + 1, std::memory_order_acquire,
+                                    std::memory_order_relaxed)) {
+      seen = static_cast<uint32_t>(door >> 32);
+      return true;
+    }
+  }
+  return false;
+}
+
 void WorkerPool::HelperLoop(int worker) {
-  uint32_t seen = 0;
-  for (;;) {
-    for (int spins = 0; epoch_.load(std::memory_order_acquire) == seen; ++spins) {
-      if (spins < kSpins) {
-        CpuRelax();
-      } else {
-        epoch_.wait(seen, std::memory_order_acquire);
-      }
+  uint32_t seen = 0;   // the last region worked in
+  uint32_t epoch = 0;  // the last one noticed
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    if (Enter(seen)) {
+      Work(worker);
+      door_.fetch_sub(1, std::memory_order_release);
+      epoch = seen;
     }
-    ++seen;
-    if (stopping_.load(std::memory_order_relaxed)) {
-      return;
+    int spins = 0;
+    while (epoch_.load(std::memory_order_acquire) == epoch && spins < kSpins) {
+      CpuRelax();
+      ++spins;
     }
-    Work(*region_, worker);
-    running_.fetch_sub(1, std::memory_order_release);
+    if (spins == kSpins) {
+      sleepers_.fetch_add(1);
+      epoch_.wait(epoch);
+      sleepers_.fetch_sub(1);
+    }
+    epoch = epoch_.load(std::memory_order_acquire);
   }
 }
 

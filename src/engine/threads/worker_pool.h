@@ -2,7 +2,9 @@
 // helpers.
 //
 // Between regions helpers spin for a moment (a decode step has some 150 regions, microseconds
-// apart) and then sleep in the kernel: an idle engine uses no CPU.
+// apart) and then sleep in the kernel: an idle engine uses no CPU. A region never waits for a
+// helper that has not come: on a machine whose cores are taken by others, the caller does the work
+// alone at the speed of one thread, instead of waiting for a helper to be scheduled.
 #pragma once
 
 #include <atomic>
@@ -36,31 +38,35 @@ class WorkerPool {
       }
       return;
     }
-    Region region{[](const void* context, int64_t begin, int64_t end, int worker) {
-                    (*static_cast<const Body*>(context))(begin, end, worker);
-                  },
-                  &body, n, ChunkSize(n, grain)};
-    Run(region);
+    Run({[](const void* context, int64_t begin, int64_t end, int worker) {
+           (*static_cast<const Body*>(context))(begin, end, worker);
+         },
+         &body, n, ChunkSize(n, grain)});
   }
 
  private:
   struct Region {
-    void (*call)(const void* context, int64_t begin, int64_t end, int worker);
-    const void* context;
-    int64_t n;
-    int64_t chunk;
+    void (*call)(const void* context, int64_t begin, int64_t end, int worker) = nullptr;
+    const void* context = nullptr;
+    int64_t n = 0;
+    int64_t chunk = 0;
   };
 
   int64_t ChunkSize(int64_t n, int64_t grain) const;
   void Run(const Region& region);
-  void Work(const Region& region, int worker);
+  void Work(int worker);
   void HelperLoop(int worker);
+  bool Enter(uint32_t& seen);
 
   std::vector<std::thread> helpers_;
-  const Region* region_ = nullptr;  // written before epoch_ rises, read after: ordered by epoch_
-  alignas(64) std::atomic<uint32_t> epoch_{0};  // one more per region
-  alignas(64) std::atomic<int64_t> next_{0};    // first index not handed out yet
-  alignas(64) std::atomic<int> running_{0};     // helpers still inside the region
+  // The running region. Written while no helper is inside, read only by those inside.
+  Region region_;
+  // How many helpers are inside (low 31 bits), whether the door is open (bit 31), and the number of
+  // the region (upper half): a helper that comes late finds the door closed.
+  alignas(64) std::atomic<uint64_t> door_{0};
+  alignas(64) std::atomic<uint32_t> epoch_{0};  // one more per region: what helpers sleep on
+  alignas(64) std::atomic<int> sleepers_{0};
+  alignas(64) std::atomic<int64_t> next_{0};  // first index not handed out yet
   alignas(64) std::atomic<bool> stopping_{false};
 };
 
