@@ -1,4 +1,5 @@
 // AVX2 with FMA and F16C: the path of most laptops and servers.
+#include "engine/kernels/attention_functions.h"
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/packed_functions.h"
 #include "engine/kernels/simd_avx2.h"
@@ -18,11 +19,10 @@ const Kernels* Avx2Kernels() {
       .rms_norm = RmsNorm<Avx2>,
       .silu_multiply = SiluMultiply<Avx2>,
       .add = Add<Avx2>,
-      .softmax = Softmax<Avx2>,
-      .scores_f16 = Scores<Avx2, uint16_t>,
-      .scores_f32 = Scores<Avx2, float>,
-      .mix_f16 = Mix<Avx2, uint16_t>,
-      .mix_f32 = Mix<Avx2, float>,
+      .attend_f16 = Attend<Avx2, PlainBlock<Avx2, uint16_t>>,
+      .attend_f32 = Attend<Avx2, PlainBlock<Avx2, float>>,
+      .merge_attention = MergeAttention<Avx2>,
+      .finish_attention = FinishAttention<Avx2>,
       .to_half = ToHalf<Avx2>,
   };
   __builtin_cpu_init();

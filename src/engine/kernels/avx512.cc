@@ -1,5 +1,6 @@
 // AVX-512 with VNNI (Ice Lake, Zen 4 and later). Older AVX-512 has no fused integer dot product and
 // runs the AVX2 path.
+#include "engine/kernels/attention_functions.h"
 #include "engine/kernels/kernels.h"
 #include "engine/kernels/packed_functions.h"
 #include "engine/kernels/simd_avx512.h"
@@ -19,11 +20,10 @@ const Kernels* Avx512Kernels() {
       .rms_norm = RmsNorm<Avx512>,
       .silu_multiply = SiluMultiply<Avx512>,
       .add = Add<Avx512>,
-      .softmax = Softmax<Avx512>,
-      .scores_f16 = Scores<Avx512, uint16_t>,
-      .scores_f32 = Scores<Avx512, float>,
-      .mix_f16 = Mix<Avx512, uint16_t>,
-      .mix_f32 = Mix<Avx512, float>,
+      .attend_f16 = Attend<Avx512, PlainBlock<Avx512, uint16_t>>,
+      .attend_f32 = Attend<Avx512, PlainBlock<Avx512, float>>,
+      .merge_attention = MergeAttention<Avx512>,
+      .finish_attention = FinishAttention<Avx512>,
       .to_half = ToHalf<Avx512>,
   };
   __builtin_cpu_init();

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "engine/kernels/attention.h"
 #include "engine/kernels/packed.h"
 #include "engine/quant/dequantize.h"
 
@@ -51,21 +52,18 @@ struct Kernels {
   void (*silu_multiply)(float* gate, const float* up, int64_t n);
   // x[i] += y[i]
   void (*add)(float* x, const float* y, int64_t n);
-  // x = softmax(x), in f32; every entry finite on entry
-  void (*softmax)(float* x, int64_t n);
+  // --- attention (attention.h)
 
-  // Attention over one KV block of `positions` <= kKvBlockPositions for the `group` query heads
-  // that share a KV head. scores[g * scores_stride + s] = scale * sum_c q[g * head_dim + c] *
-  // keys[s * head_dim + c] out[g * head_dim + c]        += sum_s probs[g * probs_stride + s] *
-  // values[s * head_dim + c],  s ascending keys and values are f16 (uint16_t) or f32.
-  void (*scores_f16)(const float* q, int64_t group, int64_t head_dim, const uint16_t* keys,
-                     int64_t positions, float scale, float* scores, int64_t scores_stride);
-  void (*scores_f32)(const float* q, int64_t group, int64_t head_dim, const float* keys,
-                     int64_t positions, float scale, float* scores, int64_t scores_stride);
-  void (*mix_f16)(const float* probs, int64_t probs_stride, int64_t group, int64_t head_dim,
-                  const uint16_t* values, int64_t positions, float* out);
-  void (*mix_f32)(const float* probs, int64_t probs_stride, int64_t group, int64_t head_dim,
-                  const float* values, int64_t positions, float* out);
+  // Overwrites `part` with what the task's rows see of positions [begin, end), for a cache of f16
+  // or f32 elements. Scores that are NaN or +inf make the row NaN, as softmax has it.
+  void (*attend_f16)(const AttentionTask& task, const AttentionPart& part);
+  void (*attend_f32)(const AttentionTask& task, const AttentionPart& part);
+  // Adds a part to those before it. Merging into a part that saw nothing copies, bit for bit.
+  void (*merge_attention)(const AttentionPart& from, const AttentionPart& into, int64_t query_rows,
+                          int64_t head_dim);
+  // out[i * out_stride + g * head_dim + c] = part.out / part.sum for `rows` rows of `group` heads
+  void (*finish_attention)(const AttentionPart& part, int64_t rows, int64_t group, int64_t head_dim,
+                           float* out, int64_t out_stride);
   // f32 -> f16, round to nearest even
   void (*to_half)(const float* x, int64_t n, uint16_t* out);
 };

@@ -144,67 +144,15 @@ TEST_P(KernelsTest, SiluMultiplyAgreesWithTheOracleAlsoFarOut) {
   }
 }
 
-TEST_P(KernelsTest, SoftmaxAgreesWithDoublesAndSumsToOne) {
-  for (int round = 0; round < 200; ++round) {
-    const int64_t n = Size(500);
-    auto x = Normal(n, round % 3 == 0 ? 50.0f : 3.0f);
-    const float max = *std::max_element(x.begin(), x.end());
-    std::vector<double> want(x.size());
-    double sum = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      want[i] = std::exp(
-          static_cast<double>(x[i] - max));  // the difference is part of the f32 definition
-      sum += want[i];
+TEST_P(KernelsTest, ToHalfRoundsAsTheOracleDoes) {
+  for (int round = 0; round < 100; ++round) {
+    auto x = Normal(Size(70), round % 2 == 0 ? 1.0f : 1e-6f);
+    x[0] = round % 3 == 0 ? kInf : round % 3 == 1 ? 65520.0f : -1e9f;
+    std::vector<uint16_t> half(x.size());
+    kernels_.to_half(x.data(), static_cast<int64_t>(x.size()), half.data());
+    for (size_t i = 0; i < x.size(); ++i) {
+      ASSERT_EQ(half[i], FloatToHalf(x[i]));
     }
-    kernels_.softmax(x.data(), n);
-    double total = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      ASSERT_NEAR(x[i], want[i] / sum, 2e-6 * want[i] / sum + 1e-37);
-      total += x[i];
-    }
-    ASSERT_NEAR(total, 1.0, 1e-5);
-  }
-}
-
-TEST_P(KernelsTest, AttentionOverABlockAgreesWithTheOracleForBothCacheTypes) {
-  for (int round = 0; round < 200; ++round) {
-    const int64_t group = Size(5);
-    const int64_t head_dim = Size(140);
-    const int64_t positions = Size(32);
-    const auto q = Normal(group * head_dim);
-    const auto kv = Normal(positions * head_dim);
-    std::vector<uint16_t> half(kv.size());
-    kernels_.to_half(kv.data(), static_cast<int64_t>(kv.size()), half.data());
-    for (size_t i = 0; i < kv.size(); ++i) {
-      ASSERT_EQ(half[i], FloatToHalf(kv[i]));
-    }
-    const int64_t stride = positions + 3;
-    std::vector<float> got(group * stride), want(group * stride);
-    const auto compare = [&](const std::vector<float>& a, const std::vector<float>& b,
-                             double tolerance) {
-      for (size_t i = 0; i < a.size(); ++i) {
-        ASSERT_NEAR(a[i], b[i], tolerance);
-      }
-    };
-    kernels_.scores_f32(q.data(), group, head_dim, kv.data(), positions, 0.125f, got.data(),
-                        stride);
-    ScalarKernels().scores_f32(q.data(), group, head_dim, kv.data(), positions, 0.125f, want.data(),
-                               stride);
-    compare(got, want, 2e-5);
-    kernels_.scores_f16(q.data(), group, head_dim, half.data(), positions, 0.125f, got.data(),
-                        stride);
-    ScalarKernels().scores_f16(q.data(), group, head_dim, half.data(), positions, 0.125f,
-                               want.data(), stride);
-    compare(got, want, 2e-5);
-    std::vector<float> out_got(group * head_dim, 0.5f), out_want(group * head_dim, 0.5f);
-    kernels_.mix_f32(want.data(), stride, group, head_dim, kv.data(), positions, out_got.data());
-    ScalarKernels().mix_f32(want.data(), stride, group, head_dim, kv.data(), positions,
-                            out_want.data());
-    compare(out_got, out_want, 1e-4);
-    kernels_.mix_f16(want.data(), stride, group, head_dim, half.data(), positions, out_got.data());
-    ScalarKernels().mix_f16(want.data(), stride, group, head_dim, half.data(), positions,
-                            out_want.data());
-    compare(out_got, out_want, 2e-4);
   }
 }
 

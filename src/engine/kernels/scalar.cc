@@ -49,55 +49,6 @@ void Add(float* x, const float* y, int64_t n) {
   }
 }
 
-void Softmax(float* x, int64_t n) {
-  float max = x[0];
-  for (int64_t i = 1; i < n; ++i) {
-    max = std::fmax(max, x[i]);
-  }
-  float sum = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    x[i] = std::exp(x[i] - max);
-    sum += x[i];
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    x[i] /= sum;
-  }
-}
-
-inline float ToFloat(float value) {
-  return value;
-}
-inline float ToFloat(uint16_t half) {
-  return HalfToFloat(half);
-}
-
-template <class T>
-void Scores(const float* q, int64_t group, int64_t head_dim, const T* keys, int64_t positions,
-            float scale, float* scores, int64_t scores_stride) {
-  for (int64_t g = 0; g < group; ++g) {
-    for (int64_t s = 0; s < positions; ++s) {
-      float sum = 0;
-      for (int64_t c = 0; c < head_dim; ++c) {
-        sum += q[g * head_dim + c] * ToFloat(keys[s * head_dim + c]);
-      }
-      scores[g * scores_stride + s] = sum * scale;
-    }
-  }
-}
-
-template <class T>
-void Mix(const float* probs, int64_t probs_stride, int64_t group, int64_t head_dim, const T* values,
-         int64_t positions, float* out) {
-  for (int64_t g = 0; g < group; ++g) {
-    for (int64_t s = 0; s < positions; ++s) {
-      const float p = probs[g * probs_stride + s];
-      for (int64_t c = 0; c < head_dim; ++c) {
-        out[g * head_dim + c] += p * ToFloat(values[s * head_dim + c]);
-      }
-    }
-  }
-}
-
 void ToHalf(const float* x, int64_t n, uint16_t* out) {
   for (int64_t i = 0; i < n; ++i) {
     out[i] = FloatToHalf(x[i]);
@@ -118,11 +69,10 @@ const Kernels& ScalarKernels() {
       .rms_norm = RmsNorm,
       .silu_multiply = SiluMultiply,
       .add = Add,
-      .softmax = Softmax,
-      .scores_f16 = Scores<uint16_t>,
-      .scores_f32 = Scores<float>,
-      .mix_f16 = Mix<uint16_t>,
-      .mix_f32 = Mix<float>,
+      .attend_f16 = scalar::AttendF16,
+      .attend_f32 = scalar::AttendF32,
+      .merge_attention = scalar::MergeAttention,
+      .finish_attention = scalar::FinishAttention,
       .to_half = ToHalf,
   };
   return kernels;

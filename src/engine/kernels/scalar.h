@@ -1,6 +1,7 @@
-// The oracle's integer functions, for the table in scalar.cc. Contracts: kernels.h.
+// The oracle's integer and attention functions, for the table in scalar.cc. Contracts: kernels.h.
 #pragma once
 
+#include "engine/kernels/attention.h"
 #include "engine/kernels/packed.h"
 
 namespace tradewind::engine::scalar {
@@ -13,5 +14,12 @@ DotStripFn SelectDotStrip(TensorType type);
 OpenPanelFn SelectOpenPanel(TensorType type);
 void DotPanel(const PackedPanel& panel, const PackedInput& x, int64_t n_cols, float* totals);
 void Quantize(const float* x, int64_t k, float q_max, int16_t* q, float* scales, int32_t* sums);
+
+void AttendF16(const AttentionTask& task, const AttentionPart& part);
+void AttendF32(const AttentionTask& task, const AttentionPart& part);
+void MergeAttention(const AttentionPart& from, const AttentionPart& into, int64_t query_rows,
+                    int64_t head_dim);
+void FinishAttention(const AttentionPart& part, int64_t rows, int64_t group, int64_t head_dim,
+                     float* out, int64_t out_stride);
 
 }  // namespace tradewind::engine::scalar

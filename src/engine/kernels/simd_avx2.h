@@ -25,6 +25,9 @@ struct Avx2 {
   // Rows and columns of a float tile over k: 2 x 2 x 2 sums.
   static constexpr int kFloatRows = 2;
   static constexpr int kFloatColumns = 2;
+  // Query rows of an attention tile at most, and how many vectors of sums it keeps.
+  static constexpr int kAttentionRows = 6;
+  static constexpr int kAttentionSums = 6;
 
   // --- sixteen floats
   static F Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }

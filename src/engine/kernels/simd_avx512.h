@@ -18,6 +18,8 @@ struct Avx512 {
   static constexpr int kDirectColumns = 8;  // of a tile that also opens up its weights
   static constexpr int kFloatRows = 4;
   static constexpr int kFloatColumns = 4;
+  static constexpr int kAttentionRows = 12;
+  static constexpr int kAttentionSums = 24;
 
   // --- sixteen floats
   static F Zero() { return _mm512_setzero_ps(); }

@@ -173,34 +173,6 @@ void Add(float* x, const float* y, int64_t n) {
 }
 
 template <class S>
-void Softmax(float* x, int64_t n) {
-  using F = typename S::F;
-  const float minus_inf = -__builtin_inff();
-  const int64_t whole = n / kLanes * kLanes;
-  F max = S::Set(minus_inf);
-  for (int64_t i = 0; i < whole; i += kLanes) {
-    max = S::Max(max, S::Load(x + i));
-  }
-  if (whole < n) {
-    max = S::Max(max, LoadTail<S>(x + whole, n - whole, minus_inf));
-  }
-  const F top = S::Set(S::Largest(max));
-  F sum = S::Zero();
-  for (int64_t i = 0; i < whole; i += kLanes) {
-    const F e = Exp<S>(S::Sub(S::Load(x + i), top));
-    S::Store(x + i, e);
-    sum = S::Add(sum, e);
-  }
-  if (whole < n) {  // the lanes beyond the end are e^-inf = 0
-    const F e = Exp<S>(S::Sub(LoadTail<S>(x + whole, n - whole, minus_inf), top));
-    StoreTail<S>(x + whole, n - whole, e);
-    sum = S::Add(sum, e);
-  }
-  const F total = S::Set(S::Sum(sum));
-  Map<S>(x, x, x, n, [&](auto v, auto) { return S::Div(v, total); });
-}
-
-template <class S>
 void ToHalf(const float* x, int64_t n, uint16_t* out) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
@@ -211,52 +183,6 @@ void ToHalf(const float* x, int64_t n, uint16_t* out) {
     S::StoreHalf(lanes, LoadTail<S>(x + i, n - i));
     for (int64_t j = i; j < n; ++j) {
       out[j] = lanes[j - i];
-    }
-  }
-}
-
-// --- Attention
-
-template <class S, class T>
-void Scores(const float* q, int64_t group, int64_t head_dim, const T* keys, int64_t positions,
-            float scale, float* scores, int64_t scores_stride) {
-  const int64_t whole = head_dim / kLanes * kLanes;
-  for (int64_t g = 0; g < group; ++g) {
-    const float* const query = q + g * head_dim;
-    for (int64_t s = 0; s < positions; ++s) {
-      const T* const key = keys + s * head_dim;
-      typename S::F sum = S::Zero();
-      for (int64_t c = 0; c < whole; c += kLanes) {
-        sum = S::Fma(S::Load(query + c), S::Load(key + c), sum);
-      }
-      if (whole < head_dim) {
-        const int64_t left = head_dim - whole;
-        sum = S::Fma(LoadTail<S>(query + whole, left), LoadTail<S>(key + whole, left), sum);
-      }
-      scores[g * scores_stride + s] = S::Sum(sum) * scale;
-    }
-  }
-}
-
-template <class S, class T>
-void Mix(const float* probs, int64_t probs_stride, int64_t group, int64_t head_dim, const T* values,
-         int64_t positions, float* out) {
-  for (int64_t g = 0; g < group; ++g) {
-    const float* const p = probs + g * probs_stride;
-    float* const row = out + g * head_dim;
-    for (int64_t c = 0; c < head_dim; c += kLanes) {
-      const int64_t left = head_dim - c;
-      const bool tail = left < kLanes;
-      typename S::F sum = tail ? LoadTail<S>(row + c, left) : S::Load(row + c);
-      for (int64_t s = 0; s < positions; ++s) {
-        const T* const value = values + s * head_dim + c;
-        sum = S::Fma(S::Set(p[s]), tail ? LoadTail<S>(value, left) : S::Load(value), sum);
-      }
-      if (tail) {
-        StoreTail<S>(row + c, left, sum);
-      } else {
-        S::Store(row + c, sum);
-      }
     }
   }
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "base/check.h"
 #include "base/limits.h"
@@ -32,15 +31,17 @@ Transformer::Transformer(const ModelConfig& config, const Weights& weights, cons
       kernels_(kernels),
       pool_(pool),
       matmul_(kernels, pool, activations),
-      rope_(config.rope, weights.rope_divisors) {}
+      rope_(config.rope, weights.rope_divisors),
+      attention_(config, kernels, pool) {}
 
 void Transformer::Forward(std::span<const BatchRow> batch, Activations& a) {
   const int64_t tokens = Size(batch);
+  attention_.Plan(batch);
   Embed(batch, a);  // [T] -> x [T, D]
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
     Norm(a.x, w.attention_norm, tokens, a.normed);  // [T, D]
-    Attention(layer, batch, a);                     // x += attention(normed)
+    Attend(layer, tokens, a);                       // x += attention(normed)
     Norm(a.x, w.ffn_norm, tokens, a.normed);        // [T, D]
     FeedForward(layer, tokens, a);                  // x += feed-forward(normed)
   }
@@ -59,15 +60,6 @@ void Transformer::Embed(std::span<const BatchRow> batch, Activations& a) {
   Shape(a.cos, tokens, rope_.pairs());
   Shape(a.sin, tokens, rope_.pairs());
   a.query_scale.resize(batch.size());
-  int64_t positions = 0;
-  for (const BatchRow& row : batch) {
-    positions = std::max(positions, row.position + 1);
-  }
-  a.scores.resize(static_cast<size_t>(pool_.threads()));
-  for (auto& scores : a.scores) {  // here, because a helper thread must not run out of memory
-    const int64_t needed = config_.heads / config_.kv_heads * positions;
-    scores.resize(std::max(scores.size(), static_cast<size_t>(needed)));
-  }
   const auto dim = static_cast<size_t>(config_.model_dim);
   const auto pairs = static_cast<size_t>(rope_.pairs());
   for (size_t t = 0; t < batch.size(); ++t) {
@@ -95,12 +87,10 @@ void Transformer::Norm(std::span<const float> x, std::span<const float> weight, 
   });
 }
 
-void Transformer::Attention(int64_t layer, std::span<const BatchRow> batch, Activations& a) {
+void Transformer::Attend(int64_t layer, int64_t tokens, Activations& a) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
-  const int64_t tokens = Size(batch);
   const int64_t q_dim = config_.heads * config_.head_dim;
   const int64_t kv_dim = config_.kv_heads * config_.head_dim;
-  const int64_t group = config_.heads / config_.kv_heads;  // query heads that share a KV head
 
   const MatMulOutput projections[] = {
       {&w.q, a.q.data(), q_dim}, {&w.k, a.k.data(), kv_dim}, {&w.v, a.v.data(), kv_dim}};
@@ -118,98 +108,14 @@ void Transformer::Attention(int64_t layer, std::span<const BatchRow> batch, Acti
       if (const float scale = a.query_scale[static_cast<size_t>(t)]; scale != 1.0f) {
         std::ranges::transform(q, q.begin(), [scale](float value) { return value * scale; });
       }
-      StoreKeysAndValues(
-          layer, batch[static_cast<size_t>(t)], k,
+      attention_.Store(
+          layer, t, k,
           std::span<const float>(a.v.data() + t * kv_dim, static_cast<size_t>(kv_dim)));
     }
   });
-
-  // Every (token, KV head) is a task of its own: a decode step has K of them per sequence.
-  pool_.ParallelFor(tokens * config_.kv_heads, 1, [&](int64_t begin, int64_t end, int worker) {
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t t = task / config_.kv_heads;
-      const int64_t kv_head = task % config_.kv_heads;
-      const int64_t offset = t * q_dim + kv_head * group * config_.head_dim;
-      AttendHead(layer, batch[static_cast<size_t>(t)], kv_head, a.q.data() + offset,
-                 a.heads_out.data() + offset, a.scores[static_cast<size_t>(worker)]);
-    }
-  });
+  attention_.Run(layer, a.q.data(), a.heads_out.data());
 
   matmul_.RunAdd({&w.o, a.x.data(), config_.model_dim}, {a.heads_out.data(), q_dim, q_dim, tokens});
-}
-
-void Transformer::StoreKeysAndValues(int64_t layer, const BatchRow& row, std::span<const float> k,
-                                     std::span<const float> v) {
-  const int64_t dim = config_.head_dim;
-  const int64_t block = row.position / limits::kKvBlockPositions;
-  const int64_t offset = row.position % limits::kKvBlockPositions * dim;
-  TW_CHECK(block < row.cache->blocks());
-  const bool half = row.cache->type() == KvType::kF16;
-  for (int64_t head = 0; head < config_.kv_heads; ++head) {
-    std::byte* const keys = row.cache->Keys(block, layer, head);
-    std::byte* const values = row.cache->Values(block, layer, head);
-    if (half) {
-      kernels_.to_half(k.data() + head * dim, dim, reinterpret_cast<uint16_t*>(keys) + offset);
-      kernels_.to_half(v.data() + head * dim, dim, reinterpret_cast<uint16_t*>(values) + offset);
-    } else {
-      std::memcpy(reinterpret_cast<float*>(keys) + offset, k.data() + head * dim,
-                  static_cast<size_t>(dim) * 4);
-      std::memcpy(reinterpret_cast<float*>(values) + offset, v.data() + head * dim,
-                  static_cast<size_t>(dim) * 4);
-    }
-  }
-}
-
-// q, out: [H/K, C], the query heads of one KV head. Keys at positions <= row.position, and inside
-// the sliding window.
-void Transformer::AttendHead(int64_t layer, const BatchRow& row, int64_t kv_head, const float* q,
-                             float* out, std::vector<float>& scores) {
-  constexpr int64_t kPositions = limits::kKvBlockPositions;
-  const int64_t dim = config_.head_dim;
-  const int64_t group = config_.heads / config_.kv_heads;
-  const int64_t end = row.position + 1;
-  const int64_t first =
-      config_.sliding_window > 0 ? std::max(int64_t{0}, end - config_.sliding_window) : 0;
-  const int64_t count = end - first;
-  const bool half = row.cache->type() == KvType::kF16;
-  TW_DCHECK(Size(scores) >= group * count);
-
-  // Walks the blocks that hold positions [first, end); `visit` gets where they lie and the index of
-  // the first one.
-  const auto for_each_block = [&](const auto& visit) {
-    for (int64_t position = first; position < end;) {
-      const int64_t block = position / kPositions;
-      const int64_t inside = position % kPositions;
-      const int64_t positions = std::min(kPositions - inside, end - position);
-      visit(block, inside * dim, positions, position - first);
-      position += positions;
-    }
-  };
-
-  for_each_block([&](int64_t block, int64_t offset, int64_t positions, int64_t s) {
-    const std::byte* const keys = row.cache->Keys(block, layer, kv_head);
-    if (half) {
-      kernels_.scores_f16(q, group, dim, reinterpret_cast<const uint16_t*>(keys) + offset,
-                          positions, config_.attention_scale, scores.data() + s, count);
-    } else {
-      kernels_.scores_f32(q, group, dim, reinterpret_cast<const float*>(keys) + offset, positions,
-                          config_.attention_scale, scores.data() + s, count);
-    }
-  });
-  for (int64_t g = 0; g < group; ++g) {
-    kernels_.softmax(scores.data() + g * count, count);
-  }
-  std::fill(out, out + group * dim, 0.0f);
-  for_each_block([&](int64_t block, int64_t offset, int64_t positions, int64_t s) {
-    const std::byte* const values = row.cache->Values(block, layer, kv_head);
-    if (half) {
-      kernels_.mix_f16(scores.data() + s, count, group, dim,
-                       reinterpret_cast<const uint16_t*>(values) + offset, positions, out);
-    } else {
-      kernels_.mix_f32(scores.data() + s, count, group, dim,
-                       reinterpret_cast<const float*>(values) + offset, positions, out);
-    }
-  });
 }
 
 void Transformer::FeedForward(int64_t layer, int64_t tokens, Activations& a) {
