@@ -167,8 +167,10 @@ void MatMul::QuantizeInput(const MatMulInput& input) {
   const int64_t padded = RoundUp(input.k, 64);
   Grow(q_, input.tokens * padded);
   Grow(scales_, input.tokens * padded / 32);
+  Grow(scaled_sums_, input.tokens * padded / 32);
   Grow(sums_, input.tokens * padded / 16);
-  packed_input_ = {q_.data(), padded, scales_.data(), padded / 32, sums_.data(), padded / 16};
+  packed_input_ = {q_.data(),   padded,       scales_.data(), scaled_sums_.data(),
+                   padded / 32, sums_.data(), padded / 16};
   const float q_max = activations_ == ActivationType::kI8 ? 127.0f : 32767.0f;
   pool_.ParallelFor(input.tokens, kQuantizeGrainRows, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
@@ -179,6 +181,10 @@ void MatMul::QuantizeInput(const MatMulInput& input) {
       std::fill(q + input.k, q + padded, int16_t{0});
       std::fill(scales + input.k / 32, scales + padded / 32, 0.0f);
       std::fill(sums + input.k / 16, sums + padded / 16, 0);
+      float* const scaled_sums = scaled_sums_.data() + t * padded / 32;
+      for (int64_t i = 0; i < padded / 32; ++i) {
+        scaled_sums[i] = scales[i] * static_cast<float>(sums[2 * i] + sums[2 * i + 1]);
+      }
     }
   });
 }

@@ -88,9 +88,9 @@ class MatMul {
   std::vector<Scratch> scratch_;  // per worker
 
   // The input of the running call as integers, when a weight of it is packed.
-  std::vector<int16_t> q_;     // [T, k up to a multiple of 64]
-  std::vector<float> scales_;  // [T, that / 32]
-  std::vector<int32_t> sums_;  // [T, that / 16]
+  std::vector<int16_t> q_;                   // [T, k up to a multiple of 64]
+  std::vector<float> scales_, scaled_sums_;  // [T, that / 32]
+  std::vector<int32_t> sums_;                // [T, that / 16]
   PackedInput packed_input_;
 };
 

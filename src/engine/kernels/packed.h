@@ -124,18 +124,27 @@ void PackStrip(TensorType type, const std::byte* rows, int64_t row_bytes, int64_
 struct PackedInput {
   const int16_t* q = nullptr;
   int64_t q_stride = 0;
-  const float* scales = nullptr;  // [k / 32]
-  int64_t scales_stride = 0;
-  const int32_t* sums = nullptr;  // [k / 16], of q
+  const float* scales = nullptr;       // [k / 32]
+  const float* scaled_sums = nullptr;  // [k / 32], scale * sum of q
+  int64_t scales_stride = 0;           // of both
+  const int32_t* sums = nullptr;       // [k / 16], of q
   int64_t sums_stride = 0;
 
   PackedInput Columns(int64_t first) const {
-    return {q + first * q_stride,       q_stride,   scales + first * scales_stride, scales_stride,
-            sums + first * sums_stride, sums_stride};
+    PackedInput input = *this;
+    input.q += first * q_stride;
+    input.scales += first * scales_stride;
+    input.scaled_sums += first * scales_stride;
+    input.sums += first * sums_stride;
+    return input;
   }
   PackedInput From(int64_t column) const {  // starts at a later k, a multiple of 64
-    return {q + column,    q_stride,           scales + column / 32,
-            scales_stride, sums + column / 16, sums_stride};
+    PackedInput input = *this;
+    input.q += column;
+    input.scales += column / 32;
+    input.scaled_sums += column / 32;
+    input.sums += column / 16;
+    return input;
   }
 };
 

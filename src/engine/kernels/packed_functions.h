@@ -114,6 +114,17 @@ struct GroupScales {
   }
 };
 
+// Scale times sum of a group of column c's activations: what a minimum is multiplied with.
+template <int kGroup>
+TW_INLINE float ScaledSum(const PackedInput& x, int64_t c, int64_t at) {
+  if constexpr (kGroup == 32) {
+    return x.scaled_sums[c * x.scales_stride + at / 32];
+  } else {
+    return x.scales[c * x.scales_stride + at / 32] *
+           static_cast<float>(x.sums[c * x.sums_stride + at / 16]);
+  }
+}
+
 // One group's integer sums of `C` columns, minus the zero point.
 template <class S, PackedLayout kLayout, int C, int kFirstPiece>
 TW_INLINE void SumGroup(const std::byte* codes, const int16_t* q, int64_t q_stride,
@@ -147,7 +158,6 @@ template <class S, PackedLayout kLayout, int C>
 void DotStripColumns(const std::byte* strip, int64_t k, const PackedInput& x, float* out,
                      int64_t out_stride) {
   constexpr int kGroup = kLayout.group;
-  constexpr int kSums = kGroup / 16;  // entries of x.sums in a group
   typename S::F total[C];
   for (auto& t : total) {
     t = S::Zero();
@@ -167,15 +177,12 @@ void DotStripColumns(const std::byte* strip, int64_t k, const PackedInput& x, fl
       const auto add_group = [&]<int kFirstPiece>() __attribute__((always_inline)) {
         const int64_t begin = column + 8 * kFirstPiece;
         const int g = sub * (32 / kGroup) + kFirstPiece / 2;
-        int32_t zero_sums[C];
-        float sums_x[C];
-        for (int c = 0; c < C; ++c) {
-          const int32_t* const s = x.sums + c * x.sums_stride + begin / 16;
-          const int32_t sum = kSums == 2 ? s[0] + s[1] : s[0];
-          zero_sums[c] = -kLayout.zero * sum;
-          sums_x[c] = kLayout.has_min()
-                          ? x.scales[c * x.scales_stride + begin / 32] * static_cast<float>(sum)
-                          : 0.0f;
+        int32_t zero_sums[C] = {};
+        if constexpr (kLayout.zero != 0) {
+          for (int c = 0; c < C; ++c) {
+            const int32_t* const s = x.sums + c * x.sums_stride + begin / 16;
+            zero_sums[c] = -kLayout.zero * (kGroup == 32 ? s[0] + s[1] : s[0]);
+          }
         }
         typename S::I sums[C];
         SumGroup<S, kLayout, C, kFirstPiece>(codes, x.q + begin, x.q_stride, zero_sums, sums);
@@ -187,7 +194,7 @@ void DotStripColumns(const std::byte* strip, int64_t k, const PackedInput& x, fl
         if constexpr (kLayout.has_min()) {
           const auto min = scales.Min(g);
           for (int c = 0; c < C; ++c) {
-            total[c] = S::Fma(min, S::Set(sums_x[c]), total[c]);
+            total[c] = S::Fma(min, S::Set(ScaledSum<kGroup>(x, c, begin)), total[c]);
           }
         }
       };
@@ -261,21 +268,33 @@ void OpenPanel(const std::byte* units, const PackedPanel& panel) {
   }
 }
 
-// totals[c * 16 + lane] += panel . x[c] for C columns.
+// totals[c * 16 + lane] += panel . x[c] for C columns. The inner loop is all of prefill: its
+// addresses are one register per column plus constants, or the decoder is the limit.
 template <class S, int kGroup, bool kHasMin, int C>
 void DotPanelColumns(const PackedPanel& panel, const PackedInput& x, float* totals) {
+  const int16_t* columns[C];
+  for (int c = 0; c < C; ++c) {
+    columns[c] = x.q + c * x.q_stride;
+  }
+  const int16_t* codes = panel.codes;
   for (int64_t at = 0; at < panel.k; at += kGroup) {
     typename S::I sums[C];
     for (auto& s : sums) {
       s = S::SetInt(0);
     }
-    const int16_t* codes = panel.codes + at * kStripRows;
-    const int16_t* q = x.q + at;
-    for (int pair = 0; pair < kGroup / 2; ++pair, codes += 2 * kStripRows, q += 2) {
-      const auto w = S::Load(static_cast<const void*>(codes));
+    constexpr int kUnroll = 4;
+    for (int quad = 0; quad < kGroup / 2 / kUnroll; ++quad) {
 #pragma unroll
-      for (int c = 0; c < C; ++c) {
-        sums[c] = S::MulAddPairs(sums[c], w, S::Broadcast(q + c * x.q_stride));
+      for (int pair = 0; pair < kUnroll; ++pair) {
+        const auto w = S::Load(static_cast<const void*>(codes + pair * 2 * kStripRows));
+#pragma unroll
+        for (int c = 0; c < C; ++c) {
+          sums[c] = S::MulAddPairs(sums[c], w, S::Broadcast(columns[c] + 2 * pair));
+        }
+      }
+      codes += kUnroll * 2 * kStripRows;
+      for (auto& column : columns) {
+        column += 2 * kUnroll;
       }
     }
     const auto scale = S::Load(panel.scales + at / kGroup * kStripRows);
@@ -284,10 +303,8 @@ void DotPanelColumns(const PackedPanel& panel, const PackedInput& x, float* tota
       auto total = S::Load(totals + c * kStripRows);
       total = S::Fma(S::ToFloat(sums[c]), S::Mul(scale, S::Set(x_scale)), total);
       if constexpr (kHasMin) {
-        const int32_t* const s = x.sums + c * x.sums_stride + at / 16;
-        const auto sum = static_cast<float>(kGroup == 32 ? s[0] + s[1] : s[0]);
         const auto min = S::Load(panel.mins + at / kGroup * kStripRows);
-        total = S::Fma(min, S::Set(x_scale * sum), total);
+        total = S::Fma(min, S::Set(ScaledSum<kGroup>(x, c, at)), total);
       }
       S::Store(totals + c * kStripRows, total);
     }

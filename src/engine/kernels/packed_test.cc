@@ -19,21 +19,26 @@ constexpr TensorType kPackedTypes[] = {TensorType::kQ4_0, TensorType::kQ4_1,   T
 struct Quantized {
   int64_t k, padded;
   std::vector<int16_t> q;
-  std::vector<float> scales;
+  std::vector<float> scales, scaled_sums;
   std::vector<int32_t> sums;
 
   Quantized(const Kernels& kernels, const std::vector<float>& x, int64_t columns, float q_max)
       : k(static_cast<int64_t>(x.size()) / columns), padded((k + 63) / 64 * 64) {
     q.resize(columns * padded);
     scales.resize(columns * padded / 32);
+    scaled_sums.resize(columns * padded / 32);
     sums.resize(columns * padded / 16);
     for (int64_t c = 0; c < columns; ++c) {
       kernels.quantize(x.data() + c * k, k, q_max, q.data() + c * padded,
                        scales.data() + c * padded / 32, sums.data() + c * padded / 16);
     }
+    for (size_t i = 0; i < scales.size(); ++i) {
+      scaled_sums[i] = scales[i] * static_cast<float>(sums[2 * i] + sums[2 * i + 1]);
+    }
   }
   PackedInput input() const {
-    return {q.data(), padded, scales.data(), padded / 32, sums.data(), padded / 16};
+    return {q.data(),    padded,      scales.data(), scaled_sums.data(),
+            padded / 32, sums.data(), padded / 16};
   }
 };
 
