@@ -44,6 +44,14 @@ struct Kernels {
   // totals[c * 16 + r] += panel row r . x[c]
   void (*dot_panel)(const PackedPanel& panel, const PackedInput& x, int64_t n_cols, float* totals);
 
+  // The same over bytes, for activations with q_max 127: equal sums at twice the speed. nullptr for
+  // a type whose codes are too large for it here.
+  void (*(*open_byte_panel)(TensorType type))(const std::byte* units, const PackedPanel& panel);
+  void (*dot_byte_panel)(const PackedPanel& panel, const PackedInput& x, int64_t n_cols,
+                         float* totals);
+  // q as bytes in the order of PackedInput::bytes; k is a multiple of 8.
+  void (*narrow_to_bytes)(const int16_t* q, int64_t k, int8_t* bytes);
+
   // --- element-wise
 
   // out[i] = weight[i] * x[i] / sqrt(mean(x^2) + eps)

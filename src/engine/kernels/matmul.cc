@@ -52,7 +52,7 @@ MatMul::MatMul(const Kernels& kernels, WorkerPool& pool, ActivationType activati
 int64_t MatMul::ScratchBytes(int64_t cols, int64_t tokens) {
   const int64_t totals = 2 * kStripsTogether * tokens * kStripRows;
   return 4 * (kStripRows * cols + totals + 2 * kPanelColumnsMax) +
-         2 * kPanelColumnsMax * kStripRows;
+         3 * kPanelColumnsMax * kStripRows;
 }
 
 DequantizeFn MatMul::DequantizerFor(TensorType type) const {
@@ -155,6 +155,7 @@ void MatMul::Prepare(std::span<const Weight* const> weights, const MatMulInput& 
       Grow(scratch.rows, kStripRows * input.k);
     }
     Grow(scratch.codes, kPanelColumnsMax * kStripRows);
+    Grow(scratch.bytes, kPanelColumnsMax * kStripRows);
     Grow(scratch.scales, kPanelColumnsMax);
     Grow(scratch.mins, kPanelColumnsMax);
   }
@@ -169,8 +170,19 @@ void MatMul::QuantizeInput(const MatMulInput& input) {
   Grow(scales_, input.tokens * padded / 32);
   Grow(scaled_sums_, input.tokens * padded / 32);
   Grow(sums_, input.tokens * padded / 16);
-  packed_input_ = {q_.data(),   padded,       scales_.data(), scaled_sums_.data(),
-                   padded / 32, sums_.data(), padded / 16};
+  const bool as_bytes = activations_ == ActivationType::kI8 && input.tokens > kDirectColumnsMax &&
+                        kernels_.narrow_to_bytes != nullptr;
+  if (as_bytes) {
+    Grow(bytes_, input.tokens * padded);
+  }
+  packed_input_ = {.q = q_.data(),
+                   .q_stride = padded,
+                   .bytes = as_bytes ? bytes_.data() : nullptr,
+                   .scales = scales_.data(),
+                   .scaled_sums = scaled_sums_.data(),
+                   .scales_stride = padded / 32,
+                   .sums = sums_.data(),
+                   .sums_stride = padded / 16};
   const float q_max = activations_ == ActivationType::kI8 ? 127.0f : 32767.0f;
   pool_.ParallelFor(input.tokens, kQuantizeGrainRows, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
@@ -179,6 +191,9 @@ void MatMul::QuantizeInput(const MatMulInput& input) {
       int32_t* const sums = sums_.data() + t * padded / 16;
       kernels_.quantize(input.x + t * input.stride, input.k, q_max, q, scales, sums);
       std::fill(q + input.k, q + padded, int16_t{0});
+      if (as_bytes) {
+        kernels_.narrow_to_bytes(q, padded, bytes_.data() + t * padded);
+      }
       std::fill(scales + input.k / 32, scales + padded / 32, 0.0f);
       std::fill(sums + input.k / 16, sums + padded / 16, 0);
       float* const scaled_sums = scaled_sums_.data() + t * padded / 32;
@@ -213,18 +228,25 @@ void MatMul::MultiplyPacked(const Weight& weight, int64_t begin, int64_t end,
     return;
   }
   const PackedLayout& layout = *FindPackedLayout(weight.type);
-  const auto open = kernels_.open_panel(weight.type);
+  const auto open_bytes =
+      packed_input_.bytes != nullptr ? kernels_.open_byte_panel(weight.type) : nullptr;
+  const auto open = open_bytes != nullptr ? open_bytes : kernels_.open_panel(weight.type);
+  const auto dot = open_bytes != nullptr ? kernels_.dot_byte_panel : kernels_.dot_panel;
+  PackedPanel panel{.codes = scratch.codes.data(),
+                    .bytes = scratch.bytes.data(),
+                    .scales = scratch.scales.data(),
+                    .mins = scratch.mins.data(),
+                    .group = layout.group,
+                    .has_min = layout.has_min(),
+                    .zero = layout.zero,
+                    .bits = layout.bits};
   std::fill(totals, totals + (end - begin) * per_strip, 0.0f);
   for (int64_t k = 0; k < input.k; k += kPanelColumnsMax) {
-    const int64_t columns = std::min(kPanelColumnsMax, RoundUp(input.k - k, layout.unit));
-    const PackedPanel panel{scratch.codes.data(), scratch.scales.data(),
-                            scratch.mins.data(),  columns,
-                            layout.group,         layout.has_min()};
+    panel.k = std::min(kPanelColumnsMax, RoundUp(input.k - k, layout.unit));
     for (int64_t strip = begin; strip < end; ++strip) {
       open(weight.packed + strip * weight.strip_bytes + k / layout.unit * layout.unit_bytes(),
            panel);
-      kernels_.dot_panel(panel, packed_input_.From(k), input.tokens,
-                         totals + (strip - begin) * per_strip);
+      dot(panel, packed_input_.From(k), input.tokens, totals + (strip - begin) * per_strip);
     }
   }
 }

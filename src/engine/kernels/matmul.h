@@ -67,6 +67,7 @@ class MatMul {
   struct Scratch {
     std::vector<float> rows;     // 16 dequantised rows of a weight that is not packed
     std::vector<int16_t> codes;  // of a panel
+    std::vector<uint8_t> bytes;  // likewise
     std::vector<float> scales, mins;
     std::vector<float> totals[2];  // [strips together, T, 16]; the second for `up`
   };
@@ -89,6 +90,7 @@ class MatMul {
 
   // The input of the running call as integers, when a weight of it is packed.
   std::vector<int16_t> q_;                   // [T, k up to a multiple of 64]
+  std::vector<int8_t> bytes_;                // the same, when a byte panel will be used
   std::vector<float> scales_, scaled_sums_;  // [T, that / 32]
   std::vector<int32_t> sums_;                // [T, that / 16]
   PackedInput packed_input_;

@@ -20,7 +20,7 @@ std::vector<std::byte> Blocks(int64_t bytes) {
   return blocks;
 }
 
-void Multiply(benchmark::State& state, TensorType type) {
+void Multiply(benchmark::State& state, TensorType type, ActivationType activations) {
   const int64_t rows = state.range(0);
   const int64_t k = state.range(1);
   const int64_t tokens = state.range(2);
@@ -40,7 +40,7 @@ void Multiply(benchmark::State& state, TensorType type) {
   std::vector<float> x(static_cast<size_t>(tokens * k), 0.5f);
   std::vector<float> out(static_cast<size_t>(tokens * rows));
   WorkerPool pool(1);
-  MatMul matmul(**SelectKernels(""), pool, ActivationType::kI16);
+  MatMul matmul(**SelectKernels(""), pool, activations);
   const MatMulOutput outputs[] = {{&weight, out.data(), rows}};
   for (auto _ : state) {
     matmul.Run(outputs, {x.data(), k, k, tokens});
@@ -59,14 +59,18 @@ void Shapes(benchmark::internal::Benchmark* bench) {
   }
 }
 
-BENCHMARK_CAPTURE(Multiply, Q4_1, TensorType::kQ4_1)->Apply(Shapes);
-BENCHMARK_CAPTURE(Multiply, Q8_0, TensorType::kQ8_0)->Apply(Shapes);
-BENCHMARK_CAPTURE(Multiply, Q4_0, TensorType::kQ4_0)->Args({3072, 3072, 1})->Args({3072, 3072, 64});
-BENCHMARK_CAPTURE(Multiply, Q4_K, TensorType::kQ4_K)
+BENCHMARK_CAPTURE(Multiply, Q4_1, TensorType::kQ4_1, ActivationType::kI16)->Apply(Shapes);
+BENCHMARK_CAPTURE(Multiply, Q4_1_i8, TensorType::kQ4_1, ActivationType::kI8)
+    ->Args({1536, 576, 256});
+BENCHMARK_CAPTURE(Multiply, Q8_0, TensorType::kQ8_0, ActivationType::kI16)->Apply(Shapes);
+BENCHMARK_CAPTURE(Multiply, Q4_0, TensorType::kQ4_0, ActivationType::kI16)
+    ->Args({3072, 3072, 1})
+    ->Args({3072, 3072, 64});
+BENCHMARK_CAPTURE(Multiply, Q4_K, TensorType::kQ4_K, ActivationType::kI16)
     ->Args({3072, 3072, 1})
     ->Args({3072, 3072, 8})
     ->Args({3072, 3072, 64});
-BENCHMARK_CAPTURE(Multiply, Q6_K, TensorType::kQ6_K)
+BENCHMARK_CAPTURE(Multiply, Q6_K, TensorType::kQ6_K, ActivationType::kI16)
     ->Args({3072, 3072, 1})
     ->Args({3072, 3072, 8})
     ->Args({3072, 3072, 64});

@@ -123,7 +123,8 @@ void PackStrip(TensorType type, const std::byte* rows, int64_t row_bytes, int64_
 // stand `*_stride` entries apart; values beyond k up to the next multiple of 64 are zero.
 struct PackedInput {
   const int16_t* q = nullptr;
-  int64_t q_stride = 0;
+  int64_t q_stride = 0;                // of q and bytes
+  const int8_t* bytes = nullptr;       // q again, when it fits: pieces in the order of the codes
   const float* scales = nullptr;       // [k / 32]
   const float* scaled_sums = nullptr;  // [k / 32], scale * sum of q
   int64_t scales_stride = 0;           // of both
@@ -133,6 +134,7 @@ struct PackedInput {
   PackedInput Columns(int64_t first) const {
     PackedInput input = *this;
     input.q += first * q_stride;
+    input.bytes += input.bytes == nullptr ? 0 : first * q_stride;
     input.scales += first * scales_stride;
     input.scaled_sums += first * scales_stride;
     input.sums += first * sums_stride;
@@ -141,6 +143,7 @@ struct PackedInput {
   PackedInput From(int64_t column) const {  // starts at a later k, a multiple of 64
     PackedInput input = *this;
     input.q += column;
+    input.bytes += input.bytes == nullptr ? 0 : column;
     input.scales += column / 32;
     input.scaled_sums += column / 32;
     input.sums += column / 16;
@@ -148,14 +151,18 @@ struct PackedInput {
   }
 };
 
-// Some units of a strip, opened up for many columns: zero points subtracted, scales as floats.
+// Some units of a strip, opened up for many columns, with scales as floats. Codes are either pairs
+// of int16 with their zero points subtracted, or the bytes of packed.h's pieces as they are.
 struct PackedPanel {
   int16_t* codes = nullptr;  // [k / 2][16][2]
+  uint8_t* bytes = nullptr;  // [k / 8][low, high][64]
   float* scales = nullptr;   // [k / group][16]
   float* mins = nullptr;     // likewise; added, not subtracted
   int64_t k = 0;
   int group = 32;
   bool has_min = false;
+  int zero = 0;  // of bytes
+  int bits = 0;  // likewise
 };
 
 // A block of activations whose largest magnitude is below this counts as zeros: its scale would

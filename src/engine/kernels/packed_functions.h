@@ -235,36 +235,71 @@ void DotStrip(const std::byte* strip, int64_t k, const PackedInput& x, int64_t n
   }
 }
 
-// Opens up panel.k columns that begin at a unit.
 template <class S, PackedLayout kLayout>
-void OpenPanel(const std::byte* units, const PackedPanel& panel) {
-  int16_t* codes_out = panel.codes;
+TW_INLINE void OpenScales(const std::byte* unit, float*& scales_out, float*& mins_out) {
+  const GroupScales<S, kLayout> scales(unit);
+  for (int g = 0; g < kLayout.unit / kLayout.group; ++g) {
+    S::Store(scales_out, scales.Scale(g));
+    scales_out += kStripRows;
+    if constexpr (kLayout.has_min()) {
+      S::Store(mins_out, scales.Min(g));
+      mins_out += kStripRows;
+    }
+  }
+}
+
+// Opens up panel.k columns that begin at a unit; store(piece) gets the pieces in order.
+template <class S, PackedLayout kLayout, class Store>
+TW_INLINE void OpenUnits(const std::byte* units, const PackedPanel& panel, Store store) {
   float* scales_out = panel.scales;
   float* mins_out = panel.mins;
-  const auto zero = S::SetInt(kLayout.zero | kLayout.zero << 16);
   for (int64_t at = 0; at < panel.k; at += kLayout.unit, units += kLayout.unit_bytes()) {
-    const GroupScales<S, kLayout> scales(units);
+    OpenScales<S, kLayout>(units, scales_out, mins_out);
     const std::byte* codes = units + kLayout.header_bytes();
     for (int sub = 0; sub < kLayout.unit / 32; ++sub, codes += kLayout.code_bytes()) {
-      const auto open = [&]<int kPiece>() __attribute__((always_inline)) {
-        const Pairs<S> pairs(LoadPiece<S, kLayout, kPiece>(codes));
-        for (int p = 0; p < 4; ++p, codes_out += 32) {
-          S::Store(static_cast<void*>(codes_out), S::SubWords(pairs.pair[p], zero));
-        }
-      };
-      open.template operator()<0>();
-      open.template operator()<1>();
-      open.template operator()<2>();
-      open.template operator()<3>();
+      store(LoadPiece<S, kLayout, 0>(codes));
+      store(LoadPiece<S, kLayout, 1>(codes));
+      store(LoadPiece<S, kLayout, 2>(codes));
+      store(LoadPiece<S, kLayout, 3>(codes));
     }
-    for (int g = 0; g < kLayout.unit / kLayout.group; ++g) {
-      S::Store(scales_out, scales.Scale(g));
-      scales_out += kStripRows;
-      if constexpr (kLayout.has_min()) {
-        S::Store(mins_out, scales.Min(g));
-        mins_out += kStripRows;
-      }
+  }
+}
+
+template <class S, PackedLayout kLayout>
+void OpenPanel(const std::byte* units, const PackedPanel& panel) {
+  int16_t* out = panel.codes;
+  const auto zero = S::SetInt(kLayout.zero | kLayout.zero << 16);
+  OpenUnits<S, kLayout>(units, panel, [&](const Piece<S>& piece) __attribute__((always_inline)) {
+    const Pairs<S> pairs(piece);
+    for (int p = 0; p < 4; ++p, out += 2 * kStripRows) {
+      S::Store(static_cast<void*>(out), S::SubWords(pairs.pair[p], zero));
     }
+  });
+}
+
+template <class S, PackedLayout kLayout>
+void OpenBytePanel(const std::byte* units, const PackedPanel& panel) {
+  uint8_t* out = panel.bytes;
+  OpenUnits<S, kLayout>(units, panel, [&](const Piece<S>& piece) __attribute__((always_inline)) {
+    S::Store(static_cast<void*>(out), piece.low);
+    S::Store(static_cast<void*>(out + 64), piece.high);
+    out += 128;
+  });
+}
+
+template <class S, int kGroup, bool kHasMin, int C>
+TW_INLINE void AddGroupTotals(const PackedPanel& panel, const PackedInput& x, int64_t at,
+                              const typename S::I* sums, float* totals) {
+  const auto scale = S::Load(panel.scales + at / kGroup * kStripRows);
+  for (int c = 0; c < C; ++c) {
+    const float x_scale = x.scales[c * x.scales_stride + at / 32];
+    auto total = S::Load(totals + c * kStripRows);
+    total = S::Fma(S::ToFloat(sums[c]), S::Mul(scale, S::Set(x_scale)), total);
+    if constexpr (kHasMin) {
+      const auto min = S::Load(panel.mins + at / kGroup * kStripRows);
+      total = S::Fma(min, S::Set(ScaledSum<kGroup>(x, c, at)), total);
+    }
+    S::Store(totals + c * kStripRows, total);
   }
 }
 
@@ -297,45 +332,107 @@ void DotPanelColumns(const PackedPanel& panel, const PackedInput& x, float* tota
         column += 2 * kUnroll;
       }
     }
-    const auto scale = S::Load(panel.scales + at / kGroup * kStripRows);
-    for (int c = 0; c < C; ++c) {
-      const float x_scale = x.scales[c * x.scales_stride + at / 32];
-      auto total = S::Load(totals + c * kStripRows);
-      total = S::Fma(S::ToFloat(sums[c]), S::Mul(scale, S::Set(x_scale)), total);
-      if constexpr (kHasMin) {
-        const auto min = S::Load(panel.mins + at / kGroup * kStripRows);
-        total = S::Fma(min, S::Set(ScaledSum<kGroup>(x, c, at)), total);
-      }
-      S::Store(totals + c * kStripRows, total);
-    }
+    AddGroupTotals<S, kGroup, kHasMin, C>(panel, x, at, sums, totals);
   }
 }
 
-template <class S, int kGroup, bool kHasMin>
-void DotPanelTiles(const PackedPanel& panel, const PackedInput& x, int64_t n_cols, float* totals) {
+// The same over bytes: kSteps products are added up before they are widened.
+template <class S, int kGroup, bool kHasMin, int kSteps, int C>
+void DotBytePanelColumns(const PackedPanel& panel, const PackedInput& x, float* totals) {
+  const int8_t* columns[C];
+  for (int c = 0; c < C; ++c) {
+    columns[c] = x.bytes + c * x.q_stride;
+  }
+  const uint8_t* codes = panel.bytes;
+  for (int64_t at = 0; at < panel.k; at += kGroup) {
+    typename S::I sums[C];
+    for (int c = 0; c < C; ++c) {
+      const int32_t* const s = x.sums + c * x.sums_stride + at / 16;
+      sums[c] = S::SetInt(-panel.zero * (kGroup == 32 ? s[0] + s[1] : s[0]));
+    }
+    constexpr int kStep = kSteps < kGroup / 4 ? kSteps : kGroup / 4;
+    for (int done = 0; done < kGroup / 4; done += kStep) {
+      typename S::I words[C];
+      for (auto& w : words) {
+        w = S::SetInt(0);
+      }
+#pragma unroll
+      for (int step = 0; step < kStep; ++step) {
+        const auto w = S::Load(static_cast<const void*>(codes + step * 64));
+#pragma unroll
+        for (int c = 0; c < C; ++c) {
+          words[c] = S::AddBytes(words[c], w, S::Broadcast(columns[c] + 4 * step));
+        }
+      }
+      codes += kStep * 64;
+      for (int c = 0; c < C; ++c) {
+        columns[c] += 4 * kStep;
+        sums[c] = S::Widen(sums[c], words[c]);
+      }
+    }
+    AddGroupTotals<S, kGroup, kHasMin, C>(panel, x, at, sums, totals);
+  }
+}
+
+// Calls run.template operator()<C>(first column) for tiles that cover n_cols.
+template <class S, class Run>
+TW_INLINE void ForEachColumnTile(int64_t n_cols, Run run) {
   constexpr int kTile = S::kTileColumns;
   int64_t c = 0;
   for (; c + kTile <= n_cols; c += kTile) {
-    DotPanelColumns<S, kGroup, kHasMin, kTile>(panel, x.Columns(c), totals + c * kStripRows);
+    run.template operator()<kTile>(c);
   }
-  if constexpr (kTile > 4) {
-    for (; c + 4 <= n_cols; c += 4) {
-      DotPanelColumns<S, kGroup, kHasMin, 4>(panel, x.Columns(c), totals + c * kStripRows);
-    }
+  for (; c + 4 <= n_cols; c += 4) {
+    run.template operator()<4>(c);
   }
   for (; c < n_cols; ++c) {
-    DotPanelColumns<S, kGroup, kHasMin, 1>(panel, x.Columns(c), totals + c * kStripRows);
+    run.template operator()<1>(c);
+  }
+}
+
+// Calls run.template operator()<group, has_min>() with those of the panel.
+template <class Run>
+TW_INLINE void VisitPanelKind(const PackedPanel& panel, Run run) {
+  if (panel.group == 32) {
+    panel.has_min ? run.template operator()<32, true>() : run.template operator()<32, false>();
+  } else {
+    panel.has_min ? run.template operator()<16, true>() : run.template operator()<16, false>();
   }
 }
 
 template <class S>
 void DotPanel(const PackedPanel& panel, const PackedInput& x, int64_t n_cols, float* totals) {
-  if (panel.group == 32) {
-    panel.has_min ? DotPanelTiles<S, 32, true>(panel, x, n_cols, totals)
-                  : DotPanelTiles<S, 32, false>(panel, x, n_cols, totals);
-  } else {
-    panel.has_min ? DotPanelTiles<S, 16, true>(panel, x, n_cols, totals)
-                  : DotPanelTiles<S, 16, false>(panel, x, n_cols, totals);
+  VisitPanelKind(panel, [&]<int kGroup, bool kHasMin>() {
+    ForEachColumnTile<S>(n_cols, [&]<int C>(int64_t c) {
+      DotPanelColumns<S, kGroup, kHasMin, C>(panel, x.Columns(c), totals + c * kStripRows);
+    });
+  });
+}
+
+template <class S>
+void DotBytePanel(const PackedPanel& panel, const PackedInput& x, int64_t n_cols, float* totals) {
+  const auto run = [&]<int kSteps>() {
+    VisitPanelKind(panel, [&]<int kGroup, bool kHasMin>() {
+      ForEachColumnTile<S>(n_cols, [&]<int C>(int64_t c) {
+        DotBytePanelColumns<S, kGroup, kHasMin, kSteps, C>(panel, x.Columns(c),
+                                                           totals + c * kStripRows);
+      });
+    });
+  };
+  switch (S::ByteSteps(panel.bits)) {
+    case 2:
+      return run.template operator()<2>();
+    case 4:
+      return run.template operator()<4>();
+    default:
+      return run.template operator()<8>();
+  }
+}
+
+template <class S>
+void NarrowToBytes(const int16_t* q, int64_t k, int8_t* bytes) {
+  for (int64_t i = 0; i < k; i += 8) {
+    S::NarrowPiece(q + i, bytes + i);
   }
 }
 
@@ -379,6 +476,18 @@ template <class S>
 OpenPanelFn SelectOpenPanel(TensorType type) {
   OpenPanelFn function = nullptr;
   VisitPackedLayout(type, [&]<PackedLayout kLayout>() { function = OpenPanel<S, kLayout>; });
+  return function;
+}
+
+template <class S>
+OpenPanelFn SelectOpenBytePanel(TensorType type) {
+  OpenPanelFn function = nullptr;
+  VisitPackedLayout(type, [&]<PackedLayout kLayout>() {
+    // Level tables have values up to 255.
+    if constexpr (S::ByteSteps(kLayout.levels ? 8 : kLayout.bits) > 0) {
+      function = OpenBytePanel<S, kLayout>;
+    }
+  });
   return function;
 }
 

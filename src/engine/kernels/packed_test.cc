@@ -37,8 +37,13 @@ struct Quantized {
     }
   }
   PackedInput input() const {
-    return {q.data(),    padded,      scales.data(), scaled_sums.data(),
-            padded / 32, sums.data(), padded / 16};
+    return {.q = q.data(),
+            .q_stride = padded,
+            .scales = scales.data(),
+            .scaled_sums = scaled_sums.data(),
+            .scales_stride = padded / 32,
+            .sums = sums.data(),
+            .sums_stride = padded / 16};
   }
 };
 
@@ -63,18 +68,31 @@ class PackedTest : public ::testing::TestWithParam<std::tuple<const Kernels*, Te
   }
   // The panel way: opened up in chunks, as matmul.cc does.
   std::vector<float> DotByPanels(const std::vector<std::byte>& strip, int64_t k,
-                                 const PackedInput& x, int64_t columns) {
+                                 const PackedInput& x, int64_t columns, bool as_bytes) {
     std::vector<float> totals(columns * kStripRows);
     std::vector<int16_t> codes(kPanelColumnsMax * kStripRows);
+    std::vector<uint8_t> bytes(kPanelColumnsMax * kStripRows);
     std::vector<float> scales(kPanelColumnsMax), mins(kPanelColumnsMax);
+    PackedPanel panel{.codes = codes.data(),
+                      .bytes = bytes.data(),
+                      .scales = scales.data(),
+                      .mins = mins.data(),
+                      .group = layout_.group,
+                      .has_min = layout_.has_min(),
+                      .zero = layout_.zero,
+                      .bits = layout_.bits};
     for (int64_t at = 0; at < k; at += kPanelColumnsMax) {
-      PackedPanel panel{codes.data(),  scales.data(),
-                        mins.data(),   std::min(kPanelColumnsMax, k - at),
-                        layout_.group, layout_.has_min()};
       // Units are whole: a panel may end in the padding of the last one.
-      panel.k = (panel.k + layout_.unit - 1) / layout_.unit * layout_.unit;
-      kernels_.open_panel(type_)(strip.data() + at / layout_.unit * layout_.unit_bytes(), panel);
-      kernels_.dot_panel(panel, x.From(at), columns, totals.data());
+      panel.k =
+          (std::min(kPanelColumnsMax, k - at) + layout_.unit - 1) / layout_.unit * layout_.unit;
+      const std::byte* const units = strip.data() + at / layout_.unit * layout_.unit_bytes();
+      if (as_bytes) {
+        kernels_.open_byte_panel(type_)(units, panel);
+        kernels_.dot_byte_panel(panel, x.From(at), columns, totals.data());
+      } else {
+        kernels_.open_panel(type_)(units, panel);
+        kernels_.dot_panel(panel, x.From(at), columns, totals.data());
+      }
     }
     return totals;
   }
@@ -142,12 +160,39 @@ TEST_P(PackedTest, OneColumnABatchAndPanelsEqualTheOracleBitForBit) {
       kernels_.dot_strip(type_)(strip.data(), k, x.input().Columns(c), 1,
                                 single.data() + c * kStripRows, kStripRows);
     }
-    const auto panels = DotByPanels(strip, k, x.input(), columns);
+    const auto panels = DotByPanels(strip, k, x.input(), columns, false);
     for (size_t i = 0; i < want.size(); ++i) {
       const auto bits = std::bit_cast<uint32_t>(want[i] + 0.0f);  // the sign of a zero is free
       ASSERT_EQ(std::bit_cast<uint32_t>(batch[i] + 0.0f), bits) << i;
       ASSERT_EQ(std::bit_cast<uint32_t>(single[i] + 0.0f), bits) << i;
       ASSERT_EQ(std::bit_cast<uint32_t>(panels[i] + 0.0f), bits) << i;
+    }
+  }
+}
+
+TEST_P(PackedTest, BytePanelsEqualTheOracleBitForBitWhereThereAreAny) {
+  if (kernels_.open_byte_panel(type_) == nullptr) {
+    GTEST_SKIP() << "codes of this type take the pair panel here";
+  }
+  const int64_t block = TraitsOf(type_).block_elements;
+  for (int round = 0; round < 8; ++round) {
+    const int64_t k = block * Draw(1, 2304 / block);
+    const int64_t columns = Draw(1, 29);
+    const auto strip = Pack(RandomBlocks(type_, kStripRows, k, random_), kStripRows, k);
+    std::vector<float> values = Normal(columns * k);
+    if (round == 0) {  // the largest sums that bytes can have
+      std::ranges::fill(values, -1.0f);
+    }
+    const Quantized x(kernels_, values, columns, 127);
+    std::vector<int8_t> bytes(x.q.size());
+    kernels_.narrow_to_bytes(x.q.data(), static_cast<int64_t>(x.q.size()), bytes.data());
+    PackedInput input = x.input();
+    input.bytes = bytes.data();
+    std::vector<float> want(columns * kStripRows);
+    ScalarKernels().dot_strip(type_)(strip.data(), k, x.input(), columns, want.data(), kStripRows);
+    const auto panels = DotByPanels(strip, k, input, columns, true);
+    for (size_t i = 0; i < want.size(); ++i) {
+      ASSERT_EQ(std::bit_cast<uint32_t>(panels[i] + 0.0f), std::bit_cast<uint32_t>(want[i] + 0.0f));
     }
   }
 }

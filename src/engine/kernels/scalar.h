@@ -12,6 +12,9 @@ using OpenPanelFn = void (*)(const std::byte*, const PackedPanel&);
 
 DotStripFn SelectDotStrip(TensorType type);
 OpenPanelFn SelectOpenPanel(TensorType type);
+inline OpenPanelFn NoBytePanel(TensorType) {
+  return nullptr;
+}
 void DotPanel(const PackedPanel& panel, const PackedInput& x, int64_t n_cols, float* totals);
 void Quantize(const float* x, int64_t k, float q_max, int16_t* q, float* scales, int32_t* sums);
 

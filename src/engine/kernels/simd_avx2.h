@@ -171,6 +171,24 @@ struct Avx2 {
             _mm256_add_epi32(sum.b, _mm256_madd_epi16(w.b, x.b))};
   }
 
+  // Products of unsigned codes of `bits` bits and signed bytes are added up in int16: after so many
+  // steps the sums must be widened. 0: a single step could overflow.
+  static constexpr int ByteSteps(int bits) {
+    return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 0;
+  }
+  static I AddBytes(I words, I codes, I x) {
+    return {_mm256_add_epi16(words.a, _mm256_maddubs_epi16(codes.a, x.a)),
+            _mm256_add_epi16(words.b, _mm256_maddubs_epi16(codes.b, x.b))};
+  }
+  static I Widen(I sum, I words) { return MulAddPairs(sum, words, SetInt(0x00010001)); }
+  // Eight int16 that fit a byte, as c0 c4 c1 c5 c2 c6 c3 c7.
+  static void NarrowPiece(const int16_t* q, int8_t* bytes) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
+    const __m128i order = _mm_set1_epi64x(0x0703060205010400);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes),
+                     _mm_shuffle_epi8(_mm_packs_epi16(v, v), order));
+  }
+
   // 2^n * p for whole n in [-150, 128], in two exact steps so that denormal results are reached.
   static F ScaleByPowerOfTwo(F p, F n) {
     const I exponent = ToInt(n);

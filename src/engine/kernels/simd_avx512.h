@@ -116,6 +116,17 @@ struct Avx512 {
   // sum + w[2i] * x[2i] + w[2i+1] * x[2i+1] over pairs of int16
   static I MulAddPairs(I sum, I w, I x) { return _mm512_dpwssd_epi32(sum, w, x); }
 
+  // The names of simd_avx2.h; sums are int32 from the start, so any number of steps will do.
+  static constexpr int ByteSteps(int) { return 8; }
+  static I AddBytes(I sums, I codes, I x) { return _mm512_dpbusd_epi32(sums, codes, x); }
+  static I Widen(I sum, I sums) { return _mm512_add_epi32(sum, sums); }
+  static void NarrowPiece(const int16_t* q, int8_t* bytes) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
+    const __m128i order = _mm_set1_epi64x(0x0703060205010400);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes),
+                     _mm_shuffle_epi8(_mm_packs_epi16(v, v), order));
+  }
+
   static F ScaleByPowerOfTwo(F p, F n) { return _mm512_scalef_ps(p, n); }  // exact
 
  private:
