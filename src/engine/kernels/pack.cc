@@ -1,6 +1,7 @@
 // File blocks -> packed strips. Runs once per weight at load, so it is plain code; the compiler
 // vectorises the loops over 16 and 32 codes.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "base/bytes.h"
@@ -17,10 +18,17 @@ struct RowUnit {
   uint8_t scales[16], mins[16];
 };
 
-void SplitNibbles(const uint8_t* qs, int n, uint8_t* low, uint8_t* high) {
-  for (int j = 0; j < n; ++j) {
-    low[j] = qs[j] & 15;
-    high[j] = qs[j] >> 4;
+using Bytes16 = uint8_t __attribute__((vector_size(16)));
+
+// n is a multiple of 16.
+inline void SplitNibbles(const uint8_t* qs, int n, uint8_t* low, uint8_t* high) {
+  for (int j = 0; j < n; j += 16) {
+    Bytes16 v;
+    std::memcpy(&v, qs + j, sizeof(v));
+    const Bytes16 lower = v & 15;
+    const Bytes16 upper = v >> 4;
+    std::memcpy(low + j, &lower, sizeof(v));
+    std::memcpy(high + j, &upper, sizeof(v));
   }
 }
 
@@ -32,7 +40,7 @@ void AddFifthBits(const uint8_t* qh, uint8_t* codes) {
 }
 
 // One block of 32: `index` says which half of the unit.
-void ReadBlock32(TensorType type, const uint8_t* b, int index, RowUnit& out) {
+inline void ReadBlock32(TensorType type, const uint8_t* b, int index, RowUnit& out) {
   uint8_t* const codes = out.codes + 32 * index;
   out.d[index] = LoadLe<uint16_t>(b);
   switch (type) {
@@ -197,41 +205,49 @@ void WriteHeader(const PackedLayout& layout, const RowUnit& in, int64_t row, std
   }
 }
 
-uint32_t Quad(uint32_t b0, uint32_t b1, uint32_t b2, uint32_t b3) {
-  return b0 | b1 << 8 | b2 << 16 | b3 << 24;
+// Eight codes in the order of packed.h: c0 c4 c1 c5 c2 c6 c3 c7. One instruction everywhere.
+uint64_t LoadOrdered(const uint8_t* c) {
+  using Bytes8 = uint8_t __attribute__((vector_size(8)));
+  Bytes8 v;
+  std::memcpy(&v, c, sizeof(v));
+  v = __builtin_shufflevector(v, v, 0, 4, 1, 5, 2, 6, 3, 7);
+  return std::bit_cast<uint64_t>(v);
 }
 
 // 32 codes of one row -> its dwords in the vectors of `codes`.
-void WriteCodes(const PackedLayout& layout, const uint8_t* c, int64_t row, std::byte* codes) {
+void WriteCodes(int bits, const uint8_t* c, int64_t row, std::byte* codes) {
   constexpr int64_t kVector = 64;
-  uint32_t fifth = 0;
-  uint32_t upper[2] = {0, 0};
-  for (int piece = 0; piece < 4; ++piece, c += 8) {
-    const uint32_t low = Quad(c[0], c[4], c[1], c[5]);
-    const uint32_t high = Quad(c[2], c[6], c[3], c[7]);
-    if (layout.bits == 8) {
-      PutLane(codes + 2 * piece * kVector, row, low);
-      PutLane(codes + (2 * piece + 1) * kVector, row, high);
+  constexpr uint64_t kNibbles = 0x0F0F0F0F0F0F0F0F;
+  uint64_t fifth = 0;
+  uint64_t upper[2] = {0, 0};
+  for (int piece = 0; piece < 4; ++piece) {
+    const uint64_t both = LoadOrdered(c + 8 * piece);  // low dword: `low`, high dword: `high`
+    if (bits == 8) {
+      PutLane(codes + 2 * piece * kVector, row, static_cast<uint32_t>(both));
+      PutLane(codes + (2 * piece + 1) * kVector, row, static_cast<uint32_t>(both >> 32));
       continue;
     }
-    constexpr uint32_t kNibbles = 0x0F0F0F0F;
-    PutLane(codes + piece * kVector, row, (low & kNibbles) | (high & kNibbles) << 4);
-    const uint32_t low_rest = low >> 4 & kNibbles;
-    const uint32_t high_rest = high >> 4 & kNibbles;
-    fifth |= (low_rest | high_rest << 1) << (2 * piece);
-    upper[piece / 2] |= (low_rest | high_rest << 2) << (4 * (piece % 2));
+    const uint64_t nibbles = both & kNibbles;
+    PutLane(codes + piece * kVector, row, static_cast<uint32_t>(nibbles | nibbles >> 28));
+    const uint64_t rest = both >> 4 & kNibbles;
+    fifth |= (rest | rest >> 31) << (2 * piece);
+    upper[piece / 2] |= (rest | rest >> 30) << (4 * (piece % 2));
   }
-  if (layout.bits == 5) {
-    PutLane(codes + 4 * kVector, row, fifth);
-  } else if (layout.bits == 6) {
-    PutLane(codes + 4 * kVector, row, upper[0]);
-    PutLane(codes + 5 * kVector, row, upper[1]);
+  if (bits == 5) {
+    PutLane(codes + 4 * kVector, row, static_cast<uint32_t>(fifth));
+  } else if (bits == 6) {
+    PutLane(codes + 4 * kVector, row, static_cast<uint32_t>(upper[0]));
+    PutLane(codes + 5 * kVector, row, static_cast<uint32_t>(upper[1]));
   }
 }
 
-void PackUnit(TensorType type, const PackedLayout& layout, const uint8_t* blocks, int64_t cols,
-              int64_t row, std::byte* unit) {
-  RowUnit in{};
+template <PackedLayout kLayout>
+void PackUnit(TensorType type, const uint8_t* blocks, int64_t cols, int64_t row, std::byte* unit) {
+  constexpr PackedLayout layout = kLayout;
+  RowUnit in;
+  if (cols < layout.unit) {
+    in = {};  // the missing half of the last unit is zeros
+  }
   if (layout.is_super()) {
     ReadUnit(type, blocks, in);
   } else {
@@ -241,7 +257,7 @@ void PackUnit(TensorType type, const PackedLayout& layout, const uint8_t* blocks
   }
   WriteHeader(layout, in, row, unit);
   for (int i = 0; i < layout.unit / 32; ++i) {
-    WriteCodes(layout, in.codes + 32 * i, row,
+    WriteCodes(layout.bits, in.codes + 32 * i, row,
                unit + layout.header_bytes() + i * layout.code_bytes());
   }
 }
@@ -268,16 +284,19 @@ void PackStrip(TensorType type, const std::byte* rows, int64_t row_bytes, int64_
   if (n_rows < kStripRows) {
     std::memset(strip, 0, static_cast<size_t>(PackedStripBytes(*layout, cols)));
   }
-  const TensorTypeTraits& traits = TraitsOf(type);
-  const int64_t unit_blocks = layout->unit / traits.block_elements;
-  // Unit by unit, so that the sixteen rows fill each cache line of the strip while it is near.
-  for (int64_t k = 0; k < cols; k += layout->unit, strip += layout->unit_bytes()) {
-    const auto* const blocks = reinterpret_cast<const uint8_t*>(rows) +
-                               k / layout->unit * unit_blocks * traits.block_bytes;
-    for (int64_t r = 0; r < n_rows; ++r) {
-      PackUnit(type, *layout, blocks + r * row_bytes, cols - k, r, strip);
+  VisitPackedLayout(type, [&]<PackedLayout kLayout>() {
+    constexpr int64_t kUnitBytes = kLayout.unit_bytes();
+    const TensorTypeTraits& traits = TraitsOf(type);
+    const int64_t file_bytes = kLayout.unit / traits.block_elements * traits.block_bytes;
+    // Unit by unit, so that the sixteen rows fill each cache line of the strip while it is near.
+    for (int64_t unit = 0; unit * kLayout.unit < cols; ++unit) {
+      for (int64_t r = 0; r < n_rows; ++r) {
+        const auto* const blocks =
+            reinterpret_cast<const uint8_t*>(rows) + r * row_bytes + unit * file_bytes;
+        PackUnit<kLayout>(type, blocks, cols - unit * kLayout.unit, r, strip + unit * kUnitBytes);
+      }
     }
-  }
+  });
 }
 
 }  // namespace tradewind::engine
