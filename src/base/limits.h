@@ -36,6 +36,10 @@ inline constexpr int kChoicesMax = 128;  // OpenAI's bound for n
 inline constexpr int kPromptsMax = 256;  // of one /v1/completions call; lm-eval sends batches
 inline constexpr int kSequencesPerRequestMax = 1024;  // prompts x n
 inline constexpr int kTopLogprobsMax = 20;            // OpenAI's bound
+// A log-probability entry is a token with its value and names; some 200 bytes while its answer is
+// collected and written.
+inline constexpr int64_t kLogprobEntriesMax = 1 << 20;          // of one request
+inline constexpr int64_t kLogprobEntriesInFlightMax = 4 << 20;  // of all; beyond it 429
 inline constexpr int kLogitBiasMax = 2048;
 inline constexpr int kModelStringBytesMax = 512;   // a Hub id has at most 96 + 1 + 96
 inline constexpr int kIgnoredFieldsNamedMax = 16;  // unknown fields in x-tradewind-ignored

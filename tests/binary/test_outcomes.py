@@ -154,6 +154,19 @@ def test_a_200k_token_prompt_is_refused_and_never_cut(home):
         assert server.chat(max_tokens=2).status == 200
 
 
+def test_more_logprobs_than_memory_should_hold_are_refused_before_any_work(home):
+    with Server(home) as server:
+        prompts = [[300 + i] * 4000 for i in range(128)]
+        before = server.engine()["prompt_tokens_total"]
+        reply = server.complete(prompts, echo=True, logprobs=20, max_tokens=0)
+        error = reply.error()
+        assert (reply.status, error["code"], error["param"]) == (400, "invalid_value", "logprobs")
+        assert str(128 * 4000 * 21) in error["message"] and "fewer prompts" in error["message"]
+        assert server.engine()["prompt_tokens_total"] == before
+        scored = server.complete(prompts[0][:50], echo=True, logprobs=20, max_tokens=0).json()
+        assert len(scored["choices"][0]["logprobs"]["token_logprobs"]) == 50
+
+
 def test_a_prompt_that_fills_the_context_is_taken_whole(home):
     with Server(home, "--ctx", "256") as server:
         context = server.engine()["context"]
