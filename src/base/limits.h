@@ -9,6 +9,10 @@ namespace tradewind::limits {
 // --- HTTP ---
 
 inline constexpr int64_t kBodyBytesMax = 32 << 20;    // a 262,144-token prompt is about 1.2 MB
+// Of all requests being read or answered. The first part of each body is not counted, so that small
+// requests find room always; for all connections that part is 64 MiB.
+inline constexpr int64_t kBodyBytesInFlightMax = 256 << 20;  // beyond it 503
+inline constexpr int64_t kBodyBytesUncounted = 64 << 10;
 inline constexpr int64_t kHeaderBytesMax = 32 << 10;  // nginx allows 4 x 8 KiB
 inline constexpr int64_t kConnectionsMax = 1024;      // beyond it connections wait in the backlog
 inline constexpr int64_t kReadHeadDeadlineMs = 60'000;  // also the keep-alive idle time

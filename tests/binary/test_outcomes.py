@@ -154,6 +154,29 @@ def test_a_200k_token_prompt_is_refused_and_never_cut(home):
         assert server.chat(max_tokens=2).status == 200
 
 
+def test_large_bodies_together_are_bounded_and_small_requests_pass(home):
+    with Server(home) as server:
+        uploads = []
+        for _ in range(8):  # 8 x 31 MiB are 8 MiB below the bound
+            upload = server.connect()
+            upload.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {32 << 20}\r\n\r\n".encode())
+            upload.sendall(b" " * (31 << 20))
+            uploads.append(upload)
+
+        def refused():
+            reply = server.request("POST", "/v1/completions", b" " * (16 << 20), {"Content-Type": "application/json"})
+            return reply if reply.status == 503 else None
+
+        reply = wait_for(refused, "the uploads to arrive")
+        assert int(reply.headers["Retry-After"]) >= 1 and reply.error()["code"] == "service_unavailable"
+        assert server.chat(max_tokens=2).status == 200
+        for upload in uploads:
+            upload.close()
+        text = "hello " * (1 << 20)
+        wait_for(lambda: server.complete(text).status == 400, "room for 6 MiB again: refused by the context alone")
+        assert server.chat(max_tokens=2).status == 200
+
+
 def test_more_logprobs_than_memory_should_hold_are_refused_before_any_work(home):
     with Server(home) as server:
         prompts = [[300 + i] * 4000 for i in range(128)]
