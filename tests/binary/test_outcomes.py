@@ -352,6 +352,34 @@ def test_serve_and_run_refuse_a_truncated_model_file(home, tmp_path, size):
         one_line(done.stderr)
 
 
+def test_a_model_file_shortened_while_it_serves_ends_the_server_with_one_line(home, tmp_path):
+    model = cut(tmp_path / "in-use.gguf", MODEL_FILE.stat().st_size)
+    with Server(home, "--model", model) as server:
+        stream = server.open_stream(model="in-use", max_tokens=7000)
+        read_head(stream)
+        os.truncate(model, 4096)
+        assert b"[DONE]" not in b"".join(read_to_end(stream))
+        server.expected_exit = 9
+        assert server.wait() == 9
+        said = [line for line in server.log().splitlines() if line.startswith("tradewind: ")]
+        assert len(said) == 1 and "model file" in said[0] and "mv" in said[0], server.log()
+    # The next start sees what is wrong, and that all is well again.
+    damaged = run_cli("serve", "--port", "0", "--model", model, home=home)
+    assert damaged.returncode == 9 and "in-use.gguf" in one_line(damaged.stderr)
+    shutil.copy(MODEL_FILE, tmp_path / "new")
+    os.replace(tmp_path / "new", model)
+    with Server(home, "--model", model) as server:
+        assert server.chat(model="in-use", max_tokens=2).status == 200
+
+
+def test_a_model_file_replaced_by_a_rename_disturbs_nobody(home, tmp_path):
+    model = cut(tmp_path / "in-use.gguf", MODEL_FILE.stat().st_size)
+    with Server(home, "--model", model) as server:
+        before = server.chat(model="in-use", max_tokens=16).json()["choices"]
+        os.replace(cut(tmp_path / "shorter", 4096), model)
+        assert server.chat(model="in-use", max_tokens=16).json()["choices"] == before
+
+
 def test_a_damaged_file_beside_a_good_one_does_not_hinder_it(home, tmp_path):
     models = tmp_path / "models"
     models.mkdir()
