@@ -28,7 +28,7 @@ test: packages model test-tools
 	cmake --build --preset asan --parallel $(JOBS)
 	TRADEWIND_TEST_MODELS="$(MODELS)" ctest --test-dir build --output-on-failure --parallel $(JOBS) $(CTEST_FLAGS)
 
-# The full counts: every test, ThreadSanitizer, the fuzzers, the template differential at size.
+# The full counts: every test, ThreadSanitizer, the fuzzers, the soak and the template differential at size.
 # Writes bench/results/prove-*.log.
 prove: packages model test-tools
 	tools/prove.sh

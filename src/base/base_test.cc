@@ -1,7 +1,11 @@
+#include <atomic>
 #include <filesystem>
+#include <thread>
+#include <vector>
 
 #include <gtest/gtest.h>
 
+#include "base/budget.h"
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/ids.h"
@@ -10,6 +14,64 @@
 
 namespace tradewind {
 namespace {
+
+TEST(Budget, LendsNoMoreThanItHas) {
+  Budget budget(10);
+  BudgetShare one(budget), two(budget);
+  EXPECT_TRUE(one.GrowTo(6));
+  EXPECT_TRUE(one.GrowTo(4)) << "a share never shrinks";
+  EXPECT_EQ(budget.used(), 6);
+  EXPECT_FALSE(two.GrowTo(5));
+  EXPECT_EQ(two.amount(), 0);
+  EXPECT_TRUE(two.GrowTo(4));
+  EXPECT_FALSE(one.GrowTo(7));
+  EXPECT_EQ(one.amount(), 6);
+  EXPECT_EQ(budget.used(), budget.max());
+  EXPECT_FALSE(BudgetShare().GrowTo(1));
+}
+
+TEST(Budget, GetsBackWhatSharesHeldOnce) {
+  Budget budget(10);
+  {
+    BudgetShare one(budget);
+    EXPECT_TRUE(one.GrowTo(10));
+    BudgetShare moved(std::move(one));
+    EXPECT_EQ(budget.used(), 10);
+    BudgetShare assigned;
+    assigned = std::move(moved);
+    EXPECT_EQ(assigned.amount(), 10);
+    EXPECT_EQ(budget.used(), 10);
+  }
+  EXPECT_EQ(budget.used(), 0);
+  BudgetShare again(budget);
+  EXPECT_TRUE(again.GrowTo(3));
+  again.Release();
+  again.Release();
+  EXPECT_EQ(budget.used(), 0);
+}
+
+TEST(Budget, HoldsWhileManyThreadsTakeAndGive) {
+  Budget budget(100);
+  std::atomic<int> lent = 0;
+  std::atomic<bool> over = false;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 2000; ++i) {
+        BudgetShare share(budget);
+        if (share.GrowTo(40)) {
+          over = over || ++lent > 2;  // a third share of 40 would be over 100
+          --lent;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_FALSE(over);
+  EXPECT_EQ(budget.used(), 0);
+}
 
 TEST(Utf8, RoundTripsEveryCodePoint) {
   for (char32_t c = 0; c <= 0x10FFFF; ++c) {

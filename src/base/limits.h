@@ -9,6 +9,10 @@ namespace tradewind::limits {
 // --- HTTP ---
 
 inline constexpr int64_t kBodyBytesMax = 32 << 20;    // a 262,144-token prompt is about 1.2 MB
+// Of all requests being read or answered. The first part of each body is not counted, so that small
+// requests find room always; for all connections that part is 64 MiB.
+inline constexpr int64_t kBodyBytesInFlightMax = 256 << 20;  // beyond it 503
+inline constexpr int64_t kBodyBytesUncounted = 64 << 10;
 inline constexpr int64_t kHeaderBytesMax = 32 << 10;  // nginx allows 4 x 8 KiB
 inline constexpr int64_t kConnectionsMax = 1024;      // beyond it connections wait in the backlog
 inline constexpr int64_t kReadHeadDeadlineMs = 60'000;  // also the keep-alive idle time
@@ -36,6 +40,10 @@ inline constexpr int kChoicesMax = 128;  // OpenAI's bound for n
 inline constexpr int kPromptsMax = 256;  // of one /v1/completions call; lm-eval sends batches
 inline constexpr int kSequencesPerRequestMax = 1024;  // prompts x n
 inline constexpr int kTopLogprobsMax = 20;            // OpenAI's bound
+// A log-probability entry is a token with its value and names; some 200 bytes while its answer is
+// collected and written.
+inline constexpr int64_t kLogprobEntriesMax = 1 << 20;          // of one request
+inline constexpr int64_t kLogprobEntriesInFlightMax = 4 << 20;  // of all; beyond it 429
 inline constexpr int kLogitBiasMax = 2048;
 inline constexpr int kModelStringBytesMax = 512;   // a Hub id has at most 96 + 1 + 96
 inline constexpr int kIgnoredFieldsNamedMax = 16;  // unknown fields in x-tradewind-ignored

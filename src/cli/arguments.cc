@@ -75,7 +75,8 @@ void Describe(const Command& command, CLI::App& app, Arguments& out,
     for (const Flag& flag : flags) {
       const std::string name(flag.name);
       if (flag.value.empty()) {
-        app.add_flag("--" + name, switches[name]);
+        const std::string letter = flag.letter == 0 ? "" : fmt::format("-{},", flag.letter);
+        app.add_flag(letter + "--" + name, switches[name]);
       } else {
         app.add_option("--" + name, out.flags[name])
             ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

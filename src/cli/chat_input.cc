@@ -1,6 +1,8 @@
 #include "cli/chat_input.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <unistd.h>
 #include <utility>
 
 namespace tradewind::cli {
@@ -22,6 +24,26 @@ std::string_view Trimmed(std::string_view text) {
 }
 
 }  // namespace
+
+LineReader::Outcome LineReader::Read(std::string& line) {
+  while (true) {
+    if (const size_t end = buffer_.find('\n'); end != buffer_.npos) {
+      line = buffer_.substr(0, end);
+      buffer_.erase(0, end + 1);
+      return Outcome::kLine;
+    }
+    char bytes[4096];
+    const ssize_t n = ::read(STDIN_FILENO, bytes, sizeof(bytes));
+    if (n < 0 && errno == EINTR) {
+      buffer_.clear();
+      return Outcome::kInterrupted;
+    }
+    if (n <= 0) {
+      return Outcome::kEnd;
+    }
+    buffer_.append(bytes, static_cast<size_t>(n));
+  }
+}
 
 void ChatInput::Reset() {
   mode_ = Mode::kNew;

@@ -1,10 +1,20 @@
-// Lines typed into a chat -> messages and commands.
+// Lines typed into a chat, and messages and commands out of them.
 #pragma once
 
 #include <string>
 #include <string_view>
 
 namespace tradewind::cli {
+
+// Lines of stdin; a signal interrupts the reading, which it does not with std::getline.
+class LineReader {
+ public:
+  enum class Outcome { kLine, kEnd, kInterrupted };
+  Outcome Read(std::string& line);
+
+ private:
+  std::string buffer_;
+};
 
 // A message is one line; a trailing backslash joins the next line; text between """ and """ may
 // span lines and is taken as it is. A line that starts with / is a command, except inside either.

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "cli/arguments.h"
+#include "cli/bus_error.h"
 #include "cli/exit_codes.h"
 #include "cli/help.h"
 #include "cli/settings.h"
@@ -33,6 +34,7 @@ Result<ExitCode> Dispatch(const std::vector<std::string>& words) {
 }  // namespace
 
 int Main(int argc, char** argv) {
+  ExplainBusErrors();
   Result<ExitCode> outcome;
   try {
     outcome = Dispatch(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));

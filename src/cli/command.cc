@@ -58,6 +58,16 @@ constexpr Flag kModels{.name = "models-dir",
                        .env = "TRADEWIND_MODELS",
                        .offer = Offer::kFile};
 
+constexpr Flag kProgress{
+    .name = "progress",
+    .value = "HOW",
+    .help =
+        "what stderr says meanwhile: auto = a line on a terminal, now and then one elsewhere "
+        "(none with --json); json = one object per line",
+    .built_in = "auto",
+    .choices = "auto json none",
+    .offer = Offer::kChoice};
+
 constexpr Flag kCommonFlags[] = {
     {.name = "home",
      .value = "FOLDER",
@@ -126,6 +136,7 @@ constexpr Flag kRunFlags[] = {
     {.name = "stats", .value = "", .help = "print times, speeds and cost to stderr"},
     {.name = "raw", .value = "", .help = "no chat template: the prompt goes to the model as it is"},
     kJson,
+    kProgress,
     kHost,
     kPort,
     kModels,
@@ -137,11 +148,12 @@ constexpr Flag kRunFlags[] = {
     {.name = "keep",
      .value = "TIME",
      .help = "idle time after which a server that run started exits",
-     .built_in = "5m"},
+     .built_in = "30m",
+     .config = "local.keep"},
 };
-constexpr Flag kListFlags[] = {
-    kJson, {.name = "quiet", .value = "", .help = "names only"}, kModels};
-constexpr Flag kProcessFlags[] = {kJson, kHost, kPort};
+constexpr Flag kQuiet{.name = "quiet", .value = "", .help = "names only", .letter = 'q'};
+constexpr Flag kListFlags[] = {kJson, kQuiet, kModels};
+constexpr Flag kProcessFlags[] = {kJson, kQuiet, kHost, kPort};
 constexpr Argument kShowArguments[] = {
     {.name = "REF", .help = "model id, or a path to a GGUF file", .offer = Offer::kModel}};
 constexpr Flag kShowFlags[] = {
@@ -165,11 +177,12 @@ constexpr Flag kBenchFlags[] = {
     kActivations,
     kKernels,
     kJson,
+    kProgress,
     kModels,
 };
 constexpr Flag kDoctorFlags[] = {kJson, kHost, kPort, kModels};
 constexpr Argument kConfigArguments[] = {
-    {.name = "ACTION", .help = "get or path"},
+    {.name = "ACTION", .help = "get or path", .offer = Offer::kChoice, .choices = "get path"},
     {.name = "KEY", .help = "as in the file: server.port; without it, all", .required = false},
 };
 constexpr Flag kConfigFlags[] = {
@@ -225,7 +238,7 @@ constexpr Command kCommands[] = {
     {.name = "ps",
      .summary = "show the running servers and their models",
      .description = "Shows each running server of this home, private ones included, with its "
-                    "model, slots and speed.",
+                    "model, memory in use, slots and speed, and when it will exit if it is idle.",
      .arguments = {},
      .flags = kProcessFlags,
      .examples = "tradewind ps",
@@ -251,7 +264,8 @@ constexpr Command kCommands[] = {
     {.name = "doctor",
      .summary = "check this machine",
      .description =
-         "Checks CPU, memory, disk, data folder, port and clock. Exits with 0 when nothing fails.",
+         "Checks CPU, memory, disk, data folder, port, energy counter and clock. Exits with 0 when "
+         "nothing fails.",
      .arguments = {},
      .flags = kDoctorFlags,
      .examples = "tradewind doctor",
@@ -272,6 +286,7 @@ constexpr Command kCommands[] = {
      .flags = {},
      .examples =
          "tradewind completion bash > ~/.local/share/bash-completion/completions/tradewind\n"
+         "tradewind completion zsh > ~/.zfunc/_tradewind\n"
          "tradewind completion fish > ~/.config/fish/completions/tradewind.fish",
      .run = RunCompletion},
     {.name = "man",

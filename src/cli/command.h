@@ -25,6 +25,7 @@ struct Flag {
   std::string_view choices = {};   // "f16 f32"
   std::string_view env = {};       // when the twin is not TRADEWIND_<NAME>
   Offer offer = Offer::kNothing;
+  char letter = 0;  // 'q': -q is the same
 };
 
 struct Argument {
@@ -33,6 +34,7 @@ struct Argument {
   bool required = true;
   bool repeated = false;
   Offer offer = Offer::kNothing;
+  std::string_view choices = {};  // "get path"
 };
 
 struct Command {

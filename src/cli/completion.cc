@@ -20,14 +20,13 @@ std::string BashOffer(Offer offer, std::string_view choices) {
   switch (offer) {
     case Offer::kModel:
       return "COMPREPLY=($(compgen -W \"$(tradewind __complete models \"$cur\" 2>/dev/null)\" -- "
-             "\"$cur\") "
-             "$(compgen -f -X '!*.gguf' -- \"$cur\"))";
+             "\"$cur\")); _tradewind_files '*.gguf'";
     case Offer::kShell:
       return "COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$cur\"))";
     case Offer::kVerb:
       return fmt::format("COMPREPLY=($(compgen -W '{}' -- \"$cur\"))", VisibleVerbs());
     case Offer::kFile:
-      return "COMPREPLY=($(compgen -f -- \"$cur\"))";
+      return "COMPREPLY=(); _tradewind_files '*'";
     case Offer::kChoice:
       return fmt::format("COMPREPLY=($(compgen -W '{}' -- \"$cur\"))", choices);
     case Offer::kNothing:
@@ -37,8 +36,17 @@ std::string BashOffer(Offer offer, std::string_view choices) {
 }
 
 std::string Bash() {
+  // Folders end in a slash and no space follows them, so that the next Tab goes on inside.
   std::string out =
-      "# bash completion for tradewind\n_tradewind() {\n"
+      "# bash completion for tradewind\n"
+      "_tradewind_files() {\n  local path\n"
+      "  while IFS= read -r path; do\n"
+      "    if [ -d \"$path\" ]; then COMPREPLY+=(\"$path/\")\n"
+      "    elif [[ $path == $1 ]]; then COMPREPLY+=(\"$path\"); fi\n"
+      "  done < <(compgen -f -- \"$cur\")\n"
+      "  if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]]; then compopt -o nospace "
+      "2>/dev/null; fi\n}\n"
+      "_tradewind() {\n"
       "  local cur=\"${COMP_WORDS[COMP_CWORD]}\" prev=\"${COMP_WORDS[COMP_CWORD-1]}\" "
       "verb=\"${COMP_WORDS[1]}\"\n"
       "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
@@ -60,13 +68,13 @@ std::string Bash() {
         }
       }
     }
-    const Offer offer = command.arguments.empty() ? Offer::kNothing : command.arguments[0].offer;
+    const Argument first = command.arguments.empty() ? Argument{} : command.arguments[0];
     out += fmt::format(
         "    {})\n      case \"$prev\" in\n{}      esac\n"
         "      if [[ \"$cur\" == -* ]]; then COMPREPLY=($(compgen -W '{}' -- \"$cur\")); return; "
         "fi\n"
         "      {} ;;\n",
-        command.name, values, names.substr(1), BashOffer(offer, ""));
+        command.name, values, names.substr(1), BashOffer(first.offer, first.choices));
   }
   return out + "  esac\n}\ncomplete -F _tradewind tradewind\n";
 }
@@ -132,7 +140,7 @@ std::string Zsh() {
     }
     for (const Argument& argument : command.arguments) {
       out += fmt::format(" \\\n      '{}:{}:{}'", argument.repeated ? "*" : "", argument.name,
-                         ZshOffer(argument.offer, ""));
+                         ZshOffer(argument.offer, argument.choices));
     }
     out += " ;;\n";
   }
@@ -184,8 +192,8 @@ std::string Fish() {
                         flag.value.empty() ? " -f" : " -r" + FishOffer(flag.offer, flag.choices));
       }
     }
-    const Offer offer = command.arguments.empty() ? Offer::kNothing : command.arguments[0].offer;
-    out += fmt::format("{}{}\n", seen, FishOffer(offer, ""));
+    const Argument first = command.arguments.empty() ? Argument{} : command.arguments[0];
+    out += fmt::format("{}{}\n", seen, FishOffer(first.offer, first.choices));
   }
   return out;
 }

@@ -24,9 +24,39 @@ constexpr std::string_view kExitCodes[][2] = {
     {"130 / 143", "interrupted / terminated"},
 };
 
+// What the page says beyond the table of verbs: paragraphs, or pairs of a word and its meaning.
+constexpr std::string_view kManDescription =
+    "tradewind serves open models behind one OpenAI-compatible endpoint, on 127.0.0.1:8737 unless "
+    "told otherwise. Models are GGUF files; they run on this device.\n\n"
+    "Data goes to stdout, progress and errors to stderr. Verbs that read take --json, whose "
+    "output names its schema and version; missing values are null. Nothing is ever asked when "
+    "there is no terminal.\n\n"
+    "A flag beats its environment twin, that the user's config file, that the system's, and that "
+    "the built-in value, which stands in [brackets].";
+constexpr std::string_view kManReferences =
+    "REF is a model id, org/name, or name alone when only one model has it; after a colon or @ "
+    "may stand a place (local) or a policy (fastest, cheapest, preferred, private). What "
+    "begins with /, ./, ../ or ~/, or ends in .gguf, is a path to a file.";
+constexpr std::string_view kManFiles[][2] = {
+    {"$TRADEWIND_HOME",
+     "data folder, mode 0700; else $XDG_DATA_HOME/tradewind, else "
+     "~/.local/share/tradewind"},
+    {"HOME/models", "GGUF files, unless --models-dir or $TRADEWIND_MODELS names a folder"},
+    {"HOME/server.json", "address and process of the running server"},
+    {"HOME/private/", "servers that run has started, each with its serve.log"},
+    {"~/.config/tradewind/config.toml, /etc/tradewind/config.toml",
+     "settings of the user ($XDG_CONFIG_HOME) and of the system, or the one that --config names"},
+};
+constexpr std::string_view kManEnvironment[][2] = {
+    {"TRADEWIND_HOST, TRADEWIND_PORT", "also the server that run and ps talk to, when set"},
+    {"TRADEWIND_TOKEN", "sent as a bearer token by verbs that talk to a server"},
+    {"NO_COLOR", "no colours, also on a terminal"},
+};
+
 std::string FlagLabel(const Flag& flag) {
-  return flag.value.empty() ? fmt::format("--{}", flag.name)
-                            : fmt::format("--{} {}", flag.name, flag.value);
+  const std::string letter = flag.letter == 0 ? "" : fmt::format("-{}, ", flag.letter);
+  return flag.value.empty() ? fmt::format("{}--{}", letter, flag.name)
+                            : fmt::format("{}--{} {}", letter, flag.name, flag.value);
 }
 
 std::string FlagNotes(const Flag& flag) {
@@ -97,9 +127,20 @@ std::string Roff(std::string_view text) {
 std::string ManFlags(std::span<const Flag> flags) {
   std::string out;
   for (const Flag& flag : flags) {
-    out += fmt::format(".TP\n\\fB{}\\fR\n{}. Environment: {}.", Roff(FlagLabel(flag)),
-                       Roff(FlagNotes(flag)), Roff(EnvironmentName(flag)));
+    const std::string letter = flag.letter == 0 ? "" : fmt::format("\\fB\\-{}\\fR, ", flag.letter);
+    const std::string value =
+        flag.value.empty() ? "" : fmt::format(" \\fI{}\\fR", Roff(flag.value));
+    out += fmt::format(".TP\n{}\\fB\\-\\-{}\\fR{}\n{}. Environment: {}.", letter, Roff(flag.name),
+                       value, Roff(FlagNotes(flag)), Roff(EnvironmentName(flag)));
     out += flag.config.empty() ? "\n" : fmt::format(" Config: {}.\n", flag.config);
+  }
+  return out;
+}
+
+std::string ManPairs(std::span<const std::string_view[2]> pairs) {
+  std::string out;
+  for (const auto& [word, meaning] : pairs) {
+    out += fmt::format(".TP\n\\fB{}\\fR\n{}\n", Roff(word), Roff(meaning));
   }
   return out;
 }
@@ -152,8 +193,10 @@ std::string ManPage() {
   std::string out = fmt::format(
       ".TH TRADEWIND 1 \"\" \"tradewind {0}\" \"User Commands\"\n.SH NAME\ntradewind \\- serve "
       "open models on this device\n"
-      ".SH SYNOPSIS\n\\fBtradewind\\fR \\fIVERB\\fR [arguments] [flags]\n.SH VERBS\n",
+      ".SH SYNOPSIS\n\\fBtradewind\\fR \\fIVERB\\fR [arguments] [flags]\n",
       TW_VERSION);
+  out += fmt::format(".SH DESCRIPTION\n{}\n.SH MODEL REFERENCES\n{}\n.SH VERBS\n",
+                     Roff(kManDescription), Roff(kManReferences));
   for (const Command& command : Commands()) {
     if (command.hidden) {
       continue;
@@ -168,11 +211,11 @@ std::string ManPage() {
     }
   }
   out += ".SH COMMON FLAGS\n" + ManFlags(CommonFlags());
-  out += ".SH EXIT STATUS\n";
-  for (const auto& [code, meaning] : kExitCodes) {
-    out += fmt::format(".TP\n\\fB{}\\fR\n{}\n", code, Roff(meaning));
-  }
-  return out;
+  out += ".SH EXIT STATUS\n" + ManPairs(kExitCodes);
+  out += ".SH FILES\n" + ManPairs(kManFiles);
+  out +=
+      ".SH ENVIRONMENT\nEach flag has a twin, named with it above.\n" + ManPairs(kManEnvironment);
+  return out + ".SH SEE ALSO\n\\fBcurl\\fR(1), docs/operating/serve.md, docs/formats/openai.md\n";
 }
 
 }  // namespace tradewind::cli

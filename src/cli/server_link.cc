@@ -180,8 +180,8 @@ Result<Endpoint> StartPrivateServer(const PrivateServer& server, const Settings&
 }
 
 Status WaitUntilReady(const Endpoint& endpoint, const std::optional<fs::path>& private_home,
-                      const std::atomic<bool>& stop, bool quiet) {
-  Phase phase(quiet);
+                      const std::atomic<bool>& stop, Progress::Style style) {
+  Progress progress(style);
   const auto begin = Steady::now();
   while (!stop.load()) {
     const auto reply = Get(endpoint, "/readyz");
@@ -202,7 +202,7 @@ Status WaitUntilReady(const Endpoint& endpoint, const std::optional<fs::path>& p
                   "the model is still loading; look at the server's log and try again");
     }
     if (Steady::now() - begin > 2 * kReadyPause) {
-      phase.Show("loading the model");
+      progress.Show("loading the model");
     }
     std::this_thread::sleep_for(kReadyPause);
   }

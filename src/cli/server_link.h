@@ -12,6 +12,7 @@
 #include "cli/chat_client.h"
 #include "cli/home.h"
 #include "cli/settings.h"
+#include "cli/terminal.h"
 
 namespace tradewind::cli {
 
@@ -24,7 +25,7 @@ Endpoint EndpointOf(const ServerRecord& record, const Settings& settings);
 struct PrivateServer {
   std::filesystem::path home;  // of its own: PrivateHome(home, model_file)
   std::filesystem::path model_file;
-  std::string keep = "5m";  // idle time after which it exits
+  std::string keep = "30m";  // idle time after which it exits
   std::string context = "8192";
 };
 
@@ -33,12 +34,12 @@ struct PrivateServer {
 // kUnavailable with the last line of its log.
 Result<Endpoint> StartPrivateServer(const PrivateServer& server, const Settings& settings);
 
-// Waits until /readyz says 200, showing the phase. `home` is set for a private server, whose death
+// Waits until /readyz says 200, showing progress. `home` is set for a private server, whose death
 // ends the wait. Errors: kCancelled when `stop` turns true, kUnavailable (gone, with the last line
 // of its log), kDeadlineExceeded.
 Status WaitUntilReady(const Endpoint& endpoint,
                       const std::optional<std::filesystem::path>& private_home,
-                      const std::atomic<bool>& stop, bool quiet);
+                      const std::atomic<bool>& stop, Progress::Style style);
 
 // Ids of /v1/models. Errors: those of Get, kInternal when the answer is not what it should be.
 Result<std::vector<std::string>> ServedModels(const Endpoint& endpoint);

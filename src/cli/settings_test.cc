@@ -54,7 +54,7 @@ TEST(Settings, EveryKindOfValueIsReadAndRefusedWithItsOrigin) {
   EXPECT_EQ(good.Integer("max-tokens", 0, 9).value(), std::nullopt);
   EXPECT_TRUE(good.Switch("stats").value());
   EXPECT_FALSE(good.Switch("json").value());
-  EXPECT_EQ(good.Duration("keep").value(), std::chrono::minutes(5));
+  EXPECT_EQ(good.Duration("keep").value(), std::chrono::minutes(30));
   const Settings bad = Make({"run", "m", "--temp", "hot"}, {{"TRADEWIND_SEED", "12x"},
                                                             {"TRADEWIND_STATS", "maybe"},
                                                             {"TRADEWIND_KEEP", "5"},

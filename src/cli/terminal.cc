@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "base/utf8.h"
+#include "cli/json_output.h"
 
 namespace tradewind::cli {
 namespace {
@@ -128,35 +130,61 @@ std::string FormatDuration(std::chrono::milliseconds duration) {
   return ms < 120'000 ? fmt::format("{} s", ms / 1000) : fmt::format("{}m", ms / 60'000);
 }
 
-void Phase::Show(std::string_view what) {
+Result<Progress::Style> Progress::ReadStyle(const Settings& settings, bool as_json) {
+  TW_ASSIGN_OR_RETURN(const std::string how, settings.Choice("progress"));
+  const bool quiet = how == "none" || (as_json && how == "auto");
+  return quiet ? Style::kNone : how == "json" ? Style::kJson : Style::kAuto;
+}
+
+void Progress::Show(std::string_view what, int64_t done, int64_t total) {
   const auto now = std::chrono::steady_clock::now();
+  const bool is_plain = style_ == Style::kAuto && !is_terminal_;
   const bool is_new = what != what_;
-  if (is_new) {
-    what_ = what;
+  if (is_new && done == 0) {
     since_ = now;
   }
-  const auto pause = is_terminal_ ? std::chrono::milliseconds(100) : std::chrono::seconds(10);
-  if (is_quiet_ || (!is_new && now - drawn_ < pause)) {
+  what_ = what;
+  const int64_t percent = total > 0 ? 100 * done / total : 0;
+  const auto pause = is_plain ? std::chrono::milliseconds(10'000) : std::chrono::milliseconds(100);
+  // Counted parts have names of their own, and a line for each would be too many.
+  const bool is_due =
+      now - drawn_ >= pause || (is_new && (done == 0 || !is_plain)) || percent >= percent_ + 10;
+  if (style_ == Style::kNone || !is_due) {
     return;
   }
   drawn_ = now;
-  const double seconds = std::chrono::duration<double>(now - since_).count();
-  if (is_terminal_) {
-    fmt::print(stderr, "\r\033[K{} {:.1f}s", what_, seconds);
-    is_drawn_ = true;
+  percent_ = percent;
+  Draw(done, total);
+}
+
+void Progress::Draw(int64_t done, int64_t total) {
+  const double seconds = std::chrono::duration<double>(drawn_ - since_).count();
+  if (style_ == Style::kJson) {
+    auto json = BeginJson("progress");
+    json.Field("phase", what_).Field("elapsed_ms", std::round(seconds * 1e6) / 1e3);
+    FieldOrNull(json, "done", total > 0 ? std::optional(done) : std::nullopt);
+    FieldOrNull(json, "total", total > 0 ? std::optional(total) : std::nullopt);
+    fmt::print(stderr, "{}", EndJson(json));
   } else {
-    fmt::print(stderr, "{}{}\n", what_, seconds < 1 ? "" : fmt::format(" {:.0f}s", seconds));
+    std::string line = what_;
+    line += total > 0 ? fmt::format(" {}%", percent_) : "";
+    line += is_terminal_   ? fmt::format(" {:.1f}s", seconds)
+            : seconds >= 1 ? fmt::format(" {:.0f}s", seconds)
+                           : "";
+    fmt::print(stderr, "{}{}{}", is_terminal_ ? "\r\033[K" : "", line, is_terminal_ ? "" : "\n");
+    is_drawn_ = is_terminal_;
   }
   std::fflush(stderr);
 }
 
-void Phase::Clear() {
+void Progress::Clear() {
   if (is_drawn_) {
     fmt::print(stderr, "\r\033[K");
     std::fflush(stderr);
     is_drawn_ = false;
   }
   what_.clear();
+  percent_ = 0;
 }
 
 }  // namespace tradewind::cli

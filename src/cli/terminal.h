@@ -34,19 +34,31 @@ std::string FormatCount(int64_t count);      // "135M", "3.8B"
 std::string FormatDollars(int64_t nanousd);  // "$0.00", "$0.0000123": exact, at least two decimals
 std::string FormatDuration(std::chrono::milliseconds duration);  // "850 ms", "23 s", "4m"
 
-// What a waiting verb is doing: one line on stderr, redrawn on a terminal; otherwise one plain line
-// now and every 10 s.
-class Phase {
+// What a waiting verb is doing, on stderr: one line, redrawn at most ten times a second, on a
+// terminal; otherwise one plain line now, and then every 10 s or 10 %; or one JSON object per line
+// as often as on a terminal.
+class Progress {
  public:
-  explicit Phase(bool quiet) : is_quiet_(quiet), is_terminal_(IsTerminal(stderr)) {}
-  ~Phase() { Clear(); }
-  void Show(std::string_view what);
+  enum class Style { kNone, kAuto, kJson };
+
+  // --progress; `as_json`: the verb's own output is JSON, which keeps stderr still unless somebody
+  // asked for progress. Errors: kInvalidArgument.
+  static Result<Style> ReadStyle(const Settings& settings, bool as_json);
+
+  explicit Progress(Style style) : style_(style), is_terminal_(IsTerminal(stderr)) {}
+  ~Progress() { Clear(); }
+  // `done` of `total` parts when they can be counted; `done` never falls within a job.
+  void Show(std::string_view what, int64_t done = 0, int64_t total = 0);
   void Clear();
 
  private:
-  bool is_quiet_, is_terminal_;
+  void Draw(int64_t done, int64_t total);
+
+  Style style_;
+  bool is_terminal_;
   bool is_drawn_ = false;
   std::string what_;
+  int64_t percent_ = 0;  // when drawn last
   std::chrono::steady_clock::time_point since_{}, drawn_{};
 };
 

@@ -148,8 +148,9 @@ Result<ExitCode> RunBench(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const BenchSettings bench, ReadBench(settings));
   TW_ASSIGN_OR_RETURN(const catalog::LocalModel model,
                       FindModel(settings, settings.Words(0).front()));
-  Phase phase(as_json);
-  phase.Show("loading the model");
+  TW_ASSIGN_OR_RETURN(const Progress::Style style, Progress::ReadStyle(settings, as_json));
+  Progress progress(style);
+  progress.Show("loading the model");
   const auto begin = SystemClock().Now();
   TW_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine,
                       engine::Engine::Load(model.path, bench.options));
@@ -168,11 +169,14 @@ Result<ExitCode> RunBench(const Settings& settings) {
   std::vector<std::vector<std::string>> rows = {
       {"PROMPT", "OUTPUT", "CONC", "PREFILL/S", "FIRST TOKEN", "DECODE/S", "TOTAL/S"}};
   std::mt19937_64 random(1);
+  int64_t done = 0;
+  const int64_t total = static_cast<int64_t>(bench.plans.size()) * (bench.reps + 1);
   for (const Plan& plan : bench.plans) {
     std::vector<Figures> all;
     for (int64_t rep = 0; rep <= bench.reps; ++rep) {
-      phase.Show(fmt::format("prompt {} output {} concurrency {}: {}/{}", plan.prompt_tokens,
-                             plan.output_tokens, plan.concurrency, rep, bench.reps));
+      progress.Show(fmt::format("measuring prompt {} output {} concurrency {}", plan.prompt_tokens,
+                                plan.output_tokens, plan.concurrency),
+                    done++, total);
       TW_ASSIGN_OR_RETURN(const Figures figures, Measure(*engine, plan, random));
       if (rep > 0) {  // the first one warms caches and pages up
         all.push_back(figures);
@@ -186,7 +190,7 @@ Result<ExitCode> RunBench(const Settings& settings) {
          fmt::format("{:.0f} ms", median.first_token_ms),
          fmt::format("{:.1f}", median.decode_per_s), fmt::format("{:.1f}", median.total_per_s)});
   }
-  phase.Clear();
+  progress.Clear();
   json.EndArray();
   if (as_json) {
     Print(EndJson(json));

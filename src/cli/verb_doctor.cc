@@ -193,6 +193,28 @@ Result<Check> CheckPort(const Settings& settings, const fs::path& home) {
              : server.error().message};
 }
 
+// Intel's and AMD's counters by the kernel's powercap interface; since Linux 5.10 for root alone.
+Check CheckEnergy() {
+  std::error_code ignored;
+  fs::path locked;
+  for (const auto& zone : fs::directory_iterator("/sys/class/powercap", ignored)) {
+    const fs::path counter = zone.path() / "energy_uj";
+    if (!fs::exists(counter, ignored)) {
+      continue;
+    }
+    if (::access(counter.c_str(), R_OK) == 0) {
+      return {"energy", Verdict::kOk, fmt::format("measured by {}", counter.string())};
+    }
+    locked = counter;
+  }
+  if (locked.empty()) {
+    return {"energy", Verdict::kOk, "unknown: this machine shows no counter"};
+  }
+  return {"energy", Verdict::kWarning,
+          fmt::format("unknown: only root may read {}; `chmod a+r` it to measure energy",
+                      locked.string())};
+}
+
 Check CheckClock() {
   constexpr std::time_t kEarliest = 1'735'689'600;  // 2025: before this program was made
   const std::time_t now = std::time(nullptr);
@@ -230,7 +252,7 @@ Result<ExitCode> RunDoctor(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(Check port, CheckPort(settings, home));
   const std::vector<Check> checks = {CheckCpu(),      CheckCores(),    CheckMemory(),
                                      CheckHome(home), CheckDisk(home), std::move(models),
-                                     std::move(port), CheckClock()};
+                                     std::move(port), CheckEnergy(),   CheckClock()};
   const bool healthy = std::none_of(checks.begin(), checks.end(),
                                     [](const Check& c) { return c.verdict == Verdict::kFailure; });
   auto json = BeginJson("doctor");

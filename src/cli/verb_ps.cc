@@ -14,7 +14,7 @@ namespace json = boost::json;
 
 struct Loaded {
   std::string id;
-  std::optional<int64_t> file_bytes, kv_bytes_max, context, slots, slots_used, queued;
+  std::optional<int64_t> file_bytes, kv_bytes, kv_bytes_max, context, slots, slots_used, queued;
   std::optional<double> decode_tokens_per_s;
 };
 
@@ -22,6 +22,7 @@ struct RunningServer {
   Endpoint endpoint;
   std::optional<pid_t> pid;
   bool is_ready = false;
+  std::optional<int64_t> exits_in_ms;  // if no work comes
   std::vector<Loaded> models;
   std::string error;
 };
@@ -31,15 +32,15 @@ std::optional<int64_t> Integer(const json::object& object, std::string_view name
   return value != nullptr && value->is_int64() ? std::optional(value->get_int64()) : std::nullopt;
 }
 
-std::vector<Loaded> ReadLoaded(std::string_view body) {
+void ReadState(std::string_view body, RunningServer& server) {
   boost::system::error_code failed;
   const json::value root = json::parse(body, failed);
   const json::object* object = failed ? nullptr : root.if_object();
   const json::value* models = object == nullptr ? nullptr : object->if_contains("models");
-  std::vector<Loaded> out;
   if (models == nullptr || !models->is_array()) {
-    return out;
+    return;
   }
+  server.exits_in_ms = Integer(*object, "exits_in_ms");
   for (const json::value& entry : models->get_array()) {
     const json::object* model = entry.if_object();
     const json::value* id = model == nullptr ? nullptr : model->if_contains("id");
@@ -49,6 +50,7 @@ std::vector<Loaded> ReadLoaded(std::string_view body) {
     Loaded loaded;
     loaded.id = std::string(id->get_string());
     loaded.file_bytes = Integer(*model, "file_bytes");
+    loaded.kv_bytes = Integer(*model, "kv_bytes");
     loaded.kv_bytes_max = Integer(*model, "kv_bytes_max");
     loaded.context = Integer(*model, "context");
     loaded.slots = Integer(*model, "slots");
@@ -58,18 +60,17 @@ std::vector<Loaded> ReadLoaded(std::string_view body) {
         rate != nullptr && rate->is_number()) {
       loaded.decode_tokens_per_s = rate->to_number<double>();
     }
-    out.push_back(std::move(loaded));
+    server.models.push_back(std::move(loaded));
   }
-  return out;
 }
 
 RunningServer Inspect(const Endpoint& endpoint, std::optional<pid_t> pid) {
-  RunningServer server{endpoint, pid, false, {}, ""};
+  RunningServer server{endpoint, pid, false, {}, {}, ""};
   const auto ready = Get(endpoint, "/readyz");
   server.is_ready = ready && ready->status == 200;
   const auto engine = Get(endpoint, "/tw/v1/engine");
   if (engine) {
-    server.models = ReadLoaded(engine->body);
+    ReadState(engine->body, server);
   } else {
     server.error = engine.error().message;
   }
@@ -98,11 +99,13 @@ std::string ToJson(const std::vector<RunningServer>& servers) {
     out.BeginObject().Field("address", server.endpoint.Url());
     FieldOrNull(out, "pid", server.pid);
     out.Field("ready", server.is_ready);
+    FieldOrNull(out, "exits_in_ms", server.exits_in_ms);
     TextOrNull(out, "error", server.error);
     out.Key("models").BeginArray();
     for (const Loaded& model : server.models) {
       out.BeginObject().Field("id", model.id).Field("place", "local");
       FieldOrNull(out, "file_bytes", model.file_bytes);
+      FieldOrNull(out, "kv_bytes", model.kv_bytes);
       FieldOrNull(out, "kv_bytes_max", model.kv_bytes_max);
       FieldOrNull(out, "context", model.context);
       FieldOrNull(out, "slots", model.slots);
@@ -121,8 +124,15 @@ std::string Or(const std::optional<int64_t>& value) {
   return value ? fmt::format("{}", *value) : "-";
 }
 
+std::string Keep(const RunningServer& server) {
+  return server.exits_in_ms
+             ? fmt::format("exits in {}",
+                           FormatDuration(std::chrono::milliseconds(*server.exits_in_ms)))
+             : "-";
+}
+
 std::vector<std::string> Row(const RunningServer& server, const Loaded& model) {
-  const int64_t memory = model.file_bytes.value_or(0) + model.kv_bytes_max.value_or(0);
+  const int64_t memory = model.file_bytes.value_or(0) + model.kv_bytes.value_or(0);  // in use
   const double rate = model.decode_tokens_per_s.value_or(0);
   return {model.id,
           "local",
@@ -131,6 +141,7 @@ std::vector<std::string> Row(const RunningServer& server, const Loaded& model) {
           Or(model.context),
           fmt::format("{}/{}", Or(model.slots_used), Or(model.slots)),
           rate > 0 ? fmt::format("{:.1f}", rate) : "-",
+          Keep(server),
           server.endpoint.Url()};
 }
 
@@ -138,6 +149,7 @@ std::vector<std::string> Row(const RunningServer& server, const Loaded& model) {
 
 Result<ExitCode> RunProcesses(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
+  TW_ASSIGN_OR_RETURN(const bool quiet, settings.Switch("quiet"));
   TW_ASSIGN_OR_RETURN(const std::vector<RunningServer> servers, FindRunning(settings));
   if (as_json) {
     Print(ToJson(servers));
@@ -147,8 +159,16 @@ Result<ExitCode> RunProcesses(const Settings& settings) {
     fmt::print(stderr, "no server runs; start one with `tradewind serve`\n");
     return ExitCode::kDone;
   }
+  if (quiet) {
+    for (const RunningServer& server : servers) {
+      for (const Loaded& model : server.models) {
+        Print(WithoutControls(model.id) + "\n");
+      }
+    }
+    return ExitCode::kDone;
+  }
   std::vector<std::vector<std::string>> rows = {
-      {"MODEL", "PLACE", "STATE", "MEMORY", "CTX", "SLOTS", "TOK/S", "SERVER"}};
+      {"MODEL", "PLACE", "STATE", "MEMORY", "CTX", "SLOTS", "TOK/S", "KEEP", "SERVER"}};
   for (const RunningServer& server : servers) {
     for (const Loaded& model : server.models) {
       rows.push_back(Row(server, model));
@@ -157,7 +177,8 @@ Result<ExitCode> RunProcesses(const Settings& settings) {
       const std::string state = !server.error.empty() ? server.error
                                 : server.is_ready     ? "ready"
                                                       : "loading, or no model";
-      rows.push_back({"-", "local", state, "-", "-", "-", "-", server.endpoint.Url()});
+      rows.push_back(
+          {"-", "local", state, "-", "-", "-", "-", Keep(server), server.endpoint.Url()});
     }
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));

@@ -40,6 +40,7 @@ void CatchInterrupts() {
 
 struct Options {
   bool json = false, stats = false, raw = false;
+  Progress::Style progress = Progress::Style::kAuto;
   std::string system;
   ChatCall call;
 };
@@ -56,6 +57,7 @@ Result<Options> ReadOptions(const Settings& settings) {
   constexpr int64_t kTokensMax = 1 << 24;
   Options out;
   TW_ASSIGN_OR_RETURN(out.json, settings.Switch("json"));
+  TW_ASSIGN_OR_RETURN(out.progress, Progress::ReadStyle(settings, out.json));
   TW_ASSIGN_OR_RETURN(out.stats, settings.Switch("stats"));
   TW_ASSIGN_OR_RETURN(out.raw, settings.Switch("raw"));
   TW_ASSIGN_OR_RETURN(out.call.temperature, settings.Number("temp", 0, 2));
@@ -200,11 +202,11 @@ Result<Session> OpenSession(const Settings& settings, Options& options) {
   return session;
 }
 
-Status AwaitReady(Session& session, bool quiet) {
+Status AwaitReady(Session& session, Progress::Style style) {
   const auto begin = std::chrono::steady_clock::now();
   const auto home =
       session.private_server ? std::optional(session.private_server->home) : std::nullopt;
-  TW_RETURN_IF_ERROR(WaitUntilReady(session.endpoint, home, g_interrupted, quiet));
+  TW_RETURN_IF_ERROR(WaitUntilReady(session.endpoint, home, g_interrupted, style));
   session.load_ms = MsBetween(begin, std::chrono::steady_clock::now());
   return {};
 }
@@ -232,17 +234,20 @@ std::string AnswerJson(const ChatOutcome& outcome, double load_ms) {
 // Asks once and prints the answer as it comes.
 Result<ChatOutcome> Ask(const Session& session, const Options& options) {
   const bool terminal = IsTerminal(stdout);
-  Phase phase(options.json || !IsTerminal(stderr));
-  phase.Show("reading the prompt");
+  // Short as a rule: for people and programs that watch, not for logs.
+  Progress progress(options.progress == Progress::Style::kAuto && !IsTerminal(stderr)
+                        ? Progress::Style::kNone
+                        : options.progress);
+  progress.Show("reading the prompt");
   auto outcome =
       StreamChat(session.endpoint, options.call, g_interrupted, [&](std::string_view text) {
-        phase.Clear();
+        progress.Clear();
         if (!options.json) {
           Print(terminal ? WithoutControls(text) : text);
           std::fflush(stdout);
         }
       });
-  phase.Clear();
+  progress.Clear();
   if (outcome && !options.json && !outcome->text.ends_with('\n')) {
     Print("\n");
     std::fflush(stdout);
@@ -255,7 +260,7 @@ Result<ChatOutcome> Ask(const Session& session, const Options& options) {
 
 Result<ExitCode> RunOnce(const Settings& settings, Options& options, std::string prompt) {
   TW_ASSIGN_OR_RETURN(Session session, OpenSession(settings, options));
-  TW_RETURN_IF_ERROR(AwaitReady(session, options.json));
+  TW_RETURN_IF_ERROR(AwaitReady(session, options.progress));
   options.call.prompt = prompt;
   if (!options.system.empty()) {
     options.call.turns.push_back({"system", options.system});
@@ -274,40 +279,12 @@ Result<ExitCode> RunOnce(const Settings& settings, Options& options, std::string
   return ExitCode::kDone;
 }
 
-// Lines of the terminal; reading can be interrupted, which std::getline cannot.
-class LineReader {
- public:
-  enum class Outcome { kLine, kEnd, kInterrupted };
-  Outcome Read(std::string& line) {
-    while (true) {
-      if (const size_t end = buffer_.find('\n'); end != buffer_.npos) {
-        line = buffer_.substr(0, end);
-        buffer_.erase(0, end + 1);
-        return Outcome::kLine;
-      }
-      char bytes[4096];
-      const ssize_t n = ::read(STDIN_FILENO, bytes, sizeof(bytes));
-      if (n < 0 && errno == EINTR) {
-        buffer_.clear();
-        return Outcome::kInterrupted;
-      }
-      if (n <= 0) {
-        return Outcome::kEnd;
-      }
-      buffer_.append(bytes, static_cast<size_t>(n));
-    }
-  }
-
- private:
-  std::string buffer_;
-};
-
 // One question of a chat and its answer. A failed or empty one leaves the conversation as it was.
 Status AnswerInChat(const Settings& settings, Session& session, Options& options,
                     std::string message) {
   if (session.private_server && !FindServer(session.private_server->home)) {
     TW_RETURN_IF_ERROR(StartSession(settings, session));
-    TW_RETURN_IF_ERROR(AwaitReady(session, false));
+    TW_RETURN_IF_ERROR(AwaitReady(session, options.progress));
   }
   options.call.prompt = message;
   options.call.turns.push_back({"user", std::move(message)});
@@ -354,7 +331,7 @@ Result<ExitCode> RunInteractive(const Settings& settings, Options& options) {
                 "--json needs a prompt; give one as an argument or on stdin");
   }
   TW_ASSIGN_OR_RETURN(Session session, OpenSession(settings, options));
-  TW_RETURN_IF_ERROR(AwaitReady(session, false));
+  TW_RETURN_IF_ERROR(AwaitReady(session, options.progress));
   fmt::print(stderr, "{} on {}; /help lists the commands\n", options.call.model,
              session.endpoint.Url());
   ClearConversation(options);

@@ -141,6 +141,7 @@ Status StartParts(const ServeConfig& config, Parts& parts) {
       std::make_unique<providers::LocalProvider>(config.models, config.local, engine::Engine::Load);
   gateway::GatewayOptions options;
   options.default_model = config.model;
+  options.idle_exit = config.idle_exit;
   parts.gateway = std::make_unique<gateway::Gateway>(options, *parts.local, parts.metrics,
                                                      parts.access_log.get());
   gateway::Gateway& gateway = *parts.gateway;

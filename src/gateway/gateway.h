@@ -26,6 +26,8 @@ struct GatewayOptions {
   AdmissionPolicy admission;
   std::string default_model;  // catalogue id that /readyz waits for and tokenizer calls without a
                               // model mean; "" = none
+  std::chrono::milliseconds idle_exit{
+      0};  // whoever runs it ends it after this long without work; 0 = never
 };
 
 // One request on its way; lives in Handle's frame.
@@ -91,6 +93,8 @@ class Gateway {
   Task<void> Metrics(Call& call);
   Task<void> Engine(Call& call);
   void PublishEngines();
+  // How long until idle_exit if no work comes; nullopt: never.
+  std::optional<int64_t> ExitsInMs() const;
 
   // Answers, with x-request-id; a client that has left is no error.
   Task<void> Respond(Call& call, http::Response response);

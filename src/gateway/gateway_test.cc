@@ -199,6 +199,17 @@ TEST_F(GatewayTest, RowBadRequest) {
   EXPECT_TRUE(world_.Seen().empty());
 }
 
+TEST_F(GatewayTest, RowBadRequestThatWouldHoldTooManyLogprobs) {
+  // 8 prompts x 128 choices x 60 tokens x (1 + 20 alternatives)
+  const http::Response response =
+      Send("POST", "/v1/completions",
+           R"({"model":"org-m","prompt":["a","b","c","d","e","f","g","h"],"n":128,)"
+           R"("max_tokens":60,"logprobs":20})");
+  ExpectError(response, 400, "invalid_value", "invalid_argument");
+  EXPECT_NE(response.body.find(R"("param":"logprobs")"), std::string::npos) << response.body;
+  EXPECT_TRUE(world_.Seen().empty());
+}
+
 TEST_F(GatewayTest, RowNoCandidate) {
   for (const char* model : {"gpt-4o", "org-m:together", "org-m:7b", "/etc/passwd"}) {
     const std::string body =

@@ -1,5 +1,8 @@
 // /healthz (the process answers), /readyz (a request would be served), /metrics, and the state of
 // the engines.
+#include <algorithm>
+#include <chrono>
+#include <optional>
 #include <string>
 
 #include "dialects/json_writer.h"
@@ -95,9 +98,24 @@ Task<void> Gateway::Metrics(Call& call) {
   co_await Respond(call, std::move(response));
 }
 
+std::optional<int64_t> Gateway::ExitsInMs() const {
+  if (options_.idle_exit.count() == 0) {
+    return std::nullopt;
+  }
+  const auto idle =
+      std::chrono::duration_cast<std::chrono::milliseconds>(clock_.Now() - last_active());
+  // Whoever asks is one in flight himself.
+  const bool busy = in_flight_.load() > 1;
+  return busy ? options_.idle_exit.count()
+              : std::max<int64_t>(0, (options_.idle_exit - idle).count());
+}
+
 Task<void> Gateway::Engine(Call& call) {
   dialects::JsonWriter json;
-  json.BeginObject().Field("schema", "tradewind.engine/v1").Key("models").BeginArray();
+  json.BeginObject().Field("schema", "tradewind.engine/v1").Key("exits_in_ms");
+  const std::optional<int64_t> exits_in_ms = ExitsInMs();
+  exits_in_ms.has_value() ? json.Value(*exits_in_ms) : json.Null();
+  json.Key("models").BeginArray();
   for (const providers::LoadedModel& model : local_.pool().loaded()) {
     WriteEngine(model, json);
   }

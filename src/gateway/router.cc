@@ -175,7 +175,7 @@ http::Response Gateway::OnProtocolError(const Error& error) {
   response.headers.Set("x-request-id", RandomId("req_", 24));
   metrics_
       .GetCounter("tradewind_protocol_errors_total",
-                  "Requests that were no proper HTTP, or too large, or too slow.")
+                  "Requests that were no proper HTTP, too large or too slow, or found no room.")
       .Increment();
   return response;
 }

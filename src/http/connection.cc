@@ -93,6 +93,7 @@ class TcpConnection final : public Connection,
         deadline_timer_(loop.context()),
         peek_timer_(loop.context()),
         reader_(shared_->options.header_bytes_max, shared_->options.body_bytes_max),
+        body_share_(shared_->body_bytes),
         peer_is_loopback_(peer_is_loopback) {
     loop_.connections().insert(this);
   }
@@ -120,6 +121,7 @@ class TcpConnection final : public Connection,
 
   Task<bool> ReadRequest();
   Task<Arrival> AwaitBytes();
+  bool HoldBody();
   Task<void> Refuse(int status, Error error);
   Task<void> Serve();
   Task<void> RunHandler();
@@ -152,6 +154,7 @@ class TcpConnection final : public Connection,
 
   asio::steady_timer peek_timer_;
   RequestReader reader_;
+  BudgetShare body_share_;  // of the body in reader_ or request_
   const bool peer_is_loopback_;
   Phase phase_ = Phase::kIdle;
 
@@ -198,6 +201,12 @@ Task<bool> TcpConnection::ReadRequest() {
       co_await Refuse(reader_.error_status(), progress.error());
       co_return false;
     }
+    if (*progress >= RequestReader::Progress::kBody && !HoldBody()) {
+      Error error{ErrorCode::kUnavailable,
+                  "other large requests leave no room for this one; try again soon", "", 1000};
+      co_await Refuse(503, std::move(error));
+      co_return false;
+    }
     if (*progress == RequestReader::Progress::kComplete) {
       ClearDeadline();
       co_return true;
@@ -227,6 +236,17 @@ Task<bool> TcpConnection::ReadRequest() {
       co_return false;
     }
   }
+}
+
+// Counts what has arrived of the body. What a client announces is not held for it, or a few idle
+// ones could keep all others out; but when there is no room for that now, it hears so before it
+// sends it.
+bool TcpConnection::HoldBody() {
+  const int64_t uncounted = shared_->options.body_bytes_uncounted;
+  const int64_t missing =
+      reader_.announced_body_bytes() - std::max(uncounted, reader_.body_bytes());
+  return missing <= shared_->body_bytes.max() - shared_->body_bytes.used() &&
+         body_share_.GrowTo(reader_.body_bytes() - uncounted);
 }
 
 // Reads what is there into reader_, waiting for it when nothing is. Waiting needs no buffer, so
@@ -274,6 +294,8 @@ Task<void> TcpConnection::Serve() {
   error_code ignored;
   socket_.cancel(ignored);  // the watch; a late one finds another exchange number
   ++exchange_;
+  request_ = Request();  // idle connections hold no bodies
+  body_share_.Release();
 }
 
 Task<void> TcpConnection::RunHandler() {

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/budget.h"
 #include "http/event_loop.h"
 #include "http/fd.h"
 #include "http/http.h"
@@ -18,7 +19,11 @@ namespace tradewind::http {
 
 // What all connections of a server share.
 struct ServerShared {
-  ServerOptions options;
+  explicit ServerShared(const ServerOptions& from)
+      : options(from), body_bytes(from.body_bytes_in_flight_max) {}
+
+  const ServerOptions options;
+  Budget body_bytes;  // of requests being read or answered
   Handler handler;
   std::function<Response(const Error&)> on_error;
   std::atomic<bool> draining{false};

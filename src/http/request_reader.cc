@@ -178,6 +178,15 @@ bool RequestReader::expects_continue() const {
   return !parser_->http_1_0 && expect.has_value() && SameToken(*expect, "100-continue");
 }
 
+int64_t RequestReader::body_bytes() const {
+  return static_cast<int64_t>(parser_->request.body.size());
+}
+
+// Never above body_bytes_max_: a longer one has been refused.
+int64_t RequestReader::announced_body_bytes() const {
+  return static_cast<int64_t>(parser_->content_length().value_or(0));
+}
+
 Request RequestReader::Take() {
   TW_CHECK(parser_ != nullptr && parser_->is_done());
   Request request = std::move(parser_->request);

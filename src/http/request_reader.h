@@ -43,6 +43,9 @@ class RequestReader {
   bool http_1_0() const;
   bool expects_continue() const;  // the client waits for 100 before it sends its body
 
+  int64_t body_bytes() const;            // arrived so far, without their framing
+  int64_t announced_body_bytes() const;  // its Content-Length; 0 when chunked
+
   // After kComplete; the reader is then ready for the next request. `peer_is_loopback` is left to
   // the caller.
   Request Take();

@@ -227,8 +227,7 @@ Result<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Hand
                 fmt::format("{} event loops are too few or too many", options.threads), "threads");
   }
   TW_ASSIGN_OR_RETURN(Fd listener, Listen(options));
-  auto shared = std::make_shared<ServerShared>();
-  shared->options = options;
+  auto shared = std::make_shared<ServerShared>(options);
   shared->handler = std::move(handler);
   shared->on_error = std::move(on_error);
   return std::make_unique<ListeningServer>(std::move(shared), std::move(listener));

@@ -20,7 +20,11 @@ struct ServerOptions {
   // Bounds, here so that tests can lower them.
   int64_t header_bytes_max = limits::kHeaderBytesMax;  // beyond it 431
   int64_t body_bytes_max = limits::kBodyBytesMax;      // beyond it 413
-  int64_t connections_max = limits::kConnectionsMax;   // beyond it clients wait in the backlog
+  // Of all bodies together, but for the uncounted first part of each; beyond it 503.
+  int64_t body_bytes_in_flight_max = limits::kBodyBytesInFlightMax;
+  int64_t body_bytes_uncounted = limits::kBodyBytesUncounted;
+  // Beyond it clients wait in the backlog.
+  int64_t connections_max = limits::kConnectionsMax;
   int64_t read_head_deadline_ms =
       limits::kReadHeadDeadlineMs;  // from the first byte; 408. Also the idle time
   int64_t read_body_deadline_ms = limits::kReadBodyDeadlineMs;  // from the end of the head; 408
@@ -32,11 +36,11 @@ struct ServerOptions {
 class Server {
  public:
   // Binds and starts to accept. Errors: kAddressInUse (names the port), kInvalidArgument (host),
-  // kIo. `on_error` turns an error of the protocol itself (bad head, body too large, deadline) into
-  // a response: so that one table decides the body of every error. The status of these is the
-  // protocol's (400, 408, 413, 431, 501) whatever it gives; for a handler that threw or did not
-  // answer (kInternal) its own status holds. Called on the event loops. The handler, and what it
-  // refers to, must outlive the server.
+  // kIo. `on_error` turns an error of the protocol itself (bad head, body too large, no room for
+  // it, deadline) into a response: so that one table decides the body of every error. The status of
+  // these is the protocol's (400, 408, 413, 431, 501, 503) whatever it gives; for a handler that
+  // threw or did not answer (kInternal) its own status holds. Called on the event loops. The
+  // handler, and what it refers to, must outlive the server.
   static Result<std::unique_ptr<Server>> Start(const ServerOptions& options, Handler handler,
                                                std::function<Response(const Error&)> on_error);
   // Stops at once and joins. Handlers that are still suspended are destroyed where they wait, on

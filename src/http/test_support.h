@@ -147,8 +147,12 @@ inline Response TextResponse(int status, std::string body) {
 }
 
 inline Response OnError(const Error& error) {
-  return TextResponse(error.code == ErrorCode::kPayloadTooLarge ? 413 : 500,
-                      std::string(ErrorCodeName(error.code)) + ": " + error.message);
+  Response response = TextResponse(error.code == ErrorCode::kPayloadTooLarge ? 413 : 500,
+                                   std::string(ErrorCodeName(error.code)) + ": " + error.message);
+  if (error.retry_after_ms.has_value()) {
+    response.headers.Set("Retry-After", std::to_string(*error.retry_after_ms));
+  }
+  return response;
 }
 
 // "METHOD path?query body", so that tests see what the handler saw.

@@ -69,6 +69,42 @@ Result<StreamPlan> MakePlan(const chat::Generation& generation, const engine::En
   return plan;
 }
 
+// Entries that can be in memory at once: all of the prompts, which come before the first byte, and
+// those of the answer unless it is streamed. CheckContext has bounded each sequence.
+int64_t LogprobEntries(const StreamPlan& plan, const chat::Generation& generation,
+                       int64_t context) {
+  int64_t tokens = 0;
+  for (const PreparedPrompt& prompt : plan.prompts) {
+    const auto have = static_cast<int64_t>(prompt.ids.size());
+    tokens += plan.request.prompt_logprobs ? have : 0;
+    tokens += generation.stream ? 0 : generation.max_tokens.value_or(context - have);
+  }
+  return tokens * plan.n * (1 + plan.request.top_logprobs);
+}
+
+// What a caller can do about too many of them.
+std::string FewerLogprobs(const StreamPlan& plan, const chat::Generation& generation,
+                          std::string_view field) {
+  std::vector<std::string> ways;
+  if (plan.prompts.size() > 1) {
+    ways.emplace_back("send fewer prompts per request");
+  }
+  if (plan.request.top_logprobs > 0) {
+    ways.push_back(fmt::format("lower `{}`", field));
+  }
+  if (plan.n > 1) {
+    ways.emplace_back("lower `n`");
+  }
+  if (!generation.stream && generation.max_tokens.value_or(2) > 1) {
+    ways.emplace_back(generation.max_tokens.has_value() ? "lower `max_tokens`"
+                                                        : "set `max_tokens`");
+  }
+  if (ways.empty()) {
+    ways.emplace_back("shorten the prompt");
+  }
+  return fmt::format("{}", fmt::join(ways, ", or "));
+}
+
 using Prompts = std::vector<PreparedPrompt>;
 
 Result<Prompts> PreparePrompts(const engine::Engine& engine,
@@ -104,7 +140,33 @@ LocalProvider::Tokens Describe(const engine::Engine& engine,
 
 LocalProvider::LocalProvider(std::shared_ptr<const catalog::LocalModels> models,
                              const LocalOptions& options, EngineLoader loader)
-    : pool_(std::move(models), options.engine, options.loaded_max, std::move(loader)) {}
+    : logprobs_(limits::kLogprobEntriesInFlightMax),
+      pool_(std::move(models), options.engine, options.loaded_max, std::move(loader)) {}
+
+Status LocalProvider::HoldLogprobs(const chat::Generation& generation, int64_t context,
+                                   std::string_view field, StreamPlan& plan) {
+  if (plan.request.top_logprobs < 0) {
+    return {};
+  }
+  const int64_t entries = LogprobEntries(plan, generation, context);
+  if (entries > limits::kLogprobEntriesMax) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("`{}` asks for up to {} log-probabilities, alternatives included, but "
+                            "a request may have {}; {}.",
+                            field, entries, limits::kLogprobEntriesMax,
+                            FewerLogprobs(plan, generation, field)),
+                std::string(field));
+  }
+  plan.logprobs = BudgetShare(logprobs_);
+  if (!plan.logprobs.GrowTo(entries)) {
+    return Fail(Error{ErrorCode::kTooManyRequests,
+                      fmt::format("Other requests hold so many log-probabilities that the {} of "
+                                  "this one find no room; try again soon.",
+                                  entries),
+                      std::string(field), 1000});
+  }
+  return {};
+}
 
 Task<Result<std::unique_ptr<ChatStream>>> LocalProvider::Chat(const chat::ChatRequest& request) {
   TW_CO_ASSIGN_OR_RETURN(const ModelPool::Lease lease, co_await pool_.Acquire(request.model));
@@ -119,6 +181,8 @@ Task<Result<std::unique_ptr<ChatStream>>> LocalProvider::Chat(const chat::ChatRe
   TW_CO_RETURN_IF_ERROR(
       CheckContext(prompt, request.max_tokens, lease.engine().info(), "messages"));
   plan.prompts.push_back(std::move(prompt));
+  TW_CO_RETURN_IF_ERROR(HoldLogprobs(request, lease.engine().info().context,
+                                     request.top_logprobs > 0 ? "top_logprobs" : "logprobs", plan));
   co_return LocalStream::Open(lease, std::move(plan));
 }
 
@@ -137,6 +201,7 @@ Task<Result<std::unique_ptr<ChatStream>>> LocalProvider::Complete(
     return PreparePrompts(lease.engine(), request);
   };
   TW_CO_ASSIGN_OR_RETURN(plan.prompts, co_await workers_.Run(std::move(job)));
+  TW_CO_RETURN_IF_ERROR(HoldLogprobs(request, lease.engine().info().context, "logprobs", plan));
   co_return LocalStream::Open(lease, std::move(plan));
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/budget.h"
 #include "base/result.h"
 #include "base/task.h"
 #include "catalog/local_models.h"
@@ -23,6 +24,8 @@ struct LocalOptions {
   int loaded_max = 1;  // models in memory at once
 };
 
+struct StreamPlan;
+
 // All tasks run on event-loop threads, which must end before this is destroyed; the rest on any
 // thread.
 class LocalProvider final : public Provider {
@@ -32,8 +35,9 @@ class LocalProvider final : public Provider {
 
   std::string_view slug() const override { return "local"; }
   // Errors of both: those of ModelPool::Acquire, of preparing prompts (prompts.h) and of
-  // Engine::Submit, plus kContextTooLong for any of the prompts and kInvalidArgument for an id of
-  // logit_bias outside the vocabulary.
+  // Engine::Submit, plus kContextTooLong for any of the prompts, kInvalidArgument for an id of
+  // logit_bias outside the vocabulary or more log-probabilities than kLogprobEntriesMax, and
+  // kTooManyRequests when all requests together hold kLogprobEntriesInFlightMax.
   Task<Result<std::unique_ptr<ChatStream>>> Chat(const chat::ChatRequest& request) override;
   Task<Result<std::unique_ptr<ChatStream>>> Complete(
       const chat::CompletionRequest& request) override;
@@ -53,6 +57,11 @@ class LocalProvider final : public Provider {
   void Drain() { pool_.Drain(); }
 
  private:
+  // Takes the plan's share of log-probability entries; `field` is what the dialect calls them.
+  Status HoldLogprobs(const chat::Generation& generation, int64_t context, std::string_view field,
+                      StreamPlan& plan);
+
+  Budget logprobs_;
   WorkerPool workers_;
   ModelPool pool_;
 };

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/budget.h"
 #include "base/result.h"
 #include "chat/chat.h"
 #include "engine/engine.h"
@@ -27,6 +28,7 @@ struct StreamPlan {
   engine::GenerateRequest
       request;            // without the prompt; `sampling.seed` of choice k of a prompt is seed + k
   int in_flight_max = 1;  // sequences at once: a large request waits for itself, not others for it
+  BudgetShare logprobs;   // entries that this request may hold until its answer is out
 };
 
 class LocalStream final : public ChatStream {

@@ -11,95 +11,16 @@ namespace tradewind::providers {
 namespace {
 
 using engine::FinishReason;
+using testing::ChatOf;
+using testing::Collected;
+using testing::CompletionOf;
 using testing::Eventually;
-using testing::FakeModels;
-using testing::FakeOptions;
 using testing::FakeSequence;
-using testing::FakeWorld;
 using testing::FinishEvent;
 using testing::kEnd;
+using testing::LocalProviderTest;
 using testing::RunTask;
 using testing::TextEvent;
-
-chat::ChatRequest ChatOf(const std::string& text) {
-  chat::ChatRequest request;
-  request.model = "m";
-  request.messages.push_back({"user", {{chat::ContentPart::Kind::kText, text}}, "", "", ""});
-  return request;
-}
-
-chat::CompletionRequest CompletionOf(const std::vector<std::string>& prompts) {
-  chat::CompletionRequest request;
-  request.model = "m";
-  for (const std::string& prompt : prompts) {
-    request.prompts.push_back({prompt, {}, false});
-  }
-  request.max_tokens = 16;
-  return request;
-}
-
-struct Collected {
-  std::map<int, std::string> texts;
-  std::vector<chat::ChatEvent> events;
-  std::optional<Error> error;
-};
-
-Task<Collected> Collect(ChatStream& stream) {
-  Collected out;
-  while (true) {
-    auto event = co_await stream.Next();
-    if (!event.has_value()) {
-      out.error = std::move(event).error();
-      co_return out;
-    }
-    out.texts[event->choice] += event->text;
-    const bool done = event->done;
-    out.events.push_back(std::move(*event));
-    if (done) {
-      co_return out;
-    }
-  }
-}
-
-class LocalProviderTest : public ::testing::Test {
- protected:
-  LocalProvider& Provider() {
-    if (!provider_) {
-      provider_ =
-          std::make_unique<LocalProvider>(files_.models, FakeOptions(world_), MakeLoader(world_));
-    }
-    return *provider_;
-  }
-  // Opens and collects, or gives the refusal.
-  Collected Chat(const chat::ChatRequest& request) {
-    Collected out;
-    RunTask([&]() -> Task<void> {
-      auto stream = co_await Provider().Chat(request);
-      if (!stream.has_value()) {
-        out.error = std::move(stream).error();
-        co_return;
-      }
-      out = co_await Collect(**stream);
-    });
-    return out;
-  }
-  Collected Complete(const chat::CompletionRequest& request) {
-    Collected out;
-    RunTask([&]() -> Task<void> {
-      auto stream = co_await Provider().Complete(request);
-      if (!stream.has_value()) {
-        out.error = std::move(stream).error();
-        co_return;
-      }
-      out = co_await Collect(**stream);
-    });
-    return out;
-  }
-
-  FakeWorld world_;
-  FakeModels files_{{"m"}};
-  std::unique_ptr<LocalProvider> provider_;
-};
 
 TEST_F(LocalProviderTest, TurnsAChatIntoOneSequenceAndBack) {
   chat::ChatRequest request = ChatOf("hi");

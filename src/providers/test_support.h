@@ -7,8 +7,10 @@
 #include <deque>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -308,5 +310,85 @@ inline bool Eventually(const std::function<bool()>& condition) {
   }
   return true;
 }
+
+inline chat::ChatRequest ChatOf(const std::string& text) {
+  chat::ChatRequest request;
+  request.model = "m";
+  request.messages.push_back({"user", {{chat::ContentPart::Kind::kText, text}}, "", "", ""});
+  return request;
+}
+
+inline chat::CompletionRequest CompletionOf(const std::vector<std::string>& prompts) {
+  chat::CompletionRequest request;
+  request.model = "m";
+  for (const std::string& prompt : prompts) {
+    request.prompts.push_back({prompt, {}, false});
+  }
+  request.max_tokens = 16;
+  return request;
+}
+
+struct Collected {
+  std::map<int, std::string> texts;
+  std::vector<chat::ChatEvent> events;
+  std::optional<Error> error;
+};
+
+inline Task<Collected> Collect(ChatStream& stream) {
+  Collected out;
+  while (true) {
+    auto event = co_await stream.Next();
+    if (!event.has_value()) {
+      out.error = std::move(event).error();
+      co_return out;
+    }
+    out.texts[event->choice] += event->text;
+    const bool done = event->done;
+    out.events.push_back(std::move(*event));
+    if (done) {
+      co_return out;
+    }
+  }
+}
+
+class LocalProviderTest : public ::testing::Test {
+ protected:
+  LocalProvider& Provider() {
+    if (!provider_) {
+      provider_ =
+          std::make_unique<LocalProvider>(files_.models, FakeOptions(world_), MakeLoader(world_));
+    }
+    return *provider_;
+  }
+  // Opens and collects, or gives the refusal.
+  Collected Chat(const chat::ChatRequest& request) {
+    Collected out;
+    RunTask([&]() -> Task<void> {
+      auto stream = co_await Provider().Chat(request);
+      if (!stream.has_value()) {
+        out.error = std::move(stream).error();
+        co_return;
+      }
+      out = co_await Collect(**stream);
+    });
+    return out;
+  }
+  Collected Complete(const chat::CompletionRequest& request) {
+    Collected out;
+    RunTask([&]() -> Task<void> {
+      auto stream = co_await Provider().Complete(request);
+      if (!stream.has_value()) {
+        out.error = std::move(stream).error();
+        co_return;
+      }
+      out = co_await Collect(**stream);
+    });
+    return out;
+  }
+
+  FakeWorld world_;
+  FakeModels files_{{"m"}};
+  std::unique_ptr<LocalProvider> provider_;
+};
 
 }  // namespace tradewind::providers::testing

@@ -52,6 +52,7 @@ def test_ls(home):
     table = run_cli("ls", home=home).stdout
     assert table.startswith("NAME") and MODEL in table
     assert run_cli("ls", "--quiet", home=home).stdout.splitlines().count(MODEL) == 1
+    assert run_cli("ls", "-q", home=home).stdout == run_cli("ls", "--quiet", home=home).stdout
 
 
 def test_ls_of_an_empty_folder_says_what_to_do(home, tmp_path):
@@ -120,9 +121,10 @@ def test_completion_scripts_parse(home, shell, tmp_path):
         assert parsed.returncode == 0, parsed.stderr
 
 
-def test_bash_completes_verbs_flags_and_models(home):
-    def complete(line):
-        words = line.split(" ")
+def test_bash_completes_verbs_flags_models_and_paths(home, tmp_path):
+    def complete(line):  # \0 stands for a space inside a word
+        words = [word.replace("\0", " ") for word in line.split(" ")]
+        line = line.replace("\0", " ")
         script = f"""
             source <({BINARY} completion bash)
             tradewind() {{ {BINARY} "$@"; }}
@@ -137,13 +139,23 @@ def test_bash_completes_verbs_flags_and_models(home):
     assert "serve" in complete("tradewind ser")
     assert "--slots" in complete("tradewind serve --sl")
     assert any(MODEL.endswith(word) or word == MODEL for word in complete("tradewind run Hugging"))
+    assert complete("tradewind config p") == ["path"]
+    # Into folders, and no files but models there.
+    folder = tmp_path / "my models"
+    (folder / "deep er").mkdir(parents=True)
+    for name in ("a b.gguf", "notes.txt", "deep er/c.gguf"):
+        (folder / name).write_text("")
+    assert complete(f"tradewind run {tmp_path}/my") == [f"{folder}/"]
+    assert sorted(complete(f"tradewind run {folder}/".replace("my models", "my\0models"))) == [f"{folder}/a b.gguf", f"{folder}/deep er/"]
 
 
 def test_the_manual_page_renders(home):
     page = run_cli("man", home=home).stdout
     assert page.startswith(".TH") or "\n.TH " in page
     for verb in VERBS:
-        assert verb in page
+        assert f".SS tradewind {verb}" in page
+    sections = ["NAME", "SYNOPSIS", "DESCRIPTION", "MODEL REFERENCES", "VERBS", "COMMON FLAGS", "EXIT STATUS", "FILES", "ENVIRONMENT", "SEE ALSO"]
+    assert re.findall(r"^\.SH (.*)$", page, re.MULTILINE) == sections
     for tool in (["man", "--warnings", "-l", "-"], ["groff", "-man", "-Tutf8", "-ww"]):
         if shutil.which(tool[0]):
             made = subprocess.run(tool, input=page, capture_output=True, text=True, env=os.environ | {"PAGER": "cat", "LC_ALL": "C.UTF-8"})
@@ -232,7 +244,31 @@ def test_ps_shows_the_server(server):
     listed = data(run_cli("ps", "--json", home=server.home), "ps")["servers"]
     assert [(entry["pid"], entry["address"]) for entry in listed] == [(server.process.pid, server.url)]
     assert listed[0]["models"][0]["id"] == MODEL
-    assert MODEL in run_cli("ps", home=server.home).stdout
+    header, row = run_cli("ps", home=server.home).stdout.splitlines()
+    assert header.split() == ["MODEL", "PLACE", "STATE", "MEMORY", "CTX", "SLOTS", "TOK/S", "KEEP", "SERVER"]
+    assert MODEL in row and " -  " in row  # it stays until somebody ends it
+    assert listed[0]["exits_in_ms"] is None
+    assert run_cli("ps", "-q", home=server.home).stdout == f"{MODEL}\n"
+
+
+def test_progress_can_be_read_by_programs(server, own_home):
+    tiny = ("--prompt-tokens", "4,5", "--gen-tokens", "1", "--concurrency", "1", "--reps", "4")
+    done = run_cli("bench", MODEL, *tiny, "--json", "--progress", "json", home=own_home)
+    data(done, "bench")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert all(line["schema"] == "tradewind.progress/v1" for line in lines)
+    assert lines[0] | {"elapsed_ms": 0} == {
+        "schema": "tradewind.progress/v1", "phase": "loading the model", "elapsed_ms": 0, "done": None, "total": None,
+    }  # fmt: skip
+    counted = [line["done"] for line in lines[1:]]
+    assert counted == sorted(counted) and {line["total"] for line in lines[1:]} == {10}
+    # Without a terminal: a line for what begins, then for each tenth.
+    plain = run_cli("bench", MODEL, *tiny, home=own_home).stderr.splitlines()
+    assert plain[0] == "loading the model" and 2 <= len(plain) <= 12
+    assert run_cli("bench", MODEL, *tiny, "--json", home=own_home).stderr == ""
+    assert run_cli("bench", MODEL, *tiny, "--progress", "none", home=own_home).stderr == ""
+    phases = run_cli("run", MODEL, "Hi", "--max-tokens", "2", "--progress", "json", home=server.home).stderr.splitlines()
+    assert "reading the prompt" in [json.loads(line)["phase"] for line in phases if line.startswith("{")]
 
 
 def test_run_finds_a_server_by_the_environment(server, home):
@@ -254,7 +290,10 @@ def test_a_second_run_uses_the_private_server_of_the_first(own_home):
     pids = [entry["pid"] for entry in data(run_cli("ps", "--json", home=own_home), "ps")["servers"]]
     second = run_cli("run", MODEL, "Hi", "--max-tokens", "2", home=own_home)
     assert second.returncode == 0 and "started" not in second.stderr
-    assert [entry["pid"] for entry in data(run_cli("ps", "--json", home=own_home), "ps")["servers"]] == pids
+    listed = data(run_cli("ps", "--json", home=own_home), "ps")["servers"]
+    assert [entry["pid"] for entry in listed] == pids
+    assert 0 < listed[0]["exits_in_ms"] <= 30 * 60_000
+    assert re.search(r"  exits in (29|30)m  ", run_cli("ps", home=own_home).stdout)
 
 
 def test_ctrl_c_stops_the_answer(server):

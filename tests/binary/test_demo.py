@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 
-from harness import BINARY, PATIENCE_S, ROOT, environment, run_cli, wait_for
+from harness import BINARY, MODEL, MODEL_FILE, PATIENCE_S, ROOT, environment, run_cli, wait_for
 
 DEMO = ROOT / "tools" / "run_demo.sh"
 
@@ -32,6 +32,32 @@ def test_the_demo_answers_says_what_it_cost_and_serves_until_ctrl_c(home):
     assert demo.wait(PATIENCE_S) == 0
     demo.stdout.close()
     assert json.loads(run_cli("ps", "--json", home=home).stdout)["servers"] == []
+
+
+def test_the_demo_asks_the_default_model_also_when_others_come_first(home, tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("A-model.gguf", MODEL_FILE.name):
+        (models / name).symlink_to(MODEL_FILE)
+    assert asked_model(home, models) == MODEL
+    (models / MODEL_FILE.name).unlink()
+    assert asked_model(home, models) == "A-model"
+
+
+def asked_model(home, models):
+    demo = subprocess.Popen(
+        [DEMO, BINARY], env=environment(home, models, TRADEWIND_PORT="0"), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+    said = ""
+    while "Serving until Ctrl-C" not in said:
+        line = demo.stdout.readline()
+        assert line, said
+        said += line
+    os.killpg(demo.pid, signal.SIGINT)
+    assert demo.wait(PATIENCE_S) == 0
+    demo.stdout.close()
+    return re.search(r"^(\S+), on this device:$", said, re.MULTILINE)[1]
 
 
 def test_the_demo_says_when_its_port_is_taken(home):

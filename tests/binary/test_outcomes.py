@@ -154,6 +154,42 @@ def test_a_200k_token_prompt_is_refused_and_never_cut(home):
         assert server.chat(max_tokens=2).status == 200
 
 
+def test_large_bodies_together_are_bounded_and_small_requests_pass(home):
+    with Server(home) as server:
+        uploads = []
+        for _ in range(8):  # 8 x 31 MiB are 8 MiB below the bound
+            upload = server.connect()
+            upload.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {32 << 20}\r\n\r\n".encode())
+            upload.sendall(b" " * (31 << 20))
+            uploads.append(upload)
+
+        def refused():
+            reply = server.request("POST", "/v1/completions", b" " * (16 << 20), {"Content-Type": "application/json"})
+            return reply if reply.status == 503 else None
+
+        reply = wait_for(refused, "the uploads to arrive")
+        assert int(reply.headers["Retry-After"]) >= 1 and reply.error()["code"] == "service_unavailable"
+        assert server.chat(max_tokens=2).status == 200
+        for upload in uploads:
+            upload.close()
+        text = "hello " * (1 << 20)
+        wait_for(lambda: server.complete(text).status == 400, "room for 6 MiB again: refused by the context alone")
+        assert server.chat(max_tokens=2).status == 200
+
+
+def test_more_logprobs_than_memory_should_hold_are_refused_before_any_work(home):
+    with Server(home) as server:
+        prompts = [[300 + i] * 4000 for i in range(128)]
+        before = server.engine()["prompt_tokens_total"]
+        reply = server.complete(prompts, echo=True, logprobs=20, max_tokens=0)
+        error = reply.error()
+        assert (reply.status, error["code"], error["param"]) == (400, "invalid_value", "logprobs")
+        assert str(128 * 4000 * 21) in error["message"] and "fewer prompts" in error["message"]
+        assert server.engine()["prompt_tokens_total"] == before
+        scored = server.complete(prompts[0][:50], echo=True, logprobs=20, max_tokens=0).json()
+        assert len(scored["choices"][0]["logprobs"]["token_logprobs"]) == 50
+
+
 def test_a_prompt_that_fills_the_context_is_taken_whole(home):
     with Server(home, "--ctx", "256") as server:
         context = server.engine()["context"]
@@ -314,6 +350,34 @@ def test_serve_and_run_refuse_a_truncated_model_file(home, tmp_path, size):
         done = run_cli(*verb, home=home)
         assert done.returncode == 9, (verb, done)
         one_line(done.stderr)
+
+
+def test_a_model_file_shortened_while_it_serves_ends_the_server_with_one_line(home, tmp_path):
+    model = cut(tmp_path / "in-use.gguf", MODEL_FILE.stat().st_size)
+    with Server(home, "--model", model) as server:
+        stream = server.open_stream(model="in-use", max_tokens=7000)
+        read_head(stream)
+        os.truncate(model, 4096)
+        assert b"[DONE]" not in b"".join(read_to_end(stream))
+        server.expected_exit = 9
+        assert server.wait() == 9
+        said = [line for line in server.log().splitlines() if line.startswith("tradewind: ")]
+        assert len(said) == 1 and "model file" in said[0] and "mv" in said[0], server.log()
+    # The next start sees what is wrong, and that all is well again.
+    damaged = run_cli("serve", "--port", "0", "--model", model, home=home)
+    assert damaged.returncode == 9 and "in-use.gguf" in one_line(damaged.stderr)
+    shutil.copy(MODEL_FILE, tmp_path / "new")
+    os.replace(tmp_path / "new", model)
+    with Server(home, "--model", model) as server:
+        assert server.chat(model="in-use", max_tokens=2).status == 200
+
+
+def test_a_model_file_replaced_by_a_rename_disturbs_nobody(home, tmp_path):
+    model = cut(tmp_path / "in-use.gguf", MODEL_FILE.stat().st_size)
+    with Server(home, "--model", model) as server:
+        before = server.chat(model="in-use", max_tokens=16).json()["choices"]
+        os.replace(cut(tmp_path / "shorter", 4096), model)
+        assert server.chat(model="in-use", max_tokens=16).json()["choices"] == before
 
 
 def test_a_damaged_file_beside_a_good_one_does_not_hinder_it(home, tmp_path):
