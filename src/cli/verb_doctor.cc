@@ -20,6 +20,7 @@
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "engine/kernels/kernels.h"
+#include "engine/threads/cgroup.h"
 #include "engine/threads/cpus.h"
 #include "http/server.h"
 
@@ -60,9 +61,12 @@ Check CheckCpu() {
 }
 
 Check CheckCores() {
+  const auto limit = engine::ReadCgroupLimits().cpus;
   return {"cores", Verdict::kOk,
-          fmt::format("{} of {} may be used", engine::AllowedCpus(),
-                      std::max(1u, std::thread::hardware_concurrency()))};
+          fmt::format("{} of {} may be used{}", engine::AllowedCpus(),
+                      std::max(1u, std::thread::hardware_concurrency()),
+                      limit ? fmt::format("; the cgroup allows the time of {:.3g}", *limit)
+                            : std::string("; no cgroup limit"))};
 }
 
 // A number of bytes of /proc/meminfo ("MemAvailable"), which counts in kB.
@@ -79,32 +83,17 @@ std::optional<int64_t> MemInfo(std::string_view key) {
   return std::nullopt;
 }
 
-// The limit of a container (cgroup v2, or v1).
-std::optional<int64_t> MemoryLimit() {
-  for (const char* path :
-       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    const std::string text = ReadFile(path, 64).value_or("");
-    int64_t limit = 0;
-    if (std::from_chars(text.data(), text.data() + text.size(), limit).ec == std::errc() &&
-        limit < (int64_t{1} << 60)) {
-      return limit;
-    }
-  }
-  return std::nullopt;
-}
-
 Check CheckMemory() {
   constexpr int64_t kLow = int64_t{1} << 30;
   const auto total = MemInfo("MemTotal"), available = MemInfo("MemAvailable");
   if (!total || !available) {
     return {"memory", Verdict::kWarning, "/proc/meminfo cannot be read; check memory yourself"};
   }
-  const auto limit = MemoryLimit();
+  const auto limit = engine::ReadCgroupLimits().memory_bytes;
   std::string detail =
       fmt::format("{} available of {}", FormatBytes(*available), FormatBytes(*total));
-  detail += limit && *limit < *total
-                ? fmt::format("; this container may use {}", FormatBytes(*limit))
-                : "";
+  detail += limit && *limit < *total ? fmt::format("; the cgroup allows {}", FormatBytes(*limit))
+                                     : "; no cgroup limit";
   if (std::min(*available, limit.value_or(*available)) < kLow) {
     return {"memory", Verdict::kWarning,
             detail + ": only small models will fit; close other programs or use a smaller --ctx"};
@@ -209,6 +198,18 @@ Check CheckClock() {
   return {"clock", Verdict::kOk, text};
 }
 
+// The facts behind the checks, for scripts.
+void WriteMachine(dialects::JsonWriter& json) {
+  const auto kernels = engine::SelectKernels("");
+  const engine::CgroupLimits limits = engine::ReadCgroupLimits();
+  json.Field("cpu", CpuModel())
+      .Field("cpu_features", engine::CpuFeatures())
+      .Field("kernels", kernels ? (*kernels)->name : std::string_view("none"))
+      .Field("cpus_allowed", engine::AllowedCpus());
+  FieldOrNull(json, "cgroup_cpus", limits.cpus);
+  FieldOrNull(json, "cgroup_memory_bytes", limits.memory_bytes);
+}
+
 std::string_view VerdictName(Verdict verdict) {
   switch (verdict) {
     case Verdict::kOk:
@@ -234,7 +235,9 @@ Result<ExitCode> RunDoctor(const Settings& settings) {
   const bool healthy = std::none_of(checks.begin(), checks.end(),
                                     [](const Check& c) { return c.verdict == Verdict::kFailure; });
   auto json = BeginJson("doctor");
-  json.Field("healthy", healthy).Key("checks").BeginArray();
+  json.Field("healthy", healthy);
+  WriteMachine(json);
+  json.Key("checks").BeginArray();
   std::vector<std::vector<std::string>> rows;
   for (const Check& check : checks) {
     json.BeginObject()
