@@ -3,6 +3,7 @@
 #include <fstream>
 #include <string>
 #include <unistd.h>
+#include <utility>
 
 #include "engine/format/gguf.h"
 
@@ -41,6 +42,23 @@ Achieved AchievedBy(const BenchFigures& figures, const BenchPlan& plan, const Mo
   out.prefill_gmac_per_s = figures.prefill_per_s / static_cast<double>(plan.prompt_tokens) *
                            work.PrefillMacs(plan.prompt_tokens) / 1e9;
   return out;
+}
+
+void WritePeaks(dialects::JsonWriter& json, const engine::DotPeaks& peaks) {
+  json.Key("peaks").BeginObject();
+  for (const auto& [name, peak] :
+       {std::pair("f32", &peaks.f32), {"int16", &peaks.int16}, {"int8", &peaks.int8}}) {
+    json.Key(name);
+    if (*peak) {
+      json.BeginObject()
+          .Field("gmac_per_s", (*peak)->gmac_per_s)
+          .Field("instruction", (*peak)->instruction)
+          .EndObject();
+    } else {
+      json.Null();
+    }
+  }
+  json.EndObject();
 }
 
 int64_t ResidentBytes() {

@@ -7,7 +7,9 @@
 
 #include "base/result.h"
 #include "cli/bench_run.h"
+#include "dialects/json_writer.h"
 #include "engine/engine.h"
+#include "engine/probe/probe.h"
 
 namespace tradewind::cli {
 
@@ -31,6 +33,9 @@ struct Achieved {
   double prefill_gmac_per_s = 0;  // 1e9 multiply-adds
 };
 Achieved AchievedBy(const BenchFigures& figures, const BenchPlan& plan, const ModelWork& work);
+
+// "peaks": {"f32": {"gmac_per_s", "instruction"}, "int16": ..., "int8": ...}, null where unknown.
+void WritePeaks(dialects::JsonWriter& json, const engine::DotPeaks& peaks);
 
 // Of this process, mapped file pages included; 0 where the system does not say.
 int64_t ResidentBytes();

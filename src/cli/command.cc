@@ -159,7 +159,16 @@ constexpr Flag kBenchFlags[] = {
     kJson,
     kModels,
 };
-constexpr Flag kDoctorFlags[] = {kJson, kHost, kPort, kModels};
+constexpr Flag kDoctorFlags[] = {
+    kJson,
+    kHost,
+    kPort,
+    kModels,
+    {.name = "measure",
+     .value = "",
+     .help = "measure read bandwidth and dot-product peaks too; takes two seconds"},
+    kThreads,
+};
 constexpr Argument kConfigArguments[] = {
     {.name = "ACTION", .help = "get or path"},
     {.name = "KEY", .help = "as in the file: server.port; without it, all", .required = false},

@@ -118,19 +118,6 @@ Status RunPlans(engine::Engine& engine, const BenchSettings& bench, Phase& phase
   return {};
 }
 
-void WritePeak(dialects::JsonWriter& json, std::string_view name,
-               const std::optional<engine::DotPeak>& peak) {
-  json.Key(name);
-  if (!peak) {
-    json.Null();
-    return;
-  }
-  json.BeginObject()
-      .Field("gmac_per_s", peak->gmac_per_s)
-      .Field("instruction", peak->instruction)
-      .EndObject();
-}
-
 void WriteRow(dialects::JsonWriter& json, const Report& report, const Row& row) {
   const Achieved achieved = AchievedBy(row.figures, row.plan, report.work);
   const double decode = row.plan.output_tokens > 1 ? 1 : kUnknown;
@@ -163,13 +150,9 @@ std::string AsJson(const Report& report) {
       .Field("load_ms", report.load_ms)
       .Field("reps", report.reps)
       .Field("weight_bytes", report.work.step_bytes)
-      .Field("macs_per_token", report.work.matrix_macs + report.work.head_macs)
-      .Key("peaks")
-      .BeginObject();
-  WritePeak(json, "f32", report.peaks.f32);
-  WritePeak(json, "int16", report.peaks.int16);
-  WritePeak(json, "int8", report.peaks.int8);
-  json.EndObject().Key("results").BeginArray();
+      .Field("macs_per_token", report.work.matrix_macs + report.work.head_macs);
+  WritePeaks(json, report.peaks);
+  json.Key("results").BeginArray();
   for (const Row& row : report.rows) {
     WriteRow(json, report, row);
   }

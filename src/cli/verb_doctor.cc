@@ -13,6 +13,8 @@
 #include <sys/statvfs.h>
 
 #include "base/file.h"
+#include "base/limits.h"
+#include "cli/bench_limits.h"
 #include "cli/home.h"
 #include "cli/json_output.h"
 #include "cli/model_file.h"
@@ -20,6 +22,7 @@
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "engine/kernels/kernels.h"
+#include "engine/probe/probe.h"
 #include "engine/threads/cgroup.h"
 #include "engine/threads/cpus.h"
 #include "http/server.h"
@@ -210,6 +213,45 @@ void WriteMachine(dialects::JsonWriter& json) {
   FieldOrNull(json, "cgroup_memory_bytes", limits.memory_bytes);
 }
 
+// What `bench` holds a model's speed against.
+struct Measured {
+  int threads = 0;
+  std::optional<double> read_gb_per_s;
+  engine::DotPeaks peaks;
+};
+
+Result<Measured> Measure(const Settings& settings) {
+  Measured out;
+  out.threads = engine::AllowedCpus();
+  if (settings.Text("threads") != "auto") {
+    TW_ASSIGN_OR_RETURN(const auto threads, settings.Integer("threads", 1, limits::kThreadsMax));
+    out.threads = static_cast<int>(threads.value_or(out.threads));
+  }
+  out.read_gb_per_s = engine::ProbeReadBandwidth(out.threads);
+  out.peaks = engine::ProbeDotPeaks(out.threads);
+  return out;
+}
+
+void WriteMeasured(dialects::JsonWriter& json, const Measured& measured) {
+  json.Key("measured").BeginObject().Field("threads", measured.threads);
+  FieldOrNull(json, "read_gb_per_s", measured.read_gb_per_s);
+  WritePeaks(json, measured.peaks);
+  json.EndObject();
+}
+
+Check CheckMeasured(const Measured& measured) {
+  std::string detail = fmt::format("{} threads", measured.threads);
+  if (measured.read_gb_per_s) {
+    detail += fmt::format("; read {:.1f} GB/s", *measured.read_gb_per_s);
+  }
+  for (const auto* peak : {&measured.peaks.f32, &measured.peaks.int16, &measured.peaks.int8}) {
+    if (*peak) {
+      detail += fmt::format("; {:.0f} GMAC/s by {}", (*peak)->gmac_per_s, (*peak)->instruction);
+    }
+  }
+  return {"speed", Verdict::kOk, detail};
+}
+
 std::string_view VerdictName(Verdict verdict) {
   switch (verdict) {
     case Verdict::kOk:
@@ -229,14 +271,24 @@ Result<ExitCode> RunDoctor(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const fs::path home, HomeFolder(settings));
   TW_ASSIGN_OR_RETURN(Check models, CheckModels(settings));
   TW_ASSIGN_OR_RETURN(Check port, CheckPort(settings, home));
-  const std::vector<Check> checks = {CheckCpu(),      CheckCores(),    CheckMemory(),
-                                     CheckHome(home), CheckDisk(home), std::move(models),
-                                     std::move(port), CheckClock()};
+  TW_ASSIGN_OR_RETURN(const bool measure, settings.Switch("measure"));
+  std::optional<Measured> measured;
+  if (measure) {
+    TW_ASSIGN_OR_RETURN(measured, Measure(settings));
+  }
+  std::vector<Check> checks = {CheckCpu(),      CheckCores(),      CheckMemory(),   CheckHome(home),
+                               CheckDisk(home), std::move(models), std::move(port), CheckClock()};
+  if (measured) {
+    checks.push_back(CheckMeasured(*measured));
+  }
   const bool healthy = std::none_of(checks.begin(), checks.end(),
                                     [](const Check& c) { return c.verdict == Verdict::kFailure; });
   auto json = BeginJson("doctor");
   json.Field("healthy", healthy);
   WriteMachine(json);
+  if (measured) {
+    WriteMeasured(json, *measured);
+  }
   json.Key("checks").BeginArray();
   std::vector<std::vector<std::string>> rows;
   for (const Check& check : checks) {

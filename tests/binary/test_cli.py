@@ -74,9 +74,17 @@ def test_doctor(home):
     answer = data(run_cli("doctor", "--json", "--port", "0", home=home), "doctor")
     assert answer["checks"] and all({"name", "verdict", "detail"} <= set(check) for check in answer["checks"])
     assert answer["cpus_allowed"] >= 1 and {"cgroup_cpus", "cgroup_memory_bytes"} <= set(answer)
+    assert "measured" not in answer
     text = run_cli("doctor", home=home)
     assert text.returncode == 0
     assert answer["kernels"] in text.stdout and answer["cpu_features"] in text.stdout and "cgroup" in text.stdout
+
+
+def test_doctor_measures_on_request(home):
+    answer = data(run_cli("doctor", "--measure", "--threads", "1", "--json", "--port", "0", home=home), "doctor")
+    assert answer["measured"]["threads"] == 1 and answer["measured"]["read_gb_per_s"] > 0
+    assert set(answer["measured"]["peaks"]) == {"f32", "int16", "int8"}
+    assert "GB/s" in run_cli("doctor", "--measure", "--port", "0", home=home).stdout
 
 
 def test_config(home, tmp_path):
