@@ -5,6 +5,8 @@ MODELS ?= $(CURDIR)/build/models
 # Where `make run` puts the default model, and where `tradewind` looks for models afterwards.
 HOME_MODELS := $(or $(TRADEWIND_MODELS),$(or $(TRADEWIND_HOME),$(or $(XDG_DATA_HOME),$(HOME)/.local/share)/tradewind)/models)
 CTEST_FLAGS ?=
+# One part of the benchmarks: BENCH_FLAGS="--only 3b-q4_0 --rounds 5"
+BENCH_FLAGS ?=
 
 # Recipes run one after the other; each is parallel inside.
 .NOTPARALLEL:
@@ -36,7 +38,7 @@ prove: packages model test-tools
 bench: packages model test-tools
 	cmake --preset release
 	cmake --build --preset release --parallel $(JOBS)
-	TRADEWIND_MODELS="$(MODELS)" tools/bench.sh
+	TRADEWIND_MODELS="$(MODELS)" tools/bench.sh $(BENCH_FLAGS)
 
 FUZZ_SECONDS ?= 60
 fuzz: packages

@@ -1,85 +1,85 @@
-"""Runs Tradewind and llama.cpp in turn on one model, and writes the medians and ratios with the machine and the commit.
+"""Tradewind and llama.cpp in turn on the same files, each run beside the machine's limits; writes bench/results/.
 
-Speeds drift on shared machines: every round measures both, and the ratio is taken round by round.
-Usage: compare_llama_cpp.py --binary build/tradewind --model FILE --rounds 3 --out bench/results
+Speeds drift on shared machines: every round measures both, in alternating order, and the ratio is taken round by
+round. A suite (`--only`) is measured and written by itself, since a whole run takes long; `speed.md` is made of every
+suite's JSON that is there.
+
+Usage: compare_llama_cpp.py [--only default --only 3b-q4_0 --only start --only memory] [--rounds 3]
 """
 import argparse
-import datetime
 import json
 import pathlib
-import platform
-import statistics
 import subprocess
 import sys
 
+import machine
+import report
+import serve
+from suites import SUITES
+
 HERE = pathlib.Path(__file__).parent
+TIMEOUT_S = 3600
 
 
 def run_json(command):
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True,
+                          timeout=TIMEOUT_S)
+    return json.loads(done.stdout)
 
 
-def ours(args, threads):
-    report = run_json([args.binary, "bench", args.model, "--prompt-tokens", str(args.prompt_tokens), "--gen-tokens",
-                       str(args.gen_tokens), "--threads", str(threads), "--reps", "3", "--concurrency", "1", "--json"])
-    row = report["results"][0]
-    return {"prefill_tokens_per_s": row["prefill_tokens_per_s"], "decode_tokens_per_s": row["decode_tokens_per_s"]}
+def limits(args, threads):
+    """What the machine can do now: measured before and after each run of the other engine, too."""
+    return run_json([args.binary, "doctor", "--measure", "--threads", threads, "--port", 0, "--json"])["measured"]
 
 
-def peer(args, threads):
-    return run_json([sys.executable, str(HERE / "peer_llama_cpp.py"), args.model, "--prompt-tokens",
-                     str(args.prompt_tokens), "--gen-tokens", str(args.gen_tokens), "--threads", str(threads)])
+def ours(args, suite, model, threads):
+    return run_json([args.binary, "bench", model, "--plan", ",".join(suite.plans), "--reps", suite.reps, "--threads",
+                     threads, "--ctx", 4096, "--json", *args.flags.split()])
 
 
-def cpu_name():
-    for line in open("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
+def peer(args, suite, model, threads):
+    plans = [word for plan in suite.plans for word in ("--plan", plan)]
+    return run_json([sys.executable, HERE / "peer_llama_cpp.py", model, *plans, "--reps", suite.reps, "--threads",
+                     threads])
+
+
+def compare(args, name):
+    suite = SUITES[name]
+    model = suite.model(args)
+    rounds = []
+    for threads in suite.threads:
+        for number in range(args.rounds):
+            one = {"round": number + 1, "threads": threads, "limits": [limits(args, threads)]}
+            for engine, measure in [("tradewind", ours), ("llama_cpp", peer)][::1 if number % 2 == 0 else -1]:
+                print(f"{name}: {threads} threads, round {number + 1} of {args.rounds}: {engine}", file=sys.stderr)
+                one[engine] = measure(args, suite, model, threads)
+                one["limits"].append(limits(args, threads))
+            rounds.append(one)
+    return {"kind": "compare", "title": suite.title, "plans": suite.plans, "rounds": rounds}
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--binary", required=True)
-    parser.add_argument("--model", required=True)
+    choices = [*SUITES, "start", "memory"]
+    parser.add_argument("--only", action="append", choices=choices, help="repeatable; default: all")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--prompt-tokens", type=int, default=512)
-    parser.add_argument("--gen-tokens", type=int, default=128)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--binary", default="build/tradewind")
+    parser.add_argument("--make-model", default="build/make_model")
+    parser.add_argument("--models", default="build/models", help="folder of the default model")
+    parser.add_argument("--made-models", default="build/bench-models", help="folder of the 3B files, made on demand")
+    parser.add_argument("--flags", default="", help="more flags for `tradewind bench` and `serve`, in one word")
+    parser.add_argument("--out", default="bench/results")
     args = parser.parse_args()
-
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True).stdout.strip()
-    table = []
-    for threads in args.threads:
-        rounds = [(ours(args, threads), peer(args, threads)) for _ in range(args.rounds)]
-        for key in ("prefill_tokens_per_s", "decode_tokens_per_s"):
-            table.append({
-                "threads": threads, "figure": key,
-                "tradewind": statistics.median(a[key] for a, _ in rounds),
-                "llama_cpp": statistics.median(b[key] for _, b in rounds),
-                "ratio": statistics.median(a[key] / b[key] for a, b in rounds),
-                "ratio_min": min(a[key] / b[key] for a, b in rounds),
-                "ratio_max": max(a[key] / b[key] for a, b in rounds),
-            })
-    lines = [
-        "# Default model: Tradewind beside llama.cpp", "",
-        f"Machine: {cpu_name()}, {platform.system()} {platform.release()}. Commit: {commit}. "
-        f"Date: {datetime.date.today()}. Command: `{' '.join(sys.argv)}`.",
-        f"Prompt {args.prompt_tokens} tokens, then {args.gen_tokens} decoded; llama.cpp by llama-cpp-python 0.3.36; "
-        f"{args.rounds} alternating rounds, medians; ratio per round (min to max).",
-        "Tradewind computes with float activations, llama.cpp with 8-bit ones.", "",
-        "| threads | figure | Tradewind | llama.cpp | ratio |", "|---:|---|---:|---:|---:|"]
-    for row in table:
-        lines.append(f"| {row['threads']} | {row['figure']} | {row['tradewind']:.0f} | {row['llama_cpp']:.0f} | "
-                     f"{row['ratio']:.2f} ({row['ratio_min']:.2f} to {row['ratio_max']:.2f}) |")
-    text = "\n".join(lines) + "\n"
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "default-model.md").write_text(text)
-    (out / "default-model.json").write_text(json.dumps({"schema": "tradewind.bench-compare/v1", "commit": commit,
-                                                        "cpu": cpu_name(), "rows": table}, indent=1) + "\n")
-    print(text)
+    measures = {"start": serve.start_times, "memory": serve.memory}
+    for name in args.only or choices:
+        result = measures[name](args) if name in measures else compare(args, name)
+        result = {"schema": "tradewind.bench-compare/v2", "suite": name} | machine.describe(args) | result
+        (out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        (out / "speed.md").write_text(report.render([json.loads((out / f"{known}.json").read_text())
+                                                     for known in choices if (out / f"{known}.json").exists()]))
+    print((out / "speed.md").read_text())
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"http", {}},
     {"chat", {}},
     {"engine/threads", {}},
+    {"engine/probe", {}},
     {"engine/quant", {}},
     {"engine/cache", {}},
     {"engine/format", {"engine/quant"}},
@@ -53,7 +54,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"gateway", {"http", "chat", "dialects", "catalog", "providers"}},
     {"cli",
      {"http", "chat", "dialects", "catalog", "providers", "gateway", "engine", "engine/format",
-      "engine/kernels", "engine/threads"}},
+      "engine/kernels", "engine/probe", "engine/threads"}},
     {".", {"cli"}},
 };
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The speed figures, ours and llama.cpp's alternating in one run, written to bench/results/.
+# Usage: tools/bench.sh [--only default|3b-q4_k_m|3b-q4_0|3b-q8_0|start|memory]... [--rounds N] ...
+# A whole run takes more than an hour and 8 GB of disk for the 3B files, which are made on demand.
 set -euo pipefail
 
-models=${TRADEWIND_MODELS:-build/models}
-model="$models/SmolLM2-135M-Instruct.Q4_1.gguf"
-rounds=${BENCH_ROUNDS:-3}
 tools/setup_bench_tools.sh
-build/venv-bench/bin/python bench/compare_llama_cpp.py \
-  --binary build/tradewind --model "$model" --rounds "$rounds" --out bench/results
+cmake --build build --target make_model tradewind
+exec build/venv-bench/bin/python -B bench/compare_llama_cpp.py \
+  --models "${TRADEWIND_MODELS:-build/models}" --rounds "${BENCH_ROUNDS:-3}" "$@"

@@ -114,6 +114,31 @@ TEST(File, WriteAtomicReplacesTheWholeTextAndLeavesNoTemporary) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1);
 }
 
+TEST(File, AnAtomicFileAppearsWhenItIsWhole) {
+  const testing::TempDir dir;
+  const auto path = dir.path() / "f";
+  {
+    auto file = AtomicFile::Create(path, 1 << 20);
+    ASSERT_TRUE(file) << file.error().message;
+    ASSERT_TRUE(file->Write(AsBytes("ab")));
+    ASSERT_TRUE(file->Write(AsBytes("cd")));
+    EXPECT_FALSE(std::filesystem::exists(path));
+    ASSERT_TRUE(file->Commit());
+  }
+  EXPECT_EQ(ReadFile(path).value(), "abcd");  // and not the room that was claimed
+}
+
+TEST(File, AnAtomicFileThatIsGivenUpLeavesNothing) {
+  const testing::TempDir dir;
+  {
+    auto file = AtomicFile::Create(dir.path() / "f");
+    ASSERT_TRUE(file && file->Write(AsBytes("ab")));
+    const AtomicFile moved = std::move(*file);
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
+  EXPECT_EQ(AtomicFile::Create(dir.path() / "no" / "f").error().code, ErrorCode::kNotFound);
+}
+
 TEST(File, NamesTheReasonWhenItCannotOpen) {
   const auto missing = MappedFile::Open("/nonexistent/x");
   ASSERT_FALSE(missing);

@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -8,6 +9,8 @@
 
 #include <sys/mman.h>
 #include <sys/stat.h>
+
+#include "base/bytes.h"
 
 namespace tradewind {
 namespace {
@@ -23,6 +26,7 @@ ErrorCode CodeOf(int error) {
       return ErrorCode::kNotFound;
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:  // the limit of this process or file system
     case ENOMEM:
       return ErrorCode::kResourceExhausted;
     default:
@@ -163,39 +167,69 @@ Result<std::string> ReadFile(const std::filesystem::path& path, size_t bytes_max
   }
 }
 
-Status WriteFileAtomic(const std::filesystem::path& path, std::string_view text, int mode) {
-  const std::filesystem::path temporary = path.string() + ".tmp." + std::to_string(::getpid());
-  {
-    const FileDescriptor fd(
-        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
-    if (fd.get() < 0) {
-      return SystemError(temporary, errno);
-    }
-    size_t written = 0;
-    while (written < text.size()) {
-      const ssize_t n = ::write(fd.get(), text.data() + written, text.size() - written);
-      if (n < 0 && errno == EINTR) {
-        continue;
-      }
-      if (n < 0) {
-        const int error = errno;
-        ::unlink(temporary.c_str());
-        return SystemError(temporary, error);
-      }
-      written += static_cast<size_t>(n);
-    }
-    if (::fsync(fd.get()) != 0) {
-      const int error = errno;
-      ::unlink(temporary.c_str());
-      return SystemError(temporary, error);
-    }
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      fd_(std::exchange(other.fd_, -1)) {}
+
+AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(temporary_, other.temporary_);
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) {
+    ::close(fd_);
+    ::unlink(temporary_.c_str());
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const int error = errno;
-    ::unlink(temporary.c_str());
-    return SystemError(path, error);
+}
+
+Result<AtomicFile> AtomicFile::Create(const std::filesystem::path& path, uint64_t bytes, int mode) {
+  static std::atomic<int> count = 0;  // two threads may write the same file; the last one wins
+  AtomicFile file;
+  file.path_ = path;
+  file.temporary_ = path.string() + ".tmp." + std::to_string(::getpid()) + "." +
+                    std::to_string(count.fetch_add(1));
+  file.fd_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+  if (file.fd_ < 0) {
+    return SystemError(path, errno);
+  }
+  // The size stays 0: a claim that is not used up leaves no zeros at the end.
+  if (bytes > 0 && ::fallocate(file.fd_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) != 0 &&
+      CodeOf(errno) == ErrorCode::kResourceExhausted) {
+    return SystemError(path, errno);
+  }
+  return file;
+}
+
+Status AtomicFile::Write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0) {
+      return SystemError(path_, errno);
+    }
+    bytes = bytes.subspan(static_cast<size_t>(n));
   }
   return {};
+}
+
+Status AtomicFile::Commit() {
+  if (::fsync(fd_) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    return SystemError(path_, errno);
+  }
+  ::close(std::exchange(fd_, -1));
+  return {};
+}
+
+Status WriteFileAtomic(const std::filesystem::path& path, std::string_view text, int mode) {
+  TW_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path, 0, mode));
+  TW_RETURN_IF_ERROR(file.Write(AsBytes(text)));
+  return file.Commit();
 }
 
 }  // namespace tradewind

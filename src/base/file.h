@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -62,9 +63,34 @@ class PageBuffer {
 // Errors: kNotFound, kIo, kPayloadTooLarge when the file is longer than `bytes_max`.
 Result<std::string> ReadFile(const std::filesystem::path& path, size_t bytes_max = size_t{1} << 30);
 
-// Writes to a temporary file beside `path`, flushes it to disk and renames: readers see the old
-// text or the new one. Errors: kResourceExhausted (disk full), kIo. `mode` is the permission of a
-// new file.
+// A file that appears whole or not at all: written piece by piece under a temporary name beside
+// `path`, and renamed by Commit. Destroyed without Commit, it leaves nothing behind. One thread.
+class AtomicFile {
+ public:
+  AtomicFile() = default;
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&& other) noexcept;
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile();
+
+  // `mode` is the permission of a new file. With `bytes` > 0 that much room is claimed at once,
+  // where the file system can, so that a full disk is told before the work and not after it.
+  // Errors: kNotFound (no such folder), kResourceExhausted (disk full), kIo.
+  static Result<AtomicFile> Create(const std::filesystem::path& path, uint64_t bytes = 0,
+                                   int mode = 0644);
+
+  // Appends. Errors: kResourceExhausted, kIo.
+  Status Write(std::span<const std::byte> bytes);
+  // Flushes to disk and renames: readers see the old file or the new one. Errors as Write.
+  Status Commit();
+
+ private:
+  std::filesystem::path path_, temporary_;
+  int fd_ = -1;
+};
+
+// Replaces the whole file by `text`, with an AtomicFile and its errors.
 Status WriteFileAtomic(const std::filesystem::path& path, std::string_view text, int mode = 0644);
 
 }  // namespace tradewind

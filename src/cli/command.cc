@@ -167,9 +167,12 @@ constexpr Flag kBenchFlags[] = {
      .value = "N,...",
      .help = "sequences at the same time",
      .built_in = "1,4"},
+    {.name = "plan",
+     .value = "PxNxC,...",
+     .help = "prompt x output tokens x sequences, instead of the three above: 512x1x1,64x64x8"},
     {.name = "reps",
      .value = "N",
-     .help = "measured repetitions, after one to warm up",
+     .help = "measured repetitions, after a short one to warm up",
      .built_in = "3"},
     kContext,
     kThreads,
@@ -180,7 +183,16 @@ constexpr Flag kBenchFlags[] = {
     kProgress,
     kModels,
 };
-constexpr Flag kDoctorFlags[] = {kJson, kHost, kPort, kModels};
+constexpr Flag kDoctorFlags[] = {
+    kJson,
+    kHost,
+    kPort,
+    kModels,
+    {.name = "measure",
+     .value = "",
+     .help = "measure read bandwidth and dot-product peaks too; takes two seconds"},
+    kThreads,
+};
 constexpr Argument kConfigArguments[] = {
     {.name = "ACTION", .help = "get or path", .offer = Offer::kChoice, .choices = "get path"},
     {.name = "KEY", .help = "as in the file: server.port; without it, all", .required = false},
@@ -256,7 +268,11 @@ constexpr Command kCommands[] = {
      .description =
          "Loads the model in this process and measures prompt and generation speed for every "
          "combination of prompt "
-         "length and concurrency, with random prompts. Figures are medians over the repetitions.",
+         "length and concurrency, with random prompts. Figures are medians over the repetitions. "
+         "Decode speed is that of all sequences together, while all of them decode. Beside them "
+         "stand the limits of this machine, measured in the same run: the weights read per second "
+         "as a share of plain reading, the multiply-adds of prefill as a share of the dot-product "
+         "peak.",
      .arguments = kBenchArguments,
      .flags = kBenchFlags,
      .examples = "tradewind bench REF --prompt-tokens 128,1024 --concurrency 1,2,4",

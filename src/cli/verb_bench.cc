@@ -1,5 +1,7 @@
-// bench: the engine in this process, without HTTP.
+// bench: the engine in this process, without HTTP, beside what the machine can do at most.
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <random>
 
@@ -7,99 +9,23 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "cli/bench_limits.h"
+#include "cli/bench_run.h"
 #include "cli/engine_settings.h"
 #include "cli/json_output.h"
 #include "cli/model_file.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "engine/engine.h"
+#include "engine/probe/probe.h"
 
 namespace tradewind::cli {
 namespace {
 
-struct Plan {
-  int64_t prompt_tokens = 0, output_tokens = 0, concurrency = 1;
-};
-
-// One repetition, or the median of several. Rates: per sequence while it runs, and of all sequences
-// over the wall time.
-struct Figures {
-  double prefill_per_s = 0, first_token_ms = 0, decode_per_s = 0, total_per_s = 0, wall_ms = 0;
-};
-
-// Ordinary tokens only, and others each time: no prefix can be reused.
-std::vector<engine::TokenId> RandomPrompt(const engine::Tokenizer& tokenizer, int64_t tokens,
-                                          std::mt19937_64& random) {
-  std::vector<engine::TokenId> out;
-  const auto vocabulary = static_cast<uint64_t>(tokenizer.vocab_size());
-  constexpr int kTriesMax = 64;  // a vocabulary without ordinary tokens must not hang this
-  while (static_cast<int64_t>(out.size()) < tokens) {
-    auto id = static_cast<engine::TokenId>(random() % vocabulary);
-    for (int i = 0; i < kTriesMax && tokenizer.Kind(id) != engine::TokenKind::kNormal; ++i) {
-      id = static_cast<engine::TokenId>(random() % vocabulary);
-    }
-    out.push_back(id);
-  }
-  return out;
-}
-
-Result<Figures> Measure(engine::Engine& engine, const Plan& plan, std::mt19937_64& random) {
-  std::vector<engine::GenerateRequest> requests(static_cast<size_t>(plan.concurrency));
-  for (engine::GenerateRequest& request : requests) {
-    request.prompt = RandomPrompt(engine.tokenizer(), plan.prompt_tokens, random);
-    request.max_tokens = static_cast<int>(plan.output_tokens);
-    request.sampling.temperature = 0;
-    request.ignore_end = true;
-  }
-  const auto begin = SystemClock().Now();
-  TW_ASSIGN_OR_RETURN(auto generations, engine.Submit(std::move(requests)));
-  Figures out;
-  double output_tokens = 0;
-  for (const auto& generation : generations) {
-    engine::GenerateEvent event;
-    do {
-      event = generation->Next();
-    } while (!event.finish);
-    if (*event.finish == engine::FinishReason::kError) {
-      return Fail(ErrorCode::kInternal,
-                  fmt::format("the engine failed: {}; run `tradewind doctor`", event.error));
-    }
-    const engine::GenerateStats stats = generation->stats();
-    const double n = static_cast<double>(plan.concurrency);
-    out.prefill_per_s += stats.prompt_tokens * 1000.0 / std::max(stats.prefill_ms, 1e-3) / n;
-    out.first_token_ms += (stats.queue_ms + stats.prefill_ms) / n;
-    out.decode_per_s += stats.output_tokens > 1 ? (stats.output_tokens - 1) * 1000.0 /
-                                                      std::max(stats.decode_ms, 1e-3) / n
-                                                : 0;
-    output_tokens += stats.output_tokens;
-  }
-  out.wall_ms = MsBetween(begin, SystemClock().Now());
-  out.total_per_s = output_tokens * 1000 / std::max(out.wall_ms, 1e-3);
-  return out;
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
-Figures MedianOf(const std::vector<Figures>& all) {
-  Figures out;
-  for (double Figures::* field :
-       {&Figures::prefill_per_s, &Figures::first_token_ms, &Figures::decode_per_s,
-        &Figures::total_per_s, &Figures::wall_ms}) {
-    std::vector<double> values;
-    for (const Figures& figures : all) {
-      values.push_back(figures.*field);
-    }
-    out.*field = Median(std::move(values));
-  }
-  return out;
-}
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();  // null in JSON
 
 struct BenchSettings {
-  std::vector<Plan> plans;
+  std::vector<BenchPlan> plans;
   int64_t reps = 3;
   engine::EngineOptions options;
 };
@@ -114,12 +40,16 @@ Result<BenchSettings> ReadBench(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const auto reps, settings.Integer("reps", 1, kRepsMax));
   TW_ASSIGN_OR_RETURN(out.options, ReadEngineOptions(settings));
   out.reps = *reps;
-  out.options.slots = 1;
-  for (const int64_t prompt : prompts) {
+  TW_ASSIGN_OR_RETURN(out.plans,
+                      ParseBenchPlans(settings.Text("plan"), kTokensMax, limits::kSlotsMax));
+  for (const int64_t prompt : out.plans.empty() ? prompts : std::vector<int64_t>()) {
     for (const int64_t concurrency : concurrencies) {
       out.plans.push_back({prompt, *output, concurrency});
-      out.options.slots = std::max(out.options.slots, static_cast<int>(concurrency));
     }
+  }
+  out.options.slots = 1;
+  for (const BenchPlan& plan : out.plans) {
+    out.options.slots = std::max(out.options.slots, static_cast<int>(plan.concurrency));
   }
   if (out.plans.empty()) {
     return Fail(ErrorCode::kInvalidArgument,
@@ -128,17 +58,142 @@ Result<BenchSettings> ReadBench(const Settings& settings) {
   return out;
 }
 
-void WriteRow(dialects::JsonWriter& json, const Plan& plan, const Figures& figures) {
+// One plan's medians, and the read bandwidth measured before and after them: on shared machines it
+// is no constant.
+struct Row {
+  BenchPlan plan;
+  BenchFigures figures;
+  double read_gb_per_s = kUnknown;
+  int64_t resident_bytes = 0;
+};
+
+struct Report {
+  catalog::LocalModel model;
+  engine::ModelInfo info;
+  ModelWork work;
+  engine::DotPeaks peaks;
+  double load_ms = 0;
+  int64_t reps = 0;
+  std::vector<Row> rows;
+};
+
+double GmacPerSecond(const std::optional<engine::DotPeak>& peak) {
+  return peak ? peak->gmac_per_s : kUnknown;
+}
+
+// The first repetition is short: it brings the weights into memory and the buffers to their size.
+Result<Row> RunPlan(engine::Engine& engine, const BenchPlan& plan, int64_t reps, Progress& progress,
+                    std::mt19937_64& random) {
+  BenchPlan warm_up = plan;
+  warm_up.prompt_tokens = std::min<int64_t>(plan.prompt_tokens, 32);
+  warm_up.output_tokens = std::min<int64_t>(plan.output_tokens, 4);
+  std::vector<BenchFigures> all;
+  for (int64_t rep = 0; rep <= reps; ++rep) {
+    progress.Show(fmt::format("prompt {} output {} concurrency {}: {}/{}", plan.prompt_tokens,
+                              plan.output_tokens, plan.concurrency, rep, reps));
+    TW_ASSIGN_OR_RETURN(const BenchFigures figures,
+                        RunBenchPlan(engine, rep == 0 ? warm_up : plan, random));
+    if (rep > 0) {
+      all.push_back(figures);
+    }
+  }
+  return Row{plan, MedianOf(all), kUnknown, ResidentBytes()};
+}
+
+Status RunPlans(engine::Engine& engine, const BenchSettings& bench, Progress& progress,
+                Report& report) {
+  const auto read = [&] {
+    return engine::ProbeReadBandwidth(report.info.threads).value_or(kUnknown);
+  };
+  progress.Show("measuring the limits of this machine");
+  report.peaks = engine::ProbeDotPeaks(report.info.threads);
+  std::mt19937_64 random(1);
+  double before = read();
+  for (const BenchPlan& plan : bench.plans) {
+    TW_ASSIGN_OR_RETURN(Row row, RunPlan(engine, plan, bench.reps, progress, random));
+    const double after = read();
+    row.read_gb_per_s = (before + after) / 2;
+    before = after;
+    report.rows.push_back(row);
+  }
+  return {};
+}
+
+void WriteRow(dialects::JsonWriter& json, const Report& report, const Row& row) {
+  const Achieved achieved = AchievedBy(row.figures, row.plan, report.work);
+  const double decode = row.plan.output_tokens > 1 ? 1 : kUnknown;
   json.BeginObject()
-      .Field("prompt_tokens", plan.prompt_tokens)
-      .Field("output_tokens", plan.output_tokens)
-      .Field("concurrency", plan.concurrency)
-      .Field("prefill_tokens_per_s", figures.prefill_per_s)
-      .Field("first_token_ms", figures.first_token_ms)
-      .Field("decode_tokens_per_s", figures.decode_per_s)
-      .Field("total_output_tokens_per_s", figures.total_per_s)
-      .Field("wall_ms", figures.wall_ms)
+      .Field("prompt_tokens", row.plan.prompt_tokens)
+      .Field("output_tokens", row.plan.output_tokens)
+      .Field("concurrency", row.plan.concurrency)
+      .Field("prefill_tokens_per_s", row.figures.prefill_per_s)
+      .Field("first_token_ms", row.figures.first_token_ms)
+      .Field("decode_tokens_per_s", row.figures.decode_per_s * decode)
+      .Field("total_output_tokens_per_s", row.figures.total_per_s)
+      .Field("wall_ms", row.figures.wall_ms)
+      .Field("rss_bytes", row.resident_bytes)
+      .Field("read_gb_per_s", row.read_gb_per_s)
+      .Field("decode_gb_per_s", achieved.decode_gb_per_s * decode)
+      .Field("decode_of_read", achieved.decode_gb_per_s / row.read_gb_per_s * decode)
+      .Field("prefill_gmac_per_s", achieved.prefill_gmac_per_s)
+      .Field("prefill_of_f32", achieved.prefill_gmac_per_s / GmacPerSecond(report.peaks.f32))
+      .Field("prefill_of_int16", achieved.prefill_gmac_per_s / GmacPerSecond(report.peaks.int16))
+      .Field("prefill_of_int8", achieved.prefill_gmac_per_s / GmacPerSecond(report.peaks.int8))
       .EndObject();
+}
+
+std::string AsJson(const Report& report) {
+  auto json = BeginJson("bench");
+  json.Field("model", report.model.id)
+      .Field("quantization", report.info.quantization)
+      .Field("kernels", report.info.kernels)
+      .Field("threads", report.info.threads)
+      .Field("load_ms", report.load_ms)
+      .Field("reps", report.reps)
+      .Field("weight_bytes", report.work.step_bytes)
+      .Field("macs_per_token", report.work.matrix_macs + report.work.head_macs);
+  WritePeaks(json, report.peaks);
+  json.Key("results").BeginArray();
+  for (const Row& row : report.rows) {
+    WriteRow(json, report, row);
+  }
+  json.EndArray();
+  return EndJson(json);
+}
+
+// "12.3 (61%)", or without the share where the limit is unknown.
+std::string WithShare(double value, double limit) {
+  return std::isfinite(value / limit) ? fmt::format("{:.1f} ({:.0f}%)", value, 100 * value / limit)
+                                      : fmt::format("{:.1f}", value);
+}
+
+std::string AsText(const Report& report, bool color) {
+  std::string out =
+      fmt::format("{}  {}  {} kernels  {} threads  loaded in {:.2f}s  medians of {}\n",
+                  WithoutControls(report.model.id), report.info.quantization, report.info.kernels,
+                  report.info.threads, report.load_ms / 1000, report.reps);
+  std::vector<std::vector<std::string>> rows = {{"PROMPT", "OUTPUT", "CONC", "PREFILL/S",
+                                                 "GMAC/S (OF INT8)", "FIRST TOKEN", "DECODE/S",
+                                                 "GB/S (OF READ)", "TOTAL/S"}};
+  for (const Row& row : report.rows) {
+    const Achieved achieved = AchievedBy(row.figures, row.plan, report.work);
+    const bool decodes = row.plan.output_tokens > 1;  // one token is no speed
+    rows.push_back(
+        {fmt::format("{}", row.plan.prompt_tokens), fmt::format("{}", row.plan.output_tokens),
+         fmt::format("{}", row.plan.concurrency), fmt::format("{:.1f}", row.figures.prefill_per_s),
+         WithShare(achieved.prefill_gmac_per_s, GmacPerSecond(report.peaks.int8)),
+         fmt::format("{:.0f} ms", row.figures.first_token_ms),
+         decodes ? fmt::format("{:.1f}", row.figures.decode_per_s) : "-",
+         decodes ? WithShare(achieved.decode_gb_per_s, row.read_gb_per_s) : "-",
+         fmt::format("{:.1f}", row.figures.total_per_s)});
+  }
+  out += FormatTable(rows, color);
+  for (const auto& peak : {report.peaks.f32, report.peaks.int16, report.peaks.int8}) {
+    out += peak ? fmt::format("limit: {:.0f} GMAC/s by {}\n", peak->gmac_per_s, peak->instruction)
+                : "";
+  }
+  return out + fmt::format("limit: {:.1f} GB/s read beside the last row\n",
+                           report.rows.back().read_gb_per_s);
 }
 
 }  // namespace
@@ -146,60 +201,21 @@ void WriteRow(dialects::JsonWriter& json, const Plan& plan, const Figures& figur
 Result<ExitCode> RunBench(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
   TW_ASSIGN_OR_RETURN(const BenchSettings bench, ReadBench(settings));
-  TW_ASSIGN_OR_RETURN(const catalog::LocalModel model,
-                      FindModel(settings, settings.Words(0).front()));
+  Report report;
+  TW_ASSIGN_OR_RETURN(report.model, FindModel(settings, settings.Words(0).front()));
   TW_ASSIGN_OR_RETURN(const Progress::Style style, Progress::ReadStyle(settings, as_json));
   Progress progress(style);
   progress.Show("loading the model");
   const auto begin = SystemClock().Now();
   TW_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine,
-                      engine::Engine::Load(model.path, bench.options));
-  const double load_ms = MsBetween(begin, SystemClock().Now());
-  const engine::ModelInfo& info = engine->info();
-
-  auto json = BeginJson("bench");
-  json.Field("model", model.id)
-      .Field("quantization", info.quantization)
-      .Field("kernels", info.kernels);
-  json.Field("threads", info.threads)
-      .Field("load_ms", load_ms)
-      .Field("reps", bench.reps)
-      .Key("results")
-      .BeginArray();
-  std::vector<std::vector<std::string>> rows = {
-      {"PROMPT", "OUTPUT", "CONC", "PREFILL/S", "FIRST TOKEN", "DECODE/S", "TOTAL/S"}};
-  std::mt19937_64 random(1);
-  int64_t done = 0;
-  const int64_t total = static_cast<int64_t>(bench.plans.size()) * (bench.reps + 1);
-  for (const Plan& plan : bench.plans) {
-    std::vector<Figures> all;
-    for (int64_t rep = 0; rep <= bench.reps; ++rep) {
-      progress.Show(fmt::format("measuring prompt {} output {} concurrency {}", plan.prompt_tokens,
-                                plan.output_tokens, plan.concurrency),
-                    done++, total);
-      TW_ASSIGN_OR_RETURN(const Figures figures, Measure(*engine, plan, random));
-      if (rep > 0) {  // the first one warms caches and pages up
-        all.push_back(figures);
-      }
-    }
-    const Figures median = MedianOf(all);
-    WriteRow(json, plan, median);
-    rows.push_back(
-        {fmt::format("{}", plan.prompt_tokens), fmt::format("{}", plan.output_tokens),
-         fmt::format("{}", plan.concurrency), fmt::format("{:.1f}", median.prefill_per_s),
-         fmt::format("{:.0f} ms", median.first_token_ms),
-         fmt::format("{:.1f}", median.decode_per_s), fmt::format("{:.1f}", median.total_per_s)});
-  }
+                      engine::Engine::Load(report.model.path, bench.options));
+  report.load_ms = MsBetween(begin, SystemClock().Now());
+  report.info = engine->info();
+  report.reps = bench.reps;
+  TW_ASSIGN_OR_RETURN(report.work, ReadModelWork(report.model.path, report.info));
+  TW_RETURN_IF_ERROR(RunPlans(*engine, bench, progress, report));
   progress.Clear();
-  json.EndArray();
-  if (as_json) {
-    Print(EndJson(json));
-  } else {
-    Print(fmt::format("{}  {}  {} kernels  {} threads  loaded in {:.2f}s  medians of {}\n",
-                      WithoutControls(model.id), info.quantization, info.kernels, info.threads,
-                      load_ms / 1000, bench.reps));
-    Print(FormatTable(rows, UseColor(stdout, settings.environment())));
-  }
+  Print(as_json ? AsJson(report) : AsText(report, UseColor(stdout, settings.environment())));
   return ExitCode::kDone;
 }
 

@@ -13,6 +13,8 @@
 #include <sys/statvfs.h>
 
 #include "base/file.h"
+#include "base/limits.h"
+#include "cli/bench_limits.h"
 #include "cli/home.h"
 #include "cli/json_output.h"
 #include "cli/model_file.h"
@@ -20,6 +22,8 @@
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "engine/kernels/kernels.h"
+#include "engine/probe/probe.h"
+#include "engine/threads/cgroup.h"
 #include "engine/threads/cpus.h"
 #include "http/server.h"
 
@@ -60,9 +64,12 @@ Check CheckCpu() {
 }
 
 Check CheckCores() {
+  const auto limit = engine::ReadCgroupLimits().cpus;
   return {"cores", Verdict::kOk,
-          fmt::format("{} of {} may be used", engine::AllowedCpus(),
-                      std::max(1u, std::thread::hardware_concurrency()))};
+          fmt::format("{} of {} may be used{}", engine::AllowedCpus(),
+                      std::max(1u, std::thread::hardware_concurrency()),
+                      limit ? fmt::format("; the cgroup allows the time of {:.3g}", *limit)
+                            : std::string("; no cgroup limit"))};
 }
 
 // A number of bytes of /proc/meminfo ("MemAvailable"), which counts in kB.
@@ -79,32 +86,17 @@ std::optional<int64_t> MemInfo(std::string_view key) {
   return std::nullopt;
 }
 
-// The limit of a container (cgroup v2, or v1).
-std::optional<int64_t> MemoryLimit() {
-  for (const char* path :
-       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    const std::string text = ReadFile(path, 64).value_or("");
-    int64_t limit = 0;
-    if (std::from_chars(text.data(), text.data() + text.size(), limit).ec == std::errc() &&
-        limit < (int64_t{1} << 60)) {
-      return limit;
-    }
-  }
-  return std::nullopt;
-}
-
 Check CheckMemory() {
   constexpr int64_t kLow = int64_t{1} << 30;
   const auto total = MemInfo("MemTotal"), available = MemInfo("MemAvailable");
   if (!total || !available) {
     return {"memory", Verdict::kWarning, "/proc/meminfo cannot be read; check memory yourself"};
   }
-  const auto limit = MemoryLimit();
+  const auto limit = engine::ReadCgroupLimits().memory_bytes;
   std::string detail =
       fmt::format("{} available of {}", FormatBytes(*available), FormatBytes(*total));
-  detail += limit && *limit < *total
-                ? fmt::format("; this container may use {}", FormatBytes(*limit))
-                : "";
+  detail += limit && *limit < *total ? fmt::format("; the cgroup allows {}", FormatBytes(*limit))
+                                     : "; no cgroup limit";
   if (std::min(*available, limit.value_or(*available)) < kLow) {
     return {"memory", Verdict::kWarning,
             detail + ": only small models will fit; close other programs or use a smaller --ctx"};
@@ -231,6 +223,57 @@ Check CheckClock() {
   return {"clock", Verdict::kOk, text};
 }
 
+// The facts behind the checks, for scripts.
+void WriteMachine(dialects::JsonWriter& json) {
+  const auto kernels = engine::SelectKernels("");
+  const engine::CgroupLimits limits = engine::ReadCgroupLimits();
+  json.Field("cpu", CpuModel())
+      .Field("cpu_features", engine::CpuFeatures())
+      .Field("kernels", kernels ? (*kernels)->name : std::string_view("none"))
+      .Field("cpus_allowed", engine::AllowedCpus());
+  FieldOrNull(json, "cgroup_cpus", limits.cpus);
+  FieldOrNull(json, "cgroup_memory_bytes", limits.memory_bytes);
+}
+
+// What `bench` holds a model's speed against.
+struct Measured {
+  int threads = 0;
+  std::optional<double> read_gb_per_s;
+  engine::DotPeaks peaks;
+};
+
+Result<Measured> Measure(const Settings& settings) {
+  Measured out;
+  out.threads = engine::AllowedCpus();
+  if (settings.Text("threads") != "auto") {
+    TW_ASSIGN_OR_RETURN(const auto threads, settings.Integer("threads", 1, limits::kThreadsMax));
+    out.threads = static_cast<int>(threads.value_or(out.threads));
+  }
+  out.read_gb_per_s = engine::ProbeReadBandwidth(out.threads);
+  out.peaks = engine::ProbeDotPeaks(out.threads);
+  return out;
+}
+
+void WriteMeasured(dialects::JsonWriter& json, const Measured& measured) {
+  json.Key("measured").BeginObject().Field("threads", measured.threads);
+  FieldOrNull(json, "read_gb_per_s", measured.read_gb_per_s);
+  WritePeaks(json, measured.peaks);
+  json.EndObject();
+}
+
+Check CheckMeasured(const Measured& measured) {
+  std::string detail = fmt::format("{} threads", measured.threads);
+  if (measured.read_gb_per_s) {
+    detail += fmt::format("; read {:.1f} GB/s", *measured.read_gb_per_s);
+  }
+  for (const auto* peak : {&measured.peaks.f32, &measured.peaks.int16, &measured.peaks.int8}) {
+    if (*peak) {
+      detail += fmt::format("; {:.0f} GMAC/s by {}", (*peak)->gmac_per_s, (*peak)->instruction);
+    }
+  }
+  return {"speed", Verdict::kOk, detail};
+}
+
 std::string_view VerdictName(Verdict verdict) {
   switch (verdict) {
     case Verdict::kOk:
@@ -250,13 +293,26 @@ Result<ExitCode> RunDoctor(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const fs::path home, HomeFolder(settings));
   TW_ASSIGN_OR_RETURN(Check models, CheckModels(settings));
   TW_ASSIGN_OR_RETURN(Check port, CheckPort(settings, home));
-  const std::vector<Check> checks = {CheckCpu(),      CheckCores(),    CheckMemory(),
-                                     CheckHome(home), CheckDisk(home), std::move(models),
-                                     std::move(port), CheckEnergy(),   CheckClock()};
+  TW_ASSIGN_OR_RETURN(const bool measure, settings.Switch("measure"));
+  std::optional<Measured> measured;
+  if (measure) {
+    TW_ASSIGN_OR_RETURN(measured, Measure(settings));
+  }
+  std::vector<Check> checks = {CheckCpu(),      CheckCores(),    CheckMemory(),
+                               CheckHome(home), CheckDisk(home), std::move(models),
+                               std::move(port), CheckEnergy(),   CheckClock()};
+  if (measured) {
+    checks.push_back(CheckMeasured(*measured));
+  }
   const bool healthy = std::none_of(checks.begin(), checks.end(),
                                     [](const Check& c) { return c.verdict == Verdict::kFailure; });
   auto json = BeginJson("doctor");
-  json.Field("healthy", healthy).Key("checks").BeginArray();
+  json.Field("healthy", healthy);
+  WriteMachine(json);
+  if (measured) {
+    WriteMeasured(json, *measured);
+  }
+  json.Key("checks").BeginArray();
   std::vector<std::vector<std::string>> rows;
   for (const Check& check : checks) {
     json.BeginObject()

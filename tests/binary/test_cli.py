@@ -74,7 +74,18 @@ def test_show(home):
 def test_doctor(home):
     answer = data(run_cli("doctor", "--json", "--port", "0", home=home), "doctor")
     assert answer["checks"] and all({"name", "verdict", "detail"} <= set(check) for check in answer["checks"])
-    assert run_cli("doctor", home=home).returncode == 0
+    assert answer["cpus_allowed"] >= 1 and {"cgroup_cpus", "cgroup_memory_bytes"} <= set(answer)
+    assert "measured" not in answer
+    text = run_cli("doctor", home=home)
+    assert text.returncode == 0
+    assert answer["kernels"] in text.stdout and answer["cpu_features"] in text.stdout and "cgroup" in text.stdout
+
+
+def test_doctor_measures_on_request(home):
+    answer = data(run_cli("doctor", "--measure", "--threads", "1", "--json", "--port", "0", home=home), "doctor")
+    assert answer["measured"]["threads"] == 1 and answer["measured"]["read_gb_per_s"] > 0
+    assert set(answer["measured"]["peaks"]) == {"f32", "int16", "int8"}
+    assert "GB/s" in run_cli("doctor", "--measure", "--port", "0", home=home).stdout
 
 
 def test_config(home, tmp_path):
@@ -95,8 +106,21 @@ def test_config(home, tmp_path):
 def test_bench_tiny(home):
     flags = ("--prompt-tokens", "16", "--gen-tokens", "4", "--concurrency", "1,2", "--reps", "1")
     answer = data(run_cli("bench", MODEL, *flags, "--json", home=home), "bench")
-    assert len(answer["results"]) == 2
-    assert "16" in run_cli("bench", MODEL, *flags, home=home).stdout
+    one, two = answer["results"]
+    assert (one["concurrency"], two["concurrency"]) == (1, 2)
+    for row in one, two:
+        assert row["prefill_tokens_per_s"] > 0 and row["decode_tokens_per_s"] > 0 and row["rss_bytes"] > 0
+        # What was reached follows from the speeds; the limit beside it was measured.
+        reached = answer["weight_bytes"] * row["decode_tokens_per_s"] / row["concurrency"] / 1e9
+        assert row["decode_gb_per_s"] == pytest.approx(reached)
+        assert row["read_gb_per_s"] > 0 and row["decode_of_read"] == pytest.approx(reached / row["read_gb_per_s"])
+        if answer["peaks"]["int8"]:
+            peak = answer["peaks"]["int8"]["gmac_per_s"]
+            assert row["prefill_of_int8"] == pytest.approx(row["prefill_gmac_per_s"] / peak)
+    text = run_cli("bench", MODEL, "--plan", "16x1x1,8x4x2", "--reps", "1", home=home).stdout
+    assert "limit: " in text and "16" in text
+    alone = data(run_cli("bench", MODEL, "--plan", "16x1x1", "--reps", "1", "--json", home=home), "bench")
+    assert alone["results"][0]["decode_tokens_per_s"] is None  # one token is no speed
 
 
 # --- Help, completion, manual

@@ -1,0 +1,27 @@
+"""Where and of what a result was measured."""
+import datetime
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+
+
+def _cpu():
+    for line in open("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _git(*words):
+    return subprocess.run(["git", *words], stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def describe(args):
+    commit = _git("rev-parse", "--short", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno") else "")
+    return {"cpu": _cpu(), "cpus": len(os.sched_getaffinity(0)),
+            "system": f"{platform.system()} {platform.release()}", "commit": commit,
+            "date": datetime.date.today().isoformat(), "command": shlex.join(sys.argv), "flags": args.flags,
+            "peer": f"llama-cpp-python {importlib.metadata.version('llama_cpp_python')}"}

@@ -1,0 +1,53 @@
+// Random weights, written as blocks of a type directly: nothing is quantised, so it is as fast as
+// the disk.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/quant/types.h"
+
+namespace tradewind::make_model {
+
+// splitmix64 (Steele, Lea, Flood 2014): the same numbers everywhere for the same seed.
+class RandomBits {
+ public:
+  explicit RandomBits(uint64_t seed) : state_(seed) {}
+  uint64_t Next() {
+    uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+  }
+  void Fill(std::span<std::byte> out);
+
+ private:
+  uint64_t state_;
+};
+
+// An endless row of valid blocks of one type: every level is as likely as any other, and the
+// dequantised values have mean 0 and the given root mean square. F32, F16 and BF16 are normally
+// distributed. What quantising never yields is left out (Q8_0 has no -128).
+// Types: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS.
+class RandomBlocks {
+ public:
+  RandomBlocks(engine::TensorType type, double rms, uint64_t seed);
+
+  // Fills `out`, which is whole blocks.
+  void Fill(std::span<std::byte> out);
+
+ private:
+  void SetScale(double unit);
+  void FinishBlock(uint8_t* block) const;
+
+  engine::TensorType type_;
+  RandomBits bits_;
+  // A block's scale is picked by a random byte. Its offset makes the mean of the block's values 0.
+  std::array<uint16_t, 256> scales_{}, signed_scales_{}, offsets_{};  // f16
+  std::vector<uint32_t> normals_;  // 4096 draws as bits of the type: for F32, F16 and BF16
+};
+
+}  // namespace tradewind::make_model
