@@ -1,4 +1,4 @@
-// Products of one worker: multiply-adds per second (items) and weight bytes per second, by CPU time.
+// Products of one worker: multiply-adds (items) and weight bytes per second, by CPU time.
 #include <cstring>
 #include <random>
 

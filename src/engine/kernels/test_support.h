@@ -11,11 +11,20 @@
 
 namespace tradewind::engine {
 
+// avx512_shape_for_test.cc; nullptr without AVX2.
+#if defined(__x86_64__)
+const Kernels* Avx512ShapeKernels();
+#else
+inline const Kernels* Avx512ShapeKernels() {
+  return nullptr;
+}
+#endif
+
 // Every table that this CPU can run; the oracle itself is among them, so that the checks are
 // checked too.
 inline std::vector<const Kernels*> AttainableKernels() {
   std::vector<const Kernels*> all = {&ScalarKernels()};
-  for (const Kernels* kernels : {Avx2Kernels(), Avx512Kernels()}) {
+  for (const Kernels* kernels : {Avx2Kernels(), Avx512ShapeKernels(), Avx512Kernels()}) {
     if (kernels != nullptr) {
       all.push_back(kernels);
     }
