@@ -147,6 +147,7 @@ std::string AsJson(const Report& report) {
   json.Field("model", report.model.id)
       .Field("quantization", report.info.quantization)
       .Field("kernels", report.info.kernels)
+      .Field("activations", report.info.activations)
       .Field("threads", report.info.threads)
       .Field("load_ms", report.load_ms)
       .Field("reps", report.reps)

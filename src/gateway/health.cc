@@ -25,6 +25,7 @@ void WriteEngine(const providers::LoadedModel& model, dialects::JsonWriter& json
   json.BeginObject().Field("id", model.id).Field("architecture", model.info.architecture);
   json.Field("quantization", model.info.quantization).Field("parameters", model.info.parameters);
   json.Field("file_bytes", model.info.file_bytes).Field("context", model.info.context);
+  json.Field("activations", model.info.activations);
   json.Field("kernels", model.info.kernels).Field("threads", model.info.threads);
   json.Field("users", model.users).Field("slots", model.stats.slots);
   json.Field("slots_used", model.stats.slots_used).Field("queued", model.stats.queued);

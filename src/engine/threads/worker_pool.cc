@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "base/check.h"
+#include "engine/threads/cpus.h"
 
 namespace tradewind::engine {
 namespace {
@@ -30,9 +31,16 @@ inline void CpuRelax() {
 
 WorkerPool::WorkerPool(int threads) {
   TW_CHECK(threads >= 1);
+  const std::vector<int> cpus = CpusToPin(threads);
   for (int worker = 1; worker < threads; ++worker) {
+    const int cpu = cpus.empty() ? -1 : cpus[static_cast<size_t>(worker)];
     try {
-      helpers_.emplace_back([this, worker] { HelperLoop(worker); });
+      helpers_.emplace_back([this, worker, cpu] {
+        if (cpu >= 0) {
+          PinThisThread(cpu);
+        }
+        HelperLoop(worker);
+      });
     } catch (const std::system_error&) {
       break;  // a process limit: run with those we have
     }

@@ -18,7 +18,8 @@ namespace tradewind::engine {
 class WorkerPool {
  public:
   // `threads` >= 1 counts the caller: WorkerPool(1) starts none. If the system refuses a thread,
-  // fewer run.
+  // fewer run. Helpers are pinned when the CPUs are ours alone (CpusToPin); the caller floats, and
+  // finds the one that is left.
   explicit WorkerPool(int threads);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;

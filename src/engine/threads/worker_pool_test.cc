@@ -3,6 +3,8 @@
 #include <chrono>
 #include <ctime>
 #include <numeric>
+#include <sched.h>
+#include <unistd.h>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -66,6 +68,24 @@ TEST(WorkerPool, SleepsBetweenRegions) {
 
 TEST(Cpus, AtLeastOneIsAllowed) {
   EXPECT_GE(AllowedCpus(), 1);
+}
+
+TEST(Cpus, ArePinnedOnlyWhenTheyWereSetApartForUs) {
+  const long online = ::sysconf(_SC_NPROCESSORS_ONLN);
+  EXPECT_TRUE(CpusToPin(static_cast<int>(online)).empty());  // nothing was set apart
+  std::thread([&] {  // a mask of its own, which ends with the thread
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    ASSERT_EQ(::sched_getaffinity(0, sizeof(set), &set), 0);
+    int first = 0;
+    while (!CPU_ISSET(first, &set)) {
+      ++first;
+    }
+    ASSERT_TRUE(PinThisThread(first));
+    EXPECT_EQ(CpusToPin(1), online > 1 ? std::vector<int>{first} : std::vector<int>{});
+    EXPECT_TRUE(CpusToPin(2).empty());  // more threads than CPUs
+  })
+      .join();
 }
 
 }  // namespace
