@@ -91,8 +91,9 @@ void DotPanelColumns(const PackedPanel& panel, const PackedInput& x, float* tota
   const int16_t* codes = panel.codes;
   for (int64_t at = 0; at < panel.k; at += kGroup) {
     typename S::I sums[C];
-    for (auto& s : sums) {
-      s = S::SetInt(0);
+    for (int c = 0; c < C; ++c) {
+      sums[c] = S::SetInt(0);
+      __builtin_prefetch(columns[c] + C * x.q_stride);  // the next tile's
     }
     constexpr int kUnroll = 4;
     for (int quad = 0; quad < kGroup / 2 / kUnroll; ++quad) {
@@ -126,6 +127,7 @@ void DotBytePanelColumns(const PackedPanel& panel, const PackedInput& x, float* 
     for (int c = 0; c < C; ++c) {
       const int32_t* const s = x.sums + c * x.sums_stride + at / 16;
       sums[c] = S::SetInt(-panel.zero * (kGroup == 32 ? s[0] + s[1] : s[0]));
+      __builtin_prefetch(columns[c] + C * x.q_stride);  // the next tile's
     }
     constexpr int kStep = kSteps < kGroup / 4 ? kSteps : kGroup / 4;
     for (int done = 0; done < kGroup / 4; done += kStep) {

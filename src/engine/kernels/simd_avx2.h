@@ -167,8 +167,14 @@ struct Avx2 {
   }
   // sum + w[2i] * x[2i] + w[2i+1] * x[2i+1] over pairs of int16
   static I MulAddPairs(I sum, I w, I x) {
-    return {_mm256_add_epi32(sum.a, _mm256_madd_epi16(w.a, x.a)),
-            _mm256_add_epi32(sum.b, _mm256_madd_epi16(w.b, x.b))};
+    return InOrder({_mm256_add_epi32(sum.a, _mm256_madd_epi16(w.a, x.a)),
+                    _mm256_add_epi32(sum.b, _mm256_madd_epi16(w.b, x.b))});
+  }
+  // Integer sums may be re-associated, and the compiler does it with an unrolled tile: it adds
+  // products up first, runs out of registers and spills the sums. This hides them from it.
+  static I InOrder(I sum) {
+    asm("" : "+x"(sum.a), "+x"(sum.b));
+    return sum;
   }
 
   // Products of unsigned codes of `bits` bits and signed bytes are added up in int16: after so many
@@ -177,8 +183,8 @@ struct Avx2 {
     return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 0;
   }
   static I AddBytes(I words, I codes, I x) {
-    return {_mm256_add_epi16(words.a, _mm256_maddubs_epi16(codes.a, x.a)),
-            _mm256_add_epi16(words.b, _mm256_maddubs_epi16(codes.b, x.b))};
+    return InOrder({_mm256_add_epi16(words.a, _mm256_maddubs_epi16(codes.a, x.a)),
+                    _mm256_add_epi16(words.b, _mm256_maddubs_epi16(codes.b, x.b))});
   }
   static I Widen(I sum, I words) { return MulAddPairs(sum, words, SetInt(0x00010001)); }
   // Eight int16 that fit a byte, as c0 c4 c1 c5 c2 c6 c3 c7.
