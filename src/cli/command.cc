@@ -25,6 +25,19 @@ constexpr Flag kKv{.name = "kv",
                    .config = "local.kv",
                    .choices = "f16 f32",
                    .offer = Offer::kChoice};
+constexpr Flag kKvMemory{
+    .name = "kv-memory",
+    .value = "MB|auto",
+    .help =
+        "memory for keys and values, of running and ended sequences; auto = slots x ctx, at "
+        "most a quarter of the memory there is",
+    .built_in = "auto",
+    .config = "local.kv_memory"};
+constexpr Flag kNoPrefixCache{
+    .name = "no-prefix-cache",
+    .value = "",
+    .help = "evaluate every prompt from its first token, even when the beginning is known",
+    .config = "local.no_prefix_cache"};
 constexpr Flag kKernels{.name = "kernels",
                         .value = "NAME",
                         .help = "force one set of kernels instead of the best this CPU has",
@@ -83,6 +96,8 @@ constexpr Flag kServeFlags[] = {
      .config = "local.queue"},
     kThreads,
     kKv,
+    kKvMemory,
+    kNoPrefixCache,
     kKernels,
     {.name = "loaded",
      .value = "N",

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include "base/file.h"
+#include "base/memory.h"
 #include "cli/home.h"
 #include "cli/json_output.h"
 #include "cli/model_file.h"
@@ -65,41 +65,13 @@ Check CheckCores() {
                       std::max(1u, std::thread::hardware_concurrency()))};
 }
 
-// A number of bytes of /proc/meminfo ("MemAvailable"), which counts in kB.
-std::optional<int64_t> MemInfo(std::string_view key) {
-  std::ifstream in("/proc/meminfo");
-  std::string name;
-  int64_t kilobytes = 0;
-  while (in >> name >> kilobytes) {
-    if (name == fmt::format("{}:", key)) {
-      return kilobytes * 1024;
-    }
-    in.ignore(64, '\n');
-  }
-  return std::nullopt;
-}
-
-// The limit of a container (cgroup v2, or v1).
-std::optional<int64_t> MemoryLimit() {
-  for (const char* path :
-       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    const std::string text = ReadFile(path, 64).value_or("");
-    int64_t limit = 0;
-    if (std::from_chars(text.data(), text.data() + text.size(), limit).ec == std::errc() &&
-        limit < (int64_t{1} << 60)) {
-      return limit;
-    }
-  }
-  return std::nullopt;
-}
-
 Check CheckMemory() {
   constexpr int64_t kLow = int64_t{1} << 30;
-  const auto total = MemInfo("MemTotal"), available = MemInfo("MemAvailable");
+  const auto total = MemoryTotalBytes(), available = MemoryAvailableBytes();
   if (!total || !available) {
     return {"memory", Verdict::kWarning, "/proc/meminfo cannot be read; check memory yourself"};
   }
-  const auto limit = MemoryLimit();
+  const auto limit = MemoryLimitBytes();
   std::string detail =
       fmt::format("{} available of {}", FormatBytes(*available), FormatBytes(*total));
   detail += limit && *limit < *total
