@@ -8,13 +8,13 @@ namespace tradewind::limits {
 
 // --- HTTP ---
 
-inline constexpr int64_t kBodyBytesMax = 32 << 20;    // a 262,144-token prompt is about 1.2 MB
+inline constexpr int64_t kBodyBytesMax = 32 << 20;  // a 262,144-token prompt is about 1.2 MB
 // Of all requests being read or answered. The first part of each body is not counted, so that small
 // requests find room always; for all connections that part is 64 MiB.
 inline constexpr int64_t kBodyBytesInFlightMax = 256 << 20;  // beyond it 503
 inline constexpr int64_t kBodyBytesUncounted = 64 << 10;
-inline constexpr int64_t kHeaderBytesMax = 32 << 10;  // nginx allows 4 x 8 KiB
-inline constexpr int64_t kConnectionsMax = 1024;      // beyond it connections wait in the backlog
+inline constexpr int64_t kHeaderBytesMax = 32 << 10;    // nginx allows 4 x 8 KiB
+inline constexpr int64_t kConnectionsMax = 1024;        // beyond it connections wait in the backlog
 inline constexpr int64_t kReadHeadDeadlineMs = 60'000;  // also the keep-alive idle time
 inline constexpr int64_t kReadBodyDeadlineMs = 60'000;  // a slow upload cannot hold a connection
 inline constexpr int64_t kWriteDeadlineMs = 120'000;    // a reader without progress is cut then
@@ -50,9 +50,9 @@ inline constexpr int kIgnoredFieldsNamedMax = 16;  // unknown fields in x-tradew
 
 // --- Providers ---
 
-inline constexpr int kWorkerThreads = 2;               // rendering and tokenizing
-inline constexpr int kWorkerJobsMax = 256;             // waiting for a worker; beyond it 429
-inline constexpr int64_t kWorkerDeadlineMs = 120'000;  // one job: tokenizing 32 MB takes seconds
+inline constexpr int kWorkerThreads = 2;                  // rendering and tokenizing
+inline constexpr int kWorkerJobsMax = 256;                // waiting for a worker; beyond it 429
+inline constexpr int64_t kWorkerDeadlineMs = 120'000;     // one job: tokenizing 32 MB takes seconds
 inline constexpr int64_t kModelLoadDeadlineMs = 600'000;  // a large file on a cold disk
 inline constexpr int64_t kNextEventDeadlineMs = 600'000;  // for a token, time in the queue too
 inline constexpr int kModelFilesMax = 10'000;             // looked at below the models folders
@@ -64,7 +64,10 @@ inline constexpr int kSlotsMax = 64;             // sequences that share a pass 
 inline constexpr int kQueuedSequencesMax = 256;  // waiting for a slot; beyond it 429
 inline constexpr int kEventsQueuedMax = 64;      // per sequence; a full queue pauses it
 inline constexpr int kBatchTokensMax = 256;      // rows of one pass (prefill chunk and decodes)
-inline constexpr int kLogitRowsMax = 64;         // rows of one pass whose logits are computed
+// Rows of prompts in a pass that others wait in for their next token: beside 8 of them, 256 would
+// make each token wait six times as long.
+inline constexpr int kPrefillRowsBesideDecodes = 64;
+inline constexpr int kLogitRowsMax = 64;  // rows of one pass whose logits are computed
 inline constexpr int kKvBlockPositions = 32;
 inline constexpr int kThreadsMax = 256;
 inline constexpr int64_t kActivationBytesMax = int64_t{4} << 30;  // a 3B model's step takes 0.1

@@ -34,6 +34,19 @@ constexpr Flag kActivations{.name = "activations",
                             .config = "local.activations",
                             .choices = "f32 i16 i8",
                             .offer = Offer::kChoice};
+constexpr Flag kKvMemory{
+    .name = "kv-memory",
+    .value = "MB|auto",
+    .help =
+        "memory for keys and values, of running and ended sequences; auto = slots x ctx, at "
+        "most a quarter of the memory there is",
+    .built_in = "auto",
+    .config = "local.kv_memory"};
+constexpr Flag kNoPrefixCache{
+    .name = "no-prefix-cache",
+    .value = "",
+    .help = "evaluate every prompt from its first token, even when the beginning is known",
+    .config = "local.no_prefix_cache"};
 constexpr Flag kKernels{.name = "kernels",
                         .value = "NAME",
                         .help = "force one set of kernels instead of the best this CPU has",
@@ -103,6 +116,8 @@ constexpr Flag kServeFlags[] = {
     kThreads,
     kKv,
     kActivations,
+    kKvMemory,
+    kNoPrefixCache,
     kKernels,
     {.name = "loaded",
      .value = "N",

@@ -8,6 +8,7 @@ namespace tradewind::cli {
 namespace {
 
 constexpr int64_t kContextMax = 1 << 20;
+constexpr int64_t kKvMemoryMbMax = limits::kKvBytesMax >> 20;
 
 Status ReadCount(const Settings& settings, std::string_view flag, int64_t max, int& out) {
   if (FindFlag(settings.command(), flag) != nullptr) {
@@ -26,6 +27,15 @@ Result<engine::EngineOptions> ReadEngineOptions(const Settings& settings) {
   TW_RETURN_IF_ERROR(ReadCount(settings, "queue", limits::kQueuedSequencesMax, options.queue));
   if (settings.Text("threads") != "auto") {
     TW_RETURN_IF_ERROR(ReadCount(settings, "threads", limits::kThreadsMax, options.threads));
+  }
+  if (FindFlag(settings.command(), "kv-memory") != nullptr &&
+      settings.Text("kv-memory") != "auto") {
+    TW_ASSIGN_OR_RETURN(const auto megabytes, settings.Integer("kv-memory", 1, kKvMemoryMbMax));
+    options.kv_bytes = megabytes.value_or(0) << 20;
+  }
+  if (FindFlag(settings.command(), "no-prefix-cache") != nullptr) {
+    TW_ASSIGN_OR_RETURN(const bool off, settings.Switch("no-prefix-cache"));
+    options.prefix_cache = !off;
   }
   TW_ASSIGN_OR_RETURN(const std::string kv, settings.Choice("kv"));
   options.kv_type = kv == "f32" ? engine::KvType::kF32 : engine::KvType::kF16;

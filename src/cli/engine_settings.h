@@ -7,8 +7,8 @@
 
 namespace tradewind::cli {
 
-// Reads --ctx, --threads, --kv, --activations, --kernels and, where the verb has them, --slots and
-// --queue.
+// Reads --ctx, --threads, --kv, --activations, --kernels and, where the verb has them, --slots,
+// --queue, --kv-memory and --no-prefix-cache.
 // Errors: kInvalidArgument naming the flag and where its value came from.
 Result<engine::EngineOptions> ReadEngineOptions(const Settings& settings);
 

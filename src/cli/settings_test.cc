@@ -136,6 +136,13 @@ TEST(EngineSettings, BecomeOptions) {
   EXPECT_EQ(options.slots, 2);
   EXPECT_EQ(options.threads, 3);
   EXPECT_EQ(options.kernels, "");
+  EXPECT_EQ(options.kv_bytes, 0);
+  EXPECT_TRUE(options.prefix_cache);
+  const auto bounded =
+      ReadEngineOptions(Make({"serve", "--kv-memory", "300", "--no-prefix-cache"})).value();
+  EXPECT_EQ(bounded.kv_bytes, int64_t{300} << 20);
+  EXPECT_FALSE(bounded.prefix_cache);
+  EXPECT_FALSE(ReadEngineOptions(Make({"serve", "--kv-memory", "0"})).has_value());
   EXPECT_EQ(ReadEngineOptions(Make({"bench", "m"})).value().threads, 0);
   EXPECT_FALSE(ReadEngineOptions(Make({"serve", "--kernels", "gpu"})).has_value());
   EXPECT_FALSE(ReadEngineOptions(Make({"serve", "--slots", "0"})).has_value());

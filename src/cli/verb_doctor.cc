@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/memory.h"
 #include "cli/bench_limits.h"
 #include "cli/home.h"
 #include "cli/json_output.h"
@@ -72,23 +73,9 @@ Check CheckCores() {
                             : std::string("; no cgroup limit"))};
 }
 
-// A number of bytes of /proc/meminfo ("MemAvailable"), which counts in kB.
-std::optional<int64_t> MemInfo(std::string_view key) {
-  std::ifstream in("/proc/meminfo");
-  std::string name;
-  int64_t kilobytes = 0;
-  while (in >> name >> kilobytes) {
-    if (name == fmt::format("{}:", key)) {
-      return kilobytes * 1024;
-    }
-    in.ignore(64, '\n');
-  }
-  return std::nullopt;
-}
-
 Check CheckMemory() {
   constexpr int64_t kLow = int64_t{1} << 30;
-  const auto total = MemInfo("MemTotal"), available = MemInfo("MemAvailable");
+  const auto total = MemoryTotalBytes(), available = MemoryAvailableBytes();
   if (!total || !available) {
     return {"memory", Verdict::kWarning, "/proc/meminfo cannot be read; check memory yourself"};
   }

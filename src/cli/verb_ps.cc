@@ -14,7 +14,8 @@ namespace json = boost::json;
 
 struct Loaded {
   std::string id;
-  std::optional<int64_t> file_bytes, kv_bytes, kv_bytes_max, context, slots, slots_used, queued;
+  std::optional<int64_t> file_bytes, kv_bytes, kv_bytes_idle, kv_bytes_max, context, slots,
+      slots_used, queued;
   std::optional<double> decode_tokens_per_s;
 };
 
@@ -51,6 +52,7 @@ void ReadState(std::string_view body, RunningServer& server) {
     loaded.id = std::string(id->get_string());
     loaded.file_bytes = Integer(*model, "file_bytes");
     loaded.kv_bytes = Integer(*model, "kv_bytes");
+    loaded.kv_bytes_idle = Integer(*model, "kv_bytes_idle");
     loaded.kv_bytes_max = Integer(*model, "kv_bytes_max");
     loaded.context = Integer(*model, "context");
     loaded.slots = Integer(*model, "slots");
@@ -106,6 +108,7 @@ std::string ToJson(const std::vector<RunningServer>& servers) {
       out.BeginObject().Field("id", model.id).Field("place", "local");
       FieldOrNull(out, "file_bytes", model.file_bytes);
       FieldOrNull(out, "kv_bytes", model.kv_bytes);
+      FieldOrNull(out, "kv_bytes_idle", model.kv_bytes_idle);
       FieldOrNull(out, "kv_bytes_max", model.kv_bytes_max);
       FieldOrNull(out, "context", model.context);
       FieldOrNull(out, "slots", model.slots);

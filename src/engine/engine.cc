@@ -1,18 +1,18 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <deque>
-#include <list>
 #include <mutex>
 #include <new>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/limits.h"
 #include "engine/loaded_model.h"
+#include "engine/scheduler.h"
 #include "engine/sequence.h"
 #include "engine/threads/cpus.h"
 
@@ -20,10 +20,6 @@ namespace tradewind::engine {
 namespace {
 
 using TimePoint = std::chrono::steady_clock::time_point;
-
-// While sequences decode, a prompt beside them is read in pieces this small, so that no step is
-// long for them.
-constexpr int64_t kPrefillChunkBesideDecodes = 64;
 
 // The consumer's end: cancels when it goes away.
 class GenerationHandle final : public Generation {
@@ -72,7 +68,8 @@ class EngineImpl final : public Engine {
   EngineImpl(std::unique_ptr<LoadedModel> model, const EngineOptions& options)
       : model_(std::move(model)),
         options_(options),
-        kv_pool_(model_->kv_shape(), options.slots * BlocksFor(model_->info().context)),
+        scheduler_(model_->kv_shape(), {options.slots, model_->info().context,
+                                        model_->kv_blocks_max(), options.prefix_cache}),
         thread_([this] { Run(); }) {}
 
   ~EngineImpl() override {
@@ -90,30 +87,15 @@ class EngineImpl final : public Engine {
   EngineStats stats() const override;
 
  private:
-  // What a row of the step stands for, beside its BatchRow.
-  struct RowOwner {
-    Sequence* sequence;
-    bool is_last;  // the next token is sampled from its logits; otherwise they are a prompt
-                   // position's
-  };
-
-  static int64_t BlocksFor(int64_t positions) {
-    return (positions + limits::kKvBlockPositions - 1) / limits::kKvBlockPositions;
-  }
-
   Status Validate(const GenerateRequest& request) const;
 
   // --- the engine's thread
   void Run();
-  void AdmitFromQueue();
-  void EndCancelled();
-  void PlanStep();
-  void PlanSequence(Sequence& sequence, int64_t tokens_max);
-  bool RunForward();
-  void TakeResults(int64_t vocab, TimePoint now);
-  void RemoveFinished();
+  void TakeArrivals();
+  bool RunForward(Step& step);
+  void TakeResults(Step& step, int64_t vocab, TimePoint now);
   void CountDecoded(int64_t tokens, TimePoint now);
-  void PublishUse();
+  void PublishUse(bool is_idle);
   void EndAll(TimePoint now);
 
   std::unique_ptr<LoadedModel> model_;
@@ -123,16 +105,11 @@ class EngineImpl final : public Engine {
   std::atomic<bool> draining_{false};
 
   mutable std::mutex mutex_;
-  std::deque<std::unique_ptr<Sequence>> waiting_;  // guarded by mutex_
-  EngineStats stats_;                              // guarded by mutex_
+  std::vector<std::unique_ptr<Sequence>> arrivals_;  // guarded by mutex_
+  EngineStats stats_;                                // guarded by mutex_
 
   // The engine's thread only.
-  KvBlockPool kv_pool_;
-  std::list<std::unique_ptr<Sequence>>
-      active_;  // at most options_.slots; the front is served first
-  std::vector<BatchRow> batch_;
-  std::vector<RowOwner> owners_;  // one per row of batch_
-  int64_t logit_rows_ = 0;
+  Scheduler scheduler_;
   Activations activations_;
   int64_t decoded_in_window_ = 0;
   TimePoint window_start_{};
@@ -189,20 +166,20 @@ Result<std::vector<std::unique_ptr<Generation>>> EngineImpl::Submit(
   {
     const std::lock_guard lock(mutex_);
     const auto room = static_cast<size_t>(options_.queue + options_.slots - stats_.slots_used);
-    if (waiting_.size() + sequences.size() > room) {
+    if (static_cast<size_t>(stats_.queued) + sequences.size() > room) {
       ++stats_.refused_total;
       // A slot frees up about once per answer; without a forecast, a second is what clients'
       // back-off starts from.
       Error error{
           ErrorCode::kTooManyRequests,
           fmt::format("{} sequences run and {} wait, which is all this server takes; retry later",
-                      stats_.slots_used, waiting_.size())};
+                      stats_.slots_used, stats_.queued)};
       error.retry_after_ms = 1000;
       return Fail(std::move(error));
     }
     stats_.sequences_total += sequences.size();
-    std::ranges::move(sequences, std::back_inserter(waiting_));
-    stats_.queued = static_cast<int>(waiting_.size());
+    stats_.queued += static_cast<int>(sequences.size());
+    std::ranges::move(sequences, std::back_inserter(arrivals_));
   }
   signal_->Raise();
   return handles;
@@ -212,145 +189,78 @@ EngineStats EngineImpl::stats() const {
   const std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.slots = options_.slots;
-  stats.kv_bytes_max = kv_pool_.bytes_max();
+  stats.kv_bytes_max = model_->kv_blocks_max() * model_->kv_shape().block_bytes();
   return stats;
 }
 
 // The step loop. Every pass over the weights serves all sequences that can move.
 void EngineImpl::Run() {
   while (!stopping_.load()) {
-    EndCancelled();
-    AdmitFromQueue();
-    PlanStep();
-    PublishUse();
-    if (batch_.empty()) {  // nothing to do, or all consumers are slow
-      signal_->Wait();
+    TakeArrivals();
+    scheduler_.Admit(std::chrono::steady_clock::now());
+    Step& step = scheduler_.Plan(std::chrono::steady_clock::now());
+    PublishUse(step.rows.empty());
+    if (step.rows.empty()) {  // nothing to do, or all consumers are slow
+      if (!step.freed) {
+        signal_->Wait();
+      }
       continue;
     }
-    if (!RunForward()) {
-      continue;
+    if (RunForward(step)) {
+      TakeResults(step, model_->transformer().config().vocab_size,
+                  std::chrono::steady_clock::now());
+      scheduler_.RemoveFinished();
     }
-    TakeResults(model_->transformer().config().vocab_size, std::chrono::steady_clock::now());
-    RemoveFinished();
   }
   EndAll(std::chrono::steady_clock::now());
 }
 
+void EngineImpl::TakeArrivals() {
+  std::vector<std::unique_ptr<Sequence>> arrivals;
+  {
+    const std::lock_guard lock(mutex_);
+    arrivals.swap(arrivals_);
+  }
+  for (auto& sequence : arrivals) {
+    scheduler_.Enqueue(std::move(sequence));
+  }
+  const int64_t cancelled = scheduler_.EndCancelled(std::chrono::steady_clock::now());
+  const std::lock_guard lock(mutex_);
+  stats_.cancelled_total += static_cast<uint64_t>(cancelled);
+}
+
 // False when memory is short: then nobody could go on, so all running sequences end and say why.
-bool EngineImpl::RunForward() {
+bool EngineImpl::RunForward(Step& step) {
   try {
-    model_->transformer().Forward(batch_, activations_);
+    model_->transformer().Forward(step.rows, activations_);
     return true;
   } catch (const std::bad_alloc&) {
-    for (const auto& sequence : active_) {
-      sequence->FinishWith(FinishReason::kError, "out of memory for a step; lower --slots or --ctx",
+    scheduler_.FailRunning("out of memory for a step; lower --slots or --ctx",
                            std::chrono::steady_clock::now());
-    }
-    RemoveFinished();
     return false;
   }
 }
 
-void EngineImpl::EndCancelled() {
-  const TimePoint now = std::chrono::steady_clock::now();
-  uint64_t cancelled = 0;
-  const auto end = [&](auto& sequences) {
-    std::erase_if(sequences, [&](const std::unique_ptr<Sequence>& sequence) {
-      if (!sequence->queue().cancelled()) {
-        return false;
-      }
-      sequence->FinishWith(FinishReason::kCancelled, {}, now);
-      ++cancelled;
-      return true;
-    });
-  };
-  end(active_);
-  const std::lock_guard lock(mutex_);
-  end(waiting_);
-  stats_.cancelled_total += cancelled;
-}
-
-void EngineImpl::AdmitFromQueue() {
-  const TimePoint now = std::chrono::steady_clock::now();
-  const std::lock_guard lock(mutex_);
-  while (!waiting_.empty() && static_cast<int>(active_.size()) < options_.slots) {
-    waiting_.front()->Admit(kv_pool_, now);
-    active_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
-  }
-  stats_.slots_used = static_cast<int>(active_.size());
-}
-
-// Decodes first: one row each. Then prompts, in turn, with what is left of the step.
-void EngineImpl::PlanStep() {
-  batch_.clear();
-  owners_.clear();
-  logit_rows_ = 0;
-  for (const auto& sequence : active_) {
-    if (!sequence->prefilling() && !sequence->paused()) {
-      PlanSequence(*sequence, 1);
-    }
-  }
-  int64_t left = batch_.empty() ? limits::kBatchTokensMax : kPrefillChunkBesideDecodes;
-  for (const auto& sequence : active_) {
-    if (sequence->prefilling() && left > 0) {
-      const auto before = static_cast<int64_t>(batch_.size());
-      PlanSequence(*sequence, left);
-      left -= static_cast<int64_t>(batch_.size()) - before;
-    }
-  }
-  // Whoever got the front of the prefill budget stands behind the others next time.
-  const auto first =
-      std::ranges::find_if(active_, [](const auto& sequence) { return sequence->prefilling(); });
-  if (first != active_.end()) {
-    active_.splice(active_.end(), active_, first);
-  }
-}
-
-void EngineImpl::PlanSequence(Sequence& sequence, int64_t tokens_max) {
-  int64_t count = sequence.prefilling() ? std::min(tokens_max, sequence.prompt_left()) : 1;
-  const bool every_row = sequence.prefilling() && sequence.request().prompt_logprobs;
-  count = std::min(count, every_row ? limits::kLogitRowsMax - logit_rows_ : count);
-  const bool reaches_end = !sequence.prefilling() || count == sequence.prompt_left();
-  if (count <= 0 || (reaches_end && logit_rows_ == limits::kLogitRowsMax)) {
-    return;
-  }
-  if (!sequence.cache().Reserve(sequence.evaluated() + count)) {
-    sequence.FinishWith(FinishReason::kError,
-                        "out of memory for the KV cache; lower --slots or --ctx",
-                        std::chrono::steady_clock::now());
-    signal_->Raise();  // its slot is free: do not sleep on those who wait for one
-    return;
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t position = sequence.evaluated() + i;
-    const bool is_last = reaches_end && i == count - 1;
-    const bool wants_logits = is_last || every_row;
-    batch_.push_back({sequence.TokenAt(position), position, &sequence.cache(), wants_logits});
-    owners_.push_back({&sequence, is_last});
-    logit_rows_ += wants_logits ? 1 : 0;
-  }
-}
-
-void EngineImpl::TakeResults(int64_t vocab, TimePoint now) {
+void EngineImpl::TakeResults(Step& step, int64_t vocab, TimePoint now) {
   int64_t decoded = 0;
   int64_t logit_row = 0;
   uint64_t prompt_rows = 0;
   // Padded rows of the embedding are no tokens: nothing may be sampled beyond the tokenizer's
   // vocabulary.
   const auto tokens = static_cast<size_t>(model_->tokenizer().vocab_size());
-  for (size_t row = 0; row < batch_.size(); ++row) {
-    Sequence& sequence = *owners_[row].sequence;
-    prompt_rows += sequence.prefilling() ? 1 : 0;
+  for (size_t i = 0; i < step.rows.size(); ++i) {
+    const BatchRow& row = step.rows[i];
+    Sequence& sequence = *step.owners[i].sequence;
+    prompt_rows += sequence.in_prompt(row.position) ? 1 : 0;
     sequence.Advance(1);
-    if (!batch_[row].wants_logits) {
+    if (!row.wants_logits) {
       continue;
     }
     const std::span<float> logits(activations_.logits.data() + logit_row++ * vocab, tokens);
-    if (owners_[row].is_last) {
+    if (step.owners[i].is_last) {
       decoded += sequence.TakeLogits(logits, model_->info().context, now) ? 1 : 0;
     } else {
-      sequence.TakePromptLogits(batch_[row].position, logits);
+      sequence.TakePromptLogits(row.position, logits);
     }
   }
   CountDecoded(decoded, now);
@@ -358,10 +268,6 @@ void EngineImpl::TakeResults(int64_t vocab, TimePoint now) {
   ++stats_.steps_total;
   stats_.output_tokens_total += static_cast<uint64_t>(decoded);
   stats_.prompt_tokens_total += prompt_rows;
-}
-
-void EngineImpl::RemoveFinished() {
-  std::erase_if(active_, [](const auto& sequence) { return sequence->finished(); });
 }
 
 void EngineImpl::CountDecoded(int64_t tokens, TimePoint now) {
@@ -375,13 +281,17 @@ void EngineImpl::CountDecoded(int64_t tokens, TimePoint now) {
   }
 }
 
-void EngineImpl::PublishUse() {
-  RemoveFinished();
+void EngineImpl::PublishUse(bool is_idle) {
+  const KvBlockPool& pool = scheduler_.pool();
+  const int64_t block_bytes = pool.shape().block_bytes();
   const std::lock_guard lock(mutex_);
-  stats_.slots_used = static_cast<int>(active_.size());
-  stats_.queued = static_cast<int>(waiting_.size());
-  stats_.kv_bytes = kv_pool_.bytes_used();
-  if (batch_.empty()) {
+  stats_.slots_used = static_cast<int>(scheduler_.running());
+  stats_.queued = static_cast<int>(scheduler_.waiting()) + static_cast<int>(arrivals_.size());
+  stats_.kv_bytes = (pool.blocks_used() - pool.blocks_idle()) * block_bytes;
+  stats_.kv_bytes_idle = pool.blocks_idle() * block_bytes;
+  stats_.cached_tokens_total = scheduler_.cached_tokens_total();
+  stats_.requeued_total = scheduler_.requeued_total();
+  if (is_idle) {
     stats_.decode_tokens_per_s = 0;
     decoded_in_window_ = 0;
     window_start_ = std::chrono::steady_clock::now();
@@ -389,15 +299,14 @@ void EngineImpl::PublishUse() {
 }
 
 void EngineImpl::EndAll(TimePoint now) {
-  const std::lock_guard lock(mutex_);
-  for (const auto& sequence : active_) {
-    sequence->FinishWith(FinishReason::kCancelled, {}, now);
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& sequence : arrivals_) {
+      scheduler_.Enqueue(std::move(sequence));
+    }
+    arrivals_.clear();
   }
-  for (const auto& sequence : waiting_) {
-    sequence->FinishWith(FinishReason::kCancelled, {}, now);
-  }
-  active_.clear();
-  waiting_.clear();
+  scheduler_.CancelAll(now);
 }
 
 Status ValidateOptions(const EngineOptions& options) {

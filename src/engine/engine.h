@@ -27,7 +27,11 @@ struct EngineOptions {
   int threads = 0;     // 0 = the CPUs this process may use (affinity and cgroup)
   KvType kv_type = KvType::kF16;
   ActivationType activations = ActivationType::kI16;
-  std::string kernels;  // "" = the best this CPU has; "scalar", "avx2", "avx512" force one
+  // Memory for keys and values, of running sequences and of those that ended and may be gone on
+  // from. 0 = slots x context, at most a quarter of the memory there is, at least one context.
+  int64_t kv_bytes = 0;
+  bool prefix_cache = true;  // sequences go on from equal beginnings instead of evaluating again
+  std::string kernels;       // "" = the best this CPU has; "scalar", "avx2", "avx512" force one
 };
 
 // What `show` and `ps` print of a model; constant after load.
@@ -61,6 +65,9 @@ struct GenerateRequest {
   int top_logprobs = -1;  // -1 = no log-probabilities; 0 = of the chosen tokens; n = and the n best
   bool prompt_logprobs = false;  // log-probability of each prompt token given those before it
   bool ignore_end = false;       // go on after an end-of-turn token
+  // Evaluated beginnings are shared within a scope only: how fast an answer begins, and
+  // cached_tokens, tell whether somebody in the scope has sent the same beginning before.
+  std::string cache_scope;
 };
 
 struct LogprobEntry {
@@ -84,6 +91,7 @@ struct GenerateEvent {
 
 struct GenerateStats {
   int prompt_tokens = 0;
+  int cached_tokens = 0;  // of the prompt: those that did not have to be evaluated
   int output_tokens = 0;  // sampled tokens, the end token and a stop string's tokens included
   double queue_ms = 0, prefill_ms = 0,
          decode_ms = 0;  // waiting; admission to first token; first token to last
@@ -111,9 +119,14 @@ class Generation {
 
 struct EngineStats {
   int slots = 0, slots_used = 0, queued = 0;
+  // Prompt tokens that were evaluated, tokens that were sampled.
   uint64_t prompt_tokens_total = 0, output_tokens_total = 0, steps_total = 0, sequences_total = 0;
   uint64_t cancelled_total = 0, refused_total = 0;
-  int64_t kv_bytes = 0, kv_bytes_max = 0;
+  uint64_t cached_tokens_total = 0;  // prompt tokens that did not have to be evaluated
+  uint64_t requeued_total = 0;       // times a running sequence had to wait for memory again
+  int64_t kv_bytes = 0;              // of running sequences
+  int64_t kv_bytes_idle = 0;         // of ended ones, until memory is needed
+  int64_t kv_bytes_max = 0;
   double decode_tokens_per_s = 0;  // over the last second of work; 0 when idle
 };
 

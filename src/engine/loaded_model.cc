@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "engine/threads/cgroup.h"
 
 namespace tradewind::engine {
 namespace {
@@ -33,34 +34,51 @@ std::optional<float> RecommendedFloat(const GgufFile& file, std::string_view key
                                                : std::nullopt;
 }
 
-// What a step and a full cache may take; a hostile file could ask for more than any machine has.
-Status CheckMemory(const std::string& path, const ModelConfig& c, const KvShape& kv,
-                   const EngineOptions& options) {
+// What a step may take; a hostile file could ask for more than any machine has.
+Status CheckMemory(const std::string& path, const ModelConfig& c, const EngineOptions& options) {
   const int64_t q_dim = c.heads * c.head_dim;
   const int64_t kv_dim = c.kv_heads * c.head_dim;
   const int64_t row = 2 * c.model_dim + 2 * q_dim + 2 * kv_dim + c.ffn_dim + c.head_dim;
-  const int64_t context = std::min<int64_t>(options.context, c.context_trained);
   const int64_t widest = std::max({c.model_dim, q_dim, c.ffn_dim});
-  const int64_t per_worker = MatMul::ScratchBytes(widest, limits::kBatchTokensMax) / 4 +
-                             Attention::WorkerFloats(c);
+  const int64_t per_worker =
+      MatMul::ScratchBytes(widest, limits::kBatchTokensMax) / 4 + Attention::WorkerFloats(c);
   const int64_t floats = limits::kBatchTokensMax * row + limits::kLogitRowsMax * c.vocab_size +
                          options.threads * per_worker;
   if (floats * 4 > limits::kActivationBytesMax) {
     return Fail(ErrorCode::kResourceExhausted,
                 fmt::format("{}: a step of this model needs {} MB of buffers, more than the {} MB "
-                            "allowed; lower --ctx or --threads",
+                            "allowed; lower --threads",
                             path, floats * 4 >> 20, limits::kActivationBytesMax >> 20));
   }
-  const double cache =
-      static_cast<double>(kv.bytes_per_token()) * static_cast<double>(context) * options.slots;
-  if (cache > static_cast<double>(limits::kKvBytesMax)) {
-    return Fail(
-        ErrorCode::kResourceExhausted,
-        fmt::format("{}: {} slots of {} positions need {:.0f} GB of KV cache; lower --ctx or "
-                    "--slots",
-                    path, options.slots, context, cache / 1e9));
-  }
   return {};
+}
+
+// Blocks for all sequences and those kept of ended ones: what was asked for, or the worst case as
+// far as a quarter of the memory holds it. One sequence can always use its whole context.
+Result<int64_t> KvBlocksMax(const std::string& path, const ModelConfig& c, const KvShape& kv,
+                            const EngineOptions& options) {
+  const int64_t context = std::min<int64_t>(options.context, c.context_trained);
+  const int64_t least = KvBlocksFor(context);
+  const double needed = static_cast<double>(least) * static_cast<double>(kv.block_bytes());
+  if (needed > static_cast<double>(limits::kKvBytesMax)) {
+    return Fail(ErrorCode::kResourceExhausted,
+                fmt::format("{}: {} positions need {:.0f} GB of KV cache; lower --ctx", path,
+                            context, needed / 1e9));
+  }
+  const int64_t worst_case = least * options.slots;
+  if (options.kv_bytes > 0) {
+    if (options.kv_bytes / kv.block_bytes() < least) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{}: a context of {} positions needs {} MB of KV cache, but only {} "
+                              "MB may be used; raise --kv-memory or lower --ctx",
+                              path, context, (static_cast<int64_t>(needed) >> 20) + 1,
+                              options.kv_bytes >> 20),
+                  "kv-memory");
+    }
+    return std::min(options.kv_bytes, limits::kKvBytesMax) / kv.block_bytes();
+  }
+  const int64_t quarter = AllowedMemoryBytes().value_or(limits::kKvBytesMax) / 4;
+  return std::clamp(quarter / kv.block_bytes(), least, worst_case);
 }
 
 }  // namespace
@@ -90,7 +108,9 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::Load(const std::filesystem::pa
   model->chat_template_.emplace(std::move(*chat_template));
   model->kv_shape_ = {model->config_.layers, model->config_.kv_heads, model->config_.head_dim,
                       options.kv_type};
-  TW_RETURN_IF_ERROR(CheckMemory(path.string(), model->config_, model->kv_shape_, options));
+  TW_RETURN_IF_ERROR(CheckMemory(path.string(), model->config_, options));
+  TW_ASSIGN_OR_RETURN(model->kv_blocks_max_,
+                      KvBlocksMax(path.string(), model->config_, model->kv_shape_, options));
   model->pool_ = std::make_unique<WorkerPool>(std::max(options.threads, 1));
   if (options.activations != ActivationType::kF32) {
     TW_RETURN_IF_ERROR(model->weights_.Pack(model->file_, *model->pool_));

@@ -27,6 +27,7 @@ class LoadedModel {
   const ChatTemplate& chat_template() const { return *chat_template_; }
   Transformer& transformer() { return *transformer_; }
   KvShape kv_shape() const { return kv_shape_; }
+  int64_t kv_blocks_max() const { return kv_blocks_max_; }
 
  private:
   LoadedModel() = default;
@@ -41,6 +42,7 @@ class LoadedModel {
   std::unique_ptr<WorkerPool> pool_;
   std::unique_ptr<Transformer> transformer_;
   KvShape kv_shape_;
+  int64_t kv_blocks_max_ = 0;
   ModelInfo info_;
 };
 

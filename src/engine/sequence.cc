@@ -1,5 +1,6 @@
 #include "engine/sequence.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -78,32 +79,57 @@ Sequence::Sequence(GenerateRequest request, const Tokenizer& tokenizer,
       sampler_(request_.sampling, request_.prompt),
       detokenizer_(tokenizer),
       stop_(request_.stop),
+      tokens_(request_.prompt),
+      prompt_size_(static_cast<int64_t>(tokens_.size())),
       submitted_(now),
       admitted_(now),
       first_token_(now) {
-  stats_.prompt_tokens = static_cast<int>(request_.prompt.size());
+  stats_.prompt_tokens = static_cast<int>(prompt_size_);
 }
 
-void Sequence::Admit(KvBlockPool& pool, std::chrono::steady_clock::time_point now) {
-  cache_ = std::make_unique<KvSequence>(pool);
-  admitted_ = now;
-  stats_.queue_ms = MsBetween(submitted_, now);
+int64_t Sequence::reusable() const {
+  const auto known = static_cast<int64_t>(tokens_.size()) - 1;
+  if (request_.prompt_logprobs && prompt_scored_ < prompt_size_) {
+    return std::clamp<int64_t>(prompt_scored_ - 1, 0, known);
+  }
+  return known;
 }
 
-TokenId Sequence::TokenAt(int64_t position) const {
-  const auto index = static_cast<size_t>(position);
-  return index < request_.prompt.size() ? request_.prompt[index] : last_token_;
+void Sequence::Admit(std::chrono::steady_clock::time_point now) {
+  if (!std::exchange(admitted_once_, true)) {
+    admitted_ = now;
+    stats_.queue_ms = MsBetween(submitted_, now);
+  }
+}
+
+void Sequence::Begin(std::unique_ptr<KvSequence> cache, int64_t positions) {
+  cache_ = std::move(cache);
+  evaluated_ = positions;
+  if (!put_back_) {  // afterwards it also finds what it evaluated itself
+    stats_.cached_tokens = static_cast<int>(positions);
+  }
+}
+
+void Sequence::DropCache() {
+  cache_.reset();
+  evaluated_ = 0;
+}
+
+void Sequence::PutBack() {
+  DropCache();
+  put_back_ = true;
 }
 
 void Sequence::TakePromptLogits(int64_t position, std::span<const float> logits) {
-  if (prompt_logprobs_.empty()) {
+  if (prompt_scored_ == 0) {
     LogprobEntry first;  // nothing precedes the first token
-    first.chosen.id = request_.prompt.front();
+    first.chosen.id = tokens_.front();
     first.has_value = false;
     prompt_logprobs_.push_back(std::move(first));
   }
+  prompt_scored_ = position + 2;
   LogprobEntry entry;
-  entry.chosen = LogprobOf(logits, request_.prompt[static_cast<size_t>(position) + 1]);
+  entry.chosen = LogprobOf(logits, tokens_[static_cast<size_t>(position) + 1]);
   if (request_.top_logprobs > 0) {
     entry.top = TopLogprobs(logits, request_.top_logprobs);
   }
@@ -113,9 +139,9 @@ void Sequence::TakePromptLogits(int64_t position, std::span<const float> logits)
 bool Sequence::TakeLogits(std::span<float> logits, int64_t context,
                           std::chrono::steady_clock::time_point now) {
   TW_CHECK(!finished_);
-  if (request_.prompt_logprobs && request_.prompt.size() == 1 && prompt_logprobs_.empty() &&
-      stats_.output_tokens == 0) {
-    prompt_logprobs_.push_back({{request_.prompt.front(), 0}, {}, false});
+  if (request_.prompt_logprobs && prompt_size_ == 1 && prompt_scored_ == 0) {
+    prompt_logprobs_.push_back({{tokens_.front(), 0}, {}, false});
+    prompt_scored_ = 1;
   }
   if (stats_.output_tokens == 0) {
     first_token_ = now;
@@ -135,20 +161,21 @@ bool Sequence::TakeLogits(std::span<float> logits, int64_t context,
   if (request_.top_logprobs >= 0) {
     raw.assign(logits.begin(), logits.end());
   }
-  last_token_ = sampler_.Sample(logits);
+  const TokenId token = sampler_.Sample(logits);
+  tokens_.push_back(token);
   ++stats_.output_tokens;
   if (request_.top_logprobs >= 0) {
     if (!logprob) {
       logprob.emplace();
     }
-    logprob->chosen = LogprobOf(raw, last_token_);
+    logprob->chosen = LogprobOf(raw, token);
   }
-  if (tokenizer_.IsEnd(last_token_) && !request_.ignore_end) {
+  if (tokenizer_.IsEnd(token) && !request_.ignore_end) {
     FinishWith(FinishReason::kStop, {}, now);
     return true;
   }
-  held_tokens_.push_back({last_token_, std::move(logprob), text_sampled_});
-  std::string text = detokenizer_.Push(last_token_);
+  held_tokens_.push_back({token, std::move(logprob), text_sampled_});
+  std::string text = detokenizer_.Push(token);
   text_sampled_ += text.size();
   std::string ready = stop_.Push(text);
   if (stop_.stopped()) {
@@ -160,8 +187,8 @@ bool Sequence::TakeLogits(std::span<float> logits, int64_t context,
   if (!ready.empty()) {
     Emit(std::move(ready), std::nullopt);
   }
-  // The token just sampled is number evaluated_ + 1 of the sequence.
-  if (stats_.output_tokens == request_.max_tokens || evaluated_ + 1 >= context) {
+  if (stats_.output_tokens == request_.max_tokens ||
+      static_cast<int64_t>(tokens_.size()) >= context) {
     FinishWith(FinishReason::kLength, {}, now);
   }
   return true;
@@ -171,9 +198,9 @@ void Sequence::FinishWith(FinishReason reason, std::string error,
                           std::chrono::steady_clock::time_point now) {
   TW_CHECK(!finished_);
   finished_ = true;
+  failed_ = reason == FinishReason::kError;
   stats_.decode_ms = stats_.output_tokens > 0 ? MsBetween(first_token_, now) : 0;
   queue_->SetStats(stats_);
-  cache_.reset();
   std::string rest;
   if (!stop_.stopped()) {
     const std::string flushed = detokenizer_.Flush();

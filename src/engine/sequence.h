@@ -58,22 +58,42 @@ class Sequence {
   Sequence(GenerateRequest request, const Tokenizer& tokenizer, std::shared_ptr<EventQueue> queue,
            std::chrono::steady_clock::time_point now);
 
-  // Gives the sequence its slot and its cache.
-  void Admit(KvBlockPool& pool, std::chrono::steady_clock::time_point now);
-
-  bool prefilling() const { return evaluated_ < static_cast<int64_t>(request_.prompt.size()); }
-  int64_t prompt_left() const { return static_cast<int64_t>(request_.prompt.size()) - evaluated_; }
   const GenerateRequest& request() const { return request_; }
+  // The prompt and what was sampled after it.
+  std::span<const TokenId> tokens() const { return tokens_; }
   int64_t evaluated() const { return evaluated_; }  // positions whose K and V are in the cache
-  TokenId TokenAt(int64_t position) const;          // of the prompt, or the token sampled last
-  KvSequence& cache() { return *cache_; }
+  int64_t left() const { return static_cast<int64_t>(tokens_.size()) - evaluated_; }
+  // One token, just sampled, is left; otherwise the prompt is, or what must be evaluated again.
+  bool decoding() const { return left() == 1 && stats_.output_tokens > 0; }
+  bool in_prompt(int64_t position) const { return position < prompt_size_; }
+  // Its log-probabilities were asked for and have not been taken yet.
+  bool wants_prompt_logits(int64_t position) const {
+    return request_.prompt_logprobs && position + 1 < prompt_size_ &&
+           position + 1 >= prompt_scored_;
+  }
+  // Positions that need not be evaluated if their K and V are known: the last one always must, for
+  // its logits.
+  int64_t reusable() const;
+
   EventQueue& queue() { return *queue_; }
   bool paused() const { return queue_->full(); }
   bool finished() const { return finished_; }
+  bool failed() const { return failed_; }
+  int cached_tokens() const { return stats_.cached_tokens; }
+
+  // Gives the sequence its slot, the first time or again.
+  void Admit(std::chrono::steady_clock::time_point now);
+  // A cache that holds the first `positions` positions.
+  void Begin(std::unique_ptr<KvSequence> cache, int64_t positions);
+  KvSequence& cache() { return *cache_; }
+  const KvSequence* cache_or_null() const { return cache_.get(); }
+  // Back to where nothing is evaluated: to begin elsewhere, or to wait for a slot again.
+  void DropCache();
+  void PutBack();
 
   // The next `count` positions have been evaluated.
   void Advance(int64_t count) { evaluated_ += count; }
-  // Logits [V] of a prompt position, when prompt log-probabilities were asked for.
+  // Logits [V] of a prompt position that wants them, in ascending order.
   void TakePromptLogits(int64_t position, std::span<const float> logits);
   // Logits [V] after the last evaluated position: samples (the span becomes scratch), emits, and
   // ends the sequence when it is at its end. `context`: positions it may use. True: it sampled.
@@ -97,12 +117,17 @@ class Sequence {
   Sampler sampler_;
   Detokenizer detokenizer_;
   StopMatcher stop_;
+  std::vector<TokenId> tokens_;
+  const int64_t prompt_size_;
   std::unique_ptr<KvSequence> cache_;
   int64_t evaluated_ = 0;
-  TokenId last_token_ = 0;
   bool finished_ = false;
+  bool failed_ = false;
+  bool admitted_once_ = false;
+  bool put_back_ = false;
 
   std::vector<LogprobEntry> prompt_logprobs_;  // not sent yet
+  int64_t prompt_scored_ = 0;                  // prompt tokens that have an entry, sent or not
   std::deque<HeldToken> held_tokens_;          // sampled, their text not emitted yet
   size_t text_sampled_ = 0;                    // bytes of output so far, held back ones included
   size_t text_emitted_ = 0;

@@ -110,6 +110,7 @@ void Settle(const Relayed& relayed, Call& call, telemetry::Registry& metrics) {
     record.ttft_ms = MsBetween(call.started, *relayed.first_token_at);
   }
   record.input_tokens = relayed.usage.input_tokens;
+  record.cached_tokens = relayed.usage.cached_tokens;
   record.output_tokens = relayed.usage.output_tokens;
   if (relayed.failed_after_first_byte.has_value()) {
     record.outcome = ErrorCodeName(relayed.failed_after_first_byte->code);
@@ -121,6 +122,10 @@ void Settle(const Relayed& relayed, Call& call, telemetry::Registry& metrics) {
   const telemetry::Labels model = {{"model", record.model}};
   metrics.GetCounter("tradewind_input_tokens_total", "Prompt tokens of answered requests.", model)
       .Increment(static_cast<uint64_t>(relayed.usage.input_tokens));
+  metrics
+      .GetCounter("tradewind_cached_tokens_total",
+                  "Prompt tokens that did not have to be evaluated.", model)
+      .Increment(static_cast<uint64_t>(relayed.usage.cached_tokens));
   metrics.GetCounter("tradewind_output_tokens_total", "Tokens sampled, delivered or not.", model)
       .Increment(static_cast<uint64_t>(relayed.usage.output_tokens));
   if (record.ttft_ms.has_value()) {

@@ -30,7 +30,10 @@ void WriteEngine(const providers::LoadedModel& model, dialects::JsonWriter& json
   json.Field("users", model.users).Field("slots", model.stats.slots);
   json.Field("slots_used", model.stats.slots_used).Field("queued", model.stats.queued);
   json.Field("kv_bytes", model.stats.kv_bytes).Field("kv_bytes_max", model.stats.kv_bytes_max);
+  json.Field("kv_bytes_idle", model.stats.kv_bytes_idle);
   json.Field("prompt_tokens_total", model.stats.prompt_tokens_total);
+  json.Field("cached_tokens_total", model.stats.cached_tokens_total);
+  json.Field("requeued_total", model.stats.requeued_total);
   json.Field("output_tokens_total", model.stats.output_tokens_total);
   json.Field("decode_tokens_per_s", model.stats.decode_tokens_per_s).EndObject();
 }
@@ -80,9 +83,12 @@ void Gateway::PublishEngines() {
     set("tradewind_engine_slots", "Sequences that share a pass over the weights.", stats.slots);
     set("tradewind_engine_slots_used", "Sequences that run.", stats.slots_used);
     set("tradewind_engine_queued", "Sequences that wait for a slot.", stats.queued);
-    set("tradewind_engine_kv_bytes", "Bytes of the KV cache in use.",
+    set("tradewind_engine_kv_bytes", "Bytes of keys and values of sequences that run.",
         static_cast<double>(stats.kv_bytes));
-    set("tradewind_engine_kv_bytes_max", "Bytes of the KV cache.",
+    set("tradewind_engine_kv_idle_bytes",
+        "Bytes kept of ended sequences, for those that begin alike.",
+        static_cast<double>(stats.kv_bytes_idle));
+    set("tradewind_engine_kv_bytes_max", "Bytes that keys and values may take.",
         static_cast<double>(stats.kv_bytes_max));
     set("tradewind_engine_decode_tokens_per_second", "Over the last second of work.",
         stats.decode_tokens_per_s);

@@ -32,7 +32,8 @@ LocalStream::LocalStream(ModelPool::Lease lease, StreamPlan plan)
       plan_(std::move(plan)),
       fingerprint_(Fingerprint(lease_.id(), lease_.engine().info())),
       wakeup_(http::Wakeup::Create()),
-      opened_(steady_clock::now()) {}
+      opened_(steady_clock::now()),
+      cached_tokens_(plan_.prompts.size(), -1) {}
 
 LocalStream::~LocalStream() {
   for (Sequence& sequence : running_) {
@@ -182,11 +183,19 @@ void LocalStream::Finish(Sequence& sequence) {
   sequence.generation->SetOnReady({});
   const engine::GenerateStats stats = sequence.generation->stats();
   output_tokens_done_ += stats.output_tokens;
+  CountCached(sequence, cached_tokens_);
   const double queue_ms = sequence.submitted_ms + stats.queue_ms;
   const double first_ms = queue_ms + stats.prefill_ms;
   queue_ms_ = queue_ms_ < 0 ? queue_ms : std::min(queue_ms_, queue_ms);
   first_token_ms_ = first_token_ms_ < 0 ? first_ms : std::min(first_token_ms_, first_ms);
   last_token_ms_ = std::max(last_token_ms_, first_ms + stats.decode_ms);
+}
+
+// The choices of a prompt share what one of them evaluates: only what that one was spared counts.
+void LocalStream::CountCached(const Sequence& sequence, std::vector<int64_t>& cached_tokens) const {
+  int64_t& cached = cached_tokens[static_cast<size_t>(sequence.choice / plan_.n)];
+  const int64_t own = sequence.generation->stats().cached_tokens;
+  cached = cached < 0 ? own : std::min(cached, own);
 }
 
 // Of one sequence these are its stats; of several: until the first is admitted, until the first
@@ -240,6 +249,13 @@ chat::Usage LocalStream::usage() const {
   usage.output_tokens = output_tokens_done_;
   for (const Sequence& sequence : running_) {
     usage.output_tokens += sequence.generation->stats().output_tokens;
+  }
+  std::vector<int64_t> cached_tokens = cached_tokens_;
+  for (const Sequence& sequence : running_) {
+    CountCached(sequence, cached_tokens);
+  }
+  for (const int64_t cached : cached_tokens) {
+    usage.cached_tokens += std::max<int64_t>(cached, 0);
   }
   return usage;
 }

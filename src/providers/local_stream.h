@@ -64,6 +64,7 @@ class LocalStream final : public ChatStream {
   Result<chat::ChatEvent> Convert(Sequence& sequence, engine::GenerateEvent event);
   void MatchText(const PreparedPrompt& prompt, std::vector<chat::TokenLogprob>& tokens) const;
   void Finish(Sequence& sequence);
+  void CountCached(const Sequence& sequence, std::vector<int64_t>& cached_tokens) const;
   chat::TokenLogprob Describe(const engine::TokenLogprob& token, bool in_prompt) const;
   chat::TokenLogprob Describe(const engine::LogprobEntry& entry, bool in_prompt) const;
   chat::Receipt MakeReceipt() const;
@@ -79,6 +80,8 @@ class LocalStream final : public ChatStream {
   int next_choice_ = 0;
   bool cancelled_ = false;
   int64_t output_tokens_done_ = 0;
+  // Of each prompt: what none of its choices had to evaluate; -1 = none has begun.
+  std::vector<int64_t> cached_tokens_;
   // Of finished sequences, after opened_: for the receipt.
   double queue_ms_ = -1, first_token_ms_ = -1, last_token_ms_ = 0;
 };

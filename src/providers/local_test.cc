@@ -71,6 +71,20 @@ TEST_F(LocalProviderTest, GivesEachChoiceOfAPromptItsOwnSeed) {
   EXPECT_EQ(out.events.back().usage.output_tokens, 12);
 }
 
+TEST_F(LocalProviderTest, CountsAsCachedWhatNoChoiceOfAPromptEvaluated) {
+  chat::CompletionRequest request = CompletionOf({"abcdef", "ghijkl"});
+  request.n = 2;
+  const int cached[] = {3, 5, 0, 5};
+  std::atomic<int> started = 0;
+  world_.play = [&](FakeSequence& sequence) {
+    sequence.SetCached(cached[started++]);
+    testing::FakeWorld().play(sequence);
+  };
+  const Collected out = Complete(request);
+  ASSERT_FALSE(out.error.has_value());
+  EXPECT_EQ(out.events.back().usage.cached_tokens, 3 + 0);
+}
+
 TEST_F(LocalProviderTest, RunsALargeRequestAFewSequencesAtATime) {
   world_.slots = 2;
   chat::CompletionRequest request = CompletionOf({"a"});

@@ -77,6 +77,10 @@ class FakeSequence {
     const std::lock_guard lock(mutex_);
     return stats_;
   }
+  void SetCached(int cached_tokens) {
+    const std::lock_guard lock(mutex_);
+    stats_.cached_tokens = cached_tokens;
+  }
   void SetTimes(double queue_ms, double prefill_ms, double decode_ms) {
     const std::lock_guard lock(mutex_);
     stats_.queue_ms = queue_ms;

@@ -78,6 +78,9 @@ std::string FormatAccessRecord(const AccessRecord& record,
   if (record.input_tokens.has_value()) {
     line += fmt::format(",\"input_tokens\":{}", *record.input_tokens);
   }
+  if (record.cached_tokens.has_value()) {
+    line += fmt::format(",\"cached_tokens\":{}", *record.cached_tokens);
+  }
   if (record.output_tokens.has_value()) {
     line += fmt::format(",\"output_tokens\":{}", *record.output_tokens);
   }

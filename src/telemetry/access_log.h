@@ -23,6 +23,7 @@ struct AccessRecord {
   std::optional<double> ttft_ms = {};  // time to first token
   std::string model = {};              // empty fields are left out
   std::optional<int64_t> input_tokens = {};
+  std::optional<int64_t> cached_tokens = {};  // of the input: those that were not evaluated
   std::optional<int64_t> output_tokens = {};
   int64_t bytes_sent = 0;
   std::string outcome = {};  // the finish reason or an error's code name: "stop", "cancelled"

@@ -113,6 +113,7 @@ TEST(AccessLog, RecordIsOneJsonLineInUtc) {
   record.ttft_ms = 3.0;
   record.model = "org/name";
   record.input_tokens = 7;
+  record.cached_tokens = 5;
   record.output_tokens = 9;
   record.bytes_sent = 100;
   record.outcome = "stop";
@@ -120,7 +121,7 @@ TEST(AccessLog, RecordIsOneJsonLineInUtc) {
       FormatAccessRecord(record, system_clock::time_point(milliseconds(1'700'000'000'042))),
       R"({"time":"2023-11-14T22:13:20.042Z","request_id":"req-1","method":"POST",)"
       R"("path":"/v1/chat/completions","status":200,"duration_ms":12.346,"ttft_ms":3.000,)"
-      R"("model":"org/name","input_tokens":7,"output_tokens":9,"bytes_sent":100,"outcome":"stop"})");
+      R"("model":"org/name","input_tokens":7,"cached_tokens":5,"output_tokens":9,"bytes_sent":100,"outcome":"stop"})");
 }
 
 TEST(AccessLog, HostileTextStaysInsideItsString) {

@@ -52,6 +52,23 @@ def test_a_stream_ends_with_usage_when_asked(client):
     assert all(chunk.usage is None for chunk in chunks[:-1])
 
 
+def test_a_second_message_is_charged_with_its_new_tokens_only(client, server):
+    def ask(messages):
+        return client.chat.completions.create(model=MODEL, messages=messages, temperature=0, max_tokens=12)
+
+    question = [{"role": "user", "content": "Which river flows through Vienna? Say why it matters to the people there."}]
+    first = ask(question)
+    evaluated = server.engine()["prompt_tokens_total"]
+    answer = {"role": "assistant", "content": first.choices[0].message.content}
+    second = ask(question + [answer, {"role": "user", "content": "And through Paris?"}])
+    cached = second.usage.prompt_tokens_details.cached_tokens
+    # All of the first prompt but the line break that ends it may be cut differently; the answer too.
+    assert cached >= first.usage.prompt_tokens + first.usage.completion_tokens - 3
+    assert server.engine()["prompt_tokens_total"] - evaluated == second.usage.prompt_tokens - cached
+    assert gauge(server, "tradewind_cached_tokens_total") >= cached
+    assert gauge(server, "tradewind_engine_kv_idle_bytes") > 0
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_stop_string_ends_the_answer_and_is_not_in_it(client, stream):
     answer = client.chat.completions.create(

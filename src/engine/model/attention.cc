@@ -144,13 +144,13 @@ void Attention::Store(int64_t layer, int64_t t, std::span<const float> k,
   const int64_t dim = config_.head_dim;
   const int64_t block = row.position / kBlock;
   const int64_t inside = row.position % kBlock;
-  TW_CHECK(block < row.cache->blocks());
+  TW_CHECK(block < static_cast<int64_t>(row.cache->blocks().size()));
   const int64_t value_offset = inside * PaddedHeadDim(dim);
   for (int64_t head = 0; head < config_.kv_heads; ++head) {
     const float* const key = k.data() + head * dim;
     const float* const value = v.data() + head * dim;
-    std::byte* const keys = row.cache->Keys(block, layer, head);
-    std::byte* const values = row.cache->Values(block, layer, head);
+    std::byte* const keys = row.cache->MutableKeys(block, layer, head);
+    std::byte* const values = row.cache->MutableValues(block, layer, head);
     if (row.cache->type() == KvType::kF32) {
       for (int64_t c = 0; c < dim; ++c) {
         reinterpret_cast<float*>(keys)[c * kBlock + inside] = key[c];

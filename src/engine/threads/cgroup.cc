@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/file.h"
+#include "base/memory.h"
 
 namespace tradewind::engine {
 namespace {
@@ -92,6 +93,12 @@ CgroupLimits ReadCgroupLimits(const fs::path& mount, const fs::path& membership)
     }
   }
   return limits;
+}
+
+std::optional<int64_t> AllowedMemoryBytes() {
+  const auto total = MemoryTotalBytes();
+  const auto limit = ReadCgroupLimits().memory_bytes;
+  return total && limit ? std::min(*total, *limit) : total ? total : limit;
 }
 
 }  // namespace tradewind::engine

@@ -18,4 +18,7 @@ struct CgroupLimits {
 CgroupLimits ReadCgroupLimits(const std::filesystem::path& mount = "/sys/fs/cgroup",
                               const std::filesystem::path& membership = "/proc/self/cgroup");
 
+// The smaller of the machine's memory and the cgroup's limit; nullopt when neither can be read.
+std::optional<int64_t> AllowedMemoryBytes();
+
 }  // namespace tradewind::engine
