@@ -4,7 +4,8 @@ Prints one JSON object. Speeds are medians over the repetitions; log-likelihoods
 rounding of activations.
 
 Usage: peer_llama_cpp.py MODEL.gguf --prompt-tokens 512 --gen-tokens 128 --threads 2 --reps 5
-       peer_llama_cpp.py MODEL.gguf --logprobs IDS.json     (ids -> log-probability of each given those before)
+       peer_llama_cpp.py MODEL.gguf --logprobs IDS.json     (lists of ids -> of each, the log-probability
+       of every id after the first given those before)
 """
 import argparse
 import json
@@ -39,16 +40,20 @@ def measure(args):
 
 
 def logprobs(args):
-    ids = json.load(open(args.logprobs))
-    model = llama_cpp.Llama(args.model, n_ctx=len(ids) + 8, n_batch=512, n_threads=args.threads, logits_all=True,
-                            verbose=False)
-    model.eval(ids)
-    values = []
-    for position in range(len(ids) - 1):
-        row = np.asarray(model.scores[position], dtype=np.float64)
-        top = row.max()
-        values.append(float(row[ids[position + 1]] - top - np.log(np.exp(row - top).sum())))
-    return {"engine": "llama.cpp", "logprobs": values}
+    sequences = json.load(open(args.logprobs))
+    model = llama_cpp.Llama(args.model, n_ctx=max(map(len, sequences)) + 8, n_batch=512, n_threads=args.threads,
+                            logits_all=True, verbose=False)
+    out = []
+    for ids in sequences:
+        model.reset()
+        model.eval(ids)
+        values = []
+        for position in range(len(ids) - 1):
+            row = np.asarray(model.scores[position], dtype=np.float64)
+            top = row.max()
+            values.append(float(row[ids[position + 1]] - top - np.log(np.exp(row - top).sum())))
+        out.append(values)
+    return {"engine": "llama.cpp", "logprobs": out}
 
 
 def main():

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The speed figures, ours and llama.cpp's alternating in one run, written to bench/results/.
+# The speed figures, ours and llama.cpp's alternating in one run, and our log-likelihoods beside llama.cpp's, written to
+# bench/results/.
 set -euo pipefail
 
 models=${TRADEWIND_MODELS:-build/models}
@@ -8,3 +9,5 @@ rounds=${BENCH_ROUNDS:-3}
 tools/setup_bench_tools.sh
 build/venv-bench/bin/python bench/compare_llama_cpp.py \
   --binary build/tradewind --model "$model" --rounds "$rounds" --out bench/results
+build/venv-bench/bin/python bench/compare_logprobs.py \
+  --binary build/tradewind --model "$model" --harness build/venv/bin/python --out bench/results
