@@ -6,7 +6,8 @@ with its 8-bit rounding of activations.
 
 Usage: peer_llama_cpp.py MODEL.gguf --plan 512x1x1 --plan 1x128x1 --plan 64x64x8 --threads 2 --reps 3
        (prompt tokens x output tokens x sequences that decode together)
-       peer_llama_cpp.py MODEL.gguf --logprobs IDS.json     (ids -> log-probability of each given those before)
+       peer_llama_cpp.py MODEL.gguf --logprobs IDS.json     (lists of ids -> of each, the log-probability
+       of every id after the first given those before)
 """
 import argparse
 import contextlib
@@ -128,19 +129,20 @@ def measure(args):
 
 
 def logprobs(args):
-    ids = json.load(open(args.logprobs))
-    with quiet():
-        peer = Peer(args.model, args.threads, 1, len(ids))
-    values = []
-    for first in range(0, len(ids), BATCH):
-        part = ids[first:first + BATCH]
-        peer.decode([(token, first + i, 0, True) for i, token in enumerate(part)])
-        for i in range(len(part)):
-            if first + i + 1 < len(ids):
-                row = peer.logits(i).astype(np.float64)
-                top = row.max()
-                values.append(float(row[ids[first + i + 1]] - top - np.log(np.exp(row - top).sum())))
-    return {"engine": "llama.cpp", "logprobs": values}
+    sequences = json.load(open(args.logprobs))
+    model = llama_cpp.Llama(args.model, n_ctx=max(map(len, sequences)) + 8, n_batch=512, n_threads=args.threads,
+                            logits_all=True, verbose=False)
+    out = []
+    for ids in sequences:
+        model.reset()
+        model.eval(ids)
+        values = []
+        for position in range(len(ids) - 1):
+            row = np.asarray(model.scores[position], dtype=np.float64)
+            top = row.max()
+            values.append(float(row[ids[position + 1]] - top - np.log(np.exp(row - top).sum())))
+        out.append(values)
+    return {"engine": "llama.cpp", "logprobs": out}
 
 
 def main():

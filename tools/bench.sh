@@ -6,5 +6,7 @@ set -euo pipefail
 
 tools/setup_bench_tools.sh
 cmake --build build --target make_model tradewind
-exec build/venv-bench/bin/python -B bench/compare_llama_cpp.py \
-  --models "${TRADEWIND_MODELS:-build/models}" --rounds "${BENCH_ROUNDS:-3}" "$@"
+models="${TRADEWIND_MODELS:-build/models}"
+build/venv-bench/bin/python -B bench/compare_llama_cpp.py --models "$models" --rounds "${BENCH_ROUNDS:-3}" "$@"
+build/venv-bench/bin/python -B bench/compare_logprobs.py --binary build/tradewind \
+  --model "$models/SmolLM2-135M-Instruct.Q4_1.gguf" --harness build/venv/bin/python --out bench/results
