@@ -15,6 +15,7 @@ import sys
 import machine
 import report
 import serve
+import where
 from suites import SUITES
 
 HERE = pathlib.Path(__file__).parent
@@ -60,7 +61,7 @@ def compare(args, name):
 
 def main():
     parser = argparse.ArgumentParser()
-    choices = [*SUITES, "start", "memory"]
+    choices = [*SUITES, "start", "memory", "profile"]
     parser.add_argument("--only", action="append", choices=choices, help="repeatable; default: all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--binary", default="build/tradewind")
@@ -72,7 +73,7 @@ def main():
     args = parser.parse_args()
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    measures = {"start": serve.start_times, "memory": serve.memory}
+    measures = {"start": serve.start_times, "memory": serve.memory, "profile": where.profile}
     for name in args.only or choices:
         result = measures[name](args) if name in measures else compare(args, name)
         result = {"schema": "tradewind.bench-compare/v2", "suite": name} | machine.describe(args) | result

@@ -87,12 +87,24 @@ def _memory(result):
                f"{row['file_bytes'] / 1e9:.2f} |")
 
 
+def _profile(result):
+    """One column for each piece of work; a function's row is where it is largest."""
+    works = [f"{row['title'].split(',')[0].split(' (')[0]}, {row['work']}" for row in result["rows"]]
+    yield "| function | " + " | ".join(works) + " |"
+    yield "|---|" + "---:|" * len(works)
+    shares = [{f["function"]: f["percent"] for f in row["functions"]} for row in result["rows"]]
+    names = sorted({name for share in shares for name in share}, key=lambda name: -max(s.get(name, 0) for s in shares))
+    for name in names:
+        if max(share.get(name, 0) for share in shares) >= 0.5:
+            yield f"| {name} | " + " | ".join(f"{s[name]:.1f} %" if name in s else "" for s in shares) + " |"
+
+
 def render(results):
     lines = [INTRODUCTION]
     for result in results:
         lines += [f"## {result['title']}",
                   f"{result['cpu']}, {result['cpus']} CPUs, {result['system']}. Commit {result['commit']}, "
                   f"{result['date']}. {result['peer']}. `{result['command']}`", ""]
-        lines += {"compare": _compare, "start": _start, "memory": _memory}[result["kind"]](result)
+        lines += {"compare": _compare, "start": _start, "memory": _memory, "profile": _profile}[result["kind"]](result)
         lines.append("")
     return "\n".join(lines)

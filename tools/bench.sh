@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The speed figures, ours and llama.cpp's alternating in one run, written to bench/results/.
-# Usage: tools/bench.sh [--only default|3b-q4_k_m|3b-q4_0|3b-q8_0|start|memory]... [--rounds N] ...
+# Usage: tools/bench.sh [--only default|3b-q4_k_m|3b-q4_0|3b-q8_0|start|memory|profile]... [--rounds N] ...
 # A whole run takes more than an hour and 8 GB of disk for the 3B files, which are made on demand.
 set -euo pipefail
 

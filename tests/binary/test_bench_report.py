@@ -61,11 +61,14 @@ def test_a_share_is_of_the_limits_measured_before_and_after_that_run(report):
     assert table(report, [swapped])[1].endswith("| 10 % | 25 % |")
 
 
-def test_starts_and_memory_have_their_tables(report):
+def test_starts_memory_and_profiles_have_their_tables(report):
     shared = {"cpu": "C", "cpus": 2, "system": "S", "commit": "abc", "date": "D", "peer": "P", "command": "K"}
     start = {"kind": "start", "title": "Start", "rows": [{"title": "M", "first_ms": [300, 100, 200], "later_ms": [50]}]}
     memory = {"kind": "memory", "title": "Memory", "rows": [{"state": "ready", "rss_bytes": 2.5e9, "anonymous_bytes": 5e8,
                                                               "file_bytes": 2e9}]}
-    text = report.render([shared | start, shared | memory])
+    functions = [{"function": "Dot", "percent": 90.0}, {"function": "tiny", "percent": 0.1}]
+    profile = {"kind": "profile", "title": "Where", "rows": [{"title": "M, Q", "work": "decode", "functions": functions}]}
+    text = report.render([shared | start, shared | memory, shared | profile])
+    assert "| function | M, decode |" in text and "| Dot | 90.0 % |" in text and "tiny" not in text
     assert "| M | 200 (100 to 300) | 50 |" in text
     assert "| ready | 2.50 | 0.50 | 2.00 |" in text
