@@ -19,11 +19,11 @@ PATIENCE_S = 600
 class Server:
     """A server in a home of its own; `ready_ms` is the time from its start to the first 200 of /readyz."""
 
-    def __init__(self, args, model, home, threads=2, context=8192, slots=8):
+    def __init__(self, args, model, home, threads=2, context=8192, slots=8, flags=()):
         begin = time.perf_counter()
         self.process = subprocess.Popen(
             [args.binary, "serve", "--model", str(model), "--port", "0", "--threads", str(threads), "--ctx",
-             str(context), "--slots", str(slots), "--access-log", "none", *args.flags.split()],
+             str(context), "--slots", str(slots), "--access-log", "none", *flags, *args.flags.split()],
             env=os.environ | {"TRADEWIND_HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         found = re.search(rb"http://\S+", self.process.stdout.readline())
         if not found:

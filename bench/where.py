@@ -43,7 +43,7 @@ def profile(args):
     rows = []
     for name, requests in REQUESTS.items():
         model = SUITES[name].model(args)
-        with tempfile.TemporaryDirectory() as home, Server(args, model, home) as server:
+        with tempfile.TemporaryDirectory() as home, Server(args, model, home, flags=("--no-prefix-cache",)) as server:
             model_id = server.get("/v1/models")["data"][0]["id"]
             for what, body in WORK.items():
                 print(f"profile: {name}, {what}", file=sys.stderr)
