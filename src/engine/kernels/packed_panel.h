@@ -164,8 +164,15 @@ TW_INLINE void ForEachColumnTile(int64_t n_cols, Run run) {
   for (; c + 4 <= n_cols; c += 4) {
     run.template operator()<4>(c);
   }
-  for (; c < n_cols; ++c) {
-    run.template operator()<1>(c);
+  switch (n_cols - c) {
+    case 3:
+      return run.template operator()<3>(c);
+    case 2:
+      return run.template operator()<2>(c);
+    case 1:
+      return run.template operator()<1>(c);
+    default:
+      return;
   }
 }
 

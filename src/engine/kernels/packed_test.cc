@@ -228,6 +228,61 @@ TEST_P(PackedTest, TheLargestCodesAndActivationsDoNotOverflow) {
   }
 }
 
+TEST_P(PackedTest, AnActivationThatIsNotFinitePoisonsItsColumnAlone) {
+  const int64_t k = 512;
+  const int64_t columns = 7;
+  const auto strip = Pack(RandomBlocks(type_, kStripRows, k, random_), kStripRows, k);
+  for (const float odd :
+       {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+        std::numeric_limits<float>::quiet_NaN()}) {
+    std::vector<float> values = Normal(columns * k);
+    const Quantized clean(kernels_, values, columns, 32767);
+    values[3 * k + 77] = odd;
+    const Quantized x(kernels_, values, columns, 32767);
+    std::vector<float> want(columns * kStripRows), out(want);
+    kernels_.dot_strip(type_)(strip.data(), k, clean.input(), columns, want.data(), kStripRows);
+    kernels_.dot_strip(type_)(strip.data(), k, x.input(), columns, out.data(), kStripRows);
+    const auto panels = DotByPanels(strip, k, x.input(), columns, false);
+    for (int64_t i = 0; i < columns * kStripRows; ++i) {
+      if (i / kStripRows == 3) {
+        ASSERT_TRUE(std::isnan(out[i]) && std::isnan(panels[i]));
+      } else {
+        ASSERT_EQ(out[i], want[i]);
+        ASSERT_EQ(panels[i], want[i]);
+      }
+    }
+  }
+}
+
+TEST_P(PackedTest, ScalesThatAreNotFiniteCarryAsInTheOracle) {
+  const int64_t k = 512;
+  const TensorTypeTraits& traits = TraitsOf(type_);
+  std::vector<std::byte> rows(RowBytes(type_, k).value() * kStripRows);
+  int64_t odd = 0;
+  for (int round = 0; round < 20; ++round) {
+    for (std::byte& byte : rows) {  // any bytes are blocks; one f16 in 32 is infinite or NaN
+      byte = static_cast<std::byte>(random_());
+    }
+    ASSERT_EQ(rows.size() % traits.block_bytes, 0u);
+    const auto strip = Pack(rows, kStripRows, k);
+    const Quantized x(kernels_, Normal(3 * k), 3, 32767);
+    std::vector<float> want(3 * kStripRows), out(want);
+    ScalarKernels().dot_strip(type_)(strip.data(), k, x.input(), 3, want.data(), kStripRows);
+    kernels_.dot_strip(type_)(strip.data(), k, x.input(), 3, out.data(), kStripRows);
+    const auto panels = DotByPanels(strip, k, x.input(), 3, false);
+    for (size_t i = 0; i < want.size(); ++i) {
+      ASSERT_EQ(std::isnan(out[i]), std::isnan(want[i]));
+      ASSERT_EQ(std::isnan(panels[i]), std::isnan(want[i]));
+      odd += std::isfinite(want[i]) ? 0 : 1;
+      if (!std::isnan(want[i])) {
+        ASSERT_EQ(out[i], want[i]);
+        ASSERT_EQ(panels[i], want[i]);
+      }
+    }
+  }
+  EXPECT_GT(odd, 0);
+}
+
 class QuantizeTest : public ::testing::TestWithParam<const Kernels*> {
  protected:
   const Kernels& kernels_ = *GetParam();
