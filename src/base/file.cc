@@ -126,8 +126,7 @@ Result<PageBuffer> PageBuffer::Allocate(size_t bytes) {
   if (bytes == 0) {
     return buffer;
   }
-  // A huge page is 2 MiB: a buffer that is a multiple of it can be all huge.
-  constexpr size_t kHugePage = size_t{2} << 20;
+  constexpr size_t kHugePage = size_t{2} << 20;  // whole ones, wherever the system aligns them
   const size_t size = (bytes + kHugePage - 1) / kHugePage * kHugePage;
   void* const data =
       ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -192,7 +191,10 @@ Result<AtomicFile> AtomicFile::Create(const std::filesystem::path& path, uint64_
   file.path_ = path;
   file.temporary_ = path.string() + ".tmp." + std::to_string(::getpid()) + "." +
                     std::to_string(count.fetch_add(1));
-  file.fd_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+  // A file of this name is what a killed process with our number left, or a trap: never written to.
+  ::unlink(file.temporary_.c_str());
+  file.fd_ =
+      ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
   if (file.fd_ < 0) {
     return SystemError(path, errno);
   }

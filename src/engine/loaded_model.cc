@@ -41,8 +41,9 @@ Status CheckMemory(const std::string& path, const ModelConfig& c, const EngineOp
   const int64_t row = 2 * c.model_dim + 2 * q_dim + 2 * kv_dim + c.ffn_dim + c.head_dim;
   const int64_t widest = std::max({c.model_dim, q_dim, c.ffn_dim});
   const int64_t per_worker =
-      MatMul::ScratchBytes(widest, limits::kBatchTokensMax) / 4 + Attention::WorkerFloats(c);
+      MatMul::WorkerBytes(widest, limits::kBatchTokensMax) / 4 + Attention::WorkerFloats(c);
   const int64_t floats = limits::kBatchTokensMax * row + limits::kLogitRowsMax * c.vocab_size +
+                         MatMul::SharedBytes(widest, limits::kBatchTokensMax) / 4 +
                          options.threads * per_worker;
   if (floats * 4 > limits::kActivationBytesMax) {
     return Fail(ErrorCode::kResourceExhausted,

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "base/limits.h"
+#include "engine/kernels/inline.h"
 
 namespace tradewind::engine {
 
@@ -19,7 +20,7 @@ inline constexpr int64_t kAttentionLanes = 16;
 
 // A row of values takes this many floats or elements: whole vectors. What stands beyond C is
 // arbitrary.
-constexpr int64_t PaddedHeadDim(int64_t head_dim) {
+TW_INLINE constexpr int64_t PaddedHeadDim(int64_t head_dim) {
   return (head_dim + kAttentionLanes - 1) / kAttentionLanes * kAttentionLanes;
 }
 

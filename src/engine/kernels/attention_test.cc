@@ -328,16 +328,17 @@ TEST_P(AttentionTest, MergingIntoNothingCopiesAndMergingNothingChangesNothing) {
 }
 
 TEST(Attention, EveryInstructionSetComputesTheSameBits) {
-  if (Avx2Kernels() == nullptr || Avx512Kernels() == nullptr) {
-    GTEST_SKIP() << "this CPU has not both AVX2 and AVX-512";
+  if (Avx2Kernels() == nullptr) {
+    GTEST_SKIP() << "this CPU has no AVX2";
   }
+  const Kernels& wider = Avx512Kernels() != nullptr ? *Avx512Kernels() : *Avx512ShapeKernels();
   std::mt19937 random(5);
   for (int round = 0; round < 40; ++round) {
     Case c(20 + round * 7, 1 + round % 20, 1 + round % 9, 8 + round * 3, random,
            round % 2 == 0 ? Element::kF32 : Element::kF16);
     c.Write();
     ASSERT_EQ(Attend(*Avx2Kernels(), c, 0, c.rows, {32, 96}),
-              Attend(*Avx512Kernels(), c, 0, c.rows, {32, 96}));
+              Attend(wider, c, 0, c.rows, {32, 96}));
   }
 }
 

@@ -49,7 +49,8 @@ struct Kernels {
   void (*(*open_byte_panel)(TensorType type))(const std::byte* units, const PackedPanel& panel);
   void (*dot_byte_panel)(const PackedPanel& panel, const PackedInput& x, int64_t n_cols,
                          float* totals);
-  // q as bytes in the order of PackedInput::bytes; k is a multiple of 8.
+  // q as bytes in the order of PackedInput::bytes; k is a multiple of 8. nullptr when no type has a
+  // byte panel.
   void (*narrow_to_bytes)(const int16_t* q, int64_t k, int8_t* bytes);
 
   // --- element-wise

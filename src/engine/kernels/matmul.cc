@@ -49,10 +49,15 @@ MatMul::MatMul(const Kernels& kernels, WorkerPool& pool, ActivationType activati
   scratch_.resize(static_cast<size_t>(pool.threads()));
 }
 
-int64_t MatMul::ScratchBytes(int64_t cols, int64_t tokens) {
+int64_t MatMul::WorkerBytes(int64_t cols, int64_t tokens) {
   const int64_t totals = 2 * kStripsTogether * tokens * kStripRows;
   return 4 * (kStripRows * cols + totals + 2 * kPanelColumnsMax) +
          3 * kPanelColumnsMax * kStripRows;
+}
+
+int64_t MatMul::SharedBytes(int64_t cols, int64_t tokens) {
+  const int64_t padded = RoundUp(cols, 64);
+  return tokens * (3 * padded + 2 * 4 * padded / 32 + 4 * padded / 16);
 }
 
 DequantizeFn MatMul::DequantizerFor(TensorType type) const {

@@ -60,8 +60,9 @@ class MatMul {
   // One row of `weight` as f32, from the file's blocks: the embedding lookup. out: [cols]
   void Row(const Weight& weight, int64_t row, std::span<float> out) const;
 
-  // Bytes of scratch per worker for products of this width and batch.
-  static int64_t ScratchBytes(int64_t cols, int64_t tokens);
+  // Bytes of scratch for products of this width and batch: of each worker, and of all together.
+  static int64_t WorkerBytes(int64_t cols, int64_t tokens);
+  static int64_t SharedBytes(int64_t cols, int64_t tokens);
 
  private:
   struct Scratch {

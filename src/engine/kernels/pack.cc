@@ -1,6 +1,5 @@
 // File blocks -> packed strips. Runs once per weight at load, so it is plain code; the compiler
 // vectorises the loops over 16 and 32 codes.
-#include <algorithm>
 #include <bit>
 #include <cstring>
 

@@ -26,8 +26,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
+#include "engine/kernels/inline.h"
 #include "engine/quant/types.h"
 
 namespace tradewind::engine {
@@ -44,18 +44,20 @@ struct PackedLayout {
   int group = 0;        // columns that share a scale: 16 or 32
   PackedScales scales = PackedScales::kHalf;
 
-  constexpr bool has_min() const {
+  TW_INLINE constexpr bool has_min() const {
     return scales == PackedScales::kHalfAndMin || scales == PackedScales::kSuperAndMin;
   }
-  constexpr bool is_super() const {
+  TW_INLINE constexpr bool is_super() const {
     return scales == PackedScales::kSuper || scales == PackedScales::kSuperAndMin;
   }
-  constexpr int64_t header_bytes() const {
+  TW_INLINE constexpr int64_t header_bytes() const {
     const int64_t of_groups = unit / group * kStripRows * (has_min() ? 2 : 1);
     return is_super() ? 64 + of_groups : of_groups * 2;
   }
-  constexpr int64_t code_bytes() const { return bits * 64; }  // of 32 columns
-  constexpr int64_t unit_bytes() const { return header_bytes() + unit / 32 * code_bytes(); }
+  TW_INLINE constexpr int64_t code_bytes() const { return bits * 64; }  // of 32 columns
+  TW_INLINE constexpr int64_t unit_bytes() const {
+    return header_bytes() + unit / 32 * code_bytes();
+  }
 };
 
 inline constexpr PackedLayout kPackedQ4_0{4, 8, false, 64, 32, PackedScales::kHalf};
@@ -131,7 +133,7 @@ struct PackedInput {
   const int32_t* sums = nullptr;       // [k / 16], of q
   int64_t sums_stride = 0;
 
-  PackedInput Columns(int64_t first) const {
+  TW_INLINE PackedInput Columns(int64_t first) const {
     PackedInput input = *this;
     input.q += first * q_stride;
     input.bytes += input.bytes == nullptr ? 0 : first * q_stride;
@@ -140,7 +142,7 @@ struct PackedInput {
     input.sums += first * sums_stride;
     return input;
   }
-  PackedInput From(int64_t column) const {  // starts at a later k, a multiple of 64
+  TW_INLINE PackedInput From(int64_t column) const {  // starts at a later k, a multiple of 64
     PackedInput input = *this;
     input.q += column;
     input.bytes += input.bytes == nullptr ? 0 : column;

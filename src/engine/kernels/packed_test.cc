@@ -180,9 +180,6 @@ TEST_P(PackedTest, BytePanelsEqualTheOracleBitForBitWhereThereAreAny) {
     const int64_t columns = Draw(1, 29);
     const auto strip = Pack(RandomBlocks(type_, kStripRows, k, random_), kStripRows, k);
     std::vector<float> values = Normal(columns * k);
-    if (round == 0) {  // the largest sums that bytes can have
-      std::ranges::fill(values, -1.0f);
-    }
     const Quantized x(kernels_, values, columns, 127);
     std::vector<int8_t> bytes(x.q.size());
     kernels_.narrow_to_bytes(x.q.data(), static_cast<int64_t>(x.q.size()), bytes.data());
@@ -215,9 +212,20 @@ TEST_P(PackedTest, TheLargestCodesAndActivationsDoNotOverflow) {
   }
   const auto strip = Pack(rows, kStripRows, k);
   for (const float sign : {1.0f, -1.0f}) {
-    const Quantized x(kernels_, std::vector<float>(k, sign), 1, 32767);
+    const Quantized x(kernels_, std::vector<float>(9 * k, sign), 9, 32767);
     float out[kStripRows];
     kernels_.dot_strip(type_)(strip.data(), k, x.input(), 1, out, kStripRows);
+    ASSERT_EQ(DotByPanels(strip, k, x.input(), 9, false)[8 * kStripRows], out[0]);
+    if (kernels_.open_byte_panel(type_) != nullptr) {
+      const Quantized small(kernels_, std::vector<float>(9 * k, sign), 9, 127);
+      std::vector<int8_t> bytes(small.q.size());
+      kernels_.narrow_to_bytes(small.q.data(), static_cast<int64_t>(bytes.size()), bytes.data());
+      PackedInput input = small.input();
+      input.bytes = bytes.data();
+      float of_bytes[kStripRows];
+      kernels_.dot_strip(type_)(strip.data(), k, small.input(), 1, of_bytes, kStripRows);
+      ASSERT_EQ(DotByPanels(strip, k, input, 9, true)[8 * kStripRows], of_bytes[0]);
+    }
     std::vector<float> row(k);
     ScalarDequantizer(type_)(rows.data(), row);
     double sum = 0;

@@ -127,7 +127,7 @@ struct Avx512 {
                      _mm_shuffle_epi8(_mm_packs_epi16(v, v), order));
   }
 
-  static F ScaleByPowerOfTwo(F p, F n) { return _mm512_scalef_ps(p, n); }  // exact
+  static F ScaleByPowerOfTwo(F p, F n) { return _mm512_scalef_ps(p, n); }
 
  private:
   static __m256 Low(F v) { return _mm512_castps512_ps256(v); }

@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "engine/quant/dequantize.h"
+#include "engine/threads/cgroup.h"
 
 namespace tradewind::engine {
 namespace {
@@ -153,6 +154,14 @@ Status Weights::Pack(const GgufFile& file, WorkerPool& pool) {
   for (Weight* weight : matrices) {
     weight->strip_bytes = PackedStripBytes(*FindPackedLayout(weight->type), weight->cols);
     bytes += weight->strips() * weight->strip_bytes;
+  }
+  // Asking for more would be granted and then end in an out-of-memory kill while packing.
+  if (const auto allowed = AllowedMemoryBytes(); allowed && bytes > *allowed) {
+    return Fail(
+        ErrorCode::kResourceExhausted,
+        fmt::format("{}: the weights take {} MB of memory when repacked for this CPU, of the "
+                    "{} MB there are; use a smaller model, or --activations f32",
+                    file.name(), bytes >> 20, *allowed >> 20));
   }
   TW_ASSIGN_OR_RETURN(packed, PageBuffer::Allocate(static_cast<size_t>(bytes)));
   std::byte* next = packed.bytes().data();

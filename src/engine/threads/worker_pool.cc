@@ -9,8 +9,8 @@
 namespace tradewind::engine {
 namespace {
 
-// About 20 microseconds: longer than the serial work between two regions, far shorter than a
-// scheduler tick.
+// 20 to 100 microseconds, by how long the CPU's pause is: longer than the serial work between two
+// regions, far shorter than a scheduler tick.
 constexpr int kSpins = 2000;
 // Chunks per worker: enough to even out a disturbed core, few enough that the shared counter stays
 // cold.

@@ -30,7 +30,7 @@ class WorkerPool {
   // Calls body(begin, end, worker) over disjoint ranges that cover [0, n), each a multiple of
   // `grain` long but the last; worker < threads() names the scratch to use. Ranges are handed out
   // as workers ask, so a slow core delays nobody; which worker gets which range must not change the
-  // result. Returns when all are done. One caller at a time, not nested.
+  // result. `body` must not throw. Returns when all are done. One caller at a time, not nested.
   template <class Body>
   void ParallelFor(int64_t n, int64_t grain, const Body& body) {
     if (n <= grain || helpers_.empty()) {
