@@ -93,8 +93,8 @@ Scheduler::Beginning Scheduler::FindBeginning(const Sequence& sequence, uint64_t
       best.positions = std::min(common, other.evaluated());
       source = other.cache_or_null();
     }
-    // Only of older ones, or two might wait for each other.
-    if (one.number < number && !other.decoding() && common > best.shared) {
+    // Only of older ones, or two might wait for each other; and of none whose client does not read.
+    if (one.number < number && !other.decoding() && !other.paused() && common > best.shared) {
       best.leader = one.sequence.get();
       best.shared = common;
     }

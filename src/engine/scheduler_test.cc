@@ -282,5 +282,23 @@ TEST_F(SchedulerTest, ASlowConsumerHoldsUpNobodyWhoWaitsForItsPrompt) {
   EXPECT_TRUE(finished_["next"]);
 }
 
+TEST_F(SchedulerTest, ASlowConsumerWhoseSequenceWasPutBackHoldsUpNobodyEither) {
+  Start(4, 16 * kBlock, 16);
+  Add("old", Ids(2 * kBlock));
+  Add("slow", Ids(2 * kBlock, 1));
+  while (!finished_["old"]) {
+    ASSERT_FALSE(Step("slow").empty());
+  }
+  ASSERT_EQ(scheduler_->requeued_total(), 1u);
+  ASSERT_TRUE(queues_["slow"]->full());
+  Step("slow");  // it has its slot again, and must evaluate its prompt again once it is read
+  ASSERT_EQ(scheduler_->running(), 1);
+  Add("next", Ids(2 * kBlock, 1), 3);
+  for (int i = 0; i < 5; ++i) {
+    Step("slow");
+  }
+  EXPECT_TRUE(finished_["next"]);
+}
+
 }  // namespace
 }  // namespace tradewind::engine
