@@ -131,8 +131,9 @@ bool Scheduler::TryBegin(Sequence& sequence, Beginning beginning) {
     }
   }
   auto cache = std::make_unique<KvSequence>(pool_);
-  if (pool_.blocks_used() == pool_.blocks_max()) {
-    prefixes_.EvictOne();  // for the copy, if there is one
+  const bool copies = beginning.positions % limits::kKvBlockPositions != 0;
+  if (copies && pool_.blocks_used() == pool_.blocks_max()) {
+    prefixes_.EvictOne();
   }
   const int64_t positions = cache->BeginWith(beginning.blocks, beginning.positions);
   beginning.blocks.clear();

@@ -94,8 +94,9 @@ class Scheduler {
 
   // The best that is known of a sequence's tokens. `number` is its place in the order of arrival.
   Beginning FindBeginning(const Sequence& sequence, uint64_t number);
-  // False when memory is short: nothing has changed.
+  // False when memory is short: the sequence is as before, but known beginnings may be forgotten.
   bool TryBegin(Sequence& sequence, Beginning beginning);
+  // Forgets known beginnings until there is room. False when that is not enough.
   bool MakeRoom(KvSequence& cache, int64_t length);
   void Begin(Sequence& sequence, std::unique_ptr<KvSequence> cache, int64_t positions);
   // False while the sequence had better wait for what its leader is evaluating.
