@@ -50,11 +50,17 @@ int64_t Scheduler::EndCancelled(TimePoint now) {
 
 void Scheduler::Admit(TimePoint now) {
   while (!waiting_.empty() && running() < options_.slots) {
+    if (!MayFitNow()) {
+      return;
+    }
     Sequence& sequence = *waiting_.front().sequence;
+    ++tries_total_;
     Beginning beginning = FindBeginning(sequence, waiting_.front().number);
     Running admitted{nullptr, waiting_.front().number, beginning.leader, beginning.shared, false};
+    const bool grows = beginning.shared > beginning.positions;
     const bool fits = TryBegin(sequence, std::move(beginning));
     if (!fits && !running_.empty()) {
+      refused_ = {admitted.number, running(), pool_.blocks_available(), grows};
       return;  // in turn: a shorter one behind it does not overtake
     }
     if (!fits) {
@@ -64,12 +70,18 @@ void Scheduler::Admit(TimePoint now) {
       waiting_.pop_front();
       continue;
     }
+    refused_ = {};
     sequence.Admit(now);
     admitted.sequence = std::move(waiting_.front().sequence);
     waiting_.pop_front();
     const auto place = std::ranges::upper_bound(running_, admitted.number, {}, &Running::number);
     running_.insert(place, std::move(admitted));
   }
+}
+
+bool Scheduler::MayFitNow() const {
+  return waiting_.front().number != refused_.number || running() != refused_.running ||
+         pool_.blocks_available() > refused_.available || refused_.grows;
 }
 
 Scheduler::Beginning Scheduler::FindBeginning(const Sequence& sequence, uint64_t number) {

@@ -179,6 +179,32 @@ TEST_F(SchedulerTest, ASequenceIsAdmittedWhenItsPromptHasRoomAndNobodyOvertakesI
   EXPECT_TRUE(rows.contains("large") && rows.contains("small"));
 }
 
+TEST_F(SchedulerTest, ASequenceThatDoesNotFitIsNotLookedUpInEveryStep) {
+  Start(8, 10 * kBlock, 12);
+  Add("first", Ids(6 * kBlock), 20);
+  Step();
+  Add("large", Ids(7 * kBlock, 1), 5);
+  Step();
+  const uint64_t tries = scheduler_->tries_total();
+  while (!finished_["first"]) {
+    ASSERT_FALSE(Step().empty());
+  }
+  EXPECT_EQ(scheduler_->tries_total(), tries);
+  EXPECT_TRUE(Step().contains("large"));
+}
+
+TEST_F(SchedulerTest, ASequenceThatDoesNotFitBeginsWhenItsBeginningHasBeenEvaluated) {
+  Start(4, 10 * kBlock, 13);
+  Add("a", Ids(9 * kBlock), 20);
+  Add("alike", Ids(9 * kBlock), 5);
+  Step();
+  EXPECT_EQ(scheduler_->running(), 1);  // two such prompts have no room beside each other
+  Step();
+  Step();
+  EXPECT_EQ(scheduler_->running(), 2);
+  EXPECT_FALSE(finished_["a"]);
+}
+
 TEST_F(SchedulerTest, WhenMemoryRunsDryTheYoungestWaitsAndTheOldestGetsOn) {
   Start(4, 8 * kBlock, 9);
   Add("old", Ids(2 * kBlock), 1000);
