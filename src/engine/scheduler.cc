@@ -50,11 +50,17 @@ int64_t Scheduler::EndCancelled(TimePoint now) {
 
 void Scheduler::Admit(TimePoint now) {
   while (!waiting_.empty() && running() < options_.slots) {
+    if (!MayFitNow()) {
+      return;
+    }
     Sequence& sequence = *waiting_.front().sequence;
+    ++tries_total_;
     Beginning beginning = FindBeginning(sequence, waiting_.front().number);
     Running admitted{nullptr, waiting_.front().number, beginning.leader, beginning.shared, false};
+    const bool grows = beginning.shared > beginning.positions;
     const bool fits = TryBegin(sequence, std::move(beginning));
     if (!fits && !running_.empty()) {
+      refused_ = {admitted.number, running(), pool_.blocks_available(), grows};
       return;  // in turn: a shorter one behind it does not overtake
     }
     if (!fits) {
@@ -64,12 +70,18 @@ void Scheduler::Admit(TimePoint now) {
       waiting_.pop_front();
       continue;
     }
+    refused_ = {};
     sequence.Admit(now);
     admitted.sequence = std::move(waiting_.front().sequence);
     waiting_.pop_front();
     const auto place = std::ranges::upper_bound(running_, admitted.number, {}, &Running::number);
     running_.insert(place, std::move(admitted));
   }
+}
+
+bool Scheduler::MayFitNow() const {
+  return waiting_.front().number != refused_.number || running() != refused_.running ||
+         pool_.blocks_available() > refused_.available || refused_.grows;
 }
 
 Scheduler::Beginning Scheduler::FindBeginning(const Sequence& sequence, uint64_t number) {
@@ -93,8 +105,8 @@ Scheduler::Beginning Scheduler::FindBeginning(const Sequence& sequence, uint64_t
       best.positions = std::min(common, other.evaluated());
       source = other.cache_or_null();
     }
-    // Only of older ones, or two might wait for each other.
-    if (one.number < number && !other.decoding() && common > best.shared) {
+    // Only of older ones, or two might wait for each other; and of none whose client does not read.
+    if (one.number < number && !other.decoding() && !other.paused() && common > best.shared) {
       best.leader = one.sequence.get();
       best.shared = common;
     }
@@ -131,8 +143,9 @@ bool Scheduler::TryBegin(Sequence& sequence, Beginning beginning) {
     }
   }
   auto cache = std::make_unique<KvSequence>(pool_);
-  if (pool_.blocks_used() == pool_.blocks_max()) {
-    prefixes_.EvictOne();  // for the copy, if there is one
+  const bool copies = beginning.positions % limits::kKvBlockPositions != 0;
+  if (copies && pool_.blocks_used() == pool_.blocks_max()) {
+    prefixes_.EvictOne();
   }
   const int64_t positions = cache->BeginWith(beginning.blocks, beginning.positions);
   beginning.blocks.clear();

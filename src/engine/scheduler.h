@@ -71,6 +71,8 @@ class Scheduler {
   const KvBlockPool& pool() const { return pool_; }
   uint64_t cached_tokens_total() const { return cached_tokens_total_; }
   uint64_t requeued_total() const { return requeued_total_; }
+  // How often it was looked up what is known of a waiting sequence: for tests.
+  uint64_t tries_total() const { return tries_total_; }
 
  private:
   struct Running {
@@ -92,10 +94,22 @@ class Scheduler {
     int64_t shared = 0;
   };
 
+  // The head of the queue when it did not fit last, and what may have changed since.
+  struct Refused {
+    uint64_t number = 0;
+    int64_t running = 0;
+    int64_t available = 0;  // blocks
+    bool grows = false;  // somebody is evaluating a prompt that begins alike: less is missing soon
+  };
+
+  // False while the head of the queue fits no better than when it was looked up last: looking it up
+  // costs time in every step.
+  bool MayFitNow() const;
   // The best that is known of a sequence's tokens. `number` is its place in the order of arrival.
   Beginning FindBeginning(const Sequence& sequence, uint64_t number);
-  // False when memory is short: nothing has changed.
+  // False when memory is short: the sequence is as before, but known beginnings may be forgotten.
   bool TryBegin(Sequence& sequence, Beginning beginning);
+  // Forgets known beginnings until there is room. False when that is not enough.
   bool MakeRoom(KvSequence& cache, int64_t length);
   void Begin(Sequence& sequence, std::unique_ptr<KvSequence> cache, int64_t positions);
   // False while the sequence had better wait for what its leader is evaluating.
@@ -119,6 +133,8 @@ class Scheduler {
   uint64_t prefilled_first_ = 0;  // number of the one that was first to share the last step's rows
   uint64_t cached_tokens_total_ = 0;
   uint64_t requeued_total_ = 0;
+  uint64_t tries_total_ = 0;
+  Refused refused_;
 };
 
 }  // namespace tradewind::engine

@@ -33,8 +33,10 @@ class SchedulerTest : public ::testing::Test {
   }
 
   // A name by which the test calls it.
-  void Add(const std::string& name, std::vector<TokenId> prompt, int max_tokens = 1000) {
+  void Add(const std::string& name, std::vector<TokenId> prompt, int max_tokens = 1000,
+           bool prompt_logprobs = false) {
     GenerateRequest request;
+    request.prompt_logprobs = prompt_logprobs;
     request.prompt = std::move(prompt);
     request.max_tokens = max_tokens;
     request.sampling.temperature = 0;
@@ -59,8 +61,11 @@ class SchedulerTest : public ::testing::Test {
       EXPECT_LT(step.rows[i].position / kBlock,
                 static_cast<int64_t>(sequence.cache().blocks().size()));
       sequence.Advance(1);
+      std::vector<float> logits(256, 0.0f);
+      if (step.rows[i].wants_logits && !step.owners[i].is_last) {
+        sequence.TakePromptLogits(step.rows[i].position, logits);
+      }
       if (step.owners[i].is_last) {
-        std::vector<float> logits(256, 0.0f);
         logits[static_cast<size_t>(sequence.evaluated() % 200)] = 1.0f;
         sequence.TakeLogits(logits, context_, Now());
       }
@@ -73,6 +78,7 @@ class SchedulerTest : public ::testing::Test {
           break;
         }
         finished_[name] = finished_[name] || event->finish.has_value();
+        errors_[name] += event->error;
       }
     }
     return rows;
@@ -86,6 +92,7 @@ class SchedulerTest : public ::testing::Test {
   std::map<const Sequence*, std::string> names_;
   std::map<std::string, std::shared_ptr<EventQueue>> queues_;
   std::map<std::string, bool> finished_;
+  std::map<std::string, std::string> errors_;
 };
 
 TEST_F(SchedulerTest, APromptAloneFillsTheSteps) {
@@ -172,6 +179,32 @@ TEST_F(SchedulerTest, ASequenceIsAdmittedWhenItsPromptHasRoomAndNobodyOvertakesI
   EXPECT_TRUE(rows.contains("large") && rows.contains("small"));
 }
 
+TEST_F(SchedulerTest, ASequenceThatDoesNotFitIsNotLookedUpInEveryStep) {
+  Start(8, 10 * kBlock, 12);
+  Add("first", Ids(6 * kBlock), 20);
+  Step();
+  Add("large", Ids(7 * kBlock, 1), 5);
+  Step();
+  const uint64_t tries = scheduler_->tries_total();
+  while (!finished_["first"]) {
+    ASSERT_FALSE(Step().empty());
+  }
+  EXPECT_EQ(scheduler_->tries_total(), tries);
+  EXPECT_TRUE(Step().contains("large"));
+}
+
+TEST_F(SchedulerTest, ASequenceThatDoesNotFitBeginsWhenItsBeginningHasBeenEvaluated) {
+  Start(4, 10 * kBlock, 13);
+  Add("a", Ids(9 * kBlock), 20);
+  Add("alike", Ids(9 * kBlock), 5);
+  Step();
+  EXPECT_EQ(scheduler_->running(), 1);  // two such prompts have no room beside each other
+  Step();
+  Step();
+  EXPECT_EQ(scheduler_->running(), 2);
+  EXPECT_FALSE(finished_["a"]);
+}
+
 TEST_F(SchedulerTest, WhenMemoryRunsDryTheYoungestWaitsAndTheOldestGetsOn) {
   Start(4, 8 * kBlock, 9);
   Add("old", Ids(2 * kBlock), 1000);
@@ -202,6 +235,23 @@ TEST_F(SchedulerTest, WhoWasPutBackKeepsItsPlaceBeforeThoseThatCameLater) {
     ASSERT_FALSE(Step().contains("c"));
   }
   EXPECT_TRUE(Step().contains("b"));
+}
+
+// One that evaluates a known beginning again, for its log-probabilities, hands its own blocks on.
+TEST_F(SchedulerTest, ASequenceAloneHasTheWholePoolThoughItsBeginningIsKnownTwice) {
+  Start(4, 8 * kBlock, 8);
+  Add("first", Ids(kBlock + 1), 1);
+  while (!finished_["first"]) {
+    ASSERT_FALSE(Step().empty());
+  }
+  Add("again", Ids(2 * kBlock + 1), 8, true);
+  Step();
+  Add("next", Ids(2 * kBlock + 2));
+  while (!finished_["next"]) {
+    ASSERT_FALSE(Step().empty());
+  }
+  EXPECT_TRUE(finished_["again"]);
+  EXPECT_EQ(errors_["next"], "");
 }
 
 TEST_F(SchedulerTest, APromptThatIsJustBeingEvaluatedIsWaitedFor) {
@@ -252,6 +302,24 @@ TEST_F(SchedulerTest, ASlowConsumerHoldsUpNobodyWhoWaitsForItsPrompt) {
     Step("slow");  // its queue fills up
   }
   Add("next", Ids(40), 3);
+  for (int i = 0; i < 5; ++i) {
+    Step("slow");
+  }
+  EXPECT_TRUE(finished_["next"]);
+}
+
+TEST_F(SchedulerTest, ASlowConsumerWhoseSequenceWasPutBackHoldsUpNobodyEither) {
+  Start(4, 16 * kBlock, 16);
+  Add("old", Ids(2 * kBlock));
+  Add("slow", Ids(2 * kBlock, 1));
+  while (!finished_["old"]) {
+    ASSERT_FALSE(Step("slow").empty());
+  }
+  ASSERT_EQ(scheduler_->requeued_total(), 1u);
+  ASSERT_TRUE(queues_["slow"]->full());
+  Step("slow");  // it has its slot again, and must evaluate its prompt again once it is read
+  ASSERT_EQ(scheduler_->running(), 1);
+  Add("next", Ids(2 * kBlock, 1), 3);
   for (int i = 0; i < 5; ++i) {
     Step("slow");
   }

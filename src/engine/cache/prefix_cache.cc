@@ -101,14 +101,43 @@ void PrefixCache::TouchPath(Node* node) {
 }
 
 bool PrefixCache::EvictOne() {
+  Node* inner = nullptr;
   for (auto it = by_use_.rbegin(); it != by_use_.rend(); ++it) {
     Node& node = **it;
-    if (node.children.empty() && !node.block.is_shared()) {
+    if (node.block.is_shared()) {
+      continue;
+    }
+    if (node.children.empty()) {
       Remove(node);
       return true;
     }
+    if (inner == nullptr) {
+      inner = &node;
+    }
   }
-  return false;
+  if (inner == nullptr) {
+    return false;
+  }
+  // All that goes on from it is in use: known no longer, it comes back when its sequence ends.
+  RemoveBranch(*inner);
+  return true;
+}
+
+// From the ends: a long branch must not recurse.
+void PrefixCache::RemoveBranch(Node& top) {
+  for (Node* node = &top;;) {
+    if (!node->children.empty()) {
+      node = node->children.back().get();
+      continue;
+    }
+    const bool is_top = node == &top;
+    Node* const parent = node->parent;
+    Remove(*node);
+    if (is_top) {
+      return;
+    }
+    node = parent;
+  }
 }
 
 void PrefixCache::Remove(Node& node) {

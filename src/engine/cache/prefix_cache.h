@@ -3,8 +3,10 @@
 //
 // A tree whose nodes hold one block and the ids in it; only the last block of a sequence may be
 // partly filled. Ids are compared exactly. The least recently used blocks go first, from the end of
-// a sequence towards its beginning. Blocks that a running sequence shares are not let go: that
-// would free nothing. Scopes see nothing of each other.
+// a sequence towards its beginning. Blocks that a running sequence shares are not let go, as that
+// would free nothing, unless they stand in the way: two sequences may have evaluated the same ids,
+// and what the running one holds may go on from a block that only the other held. So every idle
+// block can be had. Scopes see nothing of each other.
 //
 // Engine's thread only.
 #pragma once
@@ -40,8 +42,8 @@ class PrefixCache {
   void Insert(std::string_view scope, std::span<const int32_t> ids,
               std::span<const KvBlockRef> blocks);
 
-  // Lets go of the block that was used least recently and is held by nobody else. False when there
-  // is none.
+  // Frees the block that was used least recently, of those at an end if there are any, and is held
+  // by nobody else. False when there is none: no block is idle.
   bool EvictOne();
 
   int64_t blocks() const { return static_cast<int64_t>(by_use_.size()); }
@@ -58,7 +60,8 @@ class PrefixCache {
 
   // A parent always counts as used after its children, so that a branch is let go from its end.
   void TouchPath(Node* node);
-  void Remove(Node& node);
+  void Remove(Node& node);  // one that has no children
+  void RemoveBranch(Node& top);
 
   Roots roots_;              // by scope; without a block of their own
   std::list<Node*> by_use_;  // the most recently used first

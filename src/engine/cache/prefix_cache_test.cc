@@ -113,6 +113,20 @@ TEST_F(PrefixCacheTest, BlocksThatARunningSequenceSharesAreNotLetGo) {
   EXPECT_EQ(Known(Ids(3 * kBlock)), 2 * kBlock);
 }
 
+TEST_F(PrefixCacheTest, AnIdleBlockIsLetGoThoughWhatGoesOnFromItIsShared) {
+  Put(Ids(kBlock));
+  KvSequence running(pool_);  // has evaluated the same block itself, and a second one after it
+  ASSERT_TRUE(running.Reserve(2 * kBlock));
+  cache_.Insert("", Ids(2 * kBlock), running.blocks());
+  ASSERT_EQ(pool_.blocks_idle(), 1);
+  EXPECT_TRUE(cache_.EvictOne());
+  EXPECT_EQ(pool_.blocks_idle(), 0);
+  EXPECT_EQ(pool_.blocks_used(), 2);
+  EXPECT_FALSE(cache_.EvictOne());
+  cache_.Insert("", Ids(2 * kBlock), running.blocks());
+  EXPECT_EQ(Known(Ids(2 * kBlock)), 2 * kBlock);
+}
+
 TEST_F(PrefixCacheTest, ALongSequenceIsTornDownWithoutRecursion) {
   KvBlockPool pool({1, 1, 1, KvType::kF16}, 40'000);
   PrefixCache cache;
