@@ -91,8 +91,9 @@ class EngineImpl final : public Engine {
 
   // --- the engine's thread
   void Run();
+  bool RunStep();
   void TakeArrivals();
-  bool RunForward(Step& step);
+  void EnqueueArrivals();
   void TakeResults(Step& step, int64_t vocab, TimePoint now);
   void CountDecoded(int64_t tokens, TimePoint now);
   void PublishUse(bool is_idle);
@@ -196,49 +197,52 @@ EngineStats EngineImpl::stats() const {
 // The step loop. Every pass over the weights serves all sequences that can move.
 void EngineImpl::Run() {
   while (!stopping_.load()) {
-    TakeArrivals();
-    scheduler_.Admit(std::chrono::steady_clock::now());
-    Step& step = scheduler_.Plan(std::chrono::steady_clock::now());
-    PublishUse(step.rows.empty());
-    if (step.rows.empty()) {  // nothing to do, or all consumers are slow
-      if (!step.freed) {
-        signal_->Wait();
-      }
-      continue;
+    bool is_idle = false;
+    try {
+      is_idle = !RunStep();
+    } catch (const std::bad_alloc&) {  // nobody could go on, so all end and say why
+      activations_ = {};               // what they say last takes memory, too
+      scheduler_.FailRunning("out of memory for a step; lower --slots or --ctx",
+                             std::chrono::steady_clock::now());
     }
-    if (RunForward(step)) {
-      TakeResults(step, model_->transformer().config().vocab_size,
-                  std::chrono::steady_clock::now());
-      scheduler_.RemoveFinished();
+    if (is_idle) {
+      signal_->Wait();
     }
   }
   EndAll(std::chrono::steady_clock::now());
 }
 
+// False when there is nothing to do, or all consumers are slow. Throws std::bad_alloc.
+bool EngineImpl::RunStep() {
+  TakeArrivals();
+  scheduler_.Admit(std::chrono::steady_clock::now());
+  Step& step = scheduler_.Plan(std::chrono::steady_clock::now());
+  PublishUse(step.rows.empty());
+  if (step.rows.empty()) {
+    return step.freed;
+  }
+  model_->transformer().Forward(step.rows, activations_);
+  TakeResults(step, model_->transformer().config().vocab_size, std::chrono::steady_clock::now());
+  scheduler_.RemoveFinished();
+  return true;
+}
+
 void EngineImpl::TakeArrivals() {
-  std::vector<std::unique_ptr<Sequence>> arrivals;
-  {
-    const std::lock_guard lock(mutex_);
-    arrivals.swap(arrivals_);
-  }
-  for (auto& sequence : arrivals) {
-    scheduler_.Enqueue(std::move(sequence));
-  }
+  EnqueueArrivals();
   const int64_t cancelled = scheduler_.EndCancelled(std::chrono::steady_clock::now());
   const std::lock_guard lock(mutex_);
   stats_.cancelled_total += static_cast<uint64_t>(cancelled);
 }
 
-// False when memory is short: then nobody could go on, so all running sequences end and say why.
-bool EngineImpl::RunForward(Step& step) {
-  try {
-    model_->transformer().Forward(step.rows, activations_);
-    return true;
-  } catch (const std::bad_alloc&) {
-    scheduler_.FailRunning("out of memory for a step; lower --slots or --ctx",
-                           std::chrono::steady_clock::now());
-    return false;
+// When memory is short, those that could not be taken stay for the next time.
+void EngineImpl::EnqueueArrivals() {
+  const std::lock_guard lock(mutex_);
+  for (auto& sequence : arrivals_) {
+    if (sequence != nullptr) {
+      scheduler_.Enqueue(std::move(sequence));
+    }
   }
+  arrivals_.clear();
 }
 
 void EngineImpl::TakeResults(Step& step, int64_t vocab, TimePoint now) {
@@ -299,13 +303,7 @@ void EngineImpl::PublishUse(bool is_idle) {
 }
 
 void EngineImpl::EndAll(TimePoint now) {
-  {
-    const std::lock_guard lock(mutex_);
-    for (auto& sequence : arrivals_) {
-      scheduler_.Enqueue(std::move(sequence));
-    }
-    arrivals_.clear();
-  }
+  EnqueueArrivals();
   scheduler_.CancelAll(now);
 }
 

@@ -106,7 +106,7 @@ class Generation {
   // The next event if one is ready. After the event with `finish` set there are none.
   virtual std::optional<GenerateEvent> TryNext() = 0;
   // `on_ready` is called, from the engine's thread, each time the queue turns from empty to
-  // non-empty; and at once if it is not empty now. It must not block or call back into the
+  // non-empty; and at once if it is not empty now. It must not block, throw, or call back into the
   // Generation. Replaces the one before; {} removes it, and when SetOnReady returns, the old
   // callback is not running and will not run again.
   virtual void SetOnReady(std::function<void()> on_ready) = 0;

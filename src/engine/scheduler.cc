@@ -24,27 +24,30 @@ int64_t CommonPrefix(std::span<const TokenId> a, std::span<const TokenId> b) {
 Scheduler::Scheduler(const KvShape& shape, const SchedulerOptions& options)
     : options_(options), pool_(shape, options.kv_blocks_max) {
   TW_CHECK(options.kv_blocks_max >= KvBlocksFor(options.context));
+  running_.reserve(static_cast<size_t>(options.slots));  // who left the queue must not get lost
 }
 
-void Scheduler::Enqueue(std::unique_ptr<Sequence> sequence) {
-  waiting_.push_back({std::move(sequence), ++arrivals_});
+void Scheduler::Enqueue(std::unique_ptr<Sequence>&& sequence) {
+  waiting_.emplace_back().number = ++arrivals_;
+  waiting_.back().sequence = std::move(sequence);
 }
 
 int64_t Scheduler::EndCancelled(TimePoint now) {
   int64_t ended = 0;
   const auto end = [&](Sequence& sequence) {
-    const bool cancelled = sequence.queue().cancelled();
-    if (cancelled) {
+    if (sequence.queue().cancelled() && !sequence.finished()) {
       sequence.FinishWith(FinishReason::kCancelled, {}, now);
       ++ended;
     }
-    return cancelled;
   };
   for (const Running& one : running_) {
     end(*one.sequence);
   }
   RemoveFinished();
-  std::erase_if(waiting_, [&](const Waiting& one) { return end(*one.sequence); });
+  for (const Waiting& one : waiting_) {
+    end(*one.sequence);
+  }
+  std::erase_if(waiting_, [](const Waiting& one) { return one.sequence->finished(); });
   return ended;
 }
 
@@ -300,12 +303,13 @@ int64_t Scheduler::PlanRows(Sequence& sequence, int64_t rows_max) {
 }
 
 void Scheduler::PutYoungestBack() {
-  Running youngest = std::move(running_.back());
-  running_.pop_back();
+  Running& youngest = running_.back();
   Retire(*youngest.sequence);
-  youngest.sequence->PutBack();
   const auto place = std::ranges::upper_bound(waiting_, youngest.number, {}, &Waiting::number);
-  waiting_.insert(place, {std::move(youngest.sequence), youngest.number});
+  const auto waiting = waiting_.insert(place, Waiting{nullptr, youngest.number});
+  waiting->sequence = std::move(youngest.sequence);
+  waiting->sequence->PutBack();
+  running_.pop_back();
   ++requeued_total_;
 }
 
@@ -338,18 +342,32 @@ void Scheduler::RemoveFinished() {
 }
 
 void Scheduler::FailRunning(const std::string& error, TimePoint now) {
+  const auto fail = [&](Sequence& sequence) {
+    if (!sequence.finished()) {
+      sequence.FinishWith(FinishReason::kError, error, now);
+    }
+  };
+  if (running_.empty() && !waiting_.empty()) {
+    fail(*waiting_.front().sequence);
+    waiting_.pop_front();
+  }
   for (const Running& one : running_) {
-    one.sequence->FinishWith(FinishReason::kError, error, now);
+    fail(*one.sequence);
   }
   running_.clear();
 }
 
 void Scheduler::CancelAll(TimePoint now) {
+  const auto end = [&](Sequence& sequence) {
+    if (!sequence.finished()) {
+      sequence.FinishWith(FinishReason::kCancelled, {}, now);
+    }
+  };
   for (const Running& one : running_) {
-    one.sequence->FinishWith(FinishReason::kCancelled, {}, now);
+    end(*one.sequence);
   }
   for (const Waiting& one : waiting_) {
-    one.sequence->FinishWith(FinishReason::kCancelled, {}, now);
+    end(*one.sequence);
   }
   running_.clear();
   waiting_.clear();

@@ -10,6 +10,9 @@
 // - A sequence whose beginning is known, from an ended or a running sequence of its scope, begins
 //   there. One whose beginning is just being evaluated waits for it.
 //
+// Where memory of the process runs out, std::bad_alloc comes through; no sequence is lost, and
+// FailRunning puts things in order again.
+//
 // Engine's thread only.
 #pragma once
 
@@ -54,7 +57,8 @@ class Scheduler {
 
   Scheduler(const KvShape& shape, const SchedulerOptions& options);
 
-  void Enqueue(std::unique_ptr<Sequence> sequence);
+  // Takes the sequence, unless it throws.
+  void Enqueue(std::unique_ptr<Sequence>&& sequence);
   // Ends what was cancelled; returns how many.
   int64_t EndCancelled(TimePoint now);
   void Admit(TimePoint now);
@@ -62,7 +66,8 @@ class Scheduler {
   Step& Plan(TimePoint now);
   // After a step: lets finished sequences go.
   void RemoveFinished();
-  // All that run fail, and nothing of them is kept.
+  // All that run fail, and nothing of them is kept. When nobody runs, the head of the queue does:
+  // what failed was to let it begin.
   void FailRunning(const std::string& error, TimePoint now);
   void CancelAll(TimePoint now);
 

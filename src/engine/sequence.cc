@@ -197,7 +197,6 @@ bool Sequence::TakeLogits(std::span<float> logits, int64_t context,
 void Sequence::FinishWith(FinishReason reason, std::string error,
                           std::chrono::steady_clock::time_point now) {
   TW_CHECK(!finished_);
-  finished_ = true;
   failed_ = reason == FinishReason::kError;
   stats_.decode_ms = stats_.output_tokens > 0 ? MsBetween(first_token_, now) : 0;
   queue_->SetStats(stats_);
@@ -209,6 +208,7 @@ void Sequence::FinishWith(FinishReason reason, std::string error,
     rest += stop_.Flush();
   }
   Emit(std::move(rest), reason, std::move(error));
+  finished_ = true;  // not before its last event is out: that may fail for want of memory
 }
 
 void Sequence::Emit(std::string text, std::optional<FinishReason> finish, std::string error) {

@@ -85,7 +85,8 @@ struct KvBlockPool::Slab {
     std::align_val_t alignment;
     void operator()(std::byte* data) const { ::operator delete(data, alignment); }
   };
-  std::unique_ptr<std::byte, Free> memory;
+  using Memory = std::unique_ptr<std::byte, Free>;
+  Memory memory;
   std::vector<KvBlockRef::Block> blocks;
 };
 
@@ -112,11 +113,13 @@ bool KvBlockPool::Grow() {
     static_cast<void>(::madvise(memory, bytes, MADV_HUGEPAGE));
   }
 #endif
+  Slab::Memory owned(memory, {static_cast<std::align_val_t>(alignment)});
   auto slab = std::make_unique<Slab>();
-  slab->memory = {memory, {static_cast<std::align_val_t>(alignment)}};
+  slab->memory = std::move(owned);
   slab->blocks.resize(static_cast<size_t>(count));
+  slabs_.reserve(slabs_.size() + 1);
+  free_.reserve(static_cast<size_t>(made_ + count));  // giving back must not fail
   made_ += count;
-  free_.reserve(static_cast<size_t>(made_));  // giving back must not fail
   for (int64_t i = count - 1; i >= 0; --i) {
     KvBlockRef::Block& block = slab->blocks[static_cast<size_t>(i)];
     block.data = memory + i * each;

@@ -16,8 +16,8 @@ size_t CommonPrefix(std::span<const int32_t> a, std::span<const int32_t> b) {
 }  // namespace
 
 PrefixCache::~PrefixCache() {
-  while (!by_use_.empty()) {  // from the ends of branches: a long one must not recurse
-    Remove(*by_use_.back());
+  while (!by_use_.empty()) {
+    RemoveBranch(*by_use_.back());
   }
 }
 
@@ -80,18 +80,27 @@ void PrefixCache::Insert(std::string_view scope, std::span<const int32_t> ids,
       }
     }
     if (next == nullptr) {
-      node->children.push_back(std::make_unique<Node>());
-      next = node->children.back().get();
-      next->ids.assign(part.begin(), part.end());
-      next->block = block;
-      next->block.SetCached(true);
-      next->parent = node;
-      by_use_.push_front(next);
-      next->use = by_use_.begin();
+      next = Append(*node, part, block);
     }
     node = next;
   }
   TouchPath(node);
+}
+
+// All that may fail for want of memory comes before the tree changes.
+PrefixCache::Node* PrefixCache::Append(Node& parent, std::span<const int32_t> ids,
+                                       const KvBlockRef& block) {
+  auto node = std::make_unique<Node>();
+  node->ids.assign(ids.begin(), ids.end());
+  node->block = block;
+  node->parent = &parent;
+  std::list<Node*> use{node.get()};
+  parent.children.push_back(std::move(node));
+  Node* const child = parent.children.back().get();
+  child->block.SetCached(true);
+  child->use = use.begin();
+  by_use_.splice(by_use_.begin(), use);
+  return child;
 }
 
 void PrefixCache::TouchPath(Node* node) {

@@ -58,6 +58,7 @@ class PrefixCache {
   };
   using Roots = std::map<std::string, Node, std::less<>>;
 
+  Node* Append(Node& parent, std::span<const int32_t> ids, const KvBlockRef& block);
   // A parent always counts as used after its children, so that a branch is let go from its end.
   void TouchPath(Node* node);
   void Remove(Node& node);  // one that has no children
