@@ -38,7 +38,9 @@ Result<engine::EngineOptions> ReadEngineOptions(const Settings& settings) {
     options.prefix_cache = !off;
   }
   TW_ASSIGN_OR_RETURN(const std::string kv, settings.Choice("kv"));
-  options.kv_type = kv == "f32" ? engine::KvType::kF32 : engine::KvType::kF16;
+  for (const auto type : {engine::KvType::kF16, engine::KvType::kF32, engine::KvType::kQ8_0}) {
+    options.kv_type = kv == engine::Name(type) ? type : options.kv_type;
+  }
   TW_ASSIGN_OR_RETURN(const std::string activations, settings.Choice("activations"));
   for (const auto type :
        {engine::ActivationType::kF32, engine::ActivationType::kI16, engine::ActivationType::kI8}) {

@@ -79,6 +79,19 @@ std::string ModelDescription::Recommendation() const {
   return out;
 }
 
+std::optional<int64_t> ModelDescription::KvBytesPerToken(engine::KvType type) const {
+  const std::optional<int64_t> of_kv = kv_heads ? kv_heads : heads;
+  for (const auto& count : {layers, of_kv, head_dim}) {
+    if (count.value_or(0) < 1 || *count > 1 << 20) {
+      return std::nullopt;
+    }
+  }
+  if (*layers * *of_kv > 1 << 20) {
+    return std::nullopt;
+  }
+  return engine::KvBytesPerToken(*layers, *of_kv, *head_dim, type);
+}
+
 Result<ModelDescription> DescribeModel(const std::filesystem::path& path) {
   const auto opened = engine::GgufFile::Open(path);
   if (!opened) {
@@ -110,6 +123,10 @@ Result<ModelDescription> DescribeModel(const std::filesystem::path& path) {
   out.model_dim = shape("embedding_length");
   out.heads = shape("attention.head_count");
   out.kv_heads = shape("attention.head_count_kv");
+  out.head_dim = shape("attention.key_length");
+  if (!out.head_dim && out.model_dim && out.heads.value_or(0) > 0) {
+    out.head_dim = *out.model_dim / *out.heads;
+  }
   out.ffn_dim = shape("feed_forward_length");
   out.vocab_size = VocabularySize(file);
   out.temperature = file.Float("general.sampling.temp");

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "catalog/local_models.h"
 #include "cli/settings.h"
+#include "engine/engine.h"
 
 namespace tradewind::cli {
 
@@ -24,11 +25,13 @@ Result<catalog::LocalModels> ScanModels(const Settings& settings);
 struct ModelDescription {
   std::string architecture, name, license, quantization, chat_template;
   int64_t parameters = 0, tensors = 0, weight_bytes = 0;
-  std::optional<int64_t> context, layers, model_dim, heads, kv_heads, ffn_dim, vocab_size;
+  std::optional<int64_t> context, layers, model_dim, heads, kv_heads, head_dim, ffn_dim, vocab_size;
   std::optional<double> temperature, top_p, min_p;  // recommended sampling
   std::optional<int64_t> top_k;
 
   bool recommends_sampling() const { return temperature || top_p || min_p || top_k; }
+  // What a position costs in the KV cache; nullopt when the file does not say enough, or nonsense.
+  std::optional<int64_t> KvBytesPerToken(engine::KvType type) const;
   std::string Recommendation() const;  // "temperature 0.15, top_p 0.95"
 };
 

@@ -138,6 +138,8 @@ TEST(EngineSettings, BecomeOptions) {
   EXPECT_EQ(options.kernels, "");
   EXPECT_EQ(options.kv_bytes, 0);
   EXPECT_TRUE(options.prefix_cache);
+  EXPECT_EQ(ReadEngineOptions(Make({"serve", "--kv", "q8_0"})).value().kv_type,
+            engine::KvType::kQ8_0);
   const auto bounded =
       ReadEngineOptions(Make({"serve", "--kv-memory", "300", "--no-prefix-cache"})).value();
   EXPECT_EQ(bounded.kv_bytes, int64_t{300} << 20);

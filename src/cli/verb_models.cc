@@ -47,6 +47,20 @@ std::string Number(const std::optional<int64_t>& value) {
   return value ? fmt::format("{}", *value) : "-";
 }
 
+constexpr engine::KvType kKvTypes[] = {engine::KvType::kF16, engine::KvType::kQ8_0,
+                                       engine::KvType::kF32};
+
+std::string KvText(const ModelDescription& about) {
+  std::string text;
+  for (const engine::KvType type : kKvTypes) {
+    if (const auto bytes = about.KvBytesPerToken(type)) {
+      text +=
+          fmt::format("{}{} {}", text.empty() ? "" : ", ", engine::Name(type), FormatBytes(*bytes));
+    }
+  }
+  return text.empty() ? text : text + " a position";
+}
+
 std::string ShowText(const catalog::LocalModel& model, const ModelDescription& about) {
   std::vector<std::vector<std::string>> rows = {{"id", model.id}, {"path", model.path.string()}};
   const auto add = [&rows](std::string name, std::string value) {
@@ -63,6 +77,7 @@ std::string ShowText(const catalog::LocalModel& model, const ModelDescription& a
   add("model dim", Number(about.model_dim));
   add("heads", fmt::format("{} ({} for keys and values)", Number(about.heads),
                            Number(about.kv_heads ? about.kv_heads : about.heads)));
+  add("kv cache", KvText(about));
   add("ffn dim", Number(about.ffn_dim));
   add("vocabulary", Number(about.vocab_size));
   add("chat template", about.chat_template.empty()
@@ -80,6 +95,11 @@ std::string ShowJson(const catalog::LocalModel& model, const Result<ModelDescrip
   FieldOrNull(json, "model_dim", about->model_dim);
   FieldOrNull(json, "heads", about->heads);
   FieldOrNull(json, "kv_heads", about->kv_heads);
+  json.Key("kv_bytes_per_token").BeginObject();
+  for (const engine::KvType type : kKvTypes) {
+    FieldOrNull(json, engine::Name(type), about->KvBytesPerToken(type));
+  }
+  json.EndObject();
   FieldOrNull(json, "ffn_dim", about->ffn_dim);
   FieldOrNull(json, "vocab_size", about->vocab_size);
   json.Field("tensors", about->tensors).Field("weight_bytes", about->weight_bytes);

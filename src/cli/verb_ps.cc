@@ -13,7 +13,7 @@ namespace {
 namespace json = boost::json;
 
 struct Loaded {
-  std::string id;
+  std::string id, kv_type;
   std::optional<int64_t> file_bytes, kv_bytes, kv_bytes_idle, kv_bytes_max, context, slots,
       slots_used, queued;
   std::optional<double> decode_tokens_per_s;
@@ -51,6 +51,9 @@ void ReadState(std::string_view body, RunningServer& server) {
     Loaded loaded;
     loaded.id = std::string(id->get_string());
     loaded.file_bytes = Integer(*model, "file_bytes");
+    if (const json::value* kv = model->if_contains("kv_type"); kv != nullptr && kv->is_string()) {
+      loaded.kv_type = std::string(kv->get_string());
+    }
     loaded.kv_bytes = Integer(*model, "kv_bytes");
     loaded.kv_bytes_idle = Integer(*model, "kv_bytes_idle");
     loaded.kv_bytes_max = Integer(*model, "kv_bytes_max");
@@ -107,6 +110,7 @@ std::string ToJson(const std::vector<RunningServer>& servers) {
     for (const Loaded& model : server.models) {
       out.BeginObject().Field("id", model.id).Field("place", "local");
       FieldOrNull(out, "file_bytes", model.file_bytes);
+      TextOrNull(out, "kv_type", model.kv_type);
       FieldOrNull(out, "kv_bytes", model.kv_bytes);
       FieldOrNull(out, "kv_bytes_idle", model.kv_bytes_idle);
       FieldOrNull(out, "kv_bytes_max", model.kv_bytes_max);
@@ -135,7 +139,8 @@ std::string Keep(const RunningServer& server) {
 }
 
 std::vector<std::string> Row(const RunningServer& server, const Loaded& model) {
-  const int64_t memory = model.file_bytes.value_or(0) + model.kv_bytes.value_or(0);  // in use
+  const int64_t memory = model.file_bytes.value_or(0) + model.kv_bytes.value_or(0) +
+                         model.kv_bytes_idle.value_or(0);  // in use, and kept
   const double rate = model.decode_tokens_per_s.value_or(0);
   return {model.id,
           "local",

@@ -44,6 +44,7 @@ struct ModelInfo {
   int context_trained = 0;  // positions the file says the model was trained for
   int context = 0;          // positions a sequence may use here
   bool has_chat_template = false;
+  std::string kv_type;  // "f16"
   int64_t kv_bytes_per_token = 0;
   std::string kernels;      // "avx512"
   std::string activations;  // "i16"
@@ -129,6 +130,9 @@ struct EngineStats {
   int64_t kv_bytes_max = 0;
   double decode_tokens_per_s = 0;  // over the last second of work; 0 when idle
 };
+
+// What one position costs in the KV cache of a model of this shape.
+int64_t KvBytesPerToken(int64_t layers, int64_t kv_heads, int64_t head_dim, KvType type);
 
 class Engine {
  public:

@@ -84,6 +84,10 @@ Result<int64_t> KvBlocksMax(const std::string& path, const ModelConfig& c, const
 
 }  // namespace
 
+int64_t KvBytesPerToken(int64_t layers, int64_t kv_heads, int64_t head_dim, KvType type) {
+  return KvShape{layers, kv_heads, head_dim, type}.bytes_per_token();
+}
+
 Result<std::unique_ptr<LoadedModel>> LoadedModel::Load(const std::filesystem::path& path,
                                                        const EngineOptions& options) {
   std::unique_ptr<LoadedModel> model(new LoadedModel);
@@ -141,6 +145,7 @@ void LoadedModel::Describe(const EngineOptions& options) {
   info_.context_trained = static_cast<int>(config_.context_trained);
   info_.context = static_cast<int>(std::min<int64_t>(options.context, config_.context_trained));
   info_.has_chat_template = file_.String("tokenizer.chat_template").has_value();
+  info_.kv_type = std::string(Name(options.kv_type));
   info_.kv_bytes_per_token = kv_shape_.bytes_per_token();
   info_.kernels = std::string(kernels_->name);
   info_.activations = std::string(Name(options.activations));

@@ -65,7 +65,7 @@ TEST_F(PrefixReuseTest, TheSamePromptAgainEvaluatesItsLastTokenOnly) {
 }
 
 TEST_F(PrefixReuseTest, AnswersAreTheSameBitsWithAndWithoutReuse) {
-  for (const KvType type : {KvType::kF16, KvType::kF32}) {
+  for (const KvType type : {KvType::kF16, KvType::kF32, KvType::kQ8_0}) {
     EngineOptions options;
     options.kv_type = type;
     auto reusing = Load(options);

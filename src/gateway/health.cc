@@ -27,6 +27,7 @@ void WriteEngine(const providers::LoadedModel& model, dialects::JsonWriter& json
   json.Field("file_bytes", model.info.file_bytes).Field("context", model.info.context);
   json.Field("activations", model.info.activations);
   json.Field("kernels", model.info.kernels).Field("threads", model.info.threads);
+  json.Field("kv_type", model.info.kv_type);
   json.Field("users", model.users).Field("slots", model.stats.slots);
   json.Field("slots_used", model.stats.slots_used).Field("queued", model.stats.queued);
   json.Field("kv_bytes", model.stats.kv_bytes).Field("kv_bytes_max", model.stats.kv_bytes_max);

@@ -65,6 +65,7 @@ def test_ls_of_an_empty_folder_says_what_to_do(home, tmp_path):
 def test_show(home):
     model = data(run_cli("show", MODEL, "--json", home=home), "model")
     assert (model["layers"], model["heads"], model["kv_heads"], model["vocab_size"]) == (30, 9, 3, 49152)
+    assert model["kv_bytes_per_token"] == {"f16": 23040, "q8_0": 12240, "f32": 46080}
     assert model["recommended_sampling"] is None or isinstance(model["recommended_sampling"], dict)
     text = run_cli("show", MODEL_FILE, home=home).stdout
     assert "llama" in text and "49152" in text

@@ -23,11 +23,17 @@ int64_t RoundUp(int64_t bytes, int64_t unit) {
 
 }  // namespace
 
+int64_t KvShape::scale_bytes() const {
+  return type == KvType::kQ8_0 ? limits::kKvBlockPositions * (RoundUp(head_dim, 32) / 32) * 2 : 0;
+}
 int64_t KvShape::keys_bytes() const {
-  return RoundUp(limits::kKvBlockPositions * head_dim * element_bytes(), kCacheLine);
+  return RoundUp(limits::kKvBlockPositions * head_dim * element_bytes() + scale_bytes(),
+                 kCacheLine);
 }
 int64_t KvShape::values_bytes() const {
-  return RoundUp(limits::kKvBlockPositions * RoundUp(head_dim, 16) * element_bytes(), kCacheLine);
+  return RoundUp(
+      limits::kKvBlockPositions * RoundUp(head_dim, 16) * element_bytes() + scale_bytes(),
+      kCacheLine);
 }
 int64_t KvShape::block_bytes() const {
   return layers * kv_heads * (keys_bytes() + values_bytes());

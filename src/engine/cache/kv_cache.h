@@ -3,9 +3,10 @@
 // at once what it alone held.
 //
 // Layout of a block, for each layer, for each KV head: keys [C, P], then values [P, C padded to a
-// multiple of 16], with P = kKvBlockPositions; elements are f16 or f32. Keys of a dim lie side by
-// side, so that attention computes the scores of neighbouring positions in the lanes of a vector;
-// a head's block is streamed through from one end to the other.
+// multiple of 16], with P = kKvBlockPositions; elements are f16, f32 or bytes, and then their f16
+// scales follow: after the keys [C / 32 rounded up, P], after the values [P, C / 32 rounded up].
+// Keys of a dim lie side by side, so that attention computes the scores of neighbouring positions
+// in the lanes of a vector; a head's block is streamed through from one end to the other.
 //
 // All of this is used by the engine's thread only, but for reading and writing the elements.
 #pragma once
@@ -28,7 +29,8 @@ struct KvShape {
   int64_t head_dim = 0;
   KvType type = KvType::kF16;
 
-  int64_t element_bytes() const { return type == KvType::kF16 ? 2 : 4; }
+  int64_t element_bytes() const { return type == KvType::kQ8_0 ? 1 : type == KvType::kF16 ? 2 : 4; }
+  int64_t scale_bytes() const;   // of all keys, or of all values, of one head of one layer
   int64_t keys_bytes() const;    // of one head of one layer in one block
   int64_t values_bytes() const;  // likewise
   // Where they begin in a block.

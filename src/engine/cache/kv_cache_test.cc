@@ -22,6 +22,8 @@ unsigned char TagOf(const KvSequence& sequence, int64_t block) {
 TEST(KvCache, CountsBytesAsTheShapeSays) {
   EXPECT_EQ(kShape.bytes_per_token(), 3 * 2 * (8 + 16) * 2);  // values are padded to 16
   EXPECT_EQ(kShape.block_bytes(), kShape.bytes_per_token() * kBlock);
+  const KvShape bytes{.layers = 3, .kv_heads = 2, .head_dim = 64, .type = KvType::kQ8_0};
+  EXPECT_EQ(bytes.bytes_per_token(), 3 * 2 * 2 * (64 + 2 * 2));  // a scale of 2 bytes for 32
 }
 
 TEST(KvCache, GrowsByBlocksAndReturnsThemWhenTheSequenceEnds) {

@@ -34,8 +34,9 @@ struct AttentionPart {
 
 struct AttentionTask {
   // Block b of the sequence begins at blocks[b]; the head's keys stand keys_offset bytes after it:
-  // [C, P], a position to a lane. Values stand at values_offset: [P, padded C]. Elements of a
-  // position that was not written yet are arbitrary.
+  // [C, P], a position to a lane. Values stand at values_offset: [P, padded C]. For q8_0 the f16
+  // scales follow: after the keys [C / 32 rounded up, P], after the values [P, C / 32 rounded up].
+  // Elements of a position that was not written yet are arbitrary.
   const std::byte* const* blocks;
   int64_t keys_offset;
   int64_t values_offset;
@@ -56,9 +57,16 @@ struct AttentionTask {
   float* scratch;  // AttentionScratchFloats, of one worker
 };
 
+inline constexpr int64_t kQ8Group = 32;  // values that share a scale
+
+constexpr int64_t Q8Groups(int64_t head_dim) {
+  return (head_dim + kQ8Group - 1) / kQ8Group;
+}
+
 constexpr int64_t AttentionScratchFloats(int64_t head_dim, int64_t query_rows) {
   return query_rows * head_dim +                                            // queries, interleaved
-         limits::kKvBlockPositions * (head_dim + PaddedHeadDim(head_dim));  // a block as f32
+         limits::kKvBlockPositions * (head_dim + PaddedHeadDim(head_dim) +  // a block as f32
+                                      2 * Q8Groups(head_dim));              // its scales
 }
 
 }  // namespace tradewind::engine

@@ -28,7 +28,7 @@ template <class S, class T>
 struct PlainBlock {  // T: float, or uint16_t for f16
   using Element = T;
 
-  PlainBlock(const BlockPlace& place, int64_t head_dim)
+  PlainBlock(const BlockPlace& place, int64_t head_dim, float*)
       : keys(reinterpret_cast<const T*>(place.keys)),
         values(reinterpret_cast<const T*>(place.values)),
         next_keys(place.next_keys),
@@ -52,6 +52,52 @@ struct PlainBlock {  // T: float, or uint16_t for f16
   const std::byte* next_keys;
   const std::byte* next_values;
   int64_t stride;
+};
+
+// Codes of a byte with an f16 scale for 32 dims: the scales are opened at once.
+template <class S>
+struct Q8Block {
+  using Element = int8_t;
+
+  // `scratch` holds the scales: 2 * P * groups.
+  Q8Block(const BlockPlace& place, int64_t head_dim, float* scratch)
+      : keys(place.keys),
+        values(place.values),
+        next_keys(place.next_keys),
+        next_values(place.next_values),
+        stride(PaddedHeadDim(head_dim)),
+        groups(Q8Groups(head_dim)),
+        key_scales(scratch),
+        value_scales(scratch + kBlock * groups) {
+    const auto* const of_keys = reinterpret_cast<const uint16_t*>(keys + kBlock * head_dim);
+    const auto* const of_values = reinterpret_cast<const uint16_t*>(values + kBlock * stride);
+    for (int64_t i = 0; i < kBlock * groups; i += kLanes) {
+      S::Store(scratch + i, S::Load(of_keys + i));
+      S::Store(scratch + kBlock * groups + i, S::Load(of_values + i));
+    }
+  }
+
+  typename S::F Key(int64_t c, int64_t first) const {
+    const auto codes = S::ToFloat(S::BytesSigned(keys + c * kBlock + first));
+    return S::Mul(codes, S::Load(key_scales + c / kQ8Group * kBlock + first));
+  }
+  typename S::F Value(int64_t s, int64_t c) const {
+    const auto codes = S::ToFloat(S::BytesSigned(values + s * stride + c));
+    return S::Mul(codes, S::Set(value_scales[s * groups + c / kQ8Group]));
+  }
+  void PrefetchKey(int64_t c) const { __builtin_prefetch(next_keys + c * kBlock); }
+  void PrefetchValue(int64_t s, int64_t c) const {
+    __builtin_prefetch(next_values + s * stride + c);
+  }
+
+  const std::byte* keys;
+  const std::byte* values;
+  const std::byte* next_keys;
+  const std::byte* next_values;
+  int64_t stride;
+  int64_t groups;
+  const float* key_scales;
+  const float* value_scales;
 };
 
 // A block that was converted, or that nobody reads ahead of.

@@ -331,14 +331,15 @@ void Attend(const AttentionTask& task, const AttentionPart& part) {
     S::Store(part.out + i, S::Zero());
   }
   InterleaveQueries<S>(task);
-  float* const opened = task.scratch + rows * task.head_dim;
+  float* const scales = task.scratch + rows * task.head_dim;
+  float* const opened = scales + 2 * kBlock * Q8Groups(task.head_dim);
   for (int64_t position = task.begin; position < task.end; position += kBlock) {
     const int64_t index = position / kBlock;
     const std::byte* const base = task.blocks[index];
     const std::byte* const next = position + kBlock < task.end ? task.blocks[index + 1] : base;
     const Block block({base + task.keys_offset, base + task.values_offset, next + task.keys_offset,
                        next + task.values_offset},
-                      task.head_dim);
+                      task.head_dim, scales);
     if (rows <= S::kAttentionRows) {  // one tile or a few: each element is converted as it is used
       AttendBlock<S>(task, block, position, part);
     } else {
@@ -400,6 +401,43 @@ void FinishAttention(const AttentionPart& part, int64_t rows, int64_t group, int
           StoreTail<S>(to + c, head_dim - c, value);
         }
       }
+    }
+  }
+}
+
+// --- Elements of a byte
+
+template <class S>
+void QuantizeQ8(const float* x, int64_t n, int8_t* codes, uint16_t* scales) {
+  using F = typename S::F;
+  for (int64_t at = 0; at < n; at += kQ8Group, ++scales) {
+    float group[kQ8Group] = {};
+    const int64_t here = n - at < kQ8Group ? n - at : kQ8Group;
+    for (int64_t i = 0; i < here; ++i) {
+      group[i] = x[at + i];
+    }
+    const F low = S::Load(group);
+    const F high = S::Load(group + kLanes);
+    const float largest = S::Largest(S::Max(S::Abs(low), S::Abs(high)));
+    // 0 times what is not finite is NaN, and so is the sum.
+    const float nan = S::Sum(S::Add(S::Mul(low, S::Zero()), S::Mul(high, S::Zero())));
+    uint16_t halves[kLanes];
+    S::StoreHalf(halves, S::Set(largest / 127.0f + nan));
+    *scales = halves[0];
+    float opened[kLanes];
+    S::Store(opened, S::Load(halves));
+    const float scale = opened[0];
+    const bool has_codes = scale > 0 && scale < __builtin_inff();
+    const F inverse = S::Set(has_codes ? 1.0f / scale : 0.0f);
+    const auto code = [&](F v) {
+      const F scaled = has_codes ? S::Mul(v, inverse) : S::Zero();
+      return S::ToInt(S::Max(S::Min(scaled, S::Set(127.0f)), S::Set(-127.0f)));
+    };
+    int16_t words[kQ8Group];
+    S::StoreWords(words, code(low));
+    S::StoreWords(words + kLanes, code(high));
+    for (int64_t i = 0; i < here; ++i) {
+      codes[at + i] = static_cast<int8_t>(words[i]);
     }
   }
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <span>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -21,7 +22,8 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr int64_t kBlock = limits::kKvBlockPositions;
 constexpr int64_t kNoWindow = int64_t{1} << 40;
 
-enum class Element { kF32, kF16 };
+enum class Element { kF32, kF16, kQ8 };
+constexpr Element kElements[] = {Element::kF32, Element::kF16, Element::kQ8};
 
 // The cache of one KV head, and query rows that end it. Whatever was not written is NaN: the
 // positions after the last one and what pads a row of values.
@@ -45,39 +47,73 @@ struct Case {
     window = kNoWindow;
   }
 
-  float Stored(float value) const {
-    return element == Element::kF16 ? HalfToFloat(FloatToHalf(value)) : value;
+  int64_t keys_bytes() const {
+    return element == Element::kQ8 ? kBlock * (head_dim + 2 * Q8Groups(head_dim))
+                                   : kBlock * head_dim * element_bytes();
   }
+  int64_t values_bytes() const {
+    return element == Element::kQ8 ? kBlock * (padded + 2 * Q8Groups(head_dim))
+                                   : kBlock * padded * element_bytes();
+  }
+  int64_t element_bytes() const { return element == Element::kF16 ? 2 : 4; }
 
   void Write() {
-    const int64_t bytes = element == Element::kF16 ? 2 : 4;
-    const int64_t block_bytes = kBlock * (head_dim + padded) * bytes;
+    const int64_t block_bytes = keys_bytes() + values_bytes();
     const int64_t count = (positions + kBlock - 1) / kBlock;
     storage.assign(static_cast<size_t>(count * block_bytes), std::byte{0xFF});
     blocks.clear();
     for (int64_t b = 0; b < count; ++b) {
       blocks.push_back(storage.data() + b * block_bytes);
     }
-    const auto put = [&](int64_t block, int64_t index, float value) {
-      std::byte* const at = storage.data() + block * block_bytes + index * bytes;
-      const uint16_t half = FloatToHalf(value);
-      std::memcpy(at, element == Element::kF16 ? static_cast<const void*>(&half) : &value,
-                  static_cast<size_t>(bytes));
-    };
+    stored_keys = keys;
+    stored_values = values;
     for (int64_t p = 0; p < positions; ++p) {
+      std::byte* const block = storage.data() + p / kBlock * block_bytes;
+      const auto row = [&](std::vector<float>& all) {
+        return std::span(all).subspan(static_cast<size_t>(p * head_dim),
+                                      static_cast<size_t>(head_dim));
+      };
+      WriteRow(row(stored_keys), block, p % kBlock, kBlock, 1, p % kBlock, kBlock);
+      WriteRow(row(stored_values), block + keys_bytes(), p % kBlock * padded, 1, Q8Groups(head_dim),
+               p % kBlock, 1);
+    }
+  }
+
+  // Dim c goes to element first + c * step, and becomes what is stored. The scale of group g, for
+  // q8, goes to first_scale * scales_before + g * scale_step.
+  void WriteRow(std::span<float> row, std::byte* to, int64_t first, int64_t step,
+                int64_t scales_before, int64_t first_scale, int64_t scale_step) const {
+    if (element == Element::kQ8) {
+      std::vector<int8_t> codes(row.size());
+      std::vector<uint16_t> scales(static_cast<size_t>(Q8Groups(head_dim)));
+      ScalarKernels().quantize_q8_0(row.data(), head_dim, codes.data(), scales.data());
+      const int64_t width = step == 1 ? padded : head_dim;
       for (int64_t c = 0; c < head_dim; ++c) {
-        put(p / kBlock, c * kBlock + p % kBlock, keys[p * head_dim + c]);
-        put(p / kBlock, head_dim * kBlock + p % kBlock * padded + c, values[p * head_dim + c]);
+        const uint16_t half = scales[static_cast<size_t>(c / kQ8Group)];
+        to[first + c * step] = static_cast<std::byte>(codes[static_cast<size_t>(c)]);
+        std::memcpy(
+            to + kBlock * width + 2 * (first_scale * scales_before + c / kQ8Group * scale_step),
+            &half, 2);
+        row[static_cast<size_t>(c)] =
+            static_cast<float>(codes[static_cast<size_t>(c)]) * HalfToFloat(half);
       }
+      return;
+    }
+    for (int64_t c = 0; c < head_dim; ++c) {
+      float& value = row[static_cast<size_t>(c)];
+      const uint16_t half = FloatToHalf(value);
+      value = element == Element::kF16 ? HalfToFloat(half) : value;
+      std::memcpy(to + (first + c * step) * element_bytes(),
+                  element == Element::kF16 ? static_cast<const void*>(&half) : &value,
+                  static_cast<size_t>(element_bytes()));
     }
   }
 
   AttentionTask Task(int64_t row, int64_t count, int64_t begin, int64_t end) {
-    const int64_t bytes = element == Element::kF16 ? 2 : 4;
     scratch.assign(static_cast<size_t>(AttentionScratchFloats(head_dim, count * group)), kNan);
     return {.blocks = blocks.data(),
             .keys_offset = 0,
-            .values_offset = head_dim * kBlock * bytes,
+            .values_offset = keys_bytes(),
             .begin = begin,
             .end = end,
             .first_position = positions - rows + row,
@@ -95,8 +131,9 @@ struct Case {
   int64_t window = kNoWindow;
   float scale = 0.125f;
   Element element;
-  std::vector<float> keys, values;  // [positions, C]
-  std::vector<float> q;             // [rows, group, C]
+  std::vector<float> keys, values;                // [positions, C]
+  std::vector<float> stored_keys, stored_values;  // what they are in the cache
+  std::vector<float> q;                           // [rows, group, C]
   std::vector<std::byte> storage;
   std::vector<const std::byte*> blocks;
   std::vector<float> scratch;
@@ -122,7 +159,10 @@ std::vector<float> Attend(const Kernels& kernels, Case& c, int64_t row, int64_t 
     const int64_t cut = i < cuts.size() ? std::min(cuts[i], end) : end;
     Part part(query_rows, c.padded);
     const AttentionTask task = c.Task(row, count, begin, cut);
-    (c.element == Element::kF16 ? kernels.attend_f16 : kernels.attend_f32)(task, part.view());
+    const auto attend = c.element == Element::kF16  ? kernels.attend_f16
+                        : c.element == Element::kQ8 ? kernels.attend_q8_0
+                                                    : kernels.attend_f32;
+    attend(task, part.view());
     kernels.merge_attention(part.view(), total.view(), query_rows, c.head_dim);
     begin = cut;
   }
@@ -142,8 +182,7 @@ std::vector<double> Definition(const Case& c) {
     for (int64_t p = begin; p < end; ++p) {
       double score = 0;
       for (int64_t i = 0; i < c.head_dim; ++i) {
-        score +=
-            static_cast<double>(c.q[r * c.head_dim + i]) * c.Stored(c.keys[p * c.head_dim + i]);
+        score += static_cast<double>(c.q[r * c.head_dim + i]) * c.stored_keys[p * c.head_dim + i];
       }
       scores.push_back(score * c.scale);
     }
@@ -155,7 +194,7 @@ std::vector<double> Definition(const Case& c) {
     }
     for (int64_t p = begin; p < end; ++p) {
       for (int64_t i = 0; i < c.head_dim; ++i) {
-        out[r * c.head_dim + i] += scores[p - begin] / sum * c.Stored(c.values[p * c.head_dim + i]);
+        out[r * c.head_dim + i] += scores[p - begin] / sum * c.stored_values[p * c.head_dim + i];
       }
     }
   }
@@ -216,7 +255,7 @@ TEST_P(AttentionTest, StaysExactWhenScoresAreFarApart) {
 
 TEST_P(AttentionTest, ARowIsTheSameBitsAloneAndInAnyTile) {
   for (int round = 0; round < 60; ++round) {
-    Case c = RandomCase(round % 2 == 0 ? Element::kF32 : Element::kF16);
+    Case c = RandomCase(kElements[round % 3]);
     const auto cuts = RandomCuts();
     const auto all = Attend(kernels_, c, 0, c.rows, cuts);
     for (int64_t row = 0; row < c.rows;) {
@@ -230,16 +269,43 @@ TEST_P(AttentionTest, ARowIsTheSameBitsAloneAndInAnyTile) {
   }
 }
 
-TEST_P(AttentionTest, AnF16CacheIsAnF32CacheOfTheRoundedValuesBitForBit) {
-  for (int round = 0; round < 30; ++round) {
-    Case half = RandomCase(Element::kF16);
-    Case whole = half;
+TEST_P(AttentionTest, ASmallerCacheIsAnF32CacheOfWhatItHoldsBitForBit) {
+  for (int round = 0; round < 40; ++round) {
+    Case small = RandomCase(round % 2 == 0 ? Element::kF16 : Element::kQ8);
+    Case whole = small;
     whole.element = Element::kF32;
-    for (auto* values : {&whole.keys, &whole.values}) {
-      std::ranges::transform(*values, values->begin(), [&](float v) { return half.Stored(v); });
-    }
+    whole.keys = small.stored_keys;
+    whole.values = small.stored_values;
     whole.Write();
-    ASSERT_EQ(Attend(kernels_, half, 0, half.rows), Attend(kernels_, whole, 0, whole.rows));
+    ASSERT_EQ(Attend(kernels_, small, 0, small.rows), Attend(kernels_, whole, 0, whole.rows));
+  }
+}
+
+TEST_P(AttentionTest, QuantizingToBytesAgreesWithTheOracleAlsoForHostileValues) {
+  const float hostile[] = {kInf, -kInf, kNan, 3e38f, 1e7f, 1e-6f, 1e-9f, 1e-42f, 0.0f, -0.0f};
+  for (int round = 0; round < 300; ++round) {
+    const int64_t n = Size(150);
+    std::normal_distribution<float> normal(0.0f, round % 2 == 0 ? 1.0f : 1e-5f);
+    std::vector<float> x(static_cast<size_t>(n));
+    std::ranges::generate(x, [&] { return normal(random_); });
+    x[random_() % x.size()] = hostile[round % 10];
+    const auto groups = static_cast<size_t>(Q8Groups(n));
+    std::vector<int8_t> got(x.size()), want(x.size());
+    std::vector<uint16_t> got_scales(groups), want_scales(groups);
+    kernels_.quantize_q8_0(x.data(), n, got.data(), got_scales.data());
+    ScalarKernels().quantize_q8_0(x.data(), n, want.data(), want_scales.data());
+    for (size_t i = 0; i < x.size(); ++i) {
+      const float scale = HalfToFloat(got_scales[i / 32]);
+      const float want_scale = HalfToFloat(want_scales[i / 32]);
+      ASSERT_TRUE(scale == want_scale || (std::isnan(scale) && std::isnan(want_scale)));
+      ASSERT_EQ(got[i], want[i]);
+      const float value = static_cast<float>(got[i]) * scale;
+      if (!std::isfinite(x[i])) {
+        ASSERT_TRUE(std::isnan(value));
+      } else if (std::isfinite(scale) && scale > 6.2e-5f) {
+        ASSERT_LE(std::fabs(value - x[i]), 0.501f * scale);
+      }
+    }
   }
 }
 
@@ -300,6 +366,7 @@ TEST_P(AttentionTest, AScoreOfMinusInfinityCountsNothing) {
   rest.q = c.q;
   rest.keys.assign(c.keys.end() - 4 * 16, c.keys.end());
   rest.values.assign(c.values.end() - 4 * 16, c.values.end());
+  rest.Write();
   const auto want = Definition(rest);
   for (size_t i = 0; i < want.size(); ++i) {
     ASSERT_NEAR(got[i], want[i], 1e-6);
@@ -328,17 +395,21 @@ TEST_P(AttentionTest, MergingIntoNothingCopiesAndMergingNothingChangesNothing) {
 }
 
 TEST(Attention, EveryInstructionSetComputesTheSameBits) {
-  if (Avx2Kernels() == nullptr) {
+  const auto all = AttainableKernels();
+  if (all.size() < 3) {
     GTEST_SKIP() << "this CPU has no AVX2";
   }
-  const Kernels& wider = Avx512Kernels() != nullptr ? *Avx512Kernels() : *Avx512ShapeKernels();
   std::mt19937 random(5);
   for (int round = 0; round < 40; ++round) {
     Case c(20 + round * 7, 1 + round % 20, 1 + round % 9, 8 + round * 3, random,
-           round % 2 == 0 ? Element::kF32 : Element::kF16);
+           kElements[round % 3]);
     c.Write();
-    ASSERT_EQ(Attend(*Avx2Kernels(), c, 0, c.rows, {32, 96}),
-              Attend(wider, c, 0, c.rows, {32, 96}));
+    const auto want = Attend(*all[1], c, 0, c.rows, {32, 96});
+    for (const Kernels* kernels : all) {
+      if (kernels != &ScalarKernels()) {
+        ASSERT_EQ(Attend(*kernels, c, 0, c.rows, {32, 96}), want) << kernels->name;
+      }
+    }
   }
 }
 

@@ -61,12 +61,15 @@ struct Kernels {
   void (*silu_multiply)(float* gate, const float* up, int64_t n);
   // x[i] += y[i]
   void (*add)(float* x, const float* y, int64_t n);
+
   // --- attention (attention.h)
 
-  // Overwrites `part` with what the task's rows see of positions [begin, end), for a cache of f16
-  // or f32 elements. Scores that are NaN or +inf make the row NaN, as softmax has it.
+  // Overwrites `part` with what the task's rows see of positions [begin, end), for a cache of f16,
+  // f32 or q8_0 elements. Scores that are NaN or +inf make the row NaN, as softmax has it. Elements
+  // count as the f32 values they stand for: exactly.
   void (*attend_f16)(const AttentionTask& task, const AttentionPart& part);
   void (*attend_f32)(const AttentionTask& task, const AttentionPart& part);
+  void (*attend_q8_0)(const AttentionTask& task, const AttentionPart& part);
   // Adds a part to those before it. Merging into a part that saw nothing copies, bit for bit.
   void (*merge_attention)(const AttentionPart& from, const AttentionPart& into, int64_t query_rows,
                           int64_t head_dim);
@@ -75,6 +78,10 @@ struct Kernels {
                            float* out, int64_t out_stride);
   // f32 -> f16, round to nearest even
   void (*to_half)(const float* x, int64_t n, uint16_t* out);
+  // Per 32 values, the last group may be shorter: scale = f16(largest / 127), code = round(x /
+  // scale) in -127..127, ties to even. A group with a value that is not finite, or too large for
+  // such a scale, gets a scale that is not finite, so that its values are NaN.
+  void (*quantize_q8_0)(const float* x, int64_t n, int8_t* codes, uint16_t* scales);
 };
 
 const Kernels& ScalarKernels();

@@ -74,9 +74,11 @@ const Kernels& ScalarKernels() {
       .add = Add,
       .attend_f16 = scalar::AttendF16,
       .attend_f32 = scalar::AttendF32,
+      .attend_q8_0 = scalar::AttendQ8,
       .merge_attention = scalar::MergeAttention,
       .finish_attention = scalar::FinishAttention,
       .to_half = ToHalf,
+      .quantize_q8_0 = scalar::QuantizeQ8,
   };
   return kernels;
 }

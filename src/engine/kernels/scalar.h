@@ -20,6 +20,8 @@ void Quantize(const float* x, int64_t k, float q_max, int16_t* q, float* scales,
 
 void AttendF16(const AttentionTask& task, const AttentionPart& part);
 void AttendF32(const AttentionTask& task, const AttentionPart& part);
+void AttendQ8(const AttentionTask& task, const AttentionPart& part);
+void QuantizeQ8(const float* x, int64_t n, int8_t* codes, uint16_t* scales);
 void MergeAttention(const AttentionPart& from, const AttentionPart& into, int64_t query_rows,
                     int64_t head_dim);
 void FinishAttention(const AttentionPart& part, int64_t rows, int64_t group, int64_t head_dim,

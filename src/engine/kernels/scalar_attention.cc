@@ -13,14 +13,29 @@ namespace {
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 constexpr int64_t kBlock = limits::kKvBlockPositions;
 
-struct F32 {
-  static float Element(const std::byte* data, int64_t i) {
-    return reinterpret_cast<const float*>(data)[i];
+// Element c of the key or value at a position of a block.
+template <class T>
+struct Plain {
+  static float Key(const std::byte* keys, int64_t c, int64_t position, int64_t) {
+    return Open(reinterpret_cast<const T*>(keys)[c * kBlock + position]);
   }
+  static float Value(const std::byte* values, int64_t c, int64_t position, int64_t head_dim) {
+    return Open(reinterpret_cast<const T*>(values)[position * PaddedHeadDim(head_dim) + c]);
+  }
+  static float Open(float value) { return value; }
+  static float Open(uint16_t half) { return HalfToFloat(half); }
 };
-struct F16 {
-  static float Element(const std::byte* data, int64_t i) {
-    return HalfToFloat(reinterpret_cast<const uint16_t*>(data)[i]);
+struct Q8 {
+  static float Key(const std::byte* keys, int64_t c, int64_t position, int64_t head_dim) {
+    const auto* const scales = reinterpret_cast<const uint16_t*>(keys + kBlock * head_dim);
+    return static_cast<float>(reinterpret_cast<const int8_t*>(keys)[c * kBlock + position]) *
+           HalfToFloat(scales[c / kQ8Group * kBlock + position]);
+  }
+  static float Value(const std::byte* values, int64_t c, int64_t position, int64_t head_dim) {
+    const int64_t stride = PaddedHeadDim(head_dim);
+    const auto* const scales = reinterpret_cast<const uint16_t*>(values + kBlock * stride);
+    return static_cast<float>(reinterpret_cast<const int8_t*>(values)[position * stride + c]) *
+           HalfToFloat(scales[position * Q8Groups(head_dim) + c / kQ8Group]);
   }
 };
 
@@ -29,7 +44,7 @@ float Score(const AttentionTask& task, const float* query, int64_t position) {
   const std::byte* const keys = task.blocks[position / kBlock] + task.keys_offset;
   double sum = 0;
   for (int64_t c = 0; c < task.head_dim; ++c) {
-    sum += static_cast<double>(query[c]) * Type::Element(keys, c * kBlock + position % kBlock);
+    sum += static_cast<double>(query[c]) * Type::Key(keys, c, position % kBlock, task.head_dim);
   }
   return static_cast<float>(sum * task.scale);
 }
@@ -54,7 +69,7 @@ void AttendRow(const AttentionTask& task, const float* query, int64_t begin, int
     const double weight =
         std::exp(static_cast<double>(Score<Type>(task, query, position)) - subtract);
     for (int64_t c = 0; c < task.head_dim; ++c) {
-      const float value = Type::Element(values, position % kBlock * stride + c);
+      const float value = Type::Value(values, c, position % kBlock, task.head_dim);
       out[c] = static_cast<float>(out[c] + weight * value);
     }
   }
@@ -82,10 +97,35 @@ bool SawNothing(const AttentionPart& part, int64_t row) {
 }  // namespace
 
 void AttendF16(const AttentionTask& task, const AttentionPart& part) {
-  Attend<F16>(task, part);
+  Attend<Plain<uint16_t>>(task, part);
 }
 void AttendF32(const AttentionTask& task, const AttentionPart& part) {
-  Attend<F32>(task, part);
+  Attend<Plain<float>>(task, part);
+}
+void AttendQ8(const AttentionTask& task, const AttentionPart& part) {
+  Attend<Q8>(task, part);
+}
+
+void QuantizeQ8(const float* x, int64_t n, int8_t* codes, uint16_t* scales) {
+  for (int64_t at = 0; at < n; at += kQ8Group, ++scales) {
+    const int64_t end = std::min(at + kQ8Group, n);
+    float largest = 0;
+    for (int64_t i = at; i < end; ++i) {
+      // Not finite stays so: NaN compares false.
+      largest = !(std::fabs(x[i]) <= largest) && !std::isnan(largest) ? std::fabs(x[i]) : largest;
+    }
+    *scales = FloatToHalf(largest / 127.0f);
+    const float scale = HalfToFloat(*scales);
+    if (!std::isfinite(scale) || scale == 0) {
+      *scales = std::isinf(largest) || std::isnan(largest) ? FloatToHalf(NAN) : *scales;
+      std::fill(codes + at, codes + end, int8_t{0});
+      continue;
+    }
+    for (int64_t i = at; i < end; ++i) {
+      const float code = std::nearbyint(x[i] * (1.0f / scale));
+      codes[i] = static_cast<int8_t>(std::clamp(code, -127.0f, 127.0f));
+    }
+  }
 }
 
 void MergeAttention(const AttentionPart& from, const AttentionPart& into, int64_t query_rows,

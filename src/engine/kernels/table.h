@@ -30,9 +30,11 @@ constexpr Kernels MakeTable(std::string_view name) {
       .add = Add<S>,
       .attend_f16 = Attend<S, PlainBlock<S, uint16_t>>,
       .attend_f32 = Attend<S, PlainBlock<S, float>>,
+      .attend_q8_0 = Attend<S, Q8Block<S>>,
       .merge_attention = MergeAttention<S>,
       .finish_attention = FinishAttention<S>,
       .to_half = ToHalf<S>,
+      .quantize_q8_0 = QuantizeQ8<S>,
   };
 }
 

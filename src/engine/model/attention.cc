@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <limits>
 
 #include "base/check.h"
@@ -26,6 +25,8 @@ constexpr int64_t kPiecesMax = 16;
 // tiles so thin that their parts are small.
 constexpr int64_t kTasksPerWorker = 4;
 constexpr int64_t kSplitRowsMax = 4;
+
+constexpr int64_t kStoredAtOnce = 64;  // dims
 
 int64_t TileRows(const ModelConfig& config) {
   const int64_t group = config.heads / config.kv_heads;
@@ -143,33 +144,72 @@ void Attention::Store(int64_t layer, int64_t t, std::span<const float> k,
   const BatchRow& row = batch_[static_cast<size_t>(t)];
   const int64_t dim = config_.head_dim;
   const int64_t block = row.position / kBlock;
-  const int64_t inside = row.position % kBlock;
   TW_CHECK(block < static_cast<int64_t>(row.cache->blocks().size()));
-  const int64_t value_offset = inside * PaddedHeadDim(dim);
   for (int64_t head = 0; head < config_.kv_heads; ++head) {
-    const float* const key = k.data() + head * dim;
-    const float* const value = v.data() + head * dim;
-    std::byte* const keys = row.cache->MutableKeys(block, layer, head);
-    std::byte* const values = row.cache->MutableValues(block, layer, head);
-    if (row.cache->type() == KvType::kF32) {
-      for (int64_t c = 0; c < dim; ++c) {
-        reinterpret_cast<float*>(keys)[c * kBlock + inside] = key[c];
-      }
-      std::memcpy(reinterpret_cast<float*>(values) + value_offset, value,
-                  static_cast<size_t>(dim) * sizeof(float));
-      continue;
+    const Head at{.keys = row.cache->MutableKeys(block, layer, head),
+                  .values = row.cache->MutableValues(block, layer, head),
+                  .inside = row.position % kBlock};
+    switch (row.cache->type()) {
+      case KvType::kF32:
+        StoreF32(at, k.data() + head * dim, v.data() + head * dim);
+        break;
+      case KvType::kF16:
+        StoreF16(at, k.data() + head * dim, v.data() + head * dim);
+        break;
+      case KvType::kQ8_0:
+        StoreQ8(at, k.data() + head * dim, v.data() + head * dim);
+        break;
     }
-    constexpr int64_t kAtOnce = 64;
-    uint16_t half[kAtOnce];
-    for (int64_t c = 0; c < dim; c += kAtOnce) {
-      const int64_t n = std::min(kAtOnce, dim - c);
-      kernels_.to_half(key + c, n, half);
-      for (int64_t i = 0; i < n; ++i) {
-        reinterpret_cast<uint16_t*>(keys)[(c + i) * kBlock + inside] = half[i];
-      }
-    }
-    kernels_.to_half(value, dim, reinterpret_cast<uint16_t*>(values) + value_offset);
   }
+}
+
+void Attention::StoreF32(const Head& at, const float* key, const float* value) const {
+  const int64_t dim = config_.head_dim;
+  auto* const keys = reinterpret_cast<float*>(at.keys);
+  for (int64_t c = 0; c < dim; ++c) {
+    keys[c * kBlock + at.inside] = key[c];
+  }
+  std::copy(value, value + dim,
+            reinterpret_cast<float*>(at.values) + at.inside * PaddedHeadDim(dim));
+}
+
+void Attention::StoreF16(const Head& at, const float* key, const float* value) const {
+  const int64_t dim = config_.head_dim;
+  auto* const keys = reinterpret_cast<uint16_t*>(at.keys);
+  uint16_t half[kStoredAtOnce];
+  for (int64_t c = 0; c < dim; c += kStoredAtOnce) {
+    const int64_t n = std::min(kStoredAtOnce, dim - c);
+    kernels_.to_half(key + c, n, half);
+    for (int64_t i = 0; i < n; ++i) {
+      keys[(c + i) * kBlock + at.inside] = half[i];
+    }
+  }
+  kernels_.to_half(value, dim,
+                   reinterpret_cast<uint16_t*>(at.values) + at.inside * PaddedHeadDim(dim));
+}
+
+void Attention::StoreQ8(const Head& at, const float* key, const float* value) const {
+  static_assert(kStoredAtOnce % kQ8Group == 0);
+  const int64_t dim = config_.head_dim;
+  const int64_t padded = PaddedHeadDim(dim);
+  const int64_t groups = Q8Groups(dim);
+  auto* const keys = reinterpret_cast<int8_t*>(at.keys);
+  auto* const key_scales = reinterpret_cast<uint16_t*>(at.keys + kBlock * dim);
+  int8_t codes[kStoredAtOnce];
+  uint16_t scales[kStoredAtOnce / kQ8Group];
+  for (int64_t c = 0; c < dim; c += kStoredAtOnce) {
+    const int64_t n = std::min(kStoredAtOnce, dim - c);
+    kernels_.quantize_q8_0(key + c, n, codes, scales);
+    for (int64_t i = 0; i < n; ++i) {
+      keys[(c + i) * kBlock + at.inside] = codes[i];
+    }
+    for (int64_t g = 0; g < Q8Groups(n); ++g) {
+      key_scales[(c / kQ8Group + g) * kBlock + at.inside] = scales[g];
+    }
+  }
+  kernels_.quantize_q8_0(
+      value, dim, reinterpret_cast<int8_t*>(at.values) + at.inside * padded,
+      reinterpret_cast<uint16_t*>(at.values + kBlock * padded) + at.inside * groups);
 }
 
 void Attention::Run(int64_t layer, const float* q, float* out) {
@@ -214,8 +254,14 @@ AttentionTask Attention::MakeTask(int64_t layer, const Tile& tile, int64_t kv_he
 }
 
 void Attention::Attend(const AttentionTask& task, const AttentionPart& part) const {
-  const bool half = batch_.front().cache->type() == KvType::kF16;
-  (half ? kernels_.attend_f16 : kernels_.attend_f32)(task, part);
+  switch (batch_.front().cache->type()) {
+    case KvType::kF32:
+      return kernels_.attend_f32(task, part);
+    case KvType::kF16:
+      return kernels_.attend_f16(task, part);
+    case KvType::kQ8_0:
+      return kernels_.attend_q8_0(task, part);
+  }
 }
 
 void Attention::AttendUnit(int64_t layer, const Unit& unit, int64_t kv_head, const float* q,

@@ -61,11 +61,20 @@ class Attention {
     int64_t query_rows = 0;
     int64_t head_dim = 0;
   };
+  // Where a position of a KV head is written.
+  struct Head {
+    std::byte* keys;
+    std::byte* values;
+    int64_t inside;  // the block
+  };
   struct Worker {
     std::vector<float> scratch;
     PartBuffer parts;  // the piece at hand, and those before it
   };
 
+  void StoreF32(const Head& at, const float* key, const float* value) const;
+  void StoreF16(const Head& at, const float* key, const float* value) const;
+  void StoreQ8(const Head& at, const float* key, const float* value) const;
   void CutIntoTiles();
   void CutIntoUnits();
   AttentionTask MakeTask(int64_t layer, const Tile& tile, int64_t kv_head, const float* q,

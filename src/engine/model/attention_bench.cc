@@ -77,13 +77,13 @@ void Decode(benchmark::State& state) {
 }
 
 constexpr auto kF16 = static_cast<int64_t>(KvType::kF16);
-constexpr auto kF32 = static_cast<int64_t>(KvType::kF32);
+constexpr auto kQ8 = static_cast<int64_t>(KvType::kQ8_0);
 
 void Arguments(benchmark::internal::Benchmark* bench, int64_t positions) {
   bench->ArgNames({"shape", "positions", "threads", "type"})->UseRealTime();
   for (const int64_t shape : {0, 1}) {
     for (const int64_t threads : {1, 2}) {
-      for (const int64_t type : {kF16, kF32}) {
+      for (const int64_t type : {kF16, kQ8}) {
         bench->Args({shape, positions, threads, type});
       }
     }

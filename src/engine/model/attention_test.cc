@@ -71,7 +71,7 @@ class Context {
 };
 
 TEST(Attention, AgreesWithTheOracleWhereverTheContextIsCut) {
-  for (const KvType type : {KvType::kF32, KvType::kF16}) {
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kQ8_0}) {
     for (const int64_t window : {0, 100, 700}) {
       Context context(1100, type, window);
       const auto got = context.Attend(1050, 50, 2);

@@ -107,7 +107,7 @@ TEST_P(TransformerTest, ThreadsDoNotChangeAResult) {
 }
 
 TEST_P(TransformerTest, ASequenceInABatchOfManyEqualsItselfAlone) {
-  for (const KvType kv : {KvType::kF16, KvType::kF32}) {
+  for (const KvType kv : {KvType::kF16, KvType::kF32, KvType::kQ8_0}) {
     TestModel model = Model(2, kv);
     constexpr size_t kSequences = 5;
     std::vector<std::vector<TokenId>> ids;
