@@ -192,11 +192,12 @@ TEST(GoldenSmolLM2, PerplexityInTheDefaultSettingIsFortyTimesCloserToFloat32Than
   ExpectPerplexity(standard.kv_type, standard.activations, kChunks, {0.05, 0.0025, 0.0002});
 }
 
+// One chunk alone may be 0.04 off, and under sanitizers there is one.
 TEST(GoldenSmolLM2, PerplexityWithEightBitActivationsIsWithinTheirNoise) {
   TW_NEED_DEFAULT_MODEL();
   TW_NEED_REFERENCE("golden/smollm2/perplexity.json");
   ExpectPerplexity(KvType::kF16, ActivationType::kI8, std::min<size_t>(kChunks, 6),
-                   {2.0, 0.15, 0.01});
+                   {2.0, 0.15, 0.04});
 }
 
 std::vector<TokenId> Greedy(Engine& engine, const std::vector<TokenId>& prompt, int count) {
