@@ -82,15 +82,16 @@ double GmacPerSecond(const std::optional<engine::DotPeak>& peak) {
 }
 
 // The first repetition is short: it brings the weights into memory and the buffers to their size.
-Result<Row> RunPlan(engine::Engine& engine, const BenchPlan& plan, int64_t reps, Progress& progress,
-                    std::mt19937_64& random) {
+// `show` is called before each.
+template <class Show>
+Result<Row> RunPlan(engine::Engine& engine, const BenchPlan& plan, int64_t reps,
+                    std::mt19937_64& random, const Show& show) {
   BenchPlan warm_up = plan;
   warm_up.prompt_tokens = std::min<int64_t>(plan.prompt_tokens, 32);
   warm_up.output_tokens = std::min<int64_t>(plan.output_tokens, 4);
   std::vector<BenchFigures> all;
   for (int64_t rep = 0; rep <= reps; ++rep) {
-    progress.Show(fmt::format("prompt {} output {} concurrency {}: {}/{}", plan.prompt_tokens,
-                              plan.output_tokens, plan.concurrency, rep, reps));
+    show();
     TW_ASSIGN_OR_RETURN(const BenchFigures figures,
                         RunBenchPlan(engine, rep == 0 ? warm_up : plan, random));
     if (rep > 0) {
@@ -105,12 +106,19 @@ Status RunPlans(engine::Engine& engine, const BenchSettings& bench, Progress& pr
   const auto read = [&] {
     return engine::ProbeReadBandwidth(report.info.threads).value_or(kUnknown);
   };
-  progress.Show("measuring the limits of this machine");
+  int64_t done = 0;
+  const int64_t total = static_cast<int64_t>(bench.plans.size()) * (bench.reps + 1);
+  progress.Show("measuring the limits of this machine", done, total);
   report.peaks = engine::ProbeDotPeaks(report.info.threads);
   std::mt19937_64 random(1);
   double before = read();
   for (const BenchPlan& plan : bench.plans) {
-    TW_ASSIGN_OR_RETURN(Row row, RunPlan(engine, plan, bench.reps, progress, random));
+    const auto show = [&] {
+      progress.Show(fmt::format("measuring prompt {} output {} concurrency {}", plan.prompt_tokens,
+                                plan.output_tokens, plan.concurrency),
+                    done++, total);
+    };
+    TW_ASSIGN_OR_RETURN(Row row, RunPlan(engine, plan, bench.reps, random, show));
     const double after = read();
     row.read_gb_per_s = (before + after) / 2;
     before = after;
