@@ -33,6 +33,7 @@ inline constexpr size_t kAccessLogQueuedMax = 8192;  // lines waiting for the di
 
 inline constexpr int kJsonDepthMax = 64;
 inline constexpr int64_t kJsonValuesMax = 4 << 20;  // 256 prompts of 8,192 ids are 2 million
+inline constexpr size_t kRequestFieldsMax = 512;  // at the top level; OpenAI documents about 40
 inline constexpr int kMessagesMax = 4096;
 inline constexpr int kStopStringsMax = 16;  // OpenAI documents 4; vLLM and others take more
 inline constexpr int kStopStringBytesMax = 1024;
@@ -47,6 +48,8 @@ inline constexpr int64_t kLogprobEntriesInFlightMax = 4 << 20;  // of all; beyon
 inline constexpr int kLogitBiasMax = 2048;
 inline constexpr int kModelStringBytesMax = 512;   // a Hub id has at most 96 + 1 + 96
 inline constexpr int kIgnoredFieldsNamedMax = 16;  // unknown fields in x-tradewind-ignored
+
+inline constexpr size_t kFallbackModelsMax = 16;  // `models`: the ids to try after `model`
 
 // --- Providers ---
 

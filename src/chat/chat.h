@@ -77,7 +77,8 @@ struct TokenLogprob {
 struct Usage {
   int64_t input_tokens = 0;
   int64_t output_tokens = 0;
-  int64_t cached_tokens = 0;
+  int64_t cached_tokens = 0;     // of the input: not evaluated again
+  int64_t reasoning_tokens = 0;  // of the output: thought, not said
 };
 
 // What the answer cost and how fast it was: the receipt.

@@ -1,0 +1,197 @@
+#include "dialects/openai_facts.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <utility>
+
+#include <boost/json/array.hpp>
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "dialects/json_reader.h"
+
+namespace tradewind::dialects {
+namespace {
+
+namespace json = boost::json;
+
+std::string Text(const json::string& text) {
+  return {text.data(), text.size()};
+}
+
+void ReadStrings(Fields& fields, std::string_view name, size_t max, std::vector<std::string>& out) {
+  const json::value* value = fields.Find(name);
+  if (value == nullptr) {
+    return;
+  }
+  if (!value->is_array() || value->get_array().size() > max) {
+    fields.Wrong(name, fmt::format("must be an array of at most {} strings", max));
+    return;
+  }
+  for (const json::value& item : value->get_array()) {
+    if (!item.is_string() || item.get_string().empty() ||
+        item.get_string().size() > limits::kModelStringBytesMax) {
+      fields.Wrong(name,
+                   fmt::format("must hold strings of 1 to {} bytes", limits::kModelStringBytesMax));
+      return;
+    }
+    out.push_back(Text(item.get_string()));
+  }
+}
+
+// A price keeps its decimal text; written as a number it is taken from the body, not from a double.
+void ReadPrice(Fields& fields, std::string_view name, std::string& out) {
+  const json::value* value = fields.Find(name);
+  if (value == nullptr) {
+    return;
+  }
+  if (value->is_string()) {
+    out = Text(value->get_string());
+  } else if (value->is_number()) {
+    // Shortest text that reads back as the same double: what the caller typed, for prices.
+    out = fmt::format("{}", value->to_number<double>());
+  } else {
+    fields.Wrong(name, "must be a price in USD per million tokens");
+  }
+}
+
+void ReadNumber(Fields& fields, std::string_view name, std::optional<double>& out) {
+  std::optional<float> number;
+  if (fields.Number(name, 0, std::numeric_limits<float>::max(), number) && number.has_value()) {
+    out = *number;
+  }
+}
+
+void ReadPreferences(const json::object& object, Fields& outer, ProviderPreferences& out) {
+  Fields fields(object, "provider.");
+  constexpr size_t kListMax = 64;
+  ReadStrings(fields, "order", kListMax, out.order);
+  ReadStrings(fields, "only", kListMax, out.only);
+  ReadStrings(fields, "ignore", kListMax, out.ignore);
+  ReadStrings(fields, "quantizations", kListMax, out.quantizations);
+  fields.Flag("allow_fallbacks", out.allow_fallbacks);
+  fields.Flag("require_parameters", out.require_parameters);
+  fields.Flag("zdr", out.zero_retention);
+  std::string collection;
+  if (fields.Text("data_collection", collection)) {
+    out.deny_data_collection = collection == "deny";
+    if (collection != "deny" && collection != "allow") {
+      fields.Wrong("data_collection", "must be \"allow\" or \"deny\"");
+    }
+  }
+  if (fields.Text("sort", out.sort) && out.sort != "price" && out.sort != "throughput" &&
+      out.sort != "latency") {
+    fields.Wrong("sort", "must be \"price\", \"throughput\" or \"latency\"");
+  }
+  if (const json::value* price = fields.Find("max_price"); price != nullptr) {
+    if (price->is_object()) {
+      Fields inner(price->get_object(), "provider.max_price.");
+      ReadPrice(inner, "prompt", out.max_prompt_price);
+      ReadPrice(inner, "completion", out.max_completion_price);
+      fields.Adopt(inner.status());
+    } else {
+      fields.Wrong("max_price", "must be an object with `prompt` and `completion`");
+    }
+  }
+  ReadNumber(fields, "preferred_max_latency", out.latency_max_s);
+  ReadNumber(fields, "preferred_min_throughput", out.throughput_min);
+  outer.Adopt(fields.status());
+}
+
+// `messages` holds an image part when "image_url" stands somewhere as a value: `"type":"image_url"`.
+// (As a name it may come with null: some clients write every field of their class.) Inside of a
+// string it would have a backslash before its last quote.
+bool HoldsImage(std::string_view messages) {
+  constexpr std::string_view kType = "\"image_url\"";
+  for (size_t at = messages.find(kType); at != std::string_view::npos;
+       at = messages.find(kType, at + 1)) {
+    const size_t before = messages.find_last_not_of(" \t\r\n", at - 1);
+    if (at > 0 && before != std::string_view::npos && messages[before] == ':') {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool IsNonEmptyArray(const json::value* value) {
+  return value != nullptr && value->is_array() && !value->get_array().empty();
+}
+
+bool WantsSchema(const json::value* format) {
+  if (format == nullptr || !format->is_object()) {
+    return false;
+  }
+  const json::value* type = format->get_object().if_contains("type");
+  return type != nullptr && type->is_string() && type->get_string() != "text";
+}
+
+bool IsAsked(const json::value* value) {
+  return value != nullptr && !(value->is_bool() && !value->get_bool());
+}
+
+// The fields that are read here as an object of their own; the long ones are measured only.
+Result<json::object> Short(const JsonText& request) {
+  json::object out;
+  for (const std::string_view name : request.names()) {
+    if (name == "messages" || name == "prompt" || name == "input") {
+      continue;
+    }
+    constexpr std::array<std::string_view, 12> kRead = {
+        "model",      "models", "stream",   "stream_options",  "tools",    "functions",
+        "max_tokens", "n",      "provider", "response_format", "logprobs", "max_completion_tokens"};
+    if (std::find(kRead.begin(), kRead.end(), name) != kRead.end()) {
+      TW_ASSIGN_OR_RETURN(json::value value, ParseJson(request.Raw(name)));
+      out.emplace(name, std::move(value));
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
+  TW_ASSIGN_OR_RETURN(const json::object object, Short(request));
+  Fields fields(object);
+  OpenAiFacts facts;
+  if (!fields.Text("model", facts.model)) {
+    fields.Wrong("model", "is required: a string, as GET /v1/models lists them");
+  } else if (facts.model.empty() || facts.model.size() > limits::kModelStringBytesMax) {
+    fields.Wrong("model", fmt::format("must have 1 to {} bytes", limits::kModelStringBytesMax));
+  }
+  ReadStrings(fields, "models", limits::kFallbackModelsMax, facts.models);
+  fields.Flag("stream", facts.stream);
+  if (const json::value* options = fields.Find("stream_options");
+      options != nullptr && options->is_object()) {
+    Fields inner(options->get_object(), "stream_options.");
+    inner.Flag("include_usage", facts.include_usage);
+    fields.Adopt(inner.status());
+  }
+  facts.has_tools =
+      IsNonEmptyArray(fields.Find("tools")) || IsNonEmptyArray(fields.Find("functions"));
+  facts.has_schema = WantsSchema(fields.Find("response_format"));
+  facts.has_logprobs = IsAsked(fields.Find("logprobs"));
+  for (const std::string_view name : {"max_tokens", "max_completion_tokens"}) {
+    std::optional<int64_t> tokens;
+    if (fields.Integer(name, 0, std::numeric_limits<int64_t>::max(), tokens) && tokens) {
+      facts.max_tokens = std::min(*tokens, facts.max_tokens.value_or(*tokens));
+    }
+  }
+  std::optional<int64_t> n;
+  fields.Integer("n", 1, limits::kChoicesMax, n);
+  facts.n = n.value_or(1);
+  if (const json::value* provider = fields.Find("provider"); provider != nullptr) {
+    if (provider->is_object()) {
+      ReadPreferences(provider->get_object(), fields, facts.provider);
+    } else {
+      fields.Wrong("provider", "must be an object of preferences");
+    }
+  }
+  TW_RETURN_IF_ERROR(fields.status());
+  facts.has_images = HoldsImage(request.Raw("messages"));
+  facts.input_bytes = static_cast<int64_t>(
+      request.Raw("messages").size() + request.Raw("prompt").size() + request.Raw("input").size());
+  return facts;
+}
+
+}  // namespace tradewind::dialects

@@ -1,0 +1,47 @@
+// What the router has to know of a request that it does not answer itself: the few fields that
+// choose a route, read from the text without understanding the rest.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "dialects/json_text.h"
+
+namespace tradewind::dialects {
+
+// OpenRouter's `provider` object: what the caller prefers. Prices in USD per million tokens, as
+// text, because they are never a double.
+struct ProviderPreferences {
+  std::vector<std::string> order, only, ignore, quantizations;
+  bool allow_fallbacks = true;
+  bool require_parameters = false;
+  bool deny_data_collection = false;  // data_collection: "deny"
+  bool zero_retention = false;        // zdr
+  std::string sort;                   // "price", "throughput", "latency"; "" = the model's suffix
+  std::string max_prompt_price, max_completion_price;  // "" = none
+  std::optional<double> latency_max_s, throughput_min;
+};
+
+struct OpenAiFacts {
+  std::string model;                // as the caller wrote it
+  std::vector<std::string> models;  // `models`: fallbacks, tried in order after `model`
+  bool stream = false;
+  bool include_usage = false;
+  bool has_tools = false;
+  bool has_images = false;
+  bool has_schema = false;  // response_format asks for JSON or more
+  bool has_logprobs = false;
+  std::optional<int64_t> max_tokens;  // the smallest of its names
+  int64_t n = 1;
+  int64_t input_bytes = 0;  // of the messages, prompt or input: the basis of estimates
+  ProviderPreferences provider;
+};
+
+// Errors: kInvalidArgument naming the field, for those fields that are read here; what is wrong
+// elsewhere is the upstream's to refuse.
+Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request);
+
+}  // namespace tradewind::dialects

@@ -1,0 +1,80 @@
+#include "dialects/openai_facts.h"
+
+#include <gtest/gtest.h>
+
+namespace tradewind::dialects {
+namespace {
+
+Result<OpenAiFacts> Facts(std::string body) {
+  auto text = JsonText::Parse(std::move(body));
+  EXPECT_TRUE(text.has_value());
+  return ReadOpenAiFacts(*text);
+}
+
+TEST(OpenAiFacts, ReadsWhatChoosesARoute) {
+  const auto facts = Facts(R"({"model":"o/m:cheapest","models":["o/n"],"stream":true,
+      "stream_options":{"include_usage":true},"tools":[{"type":"function"}],"max_tokens":90,
+      "max_completion_tokens":80,"n":2,"response_format":{"type":"json_schema"},"logprobs":true,
+      "messages":[{"role":"user","content":"hi"}]})");
+  ASSERT_TRUE(facts.has_value());
+  EXPECT_EQ(facts->model, "o/m:cheapest");
+  EXPECT_EQ(facts->models, std::vector<std::string>{"o/n"});
+  EXPECT_TRUE(facts->stream && facts->include_usage && facts->has_tools && facts->has_schema);
+  EXPECT_TRUE(facts->has_logprobs);
+  EXPECT_EQ(facts->max_tokens, 80);
+  EXPECT_EQ(facts->n, 2);
+  EXPECT_FALSE(facts->has_images);
+  EXPECT_GT(facts->input_bytes, 20);
+}
+
+TEST(OpenAiFacts, NeedsNothingForWhatIsEmptyOrNull) {
+  const auto facts =
+      Facts(R"({"model":"m","tools":[],"response_format":{"type":"text"},"logprobs":false,
+      "stream":null,"messages":[{"role":"user","content":[{"type":"text","text":"\"image_url\"","image_url":null}]}]})");
+  ASSERT_TRUE(facts.has_value());
+  EXPECT_FALSE(facts->has_tools || facts->has_schema || facts->has_logprobs || facts->stream);
+  EXPECT_FALSE(facts->has_images);
+}
+
+TEST(OpenAiFacts, SeesAnImagePart) {
+  EXPECT_TRUE(
+      Facts(
+          R"({"model":"m","messages":[{"content":[{"type" : "image_url","image_url":{"url":"u"}}]}]})")
+          ->has_images);
+}
+
+TEST(OpenAiFacts, ReadsPreferencesWithPricesAsText) {
+  const auto facts =
+      Facts(R"({"model":"m","provider":{"order":["a"],"only":["a","b"],"ignore":["c"],
+      "allow_fallbacks":false,"data_collection":"deny","zdr":true,"sort":"price",
+      "max_price":{"prompt":0.1,"completion":"0.30"},"quantizations":["fp8"]}})");
+  ASSERT_TRUE(facts.has_value());
+  const ProviderPreferences& wanted = facts->provider;
+  EXPECT_EQ(wanted.only.size(), 2u);
+  EXPECT_FALSE(wanted.allow_fallbacks);
+  EXPECT_TRUE(wanted.deny_data_collection && wanted.zero_retention);
+  EXPECT_EQ(wanted.max_prompt_price, "0.1");
+  EXPECT_EQ(wanted.max_completion_price, "0.30");
+}
+
+TEST(OpenAiFacts, NamesTheFieldThatIsWrong) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {R"({"messages":[]})", "model"},
+      {R"({"model":7})", "model"},
+      {R"({"model":"m","stream":"yes"})", "stream"},
+      {R"({"model":"m","models":"x"})", "models"},
+      {R"({"model":"m","n":0})", "n"},
+      {R"({"model":"m","provider":[]})", "provider"},
+      {R"({"model":"m","provider":{"sort":"beauty"}})", "provider.sort"},
+      {R"({"model":"m","provider":{"max_price":{"prompt":[]}}})", "provider.max_price.prompt"},
+      {R"({"model":"m","max_tokens":1.5})", "max_tokens"},
+  };
+  for (const auto& [body, param] : cases) {
+    const auto facts = Facts(body);
+    ASSERT_FALSE(facts.has_value()) << body;
+    EXPECT_EQ(facts.error().param, param) << body;
+  }
+}
+
+}  // namespace
+}  // namespace tradewind::dialects

@@ -1,0 +1,257 @@
+#include "dialects/wire_answer.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <simdjson.h>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "dialects/json_reader.h"
+#include "dialects/json_text.h"
+#include "dialects/json_writer.h"
+
+namespace tradewind::dialects {
+namespace {
+
+namespace dom = simdjson::dom;
+
+// What of an answer providers name differently; OpenAI's word is "stop".
+constexpr std::array<std::string_view, 3> kOtherStops = {"eos", "eos_token", "stop_sequence"};
+
+// Parses into memory of this thread, which is used again; the element lives until the next call. What
+// a large text took is given back at the next one.
+simdjson::error_code Parse(std::string_view text, dom::element& out) {
+  constexpr size_t kKeptBytes = 1 << 20;
+  thread_local std::unique_ptr<dom::parser> parser;
+  thread_local std::string padded;
+  if (parser == nullptr || padded.capacity() > kKeptBytes) {
+    parser = std::make_unique<dom::parser>();
+    padded = std::string();
+  }
+  padded.reserve(text.size() + simdjson::SIMDJSON_PADDING);
+  padded.assign(text);
+  return parser->parse(padded.data(), padded.size(), false).get(out);
+}
+
+std::string_view Text(const dom::element& object, std::string_view name) {
+  std::string_view text;
+  return object[name].get(text) == simdjson::SUCCESS ? text : std::string_view();
+}
+
+// Counts may come as floating point (an integer in it); anything else is no count.
+std::optional<int64_t> Count(const dom::element& object, std::string_view name) {
+  dom::element value;
+  if (object[name].get(value) != simdjson::SUCCESS) {
+    return std::nullopt;
+  }
+  int64_t integer = 0;
+  if (value.get(integer) == simdjson::SUCCESS) {
+    return integer >= 0 ? std::optional(integer) : std::nullopt;
+  }
+  double number = 0;
+  constexpr double kExactMax = 9007199254740992.0;
+  if (value.get(number) == simdjson::SUCCESS && number >= 0 && number <= kExactMax) {
+    return static_cast<int64_t>(number);
+  }
+  return std::nullopt;
+}
+
+std::optional<chat::Usage> ReadUsage(const dom::element& holder) {
+  dom::element usage;
+  if (holder["usage"].get(usage) != simdjson::SUCCESS || !usage.is_object()) {
+    return std::nullopt;
+  }
+  const auto input = Count(usage, "prompt_tokens");
+  const auto output = Count(usage, "completion_tokens");
+  if (!input.has_value() && !output.has_value()) {
+    return std::nullopt;
+  }
+  chat::Usage out;
+  out.input_tokens = input.value_or(0);
+  out.output_tokens = output.value_or(0);
+  dom::element details;
+  if (usage["prompt_tokens_details"].get(details) == simdjson::SUCCESS) {
+    out.cached_tokens = Count(details, "cached_tokens").value_or(0);
+  }
+  if (out.cached_tokens == 0) {
+    out.cached_tokens = Count(usage, "cached_tokens").value_or(0);  // Together
+  }
+  if (usage["completion_tokens_details"].get(details) == simdjson::SUCCESS) {
+    out.reasoning_tokens = Count(details, "reasoning_tokens").value_or(0);
+  }
+  return out;
+}
+
+bool IsSomething(const dom::element& value) {
+  std::string_view text;
+  if (value.get(text) == simdjson::SUCCESS) {
+    return !text.empty();
+  }
+  dom::array items;
+  return value.get(items) == simdjson::SUCCESS && items.size() > 0;
+}
+
+bool HasContent(const dom::element& part) {
+  for (const std::string_view name :
+       {"content", "reasoning_content", "reasoning", "refusal", "tool_calls", "text"}) {
+    dom::element value;
+    if (part[name].get(value) == simdjson::SUCCESS && IsSomething(value)) {
+      return true;
+    }
+  }
+  dom::element call;
+  return part["function_call"].get(call) == simdjson::SUCCESS && call.is_object();
+}
+
+void ReadChoices(const dom::element& root, WireChunk& out) {
+  dom::array choices;
+  if (root["choices"].get(choices) != simdjson::SUCCESS) {
+    return;
+  }
+  for (const dom::element choice : choices) {
+    out.has_choices = true;
+    dom::element delta;
+    out.has_content |= HasContent(choice) ||
+                       (choice["delta"].get(delta) == simdjson::SUCCESS && HasContent(delta));
+    if (const std::string_view reason = Text(choice, "finish_reason"); !reason.empty()) {
+      out.finish_reason = reason;
+    }
+  }
+}
+
+std::optional<std::string> ReadError(const dom::element& root, bool has_choices) {
+  dom::element error;
+  if (root["error"].get(error) == simdjson::SUCCESS && !error.is_null()) {
+    std::string_view text;
+    if (error.get(text) == simdjson::SUCCESS) {
+      return std::string(text);
+    }
+    return std::string(Text(error, "message"));
+  }
+  if (!has_choices && !Text(root, "message").empty() && !Text(root, "code").empty()) {
+    return std::string(Text(root, "message"));
+  }
+  return std::nullopt;
+}
+
+// Inside of a JSON string quotes have backslashes, so this text can only be a field.
+bool ReplaceStops(std::string& text) {
+  bool replaced = false;
+  for (const std::string_view other : kOtherStops) {
+    for (const std::string_view between : {":", ": "}) {
+      const std::string from = fmt::format("\"finish_reason\"{}\"{}\"", between, other);
+      for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at)) {
+        text.replace(at, from.size(), fmt::format("\"finish_reason\"{}\"stop\"", between));
+        replaced = true;
+      }
+    }
+  }
+  return replaced;
+}
+
+bool IsOtherStop(std::string_view reason) {
+  return std::find(kOtherStops.begin(), kOtherStops.end(), reason) != kOtherStops.end();
+}
+
+}  // namespace
+
+Result<WireChunk> ReadWireChunk(std::string_view data) {
+  dom::element root;
+  if (const auto failed = Parse(data, root); failed != simdjson::SUCCESS || !root.is_object()) {
+    return Fail(ErrorCode::kInvalidArgument, "an event of the stream is not a JSON object");
+  }
+  WireChunk chunk;
+  ReadChoices(root, chunk);
+  chunk.usage = ReadUsage(root);
+  chunk.error = ReadError(root, chunk.has_choices);
+  dom::element error;
+  const bool has_null_error = root["error"].get(error) == simdjson::SUCCESS && error.is_null();
+  if (has_null_error) {
+    TW_ASSIGN_OR_RETURN(JsonText text, JsonText::Parse(std::string(data)));
+    text.Remove("error");
+    chunk.rewritten = text.Text();
+  }
+  if (IsOtherStop(chunk.finish_reason)) {
+    std::string text = chunk.rewritten.value_or(std::string(data));
+    if (ReplaceStops(text)) {
+      chunk.rewritten = std::move(text);
+      chunk.finish_reason = "stop";
+    }
+  }
+  return chunk;
+}
+
+std::string WithField(std::string_view chunk, std::string_view name, std::string_view json) {
+  std::string out(chunk);
+  const size_t end = out.rfind('}');
+  const size_t last = out.find_last_not_of(" \t\r\n", end == 0 ? 0 : end - 1);
+  const bool is_empty = end == std::string::npos || out[last] == '{';
+  out.insert(end, fmt::format("{}\"{}\":{}", is_empty ? "" : ",", name, json));
+  return out;
+}
+
+Result<WireWhole> ReadWireWhole(std::string body, WireKind kind) {
+  dom::element root;
+  if (Parse(body, root) != simdjson::SUCCESS || !root.is_object()) {
+    return Fail(ErrorCode::kInvalidArgument, "the answer is not a JSON object");
+  }
+  WireWhole out;
+  WireChunk chunk;
+  ReadChoices(root, chunk);
+  if (const auto error = ReadError(root, chunk.has_choices); error.has_value()) {
+    return Fail(ErrorCode::kInvalidArgument, "the answer is an error: " + *error);
+  }
+  const std::string_view list = kind == WireKind::kEmbeddings ? "data" : "choices";
+  dom::array items;
+  if (root[list].get(items) != simdjson::SUCCESS || items.size() == 0) {
+    return Fail(ErrorCode::kInvalidArgument, fmt::format("the answer has no `{}`", list));
+  }
+  out.usage = ReadUsage(root);
+  out.finish_reason = chunk.finish_reason;
+  dom::element field;
+  const bool has_usage = root["usage"].get(field) == simdjson::SUCCESS;
+  const bool has_error = root["error"].get(field) == simdjson::SUCCESS;
+  if (!has_usage || has_error) {
+    TW_ASSIGN_OR_RETURN(JsonText text, JsonText::Parse(std::move(body), "answer"));
+    text.Remove("error");
+    if (!has_usage) {
+      text.Set("usage", "null");
+    }
+    body = text.Text();
+  }
+  if (IsOtherStop(out.finish_reason) && ReplaceStops(body)) {
+    out.finish_reason = "stop";
+  }
+  out.body = std::move(body);
+  return out;
+}
+
+WireError ReadWireError(int status, std::string_view body) {
+  WireError out;
+  dom::element root;
+  if (Parse(body, root) == simdjson::SUCCESS && root.is_object()) {
+    dom::element error;
+    const bool has_error = root["error"].get(error) == simdjson::SUCCESS;
+    const dom::element holder = has_error && error.is_object() ? error : root;
+    out = {std::string(Text(holder, "message")), std::string(Text(holder, "type")),
+           std::string(Text(holder, "param")), std::string(Text(holder, "code"))};
+    if (out.message.empty() && has_error) {
+      out.message = Text(root, "error");
+    }
+    if (out.message.empty()) {
+      dom::element detail;
+      if (root["detail"].get(detail) == simdjson::SUCCESS) {
+        out.message =
+            detail.is_string() ? std::string(Text(root, "detail")) : simdjson::minify(detail);
+      }
+    }
+  }
+  if (out.message.empty()) {
+    out.message = fmt::format("The provider answered with status {}.", status);
+  }
+  return out;
+}
+
+}  // namespace tradewind::dialects

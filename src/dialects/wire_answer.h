@@ -1,0 +1,54 @@
+// What passes through from an upstream that speaks OpenAI's wire format: each chunk or object is
+// read for what the router must know (usage, end, errors), and goes on as the bytes it came in.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "chat/chat.h"
+
+namespace tradewind::dialects {
+
+struct WireChunk {
+  bool has_content = false;          // text, reasoning, a tool call: something a reader would see
+  bool has_choices = false;          // `choices` is not empty
+  std::string finish_reason;         // of the last choice that has one; "" = none
+  std::optional<chat::Usage> usage;  // absent or null: unknown, which is not zero
+  // "error" or, without an envelope, "message" with a code: the upstream gave up in mid-stream.
+  std::optional<std::string> error;
+  // The chunk as clients can read it, when that is not the text itself: no `"error":null`, a finish
+  // reason that OpenAI has.
+  std::optional<std::string> rewritten;
+};
+
+// One data event of a stream, `[DONE]` excepted. Errors: kInvalidArgument, the text is no JSON
+// object.
+Result<WireChunk> ReadWireChunk(std::string_view data);
+
+// The chunk with one more field at its end: the receipt of a usage chunk.
+std::string WithField(std::string_view chunk, std::string_view name, std::string_view json);
+
+struct WireWhole {
+  std::string
+      body;  // as clients can read it: as received, but for what ReadWireChunk rewrites, and
+             // with `usage` (null when unknown), which some clients demand
+  std::string finish_reason;
+  std::optional<chat::Usage> usage;
+};
+
+enum class WireKind { kChat, kCompletion, kEmbeddings };
+
+// A whole answer. Errors: kInvalidArgument, it is not what was asked for (no JSON, no choices, an
+// error in a 200).
+Result<WireWhole> ReadWireWhole(std::string body, WireKind kind);
+
+// The error of an upstream in OpenAI's terms, from any of the envelopes that providers use.
+struct WireError {
+  std::string message, type, param, code;
+};
+WireError ReadWireError(int status, std::string_view body);
+
+}  // namespace tradewind::dialects

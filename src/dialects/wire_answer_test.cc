@@ -1,0 +1,134 @@
+#include "dialects/wire_answer.h"
+
+#include <gtest/gtest.h>
+
+namespace tradewind::dialects {
+namespace {
+
+TEST(WireChunk, ReadsContentEndAndUsage) {
+  const auto content = ReadWireChunk(R"({"choices":[{"index":0,"delta":{"content":"Hel"}}]})");
+  ASSERT_TRUE(content.has_value());
+  EXPECT_TRUE(content->has_content && content->has_choices);
+  EXPECT_FALSE(content->usage.has_value());
+  EXPECT_FALSE(content->rewritten.has_value());
+
+  // Fireworks, Together, Cerebras: usage in the chunk that ends.
+  const auto end = ReadWireChunk(
+      R"({"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11,"prompt_tokens_details":{"cached_tokens":4}}})");
+  EXPECT_EQ(end->finish_reason, "stop");
+  EXPECT_FALSE(end->has_content);
+  EXPECT_EQ(end->usage->input_tokens, 9);
+  EXPECT_EQ(end->usage->cached_tokens, 4);
+
+  const auto alone =
+      ReadWireChunk(R"({"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}})");
+  EXPECT_FALSE(alone->has_choices);
+  EXPECT_EQ(alone->usage->output_tokens, 2);
+}
+
+TEST(WireChunk, KnowsZeroFromUnknown) {
+  EXPECT_FALSE(ReadWireChunk(R"({"choices":[],"usage":null})")->usage.has_value());
+  EXPECT_FALSE(ReadWireChunk(R"({"choices":[],"usage":{}})")->usage.has_value());
+  EXPECT_FALSE(ReadWireChunk(R"({"choices":[],"usage":{"prompt_tokens":-1}})")->usage.has_value());
+  const auto zero =
+      ReadWireChunk(R"({"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}})");
+  ASSERT_TRUE(zero->usage.has_value());
+  EXPECT_EQ(zero->usage->output_tokens, 0);
+}
+
+TEST(WireChunk, CountsReasoningToolCallsAndPlainTextAsContent) {
+  for (const char* chunk : {R"({"choices":[{"delta":{"reasoning_content":"hm"}}]})",
+                            R"({"choices":[{"delta":{"reasoning":"hm"}}]})",
+                            R"({"choices":[{"delta":{"tool_calls":[{"index":0}]}}]})",
+                            R"({"choices":[{"text":"a"}]})"}) {
+    EXPECT_TRUE(ReadWireChunk(chunk)->has_content) << chunk;
+  }
+  EXPECT_FALSE(ReadWireChunk(
+                   R"({"choices":[{"delta":{"role":"assistant","content":"","tool_calls":null}}]})")
+                   ->has_content);
+}
+
+TEST(WireChunk, SeesErrorsInEveryEnvelope) {
+  EXPECT_EQ(ReadWireChunk(R"({"error":{"message":"over"},"status_code":429})")->error, "over");
+  EXPECT_EQ(ReadWireChunk(R"({"error":"over"})")->error, "over");
+  EXPECT_EQ(ReadWireChunk(R"({"message":"over","type":"x","code":"y"})")->error, "over");
+}
+
+TEST(WireChunk, RewritesOnlyWhatClientsStumbleOver) {
+  const auto null_error =
+      ReadWireChunk(R"({"id":"1","error":null,"choices":[{"delta":{"content":"a"}}]})");
+  EXPECT_EQ(null_error->rewritten, R"({"id":"1","choices":[{"delta":{"content":"a"}}]})");
+  EXPECT_FALSE(null_error->error.has_value());
+  const auto eos = ReadWireChunk(
+      R"({"choices":[{"delta":{"content":"\"finish_reason\":\"eos\""},"finish_reason":"eos"}]})");
+  EXPECT_EQ(
+      eos->rewritten,
+      R"({"choices":[{"delta":{"content":"\"finish_reason\":\"eos\""},"finish_reason":"stop"}]})");
+  EXPECT_EQ(eos->finish_reason, "stop");
+}
+
+TEST(WireChunk, RefusesWhatIsNoObject) {
+  for (const char* bad : {"", "{", "[1]", "{\"choices\":[{\"delta\":{\"content\":\"x", "<html>"}) {
+    EXPECT_FALSE(ReadWireChunk(bad).has_value()) << bad;
+  }
+}
+
+TEST(WireChunk, TakesSeedsLargerThanADouble) {
+  EXPECT_TRUE(
+      ReadWireChunk(R"({"choices":[{"seed":17178206563155208000,"delta":{"content":"a"}}]})")
+          .has_value());
+}
+
+TEST(WithField, AddsToTheEnd) {
+  EXPECT_EQ(WithField("{\"a\":1}", "b", "{}"), "{\"a\":1,\"b\":{}}");
+  EXPECT_EQ(WithField("{ } ", "b", "2"), "{ \"b\":2} ");
+}
+
+TEST(WireWhole, PassesByteForByteWhatClientsCanRead) {
+  const std::string body =
+      "{\n  \"id\": \"x\",\n  \"choices\": [ {\"message\": {\"content\": \"a\"}, "
+      "\"finish_reason\": \"stop\"} ],\n"
+      "  \"usage\": {\"prompt_tokens\": 3, \"completion_tokens\": 1}\n}";
+  const auto whole = ReadWireWhole(body, WireKind::kChat);
+  ASSERT_TRUE(whole.has_value());
+  EXPECT_EQ(whole->body, body);
+  EXPECT_EQ(whole->usage->input_tokens, 3);
+  EXPECT_EQ(whole->finish_reason, "stop");
+}
+
+TEST(WireWhole, GivesAMissingUsageAsUnknown) {
+  const auto whole =
+      ReadWireWhole(R"({"choices":[{"message":{"content":"a"}}],"error":null})", WireKind::kChat);
+  EXPECT_EQ(whole->body, R"({"choices":[{"message":{"content":"a"}}],"usage":null})");
+  EXPECT_FALSE(whole->usage.has_value());
+}
+
+TEST(WireWhole, RefusesA200ThatIsNoAnswer) {
+  for (const char* bad :
+       {"", "<html></html>", "{}", R"({"choices":[]})", R"({"error":{"message":"no"}})", "null"}) {
+    EXPECT_FALSE(ReadWireWhole(bad, WireKind::kChat).has_value()) << bad;
+  }
+  EXPECT_FALSE(ReadWireWhole(R"({"choices":[{}]})", WireKind::kEmbeddings).has_value());
+  EXPECT_TRUE(ReadWireWhole(R"({"data":[{"embedding":[1]}]})", WireKind::kEmbeddings).has_value());
+}
+
+TEST(WireError, ReadsEveryProvidersEnvelope) {
+  const WireError openai = ReadWireError(
+      404,
+      R"({"error":{"message":"Model not found","param":"model","code":"NOT_FOUND","type":"error"}})");
+  EXPECT_EQ(openai.message, "Model not found");
+  EXPECT_EQ(openai.code, "NOT_FOUND");
+  EXPECT_EQ(ReadWireError(429, R"({"error":"Too Many Requests","message":"slow down"})").message,
+            "slow down");
+  EXPECT_EQ(ReadWireError(429, R"({"error":"Too Many Requests"})").message, "Too Many Requests");
+  EXPECT_EQ(ReadWireError(
+                400, R"({"message":"body.store: unsupported","type":"t","param":"p","code":"c"})")
+                .param,
+            "p");
+  EXPECT_EQ(ReadWireError(422, R"({"detail":[{"loc":["body"]}]})").message,
+            R"([{"loc":["body"]}])");
+  EXPECT_EQ(ReadWireError(502, "<html>").message, "The provider answered with status 502.");
+}
+
+}  // namespace
+}  // namespace tradewind::dialects
