@@ -26,6 +26,8 @@ std::string_view ErrorCodeName(ErrorCode code) {
       return "permission_denied";
     case ErrorCode::kPayloadTooLarge:
       return "payload_too_large";
+    case ErrorCode::kUpstreamFailed:
+      return "upstream_failed";
     case ErrorCode::kTooManyRequests:
       return "too_many_requests";
     case ErrorCode::kUnavailable:

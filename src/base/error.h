@@ -21,6 +21,7 @@ enum class ErrorCode {
   kUnauthenticated,       // no token, or an unknown one
   kPermissionDenied,      // known, but not allowed
   kPayloadTooLarge,       // a body, header block or string over its bound in base/limits.h
+  kUpstreamFailed,        // a provider refused, broke or answered with something else
   kTooManyRequests,       // the queue is full; `retry_after_ms` says when to come back
   kUnavailable,           // starting, draining or unloading
   kDeadlineExceeded,      // an await ran past its deadline

@@ -19,6 +19,7 @@ ExitCode ExitCodeFor(ErrorCode code) {
     case ErrorCode::kPermissionDenied:
       return ExitCode::kNotAuthorised;
     case ErrorCode::kTooManyRequests:
+    case ErrorCode::kUpstreamFailed:
       return ExitCode::kUpstreamFailed;
     case ErrorCode::kUnavailable:
     case ErrorCode::kDeadlineExceeded:

@@ -32,6 +32,7 @@ OpenAiError RowOf(ErrorCode code) {
     case ErrorCode::kIo:                   return {500, kServer, "io_error"};
     case ErrorCode::kCorruptFile:          return {500, kServer, "corrupt_model_file"};
     case ErrorCode::kAddressInUse:         return {500, kServer, "address_in_use"};
+    case ErrorCode::kUpstreamFailed:       return {502, kServer, "upstream_error"};
     case ErrorCode::kUnavailable:          return {503, kServer, "service_unavailable"};
     case ErrorCode::kDeadlineExceeded:     return {504, kServer, "timeout"};
     case ErrorCode::kResourceExhausted:    return {507, kServer, "insufficient_resources"};

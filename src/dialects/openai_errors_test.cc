@@ -33,6 +33,7 @@ TEST(OpenAiErrors, HaveOneRowPerCode) {
       {ErrorCode::kIo, 500, "server_error", "io_error"},
       {ErrorCode::kCorruptFile, 500, "server_error", "corrupt_model_file"},
       {ErrorCode::kAddressInUse, 500, "server_error", "address_in_use"},
+      {ErrorCode::kUpstreamFailed, 502, "server_error", "upstream_error"},
       {ErrorCode::kUnavailable, 503, "server_error", "service_unavailable"},
       {ErrorCode::kDeadlineExceeded, 504, "server_error", "timeout"},
       {ErrorCode::kResourceExhausted, 507, "server_error", "insufficient_resources"},

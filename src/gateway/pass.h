@@ -1,0 +1,51 @@
+// An upstream's answer -> the client: its own bytes, at the client's pace, and what is learnt on the
+// way. (relay.h does the same for answers of this device, which have no bytes of their own.)
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/task.h"
+#include "chat/chat.h"
+#include "http/http.h"
+#include "providers/upstream.h"
+
+namespace tradewind::gateway {
+
+struct Passed {
+  // Before the first byte nothing was sent to the client: another route may answer.
+  std::optional<providers::UpstreamFailure> failed_before_first_byte;
+  std::optional<providers::UpstreamFailure> failed_after_first_byte;
+  // The client took no more; the upstream was told.
+  std::optional<Error> client_failed;
+  std::optional<chat::Usage> usage;  // as the upstream counted it; nullopt: it did not say
+  std::string finish_reason;         // "" when the answer did not end
+  std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;
+};
+
+struct PassOptions {
+  bool include_usage = false;  // the client asked for the usage chunk
+  // The receipt as a JSON object, when usage is known or known to be unknown.
+  std::function<std::string(const std::optional<chat::Usage>&)> receipt;
+};
+
+// Waits until there is something for a reader to see, and sends the head only then: until that
+// moment another route can take over without the client noticing. Then every event passes with its
+// bytes, framed as `data: ` and one space. A usage chunk that the client did not ask for is
+// swallowed; the receipt is a field of the one it asked for, and a comment otherwise. The end is
+// [DONE] in every complete stream and in no other: a stream that was cut ends with an error event.
+Task<Passed> PassStream(http::Exchange& exchange,
+                        std::shared_ptr<providers::UpstreamExchange> upstream,
+                        http::Headers headers, const PassOptions& options, const Clock& clock);
+
+struct PassedWhole : Passed {
+  std::string body;  // when nothing failed
+};
+Task<PassedWhole> PassWhole(std::shared_ptr<providers::UpstreamExchange> upstream,
+                            const Clock& clock);
+
+}  // namespace tradewind::gateway

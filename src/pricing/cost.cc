@@ -1,0 +1,80 @@
+#include "pricing/cost.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "base/decimal.h"
+
+namespace tradewind::pricing {
+namespace {
+
+// USD per million tokens = 1,000 nano-USD per token.
+constexpr int kNanoPerTokenExponent = 3;
+// A term has at most 18 + 19 digits; nothing smaller than 1e-30 nano-USD is looked at exactly below.
+using Wide = __int128;
+
+struct Term {
+  int64_t tokens;
+  const Decimal* price;
+};
+
+// digits x tokens x 10^exponent; false when it leaves 128 bits.
+bool Scale(Wide& value, int places) {
+  for (int i = 0; i < places; ++i) {
+    if (__builtin_mul_overflow(value, Wide{10}, &value)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& counts) {
+  if (!prices.is_priced()) {
+    return Fail(ErrorCode::kInvalidArgument, "the route has no price", "price");
+  }
+  if (counts.input < 0 || counts.output < 0 || counts.cached < 0 || counts.cached > counts.input) {
+    return Fail(ErrorCode::kInvalidArgument, "the usage contradicts itself", "usage");
+  }
+  const Decimal& cached = prices.cached_input.has_value() ? *prices.cached_input : *prices.input;
+  const std::array<Term, 3> terms = {Term{counts.input - counts.cached, &*prices.input},
+                                     Term{counts.cached, &cached},
+                                     Term{counts.output, &*prices.output}};
+  // All terms over one power of ten, so that the sum is exact and is rounded once.
+  int least = 0;
+  for (const Term& term : terms) {
+    if (term.price->is_negative()) {
+      return Fail(ErrorCode::kInvalidArgument, "a price is negative", "price");
+    }
+    if (term.tokens > 0 && !term.price->is_zero()) {
+      least = std::min(least, term.price->exponent() + kNanoPerTokenExponent);
+    }
+  }
+  const Error too_much{ErrorCode::kResourceExhausted, "the cost does not fit 64 bits of nano-USD"};
+  Wide sum = 0;
+  for (const Term& term : terms) {
+    if (term.tokens == 0 || term.price->is_zero()) {
+      continue;
+    }
+    Wide value = Wide{term.price->digits()} * term.tokens;
+    if (!Scale(value, term.price->exponent() + kNanoPerTokenExponent - least) ||
+        __builtin_add_overflow(sum, value, &sum)) {
+      return Fail(too_much);
+    }
+  }
+  // Rounded up: division by ten is exact but for a remainder, which is remembered.
+  bool has_rest = false;
+  for (int i = least; i < 0; ++i) {
+    has_rest |= sum % 10 != 0;
+    sum /= 10;
+  }
+  sum += has_rest ? 1 : 0;
+  if (sum > std::numeric_limits<int64_t>::max()) {
+    return Fail(too_much);
+  }
+  return static_cast<int64_t>(sum);
+}
+
+}  // namespace tradewind::pricing

@@ -1,0 +1,78 @@
+#include "pricing/cost.h"
+
+#include <random>
+
+#include <gtest/gtest.h>
+
+namespace tradewind::pricing {
+namespace {
+
+catalog::Prices Priced(const char* input, const char* output, const char* cached = nullptr) {
+  catalog::Prices prices;
+  prices.input = Decimal::Parse(input).value();
+  prices.output = Decimal::Parse(output).value();
+  if (cached != nullptr) {
+    prices.cached_input = Decimal::Parse(cached).value();
+  }
+  return prices;
+}
+
+TEST(Cost, IsTheSumOfTokensTimesPrices) {
+  // 1,000 tokens at $0.15 and 200 at $0.60 per million.
+  EXPECT_EQ(CostNanoUsd(Priced("0.15", "0.6"), {1000, 0, 200}), 270'000);
+  EXPECT_EQ(CostNanoUsd(Priced("0", "0"), {1000, 0, 200}), 0);
+  EXPECT_EQ(CostNanoUsd(Priced("15", "75"), {0, 0, 0}), 0);
+}
+
+TEST(Cost, IsRoundedUpOnce) {
+  // 0.0001 nano-USD a token: the parts are rounded together, not each.
+  EXPECT_EQ(CostNanoUsd(Priced("0.0000001", "0.0000001"), {1, 0, 1}), 1);
+  EXPECT_EQ(CostNanoUsd(Priced("0.0000001", "0.0000001"), {5000, 0, 5000}), 1);
+  EXPECT_EQ(CostNanoUsd(Priced("0.0000001", "0.0000001"), {5000, 0, 5001}), 2);
+}
+
+TEST(Cost, ChargesCachedTokensOnce) {
+  EXPECT_EQ(CostNanoUsd(Priced("1", "2", "0.1"), {1000, 900, 10}), 100'000 + 90'000 + 20'000);
+  EXPECT_EQ(CostNanoUsd(Priced("1", "2"), {1000, 900, 10}), 1'000'000 + 20'000);
+}
+
+TEST(Cost, IsUnknownAndNotZeroWithoutAPrice) {
+  catalog::Prices unpriced;
+  EXPECT_EQ(CostNanoUsd(unpriced, {1, 0, 1}).error().param, "price");
+  unpriced.input = Decimal::Parse("1").value();
+  EXPECT_EQ(CostNanoUsd(unpriced, {1, 0, 0}).error().param, "price");
+}
+
+TEST(Cost, RefusesContradictionsAndOverflow) {
+  const auto prices = Priced("1", "1");
+  EXPECT_EQ(CostNanoUsd(prices, {-1, 0, 0}).error().param, "usage");
+  EXPECT_EQ(CostNanoUsd(prices, {1, 2, 0}).error().param, "usage");
+  EXPECT_EQ(CostNanoUsd(Priced("-1", "1"), {1, 0, 0}).error().param, "price");
+  const auto huge = CostNanoUsd(Priced("1e30", "1e-30"), {INT64_MAX, 0, INT64_MAX});
+  EXPECT_EQ(huge.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(CostNanoUsd(Priced("999999999999999999", "1"), {INT64_MAX, 0, 1}).error().code,
+            ErrorCode::kResourceExhausted);
+}
+
+// Oracle: prices of at most six places are whole units of 1e-9 USD per thousand tokens.
+TEST(Cost, EqualsWholeNumberArithmetic) {
+  std::mt19937_64 random(11);
+  for (int round = 0; round < 2000; ++round) {
+    const int64_t input_price =
+        static_cast<int64_t>(random() % 100'000'000);  // 1e-6 USD per million
+    const int64_t output_price = static_cast<int64_t>(random() % 100'000'000);
+    const auto text = [](int64_t micro) {
+      const std::string rest = std::to_string(1'000'000 + micro % 1'000'000).substr(1);
+      return std::to_string(micro / 1'000'000) + "." + rest;
+    };
+    const TokenCounts counts{static_cast<int64_t>(random() % 300'000), 0,
+                             static_cast<int64_t>(random() % 300'000)};
+    const int64_t thousandths = counts.input * input_price + counts.output * output_price;
+    const auto cost =
+        CostNanoUsd(Priced(text(input_price).c_str(), text(output_price).c_str()), counts);
+    ASSERT_EQ(cost, (thousandths + 999) / 1000) << text(input_price) << " " << counts.input;
+  }
+}
+
+}  // namespace
+}  // namespace tradewind::pricing

@@ -1,0 +1,67 @@
+// Cerebras. Refuses fields that it does not know, answers errors without an envelope, ends streams
+// without [DONE], and reserves max_completion_tokens (16,384 if absent) against its rate limit.
+#include <array>
+
+#include "providers/quirk_tools.h"
+#include "providers/quirks.h"
+
+namespace tradewind::providers {
+namespace {
+
+constexpr std::array<std::string_view, 20> kChatFields = {"model",
+                                                          "messages",
+                                                          "stream",
+                                                          "stream_options",
+                                                          "max_completion_tokens",
+                                                          "temperature",
+                                                          "top_p",
+                                                          "seed",
+                                                          "stop",
+                                                          "n",
+                                                          "tools",
+                                                          "tool_choice",
+                                                          "response_format",
+                                                          "logprobs",
+                                                          "top_logprobs",
+                                                          "user",
+                                                          "reasoning_effort",
+                                                          "reasoning_format",
+                                                          "disable_reasoning",
+                                                          "clear_thinking"};
+
+void Translate(Endpoint endpoint, dialects::JsonText& request) {
+  if (endpoint != Endpoint::kChat) {
+    return;
+  }
+  if (!request.Has("max_completion_tokens")) {
+    request.Rename("max_tokens", "max_completion_tokens");
+  }
+  // Its schemas need a name.
+  if (auto schema = ReadSchema(request); schema.has_value() && schema->name.empty()) {
+    SetSchema(*schema, request);
+  }
+  // Earlier thoughts are `reasoning` here; the other name is refused.
+  if (request.Raw("messages").find("\"reasoning_content\"") != std::string_view::npos) {
+    EditMessages(request, [](boost::json::object& message) {
+      if (const auto* thought = message.if_contains("reasoning_content"); thought != nullptr) {
+        message["reasoning"] = *thought;
+        message.erase("reasoning_content");
+      }
+    });
+  }
+  UseSystemForDeveloper(request);
+}
+
+}  // namespace
+
+constinit const Quirks kCerebras = {
+    .kind = "cerebras",
+    .name = "Cerebras",
+    .base_url = "https://api.cerebras.ai/v1",
+    .embeddings_path = "",
+    .request_id_header = "inference-id",
+    .chat_fields = kChatFields,
+    .translate = Translate,
+};
+
+}  // namespace tradewind::providers

@@ -1,0 +1,32 @@
+// Fireworks AI. Model ids are accounts/fireworks/models/NAME. Usage stands in the chunk that ends a
+// stream, unasked.
+#include "providers/quirk_tools.h"
+#include "providers/quirks.h"
+
+namespace tradewind::providers {
+namespace {
+
+void Translate(Endpoint endpoint, dialects::JsonText& request) {
+  if (endpoint == Endpoint::kEmbeddings) {
+    return;
+  }
+  // Its default cuts what does not fit; a prompt is refused here, never cut.
+  if (!request.Has("context_length_exceeded_behavior")) {
+    request.Set("context_length_exceeded_behavior", "\"error\"");
+  }
+  if (!request.Has("max_tokens")) {
+    request.Rename("max_completion_tokens", "max_tokens");
+  }
+  UseSystemForDeveloper(request);
+}
+
+}  // namespace
+
+constinit const Quirks kFireworks = {
+    .kind = "fireworks-ai",
+    .name = "Fireworks AI",
+    .base_url = "https://api.fireworks.ai/inference/v1",
+    .translate = Translate,
+};
+
+}  // namespace tradewind::providers

@@ -1,0 +1,13 @@
+// Any server that speaks OpenAI's format at a configured address: vLLM, llama-server, Ollama.
+#include "providers/quirks.h"
+
+namespace tradewind::providers {
+
+constinit const Quirks kOpenAiCompatible = {
+    .kind = "openai",
+    .name = "OpenAI-compatible",
+    .base_url = "",
+    .usage_needs_asking = true,
+};
+
+}  // namespace tradewind::providers

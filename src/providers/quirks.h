@@ -1,0 +1,53 @@
+// What is particular to each kind of upstream that speaks OpenAI's wire format, one file per kind.
+// Source: the providers' documentation and recorded exchanges.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "dialects/json_text.h"
+
+namespace tradewind::providers {
+
+enum class Endpoint { kChat, kCompletions, kEmbeddings };
+
+struct Quirks {
+  std::string_view kind;      // "fireworks-ai": the slug, unless the config gives another name
+  std::string_view name;      // "Fireworks AI", for people
+  std::string_view base_url;  // with the path that all endpoints share; empty: must be configured
+  // Behind the base URL; empty: the provider has none.
+  std::string_view chat_path = "/chat/completions";
+  std::string_view completions_path = "/completions";
+  std::string_view embeddings_path = "/embeddings";
+  std::string_view models_path = "/models";
+  // The header whose value names a request in the provider's books; always lower case.
+  std::string_view request_id_header = "x-request-id";
+  // Streams tell their usage only when stream_options.include_usage is set.
+  bool usage_needs_asking = false;
+  // Fields of a chat request that the provider knows; empty: it ignores what it does not know. The
+  // others are taken out, and reported.
+  std::span<const std::string_view> chat_fields = {};
+  // From OpenAI's form to the provider's, after Normalize. May be null.
+  void (*translate)(Endpoint endpoint, dialects::JsonText& request) = nullptr;
+
+  std::string_view Path(Endpoint endpoint) const;
+};
+
+extern const Quirks kFireworks, kTogether, kCerebras, kGroq, kHuggingFace, kOpenAiCompatible;
+
+// nullptr for a kind that is not known.
+const Quirks* FindQuirks(std::string_view kind);
+std::span<const Quirks* const> AllQuirks();
+
+// Brings the spellings that clients use to OpenAI's: drops what is meant for a router (`provider`,
+// `models`) and empty `tools`, gives `tool_choice` its type, and reads every `response_format`.
+void Normalize(dialects::JsonText& request);
+
+// Normalizes, translates, sets the model and asks for usage where that is needed. Returns the names
+// of the fields that were taken out because the provider does not know them.
+std::vector<std::string> PrepareRequest(const Quirks& quirks, Endpoint endpoint,
+                                        std::string_view provider_model, bool is_stream,
+                                        dialects::JsonText& request);
+
+}  // namespace tradewind::providers
