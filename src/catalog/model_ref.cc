@@ -1,33 +1,16 @@
 #include "catalog/model_ref.h"
 
 #include <algorithm>
-#include <array>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/limits.h"
 #include "base/utf8.h"
+#include "catalog/known_providers.h"
 
 namespace tradewind::catalog {
 namespace {
-
-constexpr std::array<std::string_view, 4> kPolicies = {"cheapest", "fastest", "preferred",
-                                                       "private"};
-
-// The slugs of the Hub's inference providers, and the two that people point at by hand.
-constexpr std::array<std::string_view, 25> kProviderSlugs = {"baseten",      "black-forest-labs",
-                                                             "cerebras",     "clarifai",
-                                                             "cohere",       "deepinfra",
-                                                             "fal-ai",       "featherless-ai",
-                                                             "fireworks-ai", "groq",
-                                                             "hf-inference", "hyperbolic",
-                                                             "nebius",       "novita",
-                                                             "nscale",       "openai",
-                                                             "openrouter",   "ovhcloud",
-                                                             "publicai",     "replicate",
-                                                             "sambanova",    "scaleway",
-                                                             "together",     "wavespeed",
-                                                             "zai-org"};
 
 std::string Lower(std::string_view text) {
   std::string out(text);
@@ -45,13 +28,17 @@ bool LooksLikePath(std::string_view text) {
          text.starts_with("~/") || Lower(text).ends_with(".gguf");
 }
 
+bool Holds(std::span<const std::string> slugs, std::string_view suffix) {
+  return std::find(slugs.begin(), slugs.end(), suffix) != slugs.end();
+}
+
 // False when the suffix is no place.
-bool ReadPlace(const std::string& suffix, ModelRef& ref) {
+bool ReadPlace(const std::string& suffix, std::span<const std::string> slugs, ModelRef& ref) {
   if (suffix == "local") {
     ref.place = Place::kLocal;
-  } else if (std::binary_search(kPolicies.begin(), kPolicies.end(), suffix)) {
+  } else if (IsPolicy(suffix)) {
     ref.place = Place::kPolicy;
-  } else if (IsProviderSlug(suffix)) {
+  } else if (IsProviderSlug(suffix) || Holds(slugs, suffix)) {
     ref.place = Place::kProvider;
   } else {
     return false;
@@ -62,11 +49,8 @@ bool ReadPlace(const std::string& suffix, ModelRef& ref) {
 
 }  // namespace
 
-bool IsProviderSlug(std::string_view slug) {
-  return std::binary_search(kProviderSlugs.begin(), kProviderSlugs.end(), slug);
-}
-
-Result<ModelRef> ParseModelRef(std::string_view text, RefSource source) {
+Result<ModelRef> ParseModelRef(std::string_view text, RefSource source,
+                               std::span<const std::string> slugs) {
   if (text.empty() || text.size() > limits::kModelStringBytesMax || !IsValidUtf8(text)) {
     return NotSupported(
         fmt::format("A model string has 1 to {} bytes of UTF-8.", limits::kModelStringBytesMax));
@@ -91,14 +75,14 @@ Result<ModelRef> ParseModelRef(std::string_view text, RefSource source) {
     return NotSupported(
         fmt::format("\"{}\" lacks a name or what stands after '{}'.", text, text[at]));
   }
-  if (ReadPlace(suffix, ref)) {
+  if (ReadPlace(suffix, slugs, ref)) {
     return ref;
   }
   if (text[at] == '@') {
     return NotSupported(
-        fmt::format("\"{}\" is no place: use local, a provider's name, or fastest, cheapest, "
+        fmt::format("\"{}\" is no place: use local, a provider's name{}, or fastest, cheapest, "
                     "preferred, private.",
-                    suffix));
+                    suffix, slugs.empty() ? "" : fmt::format(" ({})", fmt::join(slugs, ", "))));
   }
   if (suffix != "latest") {
     ref.tag = text.substr(at + 1);

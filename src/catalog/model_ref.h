@@ -2,6 +2,7 @@
 // "name:fastest", "name@local".
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -29,9 +30,10 @@ struct ModelRef {
 //   place := "local" | "fastest" | "cheapest" | "preferred" | "private" | provider slug
 // Errors: kModelNotSupported with param "model" (empty, too long, an empty suffix, an unknown place
 // after '@').
-Result<ModelRef> ParseModelRef(std::string_view text, RefSource source);
-
-// Providers whose slugs are taken, configured or not.
-bool IsProviderSlug(std::string_view slug);
+//
+// `slugs` are the configured providers (Catalog::slugs()); known slugs (known_providers.h) are
+// places with or without them.
+Result<ModelRef> ParseModelRef(std::string_view text, RefSource source,
+                               std::span<const std::string> slugs = {});
 
 }  // namespace tradewind::catalog

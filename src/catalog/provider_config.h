@@ -1,0 +1,45 @@
+// What the config file says about the marketplace: [[providers]], [route], [server] cors_origins.
+// Parsed in cli/; plain data here, so that routing and the gateway read it without TOML.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "catalog/mapping.h"
+
+namespace tradewind::catalog {
+
+// One [[providers]] entry. Unset fields of a known slug keep what the starter catalogue says.
+struct ProviderConfig {
+  std::string name;      // the slug
+  std::string kind;      // "openai", or a known slug; defaults to the name when that is one
+  std::string base_url;  // validated http(s), no trailing slash; empty = the known one
+  std::string api_key_env, api_key_file;
+  bool allow_private = false;
+  std::optional<DataPolicy> data_policy;
+  std::vector<Mapping> models;  // source kConfig, provider = name
+  std::string origin;           // "config.toml line 3"
+};
+
+enum class Fallback { kOff, kSameModel, kList };
+enum class RoutePolicy { kPreferred, kFastest, kCheapest, kPrivate };
+enum class DataRule { kAny, kNoRetention, kLocalOnly };
+
+struct RouteConfig {
+  RoutePolicy default_policy = RoutePolicy::kPreferred;
+  std::vector<std::string> order;  // slugs, most preferred first; empty = local, config, starter
+  Fallback fallback = Fallback::kSameModel;
+  DataRule data_policy = DataRule::kAny;
+};
+
+std::string_view RoutePolicyName(RoutePolicy policy);  // "preferred"
+std::string_view FallbackName(Fallback fallback);      // "same-model"
+std::string_view DataRuleName(DataRule rule);          // "local-only"
+
+struct MarketConfig {
+  std::vector<ProviderConfig> providers;  // in the order of the files, unique names
+  RouteConfig route;
+  std::vector<std::string> cors_origins;  // "https://app.example", no path
+};
+
+}  // namespace tradewind::catalog
