@@ -58,6 +58,14 @@ inline constexpr int64_t kNextEventDeadlineMs = 600'000;  // for a token, time i
 inline constexpr int kModelFilesMax = 10'000;             // looked at below the models folders
 inline constexpr int kModelFolderDepthMax = 8;
 
+// --- Routing ---
+
+inline constexpr size_t kRoutesMax = 20'000;         // with a health of their own; 1 kB each
+inline constexpr size_t kHoldsMax = 64;              // own keys that rest at a time, per route
+inline constexpr int64_t kSpeedTokensMin = 8;        // a shorter answer tells no tokens per second
+inline constexpr size_t kRateSubjectsMax = 100'000;  // keys and orgs with limits, lately active
+inline constexpr size_t kProbesMax = 20'000;         // mappings under watch
+
 // --- Engine ---
 
 inline constexpr int kSlotsMax = 64;             // sequences that share a pass over the weights
