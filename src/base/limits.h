@@ -70,6 +70,13 @@ inline constexpr size_t kPriceMapBytesMax = 64 << 20;   // the largest public ma
 inline constexpr size_t kPriceRowsMax = 100'000;        // kept in one home; maps have some 3,000
 inline constexpr size_t kApiKeyBytesMax = 4096;         // JSON web tokens take about 1,000
 inline constexpr int kModelListPageMax = 1000;          // of GET /api/models, as on the Hub
+// --- Routing ---
+
+inline constexpr size_t kRoutesMax = 20'000;         // with a health of their own; 1 kB each
+inline constexpr size_t kHoldsMax = 64;              // own keys that rest at a time, per route
+inline constexpr int64_t kSpeedTokensMin = 8;        // a shorter answer tells no tokens per second
+inline constexpr size_t kRateSubjectsMax = 100'000;  // keys and orgs with limits, lately active
+inline constexpr size_t kProbesMax = 20'000;         // mappings under watch
 
 // --- Engine ---
 

@@ -1,0 +1,397 @@
+#include "routing/rank.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <tuple>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace tradewind::routing {
+namespace {
+
+constexpr std::array<std::string_view, kCapabilities> kCapabilityWords = {
+    "tools", "structured output", "images", "audio input", "logprobs", "reasoning"};
+constexpr std::array<std::string_view, kCapabilities> kCapabilityNames = {
+    "tools", "json", "vision", "audio", "logprobs", "reasoning"};
+constexpr std::array<std::string_view, kExclusions> kExclusionNames = {"model_not_allowed",
+                                                                       "provider_not_allowed",
+                                                                       "not_pinned",
+                                                                       "not_local",
+                                                                       "not_in_only",
+                                                                       "ignored",
+                                                                       "disabled",
+                                                                       "no_key",
+                                                                       "staging",
+                                                                       "retains_data",
+                                                                       "collects_data",
+                                                                       "quantization",
+                                                                       "capability_missing",
+                                                                       "capability_unknown",
+                                                                       "context_too_small",
+                                                                       "output_too_small",
+                                                                       "unpriced",
+                                                                       "too_expensive",
+                                                                       "no_fallbacks"};
+constexpr std::array<std::string_view, 6> kPolicyNames = {"fastest", "cheapest", "preferred",
+                                                          "private", "pinned",   "local"};
+
+bool Contains(const std::vector<std::string>& list, std::string_view word) {
+  return std::ranges::find(list, word) != list.end();
+}
+
+// Where `word` stands in the list; its size when it does not.
+size_t PlaceIn(const std::vector<std::string>& list, std::string_view word) {
+  return static_cast<size_t>(std::ranges::find(list, word) - list.begin());
+}
+
+int64_t ExpectedOutput(const RouteNeeds& needs) {
+  return std::clamp<int64_t>(needs.max_tokens.value_or(kOutputTokensExpected), 0,
+                             kOutputTokensExpected);
+}
+
+// --- What leaves a route out ---
+
+struct Reason {
+  Exclusion code;
+  std::string words;
+};
+using MaybeReason = std::optional<Reason>;
+
+MaybeReason NotPermitted(const RouteFacts& route, const RouteNeeds& needs) {
+  if (needs.allowed_models.has_value() && !Contains(*needs.allowed_models, route.model)) {
+    return Reason{Exclusion::kModelNotAllowed,
+                  fmt::format("the token may not use the model {}", route.model)};
+  }
+  if (needs.allowed_providers.has_value() && !Contains(*needs.allowed_providers, route.provider)) {
+    return Reason{Exclusion::kProviderNotAllowed, "the token may not use this provider"};
+  }
+  return {};
+}
+
+MaybeReason NotAsked(const RouteFacts& route, const RouteNeeds& needs) {
+  if (needs.policy == Policy::kPinned && route.provider != needs.pinned) {
+    return Reason{Exclusion::kNotPinned,
+                  fmt::format("the request names {} and no other", needs.pinned)};
+  }
+  if ((needs.policy == Policy::kLocal || needs.local_only) && !route.is_local) {
+    return Reason{Exclusion::kNotLocal, "only this device is asked for"};
+  }
+  if (!needs.only.empty() && !Contains(needs.only, route.provider)) {
+    return Reason{Exclusion::kNotInOnly, "not among provider.only"};
+  }
+  if (Contains(needs.ignore, route.provider)) {
+    return Reason{Exclusion::kIgnored, "in provider.ignore"};
+  }
+  return {};
+}
+
+MaybeReason NotUsable(const RouteFacts& route, const RouteNeeds& needs) {
+  if (!route.enabled) {
+    return Reason{Exclusion::kDisabled, "the provider is switched off"};
+  }
+  if (!route.key_present && !route.is_local) {
+    return Reason{Exclusion::kNoKey,
+                  fmt::format("no key for it: tradewind login --provider {}", route.provider)};
+  }
+  if (route.status == RouteStatus::kStaging && !needs.see_staging) {
+    return Reason{Exclusion::kStaging, "not released yet (staging)"};
+  }
+  return {};
+}
+
+MaybeReason NotPrivateEnough(const RouteFacts& route, const RouteNeeds& needs) {
+  if (route.is_local) {
+    return {};
+  }
+  const bool keeps_none =
+      needs.policy == Policy::kPrivate || needs.keep_private || needs.zero_data_retention;
+  if (keeps_none && route.data_policy != DataPolicy::kNoRetention) {
+    return Reason{Exclusion::kRetainsData, route.data_policy == DataPolicy::kUnknown
+                                               ? "it is not known to keep no data"
+                                               : "it keeps data"};
+  }
+  if (needs.deny_data_collection && route.data_policy != DataPolicy::kNoTraining &&
+      route.data_policy != DataPolicy::kNoRetention) {
+    return Reason{Exclusion::kCollectsData, route.data_policy == DataPolicy::kUnknown
+                                                ? "it is not known to collect no data"
+                                                : "it may train on data"};
+  }
+  return {};
+}
+
+MaybeReason NotAble(const RouteFacts& route, const RouteNeeds& needs) {
+  const std::string_view quantization =
+      route.quantization.empty() ? "unknown" : std::string_view(route.quantization);
+  if (!needs.quantizations.empty() && !Contains(needs.quantizations, quantization)) {
+    return Reason{Exclusion::kQuantization,
+                  fmt::format("quantization {} is not among {}", quantization,
+                              fmt::join(needs.quantizations, ", "))};
+  }
+  for (const Capability capability : needs.capabilities) {
+    if (route[capability] == Known::kNo) {
+      return Reason{Exclusion::kCapabilityMissing,
+                    fmt::format("no support for {}", CapabilityWords(capability))};
+    }
+  }
+  for (const Capability capability : needs.capabilities) {
+    if (needs.require_parameters && route[capability] == Known::kUnknown) {
+      return Reason{Exclusion::kCapabilityUnknown,
+                    fmt::format("support for {} is not known, and require_parameters is set",
+                                CapabilityWords(capability))};
+    }
+  }
+  return {};
+}
+
+MaybeReason TooSmall(const RouteFacts& route, const RouteNeeds& needs) {
+  const int64_t output = std::max<int64_t>(needs.max_tokens.value_or(1), 0);
+  const int64_t input = std::max<int64_t>(needs.input_tokens, 0);
+  if (route.context_length.has_value() &&
+      (input > *route.context_length || output > *route.context_length - input)) {
+    return Reason{Exclusion::kContextTooSmall,
+                  fmt::format("about {} prompt tokens and {} to write do not fit its context of {}",
+                              input, output, *route.context_length)};
+  }
+  if (route.max_output_tokens.has_value() && output > *route.max_output_tokens) {
+    return Reason{Exclusion::kOutputTooSmall,
+                  fmt::format("max_tokens {} is over its {}", output, *route.max_output_tokens)};
+  }
+  return {};
+}
+
+MaybeReason OverPrice(const RouteFacts& route, const RouteNeeds& needs) {
+  const MaxPrice& most = needs.max_price;
+  if (!most.input_nanousd_per_mtok && !most.output_nanousd_per_mtok && !most.request_nanousd) {
+    return {};
+  }
+  if (!route.price.has_value()) {
+    return Reason{Exclusion::kUnpriced, "its price is not known, and there is a price cap"};
+  }
+  const auto over = [](int64_t price, const std::optional<int64_t>& cap,
+                       std::string_view per) -> MaybeReason {
+    if (!cap.has_value() || price <= *cap) {
+      return {};
+    }
+    return Reason{Exclusion::kTooExpensive, fmt::format("{} USD {} is over the cap of {}",
+                                                        UsdText(price), per, UsdText(*cap))};
+  };
+  MaybeReason reason = over(route.price->input_nanousd_per_mtok, most.input_nanousd_per_mtok,
+                            "per million input tokens");
+  if (!reason.has_value()) {
+    reason = over(route.price->output_nanousd_per_mtok, most.output_nanousd_per_mtok,
+                  "per million output tokens");
+  }
+  if (!reason.has_value()) {
+    reason = over(route.price->request_nanousd, most.request_nanousd, "per request");
+  }
+  return reason;
+}
+
+MaybeReason WhyNot(const RouteFacts& route, const RouteNeeds& needs) {
+  for (const auto check :
+       {NotPermitted, NotAsked, NotUsable, NotPrivateEnough, NotAble, TooSmall, OverPrice}) {
+    if (MaybeReason reason = check(route, needs); reason.has_value()) {
+      return reason;
+    }
+  }
+  return {};
+}
+
+// --- In what order ---
+
+int RestOf(const RouteFacts& route) {
+  switch (route.health.availability) {
+    case Availability::kKeyHeld:
+      return 2;
+    case Availability::kHeld:
+      return 1;
+    case Availability::kReady:
+    case Availability::kTrial:
+      break;
+  }
+  return route.status == RouteStatus::kError ? 1 : 0;
+}
+
+size_t NamedPlace(const RouteFacts& route, const RouteNeeds& needs) {
+  if (!needs.order.empty()) {
+    return PlaceIn(needs.order, route.provider);
+  }
+  const bool by_user = needs.policy == Policy::kPreferred || needs.policy == Policy::kPrivate;
+  if (!by_user || needs.sort != SortBy::kPolicy) {
+    return 0;
+  }
+  const size_t place = PlaceIn(needs.user_order, route.provider);
+  return place == needs.user_order.size() && route.is_local ? 0 : place + 1;
+}
+
+// 0 meets, 1 not known, 2 misses; the worse of both.
+int PreferenceMissed(const RouteFacts& route, const RouteNeeds& needs) {
+  int missed = 0;
+  if (needs.preferred_max_latency_ms.has_value()) {
+    const auto& ttft_ms = route.health.ttft_ms;
+    missed = !ttft_ms.has_value() ? 1 : *ttft_ms > *needs.preferred_max_latency_ms ? 2 : 0;
+  }
+  if (needs.preferred_min_tokens_per_second.has_value()) {
+    const auto& speed = route.health.tokens_per_second;
+    const int by_speed = !speed.has_value()                                ? 1
+                         : *speed < *needs.preferred_min_tokens_per_second ? 2
+                                                                           : 0;
+    missed = std::max(missed, by_speed);
+  }
+  return missed;
+}
+
+// Less is better; infinity when it was never measured, and 0 when speed does not matter here.
+double SpeedMeasure(const RouteFacts& route, const RouteNeeds& needs) {
+  constexpr double kUnmeasured = std::numeric_limits<double>::infinity();
+  const HealthSnapshot& health = route.health;
+  switch (needs.sort) {
+    case SortBy::kPrice:
+      return 0;
+    case SortBy::kThroughput:
+      return health.tokens_per_second.has_value() ? -*health.tokens_per_second : kUnmeasured;
+    case SortBy::kLatency:
+      return health.ttft_ms.value_or(kUnmeasured);
+    case SortBy::kPolicy:
+      break;
+  }
+  return needs.policy == Policy::kFastest ? ExpectedMs(health, needs).value_or(kUnmeasured) : 0;
+}
+
+struct SortKey {
+  int rest;
+  int model_rank;
+  size_t named_place;
+  bool capability_unknown;
+  int preference_missed;
+  double speed;
+  bool unpriced;
+  __int128 cost;
+  std::string_view provider;
+  std::string_view provider_model;
+  std::string_view model;
+  size_t index;  // only twins come to this
+
+  auto Tie() const {
+    return std::tie(rest, model_rank, named_place, capability_unknown, preference_missed, speed,
+                    unpriced, cost, provider, provider_model, model, index);
+  }
+};
+
+SortKey KeyOf(const RouteFacts& route, size_t index, const RouteNeeds& needs) {
+  return {.rest = RestOf(route),
+          .model_rank = needs.across_models ? 0 : route.model_rank,
+          .named_place = NamedPlace(route, needs),
+          .capability_unknown = std::ranges::any_of(
+              needs.capabilities, [&](Capability c) { return route[c] != Known::kYes; }),
+          .preference_missed = PreferenceMissed(route, needs),
+          .speed = SpeedMeasure(route, needs),
+          .unpriced = !route.price.has_value(),
+          .cost = route.price.has_value() ? ExpectedCost(*route.price, needs) : 0,
+          .provider = route.provider,
+          .provider_model = route.provider_model,
+          .model = route.model,
+          .index = index};
+}
+
+// allow_fallbacks false: only what the request names, or else the first, may be tried.
+void DropFallbacks(std::span<const RouteFacts> facts, const RouteNeeds& needs, Ranking& ranking) {
+  std::vector<Candidate> kept;
+  for (const Candidate& candidate : ranking.candidates) {
+    const bool stays =
+        needs.order.empty() ? kept.empty() : Contains(needs.order, facts[candidate.index].provider);
+    if (stays) {
+      kept.push_back(candidate);
+    } else {
+      ranking.left_out.push_back({candidate.index, Exclusion::kNoFallbacks,
+                                  needs.order.empty()
+                                      ? "fallbacks are off, and another route is better"
+                                      : "fallbacks are off, and it is not in provider.order"});
+    }
+  }
+  ranking.candidates = std::move(kept);
+}
+
+}  // namespace
+
+std::string_view CapabilityWords(Capability capability) {
+  return kCapabilityWords[static_cast<size_t>(capability)];
+}
+
+std::optional<Capability> CapabilityNamed(std::string_view name) {
+  const auto found = std::ranges::find(kCapabilityNames, name);
+  return found == kCapabilityNames.end()
+             ? std::nullopt
+             : std::optional(static_cast<Capability>(found - kCapabilityNames.begin()));
+}
+
+std::string_view PolicyName(Policy policy) {
+  return kPolicyNames[static_cast<size_t>(policy)];
+}
+
+std::optional<Policy> PolicyNamed(std::string_view name) {
+  const auto found = std::ranges::find(kPolicyNames, name);
+  if (found == kPolicyNames.end() || name == PolicyName(Policy::kPinned)) {
+    return std::nullopt;
+  }
+  return static_cast<Policy>(found - kPolicyNames.begin());
+}
+
+std::string_view ExclusionName(Exclusion exclusion) {
+  return kExclusionNames[static_cast<size_t>(exclusion)];
+}
+
+__int128 ExpectedCost(const Price& price, const RouteNeeds& needs) {
+  const __int128 input = std::max<int64_t>(needs.input_tokens, 0);
+  return input * price.input_nanousd_per_mtok +
+         static_cast<__int128>(ExpectedOutput(needs)) * price.output_nanousd_per_mtok +
+         static_cast<__int128>(price.request_nanousd) * 1'000'000;
+}
+
+std::optional<double> ExpectedMs(const HealthSnapshot& health, const RouteNeeds& needs) {
+  if (!health.tokens_per_second.has_value() || !(*health.tokens_per_second > 0)) {
+    return std::nullopt;
+  }
+  return health.ttft_ms.value_or(kTtftUnknownMs) +
+         static_cast<double>(ExpectedOutput(needs)) * 1'000 / *health.tokens_per_second;
+}
+
+std::string UsdText(int64_t nanousd) {
+  constexpr int64_t kNano = 1'000'000'000;
+  std::string text = fmt::format("{}{}.{:09}", nanousd < 0 ? "-" : "", std::abs(nanousd / kNano),
+                                 std::abs(nanousd % kNano));
+  while (text.ends_with('0') && text[text.size() - 3] != '.') {
+    text.pop_back();
+  }
+  return text;
+}
+
+Ranking Rank(std::span<const RouteFacts> facts, const RouteNeeds& needs) {
+  Ranking ranking;
+  std::vector<SortKey> keys;
+  keys.reserve(facts.size());
+  for (size_t i = 0; i < facts.size(); ++i) {
+    if (MaybeReason reason = WhyNot(facts[i], needs); reason.has_value()) {
+      ranking.left_out.push_back({i, reason->code, std::move(reason->words)});
+    } else {
+      keys.push_back(KeyOf(facts[i], i, needs));
+    }
+  }
+  std::ranges::sort(keys, [](const SortKey& a, const SortKey& b) { return a.Tie() < b.Tie(); });
+  ranking.candidates.reserve(keys.size());
+  for (const SortKey& key : keys) {
+    ranking.candidates.push_back({key.index, key.rest > 0});
+  }
+  if (!needs.allow_fallbacks) {
+    DropFallbacks(facts, needs, ranking);
+  }
+  std::ranges::sort(ranking.left_out, {}, [&](const LeftOut& out) {
+    const RouteFacts& route = facts[out.index];
+    return std::tie(route.provider, route.provider_model, route.model, out.index);
+  });
+  return ranking;
+}
+
+}  // namespace tradewind::routing
