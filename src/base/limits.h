@@ -24,6 +24,33 @@ inline constexpr int64_t kSseLineBytesMax = 8 << 20;       // one event line fro
 inline constexpr int64_t kClientBodyBytesMax = 256 << 20;  // a whole answer that our client reads
 inline constexpr int64_t kClientStopCheckMs = 50;  // how often a waiting fetch asks if to stop
 
+// --- Upstreams ---
+
+inline constexpr int64_t kUpstreamConnectMs = 10'000;     // name, connection and TLS together
+inline constexpr int64_t kUpstreamFirstByteMs = 600'000;  // a long prompt, in a long queue
+inline constexpr int64_t kUpstreamIdleMs = 120'000;       // a stream that stalls this long is dead
+inline constexpr int64_t kUpstreamBufferBytes = 16 << 10;  // while bytes are there; a TLS record
+inline constexpr int64_t kUpstreamSpareBuffersMax = 64;    // kept of each event loop
+inline constexpr int64_t kUpstreamKeepMs = 30'000;         // many servers close after 60 s or 75 s
+inline constexpr int64_t kUpstreamIdlePerHostMax = 128;    // of one event loop
+inline constexpr int64_t kUpstreamIdleConnectionsMax = 1024;  // likewise
+inline constexpr int64_t kUpstreamSweepMs = 1'000;            // how often unused ones are looked at
+inline constexpr int kUpstreamHeaderFieldsMax = 256;          // providers send 20 to 40
+inline constexpr int64_t kUpstreamBodyBytesMax = int64_t{1} << 30;  // a stream of a whole day
+inline constexpr int kInterimResponsesMax = 16;                     // 1xx before the answer
+inline constexpr int64_t kChunkLineBytesMax = 4096;           // a chunk's size with its extensions
+// A compressed body may inflate to this much, and by this factor beyond it. Event streams of equal
+// chunks reach 50; deflate ends at 1032.
+inline constexpr int64_t kInflatedBytesFree = 8 << 20;
+inline constexpr int64_t kInflateFactorMax = 200;
+inline constexpr int kUpstreamAddressesMax = 8;  // tried of one name
+inline constexpr int kTlsSessionsMax = 256;      // hosts whose last session is remembered
+inline constexpr int64_t kResolvedTtlMs = 30'000;
+inline constexpr int64_t kNotResolvedTtlMs = 1'000;
+inline constexpr int kResolvedNamesMax = 1024;
+inline constexpr int kResolverThreads = 2;
+inline constexpr int kResolverQueueMax = 256;
+
 // --- Telemetry ---
 
 inline constexpr size_t kMetricSeriesMax = 1000;     // per family; beyond it labels are "other"

@@ -110,34 +110,21 @@ Result<Fd> Connect(const ClientRequest& request) {
 }
 
 Result<std::string> FormatRequest(const ClientRequest& request) {
-  const auto is_visible = [](char c) { return c > ' ' && c < 0x7F; };
-  if (!IsFieldName(request.method) || request.target.empty() ||
-      !std::ranges::all_of(request.target, is_visible)) {
-    return Fail(ErrorCode::kInvalidArgument,
-                "the request's method or target has a character that HTTP does not allow");
-  }
   const bool ipv6 = request.host.contains(':');
-  std::string text =
-      fmt::format("{} {} HTTP/1.1\r\nHost: {}{}{}:{}\r\nConnection: close\r\n", request.method,
-                  request.target, ipv6 ? "[" : "", request.host, ipv6 ? "]" : "", request.port);
-  if (!request.headers.Find("User-Agent").has_value()) {
-    text += "User-Agent: tradewind/" TW_VERSION "\r\n";
-  }
-  for (const auto& [name, value] : request.headers.all()) {
-    if (!IsFieldName(name) || !IsFieldValue(value)) {
-      return Fail(ErrorCode::kInvalidArgument,
-                  "a request header has a character that HTTP does not allow");
-    }
-    if (FramesTheMessage(name) || SameToken(name, "Host")) {
-      continue;
-    }
-    text += fmt::format("{}: {}\r\n", name, value);
-  }
+  const std::string authority =
+      fmt::format("{}{}{}:{}", ipv6 ? "[" : "", request.host, ipv6 ? "]" : "", request.port);
+  RequestHead head{.method = request.method,
+                   .target_prefix = {},
+                   .target = request.target,
+                   .authority = authority,
+                   .headers = &request.headers,
+                   .content_length = {},
+                   .keep_alive = false};
   if (!request.body.empty() || request.method == "POST" || request.method == "PUT" ||
       request.method == "PATCH") {
-    text += fmt::format("Content-Length: {}\r\n", request.body.size());
+    head.content_length = static_cast<int64_t>(request.body.size());
   }
-  return text + "\r\n";
+  return FormatRequestHead(head);
 }
 
 // A server may refuse a request before it has read it whole: a failed send is no failure as long as

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -65,6 +66,27 @@ void EventLoop::Post(std::move_only_function<void()> task) {
   }
 }
 
+void EventLoop::Spawn(std::move_only_function<Task<void>()> begin) {
+  Post([this, begin = std::move(begin)]() mutable {
+    // The function lives in the coroutine's own frame: a lambda's captures must outlive its task.
+    auto run = [](std::move_only_function<Task<void>()> make) -> Task<void> { co_await make(); };
+    asio::co_spawn(*context_, run(std::move(begin)), [](const std::exception_ptr& thrown) {
+      if (thrown) {
+        telemetry::Log(telemetry::Level::kError, "a task on an event loop ended by an exception");
+      }
+    });
+  });
+}
+
+std::shared_ptr<EventLoop::Attachment> EventLoop::FindAttachment(uint64_t owner) const {
+  const auto at = attachments_.find(owner);
+  return at == attachments_.end() ? nullptr : at->second;
+}
+
+void EventLoop::Attach(uint64_t owner, std::shared_ptr<Attachment> attachment) {
+  attachments_[owner] = std::move(attachment);
+}
+
 void EventLoop::Stop() {
   if (thread_.joinable()) {
     context_->stop();
@@ -79,6 +101,7 @@ void EventLoop::Destroy() {
     context = std::move(context_);
   }
   // Outside of the lock: what is destroyed here may still call Notify.
+  attachments_.clear();
   context.reset();
 }
 

@@ -1,11 +1,15 @@
 // One thread with one io_context. Asio itself stays behind the forward declaration.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <unordered_map>
 #include <unordered_set>
+
+#include "base/task.h"
 
 namespace boost::asio {
 class io_context;
@@ -28,6 +32,18 @@ class EventLoop : public std::enable_shared_from_this<EventLoop> {
   // has stopped.
   void Post(std::move_only_function<void()> task);
 
+  // The same for a coroutine that `begin` makes on the loop's thread; what it throws is logged.
+  void Spawn(std::move_only_function<Task<void>()> begin);
+
+  // Something that others keep for this loop (`owner` tells whose), made with its first use. On the
+  // loop's thread. Destroyed in Destroy(), before the context.
+  class Attachment {
+   public:
+    virtual ~Attachment() = default;
+  };
+  std::shared_ptr<Attachment> FindAttachment(uint64_t owner) const;
+  void Attach(uint64_t owner, std::shared_ptr<Attachment> attachment);
+
   void Stop();     // after the running task; joins. Not from the loop's own thread
   void Destroy();  // after Stop: destroys every suspended coroutine and queued task, on the calling
                    // thread
@@ -42,6 +58,7 @@ class EventLoop : public std::enable_shared_from_this<EventLoop> {
   std::mutex mutex_;  // guards the pointer context_ against Post from other threads
   std::unique_ptr<boost::asio::io_context> context_;  // null after Destroy
   std::unordered_set<Connection*> connections_;
+  std::unordered_map<uint64_t, std::shared_ptr<Attachment>> attachments_;
   std::thread thread_;
 };
 

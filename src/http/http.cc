@@ -7,8 +7,12 @@
 namespace tradewind::http {
 
 void Headers::Set(std::string name, std::string value) {
-  std::erase_if(fields_, [&name](const auto& field) { return SameToken(field.first, name); });
+  Remove(name);
   Add(std::move(name), std::move(value));
+}
+
+void Headers::Remove(std::string_view name) {
+  std::erase_if(fields_, [name](const auto& field) { return SameToken(field.first, name); });
 }
 
 void Headers::Add(std::string name, std::string value) {

@@ -21,6 +21,7 @@ class Headers {
  public:
   void Set(std::string name, std::string value);  // replaces
   void Add(std::string name, std::string value);
+  void Remove(std::string_view name);
   std::optional<std::string_view> Find(std::string_view name) const;  // the first
   const std::vector<std::pair<std::string, std::string>>& all() const { return fields_; }
 

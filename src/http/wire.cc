@@ -222,6 +222,59 @@ Result<std::string> FormatResponseHead(const ResponseHead& head) {
   return text;
 }
 
+namespace {
+
+bool IsVisible(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7F; });
+}
+
+Status AppendRequestFields(const RequestHead& head, std::string& text) {
+  bool names_agent = false;
+  for (const auto& [name, value] : head.headers->all()) {
+    if (!IsFieldName(name) || !IsFieldValue(value)) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "a request header has a character that HTTP does not allow");
+    }
+    if (FramesTheMessage(name) || SameToken(name, "Host") ||
+        (head.asks_for_identity && SameToken(name, "Accept-Encoding"))) {
+      continue;
+    }
+    names_agent = names_agent || SameToken(name, "User-Agent");
+    text.append(name).append(": ").append(value).append("\r\n");
+  }
+  if (!names_agent) {
+    text += "User-Agent: tradewind/" TW_VERSION "\r\n";
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::string> FormatRequestHead(const RequestHead& head) {
+  const std::string_view start = head.target_prefix.empty() ? head.target : head.target_prefix;
+  if (!IsFieldName(head.method) || start.empty() || !IsVisible(head.target_prefix) ||
+      !IsVisible(head.target) || !IsVisible(head.authority)) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "the request's method or target has a character that HTTP does not allow");
+  }
+  std::string text;
+  text.reserve(512);
+  text.append(head.method).append(" ").append(head.target_prefix).append(head.target);
+  text.append(" HTTP/1.1\r\nHost: ").append(head.authority).append("\r\n");
+  if (!head.keep_alive) {
+    text += "Connection: close\r\n";
+  }
+  TW_RETURN_IF_ERROR(AppendRequestFields(head, text));
+  if (head.asks_for_identity) {
+    text += "Accept-Encoding: identity\r\n";
+  }
+  if (head.content_length.has_value()) {
+    fmt::format_to(std::back_inserter(text), "Content-Length: {}\r\n", *head.content_length);
+  }
+  text += "\r\n";
+  return text;
+}
+
 std::string FormatHttpDate(int64_t unix_seconds) {
   static constexpr std::array<std::string_view, 7> kDays = {"Sun", "Mon", "Tue", "Wed",
                                                             "Thu", "Fri", "Sat"};

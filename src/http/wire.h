@@ -54,6 +54,21 @@ bool StatusAllowsBody(int status);
 // or value that could break out of its line).
 Result<std::string> FormatResponseHead(const ResponseHead& head);
 
+struct RequestHead {
+  std::string_view method;
+  std::string_view target_prefix;  // stands before the target
+  std::string_view target;
+  std::string_view authority;        // for Host
+  const Headers* headers = nullptr;  // the caller's; Host and fields that frame are left out
+  std::optional<int64_t> content_length;
+  bool keep_alive = true;
+  bool asks_for_identity = false;  // Accept-Encoding: identity, in place of the caller's
+};
+
+// Up to and with the empty line; User-Agent is added if missing. Errors: kInvalidArgument (a
+// character in method, target, field name or value that HTTP does not allow there).
+Result<std::string> FormatRequestHead(const RequestHead& head);
+
 // "Sun, 06 Nov 1994 08:49:37 GMT"
 std::string FormatHttpDate(int64_t unix_seconds);
 
