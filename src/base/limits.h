@@ -80,6 +80,7 @@ inline constexpr size_t kFallbackModelsMax = 16;  // `models`: the ids to try af
 
 // --- Providers ---
 
+inline constexpr int64_t kRequestDeadlineMs = 900'000;       // attempts and answer together
 inline constexpr int64_t kUpstreamErrorBytesMax = 64 << 10;  // of an error's body
 inline constexpr int kWorkerThreads = 2;                  // rendering and tokenizing
 inline constexpr int kWorkerJobsMax = 256;                // waiting for a worker; beyond it 429

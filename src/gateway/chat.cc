@@ -1,203 +1,333 @@
 // The life of a request: authenticate (Dispatch has done it) → parse the dialect → plan the route →
-// hold the worst-case cost → open an upstream → relay and meter the stream → settle.
+// hold the worst-case cost → open an upstream → relay and meter the stream → settle. Opening and
+// relaying are one attempt; until the first byte has gone to the client, a failed one may be
+// followed by another (routing/attempts.h).
 //
-// Early exits. "Hold" is what becomes of the money set aside; on this device an answer costs 0, so
-// nothing is ever held.
+// Early exits. "Hold" is what becomes of the money set aside, once there is a ledger.
 //
 //   row                      what the client sees                    hold    outcome in the log
 //   -----------------------  --------------------------------------  ------  ----------------------
 //   foreign caller           401, 403, 415 (admission.h)             none    permission_denied ...
 //   bad request              400 with param, 413                     none    invalid_argument ...
-//   no candidate             400 model_not_supported                 none    model_not_supported
-//   refused                  400: context, template; 429, 503 with   void    context_too_long,
+//   no candidate             400 model_not_supported: who was        none    model_not_supported
+//                            considered, and why each does not serve
+//   refused here             400: context, template; 429, 503 with   void    context_too_long,
 //                            Retry-After; 500, 507: loading                  too_many_requests ...
-//   failed before 1st byte   500, 503, 504                           void    internal ...
-//   failed after 1st byte    data: {"error":...}, then the end       settle  internal ...
-//                            without [DONE]
-//   client left              nothing; the engine stops at the next   settle  cancelled
-//                            token, what was used is counted
+//   refused by the provider  its 4xx, in our envelope; its 401, 402  void    upstream_failed
+//                            and 403 are ours to solve: 502
+//   provider not reached     the next route; 502 when none is left   void    upstream_failed
+//   provider fails before    the next route; then 502, 503, 504,     void or upstream_failed,
+//   the 1st byte: 5xx, 429,  or its 429 with Retry-After             in      deadline_exceeded
+//   stall, cut, garbage,                                             doubt
+//   wrong type, empty 200
+//   broken line in a stream  nothing: such lines are no events       -       -
+//   malformed event, error   data: {"error":...}, then the end       settle  upstream_failed
+//   event, cut or stall      without [DONE]
+//   after the 1st byte
+//   failed here after it     the same                                settle  internal ...
+//   client left              nothing; the upstream is closed, the    settle  cancelled
+//                            engine stops at the next token, what
+//                            was used is counted
 //   slow reader              the stream pauses; it is cut after      settle  deadline_exceeded
 //                            kWriteDeadlineMs without progress
 //   deadline                 504, or as failed after 1st byte        settle  deadline_exceeded
 //   shutdown                 503 for new ones; running ones finish   settle  unavailable
+#include <algorithm>
 #include <functional>
-#include <memory>
+#include <iterator>
 #include <utility>
-#include <variant>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/ids.h"
-#include "dialects/openai_chat.h"
-#include "dialects/openai_completions.h"
+#include "dialects/json_writer.h"
 #include "gateway/gateway.h"
-#include "gateway/relay.h"
+#include "routing/attempts.h"
 
 namespace tradewind::gateway {
 namespace {
 
-struct ParsedCall {
-  std::variant<chat::ChatRequest, chat::CompletionRequest> request;
-  std::vector<std::string> ignored;
+using providers::Endpoint;
+using routing::FailureKind;
 
-  chat::Generation& generation() {
-    return std::visit([](auto& any) -> chat::Generation& { return any; }, request);
-  }
-};
-
-Result<ParsedCall> ParseBody(InferenceDialect dialect, std::string_view body) {
-  if (dialect == InferenceDialect::kOpenAiChat) {
-    TW_ASSIGN_OR_RETURN(auto parsed, dialects::ParseOpenAiChat(body));
-    return ParsedCall{std::move(parsed.request), std::move(parsed.ignored)};
-  }
-  TW_ASSIGN_OR_RETURN(auto parsed, dialects::ParseOpenAiCompletion(body));
-  return ParsedCall{std::move(parsed.request), std::move(parsed.ignored)};
-}
-
-// A body larger than this is parsed on a worker: some milliseconds of an event loop.
 constexpr size_t kBodyBytesParsedOnLoopMax = 256 << 10;
 
-Task<Result<ParsedCall>> Parse(InferenceDialect dialect, const std::string& body,
-                               providers::WorkerPool& workers) {
+// A large body is parsed on a worker: some milliseconds of an event loop.
+Task<Result<Order>> Parse(Endpoint endpoint, const std::string& body,
+                          providers::WorkerPool& workers) {
   if (body.size() <= kBodyBytesParsedOnLoopMax) {
-    co_return ParseBody(dialect, body);
+    co_return ReadOrder(endpoint, body);
   }
-  std::function<Result<ParsedCall>()> job = [dialect, body] { return ParseBody(dialect, body); };
+  std::function<Result<Order>()> job = [endpoint, body] { return ReadOrder(endpoint, body); };
   co_return co_await workers.Run(std::move(job));
 }
 
-// The candidates of a model string; for now at most this device.
-Result<std::string> Plan(const catalog::LocalModels& models, const std::string& model) {
-  TW_ASSIGN_OR_RETURN(const catalog::LocalModel* found,
-                      models.Resolve(model, catalog::RefSource::kWire));
-  return found->id;
-}
-
-Task<Result<std::unique_ptr<providers::ChatStream>>> Open(providers::Provider& provider,
-                                                          const ParsedCall& parsed) {
-  if (const auto* chat = std::get_if<chat::ChatRequest>(&parsed.request)) {
-    co_return co_await provider.Chat(*chat);
+std::string_view TaskOf(Endpoint endpoint) {
+  switch (endpoint) {
+    case Endpoint::kChat:
+      return "conversational";
+    case Endpoint::kCompletions:
+      return "text-generation";
+    case Endpoint::kEmbeddings:
+      return "feature-extraction";
   }
-  co_return co_await provider.Complete(std::get<chat::CompletionRequest>(parsed.request));
+  return "conversational";
 }
 
-std::unique_ptr<dialects::AnswerWriter> MakeWriter(dialects::AnswerHead head,
-                                                   const ParsedCall& parsed) {
-  if (const auto* chat = std::get_if<chat::ChatRequest>(&parsed.request)) {
-    return dialects::MakeOpenAiChatWriter(std::move(head), *chat);
+// Waits without blocking the thread; a client that leaves ends the wait. False: it left.
+Task<bool> Pause(http::Exchange& exchange, const Clock& clock, int64_t ms) {
+  const auto wakeup = http::Wakeup::Create();
+  exchange.OnClientLeft([wakeup] { wakeup->Notify(); });
+  if (ms > 0) {
+    static_cast<void>(co_await wakeup->Wait(clock.Now() + std::chrono::milliseconds(ms)));
   }
-  return dialects::MakeOpenAiCompletionWriter(std::move(head),
-                                              std::get<chat::CompletionRequest>(parsed.request));
+  co_return !exchange.client_left();
 }
 
-http::Headers AnswerHeaders(const Call& call, const ParsedCall& parsed,
-                            const std::string& inference_id, std::string_view provider,
-                            const std::string& model) {
+void Report(const Answered& answered, std::chrono::steady_clock::time_point started,
+            routing::Attempt attempt) {
+  if (answered.first_token_at.has_value()) {
+    attempt.Answered(MsBetween(started, *answered.first_token_at));
+  }
+  if (answered.failed_before_first_byte.has_value() ||
+      answered.failed_after_first_byte.has_value()) {
+    attempt.Failed(answered.kind, answered.retry_after_ms);
+    return;
+  }
+  routing::Measured measured;
+  if (answered.usage.has_value() && answered.first_token_at.has_value() &&
+      answered.last_token_at.has_value()) {
+    measured.output_tokens = answered.usage->output_tokens;
+    measured.generation_ms = MsBetween(*answered.first_token_at, *answered.last_token_at);
+  }
+  attempt.Succeeded(measured);
+}
+
+void Settle(const Answered& answered, Call& call, telemetry::Registry& metrics) {
+  telemetry::AccessRecord& record = call.record;
+  if (answered.first_token_at.has_value()) {
+    record.ttft_ms = MsBetween(call.started, *answered.first_token_at);
+  }
+  if (answered.failed_after_first_byte.has_value()) {
+    record.outcome = ErrorCodeName(answered.failed_after_first_byte->code);
+  } else if (answered.failed_before_first_byte.has_value()) {
+    record.outcome = ErrorCodeName(answered.failed_before_first_byte->code);
+  } else if (!answered.finish_reason.empty()) {
+    record.outcome = answered.finish_reason;
+  }
+  const telemetry::Labels labels = {{"model", record.model}, {"provider", record.provider}};
+  if (answered.usage.has_value()) {
+    record.input_tokens = answered.usage->input_tokens;
+    record.cached_tokens = answered.usage->cached_tokens;
+    record.output_tokens = answered.usage->output_tokens;
+    const auto count = [&](const char* name, const char* help, int64_t tokens) {
+      metrics.GetCounter(name, help, labels).Increment(static_cast<uint64_t>(tokens));
+    };
+    count("tradewind_input_tokens_total", "Prompt tokens of answered requests.",
+          answered.usage->input_tokens);
+    count("tradewind_cached_tokens_total", "Prompt tokens that did not have to be evaluated.",
+          answered.usage->cached_tokens);
+    count("tradewind_output_tokens_total", "Tokens sampled, delivered or not.",
+          answered.usage->output_tokens);
+  }
+  if (record.ttft_ms.has_value()) {
+    metrics
+        .GetHistogram("tradewind_ttft_seconds", "From the request to the first token.",
+                      telemetry::SecondsBuckets(), labels)
+        .Observe(*record.ttft_ms / 1000);
+  }
+}
+
+// The provider's own refusal, when the request is at fault: its status and words in our envelope.
+http::Response ProviderRefusal(const Answered& answered) {
+  const dialects::WireError& said = answered.upstream_error;
+  dialects::JsonWriter json;
+  json.BeginObject().Key("error").BeginObject().Field("message", said.message);
+  json.Field("type", said.type.empty() ? std::string("invalid_request_error") : said.type);
+  const auto text_or_null = [&json](std::string_view name, const std::string& text) {
+    json.Key(name);
+    text.empty() ? json.Null() : json.Value(text);
+  };
+  text_or_null("param", said.param);
+  text_or_null("code", said.code);
+  json.EndObject().EndObject();
+  http::Response response;
+  response.status = answered.upstream_status;
+  response.headers.Set("Content-Type", "application/json");
+  response.body = json.Take();
+  return response;
+}
+
+// What the client is told of a failure that is the provider's. Its 401, 402 and 403 are about our
+// account there: the client's own token is fine.
+Error ErrorForClient(const Answered& answered) {
+  Error error = *answered.failed_before_first_byte;
+  switch (answered.kind) {
+    case FailureKind::kRateLimited:
+    case FailureKind::kOverloaded:
+      if (error.code == ErrorCode::kUpstreamFailed) {
+        error.code = ErrorCode::kTooManyRequests;
+        error.retry_after_ms = answered.retry_after_ms.value_or(1000);
+      }
+      break;
+    case FailureKind::kKeyRejected:
+      error.message =
+          "The provider refused the key that is stored for it; the operator has to "
+          "renew it (tradewind providers).";
+      break;
+    case FailureKind::kNoFunds:
+      error.message =
+          "The account at the provider has no credit left; the operator has to renew it.";
+      break;
+    default:
+      break;
+  }
+  return error;
+}
+
+bool IsProviderRefusal(const Answered& answered) {
+  return answered.upstream_status >= 400 && answered.upstream_status < 500 &&
+         (answered.kind == FailureKind::kClientError || answered.kind == FailureKind::kNotCapable ||
+          answered.kind == FailureKind::kModelUnknown);
+}
+
+}  // namespace
+
+void SetStreamHeaders(http::Headers& headers) {
+  headers.Set("Content-Type", "text/event-stream");
+  headers.Set("Cache-Control", "no-cache");
+  headers.Set("X-Accel-Buffering", "no");
+}
+
+http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
+                            std::string_view provider, std::string_view model,
+                            const std::vector<std::string>& ignored) {
   http::Headers headers;
   headers.Set("x-request-id", call.request_id);
   headers.Set("Inference-Id", inference_id);
   headers.Set("x-inference-provider", std::string(provider));
   headers.Set("x-tradewind-route", fmt::format("{}/{}", provider, HeaderSafe(model)));
-  if (!parsed.ignored.empty()) {
-    headers.Set("x-tradewind-ignored", fmt::format("{}", fmt::join(parsed.ignored, ", ")));
+  if (!ignored.empty()) {
+    std::vector<std::string> safe;
+    std::ranges::transform(ignored, std::back_inserter(safe), HeaderSafe);
+    headers.Set("x-tradewind-ignored", fmt::format("{}", fmt::join(safe, ", ")));
   }
   return headers;
 }
 
-void Settle(const Relayed& relayed, Call& call, telemetry::Registry& metrics) {
-  telemetry::AccessRecord& record = call.record;
-  if (relayed.first_token_at.has_value()) {
-    record.ttft_ms = MsBetween(call.started, *relayed.first_token_at);
-  }
-  record.input_tokens = relayed.usage.input_tokens;
-  record.cached_tokens = relayed.usage.cached_tokens;
-  record.output_tokens = relayed.usage.output_tokens;
-  if (relayed.failed_after_first_byte.has_value()) {
-    record.outcome = ErrorCodeName(relayed.failed_after_first_byte->code);
-  } else if (relayed.failed_before_first_byte.has_value()) {
-    record.outcome = ErrorCodeName(relayed.failed_before_first_byte->code);
-  } else if (relayed.finish.has_value()) {
-    record.outcome = dialects::FinishReasonName(*relayed.finish);
-  }
-  const telemetry::Labels model = {{"model", record.model}};
-  metrics.GetCounter("tradewind_input_tokens_total", "Prompt tokens of answered requests.", model)
-      .Increment(static_cast<uint64_t>(relayed.usage.input_tokens));
-  metrics
-      .GetCounter("tradewind_cached_tokens_total",
-                  "Prompt tokens that did not have to be evaluated.", model)
-      .Increment(static_cast<uint64_t>(relayed.usage.cached_tokens));
-  metrics.GetCounter("tradewind_output_tokens_total", "Tokens sampled, delivered or not.", model)
-      .Increment(static_cast<uint64_t>(relayed.usage.output_tokens));
-  if (record.ttft_ms.has_value()) {
-    metrics
-        .GetHistogram("tradewind_ttft_seconds", "From the request to the first token.",
-                      telemetry::SecondsBuckets(), model)
-        .Observe(*record.ttft_ms / 1000);
-  }
-}
-
-}  // namespace
-
 Task<void> Gateway::Chat(Call& call) {
-  co_await Infer(call, InferenceDialect::kOpenAiChat);
+  co_await Infer(call, Endpoint::kChat);
 }
 Task<void> Gateway::Complete(Call& call) {
-  co_await Infer(call, InferenceDialect::kOpenAiCompletions);
+  co_await Infer(call, Endpoint::kCompletions);
+}
+Task<void> Gateway::Embed(Call& call) {
+  co_await Infer(call, Endpoint::kEmbeddings);
 }
 
-Task<void> Gateway::Infer(Call& call, InferenceDialect dialect) {
-  // Parse
-  Result<ParsedCall> parsed = co_await Parse(dialect, call.request().body, local_.workers());
-  if (!parsed.has_value()) {
-    co_return co_await Refuse(call, std::move(parsed).error());
-  }
+Result<routing::Plan> Gateway::PlanRoutes(const Order& order) {
+  routing::PlanRequest request;
+  request.models.push_back(order.facts.model);
+  request.models.insert(request.models.end(), order.facts.models.begin(), order.facts.models.end());
+  request.task = TaskOf(order.endpoint);
+  TW_ASSIGN_OR_RETURN(request.needs, NeedsOf(order));
+  return routing::MakePlan(market_.board.Get(), market_.health, request);
+}
 
-  // Plan
-  chat::Generation& generation = parsed->generation();
-  const Result<std::string> model = Plan(local_.pool().models(), generation.model);
-  if (!model.has_value()) {
-    co_return co_await Refuse(call, model.error());
-  }
-  generation.model = *model;
-  call.record.model = *model;
-
-  // Hold: this device bills nothing.
-  // Open
-  providers::Provider& provider = local_;
-  auto opened = co_await Open(provider, *parsed);
-  if (!opened.has_value()) {
-    co_return co_await Refuse(call, std::move(opened).error());
-  }
-  const std::shared_ptr<providers::ChatStream> stream = std::move(*opened);
-
-  // Relay and meter
-  const std::string id =
-      RandomId(dialect == InferenceDialect::kOpenAiChat ? "chatcmpl-" : "cmpl-", 24);
-  const std::shared_ptr<dialects::AnswerWriter> writer =
-      MakeWriter({id, clock_.UnixSeconds(), *model, stream->fingerprint()}, *parsed);
-  http::Headers headers = AnswerHeaders(call, *parsed, id, provider.slug(), *model);
-  Relayed relayed;
-  if (generation.stream) {
-    headers.Set("Content-Type", "text/event-stream");
-    headers.Set("Cache-Control", "no-cache");
-    headers.Set("X-Accel-Buffering", "no");
-    relayed = co_await RelayStream(call.exchange, stream, *writer, std::move(headers), clock_);
+// One try at one route, and what it teaches about it.
+Task<Answered> Gateway::Attempt(Call& call, const Order& order, const routing::PlannedRoute& route,
+                                const http::UpstreamDeadlines& deadlines) {
+  call.record.model = route.mapping->hf_model;
+  call.record.provider = route.slug();
+  ++call.record.attempts;
+  Answered answered;
+  if (route.is_local()) {
+    answered = co_await AnswerHere(call, order, route.mapping->provider_model);
   } else {
-    RelayedWhole whole =
-        co_await RelayWhole(call.exchange, stream, writer, local_.workers(), clock_);
-    if (!whole.failed_before_first_byte.has_value()) {
-      headers.Set("Content-Type", "application/json");
-      headers.Set("x-tradewind-cost-nanousd", "0");
-      co_await Respond(call, {200, std::move(headers), std::move(whole.body)});
-    }
-    relayed = std::move(whole);
+    answered = co_await AnswerFromUpstream(call, order, route, deadlines);
   }
-  if (relayed.failed_before_first_byte.has_value() && !call.exchange.client_left()) {
-    co_await Refuse(call, *relayed.failed_before_first_byte);
+  if (call.exchange.client_left()) {
+    answered.kind = FailureKind::kClientLeft;
+  }
+  metrics_
+      .GetCounter("tradewind_attempts_total", "Attempts at answering, by provider and outcome.",
+                  {{"provider", route.slug()},
+                   {"outcome", answered.failed_before_first_byte || answered.failed_after_first_byte
+                                   ? std::string(routing::FailureKindName(answered.kind))
+                                   : "answered"}})
+      .Increment();
+  co_return answered;
+}
+
+Task<void> Gateway::GiveUp(Call& call, const Answered& answered) {
+  if (call.exchange.client_left()) {
+    co_return;
+  }
+  if (IsProviderRefusal(answered)) {
+    co_return co_await Respond(call, ProviderRefusal(answered));
+  }
+  co_await Refuse(call, ErrorForClient(answered));
+}
+
+Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
+  // Parse
+  const Result<Order> order = co_await Parse(endpoint, call.request().body, local_.workers());
+  if (!order.has_value()) {
+    co_return co_await Refuse(call, order.error());
+  }
+
+  // Plan the route
+  const Result<routing::Plan> plan = PlanRoutes(*order);
+  if (!plan.has_value()) {
+    co_return co_await Refuse(call, plan.error());
+  }
+
+  // Hold the worst-case cost: comes with the ledger.
+  // Open, relay and meter: as many attempts as it takes before the first byte
+  const auto deadline = call.started + std::chrono::milliseconds(options_.times.deadline_ms);
+  const std::vector<routing::PlannedRoute>& routes = plan->routes;
+  routing::AttemptOptions attempt_options;
+  attempt_options.first_byte_ms = options_.times.first_byte_ms;
+  for (const routing::PlannedRoute& route : routes) {
+    market_.retries.CountRequest(route.slug());
+  }
+  routing::Attempts attempts(attempt_options, routes.size(), deadline, market_.retries,
+                             SystemRandom());
+  Answered answered;
+  while (true) {
+    const routing::PlannedRoute& route = routes[attempts.route()];
+    auto attempt = route.health->Begin("", route.last_resort || routes.size() == 1);
+    if (!attempt.has_value()) {
+      if (attempts.Skip()) {
+        continue;
+      }
+      attempt = route.health->Begin("", true);  // the last one: better than nothing
+    }
+    const auto started = clock_.Now();
+    http::UpstreamDeadlines deadlines;
+    deadlines.first_byte_ms = std::max<int64_t>(
+        1, static_cast<int64_t>(MsBetween(started, attempts.FirstByteBy(started))));
+    deadlines.idle_ms = options_.times.stall_ms;
+    deadlines.overall = deadline;
+    answered = co_await Attempt(call, *order, route, deadlines);
+    Report(answered, started, std::move(*attempt));
+    if (!answered.failed_before_first_byte.has_value()) {
+      break;
+    }
+    const size_t next = std::min(attempts.route() + 1, routes.size() - 1);
+    const routing::Attempts::Decision decision =
+        attempts.Next({answered.kind, answered.reached, false, false, answered.retry_after_ms},
+                      routes[next].slug(), clock_.Now());
+    if (decision.step == routing::Step::kGiveUp ||
+        !co_await Pause(call.exchange, clock_, decision.wait_ms)) {
+      co_await GiveUp(call, answered);
+      break;
+    }
   }
 
   // Settle
-  Settle(relayed, call, metrics_);
+  Settle(answered, call, metrics_);
 }
 
 }  // namespace tradewind::gateway

@@ -12,15 +12,26 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/result.h"
 #include "base/task.h"
 #include "gateway/admission.h"
+#include "gateway/order.h"
 #include "http/http.h"
 #include "providers/local.h"
+#include "routing/market.h"
+#include "routing/plan.h"
 #include "telemetry/access_log.h"
 #include "telemetry/metrics.h"
 
 namespace tradewind::gateway {
+
+// How long a request and its attempts may take.
+struct RouteTimes {
+  int64_t deadline_ms = limits::kRequestDeadlineMs;      // the whole request
+  int64_t first_byte_ms = limits::kUpstreamFirstByteMs;  // an attempt waits no longer for one
+  int64_t stall_ms = limits::kUpstreamIdleMs;            // between two pieces of an answer
+};
 
 struct GatewayOptions {
   AdmissionPolicy admission;
@@ -28,6 +39,7 @@ struct GatewayOptions {
                               // model mean; "" = none
   std::chrono::milliseconds idle_exit{
       0};  // whoever runs it ends it after this long without work; 0 = never
+  RouteTimes times;
 };
 
 // One request on its way; lives in Handle's frame.
@@ -43,14 +55,13 @@ struct Call {
   const http::Request& request() const { return exchange.request(); }
 };
 
-enum class InferenceDialect { kOpenAiChat, kOpenAiCompletions };
-
 // Thread-safe: calls run on every event loop at once. What it refers to must outlive it, and it the
 // server.
 class Gateway {
  public:
-  Gateway(GatewayOptions options, providers::LocalProvider& local, telemetry::Registry& metrics,
-          telemetry::AccessLog* access_log, const Clock& clock = SystemClock());
+  Gateway(GatewayOptions options, providers::LocalProvider& local, routing::Marketplace& market,
+          telemetry::Registry& metrics, telemetry::AccessLog* access_log,
+          const Clock& clock = SystemClock());
 
   // The handler of http::Server: answers, logs and counts every request.
   Task<void> Handle(http::Exchange& exchange);
@@ -78,7 +89,18 @@ class Gateway {
   // chat.cc
   Task<void> Chat(Call& call);
   Task<void> Complete(Call& call);
-  Task<void> Infer(Call& call, InferenceDialect dialect);
+  Task<void> Embed(Call& call);
+  Task<void> Infer(Call& call, providers::Endpoint endpoint);
+  Result<routing::Plan> PlanRoutes(const Order& order);
+  Task<Answered> Attempt(Call& call, const Order& order, const routing::PlannedRoute& route,
+                         const http::UpstreamDeadlines& deadlines);
+  Task<void> GiveUp(Call& call, const Answered& answered);
+  // answer_here.cc
+  Task<Answered> AnswerHere(Call& call, const Order& order, const std::string& model);
+  // answer_upstream.cc
+  Task<Answered> AnswerFromUpstream(Call& call, const Order& order,
+                                    const routing::PlannedRoute& route,
+                                    const http::UpstreamDeadlines& deadlines);
   // models.cc
   Task<void> ListModels(Call& call);
   Task<void> ShowModel(Call& call);
@@ -104,6 +126,7 @@ class Gateway {
 
   const GatewayOptions options_;
   providers::LocalProvider& local_;
+  routing::Marketplace& market_;
   telemetry::Registry& metrics_;
   telemetry::AccessLog* const access_log_;
   const Clock& clock_;
@@ -114,6 +137,12 @@ class Gateway {
 
 // The response of an error: its row of the table, Retry-After, and X-Error-Message for 401 to 403.
 http::Response ErrorResponse(const Error& error);
+
+// The headers of every inference answer; `ignored` names fields that played no part in it.
+http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
+                            std::string_view provider, std::string_view model,
+                            const std::vector<std::string>& ignored);
+void SetStreamHeaders(http::Headers& headers);
 
 // Printable ASCII without spaces; other bytes percent-encoded: for values that come from files or
 // requests.

@@ -37,6 +37,7 @@ const std::vector<Gateway::Route>& Gateway::Routes() {
   static const std::vector<Route> kRoutes = {
       {"POST", "/v1/chat/completions", "/v1/chat/completions", false, &Gateway::Chat},
       {"POST", "/v1/completions",      "/v1/completions",      false, &Gateway::Complete},
+      {"POST", "/v1/embeddings",       "/v1/embeddings",       false, &Gateway::Embed},
       {"GET",  "/v1/models",           "/v1/models",           false, &Gateway::ListModels},
       {"GET",  "/v1/models/*",         "/v1/models/{id}",      false, &Gateway::ShowModel},
       {"POST", "/tokenize",            "/tokenize",            false, &Gateway::Tokenize},
@@ -52,9 +53,11 @@ const std::vector<Gateway::Route>& Gateway::Routes() {
 }
 
 Gateway::Gateway(GatewayOptions options, providers::LocalProvider& local,
-                 telemetry::Registry& metrics, telemetry::AccessLog* access_log, const Clock& clock)
+                 routing::Marketplace& market, telemetry::Registry& metrics,
+                 telemetry::AccessLog* access_log, const Clock& clock)
     : options_(std::move(options)),
       local_(local),
+      market_(market),
       metrics_(metrics),
       access_log_(access_log),
       clock_(clock),

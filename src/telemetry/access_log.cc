@@ -75,6 +75,10 @@ std::string FormatAccessRecord(const AccessRecord& record,
     line += fmt::format(",\"ttft_ms\":{:.3f}", *record.ttft_ms);
   }
   AppendText(line, "model", record.model);
+  AppendText(line, "provider", record.provider);
+  if (record.attempts > 1) {
+    line += fmt::format(",\"attempts\":{}", record.attempts);
+  }
   if (record.input_tokens.has_value()) {
     line += fmt::format(",\"input_tokens\":{}", *record.input_tokens);
   }
@@ -83,6 +87,9 @@ std::string FormatAccessRecord(const AccessRecord& record,
   }
   if (record.output_tokens.has_value()) {
     line += fmt::format(",\"output_tokens\":{}", *record.output_tokens);
+  }
+  if (record.cost_nanousd.has_value()) {
+    line += fmt::format(",\"cost_nanousd\":\"{}\"", *record.cost_nanousd);
   }
   line += fmt::format(",\"bytes_sent\":{}", record.bytes_sent);
   AppendText(line, "outcome", record.outcome);

@@ -22,6 +22,9 @@ struct AccessRecord {
   double duration_ms = 0;
   std::optional<double> ttft_ms = {};  // time to first token
   std::string model = {};              // empty fields are left out
+  std::string provider = {};           // who answered, or tried last
+  int attempts = 0;                    // at answering; left out when 0 or 1
+  std::optional<int64_t> cost_nanousd = {};
   std::optional<int64_t> input_tokens = {};
   std::optional<int64_t> cached_tokens = {};  // of the input: those that were not evaluated
   std::optional<int64_t> output_tokens = {};

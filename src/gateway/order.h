@@ -1,0 +1,50 @@
+// A request on its way to an answer: what the parts of the request's life hand to each other.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "chat/chat.h"
+#include "dialects/json_text.h"
+#include "dialects/openai_facts.h"
+#include "providers/upstream.h"
+#include "routing/failure.h"
+#include "routing/rank.h"
+
+namespace tradewind::gateway {
+
+// What the client asked for.
+struct Order {
+  providers::Endpoint endpoint = providers::Endpoint::kChat;
+  dialects::JsonText text;
+  dialects::OpenAiFacts facts;
+};
+
+// Errors: kInvalidArgument naming the field.
+Result<Order> ReadOrder(providers::Endpoint endpoint, std::string body);
+
+// The order in the router's terms. Errors: kInvalidArgument for a price that is no decimal.
+Result<routing::RouteNeeds> NeedsOf(const Order& order);
+
+// What became of one attempt at answering.
+struct Answered {
+  // Set: nothing was sent, and this is what the client gets if no other route answers.
+  std::optional<Error> failed_before_first_byte;
+  std::optional<Error> failed_after_first_byte;
+  // Of a failure, before or after: what it says about the route.
+  routing::FailureKind kind = routing::FailureKind::kServerError;
+  routing::Reached reached = routing::Reached::kHead;
+  std::optional<int64_t> retry_after_ms;
+  // Of an upstream's own refusal: its status and error, which the client gets as they are.
+  int upstream_status = 0;
+  dialects::WireError upstream_error;
+
+  std::optional<chat::Usage> usage;  // nullopt: nobody told
+  std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;
+  std::string finish_reason;
+};
+
+}  // namespace tradewind::gateway

@@ -1,0 +1,55 @@
+#include "routing/market.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace tradewind::routing {
+namespace {
+
+Result<providers::Upstream> UpstreamOf(const catalog::Provider& provider) {
+  providers::Upstream upstream;
+  upstream.slug = provider.slug;
+  upstream.allow_private = provider.allow_private;
+  upstream.quirks = providers::FindQuirks(provider.kind);
+  if (upstream.quirks == nullptr) {
+    return Fail(ErrorCode::kUnsupported,
+                fmt::format("this version does not speak to providers of kind {}", provider.kind));
+  }
+  const std::string address =
+      provider.base_url.empty() ? std::string(upstream.quirks->base_url) : provider.base_url;
+  TW_ASSIGN_OR_RETURN(upstream.base, http::ParseUrl(address));
+  return upstream;
+}
+
+}  // namespace
+
+std::shared_ptr<const Market> Market::Build(std::shared_ptr<const catalog::Catalog> catalog,
+                                            catalog::RouteConfig route, const KeyReader& keys) {
+  auto market = std::make_shared<Market>();
+  for (const catalog::Provider& provider : catalog->providers()) {
+    MarketPlace place;
+    place.provider = &provider;
+    if (provider.slug != catalog::kLocalSlug) {
+      Result<providers::Upstream> upstream = UpstreamOf(provider);
+      if (!upstream.has_value()) {
+        market->warnings_.push_back(fmt::format("the provider {} is left out: {}", provider.slug,
+                                                upstream.error().message));
+        continue;
+      }
+      place.upstream = std::move(*upstream);
+      place.api_key = keys(provider).value_or(std::string());
+    }
+    market->places_.emplace(provider.slug, std::move(place));
+  }
+  market->catalog_ = std::move(catalog);
+  market->route_ = std::move(route);
+  return market;
+}
+
+const MarketPlace* Market::Find(std::string_view slug) const {
+  const auto found = places_.find(slug);
+  return found == places_.end() ? nullptr : &found->second;
+}
+
+}  // namespace tradewind::routing

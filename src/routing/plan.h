@@ -1,0 +1,57 @@
+// A model string and what the request needs -> the routes to try, best first, each with its health.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "routing/health.h"
+#include "routing/market.h"
+#include "routing/rank.h"
+
+namespace tradewind::routing {
+
+struct PlanRequest {
+  std::vector<std::string> models;  // as written, suffix and all; then the fallbacks
+  std::string task = "conversational";
+  RouteNeeds needs;  // policy, order and pin are read from the model string
+  // Providers for which the caller brings a key of their own. May be empty.
+  std::function<bool(std::string_view slug)> has_own_key;
+};
+
+struct PlannedRoute {
+  const MarketPlace* place = nullptr;
+  const catalog::Model* model = nullptr;
+  const catalog::Mapping* mapping = nullptr;
+  RouteHealth* health = nullptr;
+  bool last_resort = false;
+
+  bool is_local() const { return place->is_local(); }
+  const std::string& slug() const { return mapping->provider; }
+};
+
+struct Plan {
+  std::shared_ptr<const Market> market;  // what the pointers point into
+  std::vector<PlannedRoute> routes;      // at least one
+  // For `route explain`: every fact, and the ranking over them.
+  std::vector<RouteFacts> facts;
+  Ranking ranking;
+  Policy policy = Policy::kPreferred;
+};
+
+// Errors: kModelNotSupported with param "model": which providers were looked at, and why each does
+// not serve this.
+Result<Plan> MakePlan(std::shared_ptr<const Market> market, HealthBook& health,
+                      const PlanRequest& request);
+// The same, but a request that no route can serve is a plan without routes: to explain it.
+Result<Plan> ExplainPlan(std::shared_ptr<const Market> market, HealthBook& health,
+                         const PlanRequest& request);
+
+// USD per million tokens in nano-USD, rounded up beyond nine places; for ranking, not for bills.
+// Negative when it cannot be held.
+int64_t NanoUsdPerMtok(const Decimal& usd_per_mtok);
+
+}  // namespace tradewind::routing
