@@ -1,9 +1,9 @@
 #include <set>
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include "cli/settings.h"
+#include "cli/toml_reader.h"
 
 namespace tradewind::cli {
 namespace {
@@ -39,33 +39,28 @@ std::optional<std::string> ScalarText(const toml::node& node) {
   return std::nullopt;
 }
 
-std::string Place(const std::string& file, const toml::source_region& source) {
-  return fmt::format("{} line {}", file, source.begin.line);
-}
-
 }  // namespace
 
 Result<ConfigValues> ParseConfig(std::string_view toml, const std::string& file,
                                  std::vector<std::string>& unknown) {
-  toml::table root;
-  try {
-    root = toml::parse(toml, file);
-  } catch (const toml::parse_error& error) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("{}: {}; correct the file or name another with --config",
-                            Place(file, error.source()), error.description()));
-  }
+  TW_ASSIGN_OR_RETURN(const toml::table root, ParseToml(toml, file));
   ConfigValues out;
   for (const auto& [section, node] : root) {
+    if (section == "providers" || section == "route") {
+      continue;  // MarketReader's
+    }
     const toml::table* table = node.as_table();
     if (table == nullptr || (section != "server" && section != "local")) {
       unknown.push_back(fmt::format("{}: [{}] is not known to this version",
-                                    Place(file, node.source()), section.str()));
+                                    TomlPlace(file, node.source()), section.str()));
       continue;
     }
     for (const auto& [name, value] : *table) {
       const std::string key = fmt::format("{}.{}", section.str(), name.str());
-      const std::string place = Place(file, value.source());
+      const std::string place = TomlPlace(file, value.source());
+      if (key == "server.cors_origins") {
+        continue;  // likewise
+      }
       if (!KnownKeys().contains(key)) {
         unknown.push_back(fmt::format("{}: {} is not known to this version", place, key));
         continue;

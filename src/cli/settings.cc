@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "cli/home.h"
+#include "cli/market_config.h"
 
 namespace tradewind::cli {
 namespace {
@@ -71,6 +72,7 @@ ConfigFiles FindConfigFiles(const Arguments& arguments, const Environment& envir
 Result<Settings> Settings::Load(Arguments arguments, Environment environment) {
   const ConfigFiles files = FindConfigFiles(arguments, environment);
   ConfigValues config;
+  MarketReader market;
   std::vector<std::string> unknown;
   for (const auto& path : files.paths) {
     auto text = ReadFile(path, kConfigBytesMax);
@@ -83,9 +85,12 @@ Result<Settings> Settings::Load(Arguments arguments, Environment environment) {
     }
     TW_ASSIGN_OR_RETURN(ConfigValues values, ParseConfig(*text, path.string(), unknown));
     config.merge(values);  // keeps what a stronger file said
+    TW_RETURN_IF_ERROR(market.Read(*text, path.string(), unknown));
   }
   Settings settings(std::move(arguments), std::move(environment), std::move(config));
   settings.warnings_ = std::move(unknown);
+  settings.market_ = market.config();
+  settings.market_values_ = market.values();
   return settings;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "catalog/provider_config.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 
@@ -79,6 +80,10 @@ class Settings {
   }
   const Command& command() const { return *arguments_.command; }
   const Environment& environment() const { return environment_; }
+  // [[providers]], [route] and [server] cors_origins of the config files, and their values as
+  // `config get` prints them.
+  const catalog::MarketConfig& market() const { return market_; }
+  const ConfigValues& market_values() const { return market_values_; }
   ConfigFiles config_files() const { return FindConfigFiles(arguments_, environment_); }
   const std::vector<std::string>& warnings() const {
     return warnings_;
@@ -88,6 +93,8 @@ class Settings {
   Arguments arguments_;
   Environment environment_;
   ConfigValues config_;
+  catalog::MarketConfig market_;
+  ConfigValues market_values_;
   std::vector<std::string> warnings_;
 };
 
