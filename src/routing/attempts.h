@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "routing/failure.h"
 #include "routing/window.h"
@@ -136,8 +137,8 @@ class Attempts {
   size_t route() const { return route_; }
   int number() const { return number_; }  // 1, 2 ...
   // Until when this attempt's first byte must be there: half of what is left while another attempt
-  // may follow, all of it otherwise, and never more than first_byte_ms. After the first byte the
-  // request's own deadline counts.
+  // may follow a timeout, all of it otherwise, and never more than first_byte_ms. After the first
+  // byte the request's own deadline counts.
   TimePoint FirstByteBy(TimePoint now) const;
 
   struct Decision {
@@ -151,11 +152,12 @@ class Attempts {
   // itself when none is left. Moves on unless it gives up.
   Decision Next(const AttemptFailure& failure, std::string_view next_provider, TimePoint now);
   // The candidate whose turn it is was not begun (its circuit opened meanwhile): moves on without
-  // using an attempt; false when there is none left.
+  // using an attempt. False when it is the last one: begin it as a last resort.
   bool Skip();
 
  private:
-  bool AnotherMayFollow() const;
+  bool TimeoutMayBeFollowed() const;
+  int64_t Backoff();
 
   const AttemptOptions options_;
   const size_t routes_;

@@ -244,7 +244,7 @@ int PreferenceMissed(const RouteFacts& route, const RouteNeeds& needs) {
 }
 
 // Less is better; infinity when it was never measured, and 0 when speed does not matter here.
-double SpeedMeasure(const RouteFacts& route, const RouteNeeds& needs) {
+double SpeedMeasureOf(const RouteFacts& route, const RouteNeeds& needs) {
   constexpr double kUnmeasured = std::numeric_limits<double>::infinity();
   const HealthSnapshot& health = route.health;
   switch (needs.sort) {
@@ -258,6 +258,11 @@ double SpeedMeasure(const RouteFacts& route, const RouteNeeds& needs) {
       break;
   }
   return needs.policy == Policy::kFastest ? ExpectedMs(health, needs).value_or(kUnmeasured) : 0;
+}
+
+double SpeedMeasure(const RouteFacts& route, const RouteNeeds& needs) {
+  const double measure = SpeedMeasureOf(route, needs);
+  return std::isnan(measure) ? std::numeric_limits<double>::infinity() : measure;
 }
 
 struct SortKey {
