@@ -48,6 +48,8 @@ class Settings {
   // Reads the config files. Errors: those of ParseConfig, kNotFound for an explicit file that is
   // not there.
   static Result<Settings> Load(Arguments arguments, Environment environment);
+  // The same, now: with the config files as they have become.
+  Result<Settings> Reload() const { return Load(arguments_, environment_); }
 
   Settings(Arguments arguments, Environment environment, ConfigValues config)
       : arguments_(std::move(arguments)),

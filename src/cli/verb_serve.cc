@@ -11,11 +11,13 @@
 #include <fmt/format.h>
 
 #include "base/clock.h"
+#include "base/ids.h"
 #include "base/limits.h"
 #include "catalog/local_models.h"
 #include "catalog/model_ref.h"
 #include "cli/engine_settings.h"
 #include "cli/home.h"
+#include "cli/market.h"
 #include "cli/port_holder.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
@@ -23,7 +25,9 @@
 #include "engine/threads/cpus.h"
 #include "gateway/gateway.h"
 #include "http/server.h"
+#include "http/upstream.h"
 #include "providers/local.h"
+#include "routing/market.h"
 #include "telemetry/access_log.h"
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
@@ -39,6 +43,7 @@ struct ServeConfig {
   providers::LocalOptions local;
   std::string access_log;  // a file, "-" = stderr, "none"
   std::chrono::milliseconds idle_exit{0};
+  gateway::RouteTimes times;
   std::shared_ptr<catalog::LocalModels> models;
   std::string model;            // the default model's id; "" = there is none
   bool model_is_named = false;  // somebody asked for it: then serving without it is an error
@@ -84,6 +89,16 @@ Status ChooseModel(const Settings& settings, ServeConfig& config) {
   return {};
 }
 
+// A time that must be there: 0 would end every request at once.
+Result<int64_t> Milliseconds(const Settings& settings, std::string_view flag) {
+  TW_ASSIGN_OR_RETURN(const std::chrono::milliseconds time, settings.Duration(flag));
+  if (time.count() <= 0) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("--{} must be longer than 0, such as 30s", flag), std::string(flag));
+  }
+  return time.count();
+}
+
 Result<ServeConfig> ReadConfig(const Settings& settings) {
   constexpr int64_t kLoadedMax = 16;
   constexpr int kCpusForTwoLoops = 8;  // fewer belong to the engine
@@ -106,6 +121,9 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
   config.local.loaded_max = static_cast<int>(*loaded);
   TW_ASSIGN_OR_RETURN(config.idle_exit, settings.Duration("idle-exit"));
   config.access_log = settings.Text("access-log");
+  TW_ASSIGN_OR_RETURN(config.times.first_byte_ms, Milliseconds(settings, "first-byte"));
+  TW_ASSIGN_OR_RETURN(config.times.stall_ms, Milliseconds(settings, "stall"));
+  TW_ASSIGN_OR_RETURN(config.times.deadline_ms, Milliseconds(settings, "deadline"));
   TW_ASSIGN_OR_RETURN(const fs::path folder, ModelsFolder(settings));
   std::error_code ignored;
   config.models = std::make_shared<catalog::LocalModels>(
@@ -128,22 +146,28 @@ struct Parts {
   telemetry::Registry metrics;
   std::unique_ptr<telemetry::AccessLog> access_log;
   std::unique_ptr<providers::LocalProvider> local;
+  std::unique_ptr<http::UpstreamClient> upstreams;
+  std::unique_ptr<routing::Marketplace> market;
   std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<http::Server> server;
 };
 
-Status StartParts(const ServeConfig& config, Parts& parts) {
+Status StartParts(const Settings& settings, const ServeConfig& config, Parts& parts) {
   if (config.access_log != "none") {
     TW_ASSIGN_OR_RETURN(parts.access_log, telemetry::AccessLog::Open(
                                               config.access_log == "-" ? "" : config.access_log));
   }
   parts.local =
       std::make_unique<providers::LocalProvider>(config.models, config.local, engine::Engine::Load);
+  parts.upstreams = http::UpstreamClient::Create();
+  parts.market = std::make_unique<routing::Marketplace>(
+      BuildMarket(settings, config.models), parts.upstreams.get(), SystemClock(), SystemRandom());
   gateway::GatewayOptions options;
   options.default_model = config.model;
   options.idle_exit = config.idle_exit;
-  parts.gateway = std::make_unique<gateway::Gateway>(options, *parts.local, parts.metrics,
-                                                     parts.access_log.get());
+  options.times = config.times;
+  parts.gateway = std::make_unique<gateway::Gateway>(options, *parts.local, *parts.market,
+                                                     parts.metrics, parts.access_log.get());
   gateway::Gateway& gateway = *parts.gateway;
   auto server = http::Server::Start(
       config.listen, [&gateway](http::Exchange& exchange) { return gateway.Handle(exchange); },
@@ -167,6 +191,7 @@ sigset_t StopSignals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGHUP);
   return signals;
 }
 
@@ -192,9 +217,23 @@ void Announce(const ServeConfig& config, const ServerRecord& record, double load
   }
 }
 
+// Providers, prices, keys and routes anew; running answers keep what they began with. A config that
+// is wrong changes nothing.
+void ReloadMarket(const Settings& settings, const ServeConfig& config, Parts& parts) {
+  const Result<Settings> fresh = settings.Reload();
+  if (!fresh.has_value()) {
+    telemetry::Log(telemetry::Level::kError, fmt::format("the config stays as it was: {}",
+                                                         WithoutControls(fresh.error().message)));
+    return;
+  }
+  parts.market->board.Set(BuildMarket(*fresh, config.models));
+  telemetry::Log(telemetry::Level::kInfo, "the config was read again");
+}
+
 // Runs until a signal (returned), until it has been idle for long enough (0), or until the named
 // model fails to load.
-Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& record, Parts& parts) {
+Result<int> RunUntilStopped(const Settings& settings, const ServeConfig& config,
+                            const ServerRecord& record, Parts& parts) {
   constexpr auto kTick = std::chrono::milliseconds(100);
   const auto started = SystemClock().Now();
   auto loaded = started;  // the time that loading took is not idle time
@@ -205,7 +244,9 @@ Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& recor
   while (true) {
     const int signal =
         AwaitSignal(is_loading || config.idle_exit.count() > 0 ? kTick : 100 * kTick);
-    if (signal != 0) {
+    if (signal == SIGHUP) {
+      ReloadMarket(settings, config, parts);
+    } else if (signal != 0) {
       return signal;
     }
     if (is_loading && parts.local->pool().was_loaded(config.model)) {
@@ -246,7 +287,8 @@ ExitCode Drain(const ServeConfig& config, Parts& parts, int signal) {
     is_done.store(true);
   });
   while (!is_done.load()) {
-    if (const int second = AwaitSignal(std::chrono::milliseconds(20)); second != 0) {
+    if (const int second = AwaitSignal(std::chrono::milliseconds(20));
+        second != 0 && second != SIGHUP) {
       RemoveServerRecord(config.home);
       std::_Exit(
           static_cast<int>(CutBy(second)));  // threads and sockets are the system's to clear away
@@ -267,7 +309,7 @@ Result<ExitCode> RunServe(const Settings& settings) {
   TW_RETURN_IF_ERROR(EnsurePrivateFolder(config.home));
   TW_ASSIGN_OR_RETURN(const HomeLock lock, HomeLock::Take(config.home));
   Parts parts;
-  TW_RETURN_IF_ERROR(StartParts(config, parts));
+  TW_RETURN_IF_ERROR(StartParts(settings, config, parts));
   const ServerRecord record{config.listen.host, parts.server->port(), ::getpid(), TW_VERSION};
   if (const Status written = WriteServerRecord(config.home, record); !written) {
     return Fail(WithNextStep(written.error(),
@@ -275,7 +317,7 @@ Result<ExitCode> RunServe(const Settings& settings) {
   }
   Print(fmt::format("listening on {}\n", record.Url()));
   TW_RETURN_IF_ERROR(OutputStatus());
-  const Result<int> stopped = RunUntilStopped(config, record, parts);
+  const Result<int> stopped = RunUntilStopped(settings, config, record, parts);
   if (!stopped) {
     RemoveServerRecord(config.home);
     return Fail(stopped.error());

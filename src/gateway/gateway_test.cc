@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/ids.h"
+#include "catalog/catalog.h"
 #include "dialects/json_reader.h"
 #include "http/test_support.h"
 #include "providers/test_support.h"
@@ -42,6 +44,14 @@ class MemoryLog final : public telemetry::AccessLog {
   std::vector<telemetry::AccessRecord> records_;
 };
 
+std::shared_ptr<const routing::Market> OnlyThisDevice(
+    std::shared_ptr<const catalog::LocalModels> models) {
+  catalog::CatalogSources sources;
+  sources.local = std::move(models);
+  return routing::Market::Build(catalog::Catalog::Build(std::move(sources)), {},
+                                [](const catalog::Provider&) { return std::nullopt; });
+}
+
 class GatewayTest : public ::testing::Test {
  protected:
   void Start() {
@@ -49,7 +59,9 @@ class GatewayTest : public ::testing::Test {
                                                         MakeLoader(world_));
     GatewayOptions options;
     options.default_model = "org-m";
-    gateway_ = std::make_unique<Gateway>(options, *local_, metrics_, &log_);
+    market_ = std::make_unique<routing::Marketplace>(OnlyThisDevice(files_.models), nullptr,
+                                                     SystemClock(), SystemRandom());
+    gateway_ = std::make_unique<Gateway>(options, *local_, *market_, metrics_, &log_);
     http::ServerOptions server;
     server.port = 0;
     auto started = http::Server::Start(
@@ -109,6 +121,7 @@ class GatewayTest : public ::testing::Test {
   telemetry::Registry metrics_;
   MemoryLog log_;
   std::unique_ptr<providers::LocalProvider> local_;
+  std::unique_ptr<routing::Marketplace> market_;
   std::unique_ptr<Gateway> gateway_;
   std::unique_ptr<http::Server> server_;
 };
