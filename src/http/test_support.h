@@ -15,7 +15,9 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "http/fd.h"
@@ -39,6 +41,8 @@ class TestSocket {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     EXPECT_EQ(::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   }
+
+  explicit TestSocket(Fd accepted) : fd_(std::move(accepted)) {}
 
   // False when the peer has reset the connection.
   bool Send(std::string_view bytes) {
@@ -88,6 +92,25 @@ class TestSocket {
     std::string head = ReadUntil("\r\n\r\n");
     const size_t at = head.find("Content-Length: ");
     return at == std::string::npos ? head : head + ReadExactly(std::stoul(head.substr(at + 16)));
+  }
+
+  // How much the connection takes (at most `bytes_max`) while nobody reads it.
+  size_t SendUntilItBlocks(size_t bytes_max) {
+    const std::string bytes(64 << 10, 'x');
+    size_t sent = 0;
+    while (sent < bytes_max) {
+      const ssize_t n = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      pollfd entry{fd_.get(), POLLOUT, 0};
+      if (n < 0 && ::poll(&entry, 1, 200) <= 0) {
+        break;
+      }
+      sent += n > 0 ? static_cast<size_t>(n) : 0;
+    }
+    return sent;
+  }
+  bool AllIsAcknowledged() const {
+    int unsent = 0;
+    return ::ioctl(fd_.get(), SIOCOUTQ, &unsent) == 0 && unsent == 0;
   }
 
   void ShutdownWrite() { ::shutdown(fd_.get(), SHUT_WR); }

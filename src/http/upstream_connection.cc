@@ -14,12 +14,13 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <fmt/format.h>
-#include <linux/tcp.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "base/limits.h"
 #include "http/fd.h"
+#include "http/tcp_state.h"
 
 namespace tradewind::http {
 namespace {
@@ -347,14 +348,9 @@ bool SocketConnection::IsQuiet() {
 }
 
 bool SocketConnection::NothingAcknowledged() {
-  tcp_info info{};
-  socklen_t size = sizeof(info);
-  if (closed_ || ::getsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
-      size < offsetof(tcp_info, tcpi_bytes_acked) + sizeof(info.tcpi_bytes_acked)) {
-    return false;
-  }
-  constexpr int64_t kSyn = 1;  // counts like a byte
-  return static_cast<int64_t>(info.tcpi_bytes_acked) <= begun_at_ + kSyn;
+  constexpr int64_t kHandshake = 1;  // counts like a byte
+  const auto acknowledged = closed_ ? std::nullopt : AcknowledgedBytes(socket_.native_handle());
+  return acknowledged.has_value() && *acknowledged <= begun_at_ + kHandshake;
 }
 
 void SocketConnection::Close() {
