@@ -1,0 +1,109 @@
+// A provider as its data file tells it: addresses, models and prices, reply shapes, errors, what it refuses.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <boost/json/value.hpp>
+
+#include "provider_sim/json_template.h"
+
+namespace provider_sim {
+
+enum class Endpoint : uint8_t { kChat, kCompletions, kEmbeddings, kModels, kBilling };
+inline constexpr std::array<std::string_view, 5> kEndpointNames = {"chat", "completions",
+                                                                   "embeddings", "models", "billing"};
+inline std::string_view NameOf(Endpoint endpoint) {
+  return kEndpointNames[static_cast<size_t>(endpoint)];
+}
+
+struct Model {
+  std::string id;
+  std::string reply_model;  // JSON string: what replies call it
+  std::string task = "chat";  // "chat", "embedding": others answer 404
+  std::string owned_by, context, created, providers, served_by;  // JSON fragments
+  std::vector<std::string> suffixes;                            // of a router: live providers
+  // Prices in nano-USD per million tokens.
+  int64_t input_price = 0, cached_price = 0, output_price = 0;
+  int64_t default_reasoning_tokens = 0;
+  bool think_in_content = false;  // <think>...</think> before the answer
+  int64_t dims = 8;               // of an embedding
+};
+
+// Rounded up once.
+int64_t CostNanoUsd(const Model& model, uint64_t prompt_tokens, uint64_t cached_tokens,
+                    uint64_t completion_tokens);
+
+struct ErrorShape {
+  int status = 500;
+  Template message;
+  std::string type, code, param;  // JSON fragments; a param of "" takes the request's
+  Template body;                  // empty: the provider's usual body
+  std::string content_type;
+  std::vector<std::pair<std::string, Template>> headers;
+};
+
+// What a request's field may hold; null is always fine.
+struct FieldRule {
+  std::string types;  // "integer|boolean"; empty: any
+  std::optional<double> min, max;
+  bool non_empty = false;
+  std::string refused;  // a message: the field may not be there at all
+};
+
+struct ChunkShapes {
+  Template role, delta, reasoning, tool, finish, usage;
+};
+
+struct ReplyShapes {
+  Template reply, choice;
+  ChunkShapes stream;
+};
+
+enum class UsageAt : uint8_t { kFinish, kChunk, kCumulative, kAsked };
+
+struct Provider {
+  std::string name;  // the path prefix; the slug unless another was asked for
+  std::map<Endpoint, std::string> paths;
+  Template id, billing_id;
+  std::vector<std::pair<std::string, Template>> all_headers, json_headers, stream_headers,
+      error_headers;
+  bool chunked_json = true;
+  ReplyShapes chat, completions;
+  Template usage, zero_usage;
+  UsageAt usage_at = UsageAt::kFinish;
+  bool null_usage_when_asked = false;
+  bool done = true;
+  bool whole_tool_calls = false;  // a streamed tool call comes in one chunk
+  bool together_logprobs = false;
+  bool tool_call_index = false;  // also in what is not streamed
+  Template embeddings, embedding, models, model_entry;
+  Template error_body, stream_error;
+  std::map<std::string, ErrorShape, std::less<>> errors;  // "401", "unknown_field" ...
+  std::map<std::string, FieldRule, std::less<>> fields;
+  std::vector<std::string> allowed_fields, allowed_message_fields;  // empty: any
+  bool schema_needs_name = false;
+  bool model_suffixes = false;
+  bool accept_any_model = false;  // an unknown id is the first model under another name
+  int64_t default_max_tokens = 1 << 20;
+  std::string abort_bill = "generated";
+  std::vector<std::unique_ptr<Model>> model_list;
+
+  const Model* FindModel(std::string_view model_id) const;
+  const ErrorShape& Error(std::string_view which) const;  // falls back to "500"
+};
+
+// Throws std::runtime_error that names the file and what is wrong in it. A file may say "extends": "slug"; its members
+// then replace those of that file.
+std::unique_ptr<Provider> LoadProvider(const std::filesystem::path& folder, std::string_view slug,
+                                       std::string_view name);
+
+}  // namespace provider_sim
