@@ -77,6 +77,18 @@ inline constexpr int kModelStringBytesMax = 512;   // a Hub id has at most 96 + 
 inline constexpr int kIgnoredFieldsNamedMax = 16;  // unknown fields in x-tradewind-ignored
 
 inline constexpr size_t kFallbackModelsMax = 16;  // `models`: the ids to try after `model`
+// --- Identity ---
+
+inline constexpr int64_t kKeysMax = 100'000;       // all of them stand in memory, 1 kB each
+inline constexpr int kKeyNameBytesMax = 100;       // of keys; shown in tables
+inline constexpr int kAccountNameBytesMax = 64;    // of orgs, projects, users: they go into headers
+inline constexpr int kAllowListEntriesMax = 256;   // models or providers of one key
+inline constexpr int kProviderKeyBytesMax = 4096;  // some providers' keys are signed documents
+inline constexpr int kProviderKeysMax = 100'000;
+inline constexpr int64_t kKeyLimitMax = 1'000'000'000;  // rpm, tpm, concurrency
+inline constexpr int64_t kRotationGraceMaxS =
+    30 * 86'400;                                    // the old secret lives on for at most this
+inline constexpr int64_t kLastUseFlushMs = 30'000;  // last use is written this often
 
 // --- Providers ---
 

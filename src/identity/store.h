@@ -1,0 +1,158 @@
+// Organisations, users, keys and provider keys on the disk, and their images in memory.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "identity/key_ring.h"
+#include "identity/private_file.h"
+#include "identity/provider_secrets.h"
+#include "storage/database.h"
+
+namespace tradewind::identity {
+
+inline constexpr std::string_view kDefaultOrg = "default";
+inline constexpr std::string_view kDefaultProject = "default";
+inline constexpr std::string_view kDefaultUser = "owner";
+inline constexpr std::string_view kAdminKeyName = "admin";
+
+struct StoreOptions {
+  std::filesystem::path home;             // a private folder that is there
+  std::filesystem::path secret_key_file = {};  // "" = HOME/secret.key, made at the first start
+  int64_t pages_max = 0;                  // as in storage::DatabaseOptions
+};
+
+struct KeySpec {
+  std::string name;
+  std::string org{kDefaultOrg}, project{kDefaultProject}, user{kDefaultUser};  // made when missing
+  std::optional<Role> role;  // of the user in the org; absent: as it is, or member
+  Scopes scopes{Scope::kInference, Scope::kRead};
+  std::vector<std::string> models, providers;  // empty = all
+  std::optional<int64_t> expires_unix_s;
+  KeyLimits limits;
+};
+
+struct KeyInfo {
+  std::string id, name, org_id, org, project, user;
+  Role role = Role::kMember;
+  Scopes scopes;  // as asked for; Principal has what the role leaves of them
+  std::vector<std::string> models, providers;
+  KeyLimits limits;
+  int64_t created_unix_s = 0;
+  std::optional<int64_t> expires_unix_s, rotated_unix_s, revoked_unix_s, last_used_unix_s;
+  std::optional<int64_t> old_secret_expires_unix_s;  // a grace after a rotation
+  bool is_admin_token = false;
+};
+
+struct MintedKey {
+  KeyInfo info;
+  Secret token;  // never to be had again
+};
+
+struct ProviderKeyInfo {
+  OwnerKind owner = OwnerKind::kServer;
+  std::string owner_id, owner_name, provider, fingerprint;
+  int64_t created_unix_s = 0;
+};
+
+struct ProviderKeyOwner {
+  OwnerKind kind = OwnerKind::kServer;
+  std::string name;  // of the org or user; "" for the server
+};
+
+// What a caller may see and change: everything, or one organisation.
+struct Reach {
+  std::optional<std::string> org_id;  // absent = everything
+};
+
+// The only user of HOME/identity.db. Thread-safe; all calls but the two accessors wait for the
+// disk: not on an event loop. What a call changed is on the disk and in force when it returns; on an
+// error nothing has changed. Errors of all: those of storage::Database; kNotFound (no such key, also
+// for one beyond `reach`), kInvalidArgument naming the field, kPermissionDenied (beyond `reach`).
+class Store {
+ public:
+  // Opens or makes identity.db, the key file and the admin token. Errors besides: kCorruptFile when
+  // the key file does not belong to the database, kUnsupported for a newer version's file.
+  static Result<std::unique_ptr<Store>> Open(StoreOptions options,
+                                             const Clock& clock = SystemClock());
+  ~Store();  // writes the last uses
+
+  const KeyRing& keys() const { return *ring_; }
+  const ProviderSecrets& provider_secrets() const { return provider_secrets_; }
+
+  // The first one ends calls without a token for good.
+  Result<MintedKey> CreateKey(const KeySpec& spec, const Reach& reach = {});
+  Result<std::vector<KeyInfo>> ListKeys(const Reach& reach = {});
+  // `key` is a name or an id. A new secret under the same id; the old one works for `grace_s` more.
+  Result<MintedKey> RotateKey(std::string_view key, int64_t grace_s, const Reach& reach = {});
+  Result<KeyInfo> RevokeKey(std::string_view key, const Reach& reach = {});
+  bool has_live_key();  // one that is neither revoked nor expired, the admin token aside
+
+  // Replaces one that is there.
+  Result<ProviderKeyInfo> PutProviderKey(const ProviderKeyOwner& owner, std::string_view provider,
+                                         const Secret& secret, const Reach& reach = {});
+  Result<std::vector<ProviderKeyInfo>> ListProviderKeys(const Reach& reach = {});
+  Status RemoveProviderKey(const ProviderKeyOwner& owner, std::string_view provider,
+                           const Reach& reach = {});
+
+  // Writes when keys were used last, in one transaction; nothing to do costs nothing.
+  Status FlushLastUse();
+
+ private:
+  Store(StoreOptions options, const Clock& clock, storage::Database database)
+      : options_(std::move(options)), clock_(clock), database_(std::move(database)) {}
+
+  // store.cc
+  Status LoadMasterKey();
+  Status EnsureAdminToken();
+  Status Publish();
+  std::filesystem::path AdminTokenFile() const { return options_.home / "admin-token"; }
+  // store_keys.cc
+  Result<KeyInfo> FindKey(std::string_view key, const Reach& reach);
+  Result<MintedKey> RotateAdmin(const KeyInfo& key);
+  Status CheckNewKey(const KeySpec& spec, const Reach& reach);
+  // store_accounts.cc: ids; what is missing is made
+  struct AccountIds {
+    std::string org, project, user;
+  };
+  Result<AccountIds> EnsureAccount(const KeySpec& spec);
+  Result<std::string> FindOrg(std::string_view name);   // "" when there is none
+  Result<std::string> FindUser(std::string_view name);  // likewise
+  Status CheckReach(const KeySpec& spec, const Reach& reach);
+  Status CheckUserWithin(std::string_view user, const Reach& reach);
+  using Users = std::map<std::string, std::shared_ptr<const User>, std::less<>>;  // by id
+  Result<Users> LoadUsers();
+  // store_provider_keys.cc
+  Result<std::string> OwnerId(const ProviderKeyOwner& owner, const Reach& reach);
+  Status PublishProviderKeys();
+
+  const StoreOptions options_;
+  const Clock& clock_;
+  std::mutex mutex_;  // for everything below but the images
+  storage::Database database_;
+  std::optional<TokenHasher> hasher_;
+  std::optional<Sealer> sealer_;
+  std::unique_ptr<KeyRing> ring_;
+  ProviderSecrets provider_secrets_;
+  struct LastUse {
+    std::shared_ptr<std::atomic<int64_t>> at;
+    int64_t written = 0;
+  };
+  std::map<std::string, LastUse, std::less<>> last_uses_;  // by key id
+};
+
+// Rules for names. Errors: kInvalidArgument with `field` as param.
+Status CheckKeyName(std::string_view name);
+Status CheckAccountName(std::string_view name, std::string_view field);
+
+}  // namespace tradewind::identity
