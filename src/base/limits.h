@@ -10,11 +10,15 @@ namespace tradewind::limits {
 
 inline constexpr int64_t kBodyBytesMax = 32 << 20;  // a 262,144-token prompt is about 1.2 MB
 // Of all requests being read or answered. The first part of each body is not counted, so that small
-// requests find room always; for all connections that part is 64 MiB.
+// requests find room always; for all connections that part is 128 MiB.
 inline constexpr int64_t kBodyBytesInFlightMax = 256 << 20;  // beyond it 503
-inline constexpr int64_t kBodyBytesUncounted = 64 << 10;
-inline constexpr int64_t kHeaderBytesMax = 32 << 10;    // nginx allows 4 x 8 KiB
-inline constexpr int64_t kConnectionsMax = 1024;        // beyond it connections wait in the backlog
+inline constexpr int64_t kBodyBytesUncounted = 16 << 10;
+inline constexpr int64_t kHeaderBytesMax = 32 << 10;  // nginx allows 4 x 8 KiB
+// Beyond it connections wait in the backlog. A process that may open fewer than twice as many files
+// takes fewer: each stream may need one to its upstream too.
+inline constexpr int64_t kConnectionsMax = 8192;
+inline constexpr int64_t kFilesReserved = 128;          // for models, database, logs, probes
+inline constexpr int64_t kKeptRequestBytes = 2048;      // of a reader's buffer, between requests
 inline constexpr int64_t kReadHeadDeadlineMs = 60'000;  // also the keep-alive idle time
 inline constexpr int64_t kReadBodyDeadlineMs = 60'000;  // a slow upload cannot hold a connection
 inline constexpr int64_t kWriteDeadlineMs = 120'000;    // a reader without progress is cut then
@@ -26,9 +30,9 @@ inline constexpr int64_t kClientStopCheckMs = 50;  // how often a waiting fetch 
 
 // --- Upstreams ---
 
-inline constexpr int64_t kUpstreamConnectMs = 10'000;     // name, connection and TLS together
-inline constexpr int64_t kUpstreamFirstByteMs = 600'000;  // a long prompt, in a long queue
-inline constexpr int64_t kUpstreamIdleMs = 120'000;       // a stream that stalls this long is dead
+inline constexpr int64_t kUpstreamConnectMs = 10'000;      // name, connection and TLS together
+inline constexpr int64_t kUpstreamFirstByteMs = 600'000;   // a long prompt, in a long queue
+inline constexpr int64_t kUpstreamIdleMs = 120'000;        // a stream that stalls this long is dead
 inline constexpr int64_t kUpstreamBufferBytes = 16 << 10;  // while bytes are there; a TLS record
 inline constexpr int64_t kUpstreamSpareBuffersMax = 64;    // kept of each event loop
 inline constexpr int64_t kUpstreamKeepMs = 30'000;         // many servers close after 60 s or 75 s
@@ -38,7 +42,7 @@ inline constexpr int64_t kUpstreamSweepMs = 1'000;            // how often unuse
 inline constexpr int kUpstreamHeaderFieldsMax = 256;          // providers send 20 to 40
 inline constexpr int64_t kUpstreamBodyBytesMax = int64_t{1} << 30;  // a stream of a whole day
 inline constexpr int kInterimResponsesMax = 16;                     // 1xx before the answer
-inline constexpr int64_t kChunkLineBytesMax = 4096;           // a chunk's size with its extensions
+inline constexpr int64_t kChunkLineBytesMax = 4096;  // a chunk's size with its extensions
 // A compressed body may inflate to this much, and by this factor beyond it. Event streams of equal
 // chunks reach 50; deflate ends at 1032.
 inline constexpr int64_t kInflatedBytesFree = 8 << 20;

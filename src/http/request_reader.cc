@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/check.h"
+#include "base/limits.h"
 #include "http/least_input.h"
 #include "http/wire.h"
 
@@ -191,7 +192,12 @@ Request RequestReader::Take() {
   TW_CHECK(parser_ != nullptr && parser_->is_done());
   Request request = std::move(parser_->request);
   parser_.reset();
-  buffer_.erase(0, offset_);
+  // A stream may last for hours: it keeps no room for a large request that has been read.
+  if (buffer_.capacity() > limits::kKeptRequestBytes) {
+    buffer_ = buffer_.substr(offset_);
+  } else {
+    buffer_.erase(0, offset_);
+  }
   offset_ = 0;
   return request;
 }

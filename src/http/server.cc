@@ -21,6 +21,7 @@
 #include "http/connection.h"
 #include "http/event_loop.h"
 #include "http/fd.h"
+#include "http/open_files.h"
 #include "telemetry/log.h"
 
 namespace tradewind::http {
@@ -227,7 +228,9 @@ Result<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Hand
                 fmt::format("{} event loops are too few or too many", options.threads), "threads");
   }
   TW_ASSIGN_OR_RETURN(Fd listener, Listen(options));
-  auto shared = std::make_shared<ServerShared>(options);
+  ServerOptions own = options;
+  own.connections_max = ConnectionsFor(options.connections_max, RaiseOpenFilesMax());
+  auto shared = std::make_shared<ServerShared>(own);
   shared->handler = std::move(handler);
   shared->on_error = std::move(on_error);
   return std::make_unique<ListeningServer>(std::move(shared), std::move(listener));

@@ -23,7 +23,7 @@ struct ServerOptions {
   // Of all bodies together, but for the uncounted first part of each; beyond it 503.
   int64_t body_bytes_in_flight_max = limits::kBodyBytesInFlightMax;
   int64_t body_bytes_uncounted = limits::kBodyBytesUncounted;
-  // Beyond it clients wait in the backlog.
+  // Beyond it clients wait in the backlog. Lowered where the process may not open enough files.
   int64_t connections_max = limits::kConnectionsMax;
   int64_t read_head_deadline_ms =
       limits::kReadHeadDeadlineMs;  // from the first byte; 408. Also the idle time

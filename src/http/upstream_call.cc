@@ -175,6 +175,9 @@ Task<Status> PooledCall::AwaitHead() {
                    "allow_private = true for this provider",
                    "base_url");
   }
+  if (cancelled_) {
+    co_return Cancelled();
+  }
   if (shared_->shut_down) {
     co_return Fail(ErrorCode::kUnavailable, "the server is stopping");
   }
