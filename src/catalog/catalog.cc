@@ -167,6 +167,9 @@ void Catalog::AddProviders(const CatalogSources& sources) {
       providers_.push_back(known);
     }
   }
+  for (Provider& provider : providers_) {
+    provider.off = sources.why_off ? sources.why_off(provider) : "";
+  }
 }
 
 void Catalog::AddLocal(const LocalModels& local) {

@@ -1,6 +1,7 @@
 // Which models there are, who serves each, and at what price: one immutable snapshot of all sources.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -36,6 +37,8 @@ struct CatalogSources {
   std::vector<ProviderConfig> configured;
   std::vector<PriceRow> imported;
   StarterCatalogue starter;
+  // Why this server cannot use a provider; "" = it can. Null: it can use all.
+  std::function<std::string(const Provider&)> why_off;
   std::vector<std::string> order;  // [route] order; slugs that are missing follow in usual order
 };
 

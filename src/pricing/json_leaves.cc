@@ -73,7 +73,10 @@ Status ForEachMember(std::string_view json,
                      const std::function<Status(const std::string& key, const Leaves&)>& row) {
   const simdjson::padded_string padded(json);
   od::parser parser;
-  TW_JSON(od::document document, parser.iterate(padded));
+  od::document document;
+  if (const auto error = parser.iterate(padded).get(document); error != simdjson::SUCCESS) {
+    return Corrupt(error);
+  }
   TW_JSON(od::object object, document.get_object());
   for (auto item : object) {
     TW_JSON(od::field field, std::move(item));
@@ -83,7 +86,7 @@ Status ForEachMember(std::string_view json,
     TW_RETURN_IF_ERROR(Collect(field.value(), "", 1, leaves));
     TW_RETURN_IF_ERROR(row(key, leaves));
   }
-  if (!document.at_end()) {
+  if (document.current_location().error() != simdjson::OUT_OF_BOUNDS) {
     return Fail(ErrorCode::kCorruptFile, "not a price map: there is more after its end");
   }
   return {};
