@@ -1,9 +1,9 @@
 // Which models there are, who serves each, and at what price: one immutable snapshot of all sources.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -36,6 +36,8 @@ struct CatalogSources {
   std::vector<ProviderConfig> configured;
   std::vector<PriceRow> imported;
   StarterCatalogue starter;
+  // Why this server cannot use a provider; "" = it can. Null: it can use all.
+  std::function<std::string(const Provider&)> why_off;
   std::vector<std::string> order;  // [route] order; slugs that are missing follow in usual order
 };
 
@@ -87,25 +89,5 @@ class Catalog {
 // The error for a model string that leads nowhere: which providers were looked at, why each does not
 // serve it, and what exists instead. kModelNotSupported with param "model".
 Error ExplainUnsupported(const Catalog& catalog, const ModelRef& ref);
-
-// Where the current snapshot hangs. Readers keep the one they took; a reload hangs up another.
-// Thread-safe.
-class CatalogBoard {
- public:
-  explicit CatalogBoard(std::shared_ptr<const Catalog> first) : current_(std::move(first)) {}
-
-  std::shared_ptr<const Catalog> Get() const {
-    const std::lock_guard lock(mutex_);
-    return current_;
-  }
-  void Set(std::shared_ptr<const Catalog> next) {
-    const std::lock_guard lock(mutex_);
-    current_ = std::move(next);
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::shared_ptr<const Catalog> current_;
-};
 
 }  // namespace tradewind::catalog

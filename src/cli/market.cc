@@ -1,91 +1,111 @@
 #include "cli/market.h"
 
 #include <algorithm>
-#include <utility>
 
 #include <fmt/format.h>
 
+#include "base/catalog_limits.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "catalog/starter.h"
-#include "telemetry/log.h"
+#include "pricing/price_file.h"
 
 namespace tradewind::cli {
 namespace {
 
-Result<std::string> CheckedKey(std::string key, const std::string& origin) {
-  while (!key.empty() && (key.back() == '\n' || key.back() == '\r' || key.back() == ' ')) {
-    key.pop_back();
+std::unexpected<Error> NoKey(std::string why) {
+  return Fail(ErrorCode::kUnauthenticated, std::move(why), "api_key");
+}
+
+// What a header may carry: one line of printable ASCII.
+bool IsKeyText(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte > 0x20 && byte < 0x7f;
+  });
+}
+
+Result<ProviderKey> ReadKeyFile(const std::string& path) {
+  auto text = ReadFile(path, limits::kApiKeyBytesMax);
+  if (!text) {
+    return NoKey(fmt::format("no key: {} cannot be read: {}", path, text.error().message));
   }
-  const bool is_plain =
-      std::all_of(key.begin(), key.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f; });
-  if (key.empty() || key.size() > limits::kApiKeyBytesMax || !is_plain) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("{} holds no key: one line of visible characters is expected", origin));
+  const size_t end = text->find_last_not_of(" \t\r\n");
+  text->resize(end == std::string::npos ? 0 : end + 1);
+  if (!IsKeyText(*text)) {
+    return NoKey(fmt::format("no key: {} must hold the key alone, on one line", path));
   }
-  return key;
+  return ProviderKey{std::move(*text), "file " + path};
+}
+
+bool OthersMayRead(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  return !error && (status.permissions() & (fs::perms::group_read | fs::perms::others_read)) !=
+                       fs::perms::none;
 }
 
 }  // namespace
 
-Result<std::optional<std::string>> ReadProviderKey(const catalog::Provider& provider,
-                                                   const Environment& environment) {
+Result<ProviderKey> ReadProviderKey(const catalog::Provider& provider,
+                                    const Environment& environment) {
   if (!provider.api_key_env.empty()) {
-    if (auto key = environment(provider.api_key_env); key.has_value()) {
-      TW_ASSIGN_OR_RETURN(std::string checked, CheckedKey(std::move(*key), provider.api_key_env));
-      return checked;
+    auto text = environment(provider.api_key_env);
+    if (!text) {
+      return NoKey(fmt::format("no key: the variable {} is not set", provider.api_key_env));
     }
+    if (!IsKeyText(*text)) {
+      return NoKey(fmt::format("no key: the variable {} must hold the key alone, on one line",
+                               provider.api_key_env));
+    }
+    return ProviderKey{std::move(*text), "environment " + provider.api_key_env};
   }
   if (!provider.api_key_file.empty()) {
-    TW_ASSIGN_OR_RETURN(std::string text,
-                        ReadFile(provider.api_key_file, 2 * limits::kApiKeyBytesMax));
-    TW_ASSIGN_OR_RETURN(std::string checked, CheckedKey(std::move(text), provider.api_key_file));
-    return checked;
+    return ReadKeyFile(provider.api_key_file);
   }
-  return std::optional<std::string>();
+  return NoKey(
+      fmt::format("no key: name one with api_key_env or api_key_file under [[providers]]"));
 }
 
-std::shared_ptr<const routing::Market> BuildMarket(
-    const Settings& settings, std::shared_ptr<const catalog::LocalModels> local,
-    const StoredKeys& stored) {
+Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
+                  std::shared_ptr<const catalog::LocalModels> local) {
+  Market out;
   catalog::CatalogSources sources;
   sources.local = std::move(local);
   sources.configured = settings.market().providers;
-  sources.starter = catalog::Starter();
   sources.order = settings.market().route.order;
-  const auto catalog = catalog::Catalog::Build(std::move(sources));
-  for (const std::string& conflict : catalog->conflicts()) {
-    telemetry::Log(telemetry::Level::kWarn, conflict);
+  sources.starter = catalog::Starter();
+  auto imported = pricing::LoadPrices(home);
+  if (imported) {
+    sources.imported = std::move(*imported);
+  } else {
+    out.warnings.push_back(
+        fmt::format("imported prices do not count: {}", imported.error().message));
   }
-  const auto read = [&](const catalog::Provider& provider) -> std::optional<std::string> {
-    Result<std::optional<std::string>> key = ReadProviderKey(provider, settings.environment());
-    if (!key.has_value()) {
-      telemetry::Log(telemetry::Level::kWarn,
-                     fmt::format("the provider {} is off: {}", provider.slug, key.error().message));
-      return std::nullopt;
+  sources.why_off = [&](const catalog::Provider& provider) -> std::string {
+    if (!provider.needs_key) {
+      return "";
     }
-    if (!key->has_value() && stored) {
-      if (std::string kept = stored(provider.slug); !kept.empty()) {
-        return kept;
+    auto key = ReadProviderKey(provider, settings.environment());
+    if (!key) {
+      if (provider.source == catalog::Source::kConfig) {  // others were never asked for
+        out.warnings.push_back(fmt::format("{}: the provider {} is off: {}", provider.origin,
+                                           provider.slug, key.error().message));
       }
+      return key.error().message;
     }
-    if (!key->has_value() && provider.needs_key && provider.source == catalog::Source::kConfig) {
-      telemetry::Log(
-          telemetry::Level::kWarn,
-          fmt::format(
-              "the provider {} is off: no key for it; set {}, or run `tradewind login "
-              "--provider {}`",
-              provider.slug,
-              provider.api_key_env.empty() ? std::string("api_key_env") : provider.api_key_env,
-              provider.slug));
+    if (!provider.api_key_file.empty() && OthersMayRead(provider.api_key_file)) {
+      out.warnings.push_back(
+          fmt::format("{} can be read by other users; chmod 600 it", provider.api_key_file));
     }
-    return std::move(*key);
+    out.keys.insert_or_assign(provider.slug, std::move(*key));
+    return "";
   };
-  auto market = routing::Market::Build(catalog, settings.market().route, read);
-  for (const std::string& warning : market->warnings()) {
-    telemetry::Log(telemetry::Level::kWarn, warning);
-  }
-  return market;
+  out.catalog = catalog::Catalog::Build(std::move(sources));
+  const auto& conflicts = out.catalog->conflicts();
+  out.warnings.insert(out.warnings.end(), conflicts.begin(), conflicts.end());
+  return out;
 }
 
 }  // namespace tradewind::cli

@@ -1,32 +1,38 @@
-// Config, catalogue and keys → the market that requests are routed with: at start, and again on
-// SIGHUP.
+// The catalogue of this home: models on this device, config, imported prices and the starter
+// catalogue, with the keys that the environment and key files hold.
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
-#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "catalog/catalog.h"
 #include "cli/settings.h"
-#include "routing/market.h"
 
 namespace tradewind::cli {
 
-// The key that the operator set for a provider: the variable or file that the config or the
-// catalogue names, read now. nullopt when it is not set. Errors: kNotFound, kIo (a file that cannot
-// be read), kInvalidArgument (a key with line breaks or other control characters, or longer than
-// kApiKeyBytesMax); no message repeats the key.
-Result<std::optional<std::string>> ReadProviderKey(const catalog::Provider& provider,
-                                                   const Environment& environment);
+struct ProviderKey {
+  std::string secret;  // never printed, logged or sent to anybody but the provider
+  std::string from;    // "environment GROQ_API_KEY", "file /etc/tradewind/groq.key"
+};
 
-// Keys that `login` stored; "" when there is none.
-using StoredKeys = std::function<std::string(std::string_view slug)>;
+struct Market {
+  std::shared_ptr<const catalog::Catalog> catalog;
+  std::map<std::string, ProviderKey> keys;  // by slug; providers that need none have none
+  std::vector<std::string> warnings;
+};
 
-// Logs a warning for every provider of the config that is off, and for each conflict.
-std::shared_ptr<const routing::Market> BuildMarket(
-    const Settings& settings, std::shared_ptr<const catalog::LocalModels> local,
-    const StoredKeys& stored = {});
+// Reads HOME/prices.json and every key anew: call it again to reload. Never touches the network. A
+// damaged prices.json is a warning, and the rest works. `local` may be null.
+Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
+                  std::shared_ptr<const catalog::LocalModels> local);
+
+// The key that api_key_env or api_key_file of the provider leads to. Errors: kUnauthenticated with
+// the next step, never with any part of the key.
+Result<ProviderKey> ReadProviderKey(const catalog::Provider& provider,
+                                    const Environment& environment);
 
 }  // namespace tradewind::cli

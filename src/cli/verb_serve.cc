@@ -152,6 +152,25 @@ struct Parts {
   std::unique_ptr<http::Server> server;
 };
 
+// Config, catalogue, prices and keys as they are now.
+std::shared_ptr<const routing::Market> MarketNow(const Settings& settings,
+                                                 const ServeConfig& config) {
+  const Market market = LoadMarket(settings, config.home, config.models);
+  auto built = routing::Market::Build(market.catalog, settings.market().route,
+                                      [&](const catalog::Provider& provider) {
+                                        const auto found = market.keys.find(provider.slug);
+                                        return found == market.keys.end()
+                                                   ? std::nullopt
+                                                   : std::optional(found->second.secret);
+                                      });
+  for (const auto* warnings : {&market.warnings, &built->warnings()}) {
+    for (const std::string& warning : *warnings) {
+      telemetry::Log(telemetry::Level::kWarn, WithoutControls(warning));
+    }
+  }
+  return built;
+}
+
 Status StartParts(const Settings& settings, const ServeConfig& config, Parts& parts) {
   if (config.access_log != "none") {
     TW_ASSIGN_OR_RETURN(parts.access_log, telemetry::AccessLog::Open(
@@ -161,7 +180,7 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
       std::make_unique<providers::LocalProvider>(config.models, config.local, engine::Engine::Load);
   parts.upstreams = http::UpstreamClient::Create();
   parts.market = std::make_unique<routing::Marketplace>(
-      BuildMarket(settings, config.models), parts.upstreams.get(), SystemClock(), SystemRandom());
+      MarketNow(settings, config), parts.upstreams.get(), SystemClock(), SystemRandom());
   gateway::GatewayOptions options;
   options.default_model = config.model;
   options.idle_exit = config.idle_exit;
@@ -226,7 +245,7 @@ void ReloadMarket(const Settings& settings, const ServeConfig& config, Parts& pa
                                                          WithoutControls(fresh.error().message)));
     return;
   }
-  parts.market->board.Set(BuildMarket(*fresh, config.models));
+  parts.market->board.Set(MarketNow(*fresh, config));
   telemetry::Log(telemetry::Level::kInfo, "the config was read again");
 }
 

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include "base/limits.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "catalog/catalog.h"
 #include "gateway/admission.h"
 #include "gateway/order.h"
 #include "http/http.h"
@@ -104,6 +106,11 @@ class Gateway {
   // models.cc
   Task<void> ListModels(Call& call);
   Task<void> ShowModel(Call& call);
+  std::shared_ptr<const catalog::Catalog> CatalogNow() const;
+  // hub.cc
+  Task<void> ListHubModels(Call& call);
+  Task<void> ShowHubModel(Call& call);
+  Task<void> ListPartnerModels(Call& call);
   // tokenize.cc
   Task<void> Tokenize(Call& call);
   Task<void> Detokenize(Call& call);

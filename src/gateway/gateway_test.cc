@@ -360,10 +360,10 @@ TEST_F(GatewayTest, ShowsMetricsAndEngines) {
   for (const char* line :
        {"tradewind_requests_total{path=\"/v1/chat/completions\",status=\"200\"} 1",
         "tradewind_requests_total{path=\"other\",status=\"404\"} 1",
-        "tradewind_output_tokens_total{model=\"org-m\"} 2",
-        "tradewind_cached_tokens_total{model=\"org-m\"} 0",
+        "tradewind_output_tokens_total{model=\"org-m\",provider=\"local\"} 2",
+        "tradewind_cached_tokens_total{model=\"org-m\",provider=\"local\"} 0",
         "tradewind_engine_kv_idle_bytes{model=\"org-m\"} 0",
-        "tradewind_ttft_seconds_count{model=\"org-m\"} 1",
+        "tradewind_ttft_seconds_count{model=\"org-m\",provider=\"local\"} 1",
         "tradewind_engine_slots{model=\"org-m\"} 4"}) {
     EXPECT_NE(response.body.find(line), std::string::npos) << line << "\n" << response.body;
   }

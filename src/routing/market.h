@@ -39,6 +39,7 @@ class Market {
                                              catalog::RouteConfig route, const KeyReader& keys);
 
   const catalog::Catalog& catalog() const { return *catalog_; }
+  std::shared_ptr<const catalog::Catalog> shared_catalog() const { return catalog_; }
   const catalog::RouteConfig& route() const { return route_; }
   const MarketPlace* Find(std::string_view slug) const;
   const std::vector<std::string>& warnings() const { return warnings_; }

@@ -243,3 +243,13 @@ def sse_json(body):
     """The JSON of each data event, without [DONE]."""
     data = [block[len(b"data: ") :] for block in sse_blocks(body) if block.startswith(b"data: ")]
     return [json.loads(text) for text in data if text != b"[DONE]"]
+
+
+def read_to_end_of_stream(client):
+    """The rest of a chunked body on a connection that stays open."""
+    data = b""
+    while not data.endswith(b"0\r\n\r\n"):
+        piece = client.recv(65536)
+        assert piece, f"cut: {data[-200:]!r}"
+        data += piece
+        yield piece

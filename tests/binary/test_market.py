@@ -1,0 +1,179 @@
+"""Providers behind one endpoint: routes, failover and what passes through, against simulated providers."""
+
+import json
+
+import pytest
+
+import harness
+from market import MODEL, SITES, KEY, Market
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory):
+    with Market(tmp_path_factory.mktemp("market")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def well(request):
+    if "market" in request.fixturenames:
+        request.getfixturevalue("market").sim.reset()
+
+
+def content(reply):
+    assert reply.status == 200, reply.body
+    return reply.json()["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_pinned_provider_answers_with_its_own_bytes(market, site):
+    reply = market.chat(model=f"{MODEL}:{site}")
+    assert content(reply)
+    assert reply.headers["x-inference-provider"] == site
+    assert reply.headers["x-tradewind-route"].startswith(f"{site}/")
+    usage = reply.json()["usage"]
+    assert reply.headers["x-tradewind-cost-nanousd"] == str(usage["prompt_tokens"] * 100 + usage["completion_tokens"] * 300)
+    entry = market.sim.log()[-1]
+    assert entry["provider"] == site
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_stream_passes_event_by_event_and_ends_with_done(market, site):
+    reply = market.chat(model=f"{MODEL}:{site}", stream=True)
+    assert reply.status == 200 and reply.headers["Content-Type"] == "text/event-stream"
+    blocks = harness.sse_blocks(reply.body)
+    assert blocks[-1] == b"data: [DONE]"
+    assert any(block.startswith(b": tradewind ") for block in blocks), "the receipt is a comment"
+    chunks = harness.sse_json(reply.body)
+    assert all("error" not in chunk for chunk in chunks)
+    assert all(chunk["choices"] for chunk in chunks), "nobody asked for a usage chunk"
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_the_usage_chunk_that_was_asked_for_carries_the_receipt(market, site):
+    reply = market.chat(model=f"{MODEL}:{site}", stream=True, stream_options={"include_usage": True})
+    receipts = [chunk for chunk in harness.sse_json(reply.body) if "tradewind" in chunk]
+    assert len(receipts) == 1
+    usage = receipts[0]["usage"]
+    cost = usage["prompt_tokens"] * 100 + usage["completion_tokens"] * 300
+    assert receipts[0]["tradewind"] == {"cost_nanousd": str(cost), "provider": site}
+
+
+def test_an_unknown_model_names_what_was_considered(market):
+    error = market.chat(model="acme/nobody").error()
+    assert error["code"] == "model_not_supported" and error["param"] == "model"
+    error = market.chat(model=f"{MODEL}:nowhere").error()
+    assert error["code"] == "model_not_supported" and "site-a" in error["message"]
+
+
+@pytest.mark.parametrize("fault", [
+    {"status": 500}, {"status": 503}, {"status": 429}, {"status": 401}, {"status": 402}, {"close": "rst"}, {"close": "fin"},
+    {"body": "empty"}, {"body": "html"}, {"body": "garbage"}, {"body": "truncated"}, {"content_type": "text/plain"},
+    {"redirect": "http://169.254.169.254/"}, {"cut_after": 0}, {"error_after": 0},
+], ids=lambda fault: "-".join(f"{k}" for k in fault))
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_what_fails_before_the_first_byte_is_answered_by_the_next_route(tmp_path, fault, stream):
+    with Market(tmp_path, "together", "site-a", extra='[route]\norder = ["together", "site-a"]\n') as market:
+        market.sim.fault(provider="together", **fault)
+        reply = market.chat(stream=stream)
+        assert reply.status == 200, reply.body
+        if "error_after" in fault and not stream:
+            assert reply.headers["x-inference-provider"] in ("together", "site-a")
+            return
+        assert reply.headers["x-inference-provider"] == "site-a"
+        if stream:
+            assert reply.body.count(b"data: [DONE]") == 1
+            text = "".join(c["choices"][0]["delta"].get("content") or "" for c in harness.sse_json(reply.body))
+        else:
+            text = content(reply)
+        direct = market.sim.chat("site-a", key=KEY).json()["choices"][0]["message"]["content"]
+        assert text == direct
+
+
+@pytest.mark.parametrize("fault", [
+    {"cut_after": 3}, {"cut_after": 3, "cut": "fin"}, {"malformed_after": 3}, {"error_after": 3}, {"stall_after": 3},
+], ids=lambda fault: "-".join(map(str, fault.values())))
+def test_a_stream_that_breaks_is_never_shown_as_complete(tmp_path, fault):
+    with Market(tmp_path, "site-a", flags=["--stall", "300ms"]) as market:
+        market.sim.fault(provider="site-a", tokens=20, **fault)
+        reply = market.chat(stream=True)
+        assert reply.status == 200
+        blocks = harness.sse_blocks(reply.body)
+        assert b"data: [DONE]" not in blocks
+        error = json.loads(blocks[-1].removeprefix(b"data: "))["error"]
+        assert error["message"] and error["code"] in ("upstream_error", "timeout")
+
+
+def test_a_broken_line_does_not_end_a_good_stream(market):
+    reply = market.chat("one two three sim:broken_line_after=2", model=f"{MODEL}:site-a", stream=True)
+    assert harness.sse_blocks(reply.body)[-1] == b"data: [DONE]"
+
+
+def test_zero_usage_is_zero_and_missing_usage_is_unknown(market):
+    zero = market.chat("a sim:usage=zero", model=f"{MODEL}:site-a")
+    assert zero.headers["x-tradewind-cost-nanousd"] == "0"
+    missing = market.chat("a sim:usage=missing", model=f"{MODEL}:site-a")
+    assert missing.headers["x-tradewind-cost-nanousd"] is None
+    assert missing.json()["usage"] is None
+    stream = market.chat("a sim:usage=missing", model=f"{MODEL}:site-a", stream=True)
+    assert b'"cost_nanousd":null' in stream.body
+
+
+def test_a_refusal_of_the_request_reaches_the_client_in_one_envelope(market):
+    reply = market.chat("a sim:status=400", model=f"{MODEL}:cerebras")
+    assert reply.status == 400
+    assert reply.json()["error"]["message"]
+    assert market.chat("a sim:status=401", model=f"{MODEL}:together").status == 502
+    limited = market.chat("a sim:status=429 sim:retry_after=7", model=f"{MODEL}:groq")
+    assert limited.status == 429 and limited.headers["Retry-After"] == "7"
+
+
+def test_fields_a_provider_refuses_do_not_reach_it(market):
+    reply = market.chat(model=f"{MODEL}:cerebras", store=True, frequency_penalty=0.5, max_tokens=5)
+    assert reply.status == 200, reply.body
+    assert reply.headers["x-tradewind-ignored"] == "store, frequency_penalty"
+    body = json.loads(market.sim.log()[-1]["body"])
+    assert body["max_completion_tokens"] == 5 and "store" not in body
+
+
+def test_what_needs_no_translation_passes_byte_for_byte(market):
+    body = '{"model": "%s:site-a",\n "messages":[{"role":"user","content":"caf\\u00e9"}], "seed":18446744073709551615, "x":1.50}' % MODEL
+    reply = market.server.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+    assert reply.status == 200, reply.body
+    assert market.sim.log()[-1]["body"] == body.replace(f"{MODEL}:site-a", "model-x")
+
+
+def test_a_client_that_leaves_closes_the_upstream(market):
+    client = market.server.open_stream(model=f"{MODEL}:site-a", messages=[{"role": "user", "content": "a sim:tokens=100000 sim:tokens_per_s=50"}])
+    head, rest = harness.read_head(client)
+    assert " 200 " in head
+    client.recv(10)
+    client.close()
+    market.sim.wait_for(lambda: market.sim.log() and market.sim.log()[-1].get("client_closed"), "the upstream closed")
+
+
+def test_the_config_is_read_again_without_dropping_a_stream(tmp_path):
+    import signal
+
+    with Market(tmp_path, "site-a", "together") as market:
+        client = market.server.open_stream(model=f"{MODEL}:site-a", messages=[{"role": "user", "content": "a sim:tokens=40 sim:tokens_per_s=40"}])
+        harness.read_head(client)
+        market.config.write_text(market.config.read_text().replace(f'"{MODEL}"', '"acme/renamed"'))
+        market.server.process.send_signal(signal.SIGHUP)
+        harness.wait_for(lambda: market.chat(model="acme/renamed:site-a").status == 200, "the new name")
+        assert market.chat(model=f"{MODEL}:site-a").status == 400
+        rest = b"".join(harness.read_to_end_of_stream(client))
+        assert b"data: [DONE]" in rest
+        market.config.write_text("[[providers]]\nname = 7\n")
+        market.server.process.send_signal(signal.SIGHUP)
+        harness.wait_for(lambda: "the config stays as it was" in market.server.log(), "a word about the bad config")
+        assert market.chat(model="acme/renamed:together").status == 200
+
+
+def test_keys_are_nowhere_to_be_seen(market):
+    for text in ("a", "a sim:status=401", "a sim:status=500", "a sim:body=html"):
+        reply = market.chat(text, model=f"{MODEL}:together")
+        assert KEY.encode() not in reply.body and KEY not in str(reply.headers)
+    assert KEY not in market.server.log()
+    assert KEY not in market.server.get("/metrics").body.decode()
