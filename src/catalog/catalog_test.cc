@@ -271,13 +271,5 @@ TEST(KnownProviders, SlugTextIsWhatMayStandAfterTheColon) {
   EXPECT_TRUE(IsKind(kGenericKind));
 }
 
-TEST(CatalogBoard, ReadersKeepTheSnapshotTheyTook) {
-  CatalogBoard board(Catalog::Build({}));
-  const auto before = board.Get();
-  board.Set(Catalog::Build(WithStarter()));
-  EXPECT_TRUE(before->models().empty());
-  EXPECT_FALSE(board.Get()->models().empty());
-}
-
 }  // namespace
 }  // namespace tradewind::catalog
