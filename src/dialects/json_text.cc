@@ -18,12 +18,15 @@ class TopLevel {
  public:
   explicit TopLevel(std::string_view text) : text_(text) { SkipTo('{'); }
 
+  // Of a field: from behind the comma or brace before it, its name, its value, behind that, and the
+  // comma or brace after it.
   struct Range {
-    size_t begin, value, end;
+    size_t from, begin, value, end, to;
   };
   // The next field; only to be called as often as there are fields.
   Range Next() {
     Range range{};
+    range.from = at_;
     range.begin = SkipTo('"') - 1;
     SkipString();
     SkipTo(':');
@@ -31,6 +34,8 @@ class TopLevel {
     range.value = at_;
     SkipValue();
     range.end = at_;
+    range.to = text_.find_first_of(",}", at_);
+    at_ = range.to + 1;
     return range;
   }
 
@@ -115,7 +120,14 @@ Result<JsonText> JsonText::Parse(std::string body, std::string_view what) {
       out.fields_.erase(twin);
       out.is_edited_ = true;
     }
-    out.fields_.push_back({std::string(field.key), range.begin, range.value, range.end, {}});
+    out.fields_.push_back({std::string(field.key),
+                           range.from,
+                           range.begin,
+                           range.value,
+                           range.end,
+                           range.to,
+                           {},
+                           false});
   }
   out.text_ = std::move(body);
   return out;
@@ -154,7 +166,7 @@ void JsonText::Set(std::string_view name, std::string json) {
       return;
     }
   }
-  fields_.push_back({std::string(name), 0, 0, 0, std::move(json), true});
+  fields_.push_back({std::string(name), 0, 0, 0, 0, 0, std::move(json), true});
 }
 
 void JsonText::Remove(std::string_view name) {
@@ -178,11 +190,11 @@ std::string JsonText::Text() const {
   }
   std::string out;
   out.reserve(text_.size() + 256);
-  out += '{';
+  out.append(text_, 0, text_.find('{') + 1);
+  const char* separator = "";
   for (const Field& field : fields_) {
-    if (out.size() > 1) {
-      out += ',';
-    }
+    out += std::exchange(separator, ",");
+    out.append(text_, field.from, field.begin - field.from);
     if (field.is_renamed) {
       out.append(Quoted(field.name)).append(":");
     } else {
@@ -193,8 +205,9 @@ std::string JsonText::Text() const {
     } else {
       out += field.edited;
     }
+    out.append(text_, field.end, field.to - field.end);
   }
-  out += '}';
+  out.append(text_, text_.rfind('}'));
   return out;
 }
 

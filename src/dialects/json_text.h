@@ -22,7 +22,8 @@ class JsonText {
   bool Has(std::string_view name) const { return !Raw(name).empty(); }
   std::vector<std::string_view> names() const;  // in the order of the text
 
-  // `json` must be valid JSON. A field keeps its place; a new one goes to the end.
+  // `json` must be valid JSON. A field keeps its place and the spaces around it; a new
+  // one goes to the end.
   void Set(std::string_view name, std::string json);
   void Remove(std::string_view name);
   // Keeps the value and its place.
@@ -34,9 +35,11 @@ class JsonText {
  private:
   struct Field {
     std::string name;    // unescaped
-    size_t begin = 0;    // of the name's quote in text_
+    size_t from = 0;     // in text_: behind the comma or brace before it
+    size_t begin = 0;    // of the name's quote
     size_t value = 0;    // of the value
     size_t end = 0;      // behind the value
+    size_t to = 0;       // of the comma or brace after it
     std::string edited;  // replaces the value when not empty
     bool is_renamed = false;
   };

@@ -28,6 +28,14 @@ TEST(JsonText, ReplacesAValueInItsPlaceAndKeepsEveryOtherByte) {
   EXPECT_EQ(text.Text(), R"({"model":"x","seed":1e2,"messages":[ {"role" : "user"} ]})");
 }
 
+TEST(JsonText, KeepsTheSpacesBetweenFields) {
+  JsonText text = Parsed("\n{ \"model\" : \"m\" ,\n  \"a\": 1,\t\"b\":2\n}\n");
+  text.Set("model", "\"x\"");
+  EXPECT_EQ(text.Text(), "\n{ \"model\" : \"x\" ,\n  \"a\": 1,\t\"b\":2\n}\n");
+  text.Remove("a");
+  EXPECT_EQ(text.Text(), "\n{ \"model\" : \"x\" ,\t\"b\":2\n}\n");
+}
+
 TEST(JsonText, AddsRemovesAndRenames) {
   JsonText text = Parsed(R"({"a":1,"b":{"c":[]},"d":null})");
   text.Remove("a");

@@ -50,9 +50,14 @@ Task<void> Gateway::Ready(Call& call) {
   if (draining_) {
     co_return co_await RespondJson(call, StatusJson("draining"), 503);
   }
-  if (model.empty()) {
+  if (model.empty()) {  // this device has nothing to load: providers alone make it ready
+    if (market_.board.Get()->has_usable_provider()) {
+      co_return co_await RespondJson(call, StatusJson("ready"));
+    }
     co_return co_await RespondJson(
-        call, StatusJson("no_model", "put a GGUF file into the models folder"), 503);
+        call,
+        StatusJson("no_model", "put a GGUF file into the models folder, or configure a provider"),
+        503);
   }
   if (local_.pool().was_loaded(model)) {
     co_return co_await RespondJson(call, StatusJson("ready"));

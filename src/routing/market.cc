@@ -1,5 +1,6 @@
 #include "routing/market.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -50,6 +51,12 @@ std::shared_ptr<const Market> Market::Build(std::shared_ptr<const catalog::Catal
 const MarketPlace* Market::Find(std::string_view slug) const {
   const auto found = places_.find(slug);
   return found == places_.end() ? nullptr : &found->second;
+}
+
+bool Market::has_usable_provider() const {
+  return std::ranges::any_of(places_, [](const auto& entry) {
+    return !entry.second.is_local() && entry.second.has_key();
+  });
 }
 
 }  // namespace tradewind::routing

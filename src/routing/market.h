@@ -42,6 +42,7 @@ class Market {
   std::shared_ptr<const catalog::Catalog> shared_catalog() const { return catalog_; }
   const catalog::RouteConfig& route() const { return route_; }
   const MarketPlace* Find(std::string_view slug) const;
+  bool has_usable_provider() const;  // one with an address and its key, beside this device
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
