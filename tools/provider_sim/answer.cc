@@ -13,6 +13,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr int kSchemaDepthMax = 16;
+constexpr int64_t kTokensMax = 200'000;
 
 std::vector<std::string_view> Words(std::string_view text) {
   std::vector<std::string_view> words;
@@ -91,9 +92,8 @@ json::value SchemaWriter::OfType(std::string_view type, const json::object& sche
   if (type == "array") {
     const json::value* const items = Member(schema, "items");
     const json::value* const least = Member(schema, "minItems");
-    const int64_t count = least != nullptr && least->is_int64()
-                              ? std::clamp<int64_t>(least->get_int64(), 1, 16)
-                              : 1;
+    const int64_t count =
+        least != nullptr && least->is_int64() ? std::clamp<int64_t>(least->get_int64(), 1, 16) : 1;
     json::array array;
     for (int64_t i = 0; i < count; ++i) {
       array.push_back(items == nullptr ? json::value(json::string_view(word))
@@ -157,7 +157,8 @@ void Speak(std::string_view model, std::string_view heard, size_t tokens, TokenT
   }
 }
 
-// The tools that the request forces or its last user message asks for: "call NAME", more than once for parallel calls.
+// The tools that the request forces or its last user message asks for: "call NAME", more than once
+// for parallel calls.
 std::vector<const Tool*> CalledTools(const Ask& ask) {
   std::vector<const Tool*> called;
   if (ask.tools.empty() || ask.tool_choice == "none" || ask.after_tool) {
@@ -210,8 +211,7 @@ void CutAtMax(int64_t max_tokens, Choice& choice) {
   choice.finish = "length";
 }
 
-Choice MakeChoice(const Ask& ask, std::string_view heard,
-                  const Behaviour& how) {
+Choice MakeChoice(const Ask& ask, std::string_view heard, const Behaviour& how) {
   Choice choice;
   choice.finish = "stop";
   const int64_t reasoning = how.reasoning_tokens >= 0 ? how.reasoning_tokens
@@ -220,7 +220,7 @@ Choice MakeChoice(const Ask& ask, std::string_view heard,
   if (ask.endpoint == Endpoint::kChat && reasoning > 0) {
     TokenText& out = ask.model->think_in_content ? choice.content : choice.reasoning;
     Speak(ask.model->think_in_content ? "<think>considered" : "considered", heard,
-          static_cast<size_t>(reasoning), out);
+          static_cast<size_t>(std::min(reasoning, kTokensMax)), out);
     if (ask.model->think_in_content) {
       out.Add("\n</think>\n");
     }
@@ -239,10 +239,10 @@ Choice MakeChoice(const Ask& ask, std::string_view heard,
   if (ask.wants_json) {
     choice.content.AddPieces(json::serialize(Instance(ask.schema, word)));
   } else {
-    const std::string name = ask.any_model.empty()
-                                 ? ask.model->id
-                                 : ask.any_model.substr(1, ask.any_model.size() - 2);
-    Speak(name, heard, static_cast<size_t>(how.tokens >= 0 ? how.tokens : kDefaultTokens),
+    const std::string name =
+        ask.any_model.empty() ? ask.model->id : ask.any_model.substr(1, ask.any_model.size() - 2);
+    Speak(name, heard,
+          static_cast<size_t>(std::min(how.tokens >= 0 ? how.tokens : kDefaultTokens, kTokensMax)),
           choice.content);
   }
   CutAtStops(ask.stops, choice);
@@ -317,8 +317,8 @@ uint64_t Answer::reasoning_tokens() const {
 Answer MakeAnswer(const Ask& ask, const Behaviour& how) {
   Answer answer;
   answer.prompt_tokens = ask.prompt_tokens;
-  answer.cached_tokens = std::min(ask.prompt_tokens,
-                                  static_cast<uint64_t>(std::max<int64_t>(how.cached_tokens, 0)));
+  answer.cached_tokens =
+      std::min(ask.prompt_tokens, static_cast<uint64_t>(std::max<int64_t>(how.cached_tokens, 0)));
   std::vector<std::string> heard = ask.prompts;
   if (heard.empty()) {
     heard.push_back(ask.last_user);

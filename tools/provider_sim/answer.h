@@ -1,5 +1,5 @@
-// The deterministic answer: its text depends on the request alone. Where text is written, a token is a word with the
-// space before it; where JSON is written, a piece of kJsonTokenBytes bytes.
+// The deterministic answer: its text depends on the request alone. Where text is written, a token
+// is a word with the space before it; where JSON is written, a piece of kJsonTokenBytes bytes.
 #pragma once
 
 #include <cstdint>

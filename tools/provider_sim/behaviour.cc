@@ -85,7 +85,7 @@ std::optional<T> Number(std::string_view text) {
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size() ? std::optional(value)
-                                                                 : std::nullopt;
+                                                                  : std::nullopt;
 }
 
 // The selectors of a rule; an error message, or empty.
@@ -215,9 +215,9 @@ json::value Rules::List() const {
   json::array list;
   const std::lock_guard lock(mutex_);
   for (const auto& rule : rules_) {
-    json::object row{{"provider", rule->provider}, {"model", rule->model},
-                     {"endpoint", rule->endpoint}, {"probability", rule->probability},
-                     {"seed", rule->seed},         {"count", rule->count},
+    json::object row{{"provider", rule->provider},  {"model", rule->model},
+                     {"endpoint", rule->endpoint},  {"probability", rule->probability},
+                     {"seed", rule->seed},          {"count", rule->count},
                      {"draws", rule->draws.load()}, {"hits", rule->hits.load()}};
     if (rule->accept_close) {
       row["accept_close"] = true;
@@ -260,8 +260,8 @@ void Rules::Apply(std::string_view provider, std::string_view model, std::string
     return wanted.empty() || wanted == is;
   };
   for (const auto& rule : Snapshot()) {
-    if (rule->accept_close || !matches(rule->provider, provider) ||
-        !matches(rule->model, model) || !matches(rule->endpoint, endpoint) || !Strikes(*rule)) {
+    if (rule->accept_close || !matches(rule->provider, provider) || !matches(rule->model, model) ||
+        !matches(rule->endpoint, endpoint) || !Strikes(*rule)) {
       continue;
     }
     for (const auto& [name, value] : rule->settings) {

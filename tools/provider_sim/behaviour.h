@@ -1,5 +1,6 @@
-// How an answer is to go wrong, or how fast it is to come. Settings are set by rules: at the command line, through
-// /_sim/faults, or by words "sim:name=value" in the last user message, which pass through any gateway.
+// How an answer is to go wrong, or how fast it is to come. Settings are set by rules: at the
+// command line, through /_sim/faults, or by words "sim:name=value" in the last user message, which
+// pass through any gateway.
 #pragma once
 
 #include <atomic>
@@ -17,38 +18,38 @@
 
 namespace provider_sim {
 
-// Positions count the data events of a stream from 0; -1 is never. Where a reply is no stream, `cut_after` and
-// `stall_after` strike in the middle of its body.
+// Positions count the data events of a stream from 0; -1 is never. Where a reply is no stream,
+// `cut_after` and `stall_after` strike in the middle of its body.
 struct Behaviour {
-  int64_t status = 0;              // answer with this error, in the provider's words
-  std::string retry_after;         // its Retry-After: seconds or a date; empty: none
-  std::string message;             // its message
-  std::string close;               // "fin", "rst": instead of any answer
-  int64_t first_byte_ms = 0;       // before the head
-  int64_t cut_after = -1;          // events, then the connection breaks
-  std::string cut = "rst";         // "fin", "rst"
-  int64_t stall_after = -1;        // events, then silence for `stall_ms`, then a cut
+  int64_t status = 0;         // answer with this error, in the provider's words
+  std::string retry_after;    // its Retry-After: seconds or a date; empty: none
+  std::string message;        // its message
+  std::string close;          // "fin", "rst": instead of any answer
+  int64_t first_byte_ms = 0;  // before the head
+  int64_t cut_after = -1;     // events, then the connection breaks
+  std::string cut = "rst";    // "fin", "rst"
+  int64_t stall_after = -1;   // events, then silence for `stall_ms`, then a cut
   int64_t stall_ms = 600'000;
   int64_t malformed_after = -1;    // this event's JSON breaks off
   int64_t broken_line_after = -1;  // this event comes without "data:"
   int64_t error_after = -1;        // this event is the provider's error; the stream ends
   bool gzip = false;               // a gzip body, whatever was accepted
-  std::string body;                // "empty", "html", "garbage", "truncated" (against Content-Length)
-  std::string content_type;        // another one
-  std::string usage;               // "missing", "zero", "duplicate", "cumulative"
-  std::string redirect;            // 302 to this address
-  int64_t huge_header_bytes = 0;   // more headers, this many bytes
-  double tokens_per_s = 0;         // 0: as fast as it goes
-  int64_t tokens = -1;             // natural length of an answer
+  std::string body;          // "empty", "html", "garbage", "truncated" (against Content-Length)
+  std::string content_type;  // another one
+  std::string usage;         // "missing", "zero", "duplicate", "cumulative"
+  std::string redirect;      // 302 to this address
+  int64_t huge_header_bytes = 0;  // more headers, this many bytes
+  double tokens_per_s = 0;        // 0: as fast as it goes
+  int64_t tokens = -1;            // natural length of an answer
   int64_t reasoning_tokens = -1;
-  int64_t cached_tokens = -1;      // of the prompt, at most all
-  std::string finish;              // another finish_reason
-  std::string done;                // "none", "nospace": the end mark of a stream
-  bool comments = false;           // an SSE comment before each event
-  bool crlf = false;               // SSE lines end in \r\n
-  int64_t split_bytes = 0;         // a stream is sent in pieces of this size
-  int64_t events_per_write = 1;    // of a stream without pacing
-  std::string bill;                // "none", "generated", "whole": after an answer that did not end well
+  int64_t cached_tokens = -1;    // of the prompt, at most all
+  std::string finish;            // another finish_reason
+  std::string done;              // "none", "nospace": the end mark of a stream
+  bool comments = false;         // an SSE comment before each event
+  bool crlf = false;             // SSE lines end in \r\n
+  int64_t split_bytes = 0;       // a stream is sent in pieces of this size
+  int64_t events_per_write = 1;  // of a stream without pacing
+  std::string bill;  // "none", "generated", "whole": after an answer that did not end well
 };
 
 using Setting = std::variant<int64_t, double, bool, std::string>;

@@ -1,5 +1,5 @@
-// What the simulator remembers: each request it saw (a ring), its own bill per provider, model and key, and what each
-// billing id cost. All of it is bounded, and safe from any thread.
+// What the simulator remembers: each request it saw (a ring), its own bill per provider, model and
+// key, and what each billing id cost. All of it is bounded, and safe from any thread.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +37,8 @@ struct LogEntry {
   std::string method, path, body, provider, endpoint, model, key_sha256, billing_id;
   std::vector<std::pair<std::string, std::string>> headers;  // without Authorization
   int status = 0;
-  std::string outcome;  // "ok", "refused", "fault", "cut", "stalled", "error_event", "client_closed"
+  std::string
+      outcome;  // "ok", "refused", "fault", "cut", "stalled", "error_event", "client_closed"
   uint64_t body_bytes = 0, bytes_sent = 0, events_sent = 0, tokens_sent = 0;
   bool client_closed = false;
   Charge charge;

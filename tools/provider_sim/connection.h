@@ -1,9 +1,9 @@
-// One connection: reads requests, sends what Sim decides, and breaks off, stalls or paces where it is told to. Over
-// TCP or TLS; a coroutine on one event loop. Included by server.cc alone: Beast is dear to compile.
+// One connection: reads requests, sends what Sim decides, and breaks off, stalls or paces where it
+// is told to. Over TCP or TLS; a coroutine on one event loop. Included by server.cc alone: Beast is
+// dear to compile.
 #pragma once
 
-#include <sys/socket.h>
-
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -23,6 +23,7 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <fmt/format.h>
+#include <sys/socket.h>
 
 #include "provider_sim/gzip.h"
 #include "provider_sim/sim.h"
@@ -37,9 +38,14 @@ inline constexpr uint64_t kRequestBytesMax = 64 << 20;
 inline constexpr size_t kWriteBytesMax = 16 << 10;
 
 template <class Stream>
+inline constexpr bool kIsTls = false;
+template <class Socket>
+inline constexpr bool kIsTls<asio::ssl::stream<Socket>> = true;
+
+template <class Stream>
 class Connection {
  public:
-  static constexpr bool kTls = !std::is_same_v<Stream, asio::ip::tcp::socket>;
+  static constexpr bool kTls = kIsTls<Stream>;
   using Clock = std::chrono::steady_clock;
 
   Connection(Stream stream, Sim& sim)
@@ -83,7 +89,7 @@ class Connection {
     bool active = true, gone = false;
   };
 
-  asio::ip::tcp::socket& socket() {
+  auto& socket() {
     if constexpr (kTls) {
       return stream_.next_layer();
     } else {
@@ -98,14 +104,16 @@ class Connection {
     }
   }
 
-  // A request and what to answer it; nothing when the connection is over. The request's memory ends here.
+  // A request and what to answer it; nothing when the connection is over. The request's memory ends
+  // here.
   asio::awaitable<std::optional<Reply>> ReadOne() {
     http::request_parser<http::string_body> parser;
     parser.body_limit(kRequestBytesMax);
     parser.header_limit(64 << 10);
     auto [error, bytes] = co_await http::async_read_header(stream_, buffer_, parser, kAwait);
     if (!error && parser.get()[http::field::expect] == "100-continue") {
-      co_await asio::async_write(stream_, asio::buffer("HTTP/1.1 100 Continue\r\n\r\n", 25), kAwait);
+      co_await asio::async_write(stream_, asio::buffer("HTTP/1.1 100 Continue\r\n\r\n", 25),
+                                 kAwait);
     }
     if (!error && !parser.is_done()) {
       std::tie(error, bytes) = co_await http::async_read(stream_, buffer_, parser, kAwait);
@@ -113,7 +121,8 @@ class Connection {
     if (error) {
       if (error.category() == http::make_error_code(http::error::bad_method).category() &&
           error != http::error::end_of_stream && error != http::error::partial_message) {
-        co_await Write("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        co_await Write(
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
       }
       co_return std::nullopt;
     }
@@ -208,8 +217,7 @@ class Connection {
 
   // Silence, then the end of the connection.
   asio::awaitable<void> Stall(const Behaviour& how, Ending& ending) {
-    const bool waited =
-        co_await WaitUntil(Clock::now() + std::chrono::milliseconds(how.stall_ms));
+    const bool waited = co_await WaitUntil(Clock::now() + std::chrono::milliseconds(how.stall_ms));
     ending.outcome = "stalled";
     ending.client_closed = !waited;
     Break(how.cut);
@@ -302,12 +310,14 @@ class Connection {
         break;
       }
       if (how.tokens_per_s > 0 && events.tokens_sent() > tokens) {
-        if (!co_await Flush(out, how.split_bytes) || !co_await WaitUntil(begin + After(tokens, how))) {
+        if (!co_await Flush(out, how.split_bytes) ||
+            !co_await WaitUntil(begin + After(tokens, how))) {
           co_return LeftEarly(ending);
         }
       }
       AppendChunk(reply, gzip ? gzip->Write(event, false) : event, out);
-      if (((sent + 1) % how.events_per_write == 0 || out.size() > kWriteBytesMax) &&
+      if (((sent + 1) % std::max<int64_t>(how.events_per_write, 1) == 0 ||
+           out.size() > kWriteBytesMax) &&
           !co_await Flush(out, how.split_bytes)) {
         co_return LeftEarly(ending);
       }

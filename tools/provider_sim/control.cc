@@ -39,7 +39,7 @@ json::value Sim::State() const {
   for (const auto& provider : providers_) {
     names.push_back(json::value(provider->name));
   }
-  return json::object{{"providers", std::move(names)},      {"requests", number_.load()},
+  return json::object{{"providers", std::move(names)},     {"requests", number_.load()},
                       {"connections", connections.load()}, {"accepted", accepted.load()},
                       {"streams", streams.load()},         {"streams_max", streams_max.load()}};
 }
@@ -58,9 +58,9 @@ std::pair<int, std::string> Sim::ControlAnswer(const Incoming& request, std::str
     boost::system::error_code error;
     const json::value rules = json::parse(request.body, error);
     const std::string wrong = error ? error.message() : rules_.Add(rules);
-    return wrong.empty() ? std::pair<int, std::string>{200, json::serialize(rules_.List())}
-                         : std::pair<int, std::string>{
-                               400, json::serialize(json::object{{"error", wrong}})};
+    return wrong.empty()
+               ? std::pair<int, std::string>{200, json::serialize(rules_.List())}
+               : std::pair<int, std::string>{400, json::serialize(json::object{{"error", wrong}})};
   }
   if (path == "/_sim/log" && get) {
     return {200, json::serialize(books_.LogJson(QueryNumber(query, "since", 0),

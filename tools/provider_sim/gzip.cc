@@ -49,6 +49,8 @@ std::string GzipStream::Write(std::string_view bytes, bool end) {
   return out;
 }
 
-std::string Gzip(std::string_view bytes) { return GzipStream().Write(bytes, true); }
+std::string Gzip(std::string_view bytes) {
+  return GzipStream().Write(bytes, true);
+}
 
 }  // namespace provider_sim

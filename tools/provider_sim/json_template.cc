@@ -10,14 +10,46 @@ namespace provider_sim {
 namespace {
 
 constexpr std::array<std::string_view, static_cast<size_t>(Slot::kCount)> kSlotNames = {
-    "id",           "uuid",         "hex32",          "ray",           "created",
-    "created_float", "model",       "index",          "content",       "reasoning",
-    "tool_calls",   "finish",       "logprobs",       "usage",         "seed",
-    "token_id",     "choices",      "data",           "prompt_tokens", "completion_tokens",
-    "total_tokens", "cached_tokens", "reasoning_tokens", "max_tokens", "message",
-    "param",        "context",      "price_in",       "price_out",     "price_in_units",
-    "price_out_units", "owned_by",  "providers",      "served_by",     "retry_after",
-    "type",         "code",         "cached_told",  "tool_calls_or_none", "kind"};
+    "id",
+    "uuid",
+    "hex32",
+    "ray",
+    "created",
+    "created_float",
+    "model",
+    "index",
+    "content",
+    "reasoning",
+    "tool_calls",
+    "finish",
+    "logprobs",
+    "usage",
+    "seed",
+    "token_id",
+    "choices",
+    "data",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "max_tokens",
+    "message",
+    "param",
+    "context",
+    "price_in",
+    "price_out",
+    "price_in_units",
+    "price_out_units",
+    "owned_by",
+    "providers",
+    "served_by",
+    "retry_after",
+    "type",
+    "code",
+    "cached_told",
+    "tool_calls_or_none",
+    "kind"};
 
 Slot SlotOf(std::string_view name) {
   for (size_t i = 0; i < kSlotNames.size(); ++i) {
@@ -43,7 +75,9 @@ void NewLine(std::string& out, Style style, size_t depth) {
 
 }  // namespace
 
-Template::Template(const boost::json::value& shape, Style style) { Add(shape, style, 0); }
+Template::Template(const boost::json::value& shape, Style style) {
+  Add(shape, style, 0);
+}
 
 Template Template::OfText(std::string_view text) {
   Template made;
@@ -65,7 +99,8 @@ void Template::Add(const boost::json::value& value, Style style, size_t depth) {
     AddArray(value.get_array(), style, depth);
   } else if (value.is_string() && value.get_string().starts_with("$") &&
              !value.get_string().starts_with("${")) {
-    parts_.push_back({Kind::kFragment, SlotOf(std::string_view(value.get_string()).substr(1)), {}, {}});
+    parts_.push_back(
+        {Kind::kFragment, SlotOf(std::string_view(value.get_string()).substr(1)), {}, {}});
   } else if (value.is_string()) {
     Literal("\"");
     AddText(value.get_string(), true);
@@ -148,8 +183,7 @@ void Template::AddText(std::string_view text, bool in_json) {
   }
 }
 
-void Template::RenderParts(const std::vector<Part>& parts, const Values& values,
-                           std::string& out) {
+void Template::RenderParts(const std::vector<Part>& parts, const Values& values, std::string& out) {
   for (const Part& part : parts) {
     if (part.kind == Kind::kLiteral) {
       out += part.literal;

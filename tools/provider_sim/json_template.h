@@ -1,6 +1,7 @@
-// Reply shapes as data: a JSON value whose strings "$slot" stand for JSON that is filled in, and whose strings may hold
-// "${slot}" for its text. A member whose key ends in '?' disappears when the first slot in it is empty; it is never the
-// first of its object. Compiled once, rendered by concatenation.
+// Reply shapes as data: a JSON value whose strings "$slot" stand for JSON that is filled in, and
+// whose strings may hold "${slot}" for its text. A member whose key ends in '?' disappears when the
+// first slot in it is empty; it is never the first of its object. Compiled once, rendered by
+// concatenation.
 #pragma once
 
 #include <array>
@@ -60,14 +61,20 @@ enum class Slot : uint8_t {
 // JSON fragments by slot; an empty one is absent. Holds views: whoever sets them keeps them alive.
 class Values {
  public:
-  void Set(Slot slot, std::string_view fragment) { fragments_[static_cast<size_t>(slot)] = fragment; }
+  void Set(Slot slot, std::string_view fragment) {
+    fragments_[static_cast<size_t>(slot)] = fragment;
+  }
   std::string_view Get(Slot slot) const { return fragments_[static_cast<size_t>(slot)]; }
 
  private:
   std::array<std::string_view, static_cast<size_t>(Slot::kCount)> fragments_{};
 };
 
-enum class Style : uint8_t { kCompact, kSpaced, kPretty };  // {"a":1}; {"a": 1}; over lines, two spaces deep
+enum class Style : uint8_t {
+  kCompact,
+  kSpaced,
+  kPretty
+};  // {"a":1}; {"a": 1}; over lines, two spaces deep
 
 class Template {
  public:

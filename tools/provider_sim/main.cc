@@ -1,6 +1,4 @@
 // provider_sim --port 0 --providers fireworks-ai,together --key together=tg-key
-#include <sys/resource.h>
-
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -11,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
+#include <sys/resource.h>
 
 #include "provider_sim/server.h"
 #include "provider_sim/sim.h"

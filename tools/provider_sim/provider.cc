@@ -114,8 +114,8 @@ ReplyShapes ReadShapes(const json::object& object, Style style, Style stream_sty
 ErrorShape ReadError(std::string_view name, const json::object& object, Style style) {
   ErrorShape error;
   const bool numbered = name.size() == 3 && name[0] >= '1' && name[0] <= '9';
-  error.status = static_cast<int>(
-      Whole(object, "status", numbered ? std::stoi(std::string(name)) : 400));
+  error.status =
+      static_cast<int>(Whole(object, "status", numbered ? std::stoi(std::string(name)) : 400));
   error.message = Template::OfText(Text(object, "message", "${message}"));
   const auto fragment = [&](std::string_view key) {
     const json::value* const value = object.if_contains(key);

@@ -1,4 +1,5 @@
-// A provider as its data file tells it: addresses, models and prices, reply shapes, errors, what it refuses.
+// A provider as its data file tells it: addresses, models and prices, reply shapes, errors, what it
+// refuses.
 #pragma once
 
 #include <array>
@@ -19,18 +20,18 @@
 namespace provider_sim {
 
 enum class Endpoint : uint8_t { kChat, kCompletions, kEmbeddings, kModels, kBilling };
-inline constexpr std::array<std::string_view, 5> kEndpointNames = {"chat", "completions",
-                                                                   "embeddings", "models", "billing"};
+inline constexpr std::array<std::string_view, 5> kEndpointNames = {
+    "chat", "completions", "embeddings", "models", "billing"};
 inline std::string_view NameOf(Endpoint endpoint) {
   return kEndpointNames[static_cast<size_t>(endpoint)];
 }
 
 struct Model {
   std::string id;
-  std::string reply_model;  // JSON string: what replies call it
+  std::string reply_model;    // JSON string: what replies call it
   std::string task = "chat";  // "chat", "embedding": others answer 404
   std::string owned_by, context, created, providers, served_by;  // JSON fragments
-  std::vector<std::string> suffixes;                            // of a router: live providers
+  std::vector<std::string> suffixes;                             // of a router: live providers
   // Prices in nano-USD per million tokens.
   int64_t input_price = 0, cached_price = 0, output_price = 0;
   int64_t default_reasoning_tokens = 0;
@@ -101,8 +102,8 @@ struct Provider {
   const ErrorShape& Error(std::string_view which) const;  // falls back to "500"
 };
 
-// Throws std::runtime_error that names the file and what is wrong in it. A file may say "extends": "slug"; its members
-// then replace those of that file.
+// Throws std::runtime_error that names the file and what is wrong in it. A file may say "extends":
+// "slug"; its members then replace those of that file.
 std::unique_ptr<Provider> LoadProvider(const std::filesystem::path& folder, std::string_view slug,
                                        std::string_view name);
 

@@ -1,5 +1,6 @@
 #include "provider_sim/reply.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <utility>
@@ -9,7 +10,11 @@
 namespace provider_sim {
 namespace {
 
-std::string Hex(uint64_t value, int digits) { return fmt::format("{:0{}x}", value, digits); }
+constexpr uint64_t kVocabulary = 128000;  // token ids are below it
+
+std::string Hex(uint64_t value, int digits) {
+  return fmt::format("{:0{}x}", value, digits);
+}
 
 std::string Uuid(uint64_t high, uint64_t low) {
   const std::string hex = Hex(high, 16) + Hex(low, 16);
@@ -58,7 +63,7 @@ std::string LogprobsJson(const Provider& provider, const TokenText& text, size_t
       const std::string comma = i == from ? "" : ",";
       tokens += comma + JsonString(text.At(i));
       logprobs += comma + "-0.125";
-      ids += comma + std::to_string(Mix(i) % 128000);
+      ids += comma + std::to_string(Mix(i) % kVocabulary);
     }
     return fmt::format(R"({{"tokens":[{}],"token_logprobs":[{}],"token_ids":[{}]}})", tokens,
                        logprobs, ids);
@@ -103,16 +108,15 @@ std::string ChoiceJson(const Provider& provider, const ReplyShapes& shapes,
       choice.reasoning.size() == 0 ? "" : JsonString(choice.reasoning.text());
   const std::string calls =
       choice.calls.empty() ? "" : WholeCalls(identity, choice, index, provider.tool_call_index);
-  const std::string logprobs =
-      top_logprobs < 0
-          ? ""
-          : LogprobsJson(provider, choice.content, 0, choice.content.size(), top_logprobs);
+  const std::string logprobs = top_logprobs < 0 ? ""
+                                                : LogprobsJson(provider, choice.content, 0,
+                                                               choice.content.size(), top_logprobs);
   values.Set(Slot::kIndex, number);
   values.Set(Slot::kFinish, finish);
   values.Set(Slot::kContent, choice.calls.empty() ? std::string_view(content) : "");
   values.Set(Slot::kReasoning, reasoning);
   values.Set(Slot::kToolCalls, calls);
-  values.Set(Slot::kToolCallsOrNone, calls.empty() ? "[]" : calls);
+  values.Set(Slot::kToolCallsOrNone, calls.empty() ? "[]" : std::string_view(calls));
   values.Set(Slot::kLogprobs, logprobs);
   return shapes.choice.Render(values);
 }
@@ -180,8 +184,7 @@ Identity MakeIdentity(const Provider& provider, const Ask& ask, uint64_t number,
 }
 
 std::string UsageJson(const Provider& provider, uint64_t prompt_tokens, uint64_t cached_tokens,
-                      uint64_t completion_tokens, uint64_t reasoning_tokens,
-                      const Behaviour& how) {
+                      uint64_t completion_tokens, uint64_t reasoning_tokens, const Behaviour& how) {
   if (how.usage == "missing") {
     return {};
   }
@@ -206,13 +209,11 @@ std::string ChatBody(const Provider& provider, const ReplyShapes& shapes, const 
   std::string choices = "[";
   for (size_t i = 0; i < answer.choices.size(); ++i) {
     choices += i == 0 ? "" : ",";
-    choices +=
-        ChoiceJson(provider, shapes, identity, answer.choices[i], i, options.top_logprobs);
+    choices += ChoiceJson(provider, shapes, identity, answer.choices[i], i, options.top_logprobs);
   }
   choices += "]";
-  const std::string usage =
-      UsageJson(provider, answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens(),
-                answer.reasoning_tokens(), how);
+  const std::string usage = UsageJson(provider, answer.prompt_tokens, answer.cached_tokens,
+                                      answer.completion_tokens(), answer.reasoning_tokens(), how);
   Values values;
   identity.Fill(values);
   values.Set(Slot::kChoices, choices);
@@ -333,84 +334,92 @@ void EventSource::Plan() {
   }
 }
 
-std::string EventSource::Payload(const Step& step) {
+const Template& EventSource::ShapeOf(Kind kind) const {
   const ChunkShapes& shapes = shapes_.stream;
-  const Choice& choice = answer_.choices[step.choice];
-  const ToolCall* const call = step.call < choice.calls.size() ? &choice.calls[step.call] : nullptr;
-  Values values;
-  identity_.Fill(values);
-  const std::string index = std::to_string(step.choice);
-  values.Set(Slot::kIndex, index);
-  std::string fragment, logprobs, token_id;
-  const Template* shape = &shapes.delta;
-  switch (step.kind) {
+  switch (kind) {
     case Kind::kRole:
-      shape = &shapes.role;
-      break;
+      return shapes.role;
     case Kind::kReasoning:
-      shape = &shapes.reasoning;
-      fragment = JsonString(choice.reasoning.At(step.index));
-      values.Set(Slot::kReasoning, fragment);
-      ++tokens_sent_;
-      break;
-    case Kind::kContent: {
-      const bool token = step.index < choice.content.size();
-      fragment = JsonString(token ? choice.content.At(step.index) : std::string_view());
-      values.Set(Slot::kContent, fragment);
-      token_id = std::to_string(Mix(step.index) % 128000);
-      values.Set(Slot::kTokenId, token_id);
-      if (options_.top_logprobs >= 0 && token) {
-        logprobs = LogprobsJson(provider_, choice.content, step.index, step.index + 1,
-                                options_.top_logprobs);
-        values.Set(Slot::kLogprobs, logprobs);
-      }
-      tokens_sent_ += token ? 1 : 0;
-      break;
-    }
-    case Kind::kTool:
-      shape = &shapes.tool;
-      fragment = fmt::format(
-          R"([{{"index":{},"id":"{}","type":"function","function":{{"name":{},"arguments":""}}}}])",
-          step.call, ToolCallId(identity_, step.choice, step.call), JsonString(call->name));
-      values.Set(Slot::kToolCalls, fragment);
-      ++tokens_sent_;
-      break;
-    case Kind::kToolPiece:
-      shape = &shapes.tool;
-      fragment = fmt::format(R"([{{"index":{},"function":{{"arguments":{}}}}}])", step.call,
-                             JsonString(call->arguments.At(step.index)));
-      values.Set(Slot::kToolCalls, fragment);
-      ++tokens_sent_;
-      break;
-    case Kind::kTools:
-      shape = &shapes.tool;
-      fragment = WholeCalls(identity_, choice, step.choice, true);
-      values.Set(Slot::kToolCalls, fragment);
-      tokens_sent_ += choice.tokens() - choice.reasoning.size();
-      break;
+      return shapes.reasoning;
+    case Kind::kContent:
+      return shapes.delta;
     case Kind::kFinish:
-      shape = &shapes.finish;
-      break;
+      return shapes.finish;
     case Kind::kUsage:
-      shape = &shapes.usage;
-      break;
+      return shapes.usage;
+    default:
+      return shapes.tool;
   }
-  const bool finishes = step.kind == Kind::kFinish || step.last;
-  const std::string finish = finishes ? JsonString(choice.finish) : "";
-  values.Set(Slot::kFinish, finish);
-  values.Set(Slot::kSeed, finishes ? std::string_view(identity_.seed) : "");
+}
+
+// The text, reasoning or calls of a step, and the tokens they are; to the slots that all kinds may
+// use.
+std::string EventSource::Fragment(const Step& step) {
+  const Choice& choice = answer_.choices[step.choice];
+  switch (step.kind) {
+    case Kind::kReasoning:
+      ++tokens_sent_;
+      return JsonString(choice.reasoning.At(step.index));
+    case Kind::kContent:
+      if (step.index == choice.content.size()) {
+        return JsonString("");
+      }
+      ++tokens_sent_;
+      return JsonString(choice.content.At(step.index));
+    case Kind::kTool:
+      ++tokens_sent_;
+      return fmt::format(
+          R"([{{"index":{},"id":"{}","type":"function","function":{{"name":{},"arguments":""}}}}])",
+          step.call, ToolCallId(identity_, step.choice, step.call),
+          JsonString(choice.calls[step.call].name));
+    case Kind::kToolPiece:
+      ++tokens_sent_;
+      return fmt::format(R"([{{"index":{},"function":{{"arguments":{}}}}}])", step.call,
+                         JsonString(choice.calls[step.call].arguments.At(step.index)));
+    case Kind::kTools:
+      tokens_sent_ += choice.tokens() - choice.reasoning.size();
+      return WholeCalls(identity_, choice, step.choice, true);
+    default:
+      return {};
+  }
+}
+
+std::string EventSource::UsageOf(const Step& step, bool finishes) const {
   const bool ends = finishes && step.choice + size_t{1} == answer_.choices.size();
   const bool cumulative = provider_.usage_at == UsageAt::kCumulative || how_.usage == "cumulative";
-  std::string usage;
-  if (cumulative || step.kind == Kind::kUsage ||
-      (ends && provider_.usage_at == UsageAt::kFinish)) {
-    usage = UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens, tokens_sent_,
-                      answer_.reasoning_tokens(), how_);
-  } else if (provider_.null_usage_when_asked && options_.include_usage) {
-    usage = "null";
+  if (cumulative || step.kind == Kind::kUsage || (ends && provider_.usage_at == UsageAt::kFinish)) {
+    return UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens, tokens_sent_,
+                     answer_.reasoning_tokens(), how_);
   }
+  return provider_.null_usage_when_asked && options_.include_usage ? "null" : "";
+}
+
+std::string EventSource::Payload(const Step& step) {
+  const Choice& choice = answer_.choices[step.choice];
+  const bool finishes = step.kind == Kind::kFinish || step.last;
+  const std::string fragment = Fragment(step);
+  const std::string index = std::to_string(step.choice);
+  const std::string token_id = std::to_string(Mix(step.index) % kVocabulary);
+  const std::string finish = finishes ? JsonString(choice.finish) : "";
+  const std::string usage = UsageOf(step, finishes);
+  std::string logprobs;
+  if (step.kind == Kind::kContent && options_.top_logprobs >= 0 &&
+      step.index < choice.content.size()) {
+    logprobs =
+        LogprobsJson(provider_, choice.content, step.index, step.index + 1, options_.top_logprobs);
+  }
+  Values values;
+  identity_.Fill(values);
+  values.Set(Slot::kIndex, index);
+  values.Set(Slot::kContent, fragment);
+  values.Set(Slot::kReasoning, fragment);
+  values.Set(Slot::kToolCalls, fragment);
+  values.Set(Slot::kTokenId, token_id);
+  values.Set(Slot::kLogprobs, logprobs);
+  values.Set(Slot::kFinish, finish);
+  values.Set(Slot::kSeed, finishes ? std::string_view(identity_.seed) : "");
   values.Set(Slot::kUsage, usage);
-  return shape->Render(values);
+  return ShapeOf(step.kind).Render(values);
 }
 
 void EventSource::Frame(std::string_view payload, std::string& out) {

@@ -38,8 +38,8 @@ std::string ModelBody(const Provider& provider, const Model& model);
 // The events of a stream, made one by one; each as the bytes of its lines.
 class EventSource {
  public:
-  EventSource(const Provider& provider, const ReplyShapes& shapes, Identity identity,
-              Answer answer, ReplyOptions options, const Behaviour& how);
+  EventSource(const Provider& provider, const ReplyShapes& shapes, Identity identity, Answer answer,
+              ReplyOptions options, const Behaviour& how);
 
   // Appends the next event; false at the end.
   bool Next(std::string& out);
@@ -49,7 +49,16 @@ class EventSource {
   const Answer& answer() const { return answer_; }
 
  private:
-  enum class Kind : uint8_t { kRole, kReasoning, kContent, kTool, kToolPiece, kTools, kFinish, kUsage };
+  enum class Kind : uint8_t {
+    kRole,
+    kReasoning,
+    kContent,
+    kTool,
+    kToolPiece,
+    kTools,
+    kFinish,
+    kUsage
+  };
   struct Step {
     Kind kind;
     uint8_t choice = 0;
@@ -60,6 +69,9 @@ class EventSource {
 
   void Plan();
   void PlanChoice(size_t choice);
+  const Template& ShapeOf(Kind kind) const;
+  std::string Fragment(const Step& step);
+  std::string UsageOf(const Step& step, bool finishes) const;
   std::string Payload(const Step& step);
   void Frame(std::string_view payload, std::string& out);
   bool End(std::string& out);

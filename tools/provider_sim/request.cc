@@ -116,7 +116,8 @@ std::optional<Refusal> ReadModel(const Provider& provider, const json::object& b
     const Model* const model = provider.FindModel(id.substr(0, colon));
     const std::string suffix(id.substr(colon + 1));
     const bool policy = suffix == "fastest" || suffix == "cheapest" || suffix == "preferred";
-    if (model != nullptr && (policy || std::ranges::find(model->suffixes, suffix) != model->suffixes.end())) {
+    if (model != nullptr &&
+        (policy || std::ranges::find(model->suffixes, suffix) != model->suffixes.end())) {
       ask.model = model;
       ask.served_by = policy ? model->served_by : suffix;
     }
@@ -270,8 +271,8 @@ void ReadNumbers(const Provider& provider, const json::object& body, Ask& ask) {
   ask.max_tokens = whole("max_completion_tokens", whole("max_tokens", provider.default_max_tokens));
   ask.n = std::clamp<int64_t>(whole("n", 1), 1, kChoicesMax);
   ask.top_logprobs = flag("logprobs") ? whole("top_logprobs", 0) : whole("logprobs", -1);
-  ask.reasoning = !TextOf(body, "reasoning_effort").empty() &&
-                  TextOf(body, "reasoning_effort") != "none";
+  ask.reasoning =
+      !TextOf(body, "reasoning_effort").empty() && TextOf(body, "reasoning_effort") != "none";
   ask.dimensions = whole("dimensions", 0);
   ask.base64 = TextOf(body, "encoding_format") == "base64";
   if (const json::value* const stop = Find(body, "stop")) {

@@ -37,14 +37,15 @@ struct Ask {
   int64_t max_tokens = -1;
   int64_t n = 1;
   std::vector<std::string> stops;
-  std::string last_user;           // the text of the last user message, or of the prompt
+  std::string last_user;             // the text of the last user message, or of the prompt
   std::vector<std::string> prompts;  // of completions
   uint64_t prompt_tokens = 0;
   bool wants_json = false;
   const boost::json::value* schema = nullptr;  // of the JSON wanted; may be null
   std::vector<Tool> tools;
-  std::string tool_choice = "auto";  // "none", "auto", "required", or a tool's name with '=' before it
-  bool after_tool = false;           // the last message is a tool's result
+  std::string tool_choice =
+      "auto";               // "none", "auto", "required", or a tool's name with '=' before it
+  bool after_tool = false;  // the last message is a tool's result
   bool reasoning = false;
   int64_t top_logprobs = -1;  // -1: no logprobs
   std::vector<EmbeddingInput> inputs;

@@ -16,7 +16,8 @@ struct ServerOptions {
   std::string tls_cert, tls_key;  // PEM files; both or none
 };
 
-// Prints "listening on http://HOST:PORT" on stdout, serves until SIGINT or SIGTERM. Throws what keeps it from listening.
+// Prints "listening on http://HOST:PORT" on stdout, serves until SIGINT or SIGTERM. Throws what
+// keeps it from listening.
 void Serve(Sim& sim, const ServerOptions& options);
 
 }  // namespace provider_sim

@@ -57,18 +57,17 @@ std::string_view ModelText(const json::value& body) {
 
 bool IsContentType(std::string_view name) {
   constexpr std::string_view kName = "content-type";
-  return name.size() == kName.size() && std::ranges::equal(name, kName, [](char a, char b) {
-           return (a | 0x20) == b;
-         });
+  return name.size() == kName.size() &&
+         std::ranges::equal(name, kName, [](char a, char b) { return (a | 0x20) == b; });
 }
 
 void AppendHugeHeaders(int64_t bytes, std::string& head) {
   constexpr int64_t kLineBytes = 4000;
   constexpr int64_t kMaxBytes = 16 << 20;
   for (int64_t i = 0; i * kLineBytes < std::min(bytes, kMaxBytes); ++i) {
-    head += fmt::format("x-sim-filler-{}: {}\r\n", i,
-                        std::string(static_cast<size_t>(std::min(kLineBytes, bytes - i * kLineBytes)),
-                                    'x'));
+    head += fmt::format(
+        "x-sim-filler-{}: {}\r\n", i,
+        std::string(static_cast<size_t>(std::min(kLineBytes, bytes - i * kLineBytes)), 'x'));
   }
 }
 
@@ -82,6 +81,7 @@ struct Sim::Exchange {
   uint64_t number;
   Reply reply = {};
   Identity identity = {};
+  std::string max_tokens = {};
 };
 
 std::string DateHeader() {
@@ -92,7 +92,8 @@ std::string DateHeader() {
     std::tm parts{};
     gmtime_r(&now, &parts);
     char text[64];
-    const size_t size = std::strftime(text, sizeof(text), "date: %a, %d %b %Y %H:%M:%S GMT\r\n", &parts);
+    const size_t size =
+        std::strftime(text, sizeof(text), "date: %a, %d %b %Y %H:%M:%S GMT\r\n", &parts);
     header.assign(text, size);
     last = now;
   }
@@ -100,13 +101,23 @@ std::string DateHeader() {
 }
 
 std::string StatusLine(int status, bool http_1_1) {
-  static const std::unordered_map<int, std::string_view> kReasons = {
-      {200, "OK"},          {302, "Found"},           {400, "Bad Request"},
-      {401, "Unauthorized"}, {402, "Payment Required"}, {403, "Forbidden"},
-      {404, "Not Found"},   {405, "Method Not Allowed"}, {408, "Request Timeout"},
-      {412, "Precondition Failed"}, {413, "Content Too Large"}, {422, "Unprocessable Entity"},
-      {429, "Too Many Requests"}, {500, "Internal Server Error"}, {502, "Bad Gateway"},
-      {503, "Service Unavailable"}, {504, "Gateway Timeout"}};
+  static const std::unordered_map<int, std::string_view> kReasons = {{200, "OK"},
+                                                                     {302, "Found"},
+                                                                     {400, "Bad Request"},
+                                                                     {401, "Unauthorized"},
+                                                                     {402, "Payment Required"},
+                                                                     {403, "Forbidden"},
+                                                                     {404, "Not Found"},
+                                                                     {405, "Method Not Allowed"},
+                                                                     {408, "Request Timeout"},
+                                                                     {412, "Precondition Failed"},
+                                                                     {413, "Content Too Large"},
+                                                                     {422, "Unprocessable Entity"},
+                                                                     {429, "Too Many Requests"},
+                                                                     {500, "Internal Server Error"},
+                                                                     {502, "Bad Gateway"},
+                                                                     {503, "Service Unavailable"},
+                                                                     {504, "Gateway Timeout"}};
   const auto found = kReasons.find(status);
   return fmt::format("HTTP/1.{} {} {}\r\n", http_1_1 ? 1 : 0, status,
                      found == kReasons.end() ? "Status" : found->second);
@@ -152,8 +163,8 @@ bool Sim::KeyFits(const Provider* provider, std::string_view authorization) cons
     return false;
   }
   return options_.keys.empty() || std::ranges::any_of(options_.keys, [&](const auto& known) {
-           return known.second == key && (known.first.empty() || provider == nullptr ||
-                                          known.first == provider->name);
+           return known.second == key &&
+                  (known.first.empty() || provider == nullptr || known.first == provider->name);
          });
 }
 
@@ -169,7 +180,9 @@ Reply Sim::Handle(Incoming& request) {
   const std::optional<Route> route = FindRoute(path, model_id);
   if (!route) {
     Reply reply;
-    reply.body = R"({"error":{"message":"no provider serves this path","type":"invalid_request_error","param":null,"code":"unknown_url"}})";
+    reply.body =
+        R"({"error":{"message":"no provider serves this path","type":"invalid_request_error",)"
+        R"("param":null,"code":"unknown_url"}})";
     reply.head = StatusLine(404, request.http_1_1) + DateHeader() +
                  fmt::format("content-type: application/json\r\ncontent-length: {}\r\n\r\n",
                              reply.body.size());
@@ -182,16 +195,16 @@ Reply Sim::Handle(Incoming& request) {
   x.reply.key = HashOfKey(TokenOf(request.authorization));
   if (books_.keeps_log()) {
     auto entry = std::make_shared<LogEntry>();
-    *entry = {.number = x.number,
-              .begin_ms = NowMs(),
-              .method = std::string(request.method),
-              .path = std::string(request.target),
-              .body = request.body.substr(0, kLogBodyBytesMax),
-              .provider = x.provider.name,
-              .endpoint = std::string(NameOf(x.endpoint)),
-              .key_sha256 = x.reply.key,
-              .outcome = "running",
-              .body_bytes = request.body.size()};
+    entry->number = x.number;
+    entry->begin_ms = NowMs();
+    entry->method = request.method;
+    entry->path = request.target;
+    entry->body = request.body.substr(0, kLogBodyBytesMax);
+    entry->body_bytes = request.body.size();
+    entry->provider = x.provider.name;
+    entry->endpoint = NameOf(x.endpoint);
+    entry->key_sha256 = x.reply.key;
+    entry->outcome = "running";
     for (const auto& [name, value] : request.headers) {
       entry->headers.emplace_back(name, value);
     }
@@ -242,11 +255,11 @@ void Sim::AnswerPost(Exchange& x) {
     refusal = ReadAsk(x.provider, body, ask);
   }
   x.reply.model = ask.model;
+  x.max_tokens = std::to_string(ask.max_tokens);
   rules_.Apply(x.provider.name, ModelText(body), NameOf(x.endpoint), x.reply.how);
   ApplyDirectives(ask.last_user, x.provider.name, x.reply.how);
-  x.identity =
-      MakeIdentity(x.provider, ask, x.number,
-                   options_.created_s > 0 ? options_.created_s * 1000 : NowMs());
+  x.identity = MakeIdentity(x.provider, ask, x.number,
+                            options_.created_s > 0 ? options_.created_s * 1000 : NowMs());
 
   const bool any_provider = x.request.target == "/billing";
   if (!KeyFits(any_provider ? nullptr : &x.provider, x.request.authorization)) {
@@ -307,11 +320,11 @@ void Sim::Refuse(Exchange& x, std::string_view name, std::string_view message,
   const std::string given_param = param.empty() ? "" : JsonString(param);
   values.Set(Slot::kMessage, given);
   values.Set(Slot::kParam, given_param);
-  const std::string text =
-      JsonString(numbered && !message.empty() ? std::string(message) : shape.message.Render(values));
+  const std::string text = JsonString(numbered && !message.empty() ? std::string(message)
+                                                                   : shape.message.Render(values));
   values.Set(Slot::kMessage, text);
-  values.Set(Slot::kParam, shape.param.empty() ? std::string_view(given_param)
-                                               : std::string_view(shape.param));
+  values.Set(Slot::kParam,
+             shape.param.empty() ? std::string_view(given_param) : std::string_view(shape.param));
   values.Set(Slot::kType, shape.type);
   values.Set(Slot::kCode, shape.code);
   x.reply.default_outcome = "refused";
@@ -371,8 +384,8 @@ void Sim::AnswerBilling(Exchange& x, const json::value& body) {
       requests.push_back(json::object{{"requestId", id.get_string()}, {"costNanoUsd", *cost}});
     }
   }
-  Send(x, 200, "application/json",
-       json::serialize(json::object{{"requests", std::move(requests)}}), {});
+  Send(x, 200, "application/json", json::serialize(json::object{{"requests", std::move(requests)}}),
+       {});
 }
 
 void Sim::AnswerModels(Exchange& x) {
@@ -392,11 +405,11 @@ void Sim::Send(Exchange& x, int status, std::string_view content_type, std::stri
   const Behaviour& how = reply.how;
   const std::string prompt_tokens = std::to_string(reply.whole.prompt_tokens);
   const std::string completion_tokens = std::to_string(reply.whole.completion_tokens);
-  const std::string billing_id = JsonString(reply.billing_id);
   Values values;
   x.identity.Fill(values);
   values.Set(Slot::kPromptTokens, prompt_tokens);
   values.Set(Slot::kCompletionTokens, completion_tokens);
+  values.Set(Slot::kMaxTokens, x.max_tokens);
 
   reply.head = StatusLine(status, x.request.http_1_1) + DateHeader();
   const std::string_view type = how.content_type.empty() ? content_type : how.content_type;

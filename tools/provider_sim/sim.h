@@ -34,7 +34,7 @@ struct Reply {
   std::string body;  // framed as the head says; of a stream: empty
   std::unique_ptr<EventSource> events;
   Behaviour how;
-  bool chunked = false;     // the framing of `events`
+  bool chunked = false;  // the framing of `events`
   bool close_after = false;
   uint64_t body_tokens = 0;  // for pacing what is no stream
 
@@ -42,7 +42,7 @@ struct Reply {
   const Provider* provider = nullptr;
   const Model* model = nullptr;
   std::string key, billing_id, default_outcome = "ok";
-  Charge whole;           // what a full answer costs; nothing billed when `billable` is false
+  Charge whole;  // what a full answer costs; nothing billed when `billable` is false
   bool billable = false;
   std::shared_ptr<LogEntry> entry;
 };
@@ -55,7 +55,8 @@ struct Ending {
 };
 
 struct SimOptions {
-  std::vector<std::pair<std::string, std::string>> keys;  // provider (empty: any), key; none: any key
+  std::vector<std::pair<std::string, std::string>>
+      keys;  // provider (empty: any), key; none: any key
   bool keep_log = true;
   int64_t created_s = 0;  // 0: now
 };
