@@ -221,13 +221,9 @@ TEST(Flow, WhenEverythingRestsRequestsAreStillTriedAndNothingLoops) {
     const auto ended = world.Send(10'000);
     ASSERT_FALSE(ended.answered);
     ASSERT_GE(ended.attempts, 1);
+    ASSERT_LE(ended.attempts, AttemptOptions().attempts_max);
     ASSERT_EQ(ended.unknown_bills, ended.attempts);
   }
-  int calls = 0;
-  for (const auto& [provider, count] : world.calls_) {
-    calls += count;
-  }
-  EXPECT_LE(calls, 900);
   world.revived = true;
   EXPECT_TRUE(world.Send(10'000).answered) << "at once: no rest stands in the way";
 }
