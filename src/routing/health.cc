@@ -62,10 +62,9 @@ std::string HealthWords(const HealthSnapshot& health) {
     case HoldReason::kThrottled:
       return fmt::format("the provider asked for a pause ({}){}", what, next);
     case HoldReason::kKey:
-      return fmt::format("{} by the provider{}",
-                         health.last_failure == FailureKind::kNoFunds
-                             ? "no funds left with it: refused"
-                             : "the key for it is refused",
+      return fmt::format("the provider {}{}",
+                         health.last_failure == FailureKind::kNoFunds ? "reports a lack of funds"
+                                                                      : "refuses our key",
                          next);
   }
   return {};

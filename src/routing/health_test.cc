@@ -277,7 +277,7 @@ TEST_F(Health, ARefusedKeyRestsTheProviderForThatKeyAlone) {
   EXPECT_EQ(health.availability, Availability::kKeyHeld);
   EXPECT_EQ(health.circuit, Circuit::kClosed);
   EXPECT_EQ(health.held_for_ms, 300'000);
-  EXPECT_EQ(HealthWords(health), "the key for it is refused by the provider, next try in 5 min");
+  EXPECT_EQ(HealthWords(health), "the provider refuses our key, next try in 5 min");
   EXPECT_FALSE(sibling.Begin("org:acme", false).has_value());
   EXPECT_TRUE(sibling.Begin("org:acme", true).has_value());
   EXPECT_TRUE(sibling.Begin(kOurs, false).has_value());
@@ -286,8 +286,7 @@ TEST_F(Health, ARefusedKeyRestsTheProviderForThatKeyAlone) {
 
 TEST_F(Health, ARefusedKeyIsBelievedAgainWhenItWorksOrIsReplaced) {
   Fail(FailureKind::kNoFunds);
-  EXPECT_EQ(HealthWords(Now()),
-            "no funds left with it: refused by the provider, next try in 5 min");
+  EXPECT_EQ(HealthWords(Now()), "the provider reports a lack of funds, next try in 5 min");
   auto forced = route().Begin(kOurs, true);
   forced->Succeeded({});
   EXPECT_TRUE(Admits());

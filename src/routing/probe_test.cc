@@ -106,12 +106,18 @@ TEST_F(Schedule, ARestartDoesNotProbeWhatWasProbedLately) {
   ProbeMapping old = Mapping("r", "c");
   old.last_ago_ms = INT64_MAX;
   Sync({well, failed, old});
-  EXPECT_EQ(Take(), (std::vector<ProbeTarget>{{"r", "c"}}));
+  const auto take_and_end = [&] {
+    const std::vector<ProbeTarget> taken = Take();
+    for (const ProbeTarget& target : taken) {
+      schedule_.Done(target, ProbeEnd::kWell, now_);
+    }
+    return taken;
+  };
+  EXPECT_EQ(take_and_end(), (std::vector<ProbeTarget>{{"r", "c"}}));
   now_ += minutes(30);
-  EXPECT_EQ(Take(), (std::vector<ProbeTarget>{{"q", "b"}}));
+  EXPECT_EQ(take_and_end(), (std::vector<ProbeTarget>{{"q", "b"}}));
   now_ += hours(4) + minutes(30);
-  schedule_.TakeDue(now_);
-  EXPECT_EQ(schedule_.running(), 3u);
+  EXPECT_EQ(take_and_end(), (std::vector<ProbeTarget>{{"p", "a"}}));
 }
 
 TEST_F(Schedule, RunsFewAtATimeAndOneOfAProvider) {

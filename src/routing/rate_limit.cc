@@ -52,8 +52,11 @@ Error RateLimitHit::ToError() const {
 }
 
 RateLease& RateLease::operator=(RateLease&& other) noexcept {
-  std::swap(limiter_, other.limiter_);
-  std::swap(parts_, other.parts_);
+  if (this != &other) {
+    Release();
+    limiter_ = std::exchange(other.limiter_, nullptr);
+    parts_ = std::move(other.parts_);
+  }
   return *this;
 }
 
