@@ -192,7 +192,7 @@ TEST(PriceMap, DamagedMapsNeverGiveMoreThanTheyHold) {
       }
     }
   }
-  EXPECT_GT(read, 100);
+  EXPECT_GT(read, 20) << "damage in names and spaces leaves a map";
 }
 
 TEST(PriceMap, EveryRowOfThePublicMapsIsPricedOrNamed) {
