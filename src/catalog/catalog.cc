@@ -187,9 +187,11 @@ void Catalog::AddLocal(const LocalModels& local) {
 }
 
 void Catalog::AddConfigured(const CatalogSources& sources) {
+  std::set<std::string> seen;
   for (const ProviderConfig& config : sources.configured) {
     const Provider* provider = FindProvider(config.name);
-    if (provider == nullptr || provider->origin != config.origin) {
+    if (provider == nullptr || provider->source != Source::kConfig ||
+        !seen.insert(config.name).second) {
       continue;  // left out above
     }
     for (Mapping mapping : config.models) {

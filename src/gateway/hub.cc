@@ -111,6 +111,15 @@ dialects::HubModel Describe(const Catalog& catalog, const catalog::Model& model)
   return out;
 }
 
+// Somebody could answer: what a provider that is off would serve is not ours to list.
+bool IsServed(const Catalog& catalog, const catalog::Model& model) {
+  return std::any_of(model.mappings.begin(), model.mappings.end(), [&](const Mapping& mapping) {
+    const catalog::Provider* provider = catalog.FindProvider(mapping.provider);
+    return mapping.status != MappingStatus::kStaging && provider != nullptr &&
+           provider->off.empty();
+  });
+}
+
 std::string Lower(std::string_view text) {
   std::string out(text);
   std::transform(out.begin(), out.end(), out.begin(),
@@ -181,7 +190,7 @@ Task<void> Gateway::ListHubModels(Call& call) {
   bool has_more = false;
   for (const catalog::Model& model : catalog->models()) {  // sorted by id in lower case
     dialects::HubModel described = Describe(*catalog, model);
-    if (!model.is_listed() || !Matches(described, query)) {
+    if (!IsServed(*catalog, model) || !Matches(described, query)) {
       continue;
     }
     ++total;
