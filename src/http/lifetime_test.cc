@@ -1,6 +1,7 @@
 // Many connections, addresses, wakeups, and the end of a server.
 #include <gtest/gtest.h>
 
+#include "http/open_files.h"
 #include "http/test_support.h"
 
 namespace tradewind::http {
@@ -66,6 +67,14 @@ TEST(HttpManyConnections, BeyondTheBoundWaitForAPlace) {
   EXPECT_EQ(server->connections(), 2);
   first.reset();
   EXPECT_TRUE(third.ReadResponse().starts_with("HTTP/1.1 200 "));
+}
+
+TEST(HttpManyConnections, AreNoMoreThanHalfOfTheFilesThatMayBeOpen) {
+  EXPECT_EQ(ConnectionsFor(8192, 1 << 20), 8192);
+  EXPECT_EQ(ConnectionsFor(8192, 1024), (1024 - limits::kFilesReserved) / 2);
+  EXPECT_EQ(ConnectionsFor(2, 1024), 2);
+  EXPECT_GT(ConnectionsFor(8192, 0), 0);
+  EXPECT_GE(RaiseOpenFilesMax(), 64);
 }
 
 // --- The address

@@ -1,6 +1,8 @@
 // One round trip over a kept connection on loopback: wall time, and the CPU time of the caller's
-// event loop (its thread alone). The other side is a thread that answers with prepared bytes.
+// event loop (its thread alone). The other side is a thread that answers with prepared bytes. And
+// what a stream that waits holds of the heap, on either side.
 #include <ctime>
+#include <malloc.h>
 #include <thread>
 
 #include <benchmark/benchmark.h>
@@ -103,6 +105,65 @@ void AnswerInChunks(benchmark::State& state) {
   RoundTrip(state, answer + "0\r\n\r\n");
 }
 BENCHMARK(AnswerInChunks)->UseRealTime();
+
+constexpr int kStreams = 200;
+
+int64_t HeapBytes() {
+  return static_cast<int64_t>(::mallinfo2().uordblks);
+}
+
+// Calls whose upstream has sent a part of the body and is silent now.
+void WaitingCalls(benchmark::State& state) {
+  for (auto _ : state) {
+    TestUpstream upstream(kStreams);
+    TestCaller caller;
+    std::vector<Fd> peers(kStreams);
+    std::vector<std::future<testing::CallOutcome>> calls;
+    calls.reserve(kStreams);
+    const int64_t before = HeapBytes();
+    for (Fd& peer : peers) {
+      calls.push_back(caller.Begin(RequestTo(upstream.port())));
+      peer = upstream.AcceptFd();
+      const std::string part = Fields() + "Content-Length: 999\r\n\r\n" + std::string(380, 'x');
+      ::send(peer.get(), part.data(), part.size(), MSG_NOSIGNAL);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    state.counters["heap_bytes_per_call"] =
+        static_cast<double>(HeapBytes() - before) / static_cast<double>(kStreams);
+    peers.clear();
+    for (auto& call : calls) {
+      static_cast<void>(call.get());
+    }
+  }
+}
+BENCHMARK(WaitingCalls)->Iterations(1);
+
+// Requests whose handler has sent a part of its stream and waits for more.
+void WaitingStreams(benchmark::State& state) {
+  for (auto _ : state) {
+    std::atomic<int> waiting{0};
+    const auto server = testing::StartServer([&](Exchange& exchange) -> Task<void> {
+      static_cast<void>(co_await exchange.StartStream(200, Headers()));
+      static_cast<void>(co_await exchange.Write("data: {}\n\n"));
+      const auto wakeup = Wakeup::Create();
+      exchange.OnClientLeft([wakeup] { wakeup->Notify(); });
+      ++waiting;
+      co_await wakeup->Wait(testing::Patience());
+    });
+    std::vector<std::unique_ptr<testing::TestSocket>> clients(kStreams);
+    const int64_t before = HeapBytes();
+    for (auto& client : clients) {
+      client = std::make_unique<testing::TestSocket>(server->port());
+      client->Send("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1500\r\n\r\n" +
+                   std::string(1500, 'b'));
+    }
+    TW_CHECK(testing::Eventually([&] { return waiting == kStreams; }));
+    state.counters["heap_bytes_per_stream"] =
+        static_cast<double>(HeapBytes() - before) / static_cast<double>(kStreams);
+    clients.clear();
+  }
+}
+BENCHMARK(WaitingStreams)->Iterations(1);
 
 }  // namespace
 }  // namespace tradewind::http
