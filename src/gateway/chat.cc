@@ -237,8 +237,9 @@ Result<routing::Plan> Gateway::PlanRoutes(const Call& call, const Order& order) 
   Permit(call, request);
   const std::shared_ptr<const routing::Market> market = market_.board.Get();
   Result<routing::Plan> plan = routing::MakePlan(market, market_.health, request);
-  if (!plan.has_value()) {
-    TW_RETURN_IF_ERROR(BlameTheToken(routing::ExplainPlan(market, market_.health, request)));
+  if (!plan.has_value() && call.caller != nullptr) {
+    TW_RETURN_IF_ERROR(
+        BlameTheToken(*call.caller, routing::ExplainPlan(market, market_.health, request)));
   }
   return plan;
 }

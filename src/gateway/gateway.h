@@ -175,8 +175,9 @@ http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
                             const std::vector<std::string>& ignored);
 void SetStreamHeaders(http::Headers& headers);
 
-// kPermissionDenied when routes were left out because the caller's key does not allow them.
-Status BlameTheToken(const Result<routing::Plan>& plan);
+// Of a plan without routes: kPermissionDenied when some were left out because the caller's key does
+// not allow them, kUnauthenticated when he has none.
+Status BlameTheToken(const identity::Principal& caller, const Result<routing::Plan>& plan);
 
 // Printable ASCII without spaces; other bytes percent-encoded: for values that come from files or
 // requests.

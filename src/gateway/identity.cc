@@ -140,7 +140,7 @@ Gateway::UpstreamKey Gateway::KeyFor(const Call& call, const routing::PlannedRou
   return out;
 }
 
-Status BlameTheToken(const Result<routing::Plan>& plan) {
+Status BlameTheToken(const Principal& caller, const Result<routing::Plan>& plan) {
   if (!plan.has_value()) {
     return {};  // whatever that was, it was not the token
   }
@@ -149,7 +149,13 @@ Status BlameTheToken(const Result<routing::Plan>& plan) {
       return Fail(ErrorCode::kPermissionDenied,
                   "This token may not use this model; its allow-list names others.", "model");
     }
-    if (one.code == routing::Exclusion::kProviderNotAllowed) {
+    const bool is_elsewhere = one.code == routing::Exclusion::kProviderNotAllowed;
+    if (is_elsewhere && caller.is_anonymous) {
+      return Fail(ErrorCode::kUnauthenticated,
+                  "A token is needed to ask providers: `tradewind keys create --name NAME` makes "
+                  "one.");
+    }
+    if (is_elsewhere) {
       return Fail(ErrorCode::kPermissionDenied,
                   "This token may not use the providers that could answer; its allow-list names "
                   "others.",
