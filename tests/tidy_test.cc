@@ -57,7 +57,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"routing", {"http", "chat", "identity", "catalog", "pricing", "providers"}},
     {"gateway",
      {"http", "chat", "dialects", "identity", "catalog", "pricing", "providers", "routing"}},
-    {"console_api", {"http", "identity", "catalog", "pricing", "routing"}},
+    {"console_api", {"http", "dialects", "identity", "catalog", "pricing", "routing"}},
     {"cli",
      {"http", "chat", "dialects", "storage", "identity", "catalog", "pricing", "providers",
       "routing", "gateway", "console_api", "engine", "engine/format", "engine/kernels",

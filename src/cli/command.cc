@@ -71,6 +71,15 @@ constexpr Flag kModels{.name = "models-dir",
                        .env = "TRADEWIND_MODELS",
                        .offer = Offer::kFile};
 
+constexpr Flag kSecretKeyFile{
+    .name = "secret-key-file",
+    .value = "FILE",
+    .help =
+        "the server's own key, 64 hex digits, which guards tokens and provider keys (default: "
+        "HOME/secret.key, made at the first start)",
+    .config = "server.secret_key_file",
+    .offer = Offer::kFile};
+
 constexpr Flag kProgress{
     .name = "progress",
     .value = "HOW",
@@ -145,6 +154,7 @@ constexpr Flag kServeFlags[] = {
      .help = "the longest time for a request, all attempts together",
      .built_in = "15m",
      .config = "server.deadline"},
+    kSecretKeyFile,
     {.name = "idle-exit",
      .value = "TIME",
      .help = "exit after this long without a request (30s, 5m, 1h); 0 = never",
@@ -264,6 +274,93 @@ constexpr Argument kConfigArguments[] = {
 };
 constexpr Flag kConfigFlags[] = {
     {.name = "origin", .value = "", .help = "say where each value came from"}, kJson};
+constexpr Argument kKeysArguments[] = {
+    {.name = "ACTION",
+     .help = "create, ls, rotate or revoke",
+     .offer = Offer::kChoice,
+     .choices = "create ls rotate revoke"},
+    {.name = "KEY", .help = "name or id of a key; rotate also takes admin", .required = false},
+};
+constexpr Flag kOrg{.name = "org",
+                    .value = "NAME",
+                    .help = "organisation; made when it is not there",
+                    .env = "TRADEWIND_KEY_ORG"};
+constexpr Flag kUser{
+    .name = "user", .value = "NAME", .help = "user; likewise", .env = "TRADEWIND_KEY_USER"};
+constexpr Flag kKeysFlags[] = {
+    {.name = "name",
+     .value = "N",
+     .help = "name of a new key; unique",
+     .env = "TRADEWIND_KEY_NAME"},
+    kOrg,
+    {.name = "project",
+     .value = "NAME",
+     .help = "project of the organisation; likewise",
+     .env = "TRADEWIND_KEY_PROJECT"},
+    kUser,
+    {.name = "role",
+     .value = "ROLE",
+     .help = "what the user may do in the organisation, from now on",
+     .choices = "viewer member admin",
+     .env = "TRADEWIND_KEY_ROLE",
+     .offer = Offer::kChoice},
+    {.name = "scopes",
+     .value = "S,...",
+     .help = "inference (ask models), read (look), manage (keys of the organisation)",
+     .built_in = "inference,read",
+     .env = "TRADEWIND_KEY_SCOPES"},
+    {.name = "models",
+     .value = "REF,...",
+     .help = "allow these models only; org/* allows all of an organisation",
+     .env = "TRADEWIND_KEY_MODELS"},
+    {.name = "providers",
+     .value = "SLUG,...",
+     .help = "allow these providers only; local is this device",
+     .env = "TRADEWIND_KEY_PROVIDERS"},
+    {.name = "expires",
+     .value = "WHEN",
+     .help = "30d, 12h, a date, or a time such as 2027-01-31T12:00:00Z (default: never)",
+     .env = "TRADEWIND_KEY_EXPIRES"},
+    {.name = "rpm", .value = "N", .help = "requests per minute", .env = "TRADEWIND_KEY_RPM"},
+    {.name = "tpm", .value = "N", .help = "tokens per minute", .env = "TRADEWIND_KEY_TPM"},
+    {.name = "concurrency",
+     .value = "N",
+     .help = "requests at the same time",
+     .env = "TRADEWIND_KEY_CONCURRENCY"},
+    {.name = "budget",
+     .value = "USD",
+     .help = "refused by this version, which does not count what keys spend",
+     .env = "TRADEWIND_KEY_BUDGET"},
+    {.name = "grace",
+     .value = "TIME",
+     .help = "rotate: how long the old secret goes on working (15m, 24h)",
+     .built_in = "0",
+     .env = "TRADEWIND_KEY_GRACE"},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
+constexpr Flag kProviderName{
+    .name = "provider", .value = "NAME", .help = "slug of the provider: together, groq, ..."};
+constexpr Flag kLoginFlags[] = {
+    kProviderName,
+    {.name = "stdin", .value = "", .help = "read the key from stdin"},
+    {.name = "org",
+     .value = "NAME",
+     .help = "the key is this organisation's own, not the server's",
+     .env = "TRADEWIND_KEY_ORG"},
+    {.name = "user",
+     .value = "NAME",
+     .help = "the key is this user's own",
+     .env = "TRADEWIND_KEY_USER"},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
+constexpr Flag kLogoutFlags[] = {kProviderName, kOrg, kUser, kJson, kHost, kPort, kSecretKeyFile};
+constexpr Flag kWhoAmIFlags[] = {kJson, kHost, kPort};
 constexpr Flag kVersionFlags[] = {kJson};
 constexpr Argument kCompletionArguments[] = {
     {.name = "SHELL", .help = "bash, zsh or fish", .offer = Offer::kShell}};
@@ -383,6 +480,46 @@ constexpr Command kCommands[] = {
      .examples = "tradewind prices import ./pricing/together-ai.json ./pricing/groq.json\n"
                  "tradewind prices import ./model_prices_and_context_window.json --json",
      .run = RunPrices},
+    {.name = "keys",
+     .summary = "create, list, rotate and revoke tokens",
+     .description =
+         "`keys create --name N` prints a new token on stdout, once: it is stored as a hash only. "
+         "The first key ends calls without a token for good. `keys rotate KEY` gives a new secret "
+         "under the same id, with --grace for the old one; `keys rotate admin` replaces the admin "
+         "token in HOME/admin-token. `keys revoke KEY` ends a key at once.\n\n"
+         "Talks to the server that holds the data folder, with the admin token; without one it "
+         "changes the data folder itself.",
+     .arguments = kKeysArguments,
+     .flags = kKeysFlags,
+     .examples = "tradewind keys create --name laptop\n"
+                 "tradewind keys create --name ci --models 'org/*' --expires 30d --rpm 60 --json\n"
+                 "tradewind keys rotate laptop --grace 24h",
+     .run = RunKeys},
+    {.name = "login",
+     .summary = "store a provider's key",
+     .description =
+         "Stores the key of an inference provider, encrypted. Without --org or --user it is the "
+         "server's, for all callers. The key is read from stdin with --stdin, or typed at a "
+         "terminal; it is never an argument, which others could see.",
+     .arguments = {},
+     .flags = kLoginFlags,
+     .examples = "tradewind login --provider together --stdin < key.txt",
+     .run = RunLogin},
+    {.name = "logout",
+     .summary = "forget a provider's key",
+     .description = "Removes what `login` stored.",
+     .arguments = {},
+     .flags = kLogoutFlags,
+     .examples = "tradewind logout --provider together",
+     .run = RunLogout},
+    {.name = "whoami",
+     .summary = "say whose token this is",
+     .description = "Asks the server about TRADEWIND_TOKEN, or else about the admin token of the "
+                    "data folder.",
+     .arguments = {},
+     .flags = kWhoAmIFlags,
+     .examples = "TRADEWIND_TOKEN=hf_tw_... tradewind whoami",
+     .run = RunWhoAmI},
     {.name = "config",
      .summary = "print settings and where they come from",
      .description = "`config get [KEY]` prints the effective settings of the server, `config path` "

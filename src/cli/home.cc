@@ -66,7 +66,7 @@ std::optional<ServerRecord> ReadServerRecord(const fs::path& home) {
   return ServerRecord{
       std::string(host->get_string()), static_cast<uint16_t>(port_number),
       static_cast<pid_t>(pid_number),
-      version != nullptr && version->is_string() ? std::string(version->get_string()) : ""};
+      version != nullptr && version->is_string() ? std::string(version->get_string()) : "", home};
 }
 
 }  // namespace

@@ -36,6 +36,7 @@ struct ServerRecord {
   uint16_t port = 0;
   pid_t pid = 0;
   std::string version;
+  std::filesystem::path home = {};  // where the record was found; not in the file
 
   std::string Url() const;  // "http://127.0.0.1:8737", "http://[::1]:8737"
 };

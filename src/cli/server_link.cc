@@ -14,6 +14,8 @@
 
 #include "base/file.h"
 #include "cli/terminal.h"
+#include "identity/private_file.h"
+#include "identity/store.h"
 
 namespace tradewind::cli {
 namespace {
@@ -154,7 +156,12 @@ Endpoint EndpointOf(const ServerRecord& record, const Settings& settings) {
   // A server on every interface is reached by loopback.
   const bool any = record.host == "0.0.0.0" || record.host == "::";
   return {any ? "127.0.0.1" : record.host, record.port,
-          settings.environment()("TRADEWIND_TOKEN").value_or("")};
+          settings.environment()("TRADEWIND_TOKEN").value_or(AdminTokenOf(record.home))};
+}
+
+std::string AdminTokenOf(const fs::path& home) {
+  const auto token = identity::ReadPrivateFile(home / identity::kAdminTokenFile);
+  return token && *token ? std::string((*token)->Reveal()) : "";
 }
 
 Result<Endpoint> StartPrivateServer(const PrivateServer& server, const Settings& settings) {

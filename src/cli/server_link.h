@@ -20,7 +20,11 @@ namespace tradewind::cli {
 // values do not count here. Errors: kInvalidArgument (port).
 Result<std::optional<Endpoint>> NamedEndpoint(const Settings& settings);
 
+// With TRADEWIND_TOKEN, or else the admin token of the server's home when this user may read it.
 Endpoint EndpointOf(const ServerRecord& record, const Settings& settings);
+
+// HOME/admin-token; "" when it is not there or not ours to read.
+std::string AdminTokenOf(const std::filesystem::path& home);
 
 struct PrivateServer {
   std::filesystem::path home;  // of its own: PrivateHome(home, model_file)

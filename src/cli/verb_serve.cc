@@ -15,17 +15,20 @@
 #include "base/limits.h"
 #include "catalog/local_models.h"
 #include "catalog/model_ref.h"
+#include "cli/admin_link.h"
 #include "cli/engine_settings.h"
 #include "cli/home.h"
 #include "cli/market.h"
 #include "cli/port_holder.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
+#include "console_api/keys_api.h"
 #include "engine/engine.h"
 #include "engine/threads/cpus.h"
 #include "gateway/gateway.h"
 #include "http/server.h"
 #include "http/upstream.h"
+#include "identity/store.h"
 #include "providers/local.h"
 #include "routing/market.h"
 #include "telemetry/access_log.h"
@@ -40,6 +43,7 @@ namespace fs = std::filesystem;
 struct ServeConfig {
   http::ServerOptions listen;
   fs::path home;
+  identity::StoreOptions identity;
   providers::LocalOptions local;
   std::string access_log;  // a file, "-" = stderr, "none"
   std::chrono::milliseconds idle_exit{0};
@@ -104,18 +108,11 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
   constexpr int kCpusForTwoLoops = 8;  // fewer belong to the engine
   ServeConfig config;
   config.listen.host = settings.Text("host");
-  if (!IsLoopback(config.listen.host)) {
-    return Fail(ErrorCode::kPermissionDenied,
-                fmt::format("listening on {} would let others use this server, and this version "
-                            "has no tokens to tell them apart; "
-                            "listen on 127.0.0.1 and put a proxy with authentication in front",
-                            config.listen.host),
-                "host");
-  }
   TW_ASSIGN_OR_RETURN(const auto port, settings.Integer("port", 0, 65535));
   config.listen.port = static_cast<uint16_t>(*port);
   config.listen.threads = engine::AllowedCpus() >= kCpusForTwoLoops ? 2 : 1;
   TW_ASSIGN_OR_RETURN(config.home, HomeFolder(settings));
+  config.identity = IdentityOptions(config.home, settings);
   TW_ASSIGN_OR_RETURN(config.local.engine, ReadEngineOptions(settings));
   TW_ASSIGN_OR_RETURN(const auto loaded, settings.Integer("loaded", 1, kLoadedMax));
   config.local.loaded_max = static_cast<int>(*loaded);
@@ -145,6 +142,8 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
 struct Parts {
   telemetry::Registry metrics;
   std::unique_ptr<telemetry::AccessLog> access_log;
+  std::unique_ptr<identity::Store> identity;
+  std::unique_ptr<console_api::KeysApi> keys_api;
   std::unique_ptr<providers::LocalProvider> local;
   std::unique_ptr<http::UpstreamClient> upstreams;
   std::unique_ptr<routing::Marketplace> market;
@@ -156,13 +155,11 @@ struct Parts {
 std::shared_ptr<const routing::Market> MarketNow(const Settings& settings,
                                                  const ServeConfig& config) {
   const Market market = LoadMarket(settings, config.home, config.models);
-  auto built = routing::Market::Build(market.catalog, settings.market().route,
-                                      [&](const catalog::Provider& provider) {
-                                        const auto found = market.keys.find(provider.slug);
-                                        return found == market.keys.end()
-                                                   ? std::nullopt
-                                                   : std::optional(found->second.secret);
-                                      });
+  auto built = routing::Market::Build(
+      market.catalog, settings.market().route, [&](const catalog::Provider& provider) {
+        const auto found = market.keys.find(provider.slug);
+        return found == market.keys.end() ? std::nullopt : std::optional(found->second.secret);
+      });
   for (const auto* warnings : {&market.warnings, &built->warnings()}) {
     for (const std::string& warning : *warnings) {
       telemetry::Log(telemetry::Level::kWarn, WithoutControls(warning));
@@ -171,7 +168,33 @@ std::shared_ptr<const routing::Market> MarketNow(const Settings& settings,
   return built;
 }
 
+Status OpenIdentity(const ServeConfig& config, Parts& parts) {
+  TW_ASSIGN_OR_RETURN(parts.identity, identity::Store::Open(config.identity));
+  parts.keys_api = std::make_unique<console_api::KeysApi>(*parts.identity);
+  if (!IsLoopback(config.listen.host) && !parts.identity->has_live_key()) {
+    return Fail(ErrorCode::kPermissionDenied,
+                fmt::format("listening on {} needs a token to tell callers apart, and there is "
+                            "none; create one with `tradewind keys create --name NAME`",
+                            config.listen.host),
+                "host");
+  }
+  return {};
+}
+
+void AdmitByTokens(const Settings& settings, const ServeConfig& config, const Parts& parts,
+                   gateway::GatewayOptions& options) {
+  options.admission.listener_is_loopback = IsLoopback(config.listen.host);
+  options.admission.keys = &parts.identity->keys();
+  options.admission.cors_origins = settings.market().cors_origins;
+  options.provider_secrets = &parts.identity->provider_secrets();
+  options.console = [&api = *parts.keys_api](const http::Request& request,
+                                             const identity::Principal& caller) {
+    return api.Answer(request, caller);
+  };
+}
+
 Status StartParts(const Settings& settings, const ServeConfig& config, Parts& parts) {
+  TW_RETURN_IF_ERROR(OpenIdentity(config, parts));
   if (config.access_log != "none") {
     TW_ASSIGN_OR_RETURN(parts.access_log, telemetry::AccessLog::Open(
                                               config.access_log == "-" ? "" : config.access_log));
@@ -185,6 +208,7 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
   options.default_model = config.model;
   options.idle_exit = config.idle_exit;
   options.times = config.times;
+  AdmitByTokens(settings, config, parts, options);
   parts.gateway = std::make_unique<gateway::Gateway>(options, *parts.local, *parts.market,
                                                      parts.metrics, parts.access_log.get());
   gateway::Gateway& gateway = *parts.gateway;
@@ -233,6 +257,19 @@ void Announce(const ServeConfig& config, const ServerRecord& record, double load
         "       -d "
         "'{{\"model\":\"{}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n",
         record.Url(), config.model);
+    fmt::print(stderr, "admin token: {}\n", (config.home / identity::kAdminTokenFile).string());
+  }
+}
+
+// When keys were used last, now and then: requests do not wait for the disk.
+void FlushLastUse(identity::Store& store, std::chrono::steady_clock::time_point& flushed) {
+  const auto now = SystemClock().Now();
+  if (MsBetween(flushed, now) < limits::kLastUseFlushMs) {
+    return;
+  }
+  flushed = now;
+  if (const Status written = store.FlushLastUse(); !written) {
+    telemetry::Log(telemetry::Level::kWarn, written.error().message);
   }
 }
 
@@ -256,6 +293,7 @@ Result<int> RunUntilStopped(const Settings& settings, const ServeConfig& config,
   constexpr auto kTick = std::chrono::milliseconds(100);
   const auto started = SystemClock().Now();
   auto loaded = started;  // the time that loading took is not idle time
+  auto flushed = started;
   bool is_loading = !config.model.empty();
   if (is_loading) {
     TW_RETURN_IF_ERROR(parts.local->pool().Preload(config.model));
@@ -268,6 +306,7 @@ Result<int> RunUntilStopped(const Settings& settings, const ServeConfig& config,
     } else if (signal != 0) {
       return signal;
     }
+    FlushLastUse(*parts.identity, flushed);
     if (is_loading && parts.local->pool().was_loaded(config.model)) {
       is_loading = false;
       loaded = SystemClock().Now();

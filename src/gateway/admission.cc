@@ -6,6 +6,10 @@
 #include <string>
 #include <string_view>
 
+#include <fmt/format.h>
+
+#include "telemetry/log.h"
+
 namespace tradewind::gateway {
 namespace {
 
@@ -51,7 +55,143 @@ bool IsJson(std::string_view content_type) {
          (name.starts_with("application/") && name.ends_with("+json"));
 }
 
+identity::Scope ScopeFor(Access access) {
+  return access == Access::kManage      ? identity::Scope::kManage
+         : access == Access::kInference ? identity::Scope::kInference
+                                        : identity::Scope::kRead;
+}
+
+// Hugging Face's sentence, which people search for, and the scope that is missing.
+Status CheckScope(const identity::Principal& caller, Access access) {
+  const identity::Scope scope = ScopeFor(access);
+  if (caller.scopes.Has(scope)) {
+    return {};
+  }
+  const std::string_view what = access == Access::kInference ? "call Inference Providers"
+                                : access == Access::kManage  ? "manage keys"
+                                                             : "read";
+  return Fail(ErrorCode::kPermissionDenied,
+              fmt::format("This authentication method does not have sufficient permissions to {} "
+                          "on behalf of user {}: the scope {} is missing.",
+                          what, caller.user_name(), identity::ScopeName(scope)));
+}
+
+std::unexpected<Error> NoGoodToken(bool has_token) {
+  return Fail(ErrorCode::kUnauthenticated,
+              has_token ? "Invalid username or password."
+                        : "A token is needed: send it as `Authorization: Bearer TOKEN`.");
+}
+
+void LogRefusal(const identity::KeyRing::Lookup& lookup) {
+  if (!lookup.key_id.empty() && telemetry::LogEnabled(telemetry::Level::kDebug)) {
+    telemetry::Log(
+        telemetry::Level::kDebug,
+        fmt::format("refused {}: it is {}", lookup.key_id,
+                    lookup.state == identity::TokenState::kExpired ? "expired" : "revoked"));
+  }
+}
+
+const std::string* AllowedOrigin(const http::Request& request, const AdmissionPolicy& policy) {
+  const auto origin = request.headers.Find("Origin");
+  const auto found = std::find(policy.cors_origins.begin(), policy.cors_origins.end(),
+                               origin.value_or(std::string_view()));
+  return origin.has_value() && found != policy.cors_origins.end() ? &*found : nullptr;
+}
+
 }  // namespace
+
+std::string_view TokenOf(const http::Request& request) {
+  constexpr std::string_view kScheme = "bearer ";
+  if (const auto field = request.headers.Find("Authorization");
+      field.has_value() && Lower(field->substr(0, kScheme.size())) == kScheme) {
+    std::string_view token = field->substr(kScheme.size());
+    token.remove_prefix(std::min(token.find_first_not_of(' '), token.size()));
+    return token;
+  }
+  return request.headers.Find("x-api-key").value_or(std::string_view());
+}
+
+Result<std::shared_ptr<const identity::Principal>> Admit(const http::Request& request,
+                                                         Access access,
+                                                         const AdmissionPolicy& policy) {
+  if (access == Access::kOpen) {
+    return nullptr;
+  }
+  const std::string_view token = TokenOf(request);
+  if (!token.empty() && policy.keys != nullptr) {
+    identity::KeyRing::Lookup lookup = policy.keys->Check(token);
+    if (lookup.principal != nullptr) {
+      TW_RETURN_IF_ERROR(CheckScope(*lookup.principal, access));
+      return std::move(lookup.principal);
+    }
+    LogRefusal(lookup);
+  }
+  // SDKs insist on some token: one that is not ours is as good as none, and no better.
+  const bool is_closed = policy.keys != nullptr && policy.keys->is_closed();
+  if (is_closed || access == Access::kManage) {
+    return NoGoodToken(!token.empty());
+  }
+  TW_RETURN_IF_ERROR(AdmitWithoutToken(request, policy));
+  return identity::AnonymousPrincipal();
+}
+
+Status CheckAllowed(const identity::Principal* caller, std::string_view model,
+                    std::string_view provider) {
+  if (caller != nullptr && !caller->MayUseModel(model)) {
+    return Fail(ErrorCode::kPermissionDenied,
+                "This token may not use this model; its allow-list names others.", "model");
+  }
+  if (caller != nullptr && !caller->MayUseProvider(provider)) {
+    return Fail(ErrorCode::kPermissionDenied,
+                fmt::format("This token may not use the provider {}.", provider), "model");
+  }
+  return {};
+}
+
+Result<std::optional<identity::Membership>> BillTo(const http::Request& request,
+                                                   const identity::Principal& caller) {
+  const auto named = request.headers.Find("X-HF-Bill-To");
+  if (!named.has_value()) {
+    return std::nullopt;
+  }
+  TW_ASSIGN_OR_RETURN(identity::Membership membership, identity::BillTo(caller, *named));
+  return std::optional(std::move(membership));
+}
+
+http::Headers CorsHeaders(const http::Request& request, const AdmissionPolicy& policy) {
+  http::Headers headers;
+  if (policy.cors_origins.empty()) {
+    return headers;
+  }
+  headers.Set("Vary", "Origin");
+  if (const std::string* origin = AllowedOrigin(request, policy)) {
+    headers.Set("Access-Control-Allow-Origin", *origin);
+    headers.Set("Access-Control-Expose-Headers",
+                "x-request-id, Inference-Id, x-inference-provider, x-tradewind-route, "
+                "x-tradewind-cost-nanousd, x-tradewind-ignored, Retry-After, X-Error-Message");
+  }
+  return headers;
+}
+
+bool IsPreflight(const http::Request& request) {
+  return request.method == "OPTIONS" && request.headers.Find("Origin").has_value() &&
+         request.headers.Find("Access-Control-Request-Method").has_value();
+}
+
+http::Response AnswerPreflight(const http::Request& request, const AdmissionPolicy& policy) {
+  http::Response response;
+  const std::string* origin = AllowedOrigin(request, policy);
+  response.status = origin == nullptr ? 403 : 204;
+  response.headers.Set("Vary", "Origin");
+  if (origin != nullptr) {
+    response.headers.Set("Access-Control-Allow-Origin", *origin);
+    response.headers.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE");
+    response.headers.Set("Access-Control-Allow-Headers",
+                         "authorization, content-type, x-api-key, x-hf-bill-to, x-request-id");
+    response.headers.Set("Access-Control-Max-Age", "600");
+  }
+  return response;
+}
 
 bool IsLoopbackHost(std::string_view host) {
   const size_t colon = host.rfind(':');
@@ -60,12 +200,10 @@ bool IsLoopbackHost(std::string_view host) {
   return name == "localhost" || name == "[::1]" || IsLoopbackV4(name);
 }
 
-Status Admit(const http::Request& request, const AdmissionPolicy& policy) {
+Status AdmitWithoutToken(const http::Request& request, const AdmissionPolicy& policy) {
   if (!policy.listener_is_loopback || !request.peer_is_loopback) {
     return Fail(ErrorCode::kUnauthenticated,
-                "Calls without a token are taken from this device only; connect to 127.0.0.1, or "
-                "restart the server "
-                "without --host.");
+                "A token is needed: send it as `Authorization: Bearer TOKEN`.");
   }
   const auto host = request.headers.Find("Host");
   if (!host.has_value() || !IsLoopbackHost(*host)) {

@@ -109,8 +109,8 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
   dialects::JsonText text = order.text;
   const std::vector<std::string> dropped = providers::PrepareRequest(
       *place.quirks, order.endpoint, route.mapping->provider_model, order.facts.stream, text);
-  providers::UpstreamOrder sent{order.endpoint,       text.Text(),     order.facts.stream,
-                                route.place->api_key, call.request_id, deadlines};
+  providers::UpstreamOrder sent{order.endpoint,          text.Text(),     order.facts.stream,
+                                KeyFor(call, route).key, call.request_id, deadlines};
   const auto upstream =
       std::make_shared<providers::UpstreamExchange>(*market_.upstreams, place, std::move(sent));
   call.exchange.OnClientLeft([weak = std::weak_ptr(upstream)] {

@@ -7,7 +7,9 @@
 //
 //   row                      what the client sees                    hold    outcome in the log
 //   -----------------------  --------------------------------------  ------  ----------------------
-//   foreign caller           401, 403, 415 (admission.h)             none    permission_denied ...
+//   no good token            401, 403 naming the scope, 415          none    unauthenticated,
+//                            (admission.h)                                   permission_denied ...
+//   not on the allow-list    403 with param model                    none    permission_denied
 //   bad request              400 with param, 413                     none    invalid_argument ...
 //   no candidate             400 model_not_supported: who was        none    model_not_supported
 //                            considered, and why each does not serve
@@ -203,7 +205,7 @@ void SetStreamHeaders(http::Headers& headers) {
 http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
                             std::string_view provider, std::string_view model,
                             const std::vector<std::string>& ignored) {
-  http::Headers headers;
+  http::Headers headers = call.cors;
   headers.Set("x-request-id", call.request_id);
   headers.Set("Inference-Id", inference_id);
   headers.Set("x-inference-provider", std::string(provider));
@@ -226,13 +228,20 @@ Task<void> Gateway::Embed(Call& call) {
   co_await Infer(call, Endpoint::kEmbeddings);
 }
 
-Result<routing::Plan> Gateway::PlanRoutes(const Order& order) {
+Result<routing::Plan> Gateway::PlanRoutes(const Call& call, const Order& order) {
   routing::PlanRequest request;
   request.models.push_back(order.facts.model);
   request.models.insert(request.models.end(), order.facts.models.begin(), order.facts.models.end());
   request.task = TaskOf(order.endpoint);
   TW_ASSIGN_OR_RETURN(request.needs, NeedsOf(order));
-  return routing::MakePlan(market_.board.Get(), market_.health, request);
+  Permit(call, request);
+  const std::shared_ptr<const routing::Market> market = market_.board.Get();
+  Result<routing::Plan> plan = routing::MakePlan(market, market_.health, request);
+  if (!plan.has_value() && call.caller != nullptr) {
+    TW_RETURN_IF_ERROR(
+        BlameTheToken(*call.caller, routing::ExplainPlan(market, market_.health, request)));
+  }
+  return plan;
 }
 
 // One try at one route, and what it teaches about it.
@@ -278,7 +287,7 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
   }
 
   // Plan the route
-  const Result<routing::Plan> plan = PlanRoutes(*order);
+  const Result<routing::Plan> plan = PlanRoutes(call, *order);
   if (!plan.has_value()) {
     co_return co_await Refuse(call, plan.error());
   }
@@ -297,12 +306,13 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
   Answered answered;
   while (true) {
     const routing::PlannedRoute& route = routes[attempts.route()];
-    auto attempt = route.health->Begin("", route.last_resort || routes.size() == 1);
+    const std::string key_ref = KeyFor(call, route).ref;
+    auto attempt = route.health->Begin(key_ref, route.last_resort || routes.size() == 1);
     if (!attempt.has_value()) {
       if (attempts.Skip()) {
         continue;
       }
-      attempt = route.health->Begin("", true);  // the last one: better than nothing
+      attempt = route.health->Begin(key_ref, true);  // the last one: better than nothing
     }
     const auto started = clock_.Now();
     http::UpstreamDeadlines deadlines;

@@ -20,6 +20,8 @@
 #include "gateway/admission.h"
 #include "gateway/order.h"
 #include "http/http.h"
+#include "identity/principal.h"
+#include "identity/provider_secrets.h"
 #include "providers/local.h"
 #include "routing/market.h"
 #include "routing/plan.h"
@@ -42,6 +44,11 @@ struct GatewayOptions {
   std::chrono::milliseconds idle_exit{
       0};  // whoever runs it ends it after this long without work; 0 = never
   RouteTimes times;
+  // Answers the routes of what people manage (keys, provider keys), for callers with the scope for
+  // it. Called on worker threads with a request that has method, path and body only. Null: 404.
+  std::function<Result<http::Response>(const http::Request&, const identity::Principal&)> console;
+  // Keys that were stored for providers; must outlive the gateway. Null: there are none.
+  const identity::ProviderSecrets* provider_secrets = nullptr;
 };
 
 // One request on its way; lives in Handle's frame.
@@ -53,6 +60,9 @@ struct Call {
   std::string_view route;  // the pattern, for metrics: "/v1/models/{id}", "other"
   std::string_view rest;   // of the path, where the pattern ends in a variable
   bool is_work = false;    // asks a model for something; the rest only looks
+  std::shared_ptr<const identity::Principal> caller = {};  // null on routes open to all
+  std::optional<identity::Membership> bill_to = {};  // the organisation that X-HF-Bill-To names
+  http::Headers cors = {};                           // belong into every answer
 
   const http::Request& request() const { return exchange.request(); }
 };
@@ -82,7 +92,7 @@ class Gateway {
   struct Route {
     std::string_view method, path;  // a path that ends in '*' takes every non-empty rest
     std::string_view label;
-    bool is_open;  // answered to anyone who can connect: probes
+    Access access;
     Method answer;
   };
   static const std::vector<Route>& Routes();
@@ -93,7 +103,7 @@ class Gateway {
   Task<void> Complete(Call& call);
   Task<void> Embed(Call& call);
   Task<void> Infer(Call& call, providers::Endpoint endpoint);
-  Result<routing::Plan> PlanRoutes(const Order& order);
+  Result<routing::Plan> PlanRoutes(const Call& call, const Order& order);
   Task<Answered> Attempt(Call& call, const Order& order, const routing::PlannedRoute& route,
                          const http::UpstreamDeadlines& deadlines);
   Task<void> GiveUp(Call& call, const Answered& answered);
@@ -125,6 +135,19 @@ class Gateway {
   // How long until idle_exit if no work comes; nullopt: never.
   std::optional<int64_t> ExitsInMs() const;
 
+  // identity.cc
+  Task<void> WhoAmI(Call& call);
+  Task<void> Console(Call& call);
+  Status Authorize(Call& call, Access access);
+  // What the caller's key allows, and for which providers there is a key of his.
+  void Permit(const Call& call, routing::PlanRequest& request) const;
+  struct UpstreamKey {
+    std::string key;  // "" = none is sent
+    std::string ref;  // "" = the operator's; "org:ID", "user:ID"
+  };
+  // The user's own, the organisation's, the operator's of the config, the one that he stored.
+  UpstreamKey KeyFor(const Call& call, const routing::PlannedRoute& route) const;
+
   // Answers, with x-request-id; a client that has left is no error.
   Task<void> Respond(Call& call, http::Response response);
   Task<void> RespondJson(Call& call, std::string json, int status = 200);
@@ -142,7 +165,8 @@ class Gateway {
   std::atomic<int64_t> last_active_ns_;
 };
 
-// The response of an error: its row of the table, Retry-After, and X-Error-Message for 401 to 403.
+// The response of an error: its row of the table, Retry-After, WWW-Authenticate for 401, and
+// X-Error-Message for 401 to 403.
 http::Response ErrorResponse(const Error& error);
 
 // The headers of every inference answer; `ignored` names fields that played no part in it.
@@ -150,6 +174,10 @@ http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
                             std::string_view provider, std::string_view model,
                             const std::vector<std::string>& ignored);
 void SetStreamHeaders(http::Headers& headers);
+
+// Of a plan without routes: kPermissionDenied when some were left out because the caller's key does
+// not allow them, kUnauthenticated when he has none.
+Status BlameTheToken(const identity::Principal& caller, const Result<routing::Plan>& plan);
 
 // Printable ASCII without spaces; other bytes percent-encoded: for values that come from files or
 // requests.

@@ -35,21 +35,31 @@ int64_t Nanoseconds(std::chrono::steady_clock::time_point time) {
 const std::vector<Gateway::Route>& Gateway::Routes() {
   // clang-format off
   static const std::vector<Route> kRoutes = {
-      {"POST", "/v1/chat/completions", "/v1/chat/completions", false, &Gateway::Chat},
-      {"POST", "/v1/completions",      "/v1/completions",      false, &Gateway::Complete},
-      {"POST", "/v1/embeddings",       "/v1/embeddings",       false, &Gateway::Embed},
-      {"GET",  "/v1/models",           "/v1/models",           false, &Gateway::ListModels},
-      {"GET",  "/v1/models/*",         "/v1/models/{id}",      false, &Gateway::ShowModel},
-      {"GET",  "/api/models",          "/api/models",          false, &Gateway::ListHubModels},
-      {"GET",  "/api/models/*",        "/api/models/{id}",     false, &Gateway::ShowHubModel},
-      {"GET",  "/api/partners/*",      "/api/partners/{slug}/models", false, &Gateway::ListPartnerModels},
-      {"POST", "/tokenize",            "/tokenize",            false, &Gateway::Tokenize},
-      {"POST", "/detokenize",          "/detokenize",          false, &Gateway::Detokenize},
-      {"GET",  "/tokenizer_info",      "/tokenizer_info",      false, &Gateway::TokenizerInfo},
-      {"GET",  "/tw/v1/engine",        "/tw/v1/engine",        false, &Gateway::Engine},
-      {"GET",  "/metrics",             "/metrics",             false, &Gateway::Metrics},
-      {"GET",  "/healthz",             "/healthz",             true,  &Gateway::Health},
-      {"GET",  "/readyz",              "/readyz",              true,  &Gateway::Ready},
+      {"POST", "/v1/chat/completions", "/v1/chat/completions", Access::kInference, &Gateway::Chat},
+      {"POST", "/v1/completions", "/v1/completions", Access::kInference, &Gateway::Complete},
+      {"POST", "/v1/embeddings", "/v1/embeddings", Access::kInference, &Gateway::Embed},
+      {"GET", "/v1/models", "/v1/models", Access::kRead, &Gateway::ListModels},
+      {"GET", "/v1/models/*", "/v1/models/{id}", Access::kRead, &Gateway::ShowModel},
+      {"GET", "/api/models", "/api/models", Access::kRead, &Gateway::ListHubModels},
+      {"GET", "/api/models/*", "/api/models/{id}", Access::kRead, &Gateway::ShowHubModel},
+      {"GET", "/api/partners/*", "/api/partners/{slug}/models", Access::kRead, &Gateway::ListPartnerModels},
+      {"POST", "/tokenize", "/tokenize", Access::kInference, &Gateway::Tokenize},
+      {"POST", "/detokenize", "/detokenize", Access::kInference, &Gateway::Detokenize},
+      {"GET", "/tokenizer_info", "/tokenizer_info", Access::kRead, &Gateway::TokenizerInfo},
+      {"GET", "/api/whoami-v2", "/api/whoami-v2", Access::kRead, &Gateway::WhoAmI},
+      {"GET", "/tw/v1/engine", "/tw/v1/engine", Access::kRead, &Gateway::Engine},
+      {"GET", "/tw/v1/keys", "/tw/v1/keys", Access::kManage, &Gateway::Console},
+      {"POST", "/tw/v1/keys", "/tw/v1/keys", Access::kManage, &Gateway::Console},
+      {"POST", "/tw/v1/keys/*", "/tw/v1/keys/{id}/rotate", Access::kManage, &Gateway::Console},
+      {"DELETE", "/tw/v1/keys/*", "/tw/v1/keys/{id}", Access::kManage, &Gateway::Console},
+      {"GET", "/tw/v1/provider-keys", "/tw/v1/provider-keys", Access::kManage, &Gateway::Console},
+      {"PUT", "/tw/v1/provider-keys/*", "/tw/v1/provider-keys/{slug}", Access::kManage,
+       &Gateway::Console},
+      {"DELETE", "/tw/v1/provider-keys/*", "/tw/v1/provider-keys/{slug}", Access::kManage,
+       &Gateway::Console},
+      {"GET", "/metrics", "/metrics", Access::kRead, &Gateway::Metrics},
+      {"GET", "/healthz", "/healthz", Access::kOpen, &Gateway::Health},
+      {"GET", "/readyz", "/readyz", Access::kOpen, &Gateway::Ready},
   };
   // clang-format on
   return kRoutes;
@@ -79,7 +89,7 @@ Task<void> Gateway::Handle(http::Exchange& exchange) {
     Gateway& gateway;
   };
   const InFlight counted(*this);
-  Call call{exchange, RequestId(exchange.request()), clock_.Now(), {}, "other", {}, false};
+  Call call{exchange, RequestId(exchange.request()), clock_.Now(), {}, "other", {}};
   bool failed = false;
   try {
     co_await Dispatch(call);
@@ -98,6 +108,10 @@ Task<void> Gateway::Handle(http::Exchange& exchange) {
 
 Task<void> Gateway::Dispatch(Call& call) {
   const http::Request& request = call.request();
+  call.cors = CorsHeaders(request, options_.admission);
+  if (IsPreflight(request)) {
+    co_return co_await Respond(call, AnswerPreflight(request, options_.admission));
+  }
   std::string allowed;
   for (const Route& route : Routes()) {
     const bool open_ended = route.path.ends_with('*');
@@ -114,12 +128,10 @@ Task<void> Gateway::Dispatch(Call& call) {
       continue;
     }
     call.rest = std::string_view(request.path).substr(fixed.size());
-    if (!route.is_open) {
-      if (Status admitted = Admit(request, options_.admission); !admitted.has_value()) {
-        co_return co_await Refuse(call, std::move(admitted).error());
-      }
+    if (Status allowed = Authorize(call, route.access); !allowed.has_value()) {
+      co_return co_await Refuse(call, std::move(allowed).error());
     }
-    call.is_work = route.method == "POST";
+    call.is_work = route.access == Access::kInference;
     co_return co_await (this->*route.answer)(call);
   }
   if (allowed.empty()) {
@@ -135,6 +147,9 @@ Task<void> Gateway::Dispatch(Call& call) {
 
 Task<void> Gateway::Respond(Call& call, http::Response response) {
   response.headers.Set("x-request-id", call.request_id);
+  for (const auto& [name, value] : call.cors.all()) {
+    response.headers.Set(name, value);
+  }
   if (const Status sent = co_await call.exchange.Respond(std::move(response)); !sent.has_value()) {
     call.record.outcome = ErrorCodeName(sent.error().code);
   }
@@ -158,6 +173,9 @@ void Gateway::Record(Call& call) {
   record.request_id = call.request_id;
   record.method = call.request().method;
   record.path = call.request().path;
+  if (call.caller != nullptr) {
+    record.key = call.caller->key_id;
+  }
   record.status = call.exchange.status();
   record.bytes_sent = call.exchange.bytes_sent();
   record.duration_ms = MsBetween(call.started, clock_.Now());
@@ -198,6 +216,10 @@ http::Response ErrorResponse(const Error& error) {
   response.headers.Set("Content-Type", "application/json");
   if (const auto seconds = dialects::RetryAfterSeconds(error); seconds.has_value()) {
     response.headers.Set("Retry-After", *seconds);
+  }
+  if (row.status == 401) {
+    response.headers.Set("WWW-Authenticate",
+                         "Bearer realm=\"Authentication required\", charset=\"UTF-8\"");
   }
   if (row.status >= 401 && row.status <= 403) {
     response.headers.Set("X-Error-Message",

@@ -28,6 +28,9 @@ Task<void> Gateway::Tokenize(Call& call) {
     co_return co_await Refuse(call, std::move(model).error());
   }
   call.record.model = *model;
+  if (Status allowed = CheckAllowed(call.caller.get(), *model, "local"); !allowed) {
+    co_return co_await Refuse(call, std::move(allowed).error());
+  }
   Result<providers::LocalProvider::Tokens> tokens =
       parsed->is_chat ? co_await local_.TokenizeChat(*model, parsed->chat)
                       : co_await local_.TokenizeText(*model, std::move(parsed->prompt),
@@ -50,6 +53,9 @@ Task<void> Gateway::Detokenize(Call& call) {
     co_return co_await Refuse(call, std::move(model).error());
   }
   call.record.model = *model;
+  if (Status allowed = CheckAllowed(call.caller.get(), *model, "local"); !allowed) {
+    co_return co_await Refuse(call, std::move(allowed).error());
+  }
   auto text = co_await local_.Detokenize(*model, std::move(parsed->tokens));
   if (!text.has_value()) {
     co_return co_await Refuse(call, std::move(text).error());

@@ -82,7 +82,12 @@ Status Store::EnsureAdminToken() {
     // A rotation that was cut short has left its new token beside the old one.
     TW_ASSIGN_OR_RETURN(const std::optional<Secret> left, ReadPrivateFile(next));
     if (left && AsString(hasher_->Hash(left->Reveal())) == AsString(row.Blob(0))) {
-      fs::rename(next, AdminTokenFile());
+      std::error_code failed;
+      fs::rename(next, AdminTokenFile(), failed);
+      if (failed) {
+        return Fail(ErrorCode::kIo, fmt::format("cannot rename {}: {}; check who may write there",
+                                                next.string(), failed.message()));
+      }
     }
     return {};
   }

@@ -25,11 +25,12 @@ inline constexpr std::string_view kDefaultOrg = "default";
 inline constexpr std::string_view kDefaultProject = "default";
 inline constexpr std::string_view kDefaultUser = "owner";
 inline constexpr std::string_view kAdminKeyName = "admin";
+inline constexpr std::string_view kAdminTokenFile = "admin-token";  // in the data folder
 
 struct StoreOptions {
-  std::filesystem::path home;             // a private folder that is there
+  std::filesystem::path home = {};             // a private folder that is there
   std::filesystem::path secret_key_file = {};  // "" = HOME/secret.key, made at the first start
-  int64_t pages_max = 0;                  // as in storage::DatabaseOptions
+  int64_t pages_max = 0;                       // as in storage::DatabaseOptions
 };
 
 struct KeySpec {
@@ -116,7 +117,7 @@ class Store {
   Status LoadMasterKey();
   Status EnsureAdminToken();
   Status Publish();
-  std::filesystem::path AdminTokenFile() const { return options_.home / "admin-token"; }
+  std::filesystem::path AdminTokenFile() const { return options_.home / kAdminTokenFile; }
   // store_keys.cc
   Result<KeyInfo> FindKey(std::string_view key, const Reach& reach);
   Result<MintedKey> RotateAdmin(const KeyInfo& key);

@@ -308,8 +308,9 @@ Result<KeyInfo> Store::RevokeKey(std::string_view key, const Reach& reach) {
                  "The admin token cannot be revoked; replace it with `tradewind keys rotate "
                  "admin`.");
   }
-  if (info.revoked_unix_s) {
-    return info;  // as asked for
+  if (info.revoked_unix_s) {  // as asked for; in force too, if publishing it failed before
+    TW_RETURN_IF_ERROR(Publish());
+    return info;
   }
   info.revoked_unix_s = clock_.UnixSeconds();
   info.old_secret_expires_unix_s.reset();

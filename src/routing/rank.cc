@@ -59,8 +59,16 @@ struct Reason {
 };
 using MaybeReason = std::optional<Reason>;
 
+// "org/*" allows every model of an organisation.
+bool AllowsModel(const std::vector<std::string>& allowed, std::string_view model) {
+  return std::ranges::any_of(allowed, [model](std::string_view entry) {
+    return entry.ends_with('*') ? model.starts_with(entry.substr(0, entry.size() - 1))
+                                : entry == model;
+  });
+}
+
 MaybeReason NotPermitted(const RouteFacts& route, const RouteNeeds& needs) {
-  if (needs.allowed_models.has_value() && !Contains(*needs.allowed_models, route.model)) {
+  if (needs.allowed_models.has_value() && !AllowsModel(*needs.allowed_models, route.model)) {
     return Reason{Exclusion::kModelNotAllowed,
                   fmt::format("the token may not use the model {}", route.model)};
   }

@@ -68,6 +68,7 @@ std::string FormatAccessRecord(const AccessRecord& record,
   std::string line = fmt::format("{{\"time\":\"{}\"", FormatTime(time));
   AppendText(line, "request_id", record.request_id);
   AppendText(line, "client", record.client);
+  AppendText(line, "key", record.key);
   AppendText(line, "method", record.method);
   AppendText(line, "path", record.path);
   line += fmt::format(",\"status\":{},\"duration_ms\":{:.3f}", record.status, record.duration_ms);

@@ -98,6 +98,7 @@ class Server:
                 stderr=log,
             )
         self.expected_exit = 0
+        self.token = None  # sent with every request that brings none of its own
         self.first_line = self._read_line()
         found = re.fullmatch(r"listening on (http://(\S+):(\d+))\n", self.first_line)
         if not found:
@@ -140,6 +141,8 @@ class Server:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE_S)
         try:
             headers = dict(headers or {})
+            if self.token and not {"authorization", "x-api-key"} & {name.lower() for name in headers}:
+                headers["Authorization"] = f"Bearer {self.token}"
             if isinstance(body, (dict, list)):
                 body = json.dumps(body)
                 headers.setdefault("Content-Type", "application/json")
@@ -168,7 +171,8 @@ class Server:
         if path.endswith("chat/completions"):
             body["messages"] = [{"role": "user", "content": "Tell me a long story."}]
         text = json.dumps(body | fields).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
+        token = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{token}Content-Length: {len(text)}\r\n\r\n"
         client = self.connect()
         client.sendall(head.encode() + text)
         return client

@@ -66,6 +66,10 @@ class Market:
                     env=keys(self.sites),
                 )
             )
+            # Providers are for callers with a token.
+            made = harness.run_cli("keys", "create", "--name", "market", home=self.folder / "home")
+            assert made.returncode == 0, made
+            self.server.token = made.stdout.strip()
             self._stack = stack.pop_all()
         return self
 

@@ -1,0 +1,116 @@
+#include "cli/admin_link.h"
+
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "cli/server_link.h"
+#include "http/client.h"
+
+namespace tradewind::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// RFC 3986: unreserved characters and the slashes stay.
+std::string Encode(std::string_view path) {
+  constexpr std::string_view kPlain =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
+  std::string out;
+  for (const char c : path) {
+    if (kPlain.find(c) != kPlain.npos) {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+identity::StoreOptions IdentityOptions(const fs::path& home, const Settings& settings) {
+  return {.home = home, .secret_key_file = settings.Text("secret-key-file")};
+}
+
+Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& settings) {
+  TW_RETURN_IF_ERROR(EnsurePrivateFolder(home));
+  AdminLink link;
+  TW_ASSIGN_OR_RETURN(HomeLock lock, HomeLock::Take(home));
+  link.lock_.emplace(std::move(lock));
+  TW_ASSIGN_OR_RETURN(link.store_, identity::Store::Open(IdentityOptions(home, settings)));
+  return link;
+}
+
+Result<AdminLink> AdminLink::Open(const Settings& settings) {
+  TW_ASSIGN_OR_RETURN(const auto named, NamedEndpoint(settings));
+  TW_ASSIGN_OR_RETURN(const fs::path home, HomeFolder(settings));
+  // Another verb may hold the lock for a moment, or a server may be starting.
+  constexpr int kTries = 25;
+  for (int i = 0;; ++i) {
+    AdminLink link;
+    link.server_ = named;
+    if (const auto running = FindServer(home); !named && running) {
+      Endpoint endpoint = EndpointOf(*running, settings);
+      if (std::string token = AdminTokenOf(home); !token.empty()) {
+        endpoint.token = std::move(token);  // TRADEWIND_TOKEN may be one that manages nothing
+      }
+      link.server_ = std::move(endpoint);
+    }
+    if (link.server_) {
+      return link;
+    }
+    auto opened = OpenHome(home, settings);
+    if (opened || opened.error().code != ErrorCode::kAddressInUse || i == kTries) {
+      return opened;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+}
+
+Result<std::string> AdminLink::Send(std::string_view method, std::string_view path,
+                                    std::string_view body) {
+  if (server_) {
+    return SendToServer(method, path, body);
+  }
+  http::Request request;
+  request.method = method;
+  request.path = path;
+  request.body = body;
+  identity::Principal operator_himself;  // whoever may write the folder
+  operator_himself.is_admin_token = true;
+  TW_ASSIGN_OR_RETURN(const http::Response response,
+                      console_api::KeysApi(*store_).Answer(request, operator_himself));
+  return response.body;
+}
+
+Result<std::string> AdminLink::SendToServer(std::string_view method, std::string_view path,
+                                            std::string_view body) {
+  constexpr int64_t kTimeoutMs = 30'000;  // a commit on a busy disk
+  http::ClientRequest request;
+  request.host = server_->host;
+  request.port = server_->port;
+  request.method = method;
+  request.target = Encode(path);
+  request.body = body;
+  request.idle_timeout_ms = kTimeoutMs;
+  if (!body.empty()) {
+    request.headers.Set("Content-Type", "application/json");
+  }
+  if (!server_->token.empty()) {
+    request.headers.Set("Authorization", "Bearer " + server_->token);
+  }
+  TW_ASSIGN_OR_RETURN(http::Response response, http::Fetch(request));
+  if (response.status == 401) {
+    return Fail(ErrorCode::kUnauthenticated,
+                fmt::format("{} does not take this token; set TRADEWIND_TOKEN to one with the "
+                            "scope manage, or run this as the user who started the server",
+                            server_->Url()));
+  }
+  if (response.status >= 400) {
+    return Fail(ErrorFromReply(response.status, response.body));
+  }
+  return std::move(response.body);
+}
+
+}  // namespace tradewind::cli

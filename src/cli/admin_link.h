@@ -1,0 +1,44 @@
+// The way to what an operator manages: through the server that holds the data folder, or, when none
+// runs, in the folder itself.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "cli/chat_client.h"
+#include "cli/home.h"
+#include "cli/settings.h"
+#include "console_api/keys_api.h"
+#include "identity/store.h"
+
+namespace tradewind::cli {
+
+class AdminLink {
+ public:
+  // The server of --host/--port (with TRADEWIND_TOKEN), else the one of the home (with its admin
+  // token), else the home, whose lock is held while this lives. Errors: kAddressInUse, and those of
+  // identity::Store::Open.
+  static Result<AdminLink> Open(const Settings& settings);
+
+  // The body of the answer. `path` is not percent-encoded. Errors: the answer's own, http::Fetch's.
+  Result<std::string> Send(std::string_view method, std::string_view path,
+                           std::string_view body = {});
+
+ private:
+  AdminLink() = default;
+  static Result<AdminLink> OpenHome(const std::filesystem::path& home, const Settings& settings);
+  Result<std::string> SendToServer(std::string_view method, std::string_view path,
+                                   std::string_view body);
+
+  std::optional<Endpoint> server_;
+  std::optional<HomeLock> lock_;
+  std::unique_ptr<identity::Store> store_;
+};
+
+// Options of the store from --home and --secret-key-file.
+identity::StoreOptions IdentityOptions(const std::filesystem::path& home, const Settings& settings);
+
+}  // namespace tradewind::cli

@@ -1,0 +1,36 @@
+// /tw/v1/keys and /tw/v1/provider-keys: docs/formats/keys.md.
+#pragma once
+
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "http/http.h"
+#include "identity/principal.h"
+#include "identity/store.h"
+
+namespace tradewind::console_api {
+
+// Thread-safe; calls wait for the disk. The store and the clock must outlive it.
+class KeysApi {
+ public:
+  explicit KeysApi(identity::Store& store, const Clock& clock = SystemClock())
+      : store_(store), clock_(clock) {}
+
+  // Answers a request by its method, path (decoded) and body. `caller` has the scope manage; the
+  // admin token reaches everything, others their organisation. Errors: kNotFound, kMethodNotAllowed,
+  // and those of the store.
+  Result<http::Response> Answer(const http::Request& request,
+                                const identity::Principal& caller) const;
+
+ private:
+  Result<http::Response> AnswerKeys(const http::Request& request, std::string_view rest,
+                                    const identity::Reach& reach) const;
+  Result<http::Response> AnswerProviderKeys(const http::Request& request, std::string_view rest,
+                                            const identity::Reach& reach) const;
+
+  identity::Store& store_;
+  const Clock& clock_;
+};
+
+}  // namespace tradewind::console_api

@@ -1,0 +1,28 @@
+// JSON of keys and provider keys.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "dialects/json_writer.h"
+#include "identity/store.h"
+
+namespace tradewind::console_api {
+
+// The body of POST /tw/v1/keys. Errors: kInvalidArgument naming the field, also for one that is not
+// known; kUnsupported for a budget.
+Result<identity::KeySpec> ParseKeySpec(std::string_view body, int64_t now_unix_s);
+
+// "30d", "12h", "90m", "2026-12-31" (its first second, UTC) or "2026-12-31T23:59:59Z"; the result is
+// not before the year 1970. Errors: kInvalidArgument (param expires).
+Result<int64_t> ParseExpiry(std::string_view text, int64_t now_unix_s);
+
+std::string FormatTime(int64_t unix_s);  // RFC 3339 in UTC, whole seconds
+
+// Fields of an open object; the state is live, expired or revoked.
+void WriteKey(const identity::KeyInfo& key, int64_t now_unix_s, dialects::JsonWriter& json);
+void WriteProviderKey(const identity::ProviderKeyInfo& key, dialects::JsonWriter& json);
+
+}  // namespace tradewind::console_api

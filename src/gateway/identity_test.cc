@@ -1,0 +1,247 @@
+// Tokens over real connections: what callers see of 401 and 403, whoami, CORS on answers and
+// streams, and the way to what people manage.
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "dialects/json_reader.h"
+#include "gateway/gateway.h"
+#include "http/client.h"
+#include "http/server.h"
+#include "identity/store.h"
+#include "providers/test_support.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind::gateway {
+namespace {
+
+using providers::testing::FakeModels;
+using providers::testing::FakeOptions;
+using providers::testing::FakeWorld;
+
+std::shared_ptr<const routing::Market> OnlyThisDevice(
+    std::shared_ptr<const catalog::LocalModels> models) {
+  catalog::CatalogSources sources;
+  sources.local = std::move(models);
+  return routing::Market::Build(catalog::Catalog::Build(std::move(sources)), {},
+                                [](const catalog::Provider&) { return std::nullopt; });
+}
+
+class TokenTest : public ::testing::Test {
+ protected:
+  using HeaderList = std::vector<std::pair<std::string, std::string>>;
+
+  TokenTest() {
+    auto store = identity::Store::Open({.home = home_.path()});
+    EXPECT_TRUE(store) << store.error().message;
+    store_ = std::move(*store);
+    local_ = std::make_unique<providers::LocalProvider>(files_.models, FakeOptions(world_),
+                                                        MakeLoader(world_));
+    GatewayOptions options;
+    options.default_model = "org-m";
+    options.admission.keys = &store_->keys();
+    options.admission.cors_origins = {"https://app.example"};
+    options.console = [this](const http::Request& request, const identity::Principal& caller) {
+      console_caller_ = caller.key_id;
+      EXPECT_TRUE(request.headers.all().empty()) << "header values stay behind";
+      http::Response response;
+      response.body = request.method + " " + request.path + " " + request.body;
+      return response;
+    };
+    options.provider_secrets = &store_->provider_secrets();
+    market_ = std::make_unique<routing::Marketplace>(OnlyThisDevice(files_.models), nullptr,
+                                                     SystemClock(), SystemRandom());
+    gateway_ = std::make_unique<Gateway>(options, *local_, *market_, metrics_, nullptr);
+    auto started = http::Server::Start(
+        {.port = 0}, [this](http::Exchange& exchange) { return gateway_->Handle(exchange); },
+        [this](const Error& error) { return gateway_->OnProtocolError(error); });
+    EXPECT_TRUE(started);
+    server_ = std::move(*started);
+  }
+  ~TokenTest() override { server_.reset(); }
+
+  identity::MintedKey Create(identity::KeySpec spec) {
+    auto key = store_->CreateKey(spec);
+    EXPECT_TRUE(key) << key.error().message;
+    return std::move(*key);
+  }
+  std::string Token(const std::string& name, identity::Scopes scopes = {identity::Scope::kInference,
+                                                                        identity::Scope::kRead}) {
+    identity::KeySpec spec;
+    spec.name = name;
+    spec.scopes = scopes;
+    return std::string(Create(spec).token.Reveal());
+  }
+  std::string AdminToken() { return *ReadAdmin(); }
+  std::optional<std::string> ReadAdmin() {
+    auto text = identity::ReadPrivateFile(home_.path() / identity::kAdminTokenFile);
+    return std::string((*text)->Reveal());
+  }
+  http::Response Send(const std::string& method, const std::string& target,
+                      const std::string& token = "", const HeaderList& headers = {},
+                      const std::string& body = kChat) {
+    http::ClientRequest request;
+    request.port = server_->port();
+    request.method = method;
+    request.target = target;
+    request.body = method == "GET" || method == "OPTIONS" ? "" : body;
+    request.headers.Set("Content-Type", "application/json");
+    if (!token.empty()) {
+      request.headers.Set("Authorization", "Bearer " + token);
+    }
+    for (const auto& [name, value] : headers) {
+      request.headers.Set(name, value);
+    }
+    auto response = http::Fetch(request);
+    EXPECT_TRUE(response) << response.error().message;
+    return response.value_or(http::Response{});
+  }
+  static constexpr const char* kChat =
+      R"({"model":"org-m","messages":[{"role":"user","content":"hi"}]})";
+  static constexpr const char* kChatPath = "/v1/chat/completions";
+
+  testing::TempDir home_;
+  FakeWorld world_;
+  FakeModels files_{{"org-m", "other"}};
+  telemetry::Registry metrics_;
+  std::unique_ptr<identity::Store> store_;
+  std::unique_ptr<providers::LocalProvider> local_;
+  std::unique_ptr<routing::Marketplace> market_;
+  std::unique_ptr<Gateway> gateway_;
+  std::unique_ptr<http::Server> server_;
+  std::string console_caller_;
+};
+
+TEST_F(TokenTest, CreatingTheFirstKeyClosesTheOpenDoorAtOnce) {
+  EXPECT_EQ(Send("POST", kChatPath).status, 200);
+  EXPECT_EQ(Send("GET", "/v1/models").status, 200);
+  const std::string token = Token("a");
+  for (const char* path : {"/v1/models", "/metrics", "/tw/v1/engine", "/api/whoami-v2"}) {
+    EXPECT_EQ(Send("GET", path).status, 401) << path;
+    EXPECT_EQ(Send("GET", path, token).status, 200) << path;
+  }
+  EXPECT_EQ(Send("POST", kChatPath).status, 401);
+  EXPECT_EQ(Send("POST", kChatPath, token).status, 200);
+  EXPECT_EQ(Send("GET", "/healthz").status, 200);
+}
+
+TEST_F(TokenTest, A401SaysWhatTheSdksShowAndNothingMore) {
+  const std::string good = Token("a");
+  std::string wrong = good;
+  wrong.back() = wrong.back() == 'a' ? 'b' : 'a';
+  const http::Response response = Send("POST", kChatPath, wrong);
+  EXPECT_EQ(response.status, 401);
+  EXPECT_EQ(response.headers.Find("X-Error-Message"), "Invalid username or password.");
+  EXPECT_EQ(response.headers.Find("WWW-Authenticate"),
+            "Bearer realm=\"Authentication required\", charset=\"UTF-8\"");
+  EXPECT_EQ(response.body,
+            R"({"error":{"message":"Invalid username or password.","type":"authentication_error",)"
+            R"("param":null,"code":"invalid_api_key"}})");
+  const http::Response none = Send("POST", kChatPath);
+  EXPECT_EQ(none.status, 401);
+  for (const http::Response& answer : {response, none}) {  // no product, no table, no hash
+    for (const char* word : {"tradewind", "tw_", "key_", "sqlite", "blake", "identity"}) {
+      EXPECT_EQ(answer.body.find(word), std::string::npos) << answer.body;
+    }
+  }
+  EXPECT_TRUE(world_.Seen().empty());
+}
+
+TEST_F(TokenTest, A403NamesTheMissingScope) {
+  const http::Response response = Send("POST", kChatPath, Token("a", {identity::Scope::kRead}));
+  EXPECT_EQ(response.status, 403);
+  EXPECT_NE(response.body.find("scope inference"), std::string::npos) << response.body;
+  EXPECT_TRUE(response.headers.Find("X-Error-Message").has_value());
+  EXPECT_EQ(Send("GET", "/tw/v1/keys", Token("b")).status, 403);
+}
+
+TEST_F(TokenTest, AllowListsHoldForEveryCallThatAsksAModel) {
+  identity::KeySpec spec;
+  spec.name = "a";
+  spec.models = {"other"};
+  const identity::MintedKey narrow = Create(spec);
+  spec.name = "b";
+  spec.models = {};
+  spec.providers = {"together"};
+  const identity::MintedKey remote = Create(spec);
+  for (const auto* key : {&narrow, &remote}) {
+    const std::string token(key->token.Reveal());
+    EXPECT_EQ(Send("POST", kChatPath, token).status, 403);
+    EXPECT_EQ(
+        Send("POST", "/v1/completions", token, {}, R"({"model":"org-m","prompt":"x"})").status,
+        403);
+    EXPECT_EQ(Send("POST", "/tokenize", token, {}, R"({"prompt":"x"})").status, 403);
+    EXPECT_EQ(Send("POST", "/detokenize", token, {}, R"({"tokens":[104]})").status, 403);
+  }
+  EXPECT_EQ(Send("POST", "/v1/completions", std::string(narrow.token.Reveal()), {},
+                 R"({"model":"other","prompt":"x"})")
+                .status,
+            200);
+}
+
+TEST_F(TokenTest, TheAdminTokenManagesAndAsksTheLocalModelOnly) {
+  EXPECT_EQ(Send("GET", "/tw/v1/keys").status, 401) << "not even while the door is open";
+  const http::Response managed =
+      Send("PUT", "/tw/v1/provider-keys/groq", AdminToken(), {}, R"({"key":"x"})");
+  EXPECT_EQ(managed.status, 200);
+  EXPECT_EQ(managed.body, R"(PUT /tw/v1/provider-keys/groq {"key":"x"})");
+  EXPECT_EQ(managed.headers.Find("Cache-Control"), "no-store");
+  EXPECT_EQ(console_caller_, "key_admin");
+  EXPECT_EQ(Send("POST", kChatPath, AdminToken()).status, 200);
+  EXPECT_FALSE(store_->keys().Find(AdminToken())->MayUseProvider("together"));
+}
+
+TEST_F(TokenTest, WhoAmIHasTheShapeThatTheSdksParse) {
+  EXPECT_EQ(Send("GET", "/api/whoami-v2").status, 401);
+  EXPECT_EQ(Send("GET", "/api/whoami-v2", "hf_bad").status, 401);
+  identity::KeySpec spec;
+  spec.name = "laptop";
+  spec.org = "acme";
+  spec.user = "ada";
+  spec.role = identity::Role::kAdmin;
+  const http::Response response =
+      Send("GET", "/api/whoami-v2", std::string(Create(spec).token.Reveal()));
+  ASSERT_EQ(response.status, 200);
+  const auto body = dialects::ParseJsonObject(response.body);
+  ASSERT_TRUE(body) << response.body;
+  EXPECT_EQ(body->at("type").as_string(), "user");
+  EXPECT_EQ(body->at("name").as_string(), "ada");
+  EXPECT_TRUE(body->at("periodEnd").is_int64());
+  const auto& org = body->at("orgs").as_array().at(0).as_object();
+  EXPECT_EQ(org.at("name").as_string(), "acme");
+  EXPECT_EQ(org.at("roleInOrg").as_string(), "admin");
+  const auto& token = body->at("auth").as_object().at("accessToken").as_object();
+  EXPECT_EQ(token.at("displayName").as_string(), "laptop");
+  EXPECT_EQ(token.at("role").as_string(), "fineGrained");
+  const auto& scopes = token.at("fineGrained").as_object().at("global").as_array();
+  EXPECT_EQ(scopes.at(0).as_string(), "inference.serverless.write");
+}
+
+TEST_F(TokenTest, BillToMustBeAnOrganisationOfTheCallers) {
+  const std::string token = Token("a");  // of owner, who belongs to default
+  EXPECT_EQ(Send("POST", kChatPath, token, {{"X-HF-Bill-To", "default"}}).status, 200);
+  EXPECT_EQ(Send("POST", kChatPath, token, {{"X-HF-Bill-To", "acme"}}).status, 403);
+}
+
+TEST_F(TokenTest, PagesOfAllowedOriginsMayReadAnswersStreamsAndErrors) {
+  const std::string token = Token("a");
+  const HeaderList page = {{"Origin", "https://app.example"}};
+  const http::Response preflight =
+      Send("OPTIONS", kChatPath, "",
+           {{"Origin", "https://app.example"}, {"Access-Control-Request-Method", "POST"}});
+  EXPECT_EQ(preflight.status, 204);
+  const std::string stream =
+      R"({"model":"org-m","stream":true,"messages":[{"role":"user","content":"hi"}]})";
+  for (const http::Response& response :
+       {preflight, Send("POST", kChatPath, token, page), Send("POST", kChatPath, "bad", page),
+        Send("POST", kChatPath, token, page, stream)}) {
+    EXPECT_EQ(response.headers.Find("Access-Control-Allow-Origin"), "https://app.example");
+    EXPECT_EQ(response.headers.Find("Vary"), "Origin");
+  }
+  const http::Response other = Send("POST", kChatPath, token, {{"Origin", "https://evil.example"}});
+  EXPECT_FALSE(other.headers.Find("Access-Control-Allow-Origin").has_value());
+  EXPECT_EQ(Send("OPTIONS", kChatPath).status, 405) << "no preflight";
+}
+
+}  // namespace
+}  // namespace tradewind::gateway

@@ -1,0 +1,409 @@
+"""Tokens and provider keys: who may do what, and what may never leak."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+from harness import BINARY, MODEL, PATIENCE_S, Server, environment, run_cli, wait_for
+
+TOKEN = re.compile(r"hf_tw_[0-9A-Za-z]{43}")
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+INJECTIONS = [
+    "' OR '1'='1",
+    "'; DROP TABLE keys; --",
+    "\" OR 1=1 --",
+    "x' UNION SELECT digest FROM keys --",
+    "%", "_", "*", "../../admin-token", "{{7*7}}", "${jndi:ldap://x}", "\u202e", "a" * 20_000,
+]
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+def create(home, name, *flags, **extra):
+    done = run_cli("keys", "create", "--name", name, "--json", *flags, home=home, **extra)
+    assert done.returncode == 0, done
+    key = json.loads(done.stdout)
+    assert key["schema"] == "tradewind.key/v1" and TOKEN.fullmatch(key["token"])
+    return key
+
+
+def admin_token(home):
+    return (pathlib.Path(home) / "admin-token").read_text().strip()
+
+
+def refuses(done, code, *words):
+    assert done.returncode == code and done.stdout == "", done
+    assert len(done.stderr.splitlines()) == 1 and all(word in done.stderr for word in words), done.stderr
+
+
+# --- The verbs, with and without a server
+
+
+def test_keys_without_a_server(home):
+    key = create(home, "laptop", "--models", f"{MODEL},org/*", "--providers", "local", "--expires", "30d", "--rpm", "60")
+    assert (key["models"], key["rpm"], key["state"], key["tpm"]) == ([MODEL, "org/*"], 60, "live", None)
+    plain = run_cli("keys", "create", "--name", "plain", home=home)
+    assert TOKEN.fullmatch(plain.stdout.strip()), "the token alone on stdout"
+    keys = json.loads(run_cli("keys", "ls", "--json", home=home).stdout)
+    assert [k["name"] for k in keys["keys"]] == ["admin", "laptop", "plain"] or len(keys["keys"]) == 3
+    table = run_cli("keys", "ls", home=home)
+    assert table.stdout.startswith("NAME") and "laptop" in table.stdout and not TOKEN.search(table.stdout)
+    rotated = json.loads(run_cli("keys", "rotate", "laptop", "--grace", "1h", "--json", home=home).stdout)
+    assert rotated["id"] == key["id"] and rotated["token"] != key["token"] and rotated["old_secret_expires"]
+    assert run_cli("keys", "revoke", key["id"], home=home).returncode == 0
+    with Server(home) as server:
+        assert server.get("/v1/models", bearer(rotated["token"])).status == 401
+        assert server.get("/v1/models", bearer(plain.stdout.strip())).status == 200
+    for name in ("identity.db", "secret.key", "admin-token"):
+        assert (home / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_keys_with_a_server(home):
+    with Server(home) as server:
+        assert server.post("/v1/chat/completions", CHAT).status == 200, "open while there is no key"
+        key = create(home, "a")
+        assert server.post("/v1/chat/completions", CHAT).status == 401, "closed at once"
+        assert server.post("/v1/chat/completions", CHAT, bearer(key["token"])).status == 200
+        rotated = run_cli("keys", "rotate", "a", home=home).stdout.strip()
+        assert server.get("/v1/models", bearer(key["token"])).status == 401
+        assert server.get("/v1/models", bearer(rotated)).status == 200
+        assert run_cli("keys", "revoke", "a", home=home).returncode == 0
+        assert server.get("/v1/models", bearer(rotated)).status == 401
+        assert server.get("/v1/models").status == 401, "closed for good"
+        # The verbs of whoever owns the home go on working.
+        assert json.loads(run_cli("ps", "--json", home=home).stdout)["servers"][0]["models"][0]["id"] == MODEL
+        assert run_cli("run", MODEL, "Hi", "--max-tokens", "4", home=home).returncode == 0
+        listed = json.loads(run_cli("keys", "ls", "--json", home=home).stdout)["keys"]
+        used = next(k for k in listed if k["name"] == "a")
+        assert used["state"] == "revoked" and used["last_used"]
+
+
+def test_refusals_of_the_verbs(home):
+    refuses(run_cli("keys", "create", "--name", "a", "--budget", "5", home=home), 2, "--budget", "refuses")
+    refuses(run_cli("keys", "create", home=home), 2, "--name")
+    refuses(run_cli("keys", "create", "--name", "admin", home=home), 2, "name")
+    refuses(run_cli("keys", "create", "--name", "a", "--scopes", "all", home=home), 2, "inference")
+    refuses(run_cli("keys", "create", "--name", "a", "--expires", "yesterday", home=home), 2, "30d")
+    refuses(run_cli("keys", "create", "--name", "a", "--rpm", "0", home=home), 2, "rpm")
+    refuses(run_cli("keys", "create", "x", "--name", "a", home=home), 2, "not expected")
+    refuses(run_cli("keys", "rotate", home=home), 2, "NAME-or-id")
+    refuses(run_cli("keys", "frob", home=home), 2, "create, ls, rotate or revoke")
+    refuses(run_cli("keys", "revoke", "nobody", home=home), 3, "keys ls")
+    refuses(run_cli("keys", "revoke", "admin", home=home), 2, "rotate")
+    create(home, "a")
+    refuses(run_cli("keys", "create", "--name", "a", home=home), 2, "taken", "keys rotate")
+    refuses(run_cli("whoami", home=home), 7, "tradewind serve")
+    refuses(run_cli("login", "--provider", "groq", home=home, stdin="k"), 2, "--stdin")
+    refuses(run_cli("login", "--stdin", home=home, stdin="k"), 2, "--provider")
+    refuses(run_cli("login", "--provider", "groq", "--stdin", home=home, stdin="\n"), 2, "no key")
+    refuses(run_cli("logout", "--provider", "groq", home=home), 3, "login")
+
+
+def test_the_admin_token(home):
+    with Server(home) as server:
+        old = admin_token(home)
+        assert server.get("/tw/v1/keys").status == 401
+        assert server.get("/tw/v1/keys", bearer(old)).status == 200
+        new = run_cli("keys", "rotate", "admin", home=home).stdout.strip()
+        assert new == admin_token(home) != old
+        assert server.get("/tw/v1/keys", bearer(old)).status == 401
+        assert server.get("/tw/v1/keys", bearer(new)).status == 200
+        assert server.post("/v1/chat/completions", CHAT).status == 200, "it is no key: the door stays open"
+    with Server(home, ready=False) as server:
+        assert server.get("/tw/v1/keys", bearer(new)).status == 200
+
+
+def test_a_key_that_is_not_live_does_not_open_other_addresses(home):
+    refuses(run_cli("serve", "--host", "0.0.0.0", "--port", "0", home=home), 4, "keys create")
+    token = create(home, "a")["token"]
+    with Server(home, "--host", "0.0.0.0", ready=False) as server:
+        assert server.get("/v1/models").status == 401
+        assert server.get("/v1/models", bearer(token)).status == 200
+    run_cli("keys", "revoke", "a", home=home)
+    refuses(run_cli("serve", "--host", "0.0.0.0", "--port", "0", home=home), 4, "keys create")
+
+
+def test_whoami(home):
+    with Server(home, ready=False) as server:
+        assert server.get("/api/whoami-v2").status == 401
+        key = create(home, "laptop", "--org", "acme", "--user", "ada", "--role", "admin")
+        body = server.get("/api/whoami-v2", bearer(key["token"])).json()
+        assert (body["type"], body["name"], body["orgs"][0]["roleInOrg"]) == ("user", "ada", "admin")
+        assert body["auth"]["accessToken"]["fineGrained"]["global"][0] == "inference.serverless.write"
+        told = json.loads(run_cli("whoami", "--json", home=home, TRADEWIND_TOKEN=key["token"]).stdout)
+        assert (told["user"], told["key"], told["orgs"]) == ("ada", "laptop", [{"name": "acme", "role": "admin"}])
+        assert json.loads(run_cli("whoami", "--json", home=home).stdout)["key"] == "admin"
+        bad = run_cli("whoami", home=home, TRADEWIND_TOKEN="hf_tw_" + "a" * 43)
+        refuses(bad, 4, "TRADEWIND_TOKEN")
+
+
+# --- T40: what looks like SQL or a template is text, before and after authentication
+
+
+def test_injections_as_tokens_are_unknown_tokens(home):
+    token = create(home, "a")["token"]
+    with Server(home, ready=False) as server:
+        for text in INJECTIONS:
+            try:
+                text.encode("latin-1")
+            except UnicodeEncodeError:
+                continue
+            for headers in (bearer(text), {"x-api-key": text}, bearer("hf_tw_" + text[:43].ljust(43, "a"))):
+                reply = server.get("/v1/models", headers)
+                assert reply.status == 401, text
+                assert reply.error()["message"] in ("Invalid username or password.",)
+        assert server.get("/v1/models", bearer(token)).status == 200, "the table is still there"
+
+
+def test_injections_as_names_are_names(home):
+    with Server(home, ready=False) as server:
+        admin = bearer(admin_token(home))
+        names = [text for text in INJECTIONS if len(text.encode()) <= 100]
+        for name in names:
+            made = server.post("/tw/v1/keys", {"name": name, "models": [name], "scopes": ["read"]}, admin)
+            assert made.status == 201, (name, made.body)
+            assert made.json()["name"] == name
+            assert server.get("/v1/models", bearer(made.json()["token"])).status == 200
+        listed = [key["name"] for key in server.get("/tw/v1/keys", admin).json()["keys"]]
+        assert sorted(listed) == sorted(["admin", *names])
+        for field in ("org", "project", "user", "role"):
+            reply = server.post("/tw/v1/keys", {"name": "b", field: "'; DROP TABLE orgs; --"}, admin)
+            assert (reply.status, reply.error()["param"]) == (400, field)
+        assert server.request("DELETE", "/tw/v1/keys/%27%20OR%201=1", headers=admin).status == 404
+        for name in names:
+            assert run_cli("keys", "revoke", name, home=home).returncode == 0, name
+
+
+# --- T41, T42: no open mode once there is a key, nothing to manage without one
+
+
+def test_every_route_but_the_probes_needs_a_token(home):
+    create(home, "a")
+    routes = [
+        ("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("GET", "/v1/models"), ("GET", f"/v1/models/{MODEL}"),
+        ("POST", "/tokenize"), ("POST", "/detokenize"), ("GET", "/tokenizer_info"), ("GET", "/api/whoami-v2"),
+        ("GET", "/tw/v1/engine"), ("GET", "/metrics"), ("GET", "/tw/v1/keys"), ("POST", "/tw/v1/keys"),
+        ("POST", "/tw/v1/keys/a/rotate"), ("DELETE", "/tw/v1/keys/a"), ("GET", "/tw/v1/provider-keys"),
+        ("PUT", "/tw/v1/provider-keys/groq"), ("DELETE", "/tw/v1/provider-keys/groq"),
+    ]
+    with Server(home, ready=False) as server:
+        for method, path in routes:
+            reply = server.request(method, path, {} if method in ("POST", "PUT") else None)
+            assert reply.status == 401, (method, path)
+            assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
+        for path in ("/healthz", "/readyz"):
+            assert server.get(path).status in (200, 503)
+
+
+def test_managing_needs_a_token_even_while_the_door_is_open(home):
+    with Server(home, ready=False) as server:
+        for method, path in [("GET", "/tw/v1/keys"), ("POST", "/tw/v1/keys"), ("PUT", "/tw/v1/provider-keys/groq")]:
+            assert server.request(method, path, {"name": "a", "key": "k"} if method != "GET" else None).status == 401
+        assert server.get("/v1/models").status == 200
+
+
+def test_a_key_of_one_organisation_manages_no_other(home):
+    boss = create(home, "boss", "--org", "acme", "--user", "ada", "--role", "admin", "--scopes", "manage")
+    create(home, "theirs", "--org", "other", "--user", "bob")
+    with Server(home, ready=False) as server:
+        headers = bearer(boss["token"])
+        assert [k["name"] for k in server.get("/tw/v1/keys", headers).json()["keys"]] == ["boss"]
+        assert server.request("DELETE", "/tw/v1/keys/theirs", headers=headers).status == 404
+        assert server.post("/tw/v1/keys/admin/rotate", {}, headers).status == 404
+        assert server.post("/tw/v1/keys", {"name": "x", "org": "other"}, headers).status == 403
+        assert server.request("PUT", "/tw/v1/provider-keys/groq", {"key": "k"}, headers).status == 403
+        assert server.get("/v1/models", headers).status == 403, "it has no scope read"
+
+
+# --- T46: no secret in a log, an error, a metric, a database or a command line
+
+
+def all_bytes(folder):
+    return b"".join(p.read_bytes() for p in pathlib.Path(folder).rglob("*") if p.is_file() and p.name != "admin-token")
+
+
+def test_secrets_are_found_nowhere(home):
+    provider_key = "gsk_planted_0123456789abcdefghij"
+    own_key = "sk-planted-own-key-9876543210"
+    done = run_cli("login", "--provider", "groq", "--stdin", home=home, stdin=provider_key + "\n")
+    assert done.returncode == 0
+    outputs = [done.stdout + done.stderr]
+    with Server(home, env={"TRADEWIND_LOG": "trace"}) as server:
+        live = create(home, "live")["token"]
+        old = create(home, "old")["token"]
+        rotated = run_cli("keys", "rotate", "old", home=home).stdout.strip()
+        gone = create(home, "gone")["token"]
+        outputs.append(run_cli("keys", "revoke", "gone", home=home).stderr)
+        login = subprocess.Popen(
+            [BINARY, "login", "--provider", "together", "--org", "default", "--stdin"],
+            env=environment(home), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        command_lines = pathlib.Path(f"/proc/{login.pid}/cmdline").read_bytes()
+        outputs.append(login.communicate(own_key, timeout=PATIENCE_S)[0])
+        assert login.returncode == 0
+        command_lines += pathlib.Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
+        unknown = "hf_tw_" + "Zz9" * 14 + "Z"
+        secrets = [live, old, rotated, gone, unknown, provider_key, own_key, admin_token(home)]
+        replies = []
+        for token in (live, old, rotated, gone, unknown, admin_token(home)):
+            headers = bearer(token)
+            replies.append(server.post("/v1/chat/completions", CHAT, headers))
+            replies.append(server.post("/v1/chat/completions", CHAT | {"model": "no/such"}, headers))
+            replies.append(server.post("/v1/chat/completions", CHAT | {"temperature": "hot"}, headers))
+            replies.append(server.request("POST", "/v1/chat/completions", "{not json", headers | {"Content-Type": "application/json"}))
+            replies.append(server.get("/nowhere", headers))
+            replies.append(server.get("/v1/models", headers))
+            replies.append(server.get("/metrics", headers))
+            replies.append(server.get("/api/whoami-v2", headers))
+            replies.append(server.get("/tw/v1/keys", headers))
+            replies.append(server.get("/tw/v1/provider-keys", headers))
+            replies.append(server.request("PUT", "/tw/v1/provider-keys/Bad", {"key": provider_key}, headers))
+            replies.append(server.request("PUT", "/tw/v1/provider-keys/groq", {"kye": provider_key}, headers))
+            replies.append(server.get("/v1/models", {"x-api-key": token}))
+            replies.append(server.get("/v1/models", {"X-HF-Bill-To": token} | headers))
+        assert {reply.status for reply in replies} >= {200, 400, 401, 403, 404}
+        for name, text in [("answers", b"".join(bytes(str(r.headers), "utf8") + r.body for r in replies)),
+                           ("files", all_bytes(home)), ("command lines", command_lines)]:
+            for secret in secrets:
+                assert secret.encode() not in text, f"a secret is in the {name}"
+    log = server.log()
+    assert "key_" in log, "the access log names keys by id"
+    text = log.encode() + all_bytes(home) + "".join(outputs).encode()
+    for secret in secrets:
+        assert secret.encode() not in text
+        assert secret[:24].encode() not in text and secret[-12:].encode() not in text, "not even a part"
+
+
+# --- T47: a refusal tells a stranger nothing
+
+
+def test_refusals_disclose_nothing(home):
+    token = create(home, "a")["token"]
+    run_cli("keys", "create", "--name", "b", "--scopes", "read", home=home)
+    with Server(home, ready=False) as server:
+        for headers in ({}, bearer("x"), bearer("hf_tw_" + "a" * 43), bearer(token + "a"), {"Authorization": "Basic eA=="}):
+            for path in ("/v1/models", "/tw/v1/keys", "/api/whoami-v2"):
+                reply = server.get(path, headers)
+                assert reply.status == 401
+                told = (str(reply.headers) + reply.body.decode()).lower().replace("hf_tw_", "")
+                for word in ("tradewind", "sqlite", "sql", "blake", "sha", "hash", "key_", "expired", "revoked", "table", "identity"):
+                    assert word not in told, (word, told)
+                assert not re.search(r"[0-9a-f]{32}", reply.body.decode())
+
+
+# --- Races, kills, full disks
+
+
+def test_rotating_under_load_loses_no_request_in_its_grace(home):
+    token = create(home, "a")["token"]
+    with Server(home, ready=False) as server:
+        stop = []
+
+        def knock():
+            statuses = []
+            while not stop:
+                statuses.append(server.get("/v1/models", bearer(token)).status)
+            return statuses
+
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            callers = [pool.submit(knock) for _ in range(3)]
+            newest = run_cli("keys", "rotate", "a", "--grace", "1h", home=home).stdout.strip()
+            for i in range(4):
+                create(home, f"other-{i}")
+            stop.append(True)
+            statuses = [status for caller in callers for status in caller.result(PATIENCE_S)]
+        assert set(statuses) == {200} and len(statuses) > 3
+        assert server.get("/v1/models", bearer(newest)).status == 200
+
+
+def test_keys_made_at_the_same_time_are_all_there(home):
+    names = [f"k{i}" for i in range(6)]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        tokens = list(pool.map(lambda name: create(home, name)["token"], names))
+    with Server(home, ready=False) as server:
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            tokens += list(pool.map(lambda name: create(home, name + "-served")["token"], names))
+        assert [server.get("/v1/models", bearer(token)).status for token in tokens] == [200] * 12
+
+
+def test_a_server_killed_while_it_makes_keys_has_all_that_it_showed(home):
+    shown = []
+    server = Server(home, ready=False)
+    with server:
+        admin = bearer(admin_token(home))
+        for i in range(5):
+            shown.append(server.post("/tw/v1/keys", {"name": f"k{i}"}, admin).json()["token"])
+        # One more is on its way when the process ends: its answer is never read.
+        body = b'{"name":"lost"}'
+        with server.connect() as client:
+            client.sendall(
+                b"POST /tw/v1/keys HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                + f"Authorization: {admin['Authorization']}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            wait_for(lambda: (home / "identity.db-wal").stat().st_size > 0, "a write")
+            server.kill()
+    with Server(home, ready=False) as server:
+        assert [server.get("/v1/models", bearer(token)).status for token in shown] == [200] * 5
+        assert server.get("/v1/models").status == 401
+        made = run_cli("keys", "create", "--name", "lost", home=home)
+        if made.returncode != 0:  # it was made before the kill; its secret was never shown
+            assert "keys rotate" in made.stderr
+            made = run_cli("keys", "rotate", "lost", home=home)
+        assert server.get("/v1/models", bearer(made.stdout.strip())).status == 200
+
+
+def test_a_damaged_or_foreign_store_is_one_clear_line(home, tmp_path):
+    create(home, "a")
+    key = (home / "secret.key").read_text()
+    (home / "secret.key").unlink()
+    refuses(run_cli("serve", "--port", "0", home=home), 9, "secret.key", "restore")
+    assert not (home / "secret.key").exists()
+    (home / "secret.key").write_text(key)
+    (home / "secret.key").chmod(0o604)
+    refuses(run_cli("keys", "ls", home=home), 4, "chmod 600")
+    (home / "secret.key").chmod(0o600)
+    assert run_cli("keys", "ls", home=home).returncode == 0
+    (home / "identity.db").write_bytes(b"x" * 5000)
+    refuses(run_cli("serve", "--port", "0", home=home), 9, "identity.db")
+    elsewhere = tmp_path / "key"
+    refuses(run_cli("keys", "ls", "--secret-key-file", elsewhere, home=tmp_path / "other"), 3, str(elsewhere))
+
+
+def test_a_full_disk_makes_no_key(home):
+    small = pathlib.Path("/dev/full")
+    if os.geteuid() != 0 or not small.exists():
+        pytest.skip("needs root to mount a small disk")
+    home.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,mode=700", "none", home], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("cannot mount a small disk here")
+    try:
+        made = []
+        for i in range(200):
+            done = run_cli("keys", "create", "--name", f"k{i}", "--models", ",".join(["m" * 500] * 60), home=home)
+            if done.returncode != 0:
+                break
+            made.append(done.stdout.strip())
+        refuses(done, 8, "full")
+        (home / "filler").unlink(missing_ok=True)
+        keys = run_cli("keys", "ls", "--json", home=home)
+        assert keys.returncode in (0, 8)
+        if keys.returncode == 0:
+            assert len(json.loads(keys.stdout)["keys"]) == len(made) + 1
+    finally:
+        subprocess.run(["umount", home], check=True)
+
+
+def test_sdks_see_the_sentence(home):
+    """huggingface_hub reads X-Error-Message; the JavaScript client and openai read error.message."""
+    create(home, "a")
+    with Server(home, ready=False) as server:
+        reply = server.post("/v1/chat/completions", CHAT, bearer("hf_wrong"))
+        assert reply.headers["X-Error-Message"] == reply.error()["message"] == "Invalid username or password."
+        assert reply.headers["WWW-Authenticate"] == 'Bearer realm="Authentication required", charset="UTF-8"'
+        assert (reply.error()["type"], reply.error()["code"]) == ("authentication_error", "invalid_api_key")
