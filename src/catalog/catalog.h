@@ -1,4 +1,5 @@
-// Which models there are, who serves each, and at what price: one immutable snapshot of all sources.
+// Which models there are, who serves each, and at what price: one immutable snapshot of all
+// sources.
 #pragma once
 
 #include <functional>
@@ -44,9 +45,10 @@ struct CatalogSources {
 class Catalog {
  public:
   // The on-device models first, then [[providers]], imported rows, the starter catalogue: of two
-  // rows for the same model, provider and task the stronger one counts whole. Imported prices replace
-  // those of starter rows; an imported row of a known provider whose id is like "org/name" and which
-  // no mapping names becomes a staging mapping. Never fails: what contradicts is in conflicts().
+  // rows for the same model, provider and task the stronger one counts whole. Imported prices
+  // replace those of starter rows; an imported row of a known provider whose id is like "org/name"
+  // and which no mapping names becomes a staging mapping. Never fails: what contradicts is in
+  // conflicts().
   static std::shared_ptr<const Catalog> Build(CatalogSources sources);
 
   const std::vector<Provider>& providers() const { return providers_; }  // most preferred first
@@ -86,8 +88,8 @@ class Catalog {
   std::vector<std::string> conflicts_;
 };
 
-// The error for a model string that leads nowhere: which providers were looked at, why each does not
-// serve it, and what exists instead. kModelNotSupported with param "model".
+// The error for a model string that leads nowhere: which providers were looked at, why each does
+// not serve it, and what exists instead. kModelNotSupported with param "model".
 Error ExplainUnsupported(const Catalog& catalog, const ModelRef& ref);
 
 }  // namespace tradewind::catalog

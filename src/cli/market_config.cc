@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "base/catalog_limits.h"
 #include "base/limits.h"
 #include "catalog/known_providers.h"
 #include "cli/toml_reader.h"

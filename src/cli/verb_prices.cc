@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 #include <sys/file.h>
 
-#include "base/catalog_limits.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "cli/home.h"

@@ -1,5 +1,5 @@
-// The Hub's answers about models that inference clients read: which provider serves one, under which
-// name.
+// The Hub's answers about models that inference clients read: which provider serves one, under
+// which name.
 #pragma once
 
 #include <map>

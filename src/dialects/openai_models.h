@@ -32,7 +32,7 @@ struct ModelEntry {
   int64_t bytes = 0;
   int64_t context = 0;  // positions a sequence may use; 0 = not known
   bool loaded = false;
-  bool is_local = true;                       // bytes and loaded count
+  bool is_local = true;                            // bytes and loaded count
   std::vector<std::string> input_modalities = {};  // empty = not said
   std::vector<ModelProviderEntry> providers = {};
 };

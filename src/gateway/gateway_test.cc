@@ -11,6 +11,7 @@
 #include "base/ids.h"
 #include "catalog/catalog.h"
 #include "dialects/json_reader.h"
+#include "gateway/test_support.h"
 #include "http/test_support.h"
 #include "providers/test_support.h"
 
@@ -44,14 +45,6 @@ class MemoryLog final : public telemetry::AccessLog {
   std::vector<telemetry::AccessRecord> records_;
 };
 
-std::shared_ptr<const routing::Market> OnlyThisDevice(
-    std::shared_ptr<const catalog::LocalModels> models) {
-  catalog::CatalogSources sources;
-  sources.local = std::move(models);
-  return routing::Market::Build(catalog::Catalog::Build(std::move(sources)), {},
-                                [](const catalog::Provider&) { return std::nullopt; });
-}
-
 class GatewayTest : public ::testing::Test {
  protected:
   void Start() {
@@ -59,8 +52,8 @@ class GatewayTest : public ::testing::Test {
                                                         MakeLoader(world_));
     GatewayOptions options;
     options.default_model = "org-m";
-    market_ = std::make_unique<routing::Marketplace>(OnlyThisDevice(files_.models), nullptr,
-                                                     SystemClock(), SystemRandom());
+    market_ = std::make_unique<routing::Marketplace>(testing::OnlyThisDevice(files_.models),
+                                                     nullptr, SystemClock(), SystemRandom());
     gateway_ = std::make_unique<Gateway>(options, *local_, *market_, metrics_, &log_);
     http::ServerOptions server;
     server.port = 0;

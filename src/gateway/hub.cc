@@ -8,7 +8,6 @@
 
 #include <fmt/format.h>
 
-#include "base/catalog_limits.h"
 #include "base/limits.h"
 #include "catalog/catalog.h"
 #include "catalog/known_providers.h"
@@ -28,12 +27,13 @@ std::string Decode(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     unsigned value = 0;
-    if (text[i] == '%' && i + 2 < text.size() &&
-        std::from_chars(&text[i + 1], &text[i + 3], value, 16).ptr == &text[i + 3]) {
+    const char* at = text.data() + i;
+    if (*at == '%' && text.size() - i > 2 &&
+        std::from_chars(at + 1, at + 3, value, 16).ptr == at + 3) {
       out += static_cast<char>(value);
       i += 2;
     } else {
-      out += text[i] == '+' ? ' ' : text[i];
+      out += *at == '+' ? ' ' : *at;
     }
   }
   return out;
@@ -177,7 +177,8 @@ Task<void> Gateway::ListHubModels(Call& call) {
   int limit = limits::kModelListPageMax;
   if (!limit_text.empty()) {
     const char* end = limit_text.data() + limit_text.size();
-    if (std::from_chars(limit_text.data(), end, limit).ptr != end || limit < 1) {
+    const auto read = std::from_chars(limit_text.data(), end, limit);
+    if (read.ec != std::errc() || read.ptr != end || limit < 1) {
       co_return co_await Refuse(
           call,
           {ErrorCode::kInvalidArgument, "limit must be a whole number above 0.", "limit", {}});

@@ -6,6 +6,7 @@
 
 #include "dialects/json_reader.h"
 #include "gateway/gateway.h"
+#include "gateway/test_support.h"
 #include "http/client.h"
 #include "http/server.h"
 #include "identity/store.h"
@@ -18,14 +19,6 @@ namespace {
 using providers::testing::FakeModels;
 using providers::testing::FakeOptions;
 using providers::testing::FakeWorld;
-
-std::shared_ptr<const routing::Market> OnlyThisDevice(
-    std::shared_ptr<const catalog::LocalModels> models) {
-  catalog::CatalogSources sources;
-  sources.local = std::move(models);
-  return routing::Market::Build(catalog::Catalog::Build(std::move(sources)), {},
-                                [](const catalog::Provider&) { return std::nullopt; });
-}
 
 class TokenTest : public ::testing::Test {
  protected:
@@ -49,8 +42,8 @@ class TokenTest : public ::testing::Test {
       return response;
     };
     options.provider_secrets = &store_->provider_secrets();
-    market_ = std::make_unique<routing::Marketplace>(OnlyThisDevice(files_.models), nullptr,
-                                                     SystemClock(), SystemRandom());
+    market_ = std::make_unique<routing::Marketplace>(testing::OnlyThisDevice(files_.models),
+                                                     nullptr, SystemClock(), SystemRandom());
     gateway_ = std::make_unique<Gateway>(options, *local_, *market_, metrics_, nullptr);
     auto started = http::Server::Start(
         {.port = 0}, [this](http::Exchange& exchange) { return gateway_->Handle(exchange); },

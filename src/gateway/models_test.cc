@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include "base/ids.h"
 #include "catalog/catalog.h"
 #include "dialects/json_reader.h"
 #include "gateway/gateway.h"
+#include "gateway/test_support.h"
 #include "http/test_support.h"
 #include "providers/test_support.h"
 
@@ -60,9 +62,9 @@ class ModelsTest : public ::testing::Test {
     local_ = std::make_unique<providers::LocalProvider>(files_.models, FakeOptions(world_),
                                                         MakeLoader(world_));
     GatewayOptions options;
-    options.catalog =
-        std::make_shared<catalog::CatalogBoard>(catalog::Catalog::Build(std::move(sources_)));
-    gateway_ = std::make_unique<Gateway>(options, *local_, metrics_, nullptr);
+    market_ = std::make_unique<routing::Marketplace>(testing::MarketOf(std::move(sources_)),
+                                                     nullptr, SystemClock(), SystemRandom());
+    gateway_ = std::make_unique<Gateway>(options, *local_, *market_, metrics_, nullptr);
     http::ServerOptions server;
     server.port = 0;
     server_ = http::Server::Start(
@@ -98,6 +100,7 @@ class ModelsTest : public ::testing::Test {
   catalog::CatalogSources sources_;
   telemetry::Registry metrics_;
   std::unique_ptr<providers::LocalProvider> local_;
+  std::unique_ptr<routing::Marketplace> market_;
   std::unique_ptr<Gateway> gateway_;
   std::unique_ptr<http::Server> server_;
 };
@@ -186,6 +189,9 @@ TEST_F(ModelsTest, TheHubsListIsReadPageByPage) {
     EXPECT_TRUE(link.empty() || link.ends_with(">; rel=\"next\"")) << link;
   }
   EXPECT_EQ(ids, (Texts{"org-m", "org/embed", "org/failing", "org/site", "Org/Vision"}));
+  for (const char* odd : {"%", "%4", "%zz", "a%5", "=", "&&=&", "search=%", "search=%C3"}) {
+    EXPECT_EQ(Get(std::string("/api/models?") + odd).status, 200) << odd;
+  }
   for (const char* wrong : {"0", "-1", "x", "1x", "99999999999999999999"}) {
     EXPECT_EQ(Get(std::string("/api/models?limit=") + wrong).status, 400) << wrong;
   }

@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 
-#include "base/catalog_limits.h"
 #include "base/limits.h"
 
 namespace tradewind::pricing {

@@ -19,8 +19,8 @@ struct Leaf {
 // "pricing_config.pay_as_you_go.request_token.price" → leaf; list entries are "name.0".
 using Leaves = std::map<std::string, Leaf, std::less<>>;
 
-// Calls `row` for every member of the object `json` in its order; a member that is no object has one
-// leaf with an empty path. Errors: kCorruptFile (not JSON, not an object, deeper than
+// Calls `row` for every member of the object `json` in its order; a member that is no object has
+// one leaf with an empty path. Errors: kCorruptFile (not JSON, not an object, deeper than
 // kJsonDepthMax), and those of `row`.
 Status ForEachMember(std::string_view json,
                      const std::function<Status(const std::string& key, const Leaves&)>& row);

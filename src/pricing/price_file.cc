@@ -5,7 +5,6 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
-#include "base/catalog_limits.h"
 #include "base/file.h"
 #include "base/limits.h"
 

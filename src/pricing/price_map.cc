@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "base/catalog_limits.h"
 #include "base/limits.h"
 #include "pricing/json_leaves.h"
 
@@ -377,6 +376,9 @@ class MapReader {
       row.provider = ProviderSlug(stem_);
       row.provider_model = PortkeyModel(row.provider, key);
       return ReadPortkeyRow(leaves, row, others);
+    }
+    if (const Leaf* alias = Find(leaves, "alias_of"); alias != nullptr) {
+      return fmt::format("another name for {}", alias->text.substr(0, 100));
     }
     const Leaf* provider = Find(leaves, "litellm_provider");
     if (provider == nullptr || provider->kind != Leaf::Kind::kText || provider->text.empty()) {

@@ -141,6 +141,7 @@ TEST(PriceMap, LiteLlmRowsThatCannotBePricedSayWhy) {
       {"tier-list", "depends on the length of the prompt"},
       {"image", "mode image_generation is not billed by tokens"},
       {"nobody", "names no provider"},
+      {"nickname", "another name for same-tier"},
       {"modeless", "no mode"},
       {"free-or-unknown", "also writes for unknown"},
       {"thinker", "reasoning tokens have a price of their own"},

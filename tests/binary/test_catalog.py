@@ -18,16 +18,16 @@ base_url = "http://127.0.0.1:9/v1"
 allow_private = true
 data_policy = "no-retention"
 models = [
-  { id = "org/name", provider_id = "model-x", input_usd_per_mtok = "0.10", output_usd_per_mtok = "0.30", context = 8192, tools = true },
-  { id = "org/dear", input_usd_per_mtok = "5", output_usd_per_mtok = "9" },
-  { id = "org/unpriced" },
+  { id = "acme/name", provider_id = "model-x", input_usd_per_mtok = "0.10", output_usd_per_mtok = "0.30", context = 8192, tools = true },
+  { id = "acme/dear", input_usd_per_mtok = "5", output_usd_per_mtok = "9" },
+  { id = "acme/unpriced" },
 ]
 [[providers]]
 name = "site-b"
 kind = "openai"
 base_url = "https://b.example/v1"
 api_key_env = "SITE_B_KEY"
-models = [{ id = "org/name", input_usd_per_mtok = "0.05", output_usd_per_mtok = "0.20" }]
+models = [{ id = "acme/name", input_usd_per_mtok = "0.05", output_usd_per_mtok = "0.20" }]
 """
 
 
@@ -65,12 +65,12 @@ def test_search_knows_the_starter_catalogue_without_a_network(home):
 def test_search_filters_let_nothing_unknown_pass(home, config):
     flags = ["--config", config]
     ids = lambda *words: [(row["id"], row["place"]) for row in search(home, *words, *flags)]
-    assert ids("org/name", "--tools") == [("org/name", "site-a")]
-    assert ids("org/", "--max-price", "0.30") == [("org/name", "site-a"), ("org/name", "site-b")]
-    assert ids("org/", "--max-price", "0.29") == [("org/name", "site-b")]
-    assert ids("org/", "--min-ctx", "8192") == [("org/name", "site-a")]
-    assert ids("org/", "--place", "site-b") == [("org/name", "site-b")]
-    assert [i for i, _ in ids("org/", "--sort", "price")] == ["org/name", "org/name", "org/dear", "org/unpriced"]
+    assert ids("acme/name", "--tools") == [("acme/name", "site-a")]
+    assert ids("acme/", "--max-price", "0.30") == [("acme/name", "site-a"), ("acme/name", "site-b")]
+    assert ids("acme/", "--max-price", "0.29") == [("acme/name", "site-b")]
+    assert ids("acme/", "--min-ctx", "8192") == [("acme/name", "site-a")]
+    assert ids("acme/", "--place", "site-b") == [("acme/name", "site-b")]
+    assert [i for i, _ in ids("acme/", "--sort", "price")] == ["acme/name", "acme/name", "acme/dear", "acme/unpriced"]
     assert all(row["license"] == "apache-2.0" for row in search(home, "--license", "Apache-2.0", *flags))
     unknown = run_cli("search", "--place", "nobody", *flags, home=home)
     assert unknown.returncode == 3 and "tradewind providers" in unknown.stderr
@@ -151,10 +151,10 @@ def test_a_server_lists_who_serves_what(tmp_path, config):
         models = {model["id"]: model for model in server.get("/v1/models").json()["data"]}
         assert list(models)[0] == MODEL or MODEL in models
         assert models[MODEL]["providers"][0]["provider"] == "local"
-        assert [p["provider"] for p in models["org/name"]["providers"]] == ["site-a"], "site-b has no key"
-        body = server.get("/v1/models/org/name").body
+        assert [p["provider"] for p in models["acme/name"]["providers"]] == ["site-a"], "site-b has no key"
+        body = server.get("/v1/models/acme/name").body
         assert '"pricing":{"input":0.1,"output":0.3}' in (body if isinstance(body, str) else body.decode())
-        assert "pricing" not in models["org/unpriced"]["providers"][0]
+        assert "pricing" not in models["acme/unpriced"]["providers"][0]
         assert server.get("/v1/models/openai/gpt-oss-120b").status == 404
         assert server.get("/api/models?inference_provider=all").json() == []
         assert "site-b is off" in server.log()
