@@ -152,11 +152,11 @@ void Catalog::AddProviders(const CatalogSources& sources) {
       continue;
     }
     Provider provider;
-    provider.kind = kGenericKind;
     for (const Provider& known : sources.starter.providers) {
-      // The address and the key of a known provider are its own slug's, not those of its kind.
       if (known.slug == config.name) {
         provider = known;
+      } else if (known.slug == config.kind && provider.slug.empty()) {
+        provider.base_url = known.base_url;  // another account there: not the same key
       }
     }
     Override(config, provider);
@@ -166,6 +166,9 @@ void Catalog::AddProviders(const CatalogSources& sources) {
     if (FindProvider(known.slug) == nullptr) {
       providers_.push_back(known);
     }
+  }
+  for (Provider& provider : providers_) {
+    provider.off = sources.why_off ? sources.why_off(provider) : "";
   }
 }
 
@@ -184,9 +187,11 @@ void Catalog::AddLocal(const LocalModels& local) {
 }
 
 void Catalog::AddConfigured(const CatalogSources& sources) {
+  std::set<std::string> seen;
   for (const ProviderConfig& config : sources.configured) {
     const Provider* provider = FindProvider(config.name);
-    if (provider == nullptr || provider->origin != config.origin) {
+    if (provider == nullptr || provider->source != Source::kConfig ||
+        !seen.insert(config.name).second) {
       continue;  // left out above
     }
     for (Mapping mapping : config.models) {

@@ -1,6 +1,8 @@
-// Which models there are, who serves each, and at what price: one immutable snapshot of all sources.
+// Which models there are, who serves each, and at what price: one immutable snapshot of all
+// sources.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -36,15 +38,18 @@ struct CatalogSources {
   std::vector<ProviderConfig> configured;
   std::vector<PriceRow> imported;
   StarterCatalogue starter;
+  // Why this server cannot use a provider; "" = it can. Null: it can use all.
+  std::function<std::string(const Provider&)> why_off;
   std::vector<std::string> order;  // [route] order; slugs that are missing follow in usual order
 };
 
 class Catalog {
  public:
   // The on-device models first, then [[providers]], imported rows, the starter catalogue: of two
-  // rows for the same model, provider and task the stronger one counts whole. Imported prices replace
-  // those of starter rows; an imported row of a known provider whose id is like "org/name" and which
-  // no mapping names becomes a staging mapping. Never fails: what contradicts is in conflicts().
+  // rows for the same model, provider and task the stronger one counts whole. Imported prices
+  // replace those of starter rows; an imported row of a known provider whose id is like "org/name"
+  // and which no mapping names becomes a staging mapping. Never fails: what contradicts is in
+  // conflicts().
   static std::shared_ptr<const Catalog> Build(CatalogSources sources);
 
   const std::vector<Provider>& providers() const { return providers_; }  // most preferred first
@@ -84,8 +89,8 @@ class Catalog {
   std::vector<std::string> conflicts_;
 };
 
-// The error for a model string that leads nowhere: which providers were looked at, why each does not
-// serve it, and what exists instead. kModelNotSupported with param "model".
+// The error for a model string that leads nowhere: which providers were looked at, why each does
+// not serve it, and what exists instead. kModelNotSupported with param "model".
 Error ExplainUnsupported(const Catalog& catalog, const ModelRef& ref);
 
 // Where the current snapshot hangs. Readers keep the one they took; a reload hangs up another.

@@ -15,7 +15,8 @@ struct StarterCatalogue {
   std::vector<Mapping> mappings;
 };
 
-// Prices must be strings; names, statuses and tasks are checked. Errors: kCorruptFile naming the row.
+// Prices must be strings; names, statuses and tasks are checked. Errors: kCorruptFile naming the
+// row.
 Result<StarterCatalogue> ParseStarter(std::string_view json);
 
 // The embedded one. A test holds that it parses; should it not, this is empty.
