@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "catalog/catalog.h"
 #include "gateway/admission.h"
 #include "http/http.h"
 #include "providers/local.h"
@@ -26,6 +28,7 @@ struct GatewayOptions {
   AdmissionPolicy admission;
   std::string default_model;  // catalogue id that /readyz waits for and tokenizer calls without a
                               // model mean; "" = none
+  std::shared_ptr<const catalog::CatalogBoard> catalog;  // null: only the models of this device
   std::chrono::milliseconds idle_exit{
       0};  // whoever runs it ends it after this long without work; 0 = never
 };
@@ -82,6 +85,11 @@ class Gateway {
   // models.cc
   Task<void> ListModels(Call& call);
   Task<void> ShowModel(Call& call);
+  std::shared_ptr<const catalog::Catalog> CatalogNow() const;  // never null
+  // hub.cc
+  Task<void> ListHubModels(Call& call);
+  Task<void> ShowHubModel(Call& call);
+  Task<void> ListPartnerModels(Call& call);
   // tokenize.cc
   Task<void> Tokenize(Call& call);
   Task<void> Detokenize(Call& call);

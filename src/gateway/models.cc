@@ -4,46 +4,146 @@
 
 #include <fmt/format.h>
 
+#include "catalog/catalog.h"
 #include "dialects/openai_models.h"
 #include "gateway/gateway.h"
 
 namespace tradewind::gateway {
 namespace {
 
+using catalog::Catalog;
+using catalog::Mapping;
+
+std::string Owner(std::string_view id) {
+  const size_t slash = id.find('/');
+  return std::string(slash == std::string_view::npos ? "local" : id.substr(0, slash));
+}
+
 dialects::ModelEntry Describe(const catalog::LocalModel& model,
                               const std::vector<providers::LoadedModel>& loaded) {
   dialects::ModelEntry entry;
   entry.id = model.id;
   entry.created = model.modified_unix_s;
-  const size_t slash = model.id.find('/');
-  entry.owned_by = slash == std::string::npos ? "local" : model.id.substr(0, slash);
+  entry.owned_by = Owner(model.id);
   entry.bytes = model.bytes;
   const auto found = std::find_if(loaded.begin(), loaded.end(),
                                   [&](const auto& one) { return one.id == model.id; });
   entry.loaded = found != loaded.end();
   entry.context = entry.loaded ? found->info.context : 0;
+  entry.input_modalities = {"text"};
+  return entry;
+}
+
+std::string Number(const std::optional<Decimal>& price) {
+  return price ? price->ToString() : "";
+}
+
+dialects::ModelProviderEntry Describe(const Mapping& mapping) {
+  dialects::ModelProviderEntry entry;
+  entry.provider = mapping.provider;
+  entry.status = MappingStatusName(mapping.status);
+  entry.context_length = mapping.context_length;
+  entry.input = Number(mapping.prices.input);
+  entry.output = Number(mapping.prices.output);
+  entry.cached_input = Number(mapping.prices.cached_input);
+  entry.is_free = mapping.prices.is_free();
+  entry.supports_tools = mapping.supports_tools;
+  entry.supports_structured_output = mapping.supports_structured_output;
+  entry.quantization = mapping.quantization;
+  entry.is_model_author = mapping.is_model_author;
+  return entry;
+}
+
+// Staging rows are for those who name them, and a provider without a key serves nobody.
+bool IsListed(const Catalog& catalog, const Mapping& mapping) {
+  const catalog::Provider* provider = catalog.FindProvider(mapping.provider);
+  return mapping.provider != catalog::kLocalSlug &&
+         mapping.status != catalog::MappingStatus::kStaging && provider != nullptr &&
+         provider->off.empty();
+}
+
+// Adds who serves the model beyond this device.
+void AddProviders(const Catalog& catalog, const catalog::Model& model,
+                  dialects::ModelEntry& entry) {
+  for (const Mapping& mapping : model.mappings) {
+    if (IsListed(catalog, mapping)) {
+      entry.providers.push_back(Describe(mapping));
+      if (!entry.is_local) {
+        entry.context = std::max(entry.context, mapping.context_length.value_or(0));
+      }
+    }
+  }
+}
+
+// A model that is not on this device; without providers when nobody lists it.
+dialects::ModelEntry Describe(const Catalog& catalog, const catalog::Model& model) {
+  dialects::ModelEntry entry;
+  entry.id = model.id;
+  entry.is_local = false;
+  entry.owned_by = Owner(model.id);
+  entry.created = model.Created();
+  entry.input_modalities = model.InputModalities();
+  AddProviders(catalog, model, entry);
   return entry;
 }
 
 }  // namespace
 
+std::shared_ptr<const Catalog> Gateway::CatalogNow() const {
+  static const std::shared_ptr<const Catalog> kNone = Catalog::Build({});
+  return options_.catalog == nullptr ? kNone : options_.catalog->Get();
+}
+
 Task<void> Gateway::ListModels(Call& call) {
   const auto loaded = local_.pool().loaded();
+  const std::shared_ptr<const Catalog> catalog = CatalogNow();
   std::vector<dialects::ModelEntry> entries;
   for (const catalog::LocalModel& model : local_.pool().models().models()) {
     if (!model.error.has_value()) {
       entries.push_back(Describe(model, loaded));
+      if (const catalog::Model* known = catalog->Find(model.id); known != nullptr) {
+        AddProviders(*catalog, *known, entries.back());
+      }
+    }
+  }
+  for (const catalog::Model& model : catalog->models()) {
+    const catalog::LocalModel* local = local_.pool().models().Find(model.id);
+    if (local != nullptr && !local->error.has_value()) {
+      continue;  // listed above
+    }
+    dialects::ModelEntry entry = Describe(*catalog, model);
+    if (!entry.providers.empty()) {
+      entries.push_back(std::move(entry));
     }
   }
   co_await RespondJson(call, dialects::FormatModelList(entries));
 }
 
 Task<void> Gateway::ShowModel(Call& call) {
-  const auto model = local_.pool().models().Resolve(call.rest, catalog::RefSource::kWire);
-  if (!model.has_value()) {
-    co_return co_await Refuse(call, {ErrorCode::kNotFound, model.error().message, "model"});
+  const std::shared_ptr<const Catalog> catalog = CatalogNow();
+  const auto local = local_.pool().models().Resolve(call.rest, catalog::RefSource::kWire);
+  if (local.has_value()) {
+    dialects::ModelEntry entry = Describe(**local, local_.pool().loaded());
+    if (const catalog::Model* known = catalog->Find((*local)->id); known != nullptr) {
+      AddProviders(*catalog, *known, entry);
+    }
+    co_return co_await RespondJson(call, dialects::FormatModel(entry));
   }
-  co_await RespondJson(call, dialects::FormatModel(Describe(**model, local_.pool().loaded())));
+  const auto model = catalog->Resolve(call.rest);
+  if (!model.has_value()) {
+    // With nothing but this device, its own words are the clearer ones.
+    const Error& error = catalog->models().empty() ? local.error() : model.error();
+    co_return co_await Refuse(call, {ErrorCode::kNotFound, error.message, "model", {}});
+  }
+  const dialects::ModelEntry entry = Describe(*catalog, **model);
+  if (entry.providers.empty()) {
+    catalog::ModelRef ref;
+    ref.model = (*model)->id;
+    co_return co_await Refuse(
+        call,
+        {ErrorCode::kNotFound, catalog::ExplainUnsupported(*catalog, ref).message, "model", {}});
+  }
+  co_await RespondJson(call, dialects::FormatModel(entry));
 }
 
 }  // namespace tradewind::gateway
