@@ -208,6 +208,41 @@ constexpr Flag kDoctorFlags[] = {
      .help = "measure read bandwidth and dot-product peaks too; takes two seconds"},
     kThreads,
 };
+constexpr Argument kSearchArguments[] = {{.name = "TEXT",
+                                          .help = "part of a model's id; without it, all",
+                                          .required = false,
+                                          .repeated = true}};
+constexpr Flag kSearchFlags[] = {
+    {.name = "place", .value = "NAME", .help = "only at this provider, or local"},
+    {.name = "tools", .value = "", .help = "only where tool calls are known to work"},
+    {.name = "schema-output",
+     .value = "",
+     .help = "only where answers by a JSON schema are known to work"},
+    {.name = "max-price",
+     .value = "USD",
+     .help = "only where neither input nor output costs more per million tokens"},
+    {.name = "min-ctx", .value = "N", .help = "only with a context of at least N tokens"},
+    {.name = "license", .value = "NAME", .help = "only models under this licence: apache-2.0"},
+    {.name = "sort",
+     .value = "HOW",
+     .help = "name; price, the cheapest output first; context, the longest first",
+     .built_in = "name",
+     .choices = "name price context",
+     .offer = Offer::kChoice},
+    kJson,
+    kModels};
+constexpr Flag kProvidersFlags[] = {kJson, kModels};
+constexpr Argument kPricesArguments[] = {
+    {.name = "ACTION", .help = "import", .offer = Offer::kChoice, .choices = "import"},
+    {.name = "FILE", .help = "a price map", .repeated = true, .offer = Offer::kFile}};
+constexpr Flag kPricesFlags[] = {{.name = "format",
+                                  .value = "NAME",
+                                  .help = "portkey: US cents per token, one file a provider, which "
+                                          "names it; litellm: USD per token, all in one file",
+                                  .built_in = "auto",
+                                  .choices = "auto portkey litellm",
+                                  .offer = Offer::kChoice},
+                                 kJson};
 constexpr Argument kConfigArguments[] = {
     {.name = "ACTION", .help = "get or path", .offer = Offer::kChoice, .choices = "get path"},
     {.name = "KEY", .help = "as in the file: server.port; without it, all", .required = false},
@@ -301,6 +336,38 @@ constexpr Command kCommands[] = {
      .flags = kDoctorFlags,
      .examples = "tradewind doctor",
      .run = RunDoctor},
+    {.name = "search",
+     .summary = "find models on this device and at providers",
+     .description =
+         "Lists who serves which model at what price, in USD per million tokens with the date of "
+         "the "
+         "price. Whatever is not known shows as a question mark and passes no filter. A provider "
+         "without a key is off.",
+     .arguments = kSearchArguments,
+     .flags = kSearchFlags,
+     .examples = "tradewind search gpt-oss\n"
+                 "tradewind search --tools --max-price 0.50 --sort price",
+     .run = RunSearch},
+    {.name = "providers",
+     .summary = "list the providers, and where their keys come from",
+     .description = "Lists every provider in order of preference with its address, where its key "
+                    "comes from (never the key), its data policy and how many models it serves.",
+     .arguments = {},
+     .flags = kProvidersFlags,
+     .examples = "tradewind providers --json",
+     .run = RunProviders},
+    {.name = "prices",
+     .summary = "import a public price map",
+     .description =
+         "Reads a price map from a file, exactly as its digits say, and keeps it in the data "
+         "folder. "
+         "Every row that cannot be priced is named with the reason. Rows of an earlier import of "
+         "the same map are replaced.",
+     .arguments = kPricesArguments,
+     .flags = kPricesFlags,
+     .examples = "tradewind prices import ./pricing/together-ai.json ./pricing/groq.json\n"
+                 "tradewind prices import ./model_prices_and_context_window.json --json",
+     .run = RunPrices},
     {.name = "config",
      .summary = "print settings and where they come from",
      .description = "`config get [KEY]` prints the effective settings of the server, `config path` "

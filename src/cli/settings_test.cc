@@ -95,7 +95,7 @@ TEST(Config, UnknownKeysAreToldAndWrongOnesRefused) {
   std::vector<std::string> unknown;
   const auto config = ParseConfig(
       "[server]\nhost = \"127.0.0.1\"\nprot = 1\n[local]\nthreads = \"auto\"\ncontext = "
-      "4096\n[[providers]]\nname = \"x\"\n",
+      "4096\n[[unheard]]\nname = \"x\"\n",
       "c.toml", unknown);
   ASSERT_TRUE(config.has_value());
   EXPECT_EQ(config->at("local.context").text, "4096");

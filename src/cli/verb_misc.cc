@@ -34,6 +34,34 @@ std::vector<const Flag*> ConfigurableFlags() {
   return out;
 }
 
+// Every setting with its value, if it has one: those of flags, then those that only a file holds.
+std::vector<std::pair<std::string, std::optional<ConfigValue>>> Effective(
+    const Settings& settings) {
+  std::vector<std::pair<std::string, std::optional<ConfigValue>>> out;
+  for (const Flag* flag : ConfigurableFlags()) {
+    const auto value = settings.Find(*flag);
+    out.emplace_back(flag->config,
+                     value ? std::optional(ConfigValue{value->text, value->origin}) : std::nullopt);
+  }
+  ConfigValues rest = settings.market_values();
+  const catalog::RouteConfig built_in;
+  rest.try_emplace("route.default",
+                   ConfigValue{std::string(RoutePolicyName(built_in.default_policy)), "built-in"});
+  rest.try_emplace("route.fallback",
+                   ConfigValue{std::string(FallbackName(built_in.fallback)), "built-in"});
+  rest.try_emplace("route.data_policy",
+                   ConfigValue{std::string(DataRuleName(built_in.data_policy)), "built-in"});
+  for (const auto& [key, value] : rest) {
+    out.emplace_back(key, value);
+  }
+  for (const char* key : {"route.order", "server.cors_origins"}) {
+    if (!rest.contains(key)) {
+      out.emplace_back(key, std::nullopt);
+    }
+  }
+  return out;
+}
+
 Result<ExitCode> GetConfig(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
   TW_ASSIGN_OR_RETURN(const bool with_origin, settings.Switch("origin"));
@@ -42,17 +70,16 @@ Result<ExitCode> GetConfig(const Settings& settings) {
   json.Key("values").BeginArray();
   std::string text;
   bool found = false;
-  for (const Flag* flag : ConfigurableFlags()) {
-    if (!key.empty() && key != flag->config) {
+  for (const auto& [name, value] : Effective(settings)) {
+    if (!key.empty() && key != name) {
       continue;
     }
     found = true;
-    const auto value = settings.Find(*flag);
-    json.BeginObject().Field("key", flag->config);
+    json.BeginObject().Field("key", name);
     FieldOrNull(json, "value", value ? std::optional(value->text) : std::nullopt);
     FieldOrNull(json, "origin", value ? std::optional(value->origin) : std::nullopt);
     json.EndObject();
-    text += key.empty() ? fmt::format("{} = ", flag->config) : "";
+    text += key.empty() ? fmt::format("{} = ", name) : "";
     text += value ? value->text : "";
     text += with_origin && value ? fmt::format("  ({})\n", value->origin) : "\n";
   }
@@ -62,7 +89,7 @@ Result<ExitCode> GetConfig(const Settings& settings) {
                 fmt::format("there is no key \"{}\"; `tradewind config get` lists them", key),
                 "KEY");
   }
-  Print(as_json ? EndJson(json) : text);
+  Print(as_json ? EndJson(json) : WithoutControls(text));
   return ExitCode::kDone;
 }
 

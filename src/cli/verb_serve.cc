@@ -12,10 +12,12 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "catalog/catalog.h"
 #include "catalog/local_models.h"
 #include "catalog/model_ref.h"
 #include "cli/engine_settings.h"
 #include "cli/home.h"
+#include "cli/market.h"
 #include "cli/port_holder.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
@@ -126,13 +128,19 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
 // first.
 struct Parts {
   telemetry::Registry metrics;
+  std::shared_ptr<catalog::CatalogBoard> catalog;
   std::unique_ptr<telemetry::AccessLog> access_log;
   std::unique_ptr<providers::LocalProvider> local;
   std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<http::Server> server;
 };
 
-Status StartParts(const ServeConfig& config, Parts& parts) {
+Status StartParts(const Settings& settings, const ServeConfig& config, Parts& parts) {
+  const Market market = LoadMarket(settings, config.home, config.models);
+  for (const std::string& warning : market.warnings) {
+    telemetry::Log(telemetry::Level::kWarn, WithoutControls(warning));
+  }
+  parts.catalog = std::make_shared<catalog::CatalogBoard>(market.catalog);
   if (config.access_log != "none") {
     TW_ASSIGN_OR_RETURN(parts.access_log, telemetry::AccessLog::Open(
                                               config.access_log == "-" ? "" : config.access_log));
@@ -142,6 +150,7 @@ Status StartParts(const ServeConfig& config, Parts& parts) {
   gateway::GatewayOptions options;
   options.default_model = config.model;
   options.idle_exit = config.idle_exit;
+  options.catalog = parts.catalog;
   parts.gateway = std::make_unique<gateway::Gateway>(options, *parts.local, parts.metrics,
                                                      parts.access_log.get());
   gateway::Gateway& gateway = *parts.gateway;
@@ -267,7 +276,7 @@ Result<ExitCode> RunServe(const Settings& settings) {
   TW_RETURN_IF_ERROR(EnsurePrivateFolder(config.home));
   TW_ASSIGN_OR_RETURN(const HomeLock lock, HomeLock::Take(config.home));
   Parts parts;
-  TW_RETURN_IF_ERROR(StartParts(config, parts));
+  TW_RETURN_IF_ERROR(StartParts(settings, config, parts));
   const ServerRecord record{config.listen.host, parts.server->port(), ::getpid(), TW_VERSION};
   if (const Status written = WriteServerRecord(config.home, record); !written) {
     return Fail(WithNextStep(written.error(),

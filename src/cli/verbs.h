@@ -16,6 +16,9 @@ Result<ExitCode> RunProcesses(const Settings& settings);  // ps
 Result<ExitCode> RunShow(const Settings& settings);
 Result<ExitCode> RunBench(const Settings& settings);
 Result<ExitCode> RunDoctor(const Settings& settings);
+Result<ExitCode> RunSearch(const Settings& settings);
+Result<ExitCode> RunProviders(const Settings& settings);
+Result<ExitCode> RunPrices(const Settings& settings);
 Result<ExitCode> RunConfig(const Settings& settings);
 Result<ExitCode> RunVersion(const Settings& settings);
 Result<ExitCode> RunCompletion(const Settings& settings);

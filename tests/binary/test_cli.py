@@ -14,7 +14,7 @@ import pytest
 
 from harness import BINARY, MODEL, MODEL_FILE, PATIENCE_S, environment, run_cli, wait_for
 
-VERBS = ["serve", "run", "ls", "ps", "show", "bench", "doctor", "config", "completion", "man", "version", "help"]
+VERBS = ["serve", "run", "ls", "ps", "show", "bench", "doctor", "search", "providers", "prices", "config", "completion", "man", "version", "help"]
 ANSI = re.compile(r"\x1b\[")
 
 

@@ -1,0 +1,110 @@
+#include "cli/market.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "catalog/starter.h"
+#include "pricing/price_file.h"
+
+namespace tradewind::cli {
+namespace {
+
+std::unexpected<Error> NoKey(std::string why) {
+  return Fail(ErrorCode::kUnauthenticated, std::move(why), "api_key");
+}
+
+// What a header may carry: one line of printable ASCII.
+bool IsKeyText(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte > 0x20 && byte < 0x7f;
+  });
+}
+
+Result<ProviderKey> ReadKeyFile(const std::string& path) {
+  auto text = ReadFile(path, limits::kApiKeyBytesMax);
+  if (!text) {
+    return NoKey(fmt::format("no key: {} cannot be read: {}", path, text.error().message));
+  }
+  const size_t end = text->find_last_not_of(" \t\r\n");
+  text->resize(end == std::string::npos ? 0 : end + 1);
+  if (!IsKeyText(*text)) {
+    return NoKey(fmt::format("no key: {} must hold the key alone, on one line", path));
+  }
+  return ProviderKey{std::move(*text), "file " + path};
+}
+
+bool OthersMayRead(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  return !error && (status.permissions() & (fs::perms::group_read | fs::perms::others_read)) !=
+                       fs::perms::none;
+}
+
+}  // namespace
+
+Result<ProviderKey> ReadProviderKey(const catalog::Provider& provider,
+                                    const Environment& environment) {
+  if (!provider.api_key_env.empty()) {
+    auto text = environment(provider.api_key_env);
+    if (!text) {
+      return NoKey(fmt::format("no key: the variable {} is not set", provider.api_key_env));
+    }
+    if (!IsKeyText(*text)) {
+      return NoKey(fmt::format("no key: the variable {} must hold the key alone, on one line",
+                               provider.api_key_env));
+    }
+    return ProviderKey{std::move(*text), "environment " + provider.api_key_env};
+  }
+  if (!provider.api_key_file.empty()) {
+    return ReadKeyFile(provider.api_key_file);
+  }
+  return NoKey(
+      fmt::format("no key: name one with api_key_env or api_key_file under [[providers]]"));
+}
+
+Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
+                  std::shared_ptr<const catalog::LocalModels> local) {
+  Market out;
+  catalog::CatalogSources sources;
+  sources.local = std::move(local);
+  sources.configured = settings.market().providers;
+  sources.order = settings.market().route.order;
+  sources.starter = catalog::Starter();
+  auto imported = pricing::LoadPrices(home);
+  if (imported) {
+    sources.imported = std::move(*imported);
+  } else {
+    out.warnings.push_back(
+        fmt::format("imported prices do not count: {}", imported.error().message));
+  }
+  sources.why_off = [&](const catalog::Provider& provider) -> std::string {
+    if (!provider.needs_key) {
+      return "";
+    }
+    auto key = ReadProviderKey(provider, settings.environment());
+    if (!key) {
+      if (provider.source == catalog::Source::kConfig) {  // others were never asked for
+        out.warnings.push_back(fmt::format("{}: the provider {} is off: {}", provider.origin,
+                                           provider.slug, key.error().message));
+      }
+      return key.error().message;
+    }
+    if (!provider.api_key_file.empty() && OthersMayRead(provider.api_key_file)) {
+      out.warnings.push_back(
+          fmt::format("{} can be read by other users; chmod 600 it", provider.api_key_file));
+    }
+    out.keys.insert_or_assign(provider.slug, std::move(*key));
+    return "";
+  };
+  out.catalog = catalog::Catalog::Build(std::move(sources));
+  const auto& conflicts = out.catalog->conflicts();
+  out.warnings.insert(out.warnings.end(), conflicts.begin(), conflicts.end());
+  return out;
+}
+
+}  // namespace tradewind::cli

@@ -1,0 +1,38 @@
+// The catalogue of this home: models on this device, config, imported prices and the starter
+// catalogue, with the keys that the environment and key files hold.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "catalog/catalog.h"
+#include "cli/settings.h"
+
+namespace tradewind::cli {
+
+struct ProviderKey {
+  std::string secret;  // never printed, logged or sent to anybody but the provider
+  std::string from;    // "environment GROQ_API_KEY", "file /etc/tradewind/groq.key"
+};
+
+struct Market {
+  std::shared_ptr<const catalog::Catalog> catalog;
+  std::map<std::string, ProviderKey> keys;  // by slug; providers that need none have none
+  std::vector<std::string> warnings;
+};
+
+// Reads HOME/prices.json and every key anew: call it again to reload. Never touches the network. A
+// damaged prices.json is a warning, and the rest works. `local` may be null.
+Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
+                  std::shared_ptr<const catalog::LocalModels> local);
+
+// The key that api_key_env or api_key_file of the provider leads to. Errors: kUnauthenticated with
+// the next step, never with any part of the key.
+Result<ProviderKey> ReadProviderKey(const catalog::Provider& provider,
+                                    const Environment& environment);
+
+}  // namespace tradewind::cli
