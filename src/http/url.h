@@ -21,10 +21,10 @@ struct Url {
   std::string Authority() const;
 };
 
-// "https://api.example.com/v1". Errors: kInvalidArgument: another scheme, no host, user or password,
-// query, fragment, characters outside of visible ASCII, a bad port; a host that looks like an IPv4
-// address but is not four plain decimal numbers ("2130706433", "0x7f.1", "127.1", "010.0.0.1"); one
-// with a dot at its end.
+// "https://api.example.com/v1". Errors: kInvalidArgument: another scheme, no host, user or
+// password, query, fragment, characters outside of visible ASCII, a bad port; a host that looks
+// like an IPv4 address but is not four plain decimal numbers ("2130706433", "0x7f.1", "127.1",
+// "010.0.0.1"); one with a dot at its end.
 Result<Url> ParseUrl(std::string_view text);
 
 }  // namespace tradewind::http
