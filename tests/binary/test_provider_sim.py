@@ -87,8 +87,12 @@ def test_a_stream_has_the_recorded_shape(sim, slug):
     assert ours.body.endswith(b"data: [DONE]\n\n") == text.rstrip().endswith("data: [DONE]")
     theirs = [json.loads(block[6:]) for block in text.strip().split("\n\n") if block != "data: [DONE]"]
     mine = [event for event in ours.events() if event != "[DONE]"]
-    for at in (0, 7, -1):
-        assert shape(mine[at]) == shape(theirs[at]), at
+    for pick in (lambda events: events[0], a_middle_one, lambda events: events[-1]):
+        assert shape(pick(mine)) == shape(pick(theirs))
+
+
+def a_middle_one(events):
+    return next(event for event in events[1:] if event["choices"][0]["delta"].get("content"))
 
 
 def test_streams_of_openai_have_the_recorded_usage(sim):
@@ -212,7 +216,8 @@ def test_completions_embeddings_and_model_lists(sim):
         assert [choice.text for choice in text.choices] == ["model-x heard a", "model-x heard c"]
         chunks = list(api.completions.create(model="model-x", prompt="a b", max_tokens=3, stream=True))
         assert "".join(chunk.choices[0].text for chunk in chunks) == "model-x heard a"
-        vectors = [api.embeddings.create(model="embed-x", input="hi", encoding_format=f).data[0].embedding for f in ("float", "base64")]
+        asked = [{"encoding_format": "float"}, {}]  # the client asks for base64 by itself, and decodes it
+        vectors = [api.embeddings.create(model="embed-x", input="hi", **more).data[0].embedding for more in asked]
         assert vectors[0] == pytest.approx(vectors[1]) and sum(x * x for x in vectors[0]) == pytest.approx(1, rel=1e-5)
         assert api.models.retrieve("model-x").id == "model-x"
     for provider in ("fireworks-ai", "cerebras", "groq", "openai", "novita", "hf-router"):
@@ -439,7 +444,7 @@ def test_usage_goes_missing_zero_double_and_cumulative(sim):
         assert usages(provider, "zero")[-1:] == ([] if provider == "openai" else [0])
         assert usages(provider, "duplicate")[-1:] == [4]
         assert usages(provider, "cumulative")[-1] == 4
-        assert set(usages(provider, "cumulative")) >= {1, 2, 3, 4}
+        assert usages(provider, "cumulative")[0] < 4
     sim.fault(usage="missing", count=1)
     assert "usage" not in sim.chat("openai").json()
 

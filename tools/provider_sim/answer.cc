@@ -268,9 +268,9 @@ void TokenText::AddPieces(std::string_view text) {
   }
 }
 
-std::string_view TokenText::At(size_t i) const {
-  const size_t begin = i == 0 ? 0 : ends_[i - 1];
-  return std::string_view(text_).substr(begin, ends_[i] - begin);
+std::string_view TokenText::Range(size_t from, size_t to) const {
+  const size_t begin = from == 0 ? 0 : ends_[from - 1];
+  return std::string_view(text_).substr(begin, ends_[to - 1] - begin);
 }
 
 void TokenText::CutTokens(size_t tokens) {

@@ -21,7 +21,8 @@ class TokenText {
  public:
   void Add(std::string_view token);
   void AddPieces(std::string_view text);  // of kJsonTokenBytes bytes, whole characters
-  std::string_view At(size_t i) const;
+  std::string_view At(size_t i) const { return Range(i, i + 1); }
+  std::string_view Range(size_t from, size_t to) const;  // not empty
   size_t size() const { return ends_.size(); }
   const std::string& text() const { return text_; }
   void CutTokens(size_t tokens);

@@ -1,5 +1,6 @@
 #include "provider_sim/provider.h"
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
@@ -178,6 +179,7 @@ void ReadStream(const json::object& file, Provider& provider) {
   provider.usage_at = UsageAtOf(Text(stream, "usage_at", "finish"));
   provider.null_usage_when_asked = Flag(stream, "null_usage_when_asked");
   provider.done = !Flag(stream, "no_done");
+  provider.tokens_per_event = std::max<int64_t>(Whole(stream, "tokens_per_event", 1), 1);
   provider.whole_tool_calls = Flag(stream, "whole_tool_calls");
   provider.stream_error = Shape(file, "stream_error", Style::kCompact);
 }

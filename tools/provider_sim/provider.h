@@ -83,6 +83,7 @@ struct Provider {
   UsageAt usage_at = UsageAt::kFinish;
   bool null_usage_when_asked = false;
   bool done = true;
+  int64_t tokens_per_event = 1;   // of content
   bool whole_tool_calls = false;  // a streamed tool call comes in one chunk
   bool together_logprobs = false;
   bool tool_call_index = false;  // also in what is not streamed

@@ -294,14 +294,19 @@ void EventSource::PlanChoice(size_t index) {
   const auto c = static_cast<uint8_t>(index);
   const auto add = [&](Kind kind, size_t count, uint16_t call = 0) {
     for (uint32_t i = 0; i < count; ++i) {
-      steps_.push_back({kind, c, call, i, false});
+      steps_.push_back({kind, c, call, i, 1, false});
     }
   };
   if (!shapes_.stream.role.empty()) {
     add(Kind::kRole, 1);
   }
   add(Kind::kReasoning, choice.reasoning.size());
-  add(Kind::kContent, choice.content.size());
+  const auto group = static_cast<size_t>(provider_.tokens_per_event);
+  for (size_t i = 0; i < choice.content.size(); i += group) {
+    add(Kind::kContent, 1);
+    steps_.back().index = static_cast<uint32_t>(i);
+    steps_.back().count = static_cast<uint32_t>(std::min(group, choice.content.size() - i));
+  }
   if (provider_.whole_tool_calls && !choice.calls.empty()) {
     add(Kind::kTools, 1);
   } else {
@@ -364,8 +369,8 @@ std::string EventSource::Fragment(const Step& step) {
       if (step.index == choice.content.size()) {
         return JsonString("");
       }
-      ++tokens_sent_;
-      return JsonString(choice.content.At(step.index));
+      tokens_sent_ += step.count;
+      return JsonString(choice.content.Range(step.index, step.index + step.count));
     case Kind::kTool:
       ++tokens_sent_;
       return fmt::format(
@@ -405,8 +410,8 @@ std::string EventSource::Payload(const Step& step) {
   std::string logprobs;
   if (step.kind == Kind::kContent && options_.top_logprobs >= 0 &&
       step.index < choice.content.size()) {
-    logprobs =
-        LogprobsJson(provider_, choice.content, step.index, step.index + 1, options_.top_logprobs);
+    logprobs = LogprobsJson(provider_, choice.content, step.index, step.index + step.count,
+                            options_.top_logprobs);
   }
   Values values;
   identity_.Fill(values);

@@ -63,8 +63,8 @@ class EventSource {
     Kind kind;
     uint8_t choice = 0;
     uint16_t call = 0;
-    uint32_t index = 0;
-    bool last = false;  // of its choice, where no finish chunk follows
+    uint32_t index = 0, count = 1;  // tokens [index, index + count) of content
+    bool last = false;              // of its choice, where no finish chunk follows
   };
 
   void Plan();
