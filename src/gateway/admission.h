@@ -25,8 +25,8 @@ enum class Access {
 struct AdmissionPolicy {
   bool listener_is_loopback = true;         // nothing outside this device can connect
   const identity::KeyRing* keys = nullptr;  // must outlive the gateway; null: there are no tokens
-  std::vector<std::string>
-      cors_origins;  // "https://app.example"; other origins' pages are shut out
+  // "https://app.example"; pages of other origins are shut out.
+  std::vector<std::string> cors_origins = {};
 };
 
 // The caller, null for kOpen. A live token (Authorization: Bearer, or x-api-key) speaks for itself;
