@@ -18,8 +18,8 @@ class KeysApi {
       : store_(store), clock_(clock) {}
 
   // Answers a request by its method, path (decoded) and body. `caller` has the scope manage; the
-  // admin token reaches everything, others their organisation. Errors: kNotFound, kMethodNotAllowed,
-  // and those of the store.
+  // admin token reaches everything, others their organisation. Errors: kNotFound,
+  // kMethodNotAllowed, and those of the store.
   Result<http::Response> Answer(const http::Request& request,
                                 const identity::Principal& caller) const;
 

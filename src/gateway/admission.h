@@ -25,12 +25,12 @@ enum class Access {
 struct AdmissionPolicy {
   bool listener_is_loopback = true;         // nothing outside this device can connect
   const identity::KeyRing* keys = nullptr;  // must outlive the gateway; null: there are no tokens
-  std::vector<std::string>
-      cors_origins;  // "https://app.example"; other origins' pages are shut out
+  // "https://app.example"; pages of other origins are shut out.
+  std::vector<std::string> cors_origins = {};
 };
 
-// The caller, null for kOpen. A live token (Authorization: Bearer, or x-api-key) speaks for itself; a
-// request without one, or with one that is not live, is admitted as the anonymous caller when
+// The caller, null for kOpen. A live token (Authorization: Bearer, or x-api-key) speaks for itself;
+// a request without one, or with one that is not live, is admitted as the anonymous caller when
 // AdmitWithoutToken lets it and no key was ever created. Errors: kUnauthenticated in two sentences
 // (no token, no good token), so that unknown, expired and revoked look the same; kPermissionDenied
 // naming the scope; those of AdmitWithoutToken.
@@ -39,8 +39,8 @@ Result<std::shared_ptr<const identity::Principal>> Admit(const http::Request& re
                                                          const AdmissionPolicy& policy);
 
 // The listener and the peer are loopback, Host is a loopback name (a name that DNS can be made to
-// point here is not), no proxy forwarded it, Origin is absent or our own, and a body is JSON (a page
-// can send other kinds across origins without asking first). Errors: kUnauthenticated,
+// point here is not), no proxy forwarded it, Origin is absent or our own, and a body is JSON (a
+// page can send other kinds across origins without asking first). Errors: kUnauthenticated,
 // kPermissionDenied, kUnsupportedMediaType.
 Status AdmitWithoutToken(const http::Request& request, const AdmissionPolicy& policy);
 

@@ -93,7 +93,7 @@ class TokenTest : public ::testing::Test {
       R"({"model":"org-m","messages":[{"role":"user","content":"hi"}]})";
   static constexpr const char* kChatPath = "/v1/chat/completions";
 
-  testing::TempDir home_;
+  tradewind::testing::TempDir home_;
   FakeWorld world_;
   FakeModels files_{{"org-m", "other"}};
   telemetry::Registry metrics_;

@@ -65,7 +65,8 @@ class KeyRing {
   const TokenHasher hasher_;
   const Clock& clock_;
   std::atomic<bool> is_closed_{false};
-  // libstdc++ 12's atomic<shared_ptr> spins where this sleeps, and ThreadSanitizer cannot follow it.
+  // libstdc++ 12's atomic<shared_ptr> spins where this sleeps, and ThreadSanitizer cannot follow
+  // it.
   mutable std::mutex mutex_;  // held for the copy of one pointer
   std::shared_ptr<const Snapshot> snapshot_;
 };

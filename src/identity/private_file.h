@@ -14,8 +14,8 @@ namespace tradewind::identity {
 // kPermissionDenied when it is not ours or others may read it, kIo.
 Result<std::optional<Secret>> ReadPrivateFile(const std::filesystem::path& path);
 
-// Creates the file with `text` and a line break; one that is there, whoever made it, is an error (kAddressInUse) and stays as it
-// is. Errors: kResourceExhausted, kIo.
+// Creates the file with `text` and a line break; one that is there, whoever made it, is an error
+// (kAddressInUse) and stays as it is. Errors: kResourceExhausted, kIo.
 Status CreatePrivateFile(const std::filesystem::path& path, std::string_view text);
 
 // The server's own key, 32 random bytes as hex, from which the keys for each purpose are derived.

@@ -9,8 +9,8 @@
 
 namespace tradewind::identity {
 
-// Owns its bytes, overwrites them when destroyed, and has no way into a stream, a format string or a
-// JSON text but Reveal(), so that every place that shows one can be found by that word.
+// Owns its bytes, overwrites them when destroyed, and has no way into a stream, a format string or
+// a JSON text but Reveal(), so that every place that shows one can be found by that word.
 class Secret {
  public:
   Secret() = default;

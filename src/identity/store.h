@@ -77,9 +77,10 @@ struct Reach {
 };
 
 // The only user of HOME/identity.db. Thread-safe; all calls but the two accessors wait for the
-// disk: not on an event loop. What a call changed is on the disk and in force when it returns; on an
-// error nothing has changed. Errors of all: those of storage::Database; kNotFound (no such key, also
-// for one beyond `reach`), kInvalidArgument naming the field, kPermissionDenied (beyond `reach`).
+// disk: not on an event loop. What a call changed is on the disk and in force when it returns; on
+// an error nothing has changed. Errors of all: those of storage::Database; kNotFound (no such key,
+// also for one beyond `reach`), kInvalidArgument naming the field, kPermissionDenied (beyond
+// `reach`).
 class Store {
  public:
   // Opens or makes identity.db, the key file and the admin token. Errors besides: kCorruptFile when

@@ -241,6 +241,9 @@ TEST(RankOrder, SortReplacesTheMeasure) {
 TEST(RankReason, SaysWhatTheTokenMayNotUse) {
   ExpectLeftOut(Route("a"), {.allowed_models = {{"org/other"}}}, Exclusion::kModelNotAllowed,
                 "the token may not use the model org/model");
+  ExpectLeftOut(Route("a"), {.allowed_models = {{"other/*"}}}, Exclusion::kModelNotAllowed,
+                "the token may not use the model org/model");
+  EXPECT_EQ(Order({Route("a")}, {.allowed_models = Names{"other/*", "org/*"}}), Names{"a"});
   ExpectLeftOut(Route("a"), {.allowed_providers = {{"b"}}}, Exclusion::kProviderNotAllowed,
                 "the token may not use this provider");
   ExpectLeftOut(Route("a"), {.allowed_providers = Names{}}, Exclusion::kProviderNotAllowed,

@@ -14,9 +14,9 @@ struct Migration {
   std::string_view sql;  // one or more statements
 };
 
-// Applies what is missing, all in one transaction. Errors: kUnsupported when the file has steps that
-// this program does not know (a newer version wrote it), or others under the same numbers; those
-// of Database.
+// Applies what is missing, all in one transaction. Errors: kUnsupported when the file has steps
+// that this program does not know (a newer version wrote it), or others under the same numbers;
+// those of Database.
 Status Migrate(Database& database, std::span<const Migration> migrations);
 
 }  // namespace tradewind::storage

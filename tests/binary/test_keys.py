@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+import market
 from harness import BINARY, MODEL, PATIENCE_S, Server, environment, run_cli, wait_for
 
 TOKEN = re.compile(r"hf_tw_[0-9A-Za-z]{43}")
@@ -142,6 +143,44 @@ def test_whoami(home):
         assert json.loads(run_cli("whoami", "--json", home=home).stdout)["key"] == "admin"
         bad = run_cli("whoami", home=home, TRADEWIND_TOKEN="hf_tw_" + "a" * 43)
         refuses(bad, 4, "TRADEWIND_TOKEN")
+
+
+# --- Providers' keys
+
+
+def test_a_stored_key_reaches_its_provider_and_an_own_key_comes_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(market, "keys", lambda sites: {})
+    with market.Market(tmp_path, "site-a") as running:
+        home = tmp_path / "home"
+        assert running.chat().error()["code"] == "model_not_supported", "without a key the provider is off"
+
+        def login(secret, *flags):
+            done = run_cli("login", "--provider", "site-a", "--stdin", *flags, home=home, stdin=secret)
+            assert done.returncode == 0 and secret not in done.stdout + done.stderr, done
+
+        login(market.KEY)
+        assert running.chat().status == 200, "in force at once"
+        login("a-key-that-the-provider-refuses", "--org", "default")
+        assert running.chat().status == 502, "the organisation's own key comes first"
+        assert run_cli("logout", "--provider", "site-a", "--org", "default", home=home).returncode == 0
+        assert running.chat().status == 200
+        listed = running.server.get("/tw/v1/provider-keys", bearer(admin_token(home)))
+        assert [(k["provider"], k["owner"], k["set"]) for k in listed.json()["provider_keys"]] == [("site-a", "server", True)]
+        assert market.KEY.encode() not in listed.body
+
+
+def test_lists_of_a_key_hold_for_providers(tmp_path):
+    with market.Market(tmp_path, "site-a", "together") as running:
+        home = tmp_path / "home"
+        here = create(home, "here", "--providers", "local")["token"]
+        there = create(home, "there", "--providers", "together", "--models", "acme/*")["token"]
+        other = create(home, "other", "--models", "other/*")["token"]
+        assert running.chat(headers=bearer(here)).status == 403
+        assert running.chat(headers=bearer(other)).status == 403
+        reply = running.chat(headers=bearer(there))
+        assert reply.status == 200 and reply.headers["x-inference-provider"] == "together"
+        assert running.chat(model=f"{market.MODEL}:site-a", headers=bearer(there)).status == 403
+        assert running.chat(headers=bearer(admin_token(home))).status == 403, "the admin token calls no paid route"
 
 
 # --- T40: what looks like SQL or a template is text, before and after authentication
