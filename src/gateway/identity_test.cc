@@ -42,7 +42,7 @@ class TokenTest : public ::testing::Test {
       return response;
     };
     options.provider_secrets = &store_->provider_secrets();
-    market_ = std::make_unique<routing::Marketplace>(testing::OnlyThisDevice(files_.models),
+    market_ = std::make_unique<routing::Marketplace>(OnlyThisDevice(files_.models),
                                                      nullptr, SystemClock(), SystemRandom());
     gateway_ = std::make_unique<Gateway>(options, *local_, *market_, metrics_, nullptr);
     auto started = http::Server::Start(

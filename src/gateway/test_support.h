@@ -7,7 +7,7 @@
 #include "catalog/catalog.h"
 #include "routing/market.h"
 
-namespace tradewind::gateway::testing {
+namespace tradewind::gateway {
 
 // Nobody has a key.
 inline std::shared_ptr<const routing::Market> MarketOf(catalog::CatalogSources sources) {
@@ -22,4 +22,4 @@ inline std::shared_ptr<const routing::Market> OnlyThisDevice(
   return MarketOf(std::move(sources));
 }
 
-}  // namespace tradewind::gateway::testing
+}  // namespace tradewind::gateway
