@@ -1,5 +1,5 @@
-// Exact decimal numbers, read from text and never through a double: prices, and the caps that people
-// set on them.
+// Exact decimal numbers, read from text and never through a double: prices, and the caps that
+// people set on them.
 #pragma once
 
 #include <compare>
@@ -11,7 +11,7 @@
 
 namespace tradewind {
 
-// digits() * 10^exponent(), in one form only: no trailing zeros in the digits, and zero is 0 * 10^0.
+// digits() * 10^exponent(), in one form only: no zeros at the end of the digits; zero is 0 * 10^0.
 // At most kDecimalDigitsMax significant digits and an exponent of at most +-kDecimalExponentMax, so
 // that two of them compare, and one times a count of tokens stays, within 128 bits.
 class Decimal {

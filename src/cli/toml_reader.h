@@ -20,7 +20,7 @@ Result<toml::table> ParseToml(std::string_view text, const std::string& file);
 
 std::string TomlPlace(const std::string& file, const toml::source_region& source);  // "FILE line 3"
 
-// The first wrong field is remembered; later calls go on harmlessly, so that a parser reads as a list
+// The first wrong field is remembered; later calls go on harmlessly, so a parser reads as a list
 // and asks once, at the end. An absent field is nullopt.
 class TomlReader {
  public:

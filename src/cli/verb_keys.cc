@@ -54,10 +54,11 @@ Result<std::string> CreateBody(const Settings& settings) {
       body.Field(name, value->text);
     }
   }
-  for (const char* name : {"rpm", "tpm", "concurrency"}) {
-    TW_ASSIGN_OR_RETURN(const auto number, settings.Integer(name, 1, INT64_MAX));
+  for (const auto& [flag, field] :
+       {std::pair("rpm", "rpm"), std::pair("tpm", "tpm"), std::pair("parallel", "concurrency")}) {
+    TW_ASSIGN_OR_RETURN(const auto number, settings.Integer(flag, 1, INT64_MAX));
     if (number) {
-      body.Field(name, *number);
+      body.Field(field, *number);
     }
   }
   body.EndObject();

@@ -20,8 +20,8 @@ namespace dom = simdjson::dom;
 // What of an answer providers name differently; OpenAI's word is "stop".
 constexpr std::array<std::string_view, 3> kOtherStops = {"eos", "eos_token", "stop_sequence"};
 
-// Parses into memory of this thread, which is used again; the element lives until the next call. What
-// a large text took is given back at the next one.
+// Parses into memory of this thread, which is used again; the element lives until the next call.
+// What a large text took is given back at the next one.
 simdjson::error_code Parse(std::string_view text, dom::element& out) {
   constexpr size_t kKeptBytes = 1 << 20;
   thread_local std::unique_ptr<dom::parser> parser;

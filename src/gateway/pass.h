@@ -1,5 +1,5 @@
-// An upstream's answer -> the client: its own bytes, at the client's pace, and what is learnt on the
-// way. (relay.h does the same for answers of this device, which have no bytes of their own.)
+// An upstream's answer -> the client: its own bytes, at the client's pace, and what is learnt on
+// the way. (relay.h does the same for answers of this device, which have no bytes of their own.)
 #pragma once
 
 #include <chrono>

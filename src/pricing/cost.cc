@@ -11,7 +11,7 @@ namespace {
 
 // USD per million tokens = 1,000 nano-USD per token.
 constexpr int kNanoPerTokenExponent = 3;
-// A term has at most 18 + 19 digits; nothing smaller than 1e-30 nano-USD is looked at exactly below.
+// A term has at most 18 + 19 digits.
 using Wide = __int128;
 
 struct Term {

@@ -55,7 +55,9 @@ const MarketPlace* Market::Find(std::string_view slug) const {
 
 bool Market::has_usable_provider() const {
   return std::ranges::any_of(places_, [](const auto& entry) {
-    return !entry.second.is_local() && entry.second.has_key();
+    const MarketPlace& place = entry.second;
+    return !place.is_local() &&
+           (place.provider->source == catalog::Source::kConfig || place.has_key());
   });
 }
 

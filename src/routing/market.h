@@ -42,7 +42,9 @@ class Market {
   std::shared_ptr<const catalog::Catalog> shared_catalog() const { return catalog_; }
   const catalog::RouteConfig& route() const { return route_; }
   const MarketPlace* Find(std::string_view slug) const;
-  bool has_usable_provider() const;  // one with an address and its key, beside this device
+  // One beside this device that could answer: the operator configured it, or it has a key. (Callers
+  // may bring keys of their own.)
+  bool has_usable_provider() const;
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:

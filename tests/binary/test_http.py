@@ -145,7 +145,7 @@ def test_metrics_are_prometheus_text(server):
             samples.setdefault(sample.name, []).append(sample)
     chats = [s for s in samples["tradewind_requests_total"] if s.labels == {"path": "/v1/chat/completions", "status": "200"}]
     assert chats[0].value >= 1
-    assert [s.labels for s in samples["tradewind_output_tokens_total"]] == [{"model": MODEL}]
+    assert [s.labels for s in samples["tradewind_output_tokens_total"]] == [{"model": MODEL, "provider": "local"}]
     assert samples["tradewind_engine_slots"][0].value > 0
     buckets = [s for s in samples["tradewind_ttft_seconds_bucket"] if s.labels["le"] == "+Inf"]
     assert buckets[0].value == samples["tradewind_ttft_seconds_count"][0].value
