@@ -6,9 +6,9 @@ import signal
 import harness
 from market import KEY, MODEL, Market, keys
 
+
 def cli(market, *words, home="home"):
-    flags = ["--config", market.config, "--models-dir", market.models]
-    return harness.run_cli(*words, *flags, home=market.folder / home, **keys(market.sites))
+    return harness.run_cli(*words, "--config", market.config, models=market.models, home=market.folder / home, **keys(market.sites))
 
 
 def state(market):
@@ -123,3 +123,16 @@ def test_the_configs_data_policy_holds_whatever_the_model_string_says(tmp_path):
             refused = market.chat(model=MODEL + suffix)
             assert refused.status == 400, suffix
         assert not market.sim.log()
+
+
+def test_a_keys_limits_hold_and_say_whose_which_and_when(tmp_path):
+    with Market(tmp_path, "site-a") as market:
+        made = cli(market, "keys", "create", "--name", "ci", "--rpm", "2")
+        assert made.returncode == 0, made.stderr
+        mine = {"Authorization": f"Bearer {made.stdout.strip()}"}
+        assert [market.chat(headers=mine).status for _ in range(2)] == [200, 200]
+        refused = market.chat(headers=mine)
+        assert refused.status == 429 and refused.error()["message"].startswith("key ci: 2 requests per minute")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 62
+        assert market.chat().status == 200, "another key is not touched"
+        assert len(market.sim.log()) == 3, "what is refused here reaches nobody"
