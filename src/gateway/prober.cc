@@ -205,7 +205,7 @@ void Prober::Finish(const ProbeTarget& target, uint64_t version, const ProbeSeen
     const std::lock_guard lock(mutex_);
     asked_.erase(target);
   }
-  Ring();
+  Sync();  // what was probed only because somebody asked is not watched any more
 }
 
 }  // namespace tradewind::gateway
