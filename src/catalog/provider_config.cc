@@ -40,4 +40,16 @@ std::string_view DataRuleName(DataRule rule) {
   return "local-only";
 }
 
+std::string_view ProbeRuleName(ProbeRule rule) {
+  switch (rule) {
+    case ProbeRule::kOff:
+      return "off";
+    case ProbeRule::kFree:
+      return "free";
+    case ProbeRule::kAll:
+      return "all";
+  }
+  return "off";
+}
+
 }  // namespace tradewind::catalog

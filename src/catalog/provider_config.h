@@ -24,17 +24,21 @@ struct ProviderConfig {
 enum class Fallback { kOff, kSameModel, kList };
 enum class RoutePolicy { kPreferred, kFastest, kCheapest, kPrivate };
 enum class DataRule { kAny, kNoRetention, kLocalOnly };
+// Which mappings are probed unasked: a probe is a paid request. kFree: those priced at zero.
+enum class ProbeRule { kOff, kFree, kAll };
 
 struct RouteConfig {
   RoutePolicy default_policy = RoutePolicy::kPreferred;
   std::vector<std::string> order;  // slugs, most preferred first; empty = local, config, starter
   Fallback fallback = Fallback::kSameModel;
   DataRule data_policy = DataRule::kAny;
+  ProbeRule probes = ProbeRule::kFree;
 };
 
 std::string_view RoutePolicyName(RoutePolicy policy);  // "preferred"
 std::string_view FallbackName(Fallback fallback);      // "same-model"
 std::string_view DataRuleName(DataRule rule);          // "local-only"
+std::string_view ProbeRuleName(ProbeRule rule);        // "free"
 
 struct MarketConfig {
   std::vector<ProviderConfig> providers;  // in the order of the files, unique names

@@ -256,7 +256,35 @@ constexpr Flag kSearchFlags[] = {
      .offer = Offer::kChoice},
     kJson,
     kModels};
-constexpr Flag kProvidersFlags[] = {kJson, kModels};
+constexpr Argument kProvidersArguments[] = {
+    {.name = "ACTION",
+     .help = "check: keys, health and probes",
+     .required = false,
+     .offer = Offer::kChoice,
+     .choices = "check"},
+    {.name = "NAME", .help = "only this provider", .required = false}};
+constexpr Flag kProvidersFlags[] = {
+    {.name = "probe",
+     .value = "",
+     .help = "with check: let the server probe now; each model costs some hundred tokens"},
+    kJson,
+    kHost,
+    kPort,
+    kModels};
+constexpr Argument kRouteArguments[] = {
+    {.name = "ACTION", .help = "explain", .offer = Offer::kChoice, .choices = "explain"},
+    {.name = "REF", .help = "model id, with a place or policy if any", .offer = Offer::kModel}};
+constexpr Flag kRouteFlags[] = {
+    {.name = "need",
+     .value = "LIST",
+     .help = "what the request would use: tools,json,vision,audio,logprobs,reasoning"},
+    {.name = "max-price",
+     .value = "USD",
+     .help = "only where neither input nor output costs more per million tokens"},
+    kJson,
+    kHost,
+    kPort,
+    kModels};
 constexpr Argument kPricesArguments[] = {
     {.name = "ACTION", .help = "import", .offer = Offer::kChoice, .choices = "import"},
     {.name = "FILE", .help = "a price map", .repeated = true, .offer = Offer::kFile}};
@@ -462,11 +490,25 @@ constexpr Command kCommands[] = {
     {.name = "providers",
      .summary = "list the providers, and where their keys come from",
      .description = "Lists every provider in order of preference with its address, where its key "
-                    "comes from (never the key), its data policy and how many models it serves.",
-     .arguments = {},
+                    "comes from (never the key), its data policy and how many models it serves.\n\n"
+                    "`providers check [NAME]` shows each model of the running server's providers: "
+                    "what the last probe found, and how its traffic goes. With --probe it is "
+                    "probed first, which costs some hundred tokens a model.",
+     .arguments = kProvidersArguments,
      .flags = kProvidersFlags,
-     .examples = "tradewind providers --json",
+     .examples = "tradewind providers --json\ntradewind providers check together --probe",
      .run = RunProviders},
+    {.name = "route",
+     .summary = "tell which route a model string takes, and why",
+     .description = "`route explain REF` lists every route of a model: the one that would be "
+                    "chosen now, those that would follow, and why the others are left out. It asks "
+                    "the running server, which knows how each route is doing; without one it knows "
+                    "prices and capabilities only.",
+     .arguments = kRouteArguments,
+     .flags = kRouteFlags,
+     .examples = "tradewind route explain openai/gpt-oss-120b@cheapest --need tools\n"
+                 "tradewind route explain openai/gpt-oss-120b:fastest --max-price 0.50 --json",
+     .run = RunRoute},
     {.name = "prices",
      .summary = "import a public price map",
      .description =

@@ -7,6 +7,9 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "catalog/starter.h"
+#include "cli/home.h"
+#include "cli/model_file.h"
+#include "cli/terminal.h"
 #include "pricing/price_file.h"
 
 namespace tradewind::cli {
@@ -105,6 +108,17 @@ Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
   const auto& conflicts = out.catalog->conflicts();
   out.warnings.insert(out.warnings.end(), conflicts.begin(), conflicts.end());
   return out;
+}
+
+Result<Market> OpenMarket(const Settings& settings) {
+  TW_ASSIGN_OR_RETURN(const std::filesystem::path home, HomeFolder(settings));
+  TW_ASSIGN_OR_RETURN(catalog::LocalModels local, ScanModels(settings));
+  Market market =
+      LoadMarket(settings, home, std::make_shared<catalog::LocalModels>(std::move(local)));
+  for (const std::string& warning : market.warnings) {
+    fmt::print(stderr, "tradewind: warning: {}\n", WithoutControls(warning));
+  }
+  return market;
 }
 
 }  // namespace tradewind::cli

@@ -35,4 +35,8 @@ Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
 Result<ProviderKey> ReadProviderKey(const catalog::Provider& provider,
                                     const Environment& environment);
 
+// The catalogue as a server started now would see it, its warnings on stderr. Errors: those of
+// HomeFolder and ScanModels.
+Result<Market> OpenMarket(const Settings& settings);
+
 }  // namespace tradewind::cli

@@ -309,7 +309,7 @@ namespace {
 
 Status ReadRoute(const toml::table& table, const std::string& file, catalog::RouteConfig& route,
                  ConfigValues& values, std::vector<std::string>& warnings) {
-  using catalog::DataRule, catalog::Fallback, catalog::RoutePolicy;
+  using catalog::DataRule, catalog::Fallback, catalog::ProbeRule, catalog::RoutePolicy;
   TomlReader reader(table, file, "route");
   catalog::RouteConfig read = route;
   std::map<std::string_view, std::string> texts;
@@ -321,6 +321,8 @@ Status ReadRoute(const toml::table& table, const std::string& file, catalog::Rou
            catalog::FallbackName, read.fallback, texts["fallback"]);
   ReadName(reader, "data_policy", {DataRule::kAny, DataRule::kNoRetention, DataRule::kLocalOnly},
            catalog::DataRuleName, read.data_policy, texts["data_policy"]);
+  ReadName(reader, "probes", {ProbeRule::kOff, ProbeRule::kFree, ProbeRule::kAll},
+           catalog::ProbeRuleName, read.probes, texts["probes"]);
   if (const auto order = reader.Texts("order")) {
     std::set<std::string> seen;
     for (const std::string& slug : *order) {
@@ -343,6 +345,7 @@ Status ReadRoute(const toml::table& table, const std::string& file, catalog::Rou
   adopt("default", &catalog::RouteConfig::default_policy);
   adopt("fallback", &catalog::RouteConfig::fallback);
   adopt("data_policy", &catalog::RouteConfig::data_policy);
+  adopt("probes", &catalog::RouteConfig::probes);
   adopt("order", &catalog::RouteConfig::order);
   return {};
 }

@@ -219,6 +219,8 @@ TEST(MarketConfig, EveryWrongFieldIsNamedWithItsLineAndTheNextStep) {
       {"[route]\nfallback = true", "line 2", "route.fallback", "quotes"},
       {"[route]\nfallback = 'any'", "line 2", "route.fallback", "off, same-model, list"},
       {"[route]\ndata_policy = 'private'", "line 2", "route.data_policy", "local-only"},
+      {"[route]\nprobes = true", "line 2", "route.probes", "quotes"},
+      {"[route]\nprobes = 'some'", "line 2", "route.probes", "off, free, all"},
       {"[route]\norder = 'local'", "line 2", "route.order", "brackets"},
       {"[route]\norder = ['local', 'local']", "line 2", "route.order", "each once"},
       {"[route]\norder = [1]", "line 2", "route.order", "quotes"},

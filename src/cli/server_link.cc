@@ -152,6 +152,17 @@ Result<std::optional<Endpoint>> NamedEndpoint(const Settings& settings) {
                   settings.environment()("TRADEWIND_TOKEN").value_or("")};
 }
 
+Result<std::optional<Endpoint>> FindEndpoint(const Settings& settings) {
+  TW_ASSIGN_OR_RETURN(std::optional<Endpoint> endpoint, NamedEndpoint(settings));
+  if (!endpoint) {
+    TW_ASSIGN_OR_RETURN(const fs::path home, HomeFolder(settings));
+    if (const auto running = FindServer(home)) {
+      endpoint = EndpointOf(*running, settings);
+    }
+  }
+  return endpoint;
+}
+
 Endpoint EndpointOf(const ServerRecord& record, const Settings& settings) {
   // A server on every interface is reached by loopback.
   const bool any = record.host == "0.0.0.0" || record.host == "::";

@@ -26,6 +26,10 @@ Endpoint EndpointOf(const ServerRecord& record, const Settings& settings);
 // HOME/admin-token; "" when it is not there or not ours to read.
 std::string AdminTokenOf(const std::filesystem::path& home);
 
+// The server to ask about what runs: the named one, else the one that holds the home; nullopt: none
+// does. Errors: those of NamedEndpoint and HomeFolder.
+Result<std::optional<Endpoint>> FindEndpoint(const Settings& settings);
+
 struct PrivateServer {
   std::filesystem::path home;  // of its own: PrivateHome(home, model_file)
   std::filesystem::path model_file;

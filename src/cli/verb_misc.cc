@@ -51,6 +51,8 @@ std::vector<std::pair<std::string, std::optional<ConfigValue>>> Effective(
                    ConfigValue{std::string(FallbackName(built_in.fallback)), "built-in"});
   rest.try_emplace("route.data_policy",
                    ConfigValue{std::string(DataRuleName(built_in.data_policy)), "built-in"});
+  rest.try_emplace("route.probes",
+                   ConfigValue{std::string(ProbeRuleName(built_in.probes)), "built-in"});
   for (const auto& [key, value] : rest) {
     out.emplace_back(key, value);
   }

@@ -3,10 +3,8 @@
 
 #include <fmt/format.h>
 
-#include "cli/home.h"
 #include "cli/json_output.h"
 #include "cli/market.h"
-#include "cli/model_file.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 
@@ -17,18 +15,6 @@ using catalog::Catalog;
 using catalog::Mapping;
 using catalog::MappingStatus;
 using catalog::Provider;
-
-// The catalogue as a server started now would see it, its warnings on stderr.
-Result<Market> OpenMarket(const Settings& settings) {
-  TW_ASSIGN_OR_RETURN(const std::filesystem::path home, HomeFolder(settings));
-  TW_ASSIGN_OR_RETURN(catalog::LocalModels local, ScanModels(settings));
-  Market market =
-      LoadMarket(settings, home, std::make_shared<catalog::LocalModels>(std::move(local)));
-  for (const std::string& warning : market.warnings) {
-    fmt::print(stderr, "tradewind: warning: {}\n", WithoutControls(warning));
-  }
-  return market;
-}
 
 struct Filter {
   std::string text, place, licence, sort;
@@ -240,6 +226,14 @@ Result<ExitCode> RunSearch(const Settings& settings) {
 }
 
 Result<ExitCode> RunProviders(const Settings& settings) {
+  if (!settings.Words(0).empty()) {
+    if (settings.Words(0).front() != "check") {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("providers does not know \"{}\"; use `providers check [NAME]`",
+                              settings.Words(0).front().substr(0, 80)));
+    }
+    return CheckProviders(settings);
+  }
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
   TW_ASSIGN_OR_RETURN(const Market market, OpenMarket(settings));
   if (as_json) {

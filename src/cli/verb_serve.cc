@@ -26,6 +26,7 @@
 #include "engine/engine.h"
 #include "engine/threads/cpus.h"
 #include "gateway/gateway.h"
+#include "gateway/prober.h"
 #include "http/server.h"
 #include "http/upstream.h"
 #include "identity/store.h"
@@ -147,6 +148,7 @@ struct Parts {
   std::unique_ptr<providers::LocalProvider> local;
   std::unique_ptr<http::UpstreamClient> upstreams;
   std::unique_ptr<routing::Marketplace> market;
+  std::unique_ptr<gateway::Prober> prober;
   std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<http::Server> server;
 };
@@ -204,7 +206,9 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
   parts.upstreams = http::UpstreamClient::Create();
   parts.market = std::make_unique<routing::Marketplace>(
       MarketNow(settings, config), parts.upstreams.get(), SystemClock(), SystemRandom());
+  parts.prober = std::make_unique<gateway::Prober>(*parts.market, parts.metrics);
   gateway::GatewayOptions options;
+  options.prober = parts.prober.get();
   options.default_model = config.model;
   options.idle_exit = config.idle_exit;
   options.times = config.times;
@@ -226,6 +230,7 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
     return Fail(server.error());
   }
   parts.server = std::move(*server);
+  parts.prober->MarketChanged();  // not before the port is ours: a probe may cost money
   return {};
 }
 
@@ -283,6 +288,7 @@ void ReloadMarket(const Settings& settings, const ServeConfig& config, Parts& pa
     return;
   }
   parts.market->board.Set(MarketNow(*fresh, config));
+  parts.prober->MarketChanged();
   telemetry::Log(telemetry::Level::kInfo, "the config was read again");
 }
 

@@ -18,6 +18,8 @@ Result<ExitCode> RunBench(const Settings& settings);
 Result<ExitCode> RunDoctor(const Settings& settings);
 Result<ExitCode> RunSearch(const Settings& settings);
 Result<ExitCode> RunProviders(const Settings& settings);
+Result<ExitCode> CheckProviders(const Settings& settings);  // providers check
+Result<ExitCode> RunRoute(const Settings& settings);
 Result<ExitCode> RunPrices(const Settings& settings);
 Result<ExitCode> RunKeys(const Settings& settings);
 Result<ExitCode> RunLogin(const Settings& settings);

@@ -11,6 +11,7 @@
 //                            (admission.h)                                   permission_denied ...
 //   not on the allow-list    403 with param model                    none    permission_denied
 //   bad request              400 with param, 413                     none    invalid_argument ...
+//   over a limit of the key  429: whose limit, which, Retry-After    none    too_many_requests
 //   no candidate             400 model_not_supported: who was        none    model_not_supported
 //                            considered, and why each does not serve
 //   refused here             400: context, template; 429, 503 with   void    context_too_long,
@@ -141,6 +142,14 @@ void Settle(const Answered& answered, Call& call, telemetry::Registry& metrics) 
   }
 }
 
+// Nothing when it is not known: then the estimate stays.
+std::optional<int64_t> TokensUsed(const Answered& answered) {
+  if (answered.usage.has_value()) {
+    return answered.usage->input_tokens + answered.usage->output_tokens;
+  }
+  return answered.failed_before_first_byte.has_value() ? std::optional<int64_t>(0) : std::nullopt;
+}
+
 // The provider's own refusal, when the request is at fault: its status and words in our envelope.
 http::Response ProviderRefusal(const Answered& answered) {
   const dialects::WireError& said = answered.upstream_error;
@@ -236,7 +245,7 @@ Result<routing::Plan> Gateway::PlanRoutes(const Call& call, const Order& order) 
   TW_ASSIGN_OR_RETURN(request.needs, NeedsOf(order));
   Permit(call, request);
   const std::shared_ptr<const routing::Market> market = market_.board.Get();
-  Result<routing::Plan> plan = routing::MakePlan(market, market_.health, request);
+  Result<routing::Plan> plan = routing::MakePlan(market, market_.health, request, &market_.probes);
   if (!plan.has_value() && call.caller != nullptr) {
     TW_RETURN_IF_ERROR(
         BlameTheToken(*call.caller, routing::ExplainPlan(market, market_.health, request)));
@@ -286,9 +295,16 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
     co_return co_await Refuse(call, order.error());
   }
 
+  // Under the limits of whose key it is
+  Result<routing::RateLease> rate = AcquireRate(call, *order);
+  if (!rate.has_value()) {
+    co_return co_await Refuse(call, rate.error());
+  }
+
   // Plan the route
   const Result<routing::Plan> plan = PlanRoutes(call, *order);
   if (!plan.has_value()) {
+    rate->Settle(0);
     co_return co_await Refuse(call, plan.error());
   }
 
@@ -337,6 +353,9 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
   }
 
   // Settle
+  if (const auto tokens = TokensUsed(answered); tokens.has_value()) {
+    rate->Settle(*tokens);
+  }
   Settle(answered, call, metrics_);
 }
 

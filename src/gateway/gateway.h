@@ -25,6 +25,7 @@
 #include "providers/local.h"
 #include "routing/market.h"
 #include "routing/plan.h"
+#include "routing/rate_limit.h"
 #include "telemetry/access_log.h"
 #include "telemetry/metrics.h"
 
@@ -36,6 +37,8 @@ struct RouteTimes {
   int64_t first_byte_ms = limits::kUpstreamFirstByteMs;  // an attempt waits no longer for one
   int64_t stall_ms = limits::kUpstreamIdleMs;            // between two pieces of an answer
 };
+
+class Prober;
 
 struct GatewayOptions {
   AdmissionPolicy admission;
@@ -49,6 +52,8 @@ struct GatewayOptions {
   std::function<Result<http::Response>(const http::Request&, const identity::Principal&)> console;
   // Keys that were stored for providers; must outlive the gateway. Null: there are none.
   const identity::ProviderSecrets* provider_secrets = nullptr;
+  // Probes on demand, and tells what it is at; must outlive the gateway. Null: there is none.
+  Prober* prober = nullptr;
 };
 
 // One request on its way; lives in Handle's frame.
@@ -117,6 +122,13 @@ class Gateway {
   Task<void> ListModels(Call& call);
   Task<void> ShowModel(Call& call);
   std::shared_ptr<const catalog::Catalog> CatalogNow() const;
+  // rate.cc
+  Result<routing::RateLease> AcquireRate(const Call& call, const Order& order);
+  // route_state.cc
+  Task<void> ExplainRoute(Call& call);
+  Task<void> ShowProviders(Call& call);
+  Task<void> AskProbes(Call& call);
+  void PublishRoutes();
   // hub.cc
   Task<void> ListHubModels(Call& call);
   Task<void> ShowHubModel(Call& call);
@@ -160,6 +172,7 @@ class Gateway {
   telemetry::Registry& metrics_;
   telemetry::AccessLog* const access_log_;
   const Clock& clock_;
+  routing::RateLimiter limiter_;
   std::atomic<bool> draining_{false};
   std::atomic<int64_t> in_flight_{0};
   std::atomic<int64_t> last_active_ns_;

@@ -377,5 +377,20 @@ TEST(HeaderSafe, KeepsResponsesInOnePiece) {
   EXPECT_EQ(HeaderSafe("a b\r\n%\xC3\xA9"), "a%20b%0D%0A%25%C3%A9");
 }
 
+TEST_F(GatewayTest, RouteExplainSpeaksJsonAndText) {
+  const http::Response json = Send("GET", "/tw/v1/route?model=org-m%3Alocal&need=tools");
+  EXPECT_EQ(json.status, 200) << json.body;
+  const auto body = dialects::ParseJsonObject(json.body);
+  ASSERT_TRUE(body.has_value());
+  EXPECT_EQ(body->at("schema").as_string(), "tradewind.route_explain/v1");
+  EXPECT_EQ(body->at("chosen").at("provider").as_string(), "local");
+  const http::Response text = Send("GET", "/tw/v1/route?model=org-m&format=text");
+  EXPECT_TRUE(text.body.starts_with("PLACE")) << text.body;
+  ExpectError(Send("GET", "/tw/v1/route?model=org-m&need=wings"), 400, "invalid_value",
+              "invalid_argument");
+  ExpectError(Send("GET", "/tw/v1/route?model=org/nobody"), 400, "model_not_supported",
+              "model_not_supported");
+}
+
 }  // namespace
 }  // namespace tradewind::gateway

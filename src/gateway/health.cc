@@ -105,6 +105,7 @@ void Gateway::PublishEngines() {
 
 Task<void> Gateway::Metrics(Call& call) {
   PublishEngines();
+  PublishRoutes();
   http::Response response;
   response.headers.Set("Content-Type", std::string(telemetry::kMetricsContentType));
   response.body = metrics_.Text();

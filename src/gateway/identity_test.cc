@@ -1,6 +1,7 @@
 // Tokens over real connections: what callers see of 401 and 403, whoami, CORS on answers and
 // streams, and the way to what people manage.
 #include <string>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -63,6 +64,13 @@ class TokenTest : public ::testing::Test {
     identity::KeySpec spec;
     spec.name = name;
     spec.scopes = scopes;
+    return std::string(Create(spec).token.Reveal());
+  }
+  std::string Limited(const std::string& name, identity::KeyLimits limits) {
+    identity::KeySpec spec;
+    spec.name = name;
+    spec.scopes = {identity::Scope::kInference, identity::Scope::kRead};
+    spec.limits = limits;
     return std::string(Create(spec).token.Reveal());
   }
   std::string AdminToken() { return *ReadAdmin(); }
@@ -234,6 +242,76 @@ TEST_F(TokenTest, PagesOfAllowedOriginsMayReadAnswersStreamsAndErrors) {
   const http::Response other = Send("POST", kChatPath, token, {{"Origin", "https://evil.example"}});
   EXPECT_FALSE(other.headers.Find("Access-Control-Allow-Origin").has_value());
   EXPECT_EQ(Send("OPTIONS", kChatPath).status, 405) << "no preflight";
+}
+
+TEST_F(TokenTest, OverALimitOfTheKeyTheAnswerSaysWhoseWhichAndWhen) {
+  const std::string laptop = Limited("laptop", {2, {}, {}});
+  const std::string phone = Token("phone");
+  EXPECT_EQ(Send("POST", kChatPath, laptop).status, 200);
+  EXPECT_EQ(Send("POST", kChatPath, laptop).status, 200);
+  const http::Response refused = Send("POST", kChatPath, laptop);
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_NE(refused.body.find("key laptop: 2 requests per minute"), std::string::npos)
+      << refused.body;
+  EXPECT_NE(refused.body.find("rate_limit_exceeded"), std::string::npos);
+  ASSERT_TRUE(refused.headers.Find("Retry-After").has_value());
+  const int seconds = std::stoi(std::string(*refused.headers.Find("Retry-After")));
+  EXPECT_TRUE(seconds >= 1 && seconds <= 62) << seconds;
+  EXPECT_EQ(Send("POST", kChatPath, phone).status, 200) << "another key has none of its own";
+  EXPECT_EQ(Send("GET", "/v1/models", laptop).status, 200) << "looking is free";
+}
+
+TEST_F(TokenTest, TokensAreReservedByEstimateAndCorrectedByUsage) {
+  const std::string token = Limited("laptop", {{}, 200, {}});
+  const auto ask = [&](const std::string& model, int max_tokens) {
+    return Send("POST", kChatPath, token, {},
+                R"({"model":")" + model +
+                    R"(","messages":[{"role":"user","content":"hi"}],"max_tokens":)" +
+                    std::to_string(max_tokens) + "}");
+  };
+  EXPECT_EQ(ask("org/nobody", 150).status, 400);
+  EXPECT_EQ(ask("org-m", 150).status, 200) << "what nobody could serve used nothing";
+  EXPECT_EQ(ask("org-m", 150).status, 200) << "the first one used a few of what it reserved";
+  const http::Response refused = ask("org-m", 1000);
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_FALSE(refused.headers.Find("Retry-After").has_value())
+      << "coming back would not help: the request alone is over the limit";
+}
+
+TEST_F(TokenTest, RequestsAtATimeAreCountedUntilTheyEnd) {
+  using providers::testing::FakeSequence;
+  const std::string token = Limited("laptop", {{}, {}, 1});
+  world_.play = [](FakeSequence& sequence) {
+    sequence.Push(providers::testing::TextEvent("a"));  // and goes on
+  };
+  std::thread first([&] { EXPECT_EQ(Send("POST", kChatPath, token).status, 200); });
+  EXPECT_TRUE(providers::testing::Eventually([&] { return world_.Seen().size() == 1; }));
+  EXPECT_EQ(Send("POST", kChatPath, token).status, 429);
+  const auto end = [](FakeSequence& sequence) {
+    sequence.Push(providers::testing::FinishEvent(engine::FinishReason::kStop));
+  };
+  world_.play = end;
+  end(*world_.Seen()[0]);
+  first.join();
+  EXPECT_TRUE(providers::testing::Eventually([&] {
+    return Send("POST", kChatPath, token).status == 200;
+  })) << "its place is free again";
+}
+
+TEST_F(TokenTest, RoutesAreForReadersAndProbesForThoseWhoManage) {
+  const std::string token = Token("a");
+  EXPECT_EQ(Send("GET", "/tw/v1/route?model=org-m").status, 401);
+  EXPECT_EQ(Send("GET", "/tw/v1/route?model=org-m", token).status, 200);
+  const http::Response state = Send("GET", "/tw/v1/providers", token);
+  EXPECT_EQ(state.status, 200);
+  EXPECT_NE(state.body.find(R"("probes":"free")"), std::string::npos) << state.body;
+  EXPECT_EQ(Send("POST", "/tw/v1/probes", token, {}, "{}").status, 403);
+  const auto ask = [&](const char* body) {
+    return Send("POST", "/tw/v1/probes", AdminToken(), {}, body).status;
+  };
+  EXPECT_EQ(ask("{}"), 202);
+  EXPECT_EQ(ask(R"({"provider":"nobody"})"), 404);
+  EXPECT_EQ(ask(R"({"provider":7})"), 400);
 }
 
 }  // namespace

@@ -38,6 +38,32 @@ std::string Number(const std::optional<Decimal>& price) {
   return price ? price->ToString() : "";
 }
 
+// What the last probe and the traffic say, over what the catalogue says.
+void AddLive(const Mapping& mapping, routing::Marketplace& market,
+             dialects::ModelProviderEntry& entry) {
+  const auto verdict = market.probes.VerdictOf(mapping.provider, mapping.provider_model);
+  if (verdict.has_value()) {
+    if (verdict->status.has_value()) {
+      entry.status = *verdict->status == routing::RouteStatus::kError ? "error" : "live";
+    }
+    const auto adopt = [&](routing::Known seen, std::optional<bool>& known) {
+      const bool is_written = mapping.source == catalog::Source::kConfig && known.has_value();
+      if (seen != routing::Known::kUnknown && !is_written) {
+        known = seen == routing::Known::kYes;
+      }
+    };
+    adopt(verdict->supports_tools, entry.supports_tools);
+    adopt(verdict->supports_structured_output, entry.supports_structured_output);
+  }
+  const routing::HealthSnapshot health =
+      market.health.Route(mapping.provider, mapping.provider_model).Snapshot();
+  if (health.circuit == routing::Circuit::kOpen) {
+    entry.status = "error";
+  }
+  entry.first_token_latency_ms = health.ttft_ms;
+  entry.throughput = health.tokens_per_second;
+}
+
 dialects::ModelProviderEntry Describe(const Mapping& mapping) {
   dialects::ModelProviderEntry entry;
   entry.provider = mapping.provider;
@@ -63,11 +89,12 @@ bool IsListed(const Catalog& catalog, const Mapping& mapping) {
 }
 
 // Adds who serves the model beyond this device.
-void AddProviders(const Catalog& catalog, const catalog::Model& model,
+void AddProviders(const Catalog& catalog, const catalog::Model& model, routing::Marketplace& market,
                   dialects::ModelEntry& entry) {
   for (const Mapping& mapping : model.mappings) {
     if (IsListed(catalog, mapping)) {
       entry.providers.push_back(Describe(mapping));
+      AddLive(mapping, market, entry.providers.back());
       if (!entry.is_local) {
         entry.context = std::max(entry.context, mapping.context_length.value_or(0));
       }
@@ -76,14 +103,15 @@ void AddProviders(const Catalog& catalog, const catalog::Model& model,
 }
 
 // A model that is not on this device; without providers when nobody lists it.
-dialects::ModelEntry Describe(const Catalog& catalog, const catalog::Model& model) {
+dialects::ModelEntry Describe(const Catalog& catalog, const catalog::Model& model,
+                              routing::Marketplace& market) {
   dialects::ModelEntry entry;
   entry.id = model.id;
   entry.is_local = false;
   entry.owned_by = Owner(model.id);
   entry.created = model.Created();
   entry.input_modalities = model.InputModalities();
-  AddProviders(catalog, model, entry);
+  AddProviders(catalog, model, market, entry);
   return entry;
 }
 
@@ -101,7 +129,7 @@ Task<void> Gateway::ListModels(Call& call) {
     if (!model.error.has_value()) {
       entries.push_back(Describe(model, loaded));
       if (const catalog::Model* known = catalog->Find(model.id); known != nullptr) {
-        AddProviders(*catalog, *known, entries.back());
+        AddProviders(*catalog, *known, market_, entries.back());
       }
     }
   }
@@ -110,7 +138,7 @@ Task<void> Gateway::ListModels(Call& call) {
     if (local != nullptr && !local->error.has_value()) {
       continue;  // listed above
     }
-    dialects::ModelEntry entry = Describe(*catalog, model);
+    dialects::ModelEntry entry = Describe(*catalog, model, market_);
     if (!entry.providers.empty()) {
       entries.push_back(std::move(entry));
     }
@@ -124,7 +152,7 @@ Task<void> Gateway::ShowModel(Call& call) {
   if (local.has_value()) {
     dialects::ModelEntry entry = Describe(**local, local_.pool().loaded());
     if (const catalog::Model* known = catalog->Find((*local)->id); known != nullptr) {
-      AddProviders(*catalog, *known, entry);
+      AddProviders(*catalog, *known, market_, entry);
     }
     co_return co_await RespondJson(call, dialects::FormatModel(entry));
   }
@@ -134,7 +162,7 @@ Task<void> Gateway::ShowModel(Call& call) {
     const Error& error = catalog->models().empty() ? local.error() : model.error();
     co_return co_await Refuse(call, {ErrorCode::kNotFound, error.message, "model", {}});
   }
-  const dialects::ModelEntry entry = Describe(*catalog, **model);
+  const dialects::ModelEntry entry = Describe(*catalog, **model, market_);
   if (entry.providers.empty()) {
     catalog::ModelRef ref;
     ref.model = (*model)->id;

@@ -208,5 +208,52 @@ TEST_F(ModelsTest, APartnersModelsAreGroupedByTask) {
   EXPECT_EQ(Get("/api/partners/together/models?status=up").status, 400);
 }
 
+TEST_F(ModelsTest, WhatTrafficAndProbesSayStandsBesideWhatTheCatalogueSays) {
+  const auto at_together = [&] {
+    return Json("/v1/models/org/vision").at("providers").at(0).as_object();
+  };
+  EXPECT_FALSE(at_together().contains("first_token_latency_ms")) << "never measured is not zero";
+  routing::RouteHealth& route = market_->health.Route("together", "v-1");
+  auto attempt = route.Begin("", false);
+  attempt->Answered(250);
+  attempt->Succeeded({.output_tokens = 100, .generation_ms = 2'000});
+  EXPECT_DOUBLE_EQ(at_together().at("first_token_latency_ms").to_number<double>(), 250);
+  EXPECT_DOUBLE_EQ(at_together().at("throughput").to_number<double>(), 50);
+  EXPECT_EQ(at_together().at("status").as_string(), "live");
+
+  for (int i = 0; i < 3; ++i) {
+    route.Begin("", true)->Failed(routing::FailureKind::kConnect);
+  }
+  EXPECT_EQ(at_together().at("status").as_string(), "error") << "its circuit is open";
+}
+
+TEST_F(ModelsTest, AProbeThatFailedMakesAMappingAnError) {
+  const std::vector<routing::ProbeMapping> kept = {{.target = {"together", "v-1"}, .version = 1}};
+  market_->probes.Keep(kept);
+  routing::ProbeResult result;
+  result.end = routing::ProbeEnd::kFailed;
+  result.status = routing::RouteStatus::kError;
+  result.supports_tools = routing::Known::kNo;
+  market_->probes.Note(kept[0].target, 1, result, SystemClock());
+  const auto entry = Json("/v1/models/org/vision").at("providers").at(0);
+  EXPECT_EQ(entry.at("status").as_string(), "error");
+  EXPECT_FALSE(entry.at("supports_tools").as_bool());
+}
+
+TEST_F(ModelsTest, MetricsHaveAGaugeForEachRouteThatSomethingIsKnownOf) {
+  EXPECT_EQ(Get("/metrics").body.find("tradewind_route_"), std::string::npos);
+  auto attempt = market_->health.Route("groq", "v-2").Begin("", false);
+  attempt->Answered(500);
+  attempt->Succeeded({.output_tokens = 100, .generation_ms = 1'000});
+  const std::string text = Get("/metrics").body;
+  const auto has = [&text](const std::string& line) {
+    return text.find(line) != std::string::npos;
+  };
+  EXPECT_TRUE(has("tradewind_route_circuit{provider=\"groq\",model=\"v-2\"} 0\n")) << text;
+  EXPECT_TRUE(has("tradewind_route_ttft_seconds{provider=\"groq\",model=\"v-2\"} 0.5\n")) << text;
+  EXPECT_TRUE(has("tradewind_route_tokens_per_second{provider=\"groq\",model=\"v-2\"} 100\n"))
+      << text;
+}
+
 }  // namespace
 }  // namespace tradewind::gateway

@@ -48,6 +48,9 @@ const std::vector<Gateway::Route>& Gateway::Routes() {
       {"GET", "/tokenizer_info", "/tokenizer_info", Access::kRead, &Gateway::TokenizerInfo},
       {"GET", "/api/whoami-v2", "/api/whoami-v2", Access::kRead, &Gateway::WhoAmI},
       {"GET", "/tw/v1/engine", "/tw/v1/engine", Access::kRead, &Gateway::Engine},
+      {"GET", "/tw/v1/route", "/tw/v1/route", Access::kRead, &Gateway::ExplainRoute},
+      {"GET", "/tw/v1/providers", "/tw/v1/providers", Access::kRead, &Gateway::ShowProviders},
+      {"POST", "/tw/v1/probes", "/tw/v1/probes", Access::kManage, &Gateway::AskProbes},
       {"GET", "/tw/v1/keys", "/tw/v1/keys", Access::kManage, &Gateway::Console},
       {"POST", "/tw/v1/keys", "/tw/v1/keys", Access::kManage, &Gateway::Console},
       {"POST", "/tw/v1/keys/*", "/tw/v1/keys/{id}/rotate", Access::kManage, &Gateway::Console},
@@ -74,6 +77,7 @@ Gateway::Gateway(GatewayOptions options, providers::LocalProvider& local,
       metrics_(metrics),
       access_log_(access_log),
       clock_(clock),
+      limiter_(clock),
       last_active_ns_(Nanoseconds(clock.Now())) {}
 
 std::chrono::steady_clock::time_point Gateway::last_active() const {

@@ -17,6 +17,7 @@
 #include "providers/upstream.h"
 #include "routing/attempts.h"
 #include "routing/health.h"
+#include "routing/probe_book.h"
 
 namespace tradewind::routing {
 
@@ -83,6 +84,7 @@ struct Marketplace {
   http::UpstreamClient* const upstreams;  // null when there is only this device
   HealthBook health;
   RetryBudget retries;
+  ProbeBook probes;
 };
 
 }  // namespace tradewind::routing

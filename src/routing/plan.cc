@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "catalog/model_ref.h"
+#include "routing/probe_book.h"
 
 namespace tradewind::routing {
 namespace {
@@ -69,7 +70,30 @@ void SetCapabilities(const catalog::Mapping& mapping, RouteFacts& facts) {
   }
 }
 
-RouteFacts FactsOf(const PlannedRoute& route, int model_rank, const PlanRequest& request) {
+// Measured beats told; what the operator wrote into the config about his own provider stays.
+void SetProbed(const catalog::Mapping& mapping, const ProbeBook* probes, RouteFacts& facts) {
+  const auto verdict = probes == nullptr
+                           ? std::nullopt
+                           : probes->VerdictOf(mapping.provider, mapping.provider_model);
+  if (!verdict.has_value()) {
+    return;
+  }
+  if (verdict->status.has_value() && facts.status != RouteStatus::kStaging) {
+    facts.status = *verdict->status;
+    facts.status_words = verdict->words;
+  }
+  const bool is_written = mapping.source == catalog::Source::kConfig;
+  const auto adopt = [&](Capability capability, Known seen) {
+    if (seen != Known::kUnknown && !(is_written && facts[capability] != Known::kUnknown)) {
+      facts[capability] = seen;
+    }
+  };
+  adopt(Capability::kTools, verdict->supports_tools);
+  adopt(Capability::kStructuredOutput, verdict->supports_structured_output);
+}
+
+RouteFacts FactsOf(const PlannedRoute& route, int model_rank, const PlanRequest& request,
+                   const ProbeBook* probes) {
   const catalog::Mapping& mapping = *route.mapping;
   RouteFacts facts;
   facts.provider = mapping.provider;
@@ -85,6 +109,7 @@ RouteFacts FactsOf(const PlannedRoute& route, int model_rank, const PlanRequest&
       facts.is_local ? DataPolicy::kNoRetention : PolicyOf(route.place->provider->data_policy);
   facts.quantization = mapping.quantization;
   facts.status = StatusOf(mapping.status);
+  SetProbed(mapping, probes, facts);
   facts.key_present = facts.is_local || route.place->has_key() ||
                       (request.has_own_key && request.has_own_key(mapping.provider));
   facts.health = route.health->Snapshot();
@@ -170,7 +195,7 @@ int64_t NanoUsdPerMtok(const Decimal& usd_per_mtok) {
 }
 
 Result<Plan> ExplainPlan(std::shared_ptr<const Market> market, HealthBook& health,
-                         const PlanRequest& request) {
+                         const PlanRequest& request, const ProbeBook* probes) {
   const catalog::Catalog& catalog = market->catalog();
   Plan plan;
   RouteNeeds needs = request.needs;
@@ -192,7 +217,7 @@ Result<Plan> ExplainPlan(std::shared_ptr<const Market> market, HealthBook& healt
       }
       const PlannedRoute route{place, model, &mapping,
                                &health.Route(mapping.provider, mapping.provider_model), false};
-      plan.facts.push_back(FactsOf(route, static_cast<int>(rank), request));
+      plan.facts.push_back(FactsOf(route, static_cast<int>(rank), request, probes));
       all.push_back(route);
     }
   }
@@ -200,8 +225,8 @@ Result<Plan> ExplainPlan(std::shared_ptr<const Market> market, HealthBook& healt
   if (std::ranges::all_of(plan.facts, &RouteFacts::is_local)) {
     needs.capabilities.clear();
   }
-  plan.policy = needs.policy;
   plan.ranking = Rank(plan.facts, needs);
+  plan.needs = std::move(needs);
   for (const Candidate& candidate : plan.ranking.candidates) {
     plan.routes.push_back(all[candidate.index]);
     plan.routes.back().last_resort = candidate.last_resort;
@@ -211,8 +236,8 @@ Result<Plan> ExplainPlan(std::shared_ptr<const Market> market, HealthBook& healt
 }
 
 Result<Plan> MakePlan(std::shared_ptr<const Market> market, HealthBook& health,
-                      const PlanRequest& request) {
-  TW_ASSIGN_OR_RETURN(Plan plan, ExplainPlan(std::move(market), health, request));
+                      const PlanRequest& request, const ProbeBook* probes) {
+  TW_ASSIGN_OR_RETURN(Plan plan, ExplainPlan(std::move(market), health, request, probes));
   if (plan.routes.empty()) {
     return Fail(NoRoute(plan, request.models.front()));
   }

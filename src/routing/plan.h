@@ -14,6 +14,8 @@
 
 namespace tradewind::routing {
 
+class ProbeBook;
+
 struct PlanRequest {
   std::vector<std::string> models;  // as written, suffix and all; then the fallbacks
   std::string task = "conversational";
@@ -39,16 +41,17 @@ struct Plan {
   // For `route explain`: every fact, and the ranking over them.
   std::vector<RouteFacts> facts;
   Ranking ranking;
-  Policy policy = Policy::kPreferred;
+  RouteNeeds needs;  // with what the model string and the config say
 };
 
+// `probes`: what they found counts over what the catalogue says; null: nothing is known.
 // Errors: kModelNotSupported with param "model": which providers were looked at, and why each does
 // not serve this.
 Result<Plan> MakePlan(std::shared_ptr<const Market> market, HealthBook& health,
-                      const PlanRequest& request);
+                      const PlanRequest& request, const ProbeBook* probes = nullptr);
 // The same, but a request that no route can serve is a plan without routes: to explain it.
 Result<Plan> ExplainPlan(std::shared_ptr<const Market> market, HealthBook& health,
-                         const PlanRequest& request);
+                         const PlanRequest& request, const ProbeBook* probes = nullptr);
 
 // USD per million tokens in nano-USD, rounded up beyond nine places; for ranking, not for bills.
 // Negative when it cannot be held.

@@ -56,8 +56,8 @@ struct ProbeResult {
   std::optional<RouteStatus> status = {};
   Known supports_tools = Known::kUnknown;  // unknown: it stays as it was
   Known supports_structured_output = Known::kUnknown;
-  std::vector<ProbeCheck> checks;  // all five, in this order
-  std::string words;               // the first that failed: RouteFacts.status_words
+  std::vector<ProbeCheck> checks = {};  // all five, in this order
+  std::string words = {};               // the first that failed: RouteFacts.status_words
 };
 
 ProbeResult EvaluateProbe(const ProbeSeen& seen);

@@ -1,0 +1,233 @@
+// Probes against a small provider of our own, over real connections.
+#include "gateway/prober.h"
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "catalog/catalog.h"
+#include "http/server.h"
+#include "providers/test_support.h"
+#include "routing/probe_book.h"
+
+namespace tradewind::gateway {
+namespace {
+
+using providers::testing::Eventually;
+using routing::Known;
+using routing::ProbeEnd;
+using routing::RouteStatus;
+
+constexpr const char* kStream =
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one\"}}]}\n\n"
+    "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],"
+    "\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":24,\"total_tokens\":33}}\n\n"
+    "data: [DONE]\n\n";
+
+std::string Whole(const std::string& message, const std::string& finish) {
+  return R"({"choices":[{"index":0,"message":)" + message + R"(,"finish_reason":")" + finish +
+         R"("}],"usage":{"prompt_tokens":9,"completion_tokens":9,"total_tokens":18}})";
+}
+
+// A provider with one model; what it says can be changed while it runs.
+class FakeProvider {
+ public:
+  FakeProvider() {
+    http::ServerOptions options;
+    options.port = 0;
+    server_ = http::Server::Start(
+                  options, [this](http::Exchange& exchange) { return Answer(exchange); },
+                  [](const Error&) { return http::Response{500, {}, ""}; })
+                  .value();
+  }
+  std::string base_url() const {
+    return "http://127.0.0.1:" + std::to_string(server_->port()) + "/v1";
+  }
+  size_t count() const {
+    const std::lock_guard lock(mutex_);
+    return bodies_.size();
+  }
+  std::vector<std::string> bodies() const {
+    const std::lock_guard lock(mutex_);
+    return bodies_;
+  }
+  void Say(int status, std::string tools, std::string schema) {
+    const std::lock_guard lock(mutex_);
+    status_ = status;
+    tools_ = std::move(tools);
+    schema_ = std::move(schema);
+  }
+
+ private:
+  Task<void> Answer(http::Exchange& exchange) {
+    const std::string& body = exchange.request().body;
+    http::Response response;
+    {
+      const std::lock_guard lock(mutex_);
+      bodies_.push_back(body);
+      response.status = status_;
+      const bool is_stream = body.find("\"stream\":true") != std::string::npos;
+      response.headers.Set("Content-Type",
+                           is_stream && status_ == 200 ? "text/event-stream" : "application/json");
+      response.body = status_ != 200 ? R"({"error":{"message":"no capacity today"}})"
+                      : is_stream    ? kStream
+                      : body.find("get_weather") != std::string::npos ? tools_
+                                                                      : schema_;
+    }
+    static_cast<void>(co_await exchange.Respond(std::move(response)));
+  }
+
+  mutable std::mutex mutex_;
+  std::vector<std::string> bodies_;
+  int status_ = 200;
+  std::string tools_ = Whole(
+      R"({"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":)"
+      R"({"name":"get_weather","arguments":"{\"city\":\"Paris\"}"}}]})",
+      "tool_calls");
+  std::string schema_ = Whole(
+      R"({"role":"assistant","content":"{\"city\":\"Paris\",\"continent\":\"Europe\"}"})", "stop");
+  std::unique_ptr<http::Server> server_;
+};
+
+class ProberTest : public ::testing::Test {
+ protected:
+  void Start(const char* price, catalog::ProbeRule rule = catalog::ProbeRule::kFree) {
+    market_ = std::make_unique<routing::Marketplace>(Build(price, rule), upstreams_.get(),
+                                                     SystemClock(), SystemRandom());
+    prober_ = std::make_unique<Prober>(*market_, metrics_);
+    prober_->MarketChanged();
+  }
+  std::shared_ptr<const routing::Market> Build(const char* price, catalog::ProbeRule rule) {
+    catalog::Mapping mapping;
+    mapping.provider = "site-a";
+    mapping.hf_model = "org/model";
+    mapping.provider_model = provider_model_;
+    mapping.source = catalog::Source::kConfig;
+    mapping.prices.input = mapping.prices.output = Decimal::Parse(price).value();
+    catalog::ProviderConfig config;
+    config.name = "site-a";
+    config.kind = "openai";
+    config.base_url = provider_.base_url();
+    config.allow_private = true;
+    config.models = {mapping};
+    catalog::CatalogSources sources;
+    sources.configured = {config};
+    catalog::RouteConfig route;
+    route.probes = rule;
+    return routing::Market::Build(catalog::Catalog::Build(std::move(sources)), route,
+                                  [](const catalog::Provider&) { return std::nullopt; });
+  }
+  // The note of the n-th probe; the counter tells how many have ended.
+  std::optional<routing::ProbeNote> NoteOf(uint64_t ended, const std::string& end) {
+    auto& counter =
+        metrics_.GetCounter("tradewind_probes_total", "", {{"provider", "site-a"}, {"end", end}});
+    EXPECT_TRUE(Eventually([&] {
+      return counter.value() >= ended && prober_->asked() == 0 &&
+             market_->probes.Find("site-a", provider_model_).has_value();
+    }));
+    return market_->probes.Find("site-a", provider_model_);
+  }
+
+  std::string provider_model_ = "m-1";
+  FakeProvider provider_;
+  telemetry::Registry metrics_;
+  std::unique_ptr<http::UpstreamClient> upstreams_ = http::UpstreamClient::Create();
+  std::unique_ptr<routing::Marketplace> market_;
+  std::unique_ptr<Prober> prober_;
+};
+
+TEST_F(ProberTest, AFreeMappingIsProbedAtOnceAndWhatItCanDoIsKnownAfterwards) {
+  Start("0");
+  const auto note = NoteOf(1, "well");
+  ASSERT_TRUE(note.has_value());
+  EXPECT_EQ(note->last.end, ProbeEnd::kWell) << note->last.words;
+  EXPECT_EQ(note->verdict.status, RouteStatus::kLive);
+  EXPECT_EQ(note->verdict.supports_tools, Known::kYes);
+  EXPECT_EQ(note->verdict.supports_structured_output, Known::kYes);
+  EXPECT_EQ(provider_.count(), 3u) << "a stream, a tool, a schema";
+  EXPECT_NE(provider_.bodies()[0].find("\"m-1\""), std::string::npos) << "the provider's own id";
+  const auto health = market_->health.Route("site-a", "m-1").Snapshot();
+  EXPECT_TRUE(health.ttft_ms.has_value()) << "a probe measures";
+  EXPECT_EQ(health.window_successes, 1);
+}
+
+TEST_F(ProberTest, WhatCostsMoneyIsProbedWhenSomebodyAsksAndNotBefore) {
+  Start("0.10");
+  EXPECT_EQ(prober_->Ask("site-b"), 0u) << "nobody of that name";
+  EXPECT_EQ(provider_.count(), 0u);
+  EXPECT_EQ(prober_->Ask("site-a"), 1u);
+  EXPECT_EQ(NoteOf(1, "well")->last.end, ProbeEnd::kWell);
+  EXPECT_EQ(provider_.count(), 3u);
+}
+
+TEST_F(ProberTest, WithTheRuleAllPaidMappingsAreProbedUnasked) {
+  Start("0.10", catalog::ProbeRule::kAll);
+  EXPECT_EQ(NoteOf(1, "well")->last.end, ProbeEnd::kWell);
+}
+
+TEST_F(ProberTest, AFailureSaysWhatTheProviderSaidAndIsNotAskedFurther) {
+  provider_.Say(500, "", "");
+  Start("0");
+  const auto note = NoteOf(1, "failed");
+  EXPECT_EQ(note->verdict.status, RouteStatus::kError);
+  EXPECT_NE(note->verdict.words.find("500 no capacity today"), std::string::npos)
+      << note->verdict.words;
+  EXPECT_EQ(provider_.count(), 1u) << "what does not answer is not asked for tools";
+  EXPECT_EQ(market_->health.Route("site-a", "m-1").Snapshot().window_faults, 1);
+}
+
+TEST_F(ProberTest, ALimitOfOurAccountSaysNothingAboutTheMapping) {
+  provider_.Say(429, "", "");
+  Start("0");
+  const auto note = NoteOf(1, "nothing_learned");
+  EXPECT_FALSE(note->verdict.status.has_value());
+}
+
+TEST_F(ProberTest, AnAnswerThatDoesNotCallTheToolOrFollowTheSchemaIsANo) {
+  provider_.Say(200, Whole(R"({"role":"assistant","content":"Sunny, I guess."})", "stop"),
+                Whole(R"({"role":"assistant","content":"{\"city\":\"Paris\"}"})", "stop"));
+  Start("0");
+  const auto note = NoteOf(1, "well");
+  EXPECT_EQ(note->verdict.status, RouteStatus::kLive) << "it answers all the same";
+  EXPECT_EQ(note->verdict.supports_tools, Known::kNo);
+  EXPECT_EQ(note->verdict.supports_structured_output, Known::kNo) << "a field is missing";
+}
+
+TEST_F(ProberTest, AnAnswerThatWasCutOffBeforeItWasDoneLeavesTheQuestionOpen) {
+  provider_.Say(200, Whole(R"({"role":"assistant","content":"Let me think"})", "length"),
+                Whole(R"({"role":"assistant","content":"{\"city\":"})", "length"));
+  Start("0");
+  const auto note = NoteOf(1, "well");
+  EXPECT_EQ(note->verdict.supports_tools, Known::kUnknown);
+  EXPECT_EQ(note->verdict.supports_structured_output, Known::kUnknown);
+}
+
+TEST_F(ProberTest, AMappingThatChangesIsProbedAgainAtOnce) {
+  Start("0");
+  ASSERT_TRUE(NoteOf(1, "well").has_value());
+  provider_model_ = "m-2";
+  market_->board.Set(Build("0", catalog::ProbeRule::kFree));
+  prober_->MarketChanged();
+  EXPECT_EQ(NoteOf(2, "well")->last.end, ProbeEnd::kWell);
+  EXPECT_FALSE(market_->probes.Find("site-a", "m-1").has_value()) << "forgotten with its mapping";
+  EXPECT_EQ(provider_.count(), 6u);
+  prober_->MarketChanged();
+  prober_->Ask("site-a");
+  ASSERT_TRUE(NoteOf(3, "well").has_value());
+  EXPECT_EQ(provider_.count(), 9u) << "a reload that changes nothing probes nothing";
+}
+
+TEST_F(ProberTest, EndsWhileAProbeRuns) {
+  provider_.Say(200, "", "");
+  Start("0");
+  EXPECT_TRUE(Eventually([&] { return provider_.count() > 0; }));
+  prober_.reset();
+}
+
+}  // namespace
+}  // namespace tradewind::gateway

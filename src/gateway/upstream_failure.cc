@@ -1,0 +1,41 @@
+#include "gateway/upstream_failure.h"
+
+namespace tradewind::gateway {
+
+using providers::UpstreamFailure;
+using routing::FailureKind;
+using Stage = providers::UpstreamFailure::Stage;
+
+FailureKind KindOf(const UpstreamFailure& failure) {
+  switch (failure.stage) {
+    case Stage::kConnect:
+      return FailureKind::kConnect;
+    case Stage::kNoHead:
+      return failure.is_timeout ? FailureKind::kFirstByteTimeout : FailureKind::kReset;
+    case Stage::kStatus:
+      return routing::FailureOfStatus(failure.status);
+    case Stage::kGarbage:
+      return FailureKind::kGarbage;
+    case Stage::kErrorEvent:
+      return FailureKind::kErrorEvent;
+    case Stage::kCut:
+      return failure.is_timeout ? FailureKind::kStall : FailureKind::kCut;
+    case Stage::kCancelled:
+      return FailureKind::kClientLeft;
+  }
+  return FailureKind::kGarbage;
+}
+
+routing::Reached ReachedOf(const UpstreamFailure& failure) {
+  switch (failure.stage) {
+    case Stage::kConnect:
+      return routing::Reached::kNotSent;
+    case Stage::kNoHead:
+    case Stage::kCancelled:
+      return routing::Reached::kSent;
+    default:
+      return routing::Reached::kHead;
+  }
+}
+
+}  // namespace tradewind::gateway
