@@ -46,7 +46,7 @@ install_node() {
     node="$wheel/bin/node"
     npm=("$node" "$wheel/lib/node_modules/npm/bin/npm-cli.js")
   fi
-  echo "installing the JavaScript test clients (openai) into build/node, with node $("$node" --version)"
+  echo "installing the JavaScript test clients (openai, @huggingface/inference) into build/node, with node $("$node" --version)"
   rm -rf "$node_folder"
   mkdir -p "$node_folder/bin"
   ln -s "$node" "$node_folder/bin/node"
