@@ -176,9 +176,9 @@ TEST_F(AttemptsOf, TriesTheOnlyRouteAgainAfterAPauseAndOnce) {
 }
 
 TEST_F(AttemptsOf, BacksOffLongerEachTimeWithJitterUpToABound) {
-  Attempts attempts = Make(1, {.attempts_max = 11, .here_again_max = 10}, 600'000);
+  Attempts attempts = Make(1, {.attempts_max = 10, .here_again_max = 9}, 600'000);
   int64_t full_ms = 200;
-  for (int i = 0; i < 10; ++i) {  // as often as the budget's floor allows
+  for (int i = 0; i < 9; ++i) {
     const auto again = Fail(attempts, kBusy);
     ASSERT_EQ(again.step, Step::kHereAgain) << i;
     EXPECT_GE(again.wait_ms, full_ms / 2);

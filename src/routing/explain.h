@@ -1,10 +1,10 @@
 // `route explain`: the ranker's result as people and scripts read it.
 //
 //   PLACE   STATUS  IN/OUT $/M   TTFT    TOK/S  CTX   QUANT  TOOLS  DECISION
-//   prov-a  live    0.10/0.10    0.41 s  142    128k  fp8    yes    CHOSEN: cheapest for this request
+//   prov-a  live    0.10/0.10    0.41 s  142    128k  fp8    yes    CHOSEN: cheapest ...
 //   local   ready   energy 0/26  6.8 s   9.8    8k    q4     yes    2nd
 //   prov-b  live    0.04/0.04    0.62 s  88     128k  ?      no     excluded: no support for tools
-//   prov-c  open    -            -       -      -     -      ?      last resort (3rd): 3 failures in a row ...
+//   prov-c  open    -            -       -      -     -      ?      last resort (3rd): ...
 #pragma once
 
 #include <span>

@@ -138,7 +138,7 @@ class ProviderKeys {
   Holds holds_;
 };
 
-// Thread-safe; a call takes one or two uncontended locks and no allocation (but for the key's name).
+// Thread-safe; a call takes one or two uncontended locks and allocates at most the key's name.
 class RouteHealth {
  public:
   RouteHealth(const Clock& clock, const HealthOptions& options, std::shared_ptr<ProviderKeys> keys,

@@ -1,9 +1,9 @@
 // What a probe saw → what the mapping's status becomes. Pure; the requests are made elsewhere.
 //
-// A probe of a chat model is up to three small requests: a stream of a few words, one that must call
-// a tool, one whose answer must follow a schema. The first decides the status; the others only tell
-// what the route can do. A probe that could not look (rate limit, our key, our own shutdown) leaves
-// everything as it was.
+// A probe of a chat model is up to three small requests: a stream of a few words, one that must
+// call a tool, one whose answer must follow a schema. The first decides the status; the others only
+// tell what the route can do. A probe that could not look (rate limit, our key, our own shutdown)
+// leaves everything as it was.
 #pragma once
 
 #include <cstdint>

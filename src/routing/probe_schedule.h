@@ -39,8 +39,8 @@ struct ProbeMapping {
   // Anything that differs when the mapping does (status, id, address, key): a change is probed at
   // once.
   uint64_t version = 0;
-  // What is remembered of an earlier run, so that a restart does not probe (and pay for) everything:
-  // how long ago the last probe of this very version was, and how it ended.
+  // What is remembered of an earlier run, so that a restart does not probe (and pay for)
+  // everything: how long ago the last probe of this very version was, and how it ended.
   std::optional<int64_t> last_ago_ms = {};
   ProbeEnd last_end = ProbeEnd::kWell;
 };

@@ -6,8 +6,8 @@
 //   1. ready before resting (last resorts: circuit open, a pause asked for, status error; then
 //      refused keys). Nothing that could serve is left out for its health.
 //   2. the asked model before its fallbacks (`models`), unless Sort.across_models
-//   3. `provider.order`; with policy `preferred` or `private` and no sort, the user's order (local first if
-//      it is not in it)
+//   3. `provider.order`; with policy `preferred` or `private` and no sort, the user's order (local
+//      first if it is not in it)
 //   4. every needed capability known before one of them unknown
 //   5. meets preferred_max_latency and preferred_min_throughput, before not known, before misses
 //   6. the policy's or sort's measure; not measured and not priced come last

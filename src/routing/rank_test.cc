@@ -606,7 +606,7 @@ std::vector<size_t> SlowRank(const World& world) {
 
 TEST(RankProperty, AgreesWithTheSlowOracle) {
   size_t with_several = 0;
-  for (uint64_t seed = 0; seed < 40'000; ++seed) {
+  for (uint64_t seed = 0; seed < 20'000; ++seed) {
     const World world = SomeWorld(seed);
     const Ranking ranking = Rank(world.facts, world.needs);
     std::vector<size_t> order;
@@ -617,7 +617,7 @@ TEST(RankProperty, AgreesWithTheSlowOracle) {
     ASSERT_EQ(order.size() + ranking.left_out.size(), world.facts.size());
     with_several += order.size() > 2 ? 1 : 0;
   }
-  EXPECT_GT(with_several, 1'500u) << "the worlds must leave something to order";
+  EXPECT_GT(with_several, 500u) << "the worlds must leave something to order";
 }
 
 TEST(RankProperty, DoesNotDependOnTheOrderOfTheFacts) {

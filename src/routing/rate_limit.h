@@ -52,7 +52,7 @@ struct RateLimitHit {
   std::string subject_kind;  // whose
   std::string subject_name;
   int64_t limit = 0;
-  // When to come back; nothing when coming back would not help: the request alone is over the limit.
+  // When to come back; nothing when that would not help: the request alone is over the limit.
   std::optional<int64_t> retry_after_ms = {};
   // "key laptop: 60 requests per minute are used up; the next one is possible in 3 s"
   std::string message;
@@ -72,8 +72,9 @@ class RateLease {
   RateLease& operator=(RateLease&& other) noexcept;
   ~RateLease() { Release(); }
 
-  // The tokens that were really used, in all: the difference to the estimate is given back or taken,
-  // the latter even over the limit (they are spent). Once; without it the estimate stays counted.
+  // The tokens that were really used, in all: the difference to the estimate is given back or
+  // taken, the latter even over the limit (they are spent). Once; without it the estimate stays
+  // counted.
   void Settle(int64_t tokens);
   // Ends the request now.
   void Release();
