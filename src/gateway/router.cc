@@ -128,8 +128,8 @@ Task<void> Gateway::Dispatch(Call& call) {
       continue;
     }
     call.rest = std::string_view(request.path).substr(fixed.size());
-    if (Status allowed = Authorize(call, route.access); !allowed.has_value()) {
-      co_return co_await Refuse(call, std::move(allowed).error());
+    if (Status admitted = Authorize(call, route.access); !admitted.has_value()) {
+      co_return co_await Refuse(call, std::move(admitted).error());
     }
     call.is_work = route.access == Access::kInference;
     co_return co_await (this->*route.answer)(call);
