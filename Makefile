@@ -11,7 +11,7 @@ BENCH_FLAGS ?=
 # Recipes run one after the other; each is parallel inside.
 .NOTPARALLEL:
 
-.PHONY: tekken run build test prove bench fuzz format lint asan tsan packages model test-tools clean
+.PHONY: tekken run build test prove bench fuzz format lint asan tsan packages bench-packages model test-tools clean
 
 build: build-packages
 	cmake --preset release
@@ -35,7 +35,7 @@ test: packages model test-tools
 prove: packages model test-tools
 	tools/prove.sh
 
-bench: packages model test-tools
+bench: bench-packages model test-tools
 	cmake --preset release
 	cmake --build --preset release --parallel $(JOBS)
 	TRADEWIND_MODELS="$(MODELS)" tools/bench.sh $(BENCH_FLAGS)
@@ -63,6 +63,9 @@ build-packages:
 
 packages:
 	@tools/install_packages.sh test
+
+bench-packages:
+	@tools/install_packages.sh bench
 
 model:
 	@tools/fetch_default_model.sh "$(MODELS)"

@@ -19,9 +19,10 @@ def _git(*words):
     return subprocess.run(["git", *words], stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def describe(args):
+def describe(args, peer=None):
+    """`peer`: what was measured beside us; None = llama.cpp, of which the package tells the version."""
     commit = _git("rev-parse", "--short", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno") else "")
     return {"cpu": _cpu(), "cpus": len(os.sched_getaffinity(0)),
             "system": f"{platform.system()} {platform.release()}", "commit": commit,
             "date": datetime.date.today().isoformat(), "command": shlex.join(sys.argv), "flags": args.flags,
-            "peer": f"llama-cpp-python {importlib.metadata.version('llama_cpp_python')}"}
+            "peer": peer or f"llama-cpp-python {importlib.metadata.version('llama_cpp_python')}"}

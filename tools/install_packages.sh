@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Tradewind builds and tests with on Debian 12. Says what it installs; uses sudo only when not root.
-# Usage: tools/install_packages.sh build|test
+# Usage: tools/install_packages.sh build|test|bench
 set -euo pipefail
 
 need=${1:-build}
@@ -11,9 +11,12 @@ build_packages=(
   python3 python3-venv python3-pip unzip curl)
 # zsh and fish parse their completion scripts; openssl makes the certificates of tests.
 test_packages=(clang-format-19 clang-tidy-19 zsh fish openssl)
+# What the gateway is measured beside.
+bench_packages=(nginx-light)
 
 packages=("${build_packages[@]}")
 [ "$need" = build ] || packages+=("${test_packages[@]}")
+[ "$need" != bench ] || packages+=("${bench_packages[@]}")
 
 missing=()
 for package in "${packages[@]}"; do

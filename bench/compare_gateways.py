@@ -1,0 +1,117 @@
+"""The gateway beside nginx's `proxy_pass`, in front of the same simulated provider; writes bench/results/gateway.*.
+
+Everything runs on this machine, on loopback. Rounds alternate, and ratios are taken round by round: the CPU time of
+each process over the same count of requests hardly depends on what else the machine does; times do, and streams a
+second as well.
+
+Usage: compare_gateways.py [--rounds 5] [--peer litellm] [--requests-flat 1000000]
+"""
+import argparse
+import contextlib
+import json
+import pathlib
+import statistics
+import sys
+import tempfile
+
+import gateway
+import gateway_report
+import machine
+
+# name -> (connections, requests, words of the request, fields of the request)
+CASES = {
+    "one at a time": (1, 3000, 8, {}),
+    "64 at a time": (64, 12000, 8, {}),
+    "400 kB bodies": (4, 200, 66_000, {}),
+    "streams of 200 chunks, one at a time": (1, 150, 8, {"stream": True, "max_tokens": 200}),
+    "streams of 200 chunks, 16 at a time": (16, 600, 8, {"stream": True, "max_tokens": 200}),
+}
+
+
+def _text(words, fields):
+    tail = f" sim:tokens={fields['max_tokens']}" if "max_tokens" in fields else ""
+    return " ".join("words" for _ in range(words)) + tail
+
+
+def measure(args, folder, target, name):
+    connections, requests, words, fields = CASES[name]
+    requests = max(connections, int(requests * args.scale))
+    body = target.body(folder, _text(words, fields), **fields)
+    load = gateway.Load(args, target, body, connections, requests, warm=connections * 2)
+    before = gateway.cpu_s(target.pid) if target.pid else 0
+    result = load.run()
+    after = gateway.cpu_s(target.pid) if target.pid else 0
+    result["cpu_us"] = (after - before) / (requests + connections * 2) * 1e6
+    return result
+
+
+def compare(args, folder, targets):
+    rounds = []
+    for number in range(args.rounds):
+        one = {}
+        for name in CASES:
+            for target in targets[::1 if number % 2 == 0 else -1]:
+                print(f"round {number + 1} of {args.rounds}: {name}: {target.name}", file=sys.stderr)
+                one.setdefault(name, {})[target.name] = measure(args, folder, target, name)
+        rounds.append(one)
+    return rounds
+
+
+def memory_of_streams(args, folder, target):
+    """What a stream that has begun and waits for its next event holds of the gateway's memory."""
+    body = target.body(folder, "words sim:stall_after=3", stream=True)
+    with gateway.Load(args, target, body, 16, hold=True).held():
+        pass
+    before = gateway.rss_bytes(target.pid)
+    with gateway.Load(args, target, body, args.streams, hold=True).held():
+        held = gateway.rss_bytes(target.pid)
+    return {"streams": args.streams, "before_bytes": before, "held_bytes": held,
+            "per_stream_bytes": (held - before) / args.streams}
+
+
+def memory_over_time(args, folder, target):
+    """Resident memory after each tenth of many requests."""
+    body = target.body(folder, "words")
+    seen = [gateway.rss_bytes(target.pid)]
+    failed = 0
+    for _ in range(10):
+        failed += gateway.Load(args, target, body, 64, max(64, args.requests_flat // 10)).run()["failed"]
+        seen.append(gateway.rss_bytes(target.pid))
+    return {"requests": args.requests_flat, "failed": failed, "rss_bytes": seen}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1, help="of the counts of requests")
+    parser.add_argument("--streams", type=int, default=5000, help="held open at once")
+    parser.add_argument("--requests-flat", type=int, default=100_000, help="for the course of memory")
+    parser.add_argument("--binary", default="build/tradewind")
+    parser.add_argument("--before", help="another build of tradewind, measured in the same rounds")
+    parser.add_argument("--sim", default="build/provider_sim")
+    parser.add_argument("--load", default="build/gateway_load")
+    parser.add_argument("--flags", default="", help="more flags for `tradewind serve`, in one word")
+    parser.add_argument("--out", default="bench/results")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = pathlib.Path(name)
+        provider = gateway.start_provider(stack, args)
+        nginx = gateway.start_nginx(stack, args, folder, provider)
+        ours = gateway.start_tradewind(stack, args, folder, provider)
+        targets = [provider, nginx, ours]
+        if args.before:
+            targets.append(gateway.start_tradewind(stack, args, folder, provider, args.before, "before"))
+        result = {"rounds": compare(args, folder, targets)}
+        print("memory", file=sys.stderr)
+        result["streams"] = {t.name: memory_of_streams(args, folder, t) for t in targets if t.pid}
+        result["course"] = memory_over_time(args, folder, ours)
+    result = {"schema": "tradewind.bench-gateways/v1"} | machine.describe(args, peer="nginx") | result
+    out = pathlib.Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "gateway.json").write_text(json.dumps(result, indent=1) + "\n")
+    (out / "gateway.md").write_text(gateway_report.render(result))
+    print((out / "gateway.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
