@@ -1,5 +1,5 @@
-// The tiny requests of a probe, and what their answers show. They cost what any request costs: about
-// 600 tokens in all for a chat model.
+// The tiny requests of a probe, and what their answers show. They cost what any request costs:
+// about 600 tokens in all for a chat model.
 #pragma once
 
 #include "base/clock.h"

@@ -3,7 +3,8 @@
 // the route and the market's ProbeBook.
 //
 // A probe is a paid request like any other, about 600 tokens for a chat model. So by default only
-// mappings that are priced at zero are probed unasked ([route] probes; docs/operating/providers.md).
+// mappings that are priced at zero are probed unasked ([route] probes;
+// docs/operating/providers.md).
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// Hugging Face's router: itself a marketplace, reached with a Hugging Face token. What stands behind
-// it decides where usage is, so it is asked for.
+// Hugging Face's router: itself a marketplace, reached with a Hugging Face token. What stands
+// behind it decides where usage is, so it is asked for.
 #include "providers/quirks.h"
 
 namespace tradewind::providers {

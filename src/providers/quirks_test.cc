@@ -1,4 +1,5 @@
-// Requests as each kind of upstream wants them. Expectations come from the providers' documentation.
+// Requests as each kind of upstream wants them. Expectations come from the providers'
+// documentation.
 #include "providers/quirks.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Together AI. Usage stands in the chunk that ends a stream, unasked; replies carry retry-after even
-// when all is well.
+// Together AI. Usage stands in the chunk that ends a stream, unasked; replies carry retry-after
+// even when all is well.
 #include <string>
 
 #include "dialects/json_writer.h"

@@ -1,5 +1,5 @@
-// Which mappings are to be probed, and what the last probe of each found, for as long as the mapping
-// stays as it is. Ranking, /v1/models and people read it.
+// Which mappings are to be probed, and what the last probe of each found, for as long as the
+// mapping stays as it is. Ranking, /v1/models and people read it.
 #pragma once
 
 #include <atomic>
@@ -43,8 +43,8 @@ struct ProbeNote {
 // Thread-safe.
 class ProbeBook {
  public:
-  // From now on notes are of these mappings, in these versions (at most limits::kProbesMax): what is
-  // noted of others is forgotten. Returns those that are new here in this version, but none the
+  // From now on notes are of these mappings, in these versions (at most limits::kProbesMax): what
+  // is noted of others is forgotten. Returns those that are new here in this version, but none the
   // first time: then there was nothing to change.
   std::vector<ProbeTarget> Keep(std::span<const ProbeMapping> mappings);
   // Ignored when the mapping is not kept in this version any more.
