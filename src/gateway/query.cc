@@ -13,12 +13,13 @@ std::string Decode(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     unsigned value = 0;
-    if (text[i] == '%' && i + 2 < text.size() &&
-        std::from_chars(&text[i + 1], &text[i + 3], value, 16).ptr == &text[i + 3]) {
+    const char* at = text.data() + i;
+    if (*at == '%' && text.size() - i > 2 &&
+        std::from_chars(at + 1, at + 3, value, 16).ptr == at + 3) {
       out += static_cast<char>(value);
       i += 2;
     } else {
-      out += text[i] == '+' ? ' ' : text[i];
+      out += *at == '+' ? ' ' : *at;
     }
   }
   return out;
