@@ -251,7 +251,7 @@ TEST_F(TokenTest, OverALimitOfTheKeyTheAnswerSaysWhoseWhichAndWhen) {
   EXPECT_EQ(Send("POST", kChatPath, laptop).status, 200);
   const http::Response refused = Send("POST", kChatPath, laptop);
   EXPECT_EQ(refused.status, 429);
-  EXPECT_NE(refused.body.find("key laptop: its 2 requests per minute"), std::string::npos)
+  EXPECT_NE(refused.body.find("key laptop: its 2 requests per minute are used up"), std::string::npos)
       << refused.body;
   EXPECT_NE(refused.body.find("rate_limit_exceeded"), std::string::npos);
   ASSERT_TRUE(refused.headers.Find("Retry-After").has_value());

@@ -132,7 +132,7 @@ def test_a_keys_limits_hold_and_say_whose_which_and_when(tmp_path):
         mine = {"Authorization": f"Bearer {made.stdout.strip()}"}
         assert [market.chat(headers=mine).status for _ in range(2)] == [200, 200]
         refused = market.chat(headers=mine)
-        assert refused.status == 429 and refused.error()["message"].startswith("key ci: 2 requests per minute")
+        assert refused.status == 429 and refused.error()["message"].startswith("key ci: its 2 requests per minute are used up")
         assert 1 <= int(refused.headers["Retry-After"]) <= 62
         assert market.chat().status == 200, "another key is not touched"
         assert len(market.sim.log()) == 3, "what is refused here reaches nobody"
