@@ -41,9 +41,10 @@ def running(folder, sites):
         flags = ["--config", folder / "config.toml", "--stall", "300ms", "--first-byte", "2s", "--deadline", "20s"]
         server = harness.Server(folder / "home", *flags, models=folder / "no-models", env=market.keys(sites))
         server = stack.enter_context(server)
-        if hasattr(server, "token"):  # providers are for callers with a token
-            made = harness.run_cli("keys", "create", "--name", "failover", home=folder / "home")
-            server.token = made.stdout.strip()
+        # Providers are for callers with a token.
+        made = harness.run_cli("keys", "create", "--name", "failover", home=folder / "home")
+        assert made.returncode == 0, made
+        server.token = made.stdout.strip()
         yield sims, server
 
 
