@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The full counts: every test, ThreadSanitizer over the unit tests, every fuzzer for a minute, the soak and the template
-# differential at size. The log goes to bench/results/.
+# The full counts: every test, ThreadSanitizer over the unit tests, every fuzzer for a minute, the soak, the failover and
+# the template differential at size. The log goes to bench/results/.
 set -euo pipefail
 
 log="bench/results/prove-$(date -u +%Y-%m-%d).log"
@@ -11,5 +11,6 @@ mkdir -p bench/results
   make --no-print-directory tsan
   make --no-print-directory fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
   TW_SOAK_ROUNDS="${SOAK_ROUNDS:-200}" ctest --test-dir build --verbose --no-tests=error -R binary.soak
+  TW_FAILOVER_REQUESTS="${FAILOVER_REQUESTS:-2000}" ctest --test-dir build --verbose --no-tests=error -R binary.failover
   TW_TEMPLATE_CASES=10000 ctest --test-dir build --output-on-failure --no-tests=error -R differential
 } 2>&1 | tee "$log"

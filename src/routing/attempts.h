@@ -117,7 +117,7 @@ class RetryBudget {
 struct AttemptOptions {
   SecondTries second_tries = SecondTries::kYes;
   bool continuation = false;        // opt-in
-  int attempts_max = 3;             // in all
+  int attempts_max = 4;             // in all: three in trouble may stand before one in health
   int here_again_max = 1;           // of them on the route that just failed
   int64_t first_byte_ms = 120'000;  // an attempt waits no longer for its first byte
   int64_t attempt_least_ms = 500;   // with less left a new attempt is not begun

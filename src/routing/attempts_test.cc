@@ -152,7 +152,7 @@ class AttemptsOf : public testing::Test {
 TEST_F(AttemptsOf, GoesToTheNextRouteAtOnceAndThenOn) {
   Attempts attempts = Make(5);
   EXPECT_EQ(attempts.route(), 0u);
-  for (size_t route = 1; route <= 2; ++route) {
+  for (size_t route = 1; route <= 3; ++route) {
     const auto decision = Fail(attempts, kRefusedConnection);
     EXPECT_EQ(decision.step, Step::kNextRoute);
     EXPECT_EQ(decision.wait_ms, 0);
@@ -162,7 +162,7 @@ TEST_F(AttemptsOf, GoesToTheNextRouteAtOnceAndThenOn) {
   const auto last = Fail(attempts, kRefusedConnection);
   EXPECT_EQ(last.step, Step::kGiveUp);
   EXPECT_EQ(last.reason, GiveUpReason::kAttemptsUsed);
-  EXPECT_EQ(attempts.number(), 3);
+  EXPECT_EQ(attempts.number(), 4);
 }
 
 TEST_F(AttemptsOf, TriesTheOnlyRouteAgainAfterAPauseAndOnce) {

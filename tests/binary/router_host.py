@@ -126,7 +126,7 @@ def main():
     with Market(folder, *SITES) as market:
         start_front(certificate, key, market.server.port)
         models = [f"{MODEL}:{site}" for site in SITES]
-        token = getattr(market.server, "token", None) or "hf_tw_none"
+        token = market.server.token
         keep = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ}
         env = keep | {"HOME": str(folder), "SSL_CERT_FILE": str(ca), "NODE_EXTRA_CA_CERTS": str(ca)}
         subprocess.run([sys.executable, "-c", PYTHON_PROGRAM, token, *models], env=env, check=True)

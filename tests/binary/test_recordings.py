@@ -112,8 +112,10 @@ def router(replay, tmp_path_factory):
     with harness.Server(
         folder / "home", "--config", folder / "config.toml", models=folder / "no-models", env={"REPLAY_KEY": "k"}
     ) as running:
-        if not getattr(running, "token", None):
-            running.token = "hf_tw_none"
+        # Providers are for callers with a token.
+        made = harness.run_cli("keys", "create", "--name", "recordings", home=folder / "home")
+        assert made.returncode == 0, made
+        running.token = made.stdout.strip()
         yield running
 
 

@@ -28,7 +28,7 @@ FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCH
 @pytest.fixture(scope="module")
 def market(tmp_path_factory):
     with Market(tmp_path_factory.mktemp("swap"), *SITES, model=harness.MODEL, models=harness.MODELS) as running:
-        running.token = getattr(running.server, "token", None) or "hf_tw_none"
+        running.token = running.server.token
         yield running
 
 

@@ -1,0 +1,153 @@
+"""Three providers under load of which one dies, one stalls and one returns garbage at random.
+
+`TW_FAILOVER_REQUESTS` sets how many requests are sent; `make prove` sends more.
+"""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+
+import pytest
+
+import harness
+import market
+import simulator
+from market import KEY, MODEL
+
+REQUESTS = int(os.environ.get("TW_FAILOVER_REQUESTS", "120"))
+SENDERS = 8
+SITES = ("site-a", "site-b", "site-c", "site-d")
+# What a client may be told when no route answered: the early-exit table of src/gateway/chat.cc.
+DOCUMENTED_STATUS = {429, 502, 503, 504}
+
+
+class Three:
+    """One simulator a provider, so that one can be killed; finds base URLs as a Simulator does."""
+
+    def __init__(self, sims):
+        self.sims = sims
+
+    def base_url(self, slug):
+        return self.sims[slug].base_url(slug)
+
+
+@contextlib.contextmanager
+def running(folder, sites):
+    with contextlib.ExitStack() as stack:
+        sims = {slug: stack.enter_context(simulator.Simulator(f"{slug}:openai", flags=["--key", KEY])) for slug in sites}
+        (folder / "config.toml").write_text(market.config(Three(sims), sites, extra=f"[route]\norder = {json.dumps(sites)}\n"))
+        (folder / "no-models").mkdir()
+        flags = ["--config", folder / "config.toml", "--stall", "300ms", "--first-byte", "2s", "--deadline", "20s"]
+        server = harness.Server(folder / "home", *flags, models=folder / "no-models", env=market.keys(sites))
+        server = stack.enter_context(server)
+        # Providers are for callers with a token.
+        made = harness.run_cli("keys", "create", "--name", "failover", home=folder / "home")
+        assert made.returncode == 0, made
+        server.token = made.stdout.strip()
+        yield sims, server
+
+
+def make_trouble(sims):
+    sims["site-b"].fault(probability=0.4, seed=3, stall_after=2)
+    sims["site-b"].fault(probability=0.1, seed=4, first_byte_ms=60_000)
+    for seed, fault in enumerate([
+        {"body": "garbage"}, {"body": "html"}, {"body": "empty"}, {"malformed_after": 3}, {"status": 500}, {"cut_after": 4},
+    ]):
+        sims["site-c"].fault(probability=0.12, seed=seed, **fault)
+
+
+def text_of(number):
+    return f"request {number} alpha beta gamma"
+
+
+def ask(server, number, stream):
+    """(number, stream, status, text, whether it was shown as complete, its error)"""
+    body = {"model": MODEL, "stream": stream, "messages": [{"role": "user", "content": text_of(number)}]}
+    reply = server.post("/v1/chat/completions", body)
+    if reply.status != 200:
+        return number, stream, reply.status, "", False, reply.json()["error"]
+    if not stream:
+        choice = reply.json()["choices"][0]
+        return number, stream, 200, choice["message"]["content"], choice["finish_reason"] == "stop", None
+    events = harness.sse_json(reply.body)
+    error = next((event["error"] for event in events if "error" in event), None)
+    text = "".join(c["delta"].get("content") or "" for event in events for c in event.get("choices", []))
+    assert reply.body.count(b"data: [DONE]") <= 1
+    return number, stream, 200, text, b"data: [DONE]" in reply.body, error
+
+
+def under_load(server, kill, streams):
+    """Sends all requests from several threads; `kill` is called when a third of them is answered."""
+    with concurrent.futures.ThreadPoolExecutor(SENDERS) as pool:
+        asked = [pool.submit(ask, server, number, streams and number % 2 == 0) for number in range(REQUESTS)]
+        answered = []
+        for done in concurrent.futures.as_completed(asked):
+            answered.append(done.result())
+            if len(answered) == REQUESTS // 3:
+                kill()
+    return answered
+
+
+@pytest.fixture(scope="module")
+def right():
+    """The one right answer to each request: what a provider in health says."""
+    with simulator.Simulator("site-a:openai", flags=["--key", KEY]) as sim:
+        answers = [sim.chat("site-a", text_of(number), key=KEY).json() for number in range(REQUESTS)]
+    texts = [answer["choices"][0]["message"]["content"] for answer in answers]
+    assert len(set(texts)) == REQUESTS, "each request has an answer of its own"
+    return texts
+
+
+def check(answered, right):
+    """Counts of outcomes; every one is a right answer, or the documented error and no false end."""
+    counts = {"right": 0, "cut": 0, "refused": 0}
+    for number, stream, status, text, is_complete, error in answered:
+        if status != 200:
+            assert status in DOCUMENTED_STATUS, (status, error)
+            assert error["message"] and set(error) == {"message", "type", "param", "code"}
+            counts["refused"] += 1
+        elif is_complete:
+            assert text == right[number] and error is None, (number, stream, text, error)
+            counts["right"] += 1
+        else:
+            assert stream, "an answer that is no stream is whole"
+            assert error and error["code"] in ("upstream_error", "timeout"), (number, text, error)
+            assert text and right[number].startswith(text), (number, text, right[number])
+            counts["cut"] += 1
+    assert sum(counts.values()) == REQUESTS
+    return counts
+
+
+def outcomes(server):
+    lines = [line for line in server.access_log() if line.get("path") == "/v1/chat/completions"]
+    return [line["outcome"] for line in lines]
+
+
+def nothing_is_left(sims, server):
+    """Stalled streams were closed, and each request is one line of the log."""
+    for sim in sims.values():
+        if sim.process.poll() is None:
+            sim.wait_for(lambda sim=sim: sim.state()["streams"] == 0, "no stream left open")
+    harness.wait_for(lambda: len(outcomes(server)) == REQUESTS, "a line for each request")
+
+
+def test_every_request_ends_in_its_answer_or_in_the_documented_error(tmp_path, right):
+    with running(tmp_path, SITES[:3]) as (sims, server):
+        make_trouble(sims)
+        answered = under_load(server, sims["site-a"].kill, streams=True)
+        counts = check(answered, right)
+        print(counts)
+        assert counts["right"] > REQUESTS // 3, "the first third had a provider in health"
+        assert sims["site-b"].log() and sims["site-c"].log(), "the others were tried"
+        nothing_is_left(sims, server)
+
+
+def test_a_fourth_provider_in_health_makes_every_answer_right(tmp_path, right):
+    with running(tmp_path, SITES) as (sims, server):
+        make_trouble(sims)
+        answered = under_load(server, sims["site-a"].kill, streams=False)
+        counts = check(answered, right)
+        print(counts)
+        assert counts == {"right": REQUESTS, "cut": 0, "refused": 0}
+        nothing_is_left(sims, server)
