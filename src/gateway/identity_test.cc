@@ -43,8 +43,8 @@ class TokenTest : public ::testing::Test {
       return response;
     };
     options.provider_secrets = &store_->provider_secrets();
-    market_ = std::make_unique<routing::Marketplace>(OnlyThisDevice(files_.models),
-                                                     nullptr, SystemClock(), SystemRandom());
+    market_ = std::make_unique<routing::Marketplace>(OnlyThisDevice(files_.models), nullptr,
+                                                     SystemClock(), SystemRandom());
     gateway_ = std::make_unique<Gateway>(options, *local_, *market_, metrics_, nullptr);
     auto started = http::Server::Start(
         {.port = 0}, [this](http::Exchange& exchange) { return gateway_->Handle(exchange); },
@@ -251,7 +251,8 @@ TEST_F(TokenTest, OverALimitOfTheKeyTheAnswerSaysWhoseWhichAndWhen) {
   EXPECT_EQ(Send("POST", kChatPath, laptop).status, 200);
   const http::Response refused = Send("POST", kChatPath, laptop);
   EXPECT_EQ(refused.status, 429);
-  EXPECT_NE(refused.body.find("key laptop: its 2 requests per minute are used up"), std::string::npos)
+  EXPECT_NE(refused.body.find("key laptop: its 2 requests per minute are used up"),
+            std::string::npos)
       << refused.body;
   EXPECT_NE(refused.body.find("rate_limit_exceeded"), std::string::npos);
   ASSERT_TRUE(refused.headers.Find("Retry-After").has_value());
