@@ -112,7 +112,8 @@ Task<void> Gateway::ExplainRoute(Call& call) {
   if (!request.has_value()) {
     co_return co_await Refuse(call, request.error());
   }
-  // As this caller would be served. The admin token is served nothing; it sees what others would get.
+  // As this caller would be served. The admin token is served nothing; it sees what others would
+  // get.
   if (call.caller != nullptr && !call.caller->is_admin_token) {
     Permit(call, *request);
   }
