@@ -23,6 +23,13 @@ inline constexpr int64_t kReadHeadDeadlineMs = 60'000;  // also the keep-alive i
 inline constexpr int64_t kReadBodyDeadlineMs = 60'000;  // a slow upload cannot hold a connection
 inline constexpr int64_t kWriteDeadlineMs = 120'000;    // a reader without progress is cut then
 inline constexpr int64_t kDrainDeadlineMs = 30'000;     // after SIGTERM, for running exchanges
+// An upgrade in place: the successor loads its model; takes the data folder; the old process then
+// answers what still comes on idle connections, and ends what runs (never before a request's own
+// deadline).
+inline constexpr int64_t kUpgradeLoadMs = 600'000;
+inline constexpr int64_t kUpgradeTakeOverMs = 30'000;
+inline constexpr int64_t kUpgradeIdleGraceMs = 5'000;
+inline constexpr int64_t kUpgradeDrainMs = 3'600'000;
 inline constexpr int64_t kLingerMs = 2'000;  // reading on before a close, so no answer is reset
 inline constexpr int64_t kSseLineBytesMax = 8 << 20;       // one event line from an upstream
 inline constexpr int64_t kClientBodyBytesMax = 256 << 20;  // a whole answer that our client reads

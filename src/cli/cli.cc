@@ -9,6 +9,7 @@
 #include "cli/arguments.h"
 #include "cli/bus_error.h"
 #include "cli/exit_codes.h"
+#include "cli/hand_over.h"
 #include "cli/help.h"
 #include "cli/settings.h"
 #include "cli/terminal.h"
@@ -57,6 +58,7 @@ int Main(int argc, char** argv) {
   static_cast<void>(OutputStatus());  // what was printed so far goes out before the error
   if (outcome.error().code != ErrorCode::kCancelled) {
     fmt::print(stderr, "tradewind: {}\n", WithoutControls(outcome.error().message));
+    TellPredecessor(outcome.error().message);
   }
   return static_cast<int>(ExitCodeFor(outcome.error().code));
 }

@@ -191,6 +191,7 @@ constexpr Flag kRunFlags[] = {
      .built_in = "30m",
      .config = "local.keep"},
 };
+constexpr Flag kUpgradeFlags[] = {kJson};
 constexpr Flag kQuiet{.name = "quiet", .value = "", .help = "names only", .letter = 'q'};
 constexpr Flag kListFlags[] = {kJson, kQuiet, kModels};
 constexpr Flag kProcessFlags[] = {kJson, kQuiet, kHost, kPort};
@@ -408,11 +409,24 @@ constexpr Command kCommands[] = {
                     "connections are accepted; the model loads after that, and /readyz turns 200 "
                     "when it is there.\n\n"
                     "SIGTERM or SIGINT lets running answers finish and then exits with 0; a second "
-                    "one cuts them.",
+                    "one cuts them. SIGHUP reads the config again. SIGUSR2 replaces the process by "
+                    "the program that is installed now (`tradewind help upgrade`).",
      .arguments = {},
      .flags = kServeFlags,
      .examples = "tradewind serve\ntradewind serve --model ./model.gguf --port 0",
      .run = RunServe},
+    {.name = "upgrade",
+     .summary = "replace the running server by the installed version",
+     .description =
+         "The running server starts the program that its command line names now, with the same "
+         "words. The new process reads the config, loads the model, takes the listening socket and "
+         "the data folder, and serves; only then the old one stops accepting, and ends when its "
+         "running answers have. No connection is refused meanwhile. When the new one does not get "
+         "that far, the old one serves on, and this verb says why.",
+     .arguments = {},
+     .flags = kUpgradeFlags,
+     .examples = "tradewind upgrade",
+     .run = RunUpgrade},
     {.name = "run",
      .summary = "chat with a model, or ask it once",
      .description = "With a prompt, or text on stdin, prints one answer and exits; with both, the "

@@ -33,16 +33,6 @@ int OpenLock(const fs::path& home, int extra_flags) {
   return ::open((home / "lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | extra_flags, 0600);
 }
 
-bool IsLockHeld(const fs::path& home) {
-  const int descriptor = OpenLock(home, 0);
-  if (descriptor < 0) {
-    return false;
-  }
-  const bool held = ::flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-  ::close(descriptor);
-  return held;
-}
-
 std::optional<ServerRecord> ReadServerRecord(const fs::path& home) {
   const auto text = ReadFile(home / "server.json", kRecordBytesMax);
   boost::system::error_code failed;
@@ -54,7 +44,6 @@ std::optional<ServerRecord> ReadServerRecord(const fs::path& home) {
   const auto* host = object.if_contains("host");
   const auto* port = object.if_contains("port");
   const auto* pid = object.if_contains("pid");
-  const auto* version = object.if_contains("version");
   if (host == nullptr || !host->is_string() || port == nullptr || !port->is_int64() ||
       pid == nullptr || !pid->is_int64()) {
     return std::nullopt;
@@ -63,10 +52,22 @@ std::optional<ServerRecord> ReadServerRecord(const fs::path& home) {
   if (port_number < 1 || port_number > 65535 || pid_number < 1 || pid_number > INT32_MAX) {
     return std::nullopt;
   }
+  const auto* failed_upgrades = object.if_contains("failed_upgrades");
+  const auto text_of = [&](std::string_view name) {
+    const auto* value = object.if_contains(name);
+    return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
+  };
   return ServerRecord{
-      std::string(host->get_string()), static_cast<uint16_t>(port_number),
-      static_cast<pid_t>(pid_number),
-      version != nullptr && version->is_string() ? std::string(version->get_string()) : "", home};
+      .host = std::string(host->get_string()),
+      .port = static_cast<uint16_t>(port_number),
+      .pid = static_cast<pid_t>(pid_number),
+      .version = text_of("version"),
+      .failed_upgrades = failed_upgrades != nullptr && failed_upgrades->is_int64()
+                             ? failed_upgrades->get_int64()
+                             : 0,
+      .upgrade_error = text_of("upgrade_error"),
+      .home = home,
+  };
 }
 
 }  // namespace
@@ -151,6 +152,24 @@ Result<HomeLock> HomeLock::Take(const fs::path& home) {
                           who, home.string(), holder ? std::to_string(holder->pid) : "PID"));
 }
 
+Result<HomeLock> HomeLock::Adopt(const fs::path& home, int descriptor) {
+  HomeLock lock(descriptor);
+  struct stat passed{}, own{};
+  if (::fstat(descriptor, &passed) != 0 || ::stat((home / "lock").c_str(), &own) != 0 ||
+      passed.st_dev != own.st_dev || passed.st_ino != own.st_ino) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("the data folder {} is not that of the server to take over from; stop "
+                            "that and start anew to change the folder",
+                            home.string()),
+                "home");
+  }
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0 ||
+      ::fcntl(descriptor, F_SETFD, FD_CLOEXEC) != 0) {
+    return SystemError(fmt::format("cannot take over the lock of {}", home.string()), errno);
+  }
+  return lock;
+}
+
 HomeLock::~HomeLock() {
   if (descriptor_ >= 0) {
     ::close(descriptor_);
@@ -165,14 +184,28 @@ Status WriteServerRecord(const fs::path& home, const ServerRecord& record) {
       .Field("host", record.host)
       .Field("port", record.port)
       .Field("pid", record.pid)
-      .Field("version", record.version)
-      .EndObject();
+      .Field("version", record.version);
+  if (record.failed_upgrades > 0) {
+    json.Field("failed_upgrades", record.failed_upgrades)
+        .Field("upgrade_error", record.upgrade_error);
+  }
+  json.EndObject();
   return WriteFileAtomic(home / "server.json", json.Take() + "\n", 0600);
 }
 
 void RemoveServerRecord(const fs::path& home) {
   std::error_code ignored;
   fs::remove(home / "server.json", ignored);
+}
+
+bool IsLockHeld(const fs::path& home) {
+  const int descriptor = OpenLock(home, 0);
+  if (descriptor < 0) {
+    return false;
+  }
+  const bool held = ::flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(descriptor);
+  return held;
 }
 
 std::optional<ServerRecord> FindServer(const fs::path& home) {

@@ -36,6 +36,9 @@ struct ServerRecord {
   uint16_t port = 0;
   pid_t pid = 0;
   std::string version;
+  // Upgrades that came to nothing since the server started, and why the last one did.
+  int64_t failed_upgrades = 0;
+  std::string upgrade_error = {};
   std::filesystem::path home = {};  // where the record was found; not in the file
 
   std::string Url() const;  // "http://127.0.0.1:8737", "http://[::1]:8737"
@@ -48,10 +51,16 @@ class HomeLock {
   // Errors: kAddressInUse when another process holds it (names its pid and address when known),
   // kIo.
   static Result<HomeLock> Take(const std::filesystem::path& home);
+  // The lock of a process that started this one and passed its open file on; closed here in any
+  // case. Both hold it then: it is free when both have let go. Errors: kInvalidArgument when it is
+  // not the lock of `home`, kIo.
+  static Result<HomeLock> Adopt(const std::filesystem::path& home, int descriptor);
   HomeLock(HomeLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
   HomeLock& operator=(HomeLock&&) = delete;
   HomeLock(const HomeLock&) = delete;
   ~HomeLock();
+
+  int descriptor() const { return descriptor_; }
 
  private:
   explicit HomeLock(int descriptor) : descriptor_(descriptor) {}
@@ -60,6 +69,9 @@ class HomeLock {
 
 Status WriteServerRecord(const std::filesystem::path& home, const ServerRecord& record);
 void RemoveServerRecord(const std::filesystem::path& home);
+
+// Whether a process holds the lock now.
+bool IsLockHeld(const std::filesystem::path& home);
 
 // The server that holds this home now. A record left behind by a process that died does not count:
 // its pid must be alive and the lock must be held.

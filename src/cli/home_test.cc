@@ -54,7 +54,10 @@ TEST(Lock, ExcludesASecondHolderAndNamesTheFirst) {
   {
     const auto first = HomeLock::Take(dir.path());
     ASSERT_TRUE(first.has_value());
-    ASSERT_TRUE(WriteServerRecord(dir.path(), {"127.0.0.1", 8737, ::getpid(), "1"}).has_value());
+    ASSERT_TRUE(
+        WriteServerRecord(dir.path(),
+                          {.host = "127.0.0.1", .port = 8737, .pid = ::getpid(), .version = "1"})
+            .has_value());
     const auto second = HomeLock::Take(dir.path());
     ASSERT_FALSE(second.has_value());
     EXPECT_NE(second.error().message.find(std::to_string(::getpid())), std::string::npos);
@@ -63,11 +66,42 @@ TEST(Lock, ExcludesASecondHolderAndNamesTheFirst) {
   EXPECT_TRUE(HomeLock::Take(dir.path()).has_value());
 }
 
+TEST(Lock, GoesToAnotherHolderOnlyForTheSameFolder) {
+  const testing::TempDir dir, other;
+  auto first = std::make_unique<Result<HomeLock>>(HomeLock::Take(dir.path()));
+  ASSERT_TRUE(HomeLock::Take(other.path()).has_value());  // makes its file
+  const auto refused = HomeLock::Adopt(other.path(), ::dup((*first)->descriptor()));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  auto second = std::make_unique<Result<HomeLock>>(
+      HomeLock::Adopt(dir.path(), ::dup((*first)->descriptor())));
+  ASSERT_TRUE(second->has_value()) << second->error().message;
+  first.reset();
+  EXPECT_TRUE(IsLockHeld(dir.path()));
+  second.reset();
+  EXPECT_FALSE(IsLockHeld(dir.path()));
+}
+
+TEST(ServerRecord, KeepsWhyAnUpgradeFailed) {
+  const testing::TempDir dir;
+  const auto lock = HomeLock::Take(dir.path());
+  ServerRecord record{.host = "127.0.0.1", .port = 9000, .pid = ::getpid(), .version = "1"};
+  ASSERT_TRUE(WriteServerRecord(dir.path(), record).has_value());
+  EXPECT_EQ(FindServer(dir.path())->failed_upgrades, 0);
+  record.failed_upgrades = 2;
+  record.upgrade_error = "the file \"a\" is damaged";
+  ASSERT_TRUE(WriteServerRecord(dir.path(), record).has_value());
+  EXPECT_EQ(FindServer(dir.path())->failed_upgrades, 2);
+  EXPECT_EQ(FindServer(dir.path())->upgrade_error, record.upgrade_error);
+}
+
 TEST(ServerRecord, CountsOnlyWhileItsServerHoldsTheLock) {
   const testing::TempDir dir;
   EXPECT_FALSE(FindServer(dir.path()).has_value());
   auto lock = std::make_unique<Result<HomeLock>>(HomeLock::Take(dir.path()));
-  ASSERT_TRUE(WriteServerRecord(dir.path(), {"::1", 9000, ::getpid(), "1.2"}).has_value());
+  ASSERT_TRUE(WriteServerRecord(dir.path(),
+                                {.host = "::1", .port = 9000, .pid = ::getpid(), .version = "1.2"})
+                  .has_value());
   const auto found = FindServer(dir.path());
   ASSERT_TRUE(found.has_value());
   EXPECT_EQ(found->Url(), "http://[::1]:9000");
@@ -86,7 +120,9 @@ TEST(ServerRecord, OfADeadProcessIsIgnored) {
   int status = 0;
   ::waitpid(child, &status, 0);
   const auto lock = HomeLock::Take(dir.path());
-  ASSERT_TRUE(WriteServerRecord(dir.path(), {"127.0.0.1", 9000, child, "1"}).has_value());
+  ASSERT_TRUE(WriteServerRecord(dir.path(),
+                                {.host = "127.0.0.1", .port = 9000, .pid = child, .version = "1"})
+                  .has_value());
   EXPECT_FALSE(FindServer(dir.path()).has_value());
   RemoveServerRecord(dir.path());
   EXPECT_FALSE(std::filesystem::exists(dir.path() / "server.json"));
@@ -115,7 +151,9 @@ TEST(PrivateServers, HaveAHomeOfTheirOwnPerModelAndAreFound) {
   EXPECT_TRUE(FindServers(dir.path()).empty());
   std::filesystem::create_directories(a);
   const auto lock = HomeLock::Take(a);
-  ASSERT_TRUE(WriteServerRecord(a, {"127.0.0.1", 9001, ::getpid(), "1"}).has_value());
+  ASSERT_TRUE(
+      WriteServerRecord(a, {.host = "127.0.0.1", .port = 9001, .pid = ::getpid(), .version = "1"})
+          .has_value());
   const auto servers = FindServers(dir.path());
   ASSERT_EQ(servers.size(), 1u);
   EXPECT_EQ(servers[0].port, 9001);

@@ -1,9 +1,10 @@
-// serve: configuration → parts → run → drain.
+// serve: configuration → parts → run → drain, or hand over to a successor and drain.
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <signal.h>
 #include <thread>
 #include <unistd.h>
@@ -17,10 +18,12 @@
 #include "catalog/model_ref.h"
 #include "cli/admin_link.h"
 #include "cli/engine_settings.h"
+#include "cli/hand_over.h"
 #include "cli/home.h"
 #include "cli/market.h"
 #include "cli/port_holder.h"
 #include "cli/terminal.h"
+#include "cli/upgrade.h"
 #include "cli/verbs.h"
 #include "console_api/keys_api.h"
 #include "engine/engine.h"
@@ -50,6 +53,7 @@ struct ServeConfig {
   std::chrono::milliseconds idle_exit{0};
   gateway::RouteTimes times;
   std::shared_ptr<catalog::LocalModels> models;
+  std::optional<Predecessor> predecessor;
   std::string model;            // the default model's id; "" = there is none
   bool model_is_named = false;  // somebody asked for it: then serving without it is an error
 };
@@ -104,6 +108,29 @@ Result<int64_t> Milliseconds(const Settings& settings, std::string_view flag) {
   return time.count();
 }
 
+// A socket that was passed says where it listens, whatever the settings say: admission depends on
+// the truth.
+Status UsePassedListener(ServeConfig& config) {
+  config.predecessor = Predecessor::Find();
+  TW_ASSIGN_OR_RETURN(const std::optional<int> from_manager, ListenerFromManager());
+  if (!config.predecessor && !from_manager) {
+    return {};
+  }
+  const int listener = config.predecessor ? config.predecessor->listener() : *from_manager;
+  TW_ASSIGN_OR_RETURN(const http::ListenerAddress address, http::AddressOfListener(listener));
+  if (config.predecessor && config.listen.port != 0 && config.listen.port != address.port) {
+    telemetry::Log(
+        telemetry::Level::kWarn,
+        fmt::format("an upgrade keeps its port: {}, not {}; stop the server and start it "
+                    "anew to change that",
+                    address.port, config.listen.port));
+  }
+  config.listen.listener = listener;
+  config.listen.host = address.host;
+  config.listen.port = address.port;
+  return {};
+}
+
 Result<ServeConfig> ReadConfig(const Settings& settings) {
   constexpr int64_t kLoadedMax = 16;
   constexpr int kCpusForTwoLoops = 8;  // fewer belong to the engine
@@ -111,6 +138,7 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
   config.listen.host = settings.Text("host");
   TW_ASSIGN_OR_RETURN(const auto port, settings.Integer("port", 0, 65535));
   config.listen.port = static_cast<uint16_t>(*port);
+  TW_RETURN_IF_ERROR(UsePassedListener(config));
   config.listen.threads = engine::AllowedCpus() >= kCpusForTwoLoops ? 2 : 1;
   TW_ASSIGN_OR_RETURN(config.home, HomeFolder(settings));
   config.identity = IdentityOptions(config.home, settings);
@@ -195,14 +223,59 @@ void AdmitByTokens(const Settings& settings, const ServeConfig& config, const Pa
   };
 }
 
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR2}) {
+    sigaddset(&signals, signal);
+  }
+  return signals;
+}
+
+// The signal that came within `patience`, or 0.
+int AwaitSignal(std::chrono::milliseconds patience) {
+  const sigset_t signals = StopSignals();
+  const timespec time{static_cast<time_t>(patience.count() / 1000),
+                      static_cast<long>(patience.count() % 1000) * 1'000'000};
+  const int signal = ::sigtimedwait(&signals, nullptr, &time);
+  return signal > 0 ? signal : 0;
+}
+
+bool EndsTheServer(int signal) {
+  return signal == SIGINT || signal == SIGTERM;
+}
+
+// A successor loads its model while the old server goes on, and only then takes the data folder.
+Status LoadBeforeTakingOver(const ServeConfig& config, providers::ModelPool& pool) {
+  if (!config.model.empty()) {
+    TW_RETURN_IF_ERROR(pool.Preload(config.model));
+  }
+  while (!config.model.empty() && !pool.was_loaded(config.model) &&
+         !config.predecessor->is_gone()) {
+    if (const auto failed = pool.load_error(config.model)) {
+      if (config.model_is_named) {
+        return Fail(*failed);
+      }
+      break;  // as at any other start: it serves without
+    }
+    if (EndsTheServer(AwaitSignal(std::chrono::milliseconds(20)))) {
+      return Fail(ErrorCode::kCancelled, "ended before it took over");
+    }
+  }
+  return config.predecessor->AwaitHome();
+}
+
 Status StartParts(const Settings& settings, const ServeConfig& config, Parts& parts) {
+  parts.local =
+      std::make_unique<providers::LocalProvider>(config.models, config.local, engine::Engine::Load);
+  if (config.predecessor) {
+    TW_RETURN_IF_ERROR(LoadBeforeTakingOver(config, parts.local->pool()));
+  }
   TW_RETURN_IF_ERROR(OpenIdentity(config, parts));
   if (config.access_log != "none") {
     TW_ASSIGN_OR_RETURN(parts.access_log, telemetry::AccessLog::Open(
                                               config.access_log == "-" ? "" : config.access_log));
   }
-  parts.local =
-      std::make_unique<providers::LocalProvider>(config.models, config.local, engine::Engine::Load);
   parts.upstreams = http::UpstreamClient::Create();
   parts.market = std::make_unique<routing::Marketplace>(
       MarketNow(settings, config), parts.upstreams.get(), SystemClock(), SystemRandom());
@@ -232,24 +305,6 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
   parts.server = std::move(*server);
   parts.prober->MarketChanged();  // not before the port is ours: a probe may cost money
   return {};
-}
-
-sigset_t StopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGHUP);
-  return signals;
-}
-
-// The signal that came within `patience`, or 0.
-int AwaitSignal(std::chrono::milliseconds patience) {
-  const sigset_t signals = StopSignals();
-  const timespec time{static_cast<time_t>(patience.count() / 1000),
-                      static_cast<long>(patience.count() % 1000) * 1'000'000};
-  const int signal = ::sigtimedwait(&signals, nullptr, &time);
-  return signal > 0 ? signal : 0;
 }
 
 void Announce(const ServeConfig& config, const ServerRecord& record, double load_ms) {
@@ -292,25 +347,34 @@ void ReloadMarket(const Settings& settings, const ServeConfig& config, Parts& pa
   telemetry::Log(telemetry::Level::kInfo, "the config was read again");
 }
 
-// Runs until a signal (returned), until it has been idle for long enough (0), or until the named
-// model fails to load.
+// Runs until a signal ends it (returned; SIGUSR2 when a successor has taken over), until it has
+// been idle for long enough (0), or until the named model fails to load.
 Result<int> RunUntilStopped(const Settings& settings, const ServeConfig& config,
-                            const ServerRecord& record, Parts& parts) {
+                            const ServerRecord& record, const HomeLock& lock, Parts& parts) {
   constexpr auto kTick = std::chrono::milliseconds(100);
   const auto started = SystemClock().Now();
   auto loaded = started;  // the time that loading took is not idle time
   auto flushed = started;
+  Upgrade upgrade(config.home, record, {parts.server->listener(), lock.descriptor()},
+                  *parts.identity);
   bool is_loading = !config.model.empty();
   if (is_loading) {
     TW_RETURN_IF_ERROR(parts.local->pool().Preload(config.model));
   }
   while (true) {
-    const int signal =
-        AwaitSignal(is_loading || config.idle_exit.count() > 0 ? kTick : 100 * kTick);
+    const bool is_watching = is_loading || config.idle_exit.count() > 0;
+    const int signal = AwaitSignal(upgrade.is_under_way() ? kTick / 5
+                                   : is_watching          ? kTick
+                                                          : 100 * kTick);
     if (signal == SIGHUP) {
       ReloadMarket(settings, config, parts);
+    } else if (signal == SIGUSR2) {
+      upgrade.Begin();
     } else if (signal != 0) {
       return signal;
+    }
+    if (upgrade.Advance()) {
+      return SIGUSR2;
     }
     FlushLastUse(*parts.identity, flushed);
     if (is_loading && parts.local->pool().was_loaded(config.model)) {
@@ -326,7 +390,7 @@ Result<int> RunUntilStopped(const Settings& settings, const ServeConfig& config,
       }
       telemetry::Log(telemetry::Level::kError, WithoutControls(failed->message));
     }
-    const bool busy = is_loading || parts.gateway->in_flight() > 0;
+    const bool busy = is_loading || upgrade.is_under_way() || parts.gateway->in_flight() > 0;
     if (config.idle_exit.count() > 0 && !busy &&
         SystemClock().Now() - std::max(loaded, parts.gateway->last_active()) >= config.idle_exit) {
       telemetry::Log(telemetry::Level::kInfo, "idle for long enough; exiting");
@@ -339,27 +403,40 @@ ExitCode CutBy(int signal) {
   return signal == SIGINT ? ExitCode::kInterrupted : ExitCode::kTerminated;
 }
 
-// Lets running answers finish; a second signal ends the process at once.
+// Lets running answers finish; a second signal ends the process at once. With a successor, what
+// comes on connections that are open is answered too, and the data folder is left alone.
 ExitCode Drain(const ServeConfig& config, Parts& parts, int signal) {
-  telemetry::Log(telemetry::Level::kInfo,
-                 "stopping: running answers may finish; once more stops at once");
-  parts.gateway->Drain();
+  const bool handed_over = signal == SIGUSR2;
+  int64_t deadline_ms = limits::kDrainDeadlineMs;
+  int64_t idle_grace_ms = 0;
+  if (handed_over) {
+    telemetry::Log(telemetry::Level::kInfo,
+                   "upgrade: the new process serves; this one ends when "
+                   "its running answers have");
+    deadline_ms = std::max(limits::kUpgradeDrainMs, config.times.deadline_ms);
+    idle_grace_ms = limits::kUpgradeIdleGraceMs;
+  } else {
+    telemetry::Log(telemetry::Level::kInfo,
+                   "stopping: running answers may finish; once more stops at once");
+    parts.gateway->Drain();
+  }
   std::atomic<bool> is_done{false};
   bool finished = false;
   std::thread drain([&] {
-    finished = parts.server->Drain(limits::kDrainDeadlineMs);
+    finished = parts.server->Drain(deadline_ms, idle_grace_ms);
     is_done.store(true);
   });
   while (!is_done.load()) {
-    if (const int second = AwaitSignal(std::chrono::milliseconds(20));
-        second != 0 && second != SIGHUP) {
-      RemoveServerRecord(config.home);
+    if (const int second = AwaitSignal(std::chrono::milliseconds(20)); EndsTheServer(second)) {
+      if (!handed_over) {
+        RemoveServerRecord(config.home);
+      }
       std::_Exit(
           static_cast<int>(CutBy(second)));  // threads and sockets are the system's to clear away
     }
   }
   drain.join();
-  return finished || signal == 0 ? ExitCode::kDone : CutBy(signal);
+  return finished || signal == 0 || handed_over ? ExitCode::kDone : CutBy(signal);
 }
 
 }  // namespace
@@ -371,20 +448,39 @@ Result<ExitCode> RunServe(const Settings& settings) {
   ::signal(SIGPIPE, SIG_IGN);
   TW_ASSIGN_OR_RETURN(const ServeConfig config, ReadConfig(settings));
   TW_RETURN_IF_ERROR(EnsurePrivateFolder(config.home));
-  TW_ASSIGN_OR_RETURN(const HomeLock lock, HomeLock::Take(config.home));
+  TW_ASSIGN_OR_RETURN(HomeLock taken, config.predecessor
+                                          ? HomeLock::Adopt(config.home, config.predecessor->lock())
+                                          : HomeLock::Take(config.home));
+  std::optional<HomeLock> lock(std::move(taken));
   Parts parts;
   TW_RETURN_IF_ERROR(StartParts(settings, config, parts));
-  const ServerRecord record{config.listen.host, parts.server->port(), ::getpid(), TW_VERSION};
+  const ServerRecord record{
+      .host = config.listen.host,
+      .port = parts.server->port(),
+      .pid = ::getpid(),
+      .version = TW_VERSION,
+  };
   if (const Status written = WriteServerRecord(config.home, record); !written) {
     return Fail(WithNextStep(written.error(),
                              "free some space, or choose another data folder with --home"));
   }
-  Print(fmt::format("listening on {}\n", record.Url()));
-  TW_RETURN_IF_ERROR(OutputStatus());
-  const Result<int> stopped = RunUntilStopped(settings, config, record, parts);
+  if (config.predecessor) {
+    config.predecessor->SayServing();
+    telemetry::Log(telemetry::Level::kInfo,
+                   fmt::format("upgrade: version {} serves on {}", TW_VERSION, record.Url()));
+  } else {
+    Print(fmt::format("listening on {}\n", record.Url()));
+    TW_RETURN_IF_ERROR(OutputStatus());
+  }
+  NotifyManager(fmt::format("READY=1\nMAINPID={}", ::getpid()));
+  const Result<int> stopped = RunUntilStopped(settings, config, record, *lock, parts);
   if (!stopped) {
     RemoveServerRecord(config.home);
     return Fail(stopped.error());
+  }
+  if (*stopped == SIGUSR2) {
+    lock.reset();  // the successor's alone from here on
+    return Drain(config, parts, *stopped);
   }
   const ExitCode code = Drain(config, parts, *stopped);
   RemoveServerRecord(config.home);

@@ -10,6 +10,7 @@ namespace tradewind::cli {
 class Settings;
 
 Result<ExitCode> RunServe(const Settings& settings);
+Result<ExitCode> RunUpgrade(const Settings& settings);
 Result<ExitCode> RunChat(const Settings& settings);       // run
 Result<ExitCode> RunList(const Settings& settings);       // ls
 Result<ExitCode> RunProcesses(const Settings& settings);  // ps

@@ -179,7 +179,9 @@ Task<void> TcpConnection::Run(std::shared_ptr<TcpConnection> self) {
   while (co_await self->ReadRequest()) {
     co_await self->Serve();
     const bool again = self->answer_ == Answer::kDone && self->keep_alive_ && !self->left_;
-    if (!again || self->shared_->draining) {
+    // Where a head that was sent before the drain promised to keep the connection, a next request
+    // may be on its way.
+    if (!again || (self->shared_->draining && self->shared_->idle_grace_ms == 0)) {
       break;
     }
   }
@@ -190,10 +192,12 @@ Task<void> TcpConnection::Run(std::shared_ptr<TcpConnection> self) {
 // was said.
 Task<bool> TcpConnection::ReadRequest() {
   phase_ = Phase::kIdle;
-  if (left_ || (shared_->draining && !reader_.has_pending_bytes())) {
+  const int64_t grace_ms = shared_->idle_grace_ms;
+  if (left_ || (shared_->draining && grace_ms == 0 && !reader_.has_pending_bytes())) {
     co_return false;
   }
-  SetDeadline(shared_->options.read_head_deadline_ms);
+  SetDeadline(shared_->draining && grace_ms > 0 ? grace_ms
+                                                : shared_->options.read_head_deadline_ms);
   auto before = RequestReader::Progress::kIdle;
   while (true) {
     auto progress = reader_.Advance();
@@ -337,7 +341,13 @@ Task<void> TcpConnection::Close() {
 }
 
 void TcpConnection::OnDrain() {
-  if (phase_ == Phase::kIdle) {
+  // A request that has arrived, though nobody has read it yet, is still answered.
+  if (phase_ != Phase::kIdle || LookAtPeer(socket_.native_handle()) == Peer::kTalking) {
+    return;
+  }
+  if (const int64_t grace_ms = shared_->idle_grace_ms; grace_ms > 0) {
+    SetDeadline(grace_ms);
+  } else {
     Cut();
   }
 }

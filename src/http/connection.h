@@ -27,6 +27,7 @@ struct ServerShared {
   Handler handler;
   std::function<Response(const Error&)> on_error;
   std::atomic<bool> draining{false};
+  std::atomic<int64_t> idle_grace_ms{0};  // while draining; set before
   std::atomic<int64_t> exchanges_cut{0};  // running when their connection was cut
 
   std::mutex mutex;                 // guards `connections`
@@ -59,9 +60,9 @@ class ConnectionSlot {
 class Connection {
  public:
   virtual ~Connection() = default;
-  virtual void
-  OnDrain() = 0;           // closes when it waits for a request; what runs finishes and then closes
-  virtual void Cut() = 0;  // breaks the connection; the handler sees that the client left
+  virtual void OnDrain() = 0;  // closes when it waits for a request (after the grace, if there is
+                               // one); what runs finishes and then closes
+  virtual void Cut() = 0;      // breaks the connection; the handler sees that the client left
 };
 
 // On `loop`'s thread. The connection enters loop.connections() and keeps itself alive until it

@@ -1,4 +1,6 @@
 // Many connections, addresses, wakeups, and the end of a server.
+#include <fcntl.h>
+
 #include <gtest/gtest.h>
 
 #include "http/open_files.h"
@@ -298,6 +300,52 @@ TEST(HttpDrain, OfAnIdleServerIsImmediateAndMayBeRepeated) {
   const auto server = StartServer(Echo);
   EXPECT_TRUE(server->Drain(testing::kPatienceMs));
   EXPECT_TRUE(server->Drain(testing::kPatienceMs));
+}
+
+TEST(HttpDrain, AnswersWhatComesOnIdleConnectionsDuringTheGrace) {
+  const auto server = StartServer(Echo);
+  TestSocket client(server->port());
+  ASSERT_TRUE(Eventually([&] { return server->connections() == 1; }));
+  std::jthread drain(
+      [&] { EXPECT_TRUE(server->Drain(testing::kPatienceMs, testing::kPatienceMs)); });
+  // The socket is gone once nobody can connect any more.
+  ASSERT_TRUE(Eventually([&] { return ::fcntl(server->listener(), F_GETFD) < 0; }));
+  client.Send(kGet);
+  EXPECT_TRUE(client.ReadAll().contains("Connection: close\r\n"));
+}
+
+TEST(HttpListener, GoesFromOneServerToAnotherWithoutARefusal) {
+  auto old_server = StartServer(Echo);
+  ServerOptions options = TestOptions();
+  options.listener = ::dup(old_server->listener());
+  EXPECT_EQ(AddressOfListener(options.listener)->port, old_server->port());
+  EXPECT_EQ(AddressOfListener(options.listener)->host, "127.0.0.1");
+  auto second = StartServer(Echo, options);
+  EXPECT_EQ(second->port(), old_server->port());
+  EXPECT_TRUE(old_server->Drain(testing::kPatienceMs));
+  for (int i = 0; i < 20; ++i) {
+    TestSocket client(second->port());
+    client.Send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    EXPECT_TRUE(client.ReadAll().starts_with("HTTP/1.1 200 "));
+  }
+  old_server.reset();
+  TestSocket client(second->port());
+  client.Send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  EXPECT_TRUE(client.ReadAll().starts_with("HTTP/1.1 200 "));
+}
+
+TEST(HttpListener, MustBeATcpSocketThatListens) {
+  const int file = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const int unconnected = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  for (const int bad : {file, unconnected, 987654}) {
+    EXPECT_EQ(AddressOfListener(bad).error().code, ErrorCode::kInvalidArgument);
+    ServerOptions options = TestOptions();
+    options.listener = bad;
+    const auto refused =
+        Server::Start(options, Echo, [](const Error&) { return Response(); });  // closes it
+    ASSERT_FALSE(refused.has_value());
+  }
+  EXPECT_LT(::fcntl(file, F_GETFD), 0);
 }
 
 TEST(HttpServerEnd, DestroysSuspendedHandlersOfAllLoops) {

@@ -1,11 +1,15 @@
 #include "http/server.h"
 
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
+#include <future>
 #include <netdb.h>
 #include <utility>
 #include <vector>
 
+#include <arpa/inet.h>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -86,13 +90,35 @@ Result<Fd> Listen(const ServerOptions& options) {
   return fd;
 }
 
-uint16_t BoundPort(int fd) {
+sockaddr_storage BoundAddress(int fd) {
   sockaddr_storage address{};
   socklen_t size = sizeof(address);
   TW_CHECK(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  return address;
+}
+
+uint16_t PortOf(const sockaddr_storage& address) {
   return ntohs(address.ss_family == AF_INET6
                    ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
                    : reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
+}
+
+bool HasOption(int fd, int name, int expected) {
+  int value = 0;
+  socklen_t size = sizeof(value);
+  return ::getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 && value == expected;
+}
+
+// A socket that somebody else has opened, as ours are.
+Result<Fd> Adopt(int listener) {
+  Fd fd(listener);
+  TW_RETURN_IF_ERROR(AddressOfListener(listener));
+  if (::fcntl(listener, F_SETFD, FD_CLOEXEC) != 0 ||
+      ::fcntl(listener, F_SETFL, ::fcntl(listener, F_GETFL) | O_NONBLOCK) != 0) {
+    return Fail(ErrorCode::kIo,
+                fmt::format("cannot use the socket that was passed: {}", std::strerror(errno)));
+  }
+  return fd;
 }
 
 bool IsLoopback(const sockaddr_storage& address) {
@@ -108,7 +134,9 @@ bool IsLoopback(const sockaddr_storage& address) {
 class ListeningServer final : public Server {
  public:
   ListeningServer(std::shared_ptr<ServerShared> shared, Fd listener)
-      : shared_(std::move(shared)), port_(BoundPort(listener.get())) {
+      : shared_(std::move(shared)),
+        port_(PortOf(BoundAddress(listener.get()))),
+        listener_(listener.get()) {
     for (int i = 0; i < shared_->options.threads; ++i) {
       loops_.push_back(EventLoop::Start());
     }
@@ -135,7 +163,8 @@ class ListeningServer final : public Server {
     return shared_->connections;
   }
 
-  bool Drain(int64_t deadline_ms) override;
+  int listener() const override { return listener_; }
+  bool Drain(int64_t deadline_ms, int64_t idle_grace_ms) override;
 
  private:
   Task<void> AcceptLoop();
@@ -145,6 +174,7 @@ class ListeningServer final : public Server {
 
   const std::shared_ptr<ServerShared> shared_;
   const uint16_t port_;
+  const int listener_;  // acceptor_ owns it
   std::vector<std::shared_ptr<EventLoop>> loops_;
   std::unique_ptr<tcp::acceptor> acceptor_;  // on the first loop's thread
 };
@@ -202,16 +232,27 @@ bool ListeningServer::AwaitNoConnections(milliseconds timeout) {
   return shared_->changed.wait_for(lock, timeout, [this] { return shared_->connections == 0; });
 }
 
-bool ListeningServer::Drain(int64_t deadline_ms) {
+bool ListeningServer::Drain(int64_t deadline_ms, int64_t idle_grace_ms) {
   TW_CHECK(EventLoop::Current() == nullptr);
+  shared_->idle_grace_ms = idle_grace_ms;
   shared_->draining = true;
   // On the accepting loop, so that every connection it has dealt out stands in the queues before
-  // this.
-  loops_[0]->Post([this] {
+  // what follows.
+  std::promise<void> stopped;
+  std::future<void> accepts_no_more = stopped.get_future();
+  loops_[0]->Post([this, stopped = std::move(stopped)]() mutable {
+    if (!acceptor_->is_open()) {
+      OnEveryConnection(&Connection::OnDrain);
+      return stopped.set_value();
+    }
+    // Taken out of the loop's poll set first: closing alone leaves it there for as long as another
+    // process has the socket too.
     boost::system::error_code ignored;
-    acceptor_->close(ignored);
+    ::close(acceptor_->release(ignored));
     OnEveryConnection(&Connection::OnDrain);
+    stopped.set_value();
   });
+  accepts_no_more.wait();  // or one that is accepted meanwhile would be missed below
   if (AwaitNoConnections(milliseconds(deadline_ms))) {
     return true;
   }
@@ -221,13 +262,34 @@ bool ListeningServer::Drain(int64_t deadline_ms) {
 
 }  // namespace
 
+Result<ListenerAddress> AddressOfListener(int listener) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
+      (address.ss_family != AF_INET && address.ss_family != AF_INET6) ||
+      !HasOption(listener, SO_TYPE, SOCK_STREAM) || !HasOption(listener, SO_ACCEPTCONN, 1)) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("open file {} was passed to listen on, but it is not a TCP socket that "
+                            "listens",
+                            listener));
+  }
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  const void* ip =
+      address.ss_family == AF_INET6
+          ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6*>(&address)->sin6_addr)
+          : &reinterpret_cast<const sockaddr_in*>(&address)->sin_addr;
+  TW_CHECK(::inet_ntop(address.ss_family, ip, text.data(), text.size()) != nullptr);
+  return ListenerAddress{text.data(), PortOf(address)};
+}
+
 Result<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Handler handler,
                                               std::function<Response(const Error&)> on_error) {
+  TW_ASSIGN_OR_RETURN(Fd listener,
+                      options.listener >= 0 ? Adopt(options.listener) : Listen(options));
   if (options.threads < 1 || options.threads > limits::kThreadsMax) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("{} event loops are too few or too many", options.threads), "threads");
   }
-  TW_ASSIGN_OR_RETURN(Fd listener, Listen(options));
   ServerOptions own = options;
   own.connections_max = ConnectionsFor(options.connections_max, RaiseOpenFilesMax());
   auto shared = std::make_shared<ServerShared>(own);

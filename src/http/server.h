@@ -16,6 +16,9 @@ struct ServerOptions {
       "127.0.0.1";       // an IPv4 or IPv6 address ("::" takes both families) or "localhost"
   uint16_t port = 8737;  // 0 = pick a free one
   int threads = 1;       // event loops; one of them accepts and deals the connections out in turn
+  // A TCP socket that listens already, instead of host and port; the server's from Start on,
+  // whether that succeeds or not. -1 = open one.
+  int listener = -1;
 
   // Bounds, here so that tests can lower them.
   int64_t header_bytes_max = limits::kHeaderBytesMax;  // beyond it 431
@@ -33,6 +36,15 @@ struct ServerOptions {
   int64_t linger_ms = limits::kLingerMs;  // reading on after a refusal, so that it arrives
 };
 
+struct ListenerAddress {
+  std::string host;  // "127.0.0.1", "::"
+  uint16_t port = 0;
+};
+
+// Where a socket that another process has opened listens. Errors: kInvalidArgument when it is not a
+// TCP socket that listens.
+Result<ListenerAddress> AddressOfListener(int listener);
+
 class Server {
  public:
   // Binds and starts to accept. Errors: kAddressInUse (names the port), kInvalidArgument (host),
@@ -49,10 +61,14 @@ class Server {
 
   virtual uint16_t port() const = 0;
   virtual int64_t connections() const = 0;
+  // For handing it to another process; the server's own, and closed by Drain.
+  virtual int listener() const = 0;
   // Stops accepting, closes idle connections, lets running exchanges finish (answering Connection:
   // close), cuts what is left after `deadline_ms`. Blocks; returns false when it had to cut. Not
-  // from an event-loop thread.
-  virtual bool Drain(int64_t deadline_ms) = 0;
+  // from an event-loop thread. With `idle_grace_ms` idle connections are closed only after that
+  // time, and a request that arrives on one before is still answered: where another process serves
+  // on at the same address, no client then meets a closed connection that it was about to use.
+  virtual bool Drain(int64_t deadline_ms, int64_t idle_grace_ms = 0) = 0;
 };
 
 }  // namespace tradewind::http

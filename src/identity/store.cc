@@ -37,6 +37,25 @@ Store::~Store() {
   static_cast<void>(FlushLastUse());  // a lost last use is no reason to say anything at the end
 }
 
+void Store::Release() {
+  static_cast<void>(FlushLastUse());
+  const std::lock_guard lock(mutex_);
+  database_.Release();
+}
+
+Status Store::Reopen() {
+  const std::lock_guard lock(mutex_);
+  if (database_.is_open()) {
+    return {};
+  }
+  TW_ASSIGN_OR_RETURN(Database database,
+                      Database::Open(database_.path(), {.pages_max = options_.pages_max}));
+  TW_RETURN_IF_ERROR(storage::Migrate(database, IdentityMigrations()));
+  database_ = std::move(database);
+  TW_RETURN_IF_ERROR(Publish());
+  return PublishProviderKeys();
+}
+
 Status Store::LoadMasterKey() {
   const fs::path file =
       options_.secret_key_file.empty() ? options_.home / "secret.key" : options_.secret_key_file;
@@ -178,6 +197,9 @@ Status Store::Publish() {
 
 Status Store::FlushLastUse() {
   const std::lock_guard lock(mutex_);
+  if (!database_.is_open()) {
+    return {};
+  }
   std::vector<std::pair<std::string_view, int64_t>> changed;
   for (const auto& [id, use] : last_uses_) {
     const int64_t at = use.at->load(std::memory_order_relaxed);

@@ -110,6 +110,13 @@ class Store {
   // Writes when keys were used last, in one transaction; nothing to do costs nothing.
   Status FlushLastUse();
 
+  // Gives the files to another process, last uses written. Requests are still told apart by what is
+  // known; changes and lists fail with kUnavailable.
+  void Release();
+  // Takes them back, when they were given away; what was known holds when that fails. Errors: as Open, but the key file and
+  // the admin token are not looked at.
+  Status Reopen();
+
  private:
   Store(StoreOptions options, const Clock& clock, storage::Database database)
       : options_(std::move(options)), clock_(clock), database_(std::move(database)) {}

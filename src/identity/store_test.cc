@@ -56,6 +56,29 @@ class StoreTest : public ::testing::Test {
   testing::TempDir home_;
 };
 
+TEST_F(StoreTest, GivesItsFilesAwayAndTakesThemBack) {
+  const auto store = Open();
+  const MintedKey first = Create(*store, "first");
+  store->Release();
+  KeySpec spec;
+  spec.name = "second";
+  EXPECT_EQ(store->CreateKey(spec).error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(store->ListKeys().error().code, ErrorCode::kUnavailable);
+  EXPECT_TRUE(store->FlushLastUse().has_value());
+  EXPECT_NE(store->keys().Find(first.token.Reveal()), nullptr);  // requests go on
+  {
+    const auto other = Open();
+    spec.name = "made meanwhile";
+    EXPECT_TRUE(other->CreateKey(spec).has_value());
+    EXPECT_EQ(store->Reopen().error().code, ErrorCode::kUnavailable);
+  }
+  ASSERT_TRUE(store->Reopen().has_value());
+  ASSERT_TRUE(store->Reopen().has_value());  // nothing was given away since
+  spec.name = "second";
+  EXPECT_TRUE(store->CreateKey(spec).has_value());
+  EXPECT_EQ(store->ListKeys()->size(), 4u);  // with the admin token
+}
+
 TEST_F(StoreTest, MakesItsFilesAtTheFirstStartForTheirOwnerOnly) {
   const auto store = Open();
   EXPECT_FALSE(store->keys().is_closed());

@@ -187,7 +187,19 @@ Result<Database> Database::Open(const std::filesystem::path& path, const Databas
   return database;
 }
 
+Status Database::CheckOpen() const {
+  if (connection_ != nullptr) {
+    return {};
+  }
+  return std::unexpected(
+      Error{ErrorCode::kUnavailable,
+            fmt::format("{} is being handed over to another process; try again in a moment",
+                        path_.string()),
+            "", 1000});
+}
+
 Result<Statement> Database::Prepare(std::string_view sql) {
+  TW_RETURN_IF_ERROR(CheckOpen());
   sqlite3_stmt* statement = nullptr;
   const int code = sqlite3_prepare_v3(connection_.get(), sql.data(), static_cast<int>(sql.size()),
                                       0, &statement, nullptr);
@@ -198,6 +210,7 @@ Result<Statement> Database::Prepare(std::string_view sql) {
 }
 
 Status Database::Execute(const std::string& sql) {
+  TW_RETURN_IF_ERROR(CheckOpen());
   const int code = sqlite3_exec(connection_.get(), sql.c_str(), nullptr, nullptr, nullptr);
   if (code != SQLITE_OK) {
     return Fail(ErrorOf(connection_.get(), code));

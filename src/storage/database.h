@@ -84,6 +84,11 @@ class Database {
     return statement.Run();
   }
 
+  // Gives the file up, so that another process may open it. From then on every call fails with
+  // kUnavailable; a new Database may be assigned to this one.
+  void Release() { connection_.reset(); }
+  bool is_open() const { return connection_ != nullptr; }
+
   int64_t changes() const;  // rows that the last Run changed
   // Reads every page and index: for small files, after opening. Errors: kCorruptFile.
   Status Check();
@@ -95,6 +100,7 @@ class Database {
   };
   Database(std::filesystem::path path, sqlite3* connection)
       : path_(std::move(path)), connection_(connection) {}
+  Status CheckOpen() const;
 
   std::filesystem::path path_;
   std::unique_ptr<sqlite3, Close> connection_;

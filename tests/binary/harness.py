@@ -82,11 +82,11 @@ class Reply:
 class Server:
     """One `tradewind serve`. Use as a context manager: leaving it stops the server and checks how it went."""
 
-    def __init__(self, home, *flags, models=MODELS, ready=True, stderr=None, env=None):
+    def __init__(self, home, *flags, models=MODELS, ready=True, stderr=None, env=None, binary=BINARY):
         self.home = pathlib.Path(home)
         self.home.mkdir(parents=True, exist_ok=True)
         self.log_path = self.home.parent / f"{self.home.name}.stderr"
-        words = [str(BINARY), "serve", "--access-log", "-", *([] if "--port" in flags else ["--port", "0"])]
+        words = [str(binary), "serve", "--access-log", "-", *([] if "--port" in flags else ["--port", "0"])]
         if "--threads" not in flags:
             words += ["--threads", "1"]  # tests run side by side; one thread each is quicker than two that compete
         with open(stderr or self.log_path, "ab") as log:

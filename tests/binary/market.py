@@ -43,11 +43,12 @@ def keys(sites=SITES):
 class Market:
     """`with Market(tmp_path, "together", "site-a") as market:` has `.sim` and `.server`."""
 
-    def __init__(self, folder, *sites, flags=(), sim_flags=(), extra="", models=None, **fields):
+    def __init__(self, folder, *sites, flags=(), sim_flags=(), extra="", models=None, server=harness.Server, **fields):
         self.folder = pathlib.Path(folder)
         self.sites = sites or tuple(SITES)
         self.flags, self.sim_flags, self.extra, self.fields = flags, sim_flags, extra, fields
         self.models = models or self.folder / "no-models"
+        self.start = server
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -57,7 +58,7 @@ class Market:
             self.config.write_text(config(self.sim, self.sites, extra=self.extra, **self.fields))
             self.models.mkdir(exist_ok=True)
             self.server = stack.enter_context(
-                harness.Server(
+                self.start(
                     self.folder / "home",
                     "--config",
                     self.config,

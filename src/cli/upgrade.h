@@ -1,0 +1,42 @@
+// An upgrade in place as the old server sees it: what it does at each word of its successor
+// (hand_over.h).
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "cli/hand_over.h"
+#include "cli/home.h"
+#include "identity/store.h"
+
+namespace tradewind::cli {
+
+class Upgrade {
+ public:
+  struct Files {
+    int listener, lock;
+  };
+  // `record` is what server.json says now. `store` must outlive this.
+  Upgrade(std::filesystem::path home, ServerRecord record, Files files, identity::Store& store)
+      : home_(std::move(home)), record_(std::move(record)), files_(files), store_(store) {}
+
+  bool is_under_way() const { return successor_.has_value(); }
+  // Starts a successor, unless one is on its way. A failure is logged and noted in server.json.
+  void Begin();
+  // Looks what the successor says, without waiting, and does what follows. True: it serves, and
+  // nothing in the data folder is ours any more. When it has failed all is as before.
+  bool Advance();
+
+ private:
+  void TakeBack();
+  void GiveUp(const std::string& why);
+
+  const std::filesystem::path home_;
+  ServerRecord record_;
+  const Files files_;
+  identity::Store& store_;
+  std::optional<Successor> successor_;
+};
+
+}  // namespace tradewind::cli
