@@ -4,13 +4,16 @@ Everything runs on this machine, on loopback. Rounds alternate, and ratios are t
 each process over the same count of requests hardly depends on what else the machine does; times do, and streams a
 second as well.
 
-Usage: compare_gateways.py [--rounds 5] [--peer litellm] [--requests-flat 1000000]
+Usage: compare_gateways.py [--rounds 5] [--requests-flat 1000000]
 """
 import argparse
 import contextlib
 import json
 import pathlib
-import statistics
+import re
+import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 
@@ -25,6 +28,20 @@ CASES = {
     "400 kB bodies": (4, 200, 66_000, {}),
     "streams of 200 chunks, one at a time": (1, 150, 8, {"stream": True, "max_tokens": 200}),
     "streams of 200 chunks, 16 at a time": (16, 600, 8, {"stream": True, "max_tokens": 200}),
+}
+
+# Part of the program -> the symbols of it; the first that fits counts.
+PARTS = {
+    "memory allocation": r"malloc|_int_free|cfree|unlink_chunk|operator (new|delete)|^free$|tcache|realloc|calloc",
+    "event loop and coroutines": r"^(void )?(non-virtual thunk to )?boost::asio|EventLoop|::pump",
+    "metrics and logs": r"telemetry::|spdlog",
+    "keys": r"identity::|blake2b|crypto_|sodium",
+    "JSON": r"dialects::|simdjson|boost::json",
+    "HTTP to the client": r"http::.*(TcpConnection|RequestReader|FormatResponse|ResponseHead)|beast",
+    "HTTP to the provider": r"http::|providers::",
+    "routing": r"routing::|catalog::|pricing::",
+    "the life of a request": r"gateway::",
+    "formatting": r"fmt::",
 }
 
 
@@ -80,6 +97,27 @@ def memory_over_time(args, folder, target):
     return {"requests": args.requests_flat, "failed": failed, "rss_bytes": seen}
 
 
+def split(args, folder, target):
+    """Of what the CPU time of a request is made: perf's samples, by the part of the program that they fell into."""
+    if not shutil.which("perf"):
+        return {}
+    body = target.body(folder, _text(8, {}))
+    data = folder / "perf.data"
+    perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "1997", "-o", data, "-p", str(target.pid)],
+                            stderr=subprocess.DEVNULL)
+    gateway.Load(args, target, body, 64, max(64, int(20000 * args.scale))).run()
+    perf.send_signal(signal.SIGINT)
+    perf.wait()
+    report = subprocess.run(["perf", "report", "-i", data, "--stdio", "--no-children", "-F", "overhead,dso,symbol", "-w",
+                             "0,0,2000"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    shares = {}
+    for percent, _, kind, symbol in re.findall(r"^\s+([\d.]+)%\s+(\S+)\s+\[(.)\]\s+(.+?)\s*$", report, re.M):
+        part = "the kernel" if kind == "k" else next((part for part, pattern in PARTS.items() if re.search(pattern, symbol)),
+                                                     "the rest: strings, containers, C library")
+        shares[part] = shares.get(part, 0) + float(percent)
+    return shares
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
@@ -88,6 +126,7 @@ def main():
     parser.add_argument("--requests-flat", type=int, default=100_000, help="for the course of memory")
     parser.add_argument("--binary", default="build/tradewind")
     parser.add_argument("--before", help="another build of tradewind, measured in the same rounds")
+    parser.add_argument("--without-nginx", action="store_true")
     parser.add_argument("--sim", default="build/provider_sim")
     parser.add_argument("--load", default="build/gateway_load")
     parser.add_argument("--flags", default="", help="more flags for `tradewind serve`, in one word")
@@ -96,16 +135,19 @@ def main():
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = pathlib.Path(name)
         provider = gateway.start_provider(stack, args)
-        nginx = gateway.start_nginx(stack, args, folder, provider)
+        targets = [provider]
+        if not args.without_nginx:
+            targets.append(gateway.start_nginx(stack, args, folder, provider))
         ours = gateway.start_tradewind(stack, args, folder, provider)
-        targets = [provider, nginx, ours]
+        targets.append(ours)
         if args.before:
             targets.append(gateway.start_tradewind(stack, args, folder, provider, args.before, "before"))
         result = {"rounds": compare(args, folder, targets)}
         print("memory", file=sys.stderr)
         result["streams"] = {t.name: memory_of_streams(args, folder, t) for t in targets if t.pid}
+        result["split"] = split(args, folder, ours)
         result["course"] = memory_over_time(args, folder, ours)
-    result = {"schema": "tradewind.bench-gateways/v1"} | machine.describe(args, peer="nginx") | result
+    result = {"schema": "tradewind.bench-gateways/v1"} | machine.describe(args, peer=gateway.nginx_version()) | result
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "gateway.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -59,10 +59,11 @@ def cpu_s(root):
 
 
 def rss_bytes(root):
+    """Without the pages of files. Not from /proc/PID/status, whose counts lag behind."""
     total = 0
     for pid in _processes(root):
-        status = pathlib.Path(f"/proc/{pid}/status").read_text()
-        total += int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) * 1024
+        rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+        total += int(re.search(r"Anonymous:\s+(\d+) kB", rollup)[1]) * 1024
     return total
 
 
@@ -126,8 +127,19 @@ def start_provider(stack, args):
     return Target("direct", port, "/openai/v1/chat/completions", headers=[f"Authorization: Bearer {PROVIDER_KEY}"])
 
 
+def _nginx():
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+
+def nginx_version():
+    if not _nginx():
+        return "nginx is not there"
+    said = subprocess.run([_nginx(), "-v"], stderr=subprocess.PIPE, text=True).stderr
+    return said.removeprefix("nginx version: ").strip()
+
+
 def start_nginx(stack, args, folder, provider):
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    nginx = _nginx()
     if not nginx:
         raise SystemExit("nginx is not there: install the package nginx-light")
     port = free_port()

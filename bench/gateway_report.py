@@ -36,6 +36,8 @@ def _bars(result):
     yield "| bar | reached | asked |"
     yield "|---|---:|---:|"
     for case, what, unit, compute, bound, less in BARS:
+        if "nginx" in what and "nginx" not in result["rounds"][0][case]:
+            continue
         values = [compute(one[case]) for one in result["rounds"]]
         good = statistics.median(values) <= bound if less else statistics.median(values) >= bound
         yield (f"| {case}: {what} | {spread(values, 0 if unit else 2)} {unit}".rstrip() +
@@ -59,8 +61,9 @@ def _case(result, name):
         if target == "direct":
             cells += ["", ""]
         else:
-            cells += [spread([run["cpu_us"] for run in mine], 1),
-                      spread([one[target]["cpu_us"] / one["nginx"]["cpu_us"] for one in runs], 2)]
+            cells.append(spread([run["cpu_us"] for run in mine], 1))
+            cells.append(spread([one[target]["cpu_us"] / one["nginx"]["cpu_us"] for one in runs], 2)
+                         if "nginx" in runs[0] else "")
         failed = sum(run["failed"] for run in mine)
         yield f"| {target}{f' ({failed} failed)' if failed else ''} | " + " | ".join(cells) + " |"
 
@@ -75,6 +78,9 @@ def render(result):
     for target, one in result["streams"].items():
         lines.append(f"| {target} | {one['streams']:,} | {one['before_bytes'] / 1e6:.1f} | {one['held_bytes'] / 1e6:.1f} | "
                      f"{one['per_stream_bytes'] / 1000:.1f} |")
+    if result["split"]:
+        lines += ["", "## Of what the CPU time of a request is made, 64 at a time", "", "| part | share |", "|---|---:|"]
+        lines += [f"| {part} | {share:.1f} % |" for part, share in sorted(result["split"].items(), key=lambda row: -row[1])]
     course = result["course"]
     lines += ["", f"Resident memory over {course['requests']:,} requests, MB: " +
               ", ".join(f"{one / 1e6:.1f}" for one in course["rss_bytes"]) + f"; {course['failed']} failed."]

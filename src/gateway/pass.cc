@@ -12,6 +12,8 @@ namespace {
 using providers::UpstreamFailure;
 using providers::WireEvent;
 
+constexpr size_t kHeldBytesMax = 16 << 10;
+
 class StreamPass {
  public:
   StreamPass(http::Exchange& exchange, std::shared_ptr<providers::UpstreamExchange> upstream,
@@ -33,7 +35,9 @@ class StreamPass {
       done = event->done;
       const bool is_visible = Note(*event);
       held += Frame(*event);
-      if (held.empty() || (!head_is_out && !is_visible)) {
+      // What arrived together leaves together.
+      const bool is_more_here = head_is_out && upstream_->has_next() && held.size() < kHeldBytesMax;
+      if (held.empty() || (!head_is_out && !is_visible) || is_more_here) {
         continue;
       }
       Status written;
@@ -41,7 +45,8 @@ class StreamPass {
         written = co_await exchange_.StartStream(200, std::move(headers));
       }
       if (written.has_value()) {
-        written = co_await exchange_.Write(std::exchange(held, {}));
+        written = co_await exchange_.Write(held);
+        held.clear();
       }
       if (!written.has_value()) {
         passed_.client_failed = std::move(written).error();
@@ -52,7 +57,7 @@ class StreamPass {
       upstream_->Cancel();
     }
     if (head_is_out) {
-      co_await End();
+      co_await End(std::move(held));
     }
     co_return std::move(passed_);
   }
@@ -98,10 +103,12 @@ class StreamPass {
     return http::FormatSseData(event.data);
   }
 
-  Task<void> End() {
+  // `held`: what had arrived before a failure.
+  Task<void> End(std::string held) {
     if (passed_.failed_after_first_byte.has_value() && !exchange_.client_left()) {
-      const std::string error = dialects::FormatOpenAiError(passed_.failed_after_first_byte->error);
-      static_cast<void>(co_await exchange_.Write(http::FormatSseData(error)));
+      held +=
+          http::FormatSseData(dialects::FormatOpenAiError(passed_.failed_after_first_byte->error));
+      static_cast<void>(co_await exchange_.Write(held));
     }
     static_cast<void>(co_await exchange_.Finish());
   }

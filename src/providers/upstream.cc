@@ -13,7 +13,8 @@ namespace {
 
 using Stage = UpstreamFailure::Stage;
 
-http::UpstreamRequest HttpRequest(const Upstream& upstream, const UpstreamOrder& order) {
+// Takes the body out of the order.
+http::UpstreamRequest HttpRequest(const Upstream& upstream, UpstreamOrder& order) {
   http::UpstreamRequest request;
   request.url = upstream.base;
   request.target = upstream.quirks->Path(order.endpoint);
@@ -23,7 +24,7 @@ http::UpstreamRequest HttpRequest(const Upstream& upstream, const UpstreamOrder&
     request.headers.Set("Authorization", "Bearer " + order.api_key);
   }
   request.headers.Set("x-request-id", order.request_id);
-  request.body = order.body;
+  request.body = std::move(order.body);
   request.allow_private = upstream.allow_private;
   request.deadlines = order.deadlines;
   return request;

@@ -74,6 +74,8 @@ class UpstreamExchange {
   // Of a stream: the next event. A stream is complete when it says [DONE], or when it ends after
   // every choice that it began has a finish reason: some upstreams say no [DONE].
   Task<UpstreamResult<WireEvent>> Next();
+  // Next will not have to wait: its event has arrived.
+  bool has_next() const { return !events_.empty(); }
   // Of an answer that is no stream.
   Task<UpstreamResult<dialects::WireWhole>> Whole();
   // Same thread; idempotent. A pending task ends with kCancelled.
@@ -90,7 +92,7 @@ class UpstreamExchange {
   Result<WireEvent> Read(const http::SseEvent& event);
 
   const Upstream& upstream_;
-  const UpstreamOrder order_;
+  UpstreamOrder order_;  // its body has gone into call_
   std::unique_ptr<http::UpstreamCall> call_;
   bool has_head_ = false;
   std::string upstream_request_id_;

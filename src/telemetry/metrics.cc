@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <mutex>
+#include <unordered_map>
 
 #include <fmt/format.h>
 
@@ -110,6 +111,21 @@ std::string_view TypeName(Type type) {
   return "untyped";
 }
 
+// A text that is equal for two only when all parts are: cheaper to make than the checked and escaped
+// one that a series is stored under.
+void SetLookupKey(Type type, std::string_view name, const Labels& labels, std::string& out) {
+  const auto add = [&out](std::string_view part) {
+    const size_t size = part.size();
+    out.append(reinterpret_cast<const char*>(&size), sizeof(size)).append(part);
+  };
+  out.assign(1, static_cast<char>(type));
+  add(name);
+  for (const auto& [label, value] : labels) {
+    add(label);
+    add(value);
+  }
+}
+
 }  // namespace
 
 Histogram::Histogram(std::vector<double> upper_bounds)
@@ -138,8 +154,32 @@ std::vector<double> SecondsBuckets() {
 struct Registry::Impl {
   mutable std::mutex mutex;
   std::map<std::string, Family, std::less<>> families;
+  // The first kMetricSeriesMax series that were looked for, by SetLookupKey: requests look for the
+  // same few again and again.
+  std::unordered_map<std::string, Series*> known;
+  std::string lookup_key;
 
-  // The caller holds the mutex.
+  // The caller holds the mutex. `upper_bounds` are those of a new family of histograms.
+  Series& Find(std::string_view name, std::string_view help, Type type, const Labels& labels,
+               std::vector<double> upper_bounds = {}) {
+    SetLookupKey(type, name, labels, lookup_key);
+    if (const auto at = known.find(lookup_key); at != known.end()) {
+      return *at->second;
+    }
+    Family& family = FindFamily(name, help, type);
+    if (family.series.empty()) {
+      family.upper_bounds = std::move(upper_bounds);
+    }
+    Series& series = FindSeries(family, labels);
+    if (series.histogram == nullptr && type == Type::kHistogram) {
+      series.histogram = std::make_unique<Histogram>(family.upper_bounds);
+    }
+    if (known.size() < limits::kMetricSeriesMax) {
+      known.emplace(lookup_key, &series);
+    }
+    return series;
+  }
+
   Family& FindFamily(std::string_view name, std::string_view help, Type type) {
     TW_CHECK(IsMetricName(name, false));
     auto at = families.find(name);
@@ -179,7 +219,7 @@ Registry::~Registry() = default;
 
 Counter& Registry::GetCounter(std::string_view name, std::string_view help, const Labels& labels) {
   const std::lock_guard lock(impl_->mutex);
-  Series& series = Impl::FindSeries(impl_->FindFamily(name, help, Type::kCounter), labels);
+  Series& series = impl_->Find(name, help, Type::kCounter, labels);
   if (series.counter == nullptr) {
     series.counter = std::make_unique<Counter>();
   }
@@ -188,7 +228,7 @@ Counter& Registry::GetCounter(std::string_view name, std::string_view help, cons
 
 Gauge& Registry::GetGauge(std::string_view name, std::string_view help, const Labels& labels) {
   const std::lock_guard lock(impl_->mutex);
-  Series& series = Impl::FindSeries(impl_->FindFamily(name, help, Type::kGauge), labels);
+  Series& series = impl_->Find(name, help, Type::kGauge, labels);
   if (series.gauge == nullptr) {
     series.gauge = std::make_unique<Gauge>();
   }
@@ -198,21 +238,14 @@ Gauge& Registry::GetGauge(std::string_view name, std::string_view help, const La
 Histogram& Registry::GetHistogram(std::string_view name, std::string_view help,
                                   std::vector<double> upper_bounds, const Labels& labels) {
   const std::lock_guard lock(impl_->mutex);
-  Family& family = impl_->FindFamily(name, help, Type::kHistogram);
-  if (family.series.empty()) {
-    family.upper_bounds = std::move(upper_bounds);
-  }
-  Series& series = Impl::FindSeries(family, labels);
-  if (series.histogram == nullptr) {
-    series.histogram = std::make_unique<Histogram>(family.upper_bounds);
-  }
+  Series& series = impl_->Find(name, help, Type::kHistogram, labels, std::move(upper_bounds));
   return *series.histogram;
 }
 
 void Registry::AddGaugeCallback(std::string_view name, std::string_view help,
                                 std::function<double()> read, const Labels& labels) {
   const std::lock_guard lock(impl_->mutex);
-  Impl::FindSeries(impl_->FindFamily(name, help, Type::kGauge), labels).read = std::move(read);
+  impl_->Find(name, help, Type::kGauge, labels).read = std::move(read);
 }
 
 std::string Registry::Text() const {

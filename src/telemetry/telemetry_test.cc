@@ -75,6 +75,21 @@ TEST(Metrics, ManyLabelValuesShareOneSeriesAtTheBound) {
   EXPECT_NE(registry.Text().find("c_total{model=\"other\"} 50\n"), std::string::npos);
 }
 
+TEST(Metrics, SeriesAreToldApartByEachPartOfTheirLabels) {
+  Registry registry;
+  for (int i = 0; i < 3; ++i) {
+    registry.GetCounter("c_total", "C.", {{"a", "1"}, {"b", "2"}}).Increment();
+    registry.GetCounter("c_total", "C.", {{"a", "12"}, {"b", ""}}).Increment(10);
+    registry.GetCounter("c_total", "C.", {{"a", "1"}}).Increment(100);
+    registry.GetCounter("d_total", "D.", {{"a", "1"}}).Increment(1000);
+  }
+  const std::string text = registry.Text();
+  for (const char* line : {"c_total{a=\"1\",b=\"2\"} 3\n", "c_total{a=\"12\",b=\"\"} 30\n",
+                           "c_total{a=\"1\"} 300\n", "d_total{a=\"1\"} 3000\n"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << text;
+  }
+}
+
 TEST(Metrics, CallbackGaugesAreReadWhenTheTextIsMade) {
   Registry registry;
   double value = 1;

@@ -104,6 +104,15 @@ def test_a_stream_that_breaks_is_never_shown_as_complete(tmp_path, fault):
         assert error["message"] and error["code"] in ("upstream_error", "timeout")
 
 
+def test_what_arrived_together_with_a_failure_is_delivered_before_it(tmp_path):
+    with Market(tmp_path, "site-a") as market:
+        market.sim.fault(provider="site-a", tokens=20, events_per_write=30, error_after=5)
+        blocks = harness.sse_blocks(market.chat(stream=True).body)
+        assert len(blocks) == 6
+        events = [json.loads(block.removeprefix(b"data: ")) for block in blocks]
+        assert ["error" in event for event in events] == [False] * 5 + [True]
+
+
 def test_a_broken_line_does_not_end_a_good_stream(market):
     reply = market.chat("one two three sim:broken_line_after=2", model=f"{MODEL}:site-a", stream=True)
     assert harness.sse_blocks(reply.body)[-1] == b"data: [DONE]"
