@@ -54,7 +54,7 @@ def test_traffic_is_measured_and_shown(tmp_path):
         metrics = market.server.get("/metrics").body.decode()
         assert 'tradewind_route_ttft_seconds{provider="site-a"' in metrics
         assert 'tradewind_route_circuit{provider="site-a"' in metrics
-        told = json.loads(cli(market, "route", "explain", f"{MODEL}:fastest", "--json").out)
+        told = json.loads(cli(market, "route", "explain", f"{MODEL}:fastest", "--json").stdout)
         assert told["chosen"]["provider"] == "site-a", "the one that is measured"
 
 
@@ -100,11 +100,14 @@ def test_a_probe_that_fails_takes_the_mapping_out_until_one_succeeds(tmp_path):
 
 
 def test_private_never_reaches_a_provider_that_does_not_promise_to_keep_nothing(tmp_path):
-    with Market(tmp_path, "site-a", "together") as market:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with Market(first, "site-a", "together") as market:
         refused = market.chat(model=f"{MODEL}:private")
         assert refused.status == 400 and refused.error()["code"] == "model_not_supported"
         assert not market.sim.log(), "not even to be refused there"
-    with Market(tmp_path, "site-a", "together", data_policy='"no-retention"') as market:
+    with Market(second, "site-a", "together", data_policy='"no-retention"') as market:
         text = market.config.read_text()
         market.config.write_text(text.replace('data_policy = "no-retention"', 'data_policy = "retention"', 1))
         market.server.process.send_signal(signal.SIGHUP)
