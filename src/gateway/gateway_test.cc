@@ -52,8 +52,8 @@ class GatewayTest : public ::testing::Test {
                                                         MakeLoader(world_));
     GatewayOptions options;
     options.default_model = "org-m";
-    market_ = std::make_unique<routing::Marketplace>(OnlyThisDevice(files_.models),
-                                                     nullptr, SystemClock(), SystemRandom());
+    market_ = std::make_unique<routing::Marketplace>(OnlyThisDevice(files_.models), nullptr,
+                                                     SystemClock(), SystemRandom());
     gateway_ = std::make_unique<Gateway>(options, *local_, *market_, metrics_, &log_);
     http::ServerOptions server;
     server.port = 0;

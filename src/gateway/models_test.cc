@@ -62,8 +62,8 @@ class ModelsTest : public ::testing::Test {
     local_ = std::make_unique<providers::LocalProvider>(files_.models, FakeOptions(world_),
                                                         MakeLoader(world_));
     GatewayOptions options;
-    market_ = std::make_unique<routing::Marketplace>(MarketOf(std::move(sources_)),
-                                                     nullptr, SystemClock(), SystemRandom());
+    market_ = std::make_unique<routing::Marketplace>(MarketOf(std::move(sources_)), nullptr,
+                                                     SystemClock(), SystemRandom());
     gateway_ = std::make_unique<Gateway>(options, *local_, *market_, metrics_, nullptr);
     http::ServerOptions server;
     server.port = 0;

@@ -44,9 +44,7 @@ Result<routing::RateLease> Gateway::AcquireRate(const Call& call, const Order& o
         .GetCounter("tradewind_rate_limited_total", "Requests over a limit of their key, by kind.",
                     {{"kind", lease.error().subject_kind}})
         .Increment();
-    Error error = lease.error().ToError();
-    error.message += '.';
-    return Fail(std::move(error));
+    return Fail(lease.error().ToError());
   }
   return std::move(*lease);
 }

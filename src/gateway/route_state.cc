@@ -112,10 +112,10 @@ Task<void> Gateway::ExplainRoute(Call& call) {
   if (!request.has_value()) {
     co_return co_await Refuse(call, request.error());
   }
-  // As this caller would be served. The admin token is served nothing; it sees what others would
-  // get.
-  if (call.caller != nullptr && !call.caller->is_admin_token) {
-    Permit(call, *request);
+  Permit(call, *request);             // as this caller would be served
+  if (call.caller->is_admin_token) {  // asks no provider itself: as a key without allow-lists
+    request->needs.allowed_models.reset();
+    request->needs.allowed_providers.reset();
   }
   const auto explained =
       routing::Explain(market_.board.Get(), market_.health, *request, &market_.probes);

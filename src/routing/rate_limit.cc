@@ -48,7 +48,7 @@ std::string InSeconds(int64_t ms) {
 }  // namespace
 
 Error RateLimitHit::ToError() const {
-  return {ErrorCode::kTooManyRequests, message, {}, retry_after_ms};
+  return {ErrorCode::kTooManyRequests, message + ".", {}, retry_after_ms};
 }
 
 RateLease& RateLease::operator=(RateLease&& other) noexcept {

@@ -100,13 +100,14 @@ def test_a_probe_that_fails_takes_the_mapping_out_until_one_succeeds(tmp_path):
 
 
 def test_private_never_reaches_a_provider_that_does_not_promise_to_keep_nothing(tmp_path):
-    with Market(tmp_path, "site-a", "together") as market:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with Market(first, "site-a", "together") as market:
         refused = market.chat(model=f"{MODEL}:private")
         assert refused.status == 400 and refused.error()["code"] == "model_not_supported"
         assert not market.sim.log(), "not even to be refused there"
-    other = tmp_path / "other"
-    other.mkdir()
-    with Market(other, "site-a", "together", data_policy='"no-retention"') as market:
+    with Market(second, "site-a", "together", data_policy='"no-retention"') as market:
         text = market.config.read_text()
         market.config.write_text(text.replace('data_policy = "no-retention"', 'data_policy = "retention"', 1))
         market.server.process.send_signal(signal.SIGHUP)
