@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 import gateway
 import gateway_report
@@ -105,6 +106,7 @@ def split(args, folder, target):
     data = folder / "perf.data"
     perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "1997", "-o", data, "-p", str(target.pid)],
                             stderr=subprocess.DEVNULL)
+    time.sleep(1)  # perf says nothing once it has begun
     gateway.Load(args, target, body, 64, max(64, int(20000 * args.scale))).run()
     perf.send_signal(signal.SIGINT)
     perf.wait()
