@@ -113,8 +113,8 @@ class Store {
   // Gives the files to another process, last uses written. Requests are still told apart by what is
   // known; changes and lists fail with kUnavailable.
   void Release();
-  // Takes them back, when they were given away; what was known holds when that fails. Errors: as Open, but the key file and
-  // the admin token are not looked at.
+  // Takes them back, when they were given away; what was known holds when that fails. Errors: as
+  // Open, but the key file and the admin token are not looked at.
   Status Reopen();
 
  private:

@@ -111,8 +111,8 @@ std::string_view TypeName(Type type) {
   return "untyped";
 }
 
-// A text that is equal for two only when all parts are: cheaper to make than the checked and escaped
-// one that a series is stored under.
+// A text that is equal for two only when all parts are: cheaper to make than the checked and
+// escaped one that a series is stored under.
 void SetLookupKey(Type type, std::string_view name, const Labels& labels, std::string& out) {
   const auto add = [&out](std::string_view part) {
     const size_t size = part.size();
