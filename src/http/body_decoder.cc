@@ -93,8 +93,11 @@ Status BodyDecoder::TakeSizeByte(char c) {
   }
   const int value = state_ == State::kSize ? HexValue(c) : -1;
   if (value >= 0) {
+    if (++digits_ > kSizeDigitsMax) {
+      return BadChunk("its size is too large");
+    }
     left_ = left_ * 16 + value;
-    return ++digits_ <= kSizeDigitsMax ? Status() : BadChunk("its size is too large");
+    return {};
   }
   if (digits_ == 0) {
     return BadChunk("it has no size");
