@@ -1,6 +1,5 @@
 // Templates and inputs that mean harm end with a clear error, soon, and without taking memory or
 // stack.
-#include <chrono>
 
 #include <gtest/gtest.h>
 
@@ -24,13 +23,12 @@ std::string Repeat(std::string_view text, int times) {
 
 class HostileTemplate : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(HostileTemplate, EndsInAnErrorSoon) {
-  const auto start = std::chrono::steady_clock::now();
+// What does not end is ended by ctest.
+TEST_P(HostileTemplate, EndsInAnError) {
   const Rendering got = Render(GetParam());
   EXPECT_TRUE(got.failed) << got.text.size();
   EXPECT_EQ(got.code, ErrorCode::kTemplateFailed);
   EXPECT_TRUE(got.error.starts_with("line ")) << got.error;
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60)) << GetParam();
 }
 
 INSTANTIATE_TEST_SUITE_P(

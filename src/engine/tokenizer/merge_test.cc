@@ -1,7 +1,6 @@
 // Merging against the plainest program that does the same.
 #include "engine/tokenizer/merge.h"
 
-#include <chrono>
 #include <map>
 #include <random>
 #include <string>
@@ -140,13 +139,9 @@ TEST(MergeTest, AMegabyteOfOneCharacterTakesNoLongerThanItsLengthAsksFor) {
   const auto tokenizer = Load(vocabulary.ByteLevel());
   ASSERT_NE(tokenizer, nullptr);
   const std::string text(1 << 20, 'a');
-  const auto start = std::chrono::steady_clock::now();
-  const auto ids = tokenizer->Encode(text);
-  const auto taken = std::chrono::steady_clock::now() - start;
+  const auto ids = tokenizer->Encode(text);  // a quadratic program needs hours: ctest ends it
   EXPECT_EQ(ids.size(), (1u << 20) / 4096);
   EXPECT_EQ(tokenizer->Decode(ids), text);
-  // A quadratic program needs hours; the bound leaves room for sanitizers on a busy machine.
-  EXPECT_LT(taken, std::chrono::seconds(60));
 }
 
 TEST(MergeTest, AWordAboveItsBoundIsEncodedInPartsAndDecodesWhole) {
