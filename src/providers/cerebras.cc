@@ -1,6 +1,7 @@
 // Cerebras. Refuses fields that it does not know, answers errors without an envelope, ends streams
 // without [DONE], and reserves max_completion_tokens (16,384 if absent) against its rate limit.
 #include <array>
+#include <utility>
 
 #include "providers/quirk_tools.h"
 #include "providers/quirks.h"
@@ -43,9 +44,10 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
   // Earlier thoughts are `reasoning` here; the other name is refused.
   if (request.Raw("messages").find("\"reasoning_content\"") != std::string_view::npos) {
     EditMessages(request, [](boost::json::object& message) {
-      if (const auto* thought = message.if_contains("reasoning_content"); thought != nullptr) {
-        message["reasoning"] = *thought;
+      if (const auto* found = message.if_contains("reasoning_content"); found != nullptr) {
+        boost::json::value thought = *found;  // a copy: adding a field moves the others
         message.erase("reasoning_content");
+        message["reasoning"] = std::move(thought);
       }
     });
   }
