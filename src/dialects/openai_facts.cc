@@ -40,8 +40,9 @@ void ReadStrings(Fields& fields, std::string_view name, size_t max, std::vector<
   }
 }
 
-// A price keeps its decimal text; written as a number it is taken from the body, not from a double.
-void ReadPrice(Fields& fields, std::string_view name, std::string& out) {
+// A price keeps its decimal text, also when it is written as a number: it never passes through a
+// double. `raw` is the JSON text of the value; empty when there is none.
+void ReadPrice(Fields& fields, std::string_view name, std::string_view raw, std::string& out) {
   const json::value* value = fields.Find(name);
   if (value == nullptr) {
     return;
@@ -49,11 +50,31 @@ void ReadPrice(Fields& fields, std::string_view name, std::string& out) {
   if (value->is_string()) {
     out = Text(value->get_string());
   } else if (value->is_number()) {
-    // Shortest text that reads back as the same double: what the caller typed, for prices.
-    out = fmt::format("{}", value->to_number<double>());
+    out = raw;
   } else {
     fields.Wrong(name, "must be a price in USD per million tokens");
   }
+}
+
+void ReadMaxPrice(const json::value& price, const std::string& provider_text, Fields& fields,
+                  ProviderPreferences& out) {
+  if (!price.is_object()) {
+    fields.Wrong("max_price", "must be an object with `prompt` and `completion`");
+    return;
+  }
+  // Both texts were parsed as part of the request.
+  const Result<JsonText> provider = JsonText::Parse(provider_text, "provider");
+  const Result<JsonText> text = provider.has_value()
+                                    ? JsonText::Parse(std::string(provider->Raw("max_price")))
+                                    : Fail(provider.error());
+  if (!text.has_value()) {
+    fields.Adopt(Fail(text.error()));
+    return;
+  }
+  Fields inner(price.get_object(), "provider.max_price.");
+  ReadPrice(inner, "prompt", text->Raw("prompt"), out.max_prompt_price);
+  ReadPrice(inner, "completion", text->Raw("completion"), out.max_completion_price);
+  fields.Adopt(inner.status());
 }
 
 void ReadNumber(Fields& fields, std::string_view name, std::optional<double>& out) {
@@ -63,7 +84,8 @@ void ReadNumber(Fields& fields, std::string_view name, std::optional<double>& ou
   }
 }
 
-void ReadPreferences(const json::object& object, Fields& outer, ProviderPreferences& out) {
+void ReadPreferences(const json::object& object, const std::string& text, Fields& outer,
+                     ProviderPreferences& out) {
   Fields fields(object, "provider.");
   constexpr size_t kListMax = 64;
   ReadStrings(fields, "order", kListMax, out.order);
@@ -85,14 +107,7 @@ void ReadPreferences(const json::object& object, Fields& outer, ProviderPreferen
     fields.Wrong("sort", "must be \"price\", \"throughput\" or \"latency\"");
   }
   if (const json::value* price = fields.Find("max_price"); price != nullptr) {
-    if (price->is_object()) {
-      Fields inner(price->get_object(), "provider.max_price.");
-      ReadPrice(inner, "prompt", out.max_prompt_price);
-      ReadPrice(inner, "completion", out.max_completion_price);
-      fields.Adopt(inner.status());
-    } else {
-      fields.Wrong("max_price", "must be an object with `prompt` and `completion`");
-    }
+    ReadMaxPrice(*price, text, fields, out);
   }
   ReadNumber(fields, "preferred_max_latency", out.latency_max_s);
   ReadNumber(fields, "preferred_min_throughput", out.throughput_min);
@@ -182,7 +197,8 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   facts.n = n.value_or(1);
   if (const json::value* provider = fields.Find("provider"); provider != nullptr) {
     if (provider->is_object()) {
-      ReadPreferences(provider->get_object(), fields, facts.provider);
+      ReadPreferences(provider->get_object(), std::string(request.Raw("provider")), fields,
+                      facts.provider);
     } else {
       fields.Wrong("provider", "must be an object of preferences");
     }

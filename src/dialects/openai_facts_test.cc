@@ -57,6 +57,14 @@ TEST(OpenAiFacts, ReadsPreferencesWithPricesAsText) {
   EXPECT_EQ(wanted.max_completion_price, "0.30");
 }
 
+TEST(OpenAiFacts, TakesAPriceThatIsANumberFromItsText) {
+  const auto facts = Facts(
+      R"({"model":"m","provider":{"max_price":{"prompt":0.10000000000000000001,"completion": 3e-1}}})");
+  ASSERT_TRUE(facts.has_value());
+  EXPECT_EQ(facts->provider.max_prompt_price, "0.10000000000000000001");
+  EXPECT_EQ(facts->provider.max_completion_price, "3e-1");
+}
+
 TEST(OpenAiFacts, NamesTheFieldThatIsWrong) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {R"({"messages":[]})", "model"},
