@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/ids.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "testing/temp_dir.h"
 
@@ -165,6 +166,11 @@ TEST(Ids, HaveThePrefixTheLengthAndDoNotRepeat) {
   EXPECT_EQ(a.size(), 28u);
   EXPECT_TRUE(a.starts_with("req_"));
   EXPECT_NE(a, RandomId("req_", 24));
+}
+
+TEST(AsciiLower, LeavesEveryOtherByteAlone) {
+  EXPECT_EQ(AsciiLower("Org/Name-2B[@`{Z"), "org/name-2b[@`{z");
+  EXPECT_EQ(AsciiLower("\xC3\x84\xFF"), "\xC3\x84\xFF");
 }
 
 }  // namespace

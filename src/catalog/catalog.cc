@@ -5,17 +5,11 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "catalog/known_providers.h"
 
 namespace tradewind::catalog {
 namespace {
-
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return out;
-}
 
 std::string_view BareName(std::string_view id) {
   const size_t slash = id.rfind('/');
@@ -213,7 +207,7 @@ void Catalog::AddStarter(const StarterCatalogue& starter) {
 }
 
 void Catalog::Add(Mapping mapping, std::string_view origin) {
-  const auto [at, is_new] = model_at_.emplace(Lower(mapping.hf_model), models_.size());
+  const auto [at, is_new] = model_at_.emplace(AsciiLower(mapping.hf_model), models_.size());
   if (is_new) {
     models_.push_back({mapping.hf_model, {}});
   }
@@ -290,10 +284,10 @@ void Catalog::Order(const std::vector<std::string>& order) {
 
 void Catalog::Index() {
   std::sort(models_.begin(), models_.end(),
-            [](const Model& a, const Model& b) { return Lower(a.id) < Lower(b.id); });
+            [](const Model& a, const Model& b) { return AsciiLower(a.id) < AsciiLower(b.id); });
   model_at_.clear();
   for (size_t i = 0; i < models_.size(); ++i) {
-    model_at_[Lower(models_[i].id)] = i;
+    model_at_[AsciiLower(models_[i].id)] = i;
     for (size_t j = 0; j < models_[i].mappings.size(); ++j) {
       const Mapping& mapping = models_[i].mappings[j];
       provider_model_at_.emplace(Key{mapping.provider, mapping.provider_model}, std::pair{i, j});
@@ -308,7 +302,7 @@ const Provider* Catalog::FindProvider(std::string_view slug) const {
 }
 
 const Model* Catalog::Find(std::string_view hf_model) const {
-  const auto found = model_at_.find(Lower(hf_model));
+  const auto found = model_at_.find(AsciiLower(hf_model));
   return found == model_at_.end() ? nullptr : &models_[found->second];
 }
 
@@ -316,10 +310,10 @@ Result<const Model*> Catalog::Resolve(std::string_view name) const {
   if (const Model* exact = Find(name); exact != nullptr) {
     return exact;
   }
-  const std::string lower = Lower(name);
+  const std::string lower = AsciiLower(name);
   const Model* found = nullptr;
   for (const Model& model : models_) {
-    if (!model.is_listed() || Lower(BareName(model.id)) != lower) {
+    if (!model.is_listed() || AsciiLower(BareName(model.id)) != lower) {
       continue;
     }
     if (found != nullptr) {

@@ -6,18 +6,12 @@
 #include <fmt/ranges.h>
 
 #include "base/limits.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "catalog/known_providers.h"
 
 namespace tradewind::catalog {
 namespace {
-
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return out;
-}
 
 std::unexpected<Error> NotSupported(std::string message) {
   return Fail(ErrorCode::kModelNotSupported, std::move(message), "model");
@@ -25,7 +19,7 @@ std::unexpected<Error> NotSupported(std::string message) {
 
 bool LooksLikePath(std::string_view text) {
   return text.starts_with('/') || text.starts_with("./") || text.starts_with("../") ||
-         text.starts_with("~/") || Lower(text).ends_with(".gguf");
+         text.starts_with("~/") || AsciiLower(text).ends_with(".gguf");
 }
 
 bool Holds(std::span<const std::string> slugs, std::string_view suffix) {
@@ -69,7 +63,7 @@ Result<ModelRef> ParseModelRef(std::string_view text, RefSource source,
     ref.model = text;
     return ref;
   }
-  const std::string suffix = Lower(text.substr(at + 1));
+  const std::string suffix = AsciiLower(text.substr(at + 1));
   ref.model = text.substr(0, at);
   if (ref.model.size() <= name || suffix.empty()) {
     return NotSupported(

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "cli/json_output.h"
 #include "cli/market.h"
 #include "cli/terminal.h"
@@ -23,19 +24,13 @@ struct Filter {
   int64_t min_context = 0;
 };
 
-std::string Lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return text;
-}
-
 Result<Filter> ReadFilter(const Settings& settings) {
   Filter filter;
   for (const std::string& word : settings.Words(0)) {
-    filter.text += (filter.text.empty() ? "" : " ") + Lower(word);
+    filter.text += (filter.text.empty() ? "" : " ") + AsciiLower(word);
   }
-  filter.place = Lower(settings.Text("place"));
-  filter.licence = Lower(settings.Text("license"));
+  filter.place = AsciiLower(settings.Text("place"));
+  filter.licence = AsciiLower(settings.Text("license"));
   TW_ASSIGN_OR_RETURN(filter.sort, settings.Choice("sort"));
   TW_ASSIGN_OR_RETURN(filter.tools, settings.Switch("tools"));
   TW_ASSIGN_OR_RETURN(filter.structured, settings.Switch("schema-output"));
@@ -67,14 +62,14 @@ struct Hit {
 bool Passes(const Filter& filter, const Hit& hit) {
   const Mapping& mapping = *hit.mapping;
   const catalog::Prices& prices = mapping.prices;
-  return Lower(mapping.hf_model).find(filter.text) != std::string::npos &&
+  return AsciiLower(mapping.hf_model).find(filter.text) != std::string::npos &&
          (filter.place.empty() || filter.place == mapping.provider) &&
          (!filter.tools || mapping.supports_tools == true) &&
          (!filter.structured || mapping.supports_structured_output == true) &&
          (!filter.max_price || (prices.is_priced() && *prices.input <= *filter.max_price &&
                                 *prices.output <= *filter.max_price)) &&
          mapping.context_length.value_or(0) >= filter.min_context &&
-         (filter.licence.empty() || Lower(hit.model->Licence()) == filter.licence);
+         (filter.licence.empty() || AsciiLower(hit.model->Licence()) == filter.licence);
 }
 
 std::vector<Hit> Search(const Catalog& catalog, const Filter& filter) {

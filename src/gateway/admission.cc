@@ -8,17 +8,11 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "telemetry/log.h"
 
 namespace tradewind::gateway {
 namespace {
-
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return out;
-}
 
 bool IsDigits(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
@@ -47,7 +41,7 @@ bool IsLoopbackV4(std::string_view host) {
 }
 
 bool IsJson(std::string_view content_type) {
-  const std::string type = Lower(content_type.substr(0, content_type.find(';')));
+  const std::string type = AsciiLower(content_type.substr(0, content_type.find(';')));
   const size_t end = type.find_last_not_of(" \t");
   const std::string_view name =
       std::string_view(type).substr(0, end == std::string::npos ? 0 : end + 1);
@@ -103,7 +97,7 @@ const std::string* AllowedOrigin(const http::Request& request, const AdmissionPo
 std::string_view TokenOf(const http::Request& request) {
   constexpr std::string_view kScheme = "bearer ";
   if (const auto field = request.headers.Find("Authorization");
-      field.has_value() && Lower(field->substr(0, kScheme.size())) == kScheme) {
+      field.has_value() && AsciiLower(field->substr(0, kScheme.size())) == kScheme) {
     std::string_view token = field->substr(kScheme.size());
     token.remove_prefix(std::min(token.find_first_not_of(' '), token.size()));
     return token;
@@ -196,7 +190,7 @@ http::Response AnswerPreflight(const http::Request& request, const AdmissionPoli
 bool IsLoopbackHost(std::string_view host) {
   const size_t colon = host.rfind(':');
   const bool has_port = colon != std::string_view::npos && IsDigits(host.substr(colon + 1));
-  const std::string name = Lower(has_port ? host.substr(0, colon) : host);
+  const std::string name = AsciiLower(has_port ? host.substr(0, colon) : host);
   return name == "localhost" || name == "[::1]" || IsLoopbackV4(name);
 }
 
@@ -212,7 +206,7 @@ Status AdmitWithoutToken(const http::Request& request, const AdmissionPolicy& po
   }
   const auto& fields = request.headers.all();
   const bool forwarded = std::any_of(fields.begin(), fields.end(), [](const auto& field) {
-    const std::string name = Lower(field.first);
+    const std::string name = AsciiLower(field.first);
     return name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-");
   });
   if (forwarded) {
@@ -221,7 +215,7 @@ Status AdmitWithoutToken(const http::Request& request, const AdmissionPolicy& po
                 "device only.");
   }
   const auto origin = request.headers.Find("Origin");
-  if (origin.has_value() && Lower(*origin) != "http://" + Lower(*host)) {
+  if (origin.has_value() && AsciiLower(*origin) != "http://" + AsciiLower(*host)) {
     return Fail(ErrorCode::kPermissionDenied,
                 "Web pages of other origins may not call this server.");
   }

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "base/text.h"
 #include "catalog/catalog.h"
 #include "catalog/known_providers.h"
 #include "dialects/hub_models.h"
@@ -63,13 +64,6 @@ bool IsServed(const Catalog& catalog, const catalog::Model& model) {
   });
 }
 
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return out;
-}
-
 bool Matches(const dialects::HubModel& model, const Query& query) {
   const std::set<std::string> wanted = All(query, "inference_provider");
   const bool needs_provider = !wanted.empty() || First(query, "inference") == "warm";
@@ -83,7 +77,7 @@ bool Matches(const dialects::HubModel& model, const Query& query) {
                         std::any_of(model.mappings.begin(), model.mappings.end(),
                                     [&](const auto& mapping) { return mapping.task == task; });
   return (!needs_provider || has_provider) && has_task &&
-         Lower(model.id).find(Lower(First(query, "search"))) != std::string::npos;
+         AsciiLower(model.id).find(AsciiLower(First(query, "search"))) != std::string::npos;
 }
 
 // The same call after `last`; clients follow it as it stands, so it is absolute.
@@ -116,7 +110,7 @@ Task<void> Gateway::ListHubModels(Call& call) {
     }
     limit = std::min(limit, limits::kModelListPageMax);
   }
-  const std::string cursor = Lower(First(query, "cursor"));
+  const std::string cursor = AsciiLower(First(query, "cursor"));
   std::vector<dialects::HubModel> page;
   size_t total = 0;
   bool has_more = false;
@@ -126,7 +120,7 @@ Task<void> Gateway::ListHubModels(Call& call) {
       continue;
     }
     ++total;
-    if (!cursor.empty() && Lower(model.id) <= cursor) {
+    if (!cursor.empty() && AsciiLower(model.id) <= cursor) {
       continue;
     }
     has_more = page.size() == static_cast<size_t>(limit);
