@@ -14,6 +14,7 @@ import aiohttp
 from harness import MODEL, PATIENCE_S, Server, wait_for
 
 ROUNDS = int(os.environ.get("TW_SOAK_ROUNDS", "5"))
+SLOTS, QUEUE = 4, 8
 WARM_UP = 3  # rounds after which buffers, pools and the allocator have their size
 GROWTH_BYTES_MAX = 8 << 20  # in all rounds after these: the allocator's noise, not a leak per request
 
@@ -85,6 +86,29 @@ class Client:
             assert reply.status == status and (await reply.json())["error"]["code"] == code
             self.count("refused")
 
+    async def more_than_fits(self):
+        """Takes every slot and every place in the queue, so that one more request is surely refused, then leaves."""
+        held = [asyncio.create_task(self.hold()) for _ in range(SLOTS + QUEUE)]
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.metric("engine_slots_used") < SLOTS or await self.metric("engine_queued") < QUEUE:
+                await asyncio.sleep(0.01)
+        async with self.post("completions", {"prompt": "One more"}) as reply:
+            assert reply.status == 429 and int(reply.headers["Retry-After"]) >= 1, await reply.text()
+            self.count("full")
+        for one in held:
+            one.cancel()
+        self.seen["left"] = self.seen.get("left", 0) + len(held)
+        await asyncio.gather(*held, return_exceptions=True)
+
+    async def hold(self):
+        async with self.post("completions", {"prompt": "Once upon a time", "max_tokens": 4000}) as reply:
+            await reply.read()
+            raise AssertionError(f"ended with {reply.status} before it was left")
+
+    async def metric(self, name):
+        async with self.session.get(f"{self.server.url}/metrics") as reply:
+            return value_of(f"tradewind_{name}", await reply.text())
+
     async def half_a_request(self):
         reader, writer = await asyncio.open_connection(self.server.host, self.server.port)
         writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 300000\r\n\r\n" + b" " * 200_000)
@@ -101,7 +125,7 @@ class Client:
 
 
 def work_of(client, chance):
-    """One round's requests, more than the slots and the queue take at once."""
+    """One round's requests; whether they are more than fits depends on the machine."""
     echo = {"prompt": STORY, "echo": True, "logprobs": 5, "max_tokens": 1}
     plain = {"prompt": "Once upon a time", "n": 2}
     work = [client.whole("chat/completions", {"logprobs": True, "top_logprobs": 3}) for _ in range(3)]
@@ -121,6 +145,7 @@ async def rounds(server, numbers, after_each):
         timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
             client = Client(session, server, seen)
+            await client.more_than_fits()
             async with asyncio.TaskGroup() as group:
                 for one in work_of(client, random.Random(number)):
                     group.create_task(one)
@@ -128,22 +153,23 @@ async def rounds(server, numbers, after_each):
     return seen
 
 
-def metric(server, name):
-    return float(re.search(rf"^{name}(?:{{[^}}]*}})? (\S+)$", server.get("/metrics").body.decode(), re.MULTILINE)[1])
+def value_of(name, metrics):
+    return float(re.search(rf"^{name}(?:{{[^}}]*}})? (\S+)$", metrics, re.MULTILINE)[1])
 
 
 def held(server):
     """What a request takes and has to give back."""
     process = pathlib.Path(f"/proc/{server.process.pid}")
     names = ["engine_slots_used", "engine_queued", "engine_kv_bytes", "requests_in_flight"]
-    state = {name: metric(server, f"tradewind_{name}") for name in names}
+    metrics = server.get("/metrics").body.decode()
+    state = {name: value_of(f"tradewind_{name}", metrics) for name in names}
     state["descriptors"] = len(list((process / "fd").iterdir()))
     state["threads"] = len(list((process / "task").iterdir()))
     return state
 
 
 def test_rounds_of_everything_leave_nothing_behind(home):
-    with Server(home, "--slots", "4", "--queue", "8") as server:
+    with Server(home, "--slots", str(SLOTS), "--queue", str(QUEUE)) as server:
         idle = held(server)
         sizes = []
 
