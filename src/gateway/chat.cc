@@ -36,6 +36,7 @@
 //   deadline                 504, or as failed after 1st byte        settle  deadline_exceeded
 //   shutdown                 503 for new ones; running ones finish   settle  unavailable
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <iterator>
 #include <utility>
@@ -86,6 +87,22 @@ Task<bool> Pause(http::Exchange& exchange, const Clock& clock, int64_t ms) {
     static_cast<void>(co_await wakeup->Wait(clock.Now() + std::chrono::milliseconds(ms)));
   }
   co_return !exchange.client_left();
+}
+
+// A provider sends the head of an answer that is no stream when all of it is done: its first byte
+// comes as late as its last, so the request's own deadline alone bounds it. Cut short, it would run
+// on, be billed, and begin again on the next route.
+http::UpstreamDeadlines DeadlinesOf(const Order& order, const routing::Attempts& attempts,
+                                    std::chrono::steady_clock::time_point now,
+                                    std::chrono::steady_clock::time_point overall,
+                                    const RouteTimes& times) {
+  const auto first_byte_by = order.facts.stream ? attempts.FirstByteBy(now) : overall;
+  http::UpstreamDeadlines deadlines;
+  deadlines.first_byte_ms =
+      std::max<int64_t>(1, static_cast<int64_t>(std::ceil(MsBetween(now, first_byte_by))));
+  deadlines.idle_ms = times.stall_ms;
+  deadlines.overall = overall;
+  return deadlines;
 }
 
 void Report(const Answered& answered, std::chrono::steady_clock::time_point started,
@@ -331,12 +348,8 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
       attempt = route.health->Begin(key_ref, true);  // the last one: better than nothing
     }
     const auto started = clock_.Now();
-    http::UpstreamDeadlines deadlines;
-    deadlines.first_byte_ms = std::max<int64_t>(
-        1, static_cast<int64_t>(MsBetween(started, attempts.FirstByteBy(started))));
-    deadlines.idle_ms = options_.times.stall_ms;
-    deadlines.overall = deadline;
-    answered = co_await Attempt(call, *order, route, deadlines);
+    answered = co_await Attempt(call, *order, route,
+                                DeadlinesOf(*order, attempts, started, deadline, options_.times));
     Report(answered, started, std::move(*attempt));
     if (!answered.failed_before_first_byte.has_value()) {
       break;

@@ -34,7 +34,7 @@ namespace tradewind::gateway {
 // How long a request and its attempts may take.
 struct RouteTimes {
   int64_t deadline_ms = limits::kRequestDeadlineMs;      // the whole request
-  int64_t first_byte_ms = limits::kUpstreamFirstByteMs;  // an attempt waits no longer for one
+  int64_t first_byte_ms = limits::kUpstreamFirstByteMs;  // an attempt at a stream waits no longer
   int64_t stall_ms = limits::kUpstreamIdleMs;            // between two pieces of an answer
 };
 

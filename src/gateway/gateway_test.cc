@@ -2,7 +2,6 @@
 // that follows a script.
 #include "gateway/gateway.h"
 
-#include <mutex>
 #include <string>
 #include <thread>
 
@@ -27,23 +26,6 @@ using providers::testing::FakeSequence;
 using providers::testing::FakeWorld;
 using providers::testing::FinishEvent;
 using providers::testing::TextEvent;
-
-class MemoryLog final : public telemetry::AccessLog {
- public:
-  void Write(const telemetry::AccessRecord& record) override {
-    const std::lock_guard lock(mutex_);
-    records_.push_back(record);
-  }
-  int64_t dropped() const override { return 0; }
-  std::vector<telemetry::AccessRecord> records() const {
-    const std::lock_guard lock(mutex_);
-    return records_;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::vector<telemetry::AccessRecord> records_;
-};
 
 class GatewayTest : public ::testing::Test {
  protected:

@@ -1,11 +1,14 @@
-// Markets for tests of the gateway.
+// For tests of the gateway: markets, and a log that can be read.
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <utility>
+#include <vector>
 
 #include "catalog/catalog.h"
 #include "routing/market.h"
+#include "telemetry/access_log.h"
 
 namespace tradewind::gateway {
 
@@ -21,5 +24,22 @@ inline std::shared_ptr<const routing::Market> OnlyThisDevice(
   sources.local = std::move(models);
   return MarketOf(std::move(sources));
 }
+
+class MemoryLog final : public telemetry::AccessLog {
+ public:
+  void Write(const telemetry::AccessRecord& record) override {
+    const std::lock_guard lock(mutex_);
+    records_.push_back(record);
+  }
+  int64_t dropped() const override { return 0; }
+  std::vector<telemetry::AccessRecord> records() const {
+    const std::lock_guard lock(mutex_);
+    return records_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<telemetry::AccessRecord> records_;
+};
 
 }  // namespace tradewind::gateway
