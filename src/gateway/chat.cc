@@ -159,12 +159,14 @@ void Settle(const Answered& answered, Call& call, telemetry::Registry& metrics) 
   }
 }
 
-// Nothing when it is not known: then the estimate stays.
-std::optional<int64_t> TokensUsed(const Answered& answered) {
+// Nothing when it is not known: then the estimate stays. What failed has used no tokens only if
+// surely none of its attempts did any work: a client that leaves early is charged all the same.
+std::optional<int64_t> TokensUsed(const Answered& answered, bool may_be_billed) {
   if (answered.usage.has_value()) {
     return answered.usage->input_tokens + answered.usage->output_tokens;
   }
-  return answered.failed_before_first_byte.has_value() ? std::optional<int64_t>(0) : std::nullopt;
+  return answered.failed_before_first_byte.has_value() && !may_be_billed ? std::optional<int64_t>(0)
+                                                                         : std::nullopt;
 }
 
 // The provider's own refusal, when the request is at fault: its status and words in our envelope.
@@ -337,6 +339,7 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
   routing::Attempts attempts(attempt_options, routes.size(), deadline, market_.retries,
                              SystemRandom());
   Answered answered;
+  bool may_be_billed = false;  // one of those that failed
   while (true) {
     const routing::PlannedRoute& route = routes[attempts.route()];
     const std::string key_ref = KeyFor(call, route).ref;
@@ -358,6 +361,7 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
     const routing::Attempts::Decision decision =
         attempts.Next({answered.kind, answered.reached, false, false, answered.retry_after_ms},
                       routes[next].slug(), clock_.Now());
+    may_be_billed = may_be_billed || decision.bill == routing::Bill::kUnknown;
     if (decision.step == routing::Step::kGiveUp ||
         !co_await Pause(call.exchange, clock_, decision.wait_ms)) {
       co_await GiveUp(call, answered);
@@ -366,7 +370,7 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
   }
 
   // Settle
-  if (const auto tokens = TokensUsed(answered); tokens.has_value()) {
+  if (const auto tokens = TokensUsed(answered, may_be_billed); tokens.has_value()) {
     rate->Settle(*tokens);
   }
   Settle(answered, call, metrics_);

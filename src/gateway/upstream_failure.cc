@@ -27,15 +27,15 @@ FailureKind KindOf(const UpstreamFailure& failure) {
 }
 
 routing::Reached ReachedOf(const UpstreamFailure& failure) {
-  switch (failure.stage) {
-    case Stage::kConnect:
+  switch (failure.reached) {
+    case http::Reached::kNotSent:
       return routing::Reached::kNotSent;
-    case Stage::kNoHead:
-    case Stage::kCancelled:
+    case http::Reached::kSent:
       return routing::Reached::kSent;
-    default:
+    case http::Reached::kHead:
       return routing::Reached::kHead;
   }
+  return routing::Reached::kHead;
 }
 
 }  // namespace tradewind::gateway

@@ -187,6 +187,18 @@ TEST_F(UpstreamRouteTest, ASlowStreamIsNoLateFirstByte) {
 
 // --- What an attempt may have cost
 
+TEST_F(UpstreamRouteTest, WhoLeavesEarlyHasUsedHisTokensAllTheSame) {
+  Start({"site-a"}, 150);
+  {
+    const TestSocket client = Ask(R"("stream":true,"max_tokens":100)");
+    const TestSocket provider = Take(a_);
+  }
+  Logged();
+  TestSocket again = Ask(R"("stream":true,"max_tokens":100)");
+  const std::string refused = again.ReadResponse();
+  EXPECT_TRUE(refused.starts_with("HTTP/1.1 429")) << refused;
+}
+
 TEST_F(UpstreamRouteTest, WhatWasNeverSentUsesNoTokens) {
   Start({"site-a"}, 150);
   a_.Close();

@@ -74,6 +74,7 @@ void UpstreamExchange::Cancel() {
 // The connection failed, or the answer stopped before its end.
 UpstreamFailure UpstreamExchange::Lost(const Error& error) const {
   UpstreamFailure failure;
+  failure.reached = call_->reached();
   failure.is_timeout = error.code == ErrorCode::kDeadlineExceeded;
   if (error.code == ErrorCode::kCancelled) {
     failure.stage = Stage::kCancelled;

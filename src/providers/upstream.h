@@ -49,6 +49,7 @@ struct UpstreamFailure {
     kCancelled,   // Cancel was called
   };
   Stage stage = Stage::kConnect;
+  http::Reached reached = http::Reached::kHead;
   bool is_timeout = false;                // of kConnect, kNoHead, kCut: it was silent for too long
   int status = 0;                         // of kStatus
   dialects::WireError wire;               // of kStatus and kErrorEvent: what it said
