@@ -37,9 +37,12 @@ inline constexpr int64_t kClientStopCheckMs = 50;  // how often a waiting fetch 
 
 // --- Upstreams ---
 
-inline constexpr int64_t kUpstreamConnectMs = 10'000;      // name, connection and TLS together
-inline constexpr int64_t kUpstreamFirstByteMs = 600'000;   // a long prompt, in a long queue
-inline constexpr int64_t kUpstreamIdleMs = 120'000;        // a stream that stalls this long is dead
+inline constexpr int64_t kUpstreamConnectMs = 10'000;     // name, connection and TLS together
+inline constexpr int64_t kUpstreamFirstByteMs = 600'000;  // a long prompt, in a long queue
+inline constexpr int64_t kUpstreamIdleMs = 120'000;       // a stream that stalls this long is dead
+// Events of a stream before there is anything to see, which are held back, and one more: 128 choices
+// announce themselves in 40 kB.
+inline constexpr size_t kUpstreamUnseenBytesMax = 256 << 10;
 inline constexpr int64_t kUpstreamBufferBytes = 16 << 10;  // while bytes are there; a TLS record
 inline constexpr int64_t kUpstreamSpareBuffersMax = 64;    // kept of each event loop
 inline constexpr int64_t kUpstreamKeepMs = 30'000;         // many servers close after 60 s or 75 s
@@ -71,7 +74,7 @@ inline constexpr size_t kAccessLogQueuedMax = 8192;  // lines waiting for the di
 
 inline constexpr int kJsonDepthMax = 64;
 inline constexpr int64_t kJsonValuesMax = 4 << 20;  // 256 prompts of 8,192 ids are 2 million
-inline constexpr size_t kRequestFieldsMax = 512;  // at the top level; OpenAI documents about 40
+inline constexpr size_t kRequestFieldsMax = 512;    // at the top level; OpenAI documents about 40
 inline constexpr int kMessagesMax = 4096;
 inline constexpr int kStopStringsMax = 16;  // OpenAI documents 4; vLLM and others take more
 inline constexpr int kStopStringBytesMax = 1024;
@@ -105,8 +108,8 @@ inline constexpr int64_t kLastUseFlushMs = 30'000;  // last use is written this 
 
 inline constexpr int64_t kRequestDeadlineMs = 900'000;       // attempts and answer together
 inline constexpr int64_t kUpstreamErrorBytesMax = 64 << 10;  // of an error's body
-inline constexpr int kWorkerThreads = 2;                  // rendering and tokenizing
-inline constexpr int kWorkerJobsMax = 256;                // waiting for a worker; beyond it 429
+inline constexpr int kWorkerThreads = 2;                     // rendering and tokenizing
+inline constexpr int kWorkerJobsMax = 256;                   // waiting for a worker; beyond it 429
 inline constexpr int64_t kWorkerDeadlineMs = 120'000;     // one job: tokenizing 32 MB takes seconds
 inline constexpr int64_t kModelLoadDeadlineMs = 600'000;  // a large file on a cold disk
 inline constexpr int64_t kNextEventDeadlineMs = 600'000;  // for a token, time in the queue too

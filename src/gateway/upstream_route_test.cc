@@ -40,6 +40,9 @@ std::string Chunk(const std::string& bytes) {
 std::string Event(const std::string& data) {
   return Chunk("data: " + data + "\n\n");
 }
+std::string Role() {
+  return Event(R"({"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]})");
+}
 std::string Text(const std::string& text, int choice = 0) {
   return Event(
       fmt::format(R"({{"choices":[{{"index":{},"delta":{{"content":"{}"}}}}]}})", choice, text));
@@ -218,6 +221,29 @@ TEST_F(UpstreamRouteTest, WhatTheProviderRefusedUsesNoTokens) {
     const std::string answer = client.ReadResponse();
     EXPECT_TRUE(answer.starts_with("HTTP/1.1 400")) << answer;
   }
+}
+
+// --- What is no answer
+
+TEST_F(UpstreamRouteTest, AStreamThatShowsNothingIsGivenUpBeforeItFillsTheMemory) {
+  Start({"site-a", "site-b"});
+  TestSocket client = Ask(kStream);
+  TestSocket endless = Take(a_);
+  endless.Send(kStreamHead);
+  std::string chunks;
+  for (int i = 0; i < 1000; ++i) {
+    chunks += Role();
+  }
+  const auto bytes_max = int64_t{64} << 20;
+  int64_t sent = 0;
+  while (sent < bytes_max && endless.Send(chunks)) {
+    sent += static_cast<int64_t>(chunks.size());
+  }
+  EXPECT_LT(sent, bytes_max);
+  TestSocket next = Take(b_);
+  next.Send(kStreamHead + Text("from b") + End() + Event("[DONE]") + kLastChunk);
+  EXPECT_NE(ReadStream(client).find("from b"), std::string::npos);
+  EXPECT_EQ(Health().last_failure, routing::FailureKind::kGarbage);
 }
 
 }  // namespace

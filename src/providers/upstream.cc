@@ -145,6 +145,7 @@ Result<WireEvent> UpstreamExchange::Read(const http::SseEvent& event) {
   TW_ASSIGN_OR_RETURN(dialects::WireChunk chunk, dialects::ReadWireChunk(event.data));
   has_choices_ |= chunk.has_choices;
   has_finish_ |= !chunk.finish_reason.empty();
+  is_visible_ |= chunk.has_content || !chunk.finish_reason.empty();
   WireEvent out;
   out.data = chunk.rewritten.has_value() ? std::move(*chunk.rewritten) : event.data;
   chunk.rewritten.reset();
@@ -197,6 +198,15 @@ Task<UpstreamResult<WireEvent>> UpstreamExchange::Next() {
     failure.error = {ErrorCode::kUpstreamFailed,
                      fmt::format("{} gave up: {}", upstream_.slug, *read->chunk.error)};
     co_return std::unexpected(std::move(failure));
+  }
+  if (!is_visible_) {
+    // Whoever reads holds these back, so that another route can still answer. One may be large: it
+    // may repeat the prompt's ids.
+    if (unseen_bytes_ > limits::kUpstreamUnseenBytesMax) {
+      co_return std::unexpected(
+          Garbage(fmt::format("nothing to see in {} bytes of events", unseen_bytes_)));
+    }
+    unseen_bytes_ += read->data.size();
   }
   co_return std::move(*read);
 }

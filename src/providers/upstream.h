@@ -73,7 +73,9 @@ class UpstreamExchange {
   // Sends the request and waits for the head of an answer that is what was asked for.
   Task<UpstreamResult<void>> Open();
   // Of a stream: the next event. A stream is complete when it says [DONE], or when it ends after
-  // every choice that it began has a finish reason: some upstreams say no [DONE].
+  // every choice that it began has a finish reason: some upstreams say no [DONE]. A stream
+  // is garbage when it goes on after limits::kUpstreamUnseenBytesMax of events without anything to
+  // see.
   Task<UpstreamResult<WireEvent>> Next();
   // Next will not have to wait: its event has arrived.
   bool has_next() const { return !events_.empty(); }
@@ -101,6 +103,8 @@ class UpstreamExchange {
   std::deque<http::SseEvent> events_;
   bool has_choices_ = false;
   bool has_finish_ = false;
+  bool is_visible_ = false;  // there was something that a reader would see
+  size_t unseen_bytes_ = 0;  // of events until then
 };
 
 }  // namespace tradewind::providers
