@@ -81,6 +81,7 @@ inline constexpr int kStopStringBytesMax = 1024;
 inline constexpr int kChoicesMax = 128;  // OpenAI's bound for n
 inline constexpr int kPromptsMax = 256;  // of one /v1/completions call; lm-eval sends batches
 inline constexpr int kSequencesPerRequestMax = 1024;  // prompts x n
+inline constexpr int64_t kWireChoicesMax = 1 << 16;   // of an upstream's stream: prompts x n
 inline constexpr int kTopLogprobsMax = 20;            // OpenAI's bound
 // A log-probability entry is a token with its value and names; some 200 bytes while its answer is
 // collected and written.

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "base/limits.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_text.h"
 #include "dialects/json_writer.h"
@@ -105,20 +106,29 @@ bool HasContent(const dom::element& part) {
   return part["function_call"].get(call) == simdjson::SUCCESS && call.is_object();
 }
 
-void ReadChoices(const dom::element& root, WireChunk& out) {
+// False: an impossible index. Who names none means the place in the list.
+bool ReadChoices(const dom::element& root, WireChunk& out, WireChoices* seen) {
   dom::array choices;
   if (root["choices"].get(choices) != simdjson::SUCCESS) {
-    return;
+    return true;
   }
+  int64_t place = 0;
   for (const dom::element choice : choices) {
     out.has_choices = true;
+    int64_t index = place++;
+    static_cast<void>(choice["index"].get(index));
     dom::element delta;
     out.has_content |= HasContent(choice) ||
                        (choice["delta"].get(delta) == simdjson::SUCCESS && HasContent(delta));
-    if (const std::string_view reason = Text(choice, "finish_reason"); !reason.empty()) {
+    const std::string_view reason = Text(choice, "finish_reason");
+    if (!reason.empty()) {
       out.finish_reason = reason;
     }
+    if (seen != nullptr && !seen->Note(index, !reason.empty())) {
+      return false;
+    }
   }
+  return true;
 }
 
 std::optional<std::string> ReadError(const dom::element& root, bool has_choices) {
@@ -157,13 +167,32 @@ bool IsOtherStop(std::string_view reason) {
 
 }  // namespace
 
-Result<WireChunk> ReadWireChunk(std::string_view data) {
+bool WireChoices::Note(int64_t index, bool is_end) {
+  if (index < 0 || index >= limits::kWireChoicesMax) {
+    return false;
+  }
+  const auto at = static_cast<size_t>(index);
+  if (at >= states_.size()) {
+    states_.resize(at + 1, State::kUnseen);
+  }
+  State& state = states_[at];
+  if (state == State::kEnded) {
+    return true;
+  }
+  open_ += (is_end ? 0 : 1) - (state == State::kOpen ? 1 : 0);
+  state = is_end ? State::kEnded : State::kOpen;
+  return true;
+}
+
+Result<WireChunk> ReadWireChunk(std::string_view data, WireChoices* choices) {
   dom::element root;
   if (const auto failed = Parse(data, root); failed != simdjson::SUCCESS || !root.is_object()) {
     return Fail(ErrorCode::kInvalidArgument, "an event of the stream is not a JSON object");
   }
   WireChunk chunk;
-  ReadChoices(root, chunk);
+  if (!ReadChoices(root, chunk, choices)) {
+    return Fail(ErrorCode::kInvalidArgument, "an event of the stream names an impossible choice");
+  }
   chunk.usage = ReadUsage(root);
   chunk.error = ReadError(root, chunk.has_choices);
   dom::element error;
@@ -199,7 +228,7 @@ Result<WireWhole> ReadWireWhole(std::string body, WireKind kind) {
   }
   WireWhole out;
   WireChunk chunk;
-  ReadChoices(root, chunk);
+  ReadChoices(root, chunk, nullptr);
   if (const auto error = ReadError(root, chunk.has_choices); error.has_value()) {
     return Fail(ErrorCode::kInvalidArgument, "the answer is an error: " + *error);
   }

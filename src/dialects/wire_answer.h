@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "chat/chat.h"
@@ -24,9 +25,24 @@ struct WireChunk {
   std::optional<std::string> rewritten;
 };
 
-// One data event of a stream, `[DONE]` excepted. Errors: kInvalidArgument, the text is no JSON
-// object.
-Result<WireChunk> ReadWireChunk(std::string_view data);
+// Which choices of a stream have begun, and which of them have ended.
+class WireChoices {
+ public:
+  // A chunk names a choice. What has ended stays so: some send usage in a last chunk of the choice.
+  // False: no index that a choice can have (limits::kWireChoicesMax).
+  bool Note(int64_t index, bool is_end);
+  bool have_begun() const { return !states_.empty(); }
+  bool have_ended() const { return have_begun() && open_ == 0; }
+
+ private:
+  enum class State : uint8_t { kUnseen, kOpen, kEnded };
+  std::vector<State> states_;  // by index
+  int64_t open_ = 0;
+};
+
+// One data event of a stream, `[DONE]` excepted. `choices`, if given, learns which ones it names.
+// Errors: kInvalidArgument, the text is no JSON object, or names an impossible choice.
+Result<WireChunk> ReadWireChunk(std::string_view data, WireChoices* choices = nullptr);
 
 // The chunk with one more field at its end: the receipt of a usage chunk.
 std::string WithField(std::string_view chunk, std::string_view name, std::string_view json);

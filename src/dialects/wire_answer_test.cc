@@ -112,6 +112,30 @@ TEST(WireWhole, RefusesA200ThatIsNoAnswer) {
   EXPECT_TRUE(ReadWireWhole(R"({"data":[{"embedding":[1]}]})", WireKind::kEmbeddings).has_value());
 }
 
+TEST(WireChoices, HaveEndedWhenEachThatBeganHas) {
+  WireChoices choices;
+  const auto read = [&choices](const char* text) {
+    return ReadWireChunk(text, &choices).has_value();
+  };
+  EXPECT_TRUE(read(R"({"choices":[],"usage":null})"));
+  EXPECT_FALSE(choices.have_begun());
+  EXPECT_FALSE(choices.have_ended());
+  EXPECT_TRUE(read(R"({"choices":[{"index":2,"delta":{"content":"a"}}]})"));
+  EXPECT_TRUE(read(R"({"choices":[{"index":2,"delta":{},"finish_reason":"stop"}]})"));
+  EXPECT_TRUE(choices.have_ended());
+  EXPECT_TRUE(read(R"({"choices":[{"index":0,"text":"b","finish_reason":null}]})"));
+  EXPECT_FALSE(choices.have_ended());
+  EXPECT_TRUE(read(R"({"choices":[{"text":"c","finish_reason":"eos"},{"text":"d"}]})"))
+      << "without an index: 0 and 1";
+  EXPECT_FALSE(choices.have_ended());
+  EXPECT_TRUE(read(R"({"choices":[{"index":1,"delta":{},"finish_reason":"length"}]})"));
+  EXPECT_TRUE(choices.have_ended());
+  EXPECT_TRUE(read(R"({"choices":[{"index":1,"delta":{}}]})")) << "what has ended stays so";
+  EXPECT_TRUE(choices.have_ended());
+  EXPECT_FALSE(read(R"({"choices":[{"index":-1}]})"));
+  EXPECT_FALSE(read(R"({"choices":[{"index":65536}]})"));
+}
+
 TEST(WireError, ReadsEveryProvidersEnvelope) {
   const WireError openai = ReadWireError(
       404,

@@ -246,5 +246,30 @@ TEST_F(UpstreamRouteTest, AStreamThatShowsNothingIsGivenUpBeforeItFillsTheMemory
   EXPECT_EQ(Health().last_failure, routing::FailureKind::kGarbage);
 }
 
+TEST_F(UpstreamRouteTest, AStreamIsCompleteWhenEveryChoiceIs) {
+  Start({"site-a"});
+  const std::string first_alone = kStreamHead + Text("a", 0) + Text("b", 1) + End(0);
+  struct Case {
+    std::string stream;
+    bool is_complete;
+  };
+  for (const Case& one : std::vector<Case>{
+           {first_alone + kLastChunk, false},
+           {first_alone + Event("[DONE]") + kLastChunk, false},
+           {first_alone + End(1) + kLastChunk, true},
+           {first_alone + End(1) + Event("[DONE]") + kLastChunk, true},
+           {kStreamHead + Text("a") + Event("[DONE]") + kLastChunk, false},
+           {kStreamHead + Text("a") + End() + Role() + Event("[DONE]") + kLastChunk, true},
+       }) {
+    TestSocket client = Ask(kStream);
+    TestSocket provider = Take(a_);
+    provider.Send(one.stream);
+    const std::string answer = ReadStream(client);
+    EXPECT_EQ(answer.find("[DONE]") != std::string::npos, one.is_complete) << answer;
+    EXPECT_EQ(answer.find("data: {\"error\":") == std::string::npos, one.is_complete) << answer;
+    provider.Close();
+  }
+}
+
 }  // namespace
 }  // namespace tradewind::gateway

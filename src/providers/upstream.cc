@@ -142,15 +142,26 @@ Task<UpstreamResult<void>> UpstreamExchange::Open() {
 }
 
 Result<WireEvent> UpstreamExchange::Read(const http::SseEvent& event) {
-  TW_ASSIGN_OR_RETURN(dialects::WireChunk chunk, dialects::ReadWireChunk(event.data));
-  has_choices_ |= chunk.has_choices;
-  has_finish_ |= !chunk.finish_reason.empty();
+  TW_ASSIGN_OR_RETURN(dialects::WireChunk chunk, dialects::ReadWireChunk(event.data, &choices_));
   is_visible_ |= chunk.has_content || !chunk.finish_reason.empty();
   WireEvent out;
   out.data = chunk.rewritten.has_value() ? std::move(*chunk.rewritten) : event.data;
   chunk.rewritten.reset();
   out.chunk = std::move(chunk);
   return out;
+}
+
+UpstreamResult<WireEvent> UpstreamExchange::End() const {
+  if (!choices_.have_begun()) {
+    return std::unexpected(Garbage("a stream without an answer"));
+  }
+  if (!choices_.have_ended()) {
+    return std::unexpected(
+        Lost({ErrorCode::kUnavailable, "the stream ended before the answer did"}));
+  }
+  WireEvent end;
+  end.done = true;
+  return end;
 }
 
 Task<UpstreamResult<WireEvent>> UpstreamExchange::Next() {
@@ -160,16 +171,7 @@ Task<UpstreamResult<WireEvent>> UpstreamExchange::Next() {
       co_return std::unexpected(Lost(bytes.error()));
     }
     if (bytes->empty()) {
-      if (!has_choices_) {
-        co_return std::unexpected(Garbage("a stream without an answer"));
-      }
-      if (!has_finish_) {
-        co_return std::unexpected(
-            Lost({ErrorCode::kUnavailable, "the stream ended before the answer did"}));
-      }
-      WireEvent end;
-      end.done = true;
-      co_return end;
+      co_return End();
     }
     std::vector<http::SseEvent> arrived;
     if (const Status parsed = parser_.Push(*bytes, arrived); !parsed.has_value()) {
@@ -180,12 +182,7 @@ Task<UpstreamResult<WireEvent>> UpstreamExchange::Next() {
   const http::SseEvent event = std::move(events_.front());
   events_.pop_front();
   if (event.data.starts_with("[DONE]")) {
-    if (!has_choices_) {
-      co_return std::unexpected(Garbage("a stream without an answer"));
-    }
-    WireEvent end;
-    end.done = true;
-    co_return end;
+    co_return End();
   }
   Result<WireEvent> read = Read(event);
   if (!read.has_value()) {

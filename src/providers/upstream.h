@@ -72,10 +72,10 @@ class UpstreamExchange {
 
   // Sends the request and waits for the head of an answer that is what was asked for.
   Task<UpstreamResult<void>> Open();
-  // Of a stream: the next event. A stream is complete when it says [DONE], or when it ends after
-  // every choice that it began has a finish reason: some upstreams say no [DONE]. A stream
-  // is garbage when it goes on after limits::kUpstreamUnseenBytesMax of events without anything to
-  // see.
+  // Of a stream: the next event. A stream is complete when it ends, or says [DONE], after every
+  // choice that it began has a finish reason: some upstreams say no [DONE], and some say it when
+  // they had to break off. It is garbage when it goes on after limits::kUpstreamUnseenBytesMax of
+  // events without anything to see.
   Task<UpstreamResult<WireEvent>> Next();
   // Next will not have to wait: its event has arrived.
   bool has_next() const { return !events_.empty(); }
@@ -93,6 +93,7 @@ class UpstreamExchange {
   Task<UpstreamFailure> Refused();
   UpstreamFailure Garbage(std::string what) const;
   Result<WireEvent> Read(const http::SseEvent& event);
+  UpstreamResult<WireEvent> End() const;
 
   const Upstream& upstream_;
   UpstreamOrder order_;  // its body has gone into call_
@@ -101,8 +102,7 @@ class UpstreamExchange {
   std::string upstream_request_id_;
   http::SseParser parser_;
   std::deque<http::SseEvent> events_;
-  bool has_choices_ = false;
-  bool has_finish_ = false;
+  dialects::WireChoices choices_;
   bool is_visible_ = false;  // there was something that a reader would see
   size_t unseen_bytes_ = 0;  // of events until then
 };
