@@ -53,8 +53,10 @@ std::string End(int choice = 0) {
 }
 std::string Whole(int status, const std::string& body) {
   return fmt::format(
-      "HTTP/1.1 {} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}", status,
-      body.size(), body);
+      "HTTP/1.1 {} X\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "
+      "{}\r\n"
+      "\r\n{}",
+      status, body.size(), body);
 }
 std::string WholeAnswer(const std::string& text) {
   return Whole(200, R"({"choices":[{"index":0,"message":{"role":"assistant","content":")" + text +
@@ -268,6 +270,27 @@ TEST_F(UpstreamRouteTest, AStreamIsCompleteWhenEveryChoiceIs) {
     EXPECT_EQ(answer.find("[DONE]") != std::string::npos, one.is_complete) << answer;
     EXPECT_EQ(answer.find("data: {\"error\":") == std::string::npos, one.is_complete) << answer;
     provider.Close();
+  }
+}
+
+TEST_F(UpstreamRouteTest, WhatAProviderSaysOfOurKeyReachesNobody) {
+  Start({"site-a"});
+  const std::string echo = fmt::format(
+      R"({{"error":{{"message":"bad: Bearer {0}","type":"{0}","param":"{0}","code":"{0}"}}}})",
+      kProviderKey);
+  for (const std::string& said : {Whole(400, echo), Whole(500, echo), Whole(200, echo),
+                                  kStreamHead + Text("begun") + Event(echo) + kLastChunk}) {
+    const bool is_stream = said.starts_with(kStreamHead);
+    TestSocket client = Ask(is_stream ? kStream : "");
+    TestSocket provider = Take(a_);
+    provider.Send(said);
+    if (said == Whole(500, echo) || said == Whole(200, echo)) {
+      TestSocket once_more = Take(a_);  // there is no other route
+      once_more.Send(said);
+    }
+    const std::string answer = is_stream ? ReadStream(client) : client.ReadResponse();
+    EXPECT_NE(answer.find("\"error\":"), std::string::npos) << answer;
+    EXPECT_EQ(answer.find(kProviderKey), std::string::npos) << answer;
   }
 }
 

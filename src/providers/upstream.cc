@@ -47,6 +47,20 @@ std::optional<int64_t> RetryAfterMs(const http::Headers& headers) {
   return std::min<int64_t>(seconds, 86'400) * 1000;
 }
 
+// A key that is shorter is none ("none", "EMPTY"), and a word of its own.
+constexpr size_t kSecretBytesMin = 8;
+
+void Hide(std::string_view secret, std::string& text) {
+  constexpr std::string_view kInstead = "[key]";
+  if (secret.size() < kSecretBytesMin) {
+    return;
+  }
+  for (size_t at = text.find(secret); at != std::string::npos;
+       at = text.find(secret, at + kInstead.size())) {
+    text.replace(at, secret.size(), kInstead);
+  }
+}
+
 dialects::WireKind KindOf(Endpoint endpoint) {
   switch (endpoint) {
     case Endpoint::kChat:
@@ -96,6 +110,15 @@ UpstreamFailure UpstreamExchange::Garbage(std::string what) const {
   failure.error = {
       ErrorCode::kUpstreamFailed,
       fmt::format("{} answered with something else than was asked for: {}.", upstream_.slug, what)};
+  return WithoutKey(std::move(failure));
+}
+
+// Some providers repeat what they were sent, and their words go to clients and into logs.
+UpstreamFailure UpstreamExchange::WithoutKey(UpstreamFailure failure) const {
+  for (std::string* text : {&failure.wire.message, &failure.wire.type, &failure.wire.param,
+                            &failure.wire.code, &failure.error.message}) {
+    Hide(order_.api_key, *text);
+  }
   return failure;
 }
 
@@ -112,7 +135,7 @@ Task<UpstreamFailure> UpstreamExchange::Refused() {
   failure.error = {ErrorCode::kUpstreamFailed,
                    fmt::format("{} answered with status {}: {}", upstream_.slug, failure.status,
                                failure.wire.message)};
-  co_return failure;
+  co_return WithoutKey(std::move(failure));
 }
 
 Task<UpstreamResult<void>> UpstreamExchange::Open() {
@@ -123,6 +146,7 @@ Task<UpstreamResult<void>> UpstreamExchange::Open() {
   const http::Headers& headers = call_->headers();
   if (const auto id = headers.Find(upstream_.quirks->request_id_header); id.has_value()) {
     upstream_request_id_ = *id;
+    Hide(order_.api_key, upstream_request_id_);
   }
   const int status = call_->status();
   if (status >= 300 && status < 400) {
@@ -194,7 +218,7 @@ Task<UpstreamResult<WireEvent>> UpstreamExchange::Next() {
     failure.wire = dialects::ReadWireError(0, event.data);
     failure.error = {ErrorCode::kUpstreamFailed,
                      fmt::format("{} gave up: {}", upstream_.slug, *read->chunk.error)};
-    co_return std::unexpected(std::move(failure));
+    co_return std::unexpected(WithoutKey(std::move(failure)));
   }
   if (!is_visible_) {
     // Whoever reads holds these back, so that another route can still answer. One may be large: it

@@ -37,7 +37,8 @@ struct UpstreamOrder {
   http::UpstreamDeadlines deadlines;
 };
 
-// How an exchange with an upstream failed: facts, from which routing decides what comes next.
+// How an exchange with an upstream failed: facts, from which routing decides what comes next. Texts of
+// the upstream are in it without the key that it was sent, whatever it repeats.
 struct UpstreamFailure {
   enum class Stage {
     kConnect,     // nothing was sent that could have been acted on
@@ -92,6 +93,7 @@ class UpstreamExchange {
   UpstreamFailure Lost(const Error& error) const;
   Task<UpstreamFailure> Refused();
   UpstreamFailure Garbage(std::string what) const;
+  UpstreamFailure WithoutKey(UpstreamFailure failure) const;
   Result<WireEvent> Read(const http::SseEvent& event);
   UpstreamResult<WireEvent> End() const;
 
