@@ -225,6 +225,23 @@ TEST_F(UpstreamRouteTest, WhatTheProviderRefusedUsesNoTokens) {
   }
 }
 
+TEST_F(UpstreamRouteTest, RowClientLeft) {
+  Start({"site-a"});
+  {
+    const TestSocket before_the_first_byte = Ask(kStream);
+    const TestSocket provider = Take(a_);
+  }
+  EXPECT_EQ(Logged().outcome, "cancelled");
+  TestSocket client = Ask(kStream);
+  TestSocket provider = Take(a_);
+  provider.Send(kStreamHead + Text("begun"));
+  EXPECT_NE(client.ReadUntil("begun"), "");
+  client.Close();
+  EXPECT_EQ(provider.ReadAll(), "") << "the upstream is closed";
+  EXPECT_EQ(Logged(1).outcome, "cancelled");
+  EXPECT_EQ(Health().window_faults, 0);
+}
+
 // --- What is no answer
 
 TEST_F(UpstreamRouteTest, AStreamThatShowsNothingIsGivenUpBeforeItFillsTheMemory) {

@@ -99,7 +99,8 @@ UpstreamFailure UpstreamExchange::Lost(const Error& error) const {
   } else {
     failure.stage = Stage::kNoHead;
   }
-  failure.error = {failure.is_timeout ? ErrorCode::kDeadlineExceeded : ErrorCode::kUpstreamFailed,
+  const bool is_ours = failure.is_timeout || error.code == ErrorCode::kCancelled;
+  failure.error = {is_ours ? error.code : ErrorCode::kUpstreamFailed,
                    fmt::format("{}: {}", upstream_.slug, error.message)};
   return failure;
 }
