@@ -80,13 +80,19 @@ std::string Shortened(std::string text) {
   return text;
 }
 
+// A probe has no other deadline than the time that a route may take.
+routing::FailureKind KindOfProbe(UpstreamFailure failure) {
+  failure.is_deadline = false;
+  return KindOf(failure);
+}
+
 // An answer that cannot be read is a wrong form, everything else a failure to answer.
 void SetFailure(const UpstreamFailure& failure, ProbeSeen& seen) {
   if (failure.stage == UpstreamFailure::Stage::kGarbage) {
     seen.format_words = Shortened(failure.error.message);
     return;
   }
-  seen.failure = KindOf(failure);
+  seen.failure = KindOfProbe(failure);
   const std::string& said = failure.wire.message;
   seen.failure_words = Shortened(failure.status == 0 ? said
                                  : said.empty()      ? fmt::format("{}", failure.status)
@@ -179,12 +185,12 @@ Task<std::optional<ProbeSeen::Further>> SeeOne(std::unique_ptr<UpstreamExchange>
                                                bool (*is_as_asked)(const json::value&)) {
   ProbeSeen::Further further;
   if (const auto opened = co_await upstream->Open(); !opened.has_value()) {
-    further.failure = KindOf(opened.error());
+    further.failure = KindOfProbe(opened.error());
     co_return further;
   }
   const auto whole = co_await upstream->Whole();
   if (!whole.has_value()) {
-    further.failure = KindOf(whole.error());
+    further.failure = KindOfProbe(whole.error());
     co_return further;
   }
   if (whole->finish_reason == "length") {

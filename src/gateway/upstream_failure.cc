@@ -7,6 +7,9 @@ using routing::FailureKind;
 using Stage = providers::UpstreamFailure::Stage;
 
 FailureKind KindOf(const UpstreamFailure& failure) {
+  if (failure.is_deadline) {
+    return FailureKind::kDeadline;
+  }
   switch (failure.stage) {
     case Stage::kConnect:
       return FailureKind::kConnect;

@@ -190,6 +190,35 @@ TEST_F(UpstreamRouteTest, ASlowStreamIsNoLateFirstByte) {
   EXPECT_NE(ReadStream(client).find("[DONE]"), std::string::npos);
 }
 
+TEST_F(UpstreamRouteTest, RowDeadlineIsNoFaultOfTheRoute) {
+  times_.deadline_ms = 300;
+  Start({"site-a"});
+  for (const char* fields : {kStream, R"("stream":false)"}) {
+    TestSocket client = Ask(fields);
+    const TestSocket silent = Take(a_);
+    const std::string answer = client.ReadResponse();
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 504")) << answer;
+  }
+  EXPECT_EQ(Logged().outcome, "deadline_exceeded");
+  EXPECT_EQ(Logged(1).attempts, 1);
+  EXPECT_EQ(Health().window_faults, 0);
+  EXPECT_EQ(Health().faults_in_a_row, 0);
+}
+
+TEST_F(UpstreamRouteTest, RowDeadlineAfterTheFirstByte) {
+  times_.deadline_ms = 500;
+  Start({"site-a"});
+  TestSocket client = Ask(kStream);
+  TestSocket provider = Take(a_);
+  provider.Send(kStreamHead + Text("begun"));
+  const std::string answer = ReadStream(client);
+  EXPECT_NE(answer.find("begun"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("data: {\"error\":"), std::string::npos) << answer;
+  EXPECT_EQ(answer.find("[DONE]"), std::string::npos) << answer;
+  EXPECT_EQ(Logged().outcome, "deadline_exceeded");
+  EXPECT_EQ(Health().window_faults, 0);
+}
+
 // --- What an attempt may have cost
 
 TEST_F(UpstreamRouteTest, WhoLeavesEarlyHasUsedHisTokensAllTheSame) {

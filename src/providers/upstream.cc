@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <utility>
 
 #include <fmt/format.h>
@@ -90,6 +91,8 @@ UpstreamFailure UpstreamExchange::Lost(const Error& error) const {
   UpstreamFailure failure;
   failure.reached = call_->reached();
   failure.is_timeout = error.code == ErrorCode::kDeadlineExceeded;
+  failure.is_deadline =
+      failure.is_timeout && std::chrono::steady_clock::now() >= order_.deadlines.overall;
   if (error.code == ErrorCode::kCancelled) {
     failure.stage = Stage::kCancelled;
   } else if (has_head_) {

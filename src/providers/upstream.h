@@ -52,6 +52,7 @@ struct UpstreamFailure {
   Stage stage = Stage::kConnect;
   http::Reached reached = http::Reached::kHead;
   bool is_timeout = false;                // of kConnect, kNoHead, kCut: it was silent for too long
+  bool is_deadline = false;               // and that was the request's own end
   int status = 0;                         // of kStatus
   dialects::WireError wire;               // of kStatus and kErrorEvent: what it said
   std::optional<int64_t> retry_after_ms;  // of kStatus
