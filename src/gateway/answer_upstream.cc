@@ -72,13 +72,19 @@ std::string Receipt(const routing::PlannedRoute& route, const std::optional<chat
 
 Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
                                            const routing::PlannedRoute& route,
-                                           const http::UpstreamDeadlines& deadlines) {
+                                           const AttemptTerms& terms) {
   const providers::Upstream& place = *route.place->upstream;
   dialects::JsonText text = order.text;
   const std::vector<std::string> dropped = providers::PrepareRequest(
       *place.quirks, order.endpoint, route.mapping->provider_model, order.facts.stream, text);
-  providers::UpstreamOrder sent{order.endpoint,          text.Text(),     order.facts.stream,
-                                KeyFor(call, route).key, call.request_id, deadlines};
+  providers::UpstreamOrder sent;
+  sent.endpoint = order.endpoint;
+  sent.body = text.Text();
+  sent.is_stream = order.facts.stream;
+  sent.api_key = KeyFor(call, route).key;
+  sent.request_id = call.request_id;
+  sent.deadlines = terms.deadlines;
+  sent.visible_by = terms.visible_by;
   const auto upstream =
       std::make_shared<providers::UpstreamExchange>(*market_.upstreams, place, std::move(sent));
   call.exchange.OnClientLeft([weak = std::weak_ptr(upstream)] {

@@ -92,17 +92,19 @@ Task<bool> Pause(http::Exchange& exchange, const Clock& clock, int64_t ms) {
 // A provider sends the head of an answer that is no stream when all of it is done: its first byte
 // comes as late as its last, so the request's own deadline alone bounds it. Cut short, it would run
 // on, be billed, and begin again on the next route.
-http::UpstreamDeadlines DeadlinesOf(const Order& order, const routing::Attempts& attempts,
-                                    std::chrono::steady_clock::time_point now,
-                                    std::chrono::steady_clock::time_point overall,
-                                    const RouteTimes& times) {
+AttemptTerms TermsOf(const Order& order, const routing::Attempts& attempts,
+                     std::chrono::steady_clock::time_point now,
+                     std::chrono::steady_clock::time_point overall, const RouteTimes& times) {
   const auto first_byte_by = order.facts.stream ? attempts.FirstByteBy(now) : overall;
-  http::UpstreamDeadlines deadlines;
-  deadlines.first_byte_ms =
+  AttemptTerms terms;
+  terms.deadlines.first_byte_ms =
       std::max<int64_t>(1, static_cast<int64_t>(std::ceil(MsBetween(now, first_byte_by))));
-  deadlines.idle_ms = times.stall_ms;
-  deadlines.overall = overall;
-  return deadlines;
+  terms.deadlines.idle_ms = times.stall_ms;
+  terms.deadlines.overall = overall;
+  if (order.facts.stream) {
+    terms.visible_by = first_byte_by;
+  }
+  return terms;
 }
 
 void Report(const Answered& answered, std::chrono::steady_clock::time_point started,
@@ -274,7 +276,7 @@ Result<routing::Plan> Gateway::PlanRoutes(const Call& call, const Order& order) 
 
 // One try at one route, and what it teaches about it.
 Task<Answered> Gateway::Attempt(Call& call, const Order& order, const routing::PlannedRoute& route,
-                                const http::UpstreamDeadlines& deadlines) {
+                                const AttemptTerms& terms) {
   call.record.model = route.mapping->hf_model;
   call.record.provider = route.slug();
   ++call.record.attempts;
@@ -282,7 +284,7 @@ Task<Answered> Gateway::Attempt(Call& call, const Order& order, const routing::P
   if (route.is_local()) {
     answered = co_await AnswerHere(call, order, route.mapping->provider_model);
   } else {
-    answered = co_await AnswerFromUpstream(call, order, route, deadlines);
+    answered = co_await AnswerFromUpstream(call, order, route, terms);
   }
   if (call.exchange.client_left()) {
     answered.kind = FailureKind::kClientLeft;
@@ -351,8 +353,8 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
       attempt = route.health->Begin(key_ref, true);  // the last one: better than nothing
     }
     const auto started = clock_.Now();
-    answered = co_await Attempt(call, *order, route,
-                                DeadlinesOf(*order, attempts, started, deadline, options_.times));
+    const AttemptTerms terms = TermsOf(*order, attempts, started, deadline, options_.times);
+    answered = co_await Attempt(call, *order, route, terms);
     Report(answered, started, std::move(*attempt));
     if (!answered.failed_before_first_byte.has_value()) {
       break;

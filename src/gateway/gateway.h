@@ -38,6 +38,13 @@ struct RouteTimes {
   int64_t stall_ms = limits::kUpstreamIdleMs;            // between two pieces of an answer
 };
 
+// What one attempt is given.
+struct AttemptTerms {
+  http::UpstreamDeadlines deadlines;  // `overall` is the request's own
+  // Of a stream: until then there must be something to see.
+  std::chrono::steady_clock::time_point visible_by = std::chrono::steady_clock::time_point::max();
+};
+
 class Prober;
 
 struct GatewayOptions {
@@ -110,14 +117,13 @@ class Gateway {
   Task<void> Infer(Call& call, providers::Endpoint endpoint);
   Result<routing::Plan> PlanRoutes(const Call& call, const Order& order);
   Task<Answered> Attempt(Call& call, const Order& order, const routing::PlannedRoute& route,
-                         const http::UpstreamDeadlines& deadlines);
+                         const AttemptTerms& terms);
   Task<void> GiveUp(Call& call, const Answered& answered);
   // answer_here.cc
   Task<Answered> AnswerHere(Call& call, const Order& order, const std::string& model);
   // answer_upstream.cc
   Task<Answered> AnswerFromUpstream(Call& call, const Order& order,
-                                    const routing::PlannedRoute& route,
-                                    const http::UpstreamDeadlines& deadlines);
+                                    const routing::PlannedRoute& route, const AttemptTerms& terms);
   // models.cc
   Task<void> ListModels(Call& call);
   Task<void> ShowModel(Call& call);

@@ -66,10 +66,14 @@ std::unique_ptr<UpstreamExchange> Ask(http::UpstreamClient& client,
   deadlines.first_byte_ms = kProbeDeadlineMs;
   deadlines.idle_ms = kProbeDeadlineMs;
   deadlines.overall = clock.Now() + std::chrono::milliseconds(kProbeDeadlineMs);
-  return std::make_unique<UpstreamExchange>(
-      client, *place.upstream,
-      providers::UpstreamOrder{endpoint, text.Text(), is_stream, place.api_key,
-                               RandomId("probe_", 24), deadlines});
+  providers::UpstreamOrder order;
+  order.endpoint = endpoint;
+  order.body = text.Text();
+  order.is_stream = is_stream;
+  order.api_key = place.api_key;
+  order.request_id = RandomId("probe_", 24);
+  order.deadlines = deadlines;
+  return std::make_unique<UpstreamExchange>(client, *place.upstream, std::move(order));
 }
 
 std::string Shortened(std::string text) {

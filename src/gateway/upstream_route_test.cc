@@ -179,6 +179,22 @@ TEST_F(UpstreamRouteTest, AnAnswerThatIsNoStreamHasTheRequestsWholeTime) {
   EXPECT_EQ(Health().window_faults, 0);
 }
 
+TEST_F(UpstreamRouteTest, KeepAlivesAreNoFirstByte) {
+  times_.first_byte_ms = 200;
+  Start({"site-a", "site-b"});
+  TestSocket client = Ask(kStream);
+  TestSocket slow = Take(a_);
+  slow.Send(kStreamHead + Role());
+  while (!b_.HasCallerWithin(20) && slow.Send(Chunk(": ping\n\n") + Role())) {
+  }
+  TestSocket next = Take(b_);
+  next.Send(kStreamHead + Text("from b") + End() + Event("[DONE]") + kLastChunk);
+  const std::string answer = ReadStream(client);
+  EXPECT_NE(answer.find("x-inference-provider: site-b"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("from b"), std::string::npos) << answer;
+  EXPECT_EQ(Health().last_failure, routing::FailureKind::kFirstByteTimeout);
+}
+
 TEST_F(UpstreamRouteTest, ASlowStreamIsNoLateFirstByte) {
   times_.first_byte_ms = 300;
   Start({"site-a", "site-b"});

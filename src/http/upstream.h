@@ -68,6 +68,11 @@ class UpstreamCall {
   // kDeadlineExceeded (stalled), kCancelled; after one it only repeats.
   virtual Task<Result<std::string_view>> Read() = 0;
 
+  // From the next Read on: it fails with kDeadlineExceeded at `by` when nothing has arrived, until
+  // another time is set; max() = the deadlines alone count. A time in the past lets it give what is
+  // there already.
+  virtual void ReadBy(std::chrono::steady_clock::time_point by) = 0;
+
   // Closes the connection at once; a pending task ends with kCancelled. Idempotent, also after the
   // end. This thread.
   virtual void Cancel() = 0;

@@ -111,6 +111,7 @@ class PooledCall final : public UpstreamCall {
   int status() const override { return head_.status; }
   const Headers& headers() const override { return head_.headers; }
   Task<Result<std::string_view>> Read() override;
+  void ReadBy(Deadline by) override { read_by_ = by; }
   void Cancel() override;
   Reached reached() const override { return reached_; }
   bool used_kept_connection() const override { return kept_; }
@@ -146,6 +147,7 @@ class PooledCall final : public UpstreamCall {
 
   std::shared_ptr<UpstreamConnection> connection_;  // null before and after
   std::shared_ptr<Wakeup> wakeup_;                  // while a name is looked up
+  Deadline read_by_ = Deadline::max();
   bool started_ = false;
   bool cancelled_ = false;
   bool kept_ = false;            // the connection was used before
@@ -453,7 +455,7 @@ Task<Result<std::string_view>> PooledCall::Read() {
     if (!bytes->empty() || decoder_.done()) {
       co_return bytes;
     }
-    const auto got = co_await Receive(After(request_.deadlines.idle_ms));
+    const auto got = co_await Receive(std::min(After(request_.deadlines.idle_ms), read_by_));
     if (!got.has_value()) {
       co_return FailRead(got.error().code == ErrorCode::kDeadlineExceeded
                              ? Error{ErrorCode::kDeadlineExceeded,

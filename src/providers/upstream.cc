@@ -91,11 +91,12 @@ UpstreamFailure UpstreamExchange::Lost(const Error& error) const {
   UpstreamFailure failure;
   failure.reached = call_->reached();
   failure.is_timeout = error.code == ErrorCode::kDeadlineExceeded;
-  failure.is_deadline =
-      failure.is_timeout && std::chrono::steady_clock::now() >= order_.deadlines.overall;
+  const auto now = std::chrono::steady_clock::now();
+  failure.is_deadline = failure.is_timeout && now >= order_.deadlines.overall;
+  const bool has_begun = has_head_ && !(failure.is_timeout && IsLate(now));
   if (error.code == ErrorCode::kCancelled) {
     failure.stage = Stage::kCancelled;
-  } else if (has_head_) {
+  } else if (has_begun) {
     failure.stage = Stage::kCut;
   } else if (call_->reached() == http::Reached::kNotSent) {
     failure.stage = Stage::kConnect;
@@ -147,6 +148,7 @@ Task<UpstreamResult<void>> UpstreamExchange::Open() {
     co_return std::unexpected(Lost(head.error()));
   }
   has_head_ = true;
+  call_->ReadBy(order_.visible_by);
   const http::Headers& headers = call_->headers();
   if (const auto id = headers.Find(upstream_.quirks->request_id_header); id.has_value()) {
     upstream_request_id_ = *id;
@@ -171,7 +173,10 @@ Task<UpstreamResult<void>> UpstreamExchange::Open() {
 
 Result<WireEvent> UpstreamExchange::Read(const http::SseEvent& event) {
   TW_ASSIGN_OR_RETURN(dialects::WireChunk chunk, dialects::ReadWireChunk(event.data, &choices_));
-  is_visible_ |= chunk.has_content || !chunk.finish_reason.empty();
+  if (!is_visible_ && (chunk.has_content || !chunk.finish_reason.empty())) {
+    is_visible_ = true;
+    call_->ReadBy(std::chrono::steady_clock::time_point::max());
+  }
   WireEvent out;
   out.data = chunk.rewritten.has_value() ? std::move(*chunk.rewritten) : event.data;
   chunk.rewritten.reset();
@@ -194,6 +199,10 @@ UpstreamResult<WireEvent> UpstreamExchange::End() const {
 
 Task<UpstreamResult<WireEvent>> UpstreamExchange::Next() {
   while (events_.empty()) {
+    if (IsLate(std::chrono::steady_clock::now())) {
+      co_return std::unexpected(
+          Lost({ErrorCode::kDeadlineExceeded, "nothing but signs of life came in time"}));
+    }
     const Result<std::string_view> bytes = co_await call_->Read();
     if (!bytes.has_value()) {
       co_return std::unexpected(Lost(bytes.error()));

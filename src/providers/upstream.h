@@ -2,6 +2,7 @@
 // chunks with their own bytes, each read for what the router must know.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <expected>
@@ -35,6 +36,9 @@ struct UpstreamOrder {
   std::string api_key;     // "" = none is sent
   std::string request_id;  // ours, so that both sides' logs can be joined
   http::UpstreamDeadlines deadlines;
+  // Of a stream: until then there must be something that a reader would see. Comments and chunks
+  // that only name a role keep a connection alive; they are no beginning of an answer.
+  std::chrono::steady_clock::time_point visible_by = std::chrono::steady_clock::time_point::max();
 };
 
 // How an exchange with an upstream failed: facts, from which routing decides what comes next. Texts of
@@ -42,7 +46,7 @@ struct UpstreamOrder {
 struct UpstreamFailure {
   enum class Stage {
     kConnect,     // nothing was sent that could have been acted on
-    kNoHead,      // sent, but no answer began
+    kNoHead,      // sent, but no answer began: no head, or nothing to see after it
     kStatus,      // it answered with an error status
     kGarbage,     // it answered 2xx with something that is no answer
     kErrorEvent,  // the stream said that it failed
@@ -91,6 +95,9 @@ class UpstreamExchange {
   http::Reached reached() const { return call_->reached(); }
 
  private:
+  bool IsLate(std::chrono::steady_clock::time_point now) const {
+    return !is_visible_ && now >= order_.visible_by;
+  }
   UpstreamFailure Lost(const Error& error) const;
   Task<UpstreamFailure> Refused();
   UpstreamFailure Garbage(std::string what) const;
