@@ -2,6 +2,7 @@
 // providers/ answer with.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -44,6 +45,8 @@ struct Generation {
   bool include_usage = false;  // stream_options.include_usage
   int top_logprobs = -1;       // -1 = none
   bool ignore_end = false;     // ignore_eos, as vLLM and llama.cpp have it: for benchmarks
+  // Whoever answers is done by then, or fails with kDeadlineExceeded.
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 };
 
 struct ChatRequest : Generation {

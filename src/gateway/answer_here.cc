@@ -71,7 +71,8 @@ std::unique_ptr<dialects::AnswerWriter> MakeWriter(dialects::AnswerHead head,
 }
 
 // What a failure on this device says: whether another route could do better.
-FailureKind KindOf(ErrorCode code) {
+// `is_over`: the request's own time.
+FailureKind KindOf(ErrorCode code, bool is_over) {
   switch (code) {
     case ErrorCode::kContextTooLong:
     case ErrorCode::kUnsupported:
@@ -83,7 +84,7 @@ FailureKind KindOf(ErrorCode code) {
     case ErrorCode::kCancelled:
       return FailureKind::kClientLeft;
     case ErrorCode::kDeadlineExceeded:
-      return FailureKind::kFirstByteTimeout;
+      return is_over ? FailureKind::kDeadline : FailureKind::kFirstByteTimeout;
     case ErrorCode::kInternal:
     case ErrorCode::kIo:
     case ErrorCode::kCorruptFile:
@@ -93,22 +94,22 @@ FailureKind KindOf(ErrorCode code) {
   }
 }
 
-Answered FailedHere(Error error) {
+Answered FailedHere(Error error, bool is_over) {
   Answered answered;
-  answered.kind = KindOf(error.code);
+  answered.kind = KindOf(error.code, is_over);
   answered.retry_after_ms = error.retry_after_ms;
   answered.failed_before_first_byte = std::move(error);
   return answered;
 }
 
-Answered FromRelayed(const Relayed& relayed) {
+Answered FromRelayed(const Relayed& relayed, bool is_over) {
   Answered answered;
   answered.failed_before_first_byte = relayed.failed_before_first_byte;
   answered.failed_after_first_byte = relayed.failed_after_first_byte;
   if (const auto& failed = relayed.failed_before_first_byte.has_value()
                                ? relayed.failed_before_first_byte
                                : relayed.failed_after_first_byte) {
-    answered.kind = KindOf(failed->code);
+    answered.kind = KindOf(failed->code, is_over);
     answered.retry_after_ms = failed->retry_after_ms;
   }
   answered.usage = relayed.usage;
@@ -121,16 +122,19 @@ Answered FromRelayed(const Relayed& relayed) {
 
 }  // namespace
 
-Task<Answered> Gateway::AnswerHere(Call& call, const Order& order, const std::string& model) {
+Task<Answered> Gateway::AnswerHere(Call& call, const Order& order, const std::string& model,
+                                   const AttemptTerms& terms) {
+  const auto is_over = [&] { return clock_.Now() >= terms.deadlines.overall; };
   Result<ParsedCall> parsed = co_await Parse(order.endpoint, call.request().body, local_.workers());
   if (!parsed.has_value()) {
-    co_return FailedHere(std::move(parsed).error());
+    co_return FailedHere(std::move(parsed).error(), is_over());
   }
   chat::Generation& generation = parsed->generation();
   generation.model = model;
+  generation.deadline = terms.deadlines.overall;
   auto opened = co_await Open(local_, *parsed);
   if (!opened.has_value()) {
-    co_return FailedHere(std::move(opened).error());
+    co_return FailedHere(std::move(opened).error(), is_over());
   }
   const std::shared_ptr<providers::ChatStream> stream = std::move(*opened);
 
@@ -140,8 +144,9 @@ Task<Answered> Gateway::AnswerHere(Call& call, const Order& order, const std::st
   http::Headers headers = AnswerHeaders(call, id, local_.slug(), model, parsed->ignored);
   if (generation.stream) {
     SetStreamHeaders(headers);
-    co_return FromRelayed(
-        co_await RelayStream(call.exchange, stream, *writer, std::move(headers), clock_));
+    const Relayed relayed =
+        co_await RelayStream(call.exchange, stream, *writer, std::move(headers), clock_);
+    co_return FromRelayed(relayed, is_over());
   }
   RelayedWhole whole = co_await RelayWhole(call.exchange, stream, writer, local_.workers(), clock_);
   if (!whole.failed_before_first_byte.has_value()) {
@@ -149,7 +154,7 @@ Task<Answered> Gateway::AnswerHere(Call& call, const Order& order, const std::st
     headers.Set("x-tradewind-cost-nanousd", "0");
     co_await Respond(call, {200, std::move(headers), std::move(whole.body)});
   }
-  co_return FromRelayed(whole);
+  co_return FromRelayed(whole, is_over());
 }
 
 }  // namespace tradewind::gateway

@@ -282,7 +282,7 @@ Task<Answered> Gateway::Attempt(Call& call, const Order& order, const routing::P
   ++call.record.attempts;
   Answered answered;
   if (route.is_local()) {
-    answered = co_await AnswerHere(call, order, route.mapping->provider_model);
+    answered = co_await AnswerHere(call, order, route.mapping->provider_model, terms);
   } else {
     answered = co_await AnswerFromUpstream(call, order, route, terms);
   }

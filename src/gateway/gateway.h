@@ -120,7 +120,8 @@ class Gateway {
                          const AttemptTerms& terms);
   Task<void> GiveUp(Call& call, const Answered& answered);
   // answer_here.cc
-  Task<Answered> AnswerHere(Call& call, const Order& order, const std::string& model);
+  Task<Answered> AnswerHere(Call& call, const Order& order, const std::string& model,
+                            const AttemptTerms& terms);
   // answer_upstream.cc
   Task<Answered> AnswerFromUpstream(Call& call, const Order& order,
                                     const routing::PlannedRoute& route, const AttemptTerms& terms);

@@ -27,7 +27,9 @@ using http::testing::TestSocket;
 using http::testing::TestUpstream;
 using providers::testing::FakeModels;
 using providers::testing::FakeOptions;
+using providers::testing::FakeSequence;
 using providers::testing::FakeWorld;
+using providers::testing::TextEvent;
 
 constexpr const char* kProviderKey = "sk-the-operators-secret-key";
 constexpr const char* kStreamHead =
@@ -233,6 +235,25 @@ TEST_F(UpstreamRouteTest, RowDeadlineAfterTheFirstByte) {
   EXPECT_EQ(answer.find("[DONE]"), std::string::npos) << answer;
   EXPECT_EQ(Logged().outcome, "deadline_exceeded");
   EXPECT_EQ(Health().window_faults, 0);
+}
+
+TEST_F(UpstreamRouteTest, RowDeadlineHoldsForTheModelOnThisDevice) {
+  times_.deadline_ms = 300;
+  world_.play = [](FakeSequence& sequence) { sequence.Push(TextEvent("begun")); };
+  Start({"site-a"});
+  TestSocket whole = Ask("", "org-m");
+  const std::string refused = whole.ReadResponse();
+  EXPECT_TRUE(refused.starts_with("HTTP/1.1 504")) << refused;
+  TestSocket stream = Ask(kStream, "org-m");
+  const std::string answer = ReadStream(stream);
+  EXPECT_NE(answer.find("begun"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("data: {\"error\":"), std::string::npos) << answer;
+  EXPECT_EQ(answer.find("[DONE]"), std::string::npos) << answer;
+  EXPECT_EQ(Logged(1).outcome, "deadline_exceeded");
+  for (const auto& sequence : world_.Seen()) {
+    EXPECT_TRUE(Eventually([&] { return sequence->cancelled(); }));
+  }
+  EXPECT_EQ(Health("local", "org-m").window_faults, 0);
 }
 
 // --- What an attempt may have cost

@@ -58,6 +58,7 @@ Result<StreamPlan> MakePlan(const chat::Generation& generation, const engine::En
                             const engine::EngineOptions& options) {
   StreamPlan plan;
   plan.n = generation.n;
+  plan.deadline = generation.deadline;
   TW_ASSIGN_OR_RETURN(plan.request.sampling, Sampling(generation.sampling, engine.tokenizer()));
   plan.request.max_tokens = static_cast<int>(
       std::min<int64_t>(generation.max_tokens.value_or(-1), engine.info().context));
@@ -169,7 +170,8 @@ Status LocalProvider::HoldLogprobs(const chat::Generation& generation, int64_t c
 }
 
 Task<Result<std::unique_ptr<ChatStream>>> LocalProvider::Chat(const chat::ChatRequest& request) {
-  TW_CO_ASSIGN_OR_RETURN(const ModelPool::Lease lease, co_await pool_.Acquire(request.model));
+  TW_CO_ASSIGN_OR_RETURN(const ModelPool::Lease lease,
+                         co_await pool_.Acquire(request.model, request.deadline));
   TW_CO_ASSIGN_OR_RETURN(StreamPlan plan, MakePlan(request, lease.engine(), pool_.options()));
   // The job has its own copy: it may run on after this coroutine is gone.
   std::function<Result<PreparedPrompt>()> job = [lease, messages = request.messages,
@@ -177,7 +179,8 @@ Task<Result<std::unique_ptr<ChatStream>>> LocalProvider::Chat(const chat::ChatRe
                                                  generate = request.add_generation_prompt] {
     return PrepareChat(lease.engine(), messages, kwargs, generate);
   };
-  TW_CO_ASSIGN_OR_RETURN(PreparedPrompt prompt, co_await workers_.Run(std::move(job)));
+  TW_CO_ASSIGN_OR_RETURN(PreparedPrompt prompt,
+                         co_await workers_.Run(std::move(job), request.deadline));
   TW_CO_RETURN_IF_ERROR(
       CheckContext(prompt, request.max_tokens, lease.engine().info(), "messages"));
   plan.prompts.push_back(std::move(prompt));
@@ -188,7 +191,8 @@ Task<Result<std::unique_ptr<ChatStream>>> LocalProvider::Chat(const chat::ChatRe
 
 Task<Result<std::unique_ptr<ChatStream>>> LocalProvider::Complete(
     const chat::CompletionRequest& request) {
-  TW_CO_ASSIGN_OR_RETURN(const ModelPool::Lease lease, co_await pool_.Acquire(request.model));
+  TW_CO_ASSIGN_OR_RETURN(const ModelPool::Lease lease,
+                         co_await pool_.Acquire(request.model, request.deadline));
   TW_CO_ASSIGN_OR_RETURN(StreamPlan plan, MakePlan(request, lease.engine(), pool_.options()));
   plan.echo = request.echo;
   plan.request.prompt_logprobs = request.echo && request.top_logprobs >= 0;
@@ -200,7 +204,7 @@ Task<Result<std::unique_ptr<ChatStream>>> LocalProvider::Complete(
   std::function<Result<Prompts>()> job = [lease, request] {
     return PreparePrompts(lease.engine(), request);
   };
-  TW_CO_ASSIGN_OR_RETURN(plan.prompts, co_await workers_.Run(std::move(job)));
+  TW_CO_ASSIGN_OR_RETURN(plan.prompts, co_await workers_.Run(std::move(job), request.deadline));
   TW_CO_RETURN_IF_ERROR(HoldLogprobs(request, lease.engine().info().context, "logprobs", plan));
   co_return LocalStream::Open(lease, std::move(plan));
 }

@@ -84,18 +84,25 @@ Status LocalStream::Refill() {
 }
 
 Task<Result<chat::ChatEvent>> LocalStream::Next() {
-  const TimePoint deadline = steady_clock::now() + milliseconds(limits::kNextEventDeadlineMs);
+  const TimePoint silent_until = steady_clock::now() + milliseconds(limits::kNextEventDeadlineMs);
   while (true) {
     if (cancelled_) {
       co_return Fail(ErrorCode::kCancelled, "The request was cancelled.");
+    }
+    if (steady_clock::now() >= plan_.deadline) {
+      co_return Fail(ErrorCode::kDeadlineExceeded,
+                     "The request's time was over before the answer.");
     }
     TW_CO_RETURN_IF_ERROR(Refill());
     TW_CO_ASSIGN_OR_RETURN(std::optional<chat::ChatEvent> event, Poll());
     if (event.has_value()) {
       co_return std::move(*event);
     }
-    const TimePoint until = may_submit() ? std::min(deadline, retry_at_) : deadline;
-    if (!co_await wakeup_->Wait(until) && steady_clock::now() >= deadline) {
+    TimePoint until = std::min(silent_until, plan_.deadline);
+    if (may_submit()) {
+      until = std::min(until, retry_at_);
+    }
+    if (!co_await wakeup_->Wait(until) && steady_clock::now() >= silent_until) {
       co_return Fail(ErrorCode::kDeadlineExceeded,
                      fmt::format("No token came for {} s.", limits::kNextEventDeadlineMs / 1000));
     }

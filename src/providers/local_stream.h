@@ -28,7 +28,8 @@ struct StreamPlan {
   engine::GenerateRequest
       request;            // without the prompt; `sampling.seed` of choice k of a prompt is seed + k
   int in_flight_max = 1;  // sequences at once: a large request waits for itself, not others for it
-  BudgetShare logprobs;   // entries that this request may hold until its answer is out
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  BudgetShare logprobs;  // entries that this request may hold until its answer is out
 };
 
 class LocalStream final : public ChatStream {

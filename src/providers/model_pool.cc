@@ -1,5 +1,7 @@
 #include "providers/model_pool.h"
 
+#include <algorithm>
+#include <chrono>
 #include <exception>
 
 #include <fmt/format.h>
@@ -108,7 +110,8 @@ Result<ModelPool::Lease> ModelPool::HoldEntry(const std::string& id) {
   return Lease(std::make_shared<Lease::Hold>(std::move(entry)));
 }
 
-Task<Result<ModelPool::Lease>> ModelPool::Acquire(std::string id) {
+Task<Result<ModelPool::Lease>> ModelPool::Acquire(std::string id,
+                                                  std::chrono::steady_clock::time_point deadline) {
   const auto wakeup = http::Wakeup::Create();
   Result<Lease> lease = Fail(ErrorCode::kInternal, "");
   {
@@ -119,8 +122,8 @@ Task<Result<ModelPool::Lease>> ModelPool::Acquire(std::string id) {
     }
     lease->hold_->entry->waiters.push_back(wakeup);
   }
-  const auto deadline =
-      std::chrono::steady_clock::now() + std::chrono::milliseconds(limits::kModelLoadDeadlineMs);
+  deadline = std::min(deadline, std::chrono::steady_clock::now() +
+                                    std::chrono::milliseconds(limits::kModelLoadDeadlineMs));
   if (!co_await wakeup->Wait(deadline)) {
     co_return Fail(ErrorCode::kDeadlineExceeded, fmt::format("Loading \"{}\" took too long.", id));
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -62,8 +63,10 @@ class ModelPool {
 
   // The engine of a catalogue id, loading it if need be. On an event-loop thread.
   // Errors: kModelNotSupported; those of loading; kUnavailable with retry_after_ms (every loaded
-  // model is busy, or draining); kDeadlineExceeded after kModelLoadDeadlineMs.
-  Task<Result<Lease>> Acquire(std::string id);
+  // model is busy, or draining); kDeadlineExceeded after kModelLoadDeadlineMs, or at
+  // `deadline`.
+  Task<Result<Lease>> Acquire(std::string id, std::chrono::steady_clock::time_point deadline =
+                                                  std::chrono::steady_clock::time_point::max());
   // Starts to load without waiting. Any thread.
   Status Preload(const std::string& id);
 

@@ -2,6 +2,8 @@
 // parsing large bodies.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -30,10 +32,12 @@ class WorkerPool {
 
   // Runs `job` on a worker thread; the caller, on an event-loop thread, awaits its result. The job
   // owns what it touches: the coroutine may be gone before it ends. Errors: the job's;
-  // kTooManyRequests when kWorkerJobsMax wait; kDeadlineExceeded after kWorkerDeadlineMs;
+  // kTooManyRequests when kWorkerJobsMax wait; kDeadlineExceeded after kWorkerDeadlineMs, or at `deadline`;
   // kResourceExhausted when the job ran out of memory.
   template <class T>
-  Task<Result<T>> Run(std::function<Result<T>()> job);
+  Task<Result<T>> Run(std::function<Result<T>()> job,
+                      std::chrono::steady_clock::time_point deadline =
+                          std::chrono::steady_clock::time_point::max());
 
  private:
   bool Post(std::function<void()> job);  // false: too many wait
@@ -48,7 +52,8 @@ class WorkerPool {
 };
 
 template <class T>
-Task<Result<T>> WorkerPool::Run(std::function<Result<T>()> job) {
+Task<Result<T>> WorkerPool::Run(std::function<Result<T>()> job,
+                                std::chrono::steady_clock::time_point deadline) {
   struct Shared {
     std::shared_ptr<http::Wakeup> wakeup = http::Wakeup::Create();
     std::optional<Result<T>> result;  // written before Notify, read after Wait
@@ -67,8 +72,8 @@ Task<Result<T>> WorkerPool::Run(std::function<Result<T>()> job) {
     co_return Fail(Error{ErrorCode::kTooManyRequests,
                          "Too many requests are being prepared; try again soon.", "", 1000});
   }
-  const auto deadline =
-      std::chrono::steady_clock::now() + std::chrono::milliseconds(limits::kWorkerDeadlineMs);
+  deadline = std::min(deadline, std::chrono::steady_clock::now() +
+                                    std::chrono::milliseconds(limits::kWorkerDeadlineMs));
   if (!co_await shared->wakeup->Wait(deadline)) {
     co_return Fail(ErrorCode::kDeadlineExceeded, "Preparing the prompt took too long.");
   }
