@@ -144,11 +144,12 @@ Task<Answered> Gateway::AnswerHere(Call& call, const Order& order, const std::st
   http::Headers headers = AnswerHeaders(call, id, local_.slug(), model, parsed->ignored);
   if (generation.stream) {
     SetStreamHeaders(headers);
-    const Relayed relayed =
-        co_await RelayStream(call.exchange, stream, *writer, std::move(headers), clock_);
+    const Relayed relayed = co_await RelayStream(call.exchange, stream, *writer, std::move(headers),
+                                                 clock_, terms.on_first_token);
     co_return FromRelayed(relayed, is_over());
   }
-  RelayedWhole whole = co_await RelayWhole(call.exchange, stream, writer, local_.workers(), clock_);
+  RelayedWhole whole = co_await RelayWhole(call.exchange, stream, writer, local_.workers(), clock_,
+                                           terms.on_first_token);
   if (!whole.failed_before_first_byte.has_value()) {
     headers.Set("Content-Type", "application/json");
     headers.Set("x-tradewind-cost-nanousd", "0");

@@ -105,7 +105,8 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
   if (order.facts.stream) {
     SetStreamHeaders(headers);
     const PassOptions options{order.facts.include_usage,
-                              [&route](const auto& usage) { return Receipt(route, usage); }};
+                              [&route](const auto& usage) { return Receipt(route, usage); },
+                              terms.on_first_token};
     Answered answered = FromPassed(
         co_await PassStream(call.exchange, upstream, std::move(headers), options, clock_));
     call.record.cost_nanousd = CostOf(*route.mapping, answered.usage);

@@ -107,11 +107,7 @@ AttemptTerms TermsOf(const Order& order, const routing::Attempts& attempts,
   return terms;
 }
 
-void Report(const Answered& answered, std::chrono::steady_clock::time_point started,
-            routing::Attempt attempt) {
-  if (answered.first_token_at.has_value()) {
-    attempt.Answered(MsBetween(started, *answered.first_token_at));
-  }
+void Report(const Answered& answered, routing::Attempt attempt) {
   if (answered.failed_before_first_byte.has_value() ||
       answered.failed_after_first_byte.has_value()) {
     attempt.Failed(answered.kind, answered.retry_after_ms);
@@ -353,9 +349,10 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
       attempt = route.health->Begin(key_ref, true);  // the last one: better than nothing
     }
     const auto started = clock_.Now();
-    const AttemptTerms terms = TermsOf(*order, attempts, started, deadline, options_.times);
+    AttemptTerms terms = TermsOf(*order, attempts, started, deadline, options_.times);
+    terms.on_first_token = [&] { attempt->Answered(MsBetween(started, clock_.Now())); };
     answered = co_await Attempt(call, *order, route, terms);
-    Report(answered, started, std::move(*attempt));
+    Report(answered, std::move(*attempt));
     if (!answered.failed_before_first_byte.has_value()) {
       break;
     }

@@ -43,6 +43,8 @@ struct AttemptTerms {
   http::UpstreamDeadlines deadlines;  // `overall` is the request's own
   // Of a stream: until then there must be something to see.
   std::chrono::steady_clock::time_point visible_by = std::chrono::steady_clock::time_point::max();
+  // Called once, when the first token is there; of an answer that is no stream nobody knows when.
+  std::function<void()> on_first_token;
 };
 
 class Prober;

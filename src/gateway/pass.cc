@@ -71,6 +71,9 @@ class StreamPass {
       passed_.last_token_at = clock_.Now();
       if (!passed_.first_token_at.has_value()) {
         passed_.first_token_at = passed_.last_token_at;
+        if (options_.on_first_token) {
+          options_.on_first_token();
+        }
       }
     }
     if (!event.chunk.finish_reason.empty()) {

@@ -31,6 +31,7 @@ struct PassOptions {
   bool include_usage = false;  // the client asked for the usage chunk
   // The receipt as a JSON object, when usage is known or known to be unknown.
   std::function<std::string(const std::optional<chat::Usage>&)> receipt;
+  std::function<void()> on_first_token = {};  // once, when it is there; may be null
 };
 
 // Waits until there is something for a reader to see, and sends the head only then: until that

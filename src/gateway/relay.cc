@@ -21,9 +21,13 @@ void CancelWhenClientLeaves(http::Exchange& exchange,
   });
 }
 
-void Note(const chat::ChatEvent& event, const Clock& clock, Relayed& relayed) {
+void Note(const chat::ChatEvent& event, const Clock& clock, const OnFirstToken& on_first_token,
+          Relayed& relayed) {
   if (!relayed.first_token_at.has_value()) {
     relayed.first_token_at = clock.Now();
+    if (on_first_token) {
+      on_first_token();
+    }
   }
   if (event.finish.has_value()) {
     relayed.finish = event.finish;
@@ -48,8 +52,8 @@ constexpr int64_t kTokensWrittenOnLoopMax = 4096;
 }  // namespace
 
 Task<Relayed> RelayStream(http::Exchange& exchange, std::shared_ptr<providers::ChatStream> stream,
-                          dialects::AnswerWriter& writer, http::Headers headers,
-                          const Clock& clock) {
+                          dialects::AnswerWriter& writer, http::Headers headers, const Clock& clock,
+                          OnFirstToken on_first_token) {
   Relayed relayed;
   CancelWhenClientLeaves(exchange, stream);
   bool head_is_out = false;
@@ -62,7 +66,7 @@ Task<Relayed> RelayStream(http::Exchange& exchange, std::shared_ptr<providers::C
       failed = std::move(event).error();
       break;
     }
-    Note(*event, clock, relayed);
+    Note(*event, clock, on_first_token, relayed);
     done = event->done;
     const std::string bytes = Frame(*event, writer);
     if (bytes.empty()) {
@@ -97,7 +101,8 @@ Task<Relayed> RelayStream(http::Exchange& exchange, std::shared_ptr<providers::C
 Task<RelayedWhole> RelayWhole(http::Exchange& exchange,
                               std::shared_ptr<providers::ChatStream> stream,
                               std::shared_ptr<dialects::AnswerWriter> writer,
-                              providers::WorkerPool& workers, const Clock& clock) {
+                              providers::WorkerPool& workers, const Clock& clock,
+                              OnFirstToken on_first_token) {
   RelayedWhole relayed;
   CancelWhenClientLeaves(exchange, stream);
   bool done = false;
@@ -107,7 +112,7 @@ Task<RelayedWhole> RelayWhole(http::Exchange& exchange,
       relayed.failed_before_first_byte = std::move(event).error();
       break;
     }
-    Note(*event, clock, relayed);
+    Note(*event, clock, on_first_token, relayed);
     done = event->done;
     writer->Add(std::move(*event));
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,12 +27,15 @@ struct Relayed {
   std::optional<chat::FinishReason> finish;  // of the choice that ended last
 };
 
+// Called once, when the first token is there; may be null.
+using OnFirstToken = std::function<void()>;
+
 // Server-sent events. The head goes out with the first event, so that until then an error can still
 // be a status. An error later is an event of its own, and then the stream ends without [DONE]. A
 // slow reader slows the provider; one who leaves cancels it.
 Task<Relayed> RelayStream(http::Exchange& exchange, std::shared_ptr<providers::ChatStream> stream,
-                          dialects::AnswerWriter& writer, http::Headers headers,
-                          const Clock& clock);
+                          dialects::AnswerWriter& writer, http::Headers headers, const Clock& clock,
+                          OnFirstToken on_first_token = {});
 
 struct RelayedWhole : Relayed {
   std::string body;  // the object, when nothing failed
@@ -40,6 +44,7 @@ struct RelayedWhole : Relayed {
 Task<RelayedWhole> RelayWhole(http::Exchange& exchange,
                               std::shared_ptr<providers::ChatStream> stream,
                               std::shared_ptr<dialects::AnswerWriter> writer,
-                              providers::WorkerPool& workers, const Clock& clock);
+                              providers::WorkerPool& workers, const Clock& clock,
+                              OnFirstToken on_first_token = {});
 
 }  // namespace tradewind::gateway

@@ -256,6 +256,19 @@ TEST_F(UpstreamRouteTest, RowDeadlineHoldsForTheModelOnThisDevice) {
   EXPECT_EQ(Health("local", "org-m").window_faults, 0);
 }
 
+TEST_F(UpstreamRouteTest, TheFirstTokenCountsWhenItComesAndNotAtTheEnd) {
+  world_.play = [](FakeSequence& sequence) { sequence.Push(TextEvent("begun")); };
+  Start({"site-a"});
+  TestSocket client = Ask(kStream);
+  TestSocket provider = Take(a_);
+  provider.Send(kStreamHead + Role());
+  EXPECT_FALSE(Health().ttft_ms.has_value());
+  provider.Send(Text("begun"));
+  EXPECT_TRUE(Eventually([&] { return Health().ttft_ms.has_value(); }));
+  const TestSocket here = Ask(kStream, "org-m");
+  EXPECT_TRUE(Eventually([&] { return Health("local", "org-m").ttft_ms.has_value(); }));
+}
+
 // --- What an attempt may have cost
 
 TEST_F(UpstreamRouteTest, WhoLeavesEarlyHasUsedHisTokensAllTheSame) {

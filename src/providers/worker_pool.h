@@ -32,8 +32,8 @@ class WorkerPool {
 
   // Runs `job` on a worker thread; the caller, on an event-loop thread, awaits its result. The job
   // owns what it touches: the coroutine may be gone before it ends. Errors: the job's;
-  // kTooManyRequests when kWorkerJobsMax wait; kDeadlineExceeded after kWorkerDeadlineMs, or at `deadline`;
-  // kResourceExhausted when the job ran out of memory.
+  // kTooManyRequests when kWorkerJobsMax wait; kDeadlineExceeded after kWorkerDeadlineMs, or at
+  // `deadline`; kResourceExhausted when the job ran out of memory.
   template <class T>
   Task<Result<T>> Run(std::function<Result<T>()> job,
                       std::chrono::steady_clock::time_point deadline =
