@@ -43,6 +43,10 @@ inline constexpr int64_t kUpstreamIdleMs = 120'000;       // a stream that stall
 // Events of a stream before there is anything to see, which are held back, and one more: 128 choices
 // announce themselves in 40 kB.
 inline constexpr size_t kUpstreamUnseenBytesMax = 256 << 10;
+// After [DONE], for what ends the body: then the connection can be kept. The client has its end, but
+// its own connection waits.
+inline constexpr int64_t kUpstreamEndMs = 100;
+inline constexpr size_t kUpstreamEndBytesMax = 4 << 10;
 inline constexpr int64_t kUpstreamBufferBytes = 16 << 10;  // while bytes are there; a TLS record
 inline constexpr int64_t kUpstreamSpareBuffersMax = 64;    // kept of each event loop
 inline constexpr int64_t kUpstreamKeepMs = 30'000;         // many servers close after 60 s or 75 s

@@ -59,6 +59,9 @@ class StreamPass {
     if (head_is_out) {
       co_await End(std::move(held));
     }
+    if (done) {
+      co_await upstream_->ReadRest();
+    }
     co_return std::move(passed_);
   }
 

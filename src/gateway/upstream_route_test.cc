@@ -390,5 +390,34 @@ TEST_F(UpstreamRouteTest, WhatAProviderSaysOfOurKeyReachesNobody) {
   }
 }
 
+// --- Connections to providers
+
+TEST_F(UpstreamRouteTest, AStreamGivesItsConnectionBack) {
+  Start({"site-a"});
+  TestSocket client = Ask(kStream);
+  TestSocket provider = Take(a_);
+  const std::string answer = kStreamHead + Text("one") + End() + Event("[DONE]") + kLastChunk;
+  provider.Send(answer);
+  EXPECT_NE(ReadStream(client).find("[DONE]"), std::string::npos);
+  Logged();
+  TestSocket second = Ask(kStream);
+  EXPECT_TRUE(provider.ReadResponse().starts_with("POST ")) << "on the same connection";
+  provider.Send(answer);
+  EXPECT_NE(ReadStream(second).find("[DONE]"), std::string::npos);
+}
+
+TEST_F(UpstreamRouteTest, AProviderThatNeverEndsItsStreamHoldsNobodyUp) {
+  Start({"site-a"});
+  TestSocket client = Ask(kStream);
+  TestSocket provider = Take(a_);
+  provider.Send(kStreamHead + Text("one") + End() + Event("[DONE]"));
+  EXPECT_NE(ReadStream(client).find("[DONE]"), std::string::npos);
+  Ask(client, kStream);
+  TestSocket other = Take(a_);
+  other.Send(kStreamHead + Text("two") + End() + Event("[DONE]") + kLastChunk);
+  EXPECT_NE(ReadStream(client).find("two"), std::string::npos);
+  EXPECT_EQ(provider.ReadAll(), "") << "closed";
+}
+
 }  // namespace
 }  // namespace tradewind::gateway

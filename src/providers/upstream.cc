@@ -245,6 +245,19 @@ Task<UpstreamResult<WireEvent>> UpstreamExchange::Next() {
   co_return std::move(*read);
 }
 
+Task<void> UpstreamExchange::ReadRest() {
+  call_->ReadBy(std::chrono::steady_clock::now() +
+                std::chrono::milliseconds(limits::kUpstreamEndMs));
+  size_t bytes = 0;
+  while (bytes <= limits::kUpstreamEndBytesMax) {
+    const Result<std::string_view> rest = co_await call_->Read();
+    if (!rest.has_value() || rest->empty()) {
+      co_return;
+    }
+    bytes += rest->size();
+  }
+}
+
 Task<UpstreamResult<dialects::WireWhole>> UpstreamExchange::Whole() {
   Result<std::string> body = co_await http::ReadBody(*call_, limits::kClientBodyBytesMax);
   if (!body.has_value()) {

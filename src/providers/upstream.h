@@ -83,6 +83,9 @@ class UpstreamExchange {
   // they had to break off. It is garbage when it goes on after limits::kUpstreamUnseenBytesMax of
   // events without anything to see.
   Task<UpstreamResult<WireEvent>> Next();
+  // After the end of a stream: reads what is left of the body, so that the connection can be kept.
+  // Within limits::kUpstreamEndMs; what takes longer costs the connection.
+  Task<void> ReadRest();
   // Next will not have to wait: its event has arrived.
   bool has_next() const { return !events_.empty(); }
   // Of an answer that is no stream.
