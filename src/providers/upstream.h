@@ -41,8 +41,8 @@ struct UpstreamOrder {
   std::chrono::steady_clock::time_point visible_by = std::chrono::steady_clock::time_point::max();
 };
 
-// How an exchange with an upstream failed: facts, from which routing decides what comes next. Texts of
-// the upstream are in it without the key that it was sent, whatever it repeats.
+// How an exchange with an upstream failed: facts, from which routing decides what comes next. The
+// upstream's own words are in it without the key that it was sent.
 struct UpstreamFailure {
   enum class Stage {
     kConnect,     // nothing was sent that could have been acted on
