@@ -75,16 +75,22 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
                                            const AttemptTerms& terms) {
   const providers::Upstream& place = *route.place->upstream;
   dialects::JsonText text = order.text;
-  const std::vector<std::string> dropped = providers::PrepareRequest(
-      *place.quirks, order.endpoint, route.mapping->provider_model, order.facts.stream, text);
+  std::vector<std::string> dropped;
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
-  sent.body = text.Text();
   sent.is_stream = order.facts.stream;
   sent.api_key = KeyFor(call, route).key;
   sent.request_id = call.request_id;
   sent.deadlines = terms.deadlines;
   sent.visible_by = terms.visible_by;
+  if (call.own_path_of.empty()) {
+    dropped = providers::PrepareRequest(*place.quirks, order.endpoint,
+                                        route.mapping->provider_model, order.facts.stream, text);
+  } else {
+    providers::PrepareOwnForm(*place.quirks, order.facts.stream, text);
+    sent.query = call.request().query;
+  }
+  sent.body = text.Text();
   const auto upstream =
       std::make_shared<providers::UpstreamExchange>(*market_.upstreams, place, std::move(sent));
   call.exchange.OnClientLeft([weak = std::weak_ptr(upstream)] {

@@ -14,6 +14,9 @@
 //   over a limit of the key  429: whose limit, which, Retry-After    none    too_many_requests
 //   no candidate             400 model_not_supported: who was        none    model_not_supported
 //                            considered, and why each does not serve
+//   provider's own path:     404 naming its paths; 400                none    not_found,
+//   no such one, no such     model_not_supported                              model_not_supported
+//   pair in the catalogue
 //   refused here             400: context, template; 429, 503 with   void    context_too_long,
 //                            Retry-After; 500, 507: loading                  too_many_requests ...
 //   refused by the provider  its 4xx, in our envelope; its 401, 402  void    upstream_failed
@@ -256,8 +259,13 @@ Task<void> Gateway::Embed(Call& call) {
 
 Result<routing::Plan> Gateway::PlanRoutes(const Call& call, const Order& order) {
   routing::PlanRequest request;
-  request.models.push_back(order.facts.model);
-  request.models.insert(request.models.end(), order.facts.models.begin(), order.facts.models.end());
+  if (call.own_path_of.empty()) {
+    request.models.push_back(order.facts.model);
+    request.models.insert(request.models.end(), order.facts.models.begin(),
+                          order.facts.models.end());
+  } else {
+    TW_ASSIGN_OR_RETURN(request.named, NamedMappingOf(call, order));
+  }
   request.task = TaskOf(order.endpoint);
   TW_ASSIGN_OR_RETURN(request.needs, NeedsOf(order));
   Permit(call, request);

@@ -73,7 +73,9 @@ struct Call {
   telemetry::AccessRecord record;
   std::string_view route;  // the pattern, for metrics: "/v1/models/{id}", "other"
   std::string_view rest;   // of the path, where the pattern ends in a variable
-  bool is_work = false;    // asks a model for something; the rest only looks
+  // Set: a request on this provider's own path, in its own form (passthrough.cc).
+  std::string_view own_path_of = {};
+  bool is_work = false;  // asks a model for something; the rest only looks
   std::shared_ptr<const identity::Principal> caller = {};  // null on routes open to all
   std::optional<identity::Membership> bill_to = {};  // the organisation that X-HF-Bill-To names
   http::Headers cors = {};                           // belong into every answer
@@ -110,7 +112,9 @@ class Gateway {
     Method answer;
   };
   static const std::vector<Route>& Routes();
+  static const Route kOwnPaths;  // of providers: where none of the others is, and one is named
   Task<void> Dispatch(Call& call);
+  Task<void> Serve(Call& call, const Route& route);
 
   // chat.cc
   Task<void> Chat(Call& call);
@@ -127,6 +131,9 @@ class Gateway {
   // answer_upstream.cc
   Task<Answered> AnswerFromUpstream(Call& call, const Order& order,
                                     const routing::PlannedRoute& route, const AttemptTerms& terms);
+  // passthrough.cc
+  bool NamesProvider(std::string_view path) const;
+  Task<void> PassThrough(Call& call);
   // models.cc
   Task<void> ListModels(Call& call);
   Task<void> ShowModel(Call& call);
@@ -196,6 +203,10 @@ http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
                             std::string_view provider, std::string_view model,
                             const std::vector<std::string>& ignored);
 void SetStreamHeaders(http::Headers& headers);
+
+// The one mapping that a request on a provider's own path means. Errors: kInvalidArgument, it asks
+// for fallbacks too.
+Result<routing::NamedMapping> NamedMappingOf(const Call& call, const Order& order);
 
 // Of a plan without routes: kPermissionDenied when some were left out because the caller's key does
 // not allow them, kUnauthenticated when he has none.

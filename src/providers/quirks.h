@@ -50,4 +50,8 @@ std::vector<std::string> PrepareRequest(const Quirks& quirks, Endpoint endpoint,
                                         std::string_view provider_model, bool is_stream,
                                         dialects::JsonText& request);
 
+// For a request that is in the provider's form already: takes out what is meant for the router, and
+// asks for usage where that is needed. The rest is the client's affair.
+void PrepareOwnForm(const Quirks& quirks, bool is_stream, dialects::JsonText& request);
+
 }  // namespace tradewind::providers

@@ -1,6 +1,7 @@
 #include "providers/upstream.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
 #include <utility>
@@ -19,6 +20,9 @@ http::UpstreamRequest HttpRequest(const Upstream& upstream, UpstreamOrder& order
   http::UpstreamRequest request;
   request.url = upstream.base;
   request.target = upstream.quirks->Path(order.endpoint);
+  if (!order.query.empty()) {
+    request.target += "?" + order.query;
+  }
   request.headers.Set("Content-Type", "application/json");
   request.headers.Set("Accept", order.is_stream ? "text/event-stream" : "application/json");
   if (!order.api_key.empty()) {
@@ -74,7 +78,43 @@ dialects::WireKind KindOf(Endpoint endpoint) {
   return dialects::WireKind::kChat;
 }
 
+constexpr std::array kEndpoints = {Endpoint::kChat, Endpoint::kCompletions, Endpoint::kEmbeddings};
+
+// The provider's, not that of the address that the config puts in its place.
+std::string OwnPath(const Upstream& upstream, Endpoint endpoint) {
+  const std::string_view path = upstream.quirks->Path(endpoint);
+  if (path.empty()) {
+    return {};
+  }
+  const std::string_view base = upstream.quirks->base_url;
+  std::string_view prefix = upstream.base.target_prefix;
+  if (!base.empty()) {
+    const std::string_view host = base.substr(base.find("://") + 3);
+    prefix = host.substr(std::min(host.find('/'), host.size()));
+  }
+  return fmt::format("{}{}", prefix, path).substr(1);
+}
+
 }  // namespace
+
+std::optional<Endpoint> EndpointAt(const Upstream& upstream, std::string_view own_path) {
+  for (const Endpoint endpoint : kEndpoints) {
+    if (!own_path.empty() && OwnPath(upstream, endpoint) == own_path) {
+      return endpoint;
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> OwnPaths(const Upstream& upstream) {
+  std::vector<std::string> paths;
+  for (const Endpoint endpoint : kEndpoints) {
+    if (std::string path = OwnPath(upstream, endpoint); !path.empty()) {
+      paths.push_back(std::move(path));
+    }
+  }
+  return paths;
+}
 
 UpstreamExchange::UpstreamExchange(http::UpstreamClient& client, const Upstream& upstream,
                                    UpstreamOrder order)

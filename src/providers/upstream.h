@@ -29,6 +29,12 @@ struct Upstream {
   bool allow_private = false;  // the operator chose this host and port
 };
 
+// Which endpoint stands at the provider's own path ("v1/chat/completions", as the provider's own
+// clients ask for it), whatever address the config gives; nothing for other paths.
+std::optional<Endpoint> EndpointAt(const Upstream& upstream, std::string_view own_path);
+// Those paths, to name them in errors.
+std::vector<std::string> OwnPaths(const Upstream& upstream);
+
 struct UpstreamOrder {
   Endpoint endpoint = Endpoint::kChat;
   std::string body;  // as PrepareRequest made it
@@ -39,6 +45,7 @@ struct UpstreamOrder {
   // Of a stream: until then there must be something that a reader would see. Comments and chunks
   // that only name a role keep a connection alive; they are no beginning of an answer.
   std::chrono::steady_clock::time_point visible_by = std::chrono::steady_clock::time_point::max();
+  std::string query = {};  // without '?'; "" = none
 };
 
 // How an exchange with an upstream failed: facts, from which routing decides what comes next. Texts of
