@@ -83,6 +83,16 @@ struct Call {
   const http::Request& request() const { return exchange.request(); }
 };
 
+struct ClientStream;
+struct Tries;  // tries.h
+struct Begun;
+
+// An attempt at an upstream, before anything of it is shown.
+struct Opening {
+  std::shared_ptr<providers::UpstreamExchange> upstream;
+  std::vector<std::string> dropped;  // fields that the provider does not know
+};
+
 // Thread-safe: calls run on every event loop at once. What it refers to must outlive it, and it the
 // server.
 class Gateway {
@@ -122,15 +132,29 @@ class Gateway {
   Task<void> Embed(Call& call);
   Task<void> Infer(Call& call, providers::Endpoint endpoint);
   Result<routing::Plan> PlanRoutes(const Call& call, const Order& order);
-  Task<Answered> Attempt(Call& call, const Order& order, const routing::PlannedRoute& route,
-                         const AttemptTerms& terms);
   Task<void> GiveUp(Call& call, const Answered& answered);
+  // try_routes.cc
+  Task<Answered> TryRoutes(Call& call, const Order& order, const routing::Plan& plan);
+  std::optional<Begun> Begin(Tries& tries) const;
+  Task<Answered> Attempt(Tries& tries, Begun begun);
+  void CountAttempt(const std::string& slug, std::string_view outcome);
+  // hedge.cc
+  std::optional<int64_t> HedgeAfterMs(const Tries& tries) const;
+  std::optional<Begun> BeginSecond(Tries& tries) const;
+  Task<Answered> AttemptHedged(Tries& tries, Begun first, int64_t after_ms);
   // answer_here.cc
   Task<Answered> AnswerHere(Call& call, const Order& order, const std::string& model,
                             const AttemptTerms& terms);
   // answer_upstream.cc
   Task<Answered> AnswerFromUpstream(Call& call, const Order& order,
-                                    const routing::PlannedRoute& route, const AttemptTerms& terms);
+                                    const routing::PlannedRoute& route, const AttemptTerms& terms,
+                                    ClientStream& stream);
+  Result<Opening> Prepare(const Call& call, const Order& order, const routing::PlannedRoute& route,
+                          const AttemptTerms& terms, const ClientStream& stream) const;
+  // Nothing when it is there.
+  static Task<std::optional<Answered>> Reach(Opening& opening, bool until_visible);
+  Task<Answered> Deliver(Call& call, const Order& order, const routing::PlannedRoute& route,
+                         const AttemptTerms& terms, Opening& opening, ClientStream& stream);
   // passthrough.cc
   bool NamesProvider(std::string_view path) const;
   Task<void> PassThrough(Call& call);

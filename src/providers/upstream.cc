@@ -238,6 +238,34 @@ UpstreamResult<WireEvent> UpstreamExchange::End() const {
 }
 
 Task<UpstreamResult<WireEvent>> UpstreamExchange::Next() {
+  if (!ready_.empty()) {
+    WireEvent event = std::move(ready_.front());
+    ready_.pop_front();
+    co_return event;
+  }
+  co_return co_await ReadNext();
+}
+
+Task<UpstreamResult<void>> UpstreamExchange::AwaitVisible() {
+  if (!order_.is_stream) {
+    UpstreamResult<dialects::WireWhole> whole = co_await Whole();
+    if (!whole.has_value()) {
+      co_return std::unexpected(std::move(whole).error());
+    }
+    whole_ = std::move(*whole);
+    co_return UpstreamResult<void>();
+  }
+  do {
+    UpstreamResult<WireEvent> event = co_await ReadNext();
+    if (!event.has_value()) {
+      co_return std::unexpected(std::move(event).error());
+    }
+    ready_.push_back(std::move(*event));
+  } while (!ready_.back().is_visible());  // ReadNext bounds what nobody would see
+  co_return UpstreamResult<void>();
+}
+
+Task<UpstreamResult<WireEvent>> UpstreamExchange::ReadNext() {
   while (events_.empty()) {
     if (IsLate(std::chrono::steady_clock::now())) {
       co_return std::unexpected(
@@ -299,6 +327,9 @@ Task<void> UpstreamExchange::ReadRest() {
 }
 
 Task<UpstreamResult<dialects::WireWhole>> UpstreamExchange::Whole() {
+  if (whole_.has_value()) {
+    co_return std::move(*std::exchange(whole_, std::nullopt));
+  }
   Result<std::string> body = co_await http::ReadBody(*call_, limits::kClientBodyBytesMax);
   if (!body.has_value()) {
     co_return std::unexpected(Lost(body.error()));
