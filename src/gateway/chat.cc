@@ -11,11 +11,11 @@
 //   not on the allow-list    403 with param model                    none    permission_denied
 //   bad request              400 with param, 413                     none    invalid_argument ...
 //   over a limit of the key  429: whose limit, which, Retry-After    none    too_many_requests
+//   or its organisation
 //   no candidate             400 model_not_supported: who was        none    model_not_supported
 //                            considered, and why each does not serve
-//   provider's own path:     404 naming its paths; 400                none    not_found,
-//   no such one, no such     model_not_supported                              model_not_supported
-//   pair in the catalogue
+//   provider's own path: no  404 naming its paths; 400               none    not_found,
+//   such, or no such pair    model_not_supported                             model_not_supported
 //   refused here             400: context, template; 429, 503 with   void    context_too_long,
 //                            Retry-After; 500, 507: loading                  too_many_requests ...
 //   refused by the provider  its 4xx, in our envelope; its 401, 402  void    upstream_failed
@@ -27,8 +27,10 @@
 //   wrong type, empty 200
 //   broken line in a stream  nothing: such lines are no events       -       -
 //   malformed event, error   data: {"error":...}, then the end       settle  upstream_failed
-//   event, cut or stall      without [DONE]
-//   after the 1st byte
+//   event, cut or stall      without [DONE]; where it is wanted and
+//   after the 1st byte       can be, the rest from another route
+//   slow to begin            where it is wanted, the next route       in      as the winner's
+//                            beside it; the first to begin answers    doubt
 //   failed here after it     the same                                settle  internal ...
 //   client left              nothing; the upstream is closed, the    settle  cancelled
 //                            engine stops at the next token, what
