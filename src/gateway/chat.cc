@@ -2,7 +2,8 @@
 // hold the worst-case cost → open an upstream → relay and meter the stream → settle. Opening and
 // relaying are one attempt, and may be followed by another (try_routes.cc).
 //
-// Early exits. "Hold" is what becomes of the money set aside, once there is a ledger.
+// Early exits. "Hold" is what becomes of the money set aside, once there is a ledger. Each row has
+// a test that names it: tests/binary/test_early_exits.py reads this table.
 //
 //   row                      what the client sees                    hold    outcome in the log
 //   -----------------------  --------------------------------------  ------  ----------------------
@@ -11,24 +12,24 @@
 //   not on the allow-list    403 with param model                    none    permission_denied
 //   bad request              400 with param, 413                     none    invalid_argument ...
 //   over a limit of the key  429: whose limit, which, Retry-After    none    too_many_requests
-//   or its organisation
+//    or its organisation
 //   no candidate             400 model_not_supported: who was        none    model_not_supported
 //                            considered, and why each does not serve
 //   provider's own path: no  404 naming its paths; 400               none    not_found,
-//   such, or no such pair    model_not_supported                             model_not_supported
+//    such, or no such pair   model_not_supported                             model_not_supported
 //   refused here             400: context, template; 429, 503 with   void    context_too_long,
 //                            Retry-After; 500, 507: loading                  too_many_requests ...
 //   refused by the provider  its 4xx, in our envelope; its 401, 402  void    upstream_failed
 //                            and 403 are ours to solve: 502
 //   provider not reached     the next route; 502 when none is left   void    upstream_failed
 //   provider fails before    the next route; then 502, 503, 504,     void or upstream_failed,
-//   the 1st byte: 5xx, 429,  or its 429 with Retry-After             in      deadline_exceeded
-//   stall, cut, garbage,                                             doubt
-//   wrong type, empty 200
+//    the 1st byte: 5xx, 429, or its 429 with Retry-After             in      deadline_exceeded
+//    stall, cut, garbage,                                            doubt
+//    wrong type, empty 200
 //   broken line in a stream  nothing: such lines are no events       -       -
 //   malformed event, error   data: {"error":...}, then the end       settle  upstream_failed
-//   event, cut or stall      without [DONE]; where it is wanted and
-//   after the 1st byte       can be, the rest from another route
+//    event, cut or stall     without [DONE]; where it is wanted and
+//    after the 1st byte      can be, the rest from another route
 //   slow to begin            where it is wanted, the next route       in      as the winner's
 //                            beside it; the first to begin answers    doubt
 //   failed here after it     the same                                settle  internal ...
