@@ -66,6 +66,7 @@ void Override(const ProviderConfig& config, Provider& provider) {
     provider.api_key_file = config.api_key_file;
   }
   provider.allow_private = config.allow_private;
+  provider.assistant_prefix = config.assistant_prefix;
   provider.data_policy = config.data_policy.value_or(provider.data_policy);
   provider.source = Source::kConfig;
   provider.origin = config.origin;

@@ -50,6 +50,7 @@ struct Provider {
   std::string api_key_env, api_key_file;
   bool needs_key = true;
   bool allow_private = false;
+  std::string assistant_prefix;  // as ProviderConfig has it
   DataPolicy data_policy = DataPolicy::kUnknown;
   Source source = Source::kStarter;
   std::string origin;  // "config.toml line 3"

@@ -17,8 +17,9 @@ struct ProviderConfig {
   std::string api_key_env, api_key_file;
   bool allow_private = false;
   std::optional<DataPolicy> data_policy;
-  std::vector<Mapping> models;  // source kConfig, provider = name
-  std::string origin;           // "config.toml line 3"
+  std::string assistant_prefix;  // "no", "message", "vllm"; "" = as its kind does
+  std::vector<Mapping> models;   // source kConfig, provider = name
+  std::string origin;            // "config.toml line 3"
 };
 
 enum class Fallback { kOff, kSameModel, kList };
@@ -33,6 +34,9 @@ struct RouteConfig {
   Fallback fallback = Fallback::kSameModel;
   DataRule data_policy = DataRule::kAny;
   ProbeRule probes = ProbeRule::kFree;
+  bool continuation = false;   // a stream that was cut goes on elsewhere
+  bool hedge = false;          // a second route is asked when the first is slow:
+  int64_t hedge_after_ms = 0;  // after so long; 0: after the route's own 95th percentile
 };
 
 std::string_view RoutePolicyName(RoutePolicy policy);  // "preferred"

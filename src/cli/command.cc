@@ -352,9 +352,7 @@ constexpr Flag kKeysFlags[] = {
      .env = "TRADEWIND_KEY_EXPIRES"},
     {.name = "rpm", .value = "N", .help = "requests per minute", .env = "TRADEWIND_KEY_RPM"},
     {.name = "tpm", .value = "N", .help = "tokens per minute", .env = "TRADEWIND_KEY_TPM"},
-    {.name = "parallel",
-     .value = "N",
-     .help = "requests at the same time"},
+    {.name = "parallel", .value = "N", .help = "requests at the same time"},
     {.name = "budget",
      .value = "USD",
      .help = "refused by this version, which does not count what keys spend",
@@ -364,6 +362,29 @@ constexpr Flag kKeysFlags[] = {
      .help = "rotate: how long the old secret goes on working (15m, 24h)",
      .built_in = "0",
      .env = "TRADEWIND_KEY_GRACE"},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
+constexpr Argument kOrgsArguments[] = {
+    {.name = "ACTION",
+     .help = "ls, set, add or remove",
+     .offer = Offer::kChoice,
+     .choices = "ls set add remove"},
+    {.name = "ORG", .help = "name of an organisation", .required = false},
+};
+constexpr Flag kOrgsFlags[] = {
+    {.name = "rpm", .value = "N", .help = "set: requests per minute of all its keys; 0: no limit"},
+    {.name = "tpm", .value = "N", .help = "set: tokens per minute; likewise"},
+    {.name = "parallel", .value = "N", .help = "set: requests at the same time; likewise"},
+    {.name = "user", .value = "NAME", .help = "add, remove: who"},
+    {.name = "role",
+     .value = "ROLE",
+     .help = "add: what he may do there",
+     .built_in = "member",
+     .choices = "viewer member admin",
+     .offer = Offer::kChoice},
     kJson,
     kHost,
     kPort,
@@ -550,6 +571,20 @@ constexpr Command kCommands[] = {
                  "tradewind keys create --name ci --models 'org/*' --expires 30d --rpm 60 --json\n"
                  "tradewind keys rotate laptop --grace 24h",
      .run = RunKeys},
+    {.name = "orgs",
+     .summary = "organisations: limits and members",
+     .description =
+         "`orgs ls` lists organisations with their limits and members. `orgs set ORG` makes one, "
+         "or changes its limits, which all of its requests share beside those of each key. `orgs "
+         "add ORG --user NAME` makes a user its member, or gives him another role; `orgs remove` "
+         "ends that, and what his keys of it could do, at once.\n\n"
+         "Talks to the server that holds the data folder, with the admin token; without one it "
+         "changes the data folder itself.",
+     .arguments = kOrgsArguments,
+     .flags = kOrgsFlags,
+     .examples = "tradewind orgs set acme --rpm 600 --parallel 20\n"
+                 "tradewind orgs add acme --user ada --role admin",
+     .run = RunOrgs},
     {.name = "login",
      .summary = "store a provider's key",
      .description =

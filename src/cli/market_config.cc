@@ -233,6 +233,12 @@ Result<ProviderConfig> ReadProvider(const toml::node& node, const std::string& f
       reader.Wrong("data_policy", "must be no-retention, retention or unknown");
     }
   }
+  if (const auto text = reader.Text("assistant_prefix")) {
+    provider.assistant_prefix = *text;
+    if (*text != "no" && *text != "message" && *text != "vllm") {
+      reader.Wrong("assistant_prefix", "must be no, message or vllm");
+    }
+  }
   TW_RETURN_IF_ERROR(reader.status());
   TW_RETURN_IF_ERROR(ReadModels(reader, file, path, provider, warnings));
   reader.WarnOfUnknown(warnings);
@@ -323,6 +329,18 @@ Status ReadRoute(const toml::table& table, const std::string& file, catalog::Rou
            catalog::DataRuleName, read.data_policy, texts["data_policy"]);
   ReadName(reader, "probes", {ProbeRule::kOff, ProbeRule::kFree, ProbeRule::kAll},
            catalog::ProbeRuleName, read.probes, texts["probes"]);
+  const auto read_flag = [&](std::string_view key, bool& out) {
+    if (const auto flag = reader.Flag(key)) {
+      out = *flag;
+      texts[key] = *flag ? "true" : "false";
+    }
+  };
+  read_flag("continuation", read.continuation);
+  read_flag("hedge", read.hedge);
+  if (const auto ms = reader.Count("hedge_after_ms")) {
+    read.hedge_after_ms = *ms;
+    texts["hedge_after_ms"] = std::to_string(*ms);
+  }
   if (const auto order = reader.Texts("order")) {
     std::set<std::string> seen;
     for (const std::string& slug : *order) {
@@ -346,6 +364,9 @@ Status ReadRoute(const toml::table& table, const std::string& file, catalog::Rou
   adopt("fallback", &catalog::RouteConfig::fallback);
   adopt("data_policy", &catalog::RouteConfig::data_policy);
   adopt("probes", &catalog::RouteConfig::probes);
+  adopt("continuation", &catalog::RouteConfig::continuation);
+  adopt("hedge", &catalog::RouteConfig::hedge);
+  adopt("hedge_after_ms", &catalog::RouteConfig::hedge_after_ms);
   adopt("order", &catalog::RouteConfig::order);
   return {};
 }
@@ -387,6 +408,7 @@ void Show(const ProviderConfig& provider, ConfigValues& values) {
   show("api_key_env", provider.api_key_env);
   show("api_key_file", provider.api_key_file);
   show("allow_private", provider.allow_private ? "true" : "");
+  show("assistant_prefix", provider.assistant_prefix);
   show("data_policy", provider.data_policy ? DataPolicyName(*provider.data_policy) : "");
   show("models", provider.models.empty() ? "" : std::to_string(provider.models.size()));
 }

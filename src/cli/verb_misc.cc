@@ -53,6 +53,9 @@ std::vector<std::pair<std::string, std::optional<ConfigValue>>> Effective(
                    ConfigValue{std::string(DataRuleName(built_in.data_policy)), "built-in"});
   rest.try_emplace("route.probes",
                    ConfigValue{std::string(ProbeRuleName(built_in.probes)), "built-in"});
+  rest.try_emplace("route.continuation", ConfigValue{"false", "built-in"});
+  rest.try_emplace("route.hedge", ConfigValue{"false", "built-in"});
+  rest.try_emplace("route.hedge_after_ms", ConfigValue{"0", "built-in"});
   for (const auto& [key, value] : rest) {
     out.emplace_back(key, value);
   }

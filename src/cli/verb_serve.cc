@@ -479,7 +479,8 @@ Result<ExitCode> RunServe(const Settings& settings) {
     return Fail(stopped.error());
   }
   if (*stopped == SIGUSR2) {
-    lock.reset();  // the successor's alone from here on
+    lock.reset();          // the successor's alone from here on
+    parts.prober->Stop();  // likewise: two that probe would pay twice
     return Drain(config, parts, *stopped);
   }
   const ExitCode code = Drain(config, parts, *stopped);

@@ -23,6 +23,7 @@ Result<ExitCode> CheckProviders(const Settings& settings);  // providers check
 Result<ExitCode> RunRoute(const Settings& settings);
 Result<ExitCode> RunPrices(const Settings& settings);
 Result<ExitCode> RunKeys(const Settings& settings);
+Result<ExitCode> RunOrgs(const Settings& settings);
 Result<ExitCode> RunLogin(const Settings& settings);
 Result<ExitCode> RunLogout(const Settings& settings);
 Result<ExitCode> RunWhoAmI(const Settings& settings);

@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "console_api/keys_json.h"
+#include "console_api/orgs_api.h"
 #include "dialects/json_reader.h"
 
 namespace tradewind::console_api {
@@ -16,6 +17,7 @@ using dialects::JsonWriter;
 using identity::Reach;
 
 constexpr std::string_view kKeys = "/tw/v1/keys";
+constexpr std::string_view kOrgs = "/tw/v1/orgs";
 constexpr std::string_view kProviderKeys = "/tw/v1/provider-keys";
 
 // What stands behind `prefix`: "" or "/x"; nullopt for another path.
@@ -127,6 +129,9 @@ Result<http::Response> KeysApi::Answer(const http::Request& request,
   }
   if (const auto rest = Rest(request.path, kProviderKeys)) {
     return AnswerProviderKeys(request, *rest, reach);
+  }
+  if (const auto rest = Rest(request.path, kOrgs)) {
+    return AnswerOrgs(store_, request, *rest, reach);
   }
   return NotFound(request.path);
 }

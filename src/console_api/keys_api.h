@@ -1,4 +1,4 @@
-// /tw/v1/keys and /tw/v1/provider-keys: docs/formats/keys.md.
+// /tw/v1/keys, /tw/v1/provider-keys and /tw/v1/orgs: docs/formats/keys.md.
 #pragma once
 
 #include <string_view>

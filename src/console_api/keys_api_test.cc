@@ -1,6 +1,8 @@
 #include "console_api/keys_api.h"
 
+#include <array>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -152,6 +154,78 @@ TEST(ParseExpiry, ReadsSpansDatesAndTimes) {
         "2001-2-1", "1969-12-31", "2000-01-01T24:00:00Z", "2000-01-01T00:00:00", "never"}) {
     EXPECT_FALSE(ParseExpiry(bad, 0)) << bad;
   }
+}
+
+TEST_F(KeysApiTest, MakesAnOrganisationAndChangesItsLimitsOneByOne) {
+  const auto made = Ask("PUT", "/tw/v1/orgs/acme", R"({"rpm":60,"concurrency":2})");
+  EXPECT_EQ(Text(made, "schema"), "tradewind.org/v1");
+  EXPECT_EQ(made.at("rpm").as_int64(), 60);
+  EXPECT_TRUE(made.at("tpm").is_null());
+  const auto changed = Ask("PUT", "/tw/v1/orgs/acme", R"({"rpm":null,"tpm":1000})");
+  EXPECT_TRUE(changed.at("rpm").is_null());
+  EXPECT_EQ(changed.at("tpm").as_int64(), 1000);
+  EXPECT_EQ(changed.at("concurrency").as_int64(), 2) << "what was not named stays";
+  EXPECT_EQ(Text(changed, "id"), Text(made, "id"));
+  const std::string token =
+      Text(Ask("POST", "/tw/v1/keys", R"({"name":"k","org":"acme","user":"ada"})", 201), "token");
+  EXPECT_EQ(store_->keys().Find(token)->org_limits.tokens_per_minute, 1000);
+  Ask("PUT", "/tw/v1/orgs/acme", R"({"tpm":5})");
+  const auto principal = store_->keys().Find(token);
+  EXPECT_EQ(principal->org_limits.tokens_per_minute, 5) << "at once";
+  EXPECT_EQ(principal->user->memberships.at(0).limits.tokens_per_minute, 5);
+  EXPECT_FALSE(principal->limits.tokens_per_minute) << "of the key itself";
+  EXPECT_EQ(Ask("GET", "/tw/v1/orgs").at("orgs").as_array().size(), 2u);
+}
+
+TEST_F(KeysApiTest, MembersComeGoAndChangeTheirRole) {
+  Ask("PUT", "/tw/v1/orgs/acme");
+  Ask("PUT", "/tw/v1/orgs/acme/members/ada", R"({"role":"admin"})");
+  const auto org = Ask("PUT", "/tw/v1/orgs/acme/members/bob");
+  ASSERT_EQ(org.at("members").as_array().size(), 2u);
+  EXPECT_EQ(Text(org.at("members").as_array()[0].as_object(), "role"), "admin");
+  EXPECT_EQ(Text(org.at("members").as_array()[1].as_object(), "role"), "member");
+  const std::string token =
+      Text(Ask("POST", "/tw/v1/keys", R"({"name":"k","org":"acme","user":"bob"})", 201), "token");
+  EXPECT_TRUE(store_->keys().Find(token)->scopes.Has(identity::Scope::kInference));
+  Ask("DELETE", "/tw/v1/orgs/acme/members/bob");
+  EXPECT_TRUE(store_->keys().Find(token)->scopes.empty()) << "nothing is left of what it could do";
+  const auto again = Try("DELETE", "/tw/v1/orgs/acme/members/bob");
+  EXPECT_EQ(again.error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(KeysApiTest, WhoManagesOneOrganisationChangesItsMembersAndNoLimits) {
+  const std::string body =
+      R"({"name":"boss","org":"acme","user":"ada","role":"admin","scopes":["manage"]})";
+  const std::string token = Text(Ask("POST", "/tw/v1/keys", body, 201), "token");
+  Ask("POST", "/tw/v1/keys", R"({"name":"x","org":"other","user":"eve"})", 201);
+  caller_ = store_->keys().Find(token);
+  EXPECT_EQ(Ask("GET", "/tw/v1/orgs").at("orgs").as_array().size(), 1u);
+  Ask("PUT", "/tw/v1/orgs/acme/members/bob", R"({"role":"viewer"})");
+  const auto code = [&](const char* method, const char* path, const char* text = "") {
+    const auto answer = Try(method, path, text);
+    return answer ? ErrorCode::kInternal : answer.error().code;
+  };
+  EXPECT_EQ(code("PUT", "/tw/v1/orgs/acme", R"({"rpm":1000000})"), ErrorCode::kPermissionDenied);
+  EXPECT_EQ(code("PUT", "/tw/v1/orgs/other/members/bob"), ErrorCode::kNotFound);
+  EXPECT_EQ(code("DELETE", "/tw/v1/orgs/other/members/eve"), ErrorCode::kNotFound);
+  EXPECT_EQ(code("PUT", "/tw/v1/orgs/acme/members/eve"), ErrorCode::kPermissionDenied)
+      << "she is somebody else's";
+}
+
+TEST_F(KeysApiTest, NamesWhatIsWrongWithAnOrganisation) {
+  for (const auto& [method, path, body, param] : std::vector<std::array<std::string, 4>>{
+           {"PUT", "/tw/v1/orgs/a b", "", "org"},
+           {"PUT", "/tw/v1/orgs/a/b", "", "org"},
+           {"PUT", "/tw/v1/orgs/a", R"({"rpm":0})", "rpm"},
+           {"PUT", "/tw/v1/orgs/a", R"({"x":1})", "x"},
+           {"PUT", "/tw/v1/orgs/default/members/a b", "", "user"},
+           {"PUT", "/tw/v1/orgs/default/members/a", R"({"role":"king"})", "role"}}) {
+    const auto answer = Try(method, path, body);
+    ASSERT_FALSE(answer) << path;
+    EXPECT_EQ(answer.error().code, ErrorCode::kInvalidArgument) << path;
+    EXPECT_EQ(answer.error().param, param) << path;
+  }
+  EXPECT_EQ(Try("POST", "/tw/v1/orgs").error().code, ErrorCode::kMethodNotAllowed);
 }
 
 }  // namespace

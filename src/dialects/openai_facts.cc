@@ -84,6 +84,15 @@ void ReadNumber(Fields& fields, std::string_view name, std::optional<double>& ou
   }
 }
 
+// Left out, the operator's setting counts.
+void ReadWish(Fields& fields, std::string_view name, std::optional<bool>& out) {
+  bool wish = false;
+  if (fields.Find(name) != nullptr) {
+    fields.Flag(name, wish);
+    out = wish;
+  }
+}
+
 void ReadPreferences(const json::object& object, const std::string& text, Fields& outer,
                      ProviderPreferences& out) {
   Fields fields(object, "provider.");
@@ -108,6 +117,13 @@ void ReadPreferences(const json::object& object, const std::string& text, Fields
   }
   if (const json::value* price = fields.Find("max_price"); price != nullptr) {
     ReadMaxPrice(*price, text, fields, out);
+  }
+  ReadWish(fields, "continuation", out.continuation);
+  if (const json::value* hedge = fields.Find("hedge"); hedge != nullptr && hedge->is_number()) {
+    fields.Integer("hedge", 1, limits::kRequestDeadlineMs, out.hedge_after_ms);
+    out.hedge = true;
+  } else {
+    ReadWish(fields, "hedge", out.hedge);
   }
   ReadNumber(fields, "preferred_max_latency", out.latency_max_s);
   ReadNumber(fields, "preferred_min_throughput", out.throughput_min);

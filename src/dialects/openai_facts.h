@@ -23,6 +23,12 @@ struct ProviderPreferences {
   std::string sort;                   // "price", "throughput", "latency"; "" = the model's suffix
   std::string max_prompt_price, max_completion_price;  // "" = none
   std::optional<double> latency_max_s, throughput_min;
+  // Ours. A stream that is cut goes on at another route.
+  std::optional<bool> continuation;
+  // A second route is asked when the first is slow: after `hedge_after_ms`, or, without it, after
+  // the time within which 95 of 100 of its answers begin.
+  std::optional<bool> hedge;
+  std::optional<int64_t> hedge_after_ms;
 };
 
 struct OpenAiFacts {

@@ -57,6 +57,22 @@ TEST(OpenAiFacts, ReadsPreferencesWithPricesAsText) {
   EXPECT_EQ(wanted.max_completion_price, "0.30");
 }
 
+TEST(OpenAiFacts, TellsAWishFromNone) {
+  const auto wishes = [](const std::string& provider) {
+    const auto facts = Facts(R"({"model":"m","provider":)" + provider + "}");
+    EXPECT_TRUE(facts.has_value()) << provider;
+    return facts.value_or(OpenAiFacts{}).provider;
+  };
+  EXPECT_EQ(wishes("{}").hedge, std::nullopt);
+  EXPECT_EQ(wishes("{}").continuation, std::nullopt);
+  EXPECT_EQ(wishes(R"({"continuation":false,"hedge":true})").continuation, false);
+  EXPECT_EQ(wishes(R"({"hedge":true})").hedge, true);
+  EXPECT_EQ(wishes(R"({"hedge":true})").hedge_after_ms, std::nullopt);
+  EXPECT_EQ(wishes(R"({"hedge":300})").hedge, true);
+  EXPECT_EQ(wishes(R"({"hedge":300})").hedge_after_ms, 300);
+  EXPECT_EQ(wishes(R"({"hedge":null})").hedge, std::nullopt);
+}
+
 TEST(OpenAiFacts, TakesAPriceThatIsANumberFromItsText) {
   const auto facts = Facts(
       R"({"model":"m","provider":{"max_price":{"prompt":0.10000000000000000001,"completion": 3e-1}}})");
@@ -76,6 +92,9 @@ TEST(OpenAiFacts, NamesTheFieldThatIsWrong) {
       {R"({"model":"m","provider":{"sort":"beauty"}})", "provider.sort"},
       {R"({"model":"m","provider":{"max_price":{"prompt":[]}}})", "provider.max_price.prompt"},
       {R"({"model":"m","max_tokens":1.5})", "max_tokens"},
+      {R"({"model":"m","provider":{"continuation":1}})", "provider.continuation"},
+      {R"({"model":"m","provider":{"hedge":0}})", "provider.hedge"},
+      {R"({"model":"m","provider":{"hedge":"soon"}})", "provider.hedge"},
   };
   for (const auto& [body, param] : cases) {
     const auto facts = Facts(body);

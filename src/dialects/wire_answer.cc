@@ -94,16 +94,18 @@ bool IsSomething(const dom::element& value) {
   return value.get(items) == simdjson::SUCCESS && items.size() > 0;
 }
 
-bool HasContent(const dom::element& part) {
-  for (const std::string_view name :
-       {"content", "reasoning_content", "reasoning", "refusal", "tool_calls", "text"}) {
+// A delta, a message, or a choice of a completion.
+void ReadPart(const dom::element& part, WireChunk& out) {
+  for (const std::string_view name : {"reasoning_content", "reasoning", "refusal", "tool_calls"}) {
     dom::element value;
-    if (part[name].get(value) == simdjson::SUCCESS && IsSomething(value)) {
-      return true;
-    }
+    out.has_other |= part[name].get(value) == simdjson::SUCCESS && IsSomething(value);
   }
   dom::element call;
-  return part["function_call"].get(call) == simdjson::SUCCESS && call.is_object();
+  out.has_other |= part["function_call"].get(call) == simdjson::SUCCESS && call.is_object();
+  dom::element content;
+  const bool has_text = part["content"].get(content) == simdjson::SUCCESS && IsSomething(content);
+  out.has_content |= has_text || out.has_other;
+  out.text += Text(part, "content");
 }
 
 // False: an impossible index. Who names none means the place in the list.
@@ -118,8 +120,15 @@ bool ReadChoices(const dom::element& root, WireChunk& out, WireChoices* seen) {
     int64_t index = place++;
     static_cast<void>(choice["index"].get(index));
     dom::element delta;
-    out.has_content |= HasContent(choice) ||
-                       (choice["delta"].get(delta) == simdjson::SUCCESS && HasContent(delta));
+    const bool has_delta = choice["delta"].get(delta) == simdjson::SUCCESS && delta.is_object();
+    ReadPart(has_delta ? delta : choice, out);
+    // Some repeat the delta's text here.
+    if (const std::string_view text = Text(choice, "text"); !text.empty()) {
+      out.has_content = true;
+      if (!has_delta) {
+        out.text += text;
+      }
+    }
     const std::string_view reason = Text(choice, "finish_reason");
     if (!reason.empty()) {
       out.finish_reason = reason;

@@ -15,7 +15,9 @@ namespace tradewind::dialects {
 
 struct WireChunk {
   bool has_content = false;          // text, reasoning, a tool call: something a reader would see
+  bool has_other = false;            // of that: reasoning, a refusal, a tool call
   bool has_choices = false;          // `choices` is not empty
+  std::string text;                  // of all choices
   std::string finish_reason;         // of the last choice that has one; "" = none
   std::optional<chat::Usage> usage;  // absent or null: unknown, which is not zero
   // "error" or, without an envelope, "message" with a code: the upstream gave up in mid-stream.

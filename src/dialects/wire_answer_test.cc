@@ -48,6 +48,23 @@ TEST(WireChunk, CountsReasoningToolCallsAndPlainTextAsContent) {
                    ->has_content);
 }
 
+TEST(WireChunk, TellsTextFromOtherContentAndReadsItOnce) {
+  // Together writes the text twice.
+  const auto text =
+      ReadWireChunk(R"({"choices":[{"text":"a\u00e9","delta":{"content":"a\u00e9"}}]})");
+  EXPECT_EQ(text->text, "a\xc3\xa9");
+  EXPECT_TRUE(text->has_content && !text->has_other);
+  EXPECT_EQ(ReadWireChunk(R"({"choices":[{"text":"b"}]})")->text, "b");
+  for (const char* chunk : {R"({"choices":[{"delta":{"content":"x","reasoning":"hm"}}]})",
+                            R"({"choices":[{"delta":{"refusal":"no"}}]})",
+                            R"({"choices":[{"delta":{"tool_calls":[{"index":0}]}}]})",
+                            R"({"choices":[{"delta":{"function_call":{}}}]})"}) {
+    EXPECT_TRUE(ReadWireChunk(chunk)->has_other && ReadWireChunk(chunk)->has_content) << chunk;
+  }
+  EXPECT_FALSE(
+      ReadWireChunk(R"({"choices":[{"delta":{"content":null,"tool_calls":[]}}]})")->has_content);
+}
+
 TEST(WireChunk, SeesErrorsInEveryEnvelope) {
   EXPECT_EQ(ReadWireChunk(R"({"error":{"message":"over"},"status_code":429})")->error, "over");
   EXPECT_EQ(ReadWireChunk(R"({"error":"over"})")->error, "over");

@@ -1,6 +1,7 @@
 // A provider as one of the routes: prepare the request in its form, open, pass its bytes on.
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -10,6 +11,7 @@
 #include "gateway/pass.h"
 #include "gateway/upstream_failure.h"
 #include "pricing/cost.h"
+#include "providers/continuation.h"
 #include "providers/quirks.h"
 
 namespace tradewind::gateway {
@@ -38,6 +40,8 @@ Answered FromPassed(Passed passed) {
     answered.kind = FailureKind::kClientLeft;
     answered.failed_after_first_byte = std::move(passed.client_failed);
   }
+  answered.is_left_open = passed.is_left_open;
+  answered.gave_nothing = passed.gave_nothing;
   answered.usage = passed.usage;
   answered.first_token_at = passed.first_token_at;
   answered.last_token_at = passed.last_token_at;
@@ -56,60 +60,99 @@ std::optional<int64_t> CostOf(const catalog::Mapping& mapping,
   return cost.has_value() ? std::optional(*cost) : std::nullopt;
 }
 
-std::string Receipt(const routing::PlannedRoute& route, const std::optional<chat::Usage>& usage) {
+using Earlier = std::vector<std::string>;  // slugs of those who gave the beginning of the answer
+
+// Nothing too for an answer in pieces: what the ones that were cut cost is not known.
+std::optional<int64_t> CostOf(const catalog::Mapping& mapping,
+                              const std::optional<chat::Usage>& usage, const Earlier& earlier) {
+  return earlier.empty() ? CostOf(mapping, usage) : std::nullopt;
+}
+
+std::string Receipt(const routing::PlannedRoute& route, const std::optional<chat::Usage>& usage,
+                    const Earlier& earlier) {
   dialects::JsonWriter json;
   json.BeginObject().Key("cost_nanousd");
-  if (const auto cost = CostOf(*route.mapping, usage); cost.has_value()) {
+  if (const auto cost = CostOf(*route.mapping, usage, earlier); cost.has_value()) {
     json.Value(std::to_string(*cost));
   } else {
     json.Null();
   }
-  json.Field("provider", route.slug()).EndObject();
+  json.Field("provider", route.slug());
+  if (!earlier.empty()) {
+    json.Key("after").BeginArray();
+    for (const std::string& slug : earlier) {
+      json.Value(slug);
+    }
+    json.EndArray();
+  }
+  json.EndObject();
   return json.Take();
 }
 
 }  // namespace
 
-Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
-                                           const routing::PlannedRoute& route,
-                                           const AttemptTerms& terms) {
+Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
+                                 const routing::PlannedRoute& route, const AttemptTerms& terms,
+                                 const ClientStream& stream) const {
   const providers::Upstream& place = *route.place->upstream;
+  Opening opening;
   dialects::JsonText text = order.text;
-  const std::vector<std::string> dropped = providers::PrepareRequest(
-      *place.quirks, order.endpoint, route.mapping->provider_model, order.facts.stream, text);
+  if (stream.head_is_out &&
+      !providers::AskForTheRest(place, order.endpoint, stream.text, stream.tokens(), text)) {
+    return Fail(ErrorCode::kUpstreamFailed,
+                "The stream was cut, and this request cannot go on elsewhere.");
+  }
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
-  sent.body = text.Text();
   sent.is_stream = order.facts.stream;
   sent.api_key = KeyFor(call, route).key;
   sent.request_id = call.request_id;
   sent.deadlines = terms.deadlines;
   sent.visible_by = terms.visible_by;
-  const auto upstream =
-      std::make_shared<providers::UpstreamExchange>(*market_.upstreams, place, std::move(sent));
-  call.exchange.OnClientLeft([weak = std::weak_ptr(upstream)] {
-    if (const auto alive = weak.lock()) {
-      alive->Cancel();
-    }
-  });
-  if (auto opened = co_await upstream->Open(); !opened.has_value()) {
-    Answered answered;
-    SetFailure(std::move(opened).error(), true, answered);
-    co_return answered;
+  if (call.own_path_of.empty()) {
+    opening.dropped = providers::PrepareRequest(
+        *place.quirks, order.endpoint, route.mapping->provider_model, order.facts.stream, text);
+  } else {
+    providers::PrepareOwnForm(*place.quirks, order.facts.stream, text);
+    sent.query = call.request().query;
   }
+  sent.body = text.Text();
+  opening.upstream =
+      std::make_shared<providers::UpstreamExchange>(*market_.upstreams, place, std::move(sent));
+  return opening;
+}
+
+Task<std::optional<Answered>> Gateway::Reach(Opening& opening, bool until_visible) {
+  providers::UpstreamResult<void> reached = co_await opening.upstream->Open();
+  if (reached.has_value() && until_visible) {
+    reached = co_await opening.upstream->AwaitVisible();
+  }
+  if (reached.has_value()) {
+    co_return std::nullopt;
+  }
+  Answered answered;
+  SetFailure(std::move(reached).error(), true, answered);
+  co_return answered;
+}
+
+Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::PlannedRoute& route,
+                                const AttemptTerms& terms, Opening& opening, ClientStream& stream) {
+  const std::shared_ptr<providers::UpstreamExchange>& upstream = opening.upstream;
   const std::string id = upstream->upstream_request_id().empty()
                              ? RandomId("inf-", 24)
                              : HeaderSafe(upstream->upstream_request_id());
   http::Headers headers =
-      AnswerHeaders(call, id, route.slug(), route.mapping->provider_model, dropped);
+      AnswerHeaders(call, id, route.slug(), route.mapping->provider_model, opening.dropped);
   if (order.facts.stream) {
     SetStreamHeaders(headers);
-    const PassOptions options{order.facts.include_usage,
-                              [&route](const auto& usage) { return Receipt(route, usage); },
-                              terms.on_first_token};
+    const Earlier earlier = stream.providers;
+    const PassOptions options{
+        route.slug(), order.facts.include_usage,
+        [&route, &earlier](const auto& usage) { return Receipt(route, usage, earlier); },
+        terms.on_first_token};
     Answered answered = FromPassed(
-        co_await PassStream(call.exchange, upstream, std::move(headers), options, clock_));
-    call.record.cost_nanousd = CostOf(*route.mapping, answered.usage);
+        co_await PassStream(call.exchange, upstream, std::move(headers), options, stream, clock_));
+    call.record.cost_nanousd = CostOf(*route.mapping, answered.usage, earlier);
     co_return answered;
   }
   PassedWhole whole = co_await PassWhole(upstream, clock_);
@@ -122,6 +165,33 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
     co_await Respond(call, {200, std::move(headers), std::move(whole.body)});
   }
   co_return FromPassed(std::move(whole));
+}
+
+Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
+                                           const routing::PlannedRoute& route,
+                                           const AttemptTerms& terms, ClientStream& stream) {
+  Result<Opening> opening = Prepare(call, order, route, terms, stream);
+  if (!opening.has_value()) {
+    Answered answered;
+    answered.kind = FailureKind::kClientError;
+    answered.failed_after_first_byte = std::move(opening).error();
+    answered.is_left_open = true;
+    co_return answered;
+  }
+  call.exchange.OnClientLeft([weak = std::weak_ptr(opening->upstream)] {
+    if (const auto alive = weak.lock()) {
+      alive->Cancel();
+    }
+  });
+  if (auto failed = co_await Reach(*opening, false); failed.has_value()) {
+    if (stream.head_is_out) {
+      failed->failed_after_first_byte = std::exchange(failed->failed_before_first_byte, {});
+      failed->is_left_open = true;
+      failed->gave_nothing = true;
+    }
+    co_return std::move(*failed);
+  }
+  co_return co_await Deliver(call, order, route, terms, *opening, stream);
 }
 
 }  // namespace tradewind::gateway

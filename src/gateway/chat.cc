@@ -1,9 +1,9 @@
 // The life of a request: authenticate (Dispatch has done it) → parse the dialect → plan the route →
 // hold the worst-case cost → open an upstream → relay and meter the stream → settle. Opening and
-// relaying are one attempt; until the first byte has gone to the client, a failed one may be
-// followed by another (routing/attempts.h).
+// relaying are one attempt, and may be followed by another (try_routes.cc).
 //
-// Early exits. "Hold" is what becomes of the money set aside, once there is a ledger.
+// Early exits. "Hold" is what becomes of the money set aside, once there is a ledger. Each row has
+// a test that names it: tests/binary/test_early_exits.py reads this table.
 //
 //   row                      what the client sees                    hold    outcome in the log
 //   -----------------------  --------------------------------------  ------  ----------------------
@@ -12,21 +12,26 @@
 //   not on the allow-list    403 with param model                    none    permission_denied
 //   bad request              400 with param, 413                     none    invalid_argument ...
 //   over a limit of the key  429: whose limit, which, Retry-After    none    too_many_requests
+//    or its organisation
 //   no candidate             400 model_not_supported: who was        none    model_not_supported
 //                            considered, and why each does not serve
+//   provider's own path: no  404 naming its paths; 400               none    not_found,
+//    such, or no such pair   model_not_supported                             model_not_supported
 //   refused here             400: context, template; 429, 503 with   void    context_too_long,
 //                            Retry-After; 500, 507: loading                  too_many_requests ...
 //   refused by the provider  its 4xx, in our envelope; its 401, 402  void    upstream_failed
 //                            and 403 are ours to solve: 502
 //   provider not reached     the next route; 502 when none is left   void    upstream_failed
 //   provider fails before    the next route; then 502, 503, 504,     void or upstream_failed,
-//   the 1st byte: 5xx, 429,  or its 429 with Retry-After             in      deadline_exceeded
-//   stall, cut, garbage,                                             doubt
-//   wrong type, empty 200
+//    the 1st byte: 5xx, 429, or its 429 with Retry-After             in      deadline_exceeded
+//    stall, cut, garbage,                                            doubt
+//    wrong type, empty 200
 //   broken line in a stream  nothing: such lines are no events       -       -
 //   malformed event, error   data: {"error":...}, then the end       settle  upstream_failed
-//   event, cut or stall      without [DONE]
-//   after the 1st byte
+//    event, cut or stall     without [DONE]; where it is wanted and
+//    after the 1st byte      can be, the rest from another route
+//   slow to begin            where it is wanted, the next route       in      as the winner's
+//                            beside it; the first to begin answers    doubt
 //   failed here after it     the same                                settle  internal ...
 //   client left              nothing; the upstream is closed, the    settle  cancelled
 //                            engine stops at the next token, what
@@ -36,7 +41,6 @@
 //   deadline                 504, or as failed after 1st byte        settle  deadline_exceeded
 //   shutdown                 503 for new ones; running ones finish   settle  unavailable
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <iterator>
 #include <utility>
@@ -47,7 +51,6 @@
 #include "base/ids.h"
 #include "dialects/json_writer.h"
 #include "gateway/gateway.h"
-#include "routing/attempts.h"
 
 namespace tradewind::gateway {
 namespace {
@@ -77,49 +80,6 @@ std::string_view TaskOf(Endpoint endpoint) {
       return "feature-extraction";
   }
   return "conversational";
-}
-
-// Waits without blocking the thread; a client that leaves ends the wait. False: it left.
-Task<bool> Pause(http::Exchange& exchange, const Clock& clock, int64_t ms) {
-  const auto wakeup = http::Wakeup::Create();
-  exchange.OnClientLeft([wakeup] { wakeup->Notify(); });
-  if (ms > 0) {
-    static_cast<void>(co_await wakeup->Wait(clock.Now() + std::chrono::milliseconds(ms)));
-  }
-  co_return !exchange.client_left();
-}
-
-// A provider sends the head of an answer that is no stream when all of it is done: its first byte
-// comes as late as its last, so the request's own deadline alone bounds it. Cut short, it would run
-// on, be billed, and begin again on the next route.
-AttemptTerms TermsOf(const Order& order, const routing::Attempts& attempts,
-                     std::chrono::steady_clock::time_point now,
-                     std::chrono::steady_clock::time_point overall, const RouteTimes& times) {
-  const auto first_byte_by = order.facts.stream ? attempts.FirstByteBy(now) : overall;
-  AttemptTerms terms;
-  terms.deadlines.first_byte_ms =
-      std::max<int64_t>(1, static_cast<int64_t>(std::ceil(MsBetween(now, first_byte_by))));
-  terms.deadlines.idle_ms = times.stall_ms;
-  terms.deadlines.overall = overall;
-  if (order.facts.stream) {
-    terms.visible_by = first_byte_by;
-  }
-  return terms;
-}
-
-void Report(const Answered& answered, routing::Attempt attempt) {
-  if (answered.failed_before_first_byte.has_value() ||
-      answered.failed_after_first_byte.has_value()) {
-    attempt.Failed(answered.kind, answered.retry_after_ms);
-    return;
-  }
-  routing::Measured measured;
-  if (answered.usage.has_value() && answered.first_token_at.has_value() &&
-      answered.last_token_at.has_value()) {
-    measured.output_tokens = answered.usage->output_tokens;
-    measured.generation_ms = MsBetween(*answered.first_token_at, *answered.last_token_at);
-  }
-  attempt.Succeeded(measured);
 }
 
 void Settle(const Answered& answered, Call& call, telemetry::Registry& metrics) {
@@ -159,12 +119,13 @@ void Settle(const Answered& answered, Call& call, telemetry::Registry& metrics) 
 
 // Nothing when it is not known: then the estimate stays. What failed has used no tokens only if
 // surely none of its attempts did any work: a client that leaves early is charged all the same.
-std::optional<int64_t> TokensUsed(const Answered& answered, bool may_be_billed) {
+std::optional<int64_t> TokensUsed(const Answered& answered) {
   if (answered.usage.has_value()) {
     return answered.usage->input_tokens + answered.usage->output_tokens;
   }
-  return answered.failed_before_first_byte.has_value() && !may_be_billed ? std::optional<int64_t>(0)
-                                                                         : std::nullopt;
+  return answered.failed_before_first_byte.has_value() && !answered.may_be_billed
+             ? std::optional<int64_t>(0)
+             : std::nullopt;
 }
 
 // The provider's own refusal, when the request is at fault: its status and words in our envelope.
@@ -256,8 +217,13 @@ Task<void> Gateway::Embed(Call& call) {
 
 Result<routing::Plan> Gateway::PlanRoutes(const Call& call, const Order& order) {
   routing::PlanRequest request;
-  request.models.push_back(order.facts.model);
-  request.models.insert(request.models.end(), order.facts.models.begin(), order.facts.models.end());
+  if (call.own_path_of.empty()) {
+    request.models.push_back(order.facts.model);
+    request.models.insert(request.models.end(), order.facts.models.begin(),
+                          order.facts.models.end());
+  } else {
+    TW_ASSIGN_OR_RETURN(request.named, NamedMappingOf(call, order));
+  }
   request.task = TaskOf(order.endpoint);
   TW_ASSIGN_OR_RETURN(request.needs, NeedsOf(order));
   Permit(call, request);
@@ -268,31 +234,6 @@ Result<routing::Plan> Gateway::PlanRoutes(const Call& call, const Order& order) 
         BlameTheToken(*call.caller, routing::ExplainPlan(market, market_.health, request)));
   }
   return plan;
-}
-
-// One try at one route, and what it teaches about it.
-Task<Answered> Gateway::Attempt(Call& call, const Order& order, const routing::PlannedRoute& route,
-                                const AttemptTerms& terms) {
-  call.record.model = route.mapping->hf_model;
-  call.record.provider = route.slug();
-  ++call.record.attempts;
-  Answered answered;
-  if (route.is_local()) {
-    answered = co_await AnswerHere(call, order, route.mapping->provider_model, terms);
-  } else {
-    answered = co_await AnswerFromUpstream(call, order, route, terms);
-  }
-  if (call.exchange.client_left()) {
-    answered.kind = FailureKind::kClientLeft;
-  }
-  metrics_
-      .GetCounter("tradewind_attempts_total", "Attempts at answering, by provider and outcome.",
-                  {{"provider", route.slug()},
-                   {"outcome", answered.failed_before_first_byte || answered.failed_after_first_byte
-                                   ? std::string(routing::FailureKindName(answered.kind))
-                                   : "answered"}})
-      .Increment();
-  co_return answered;
 }
 
 Task<void> Gateway::GiveUp(Call& call, const Answered& answered) {
@@ -326,50 +267,14 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
   }
 
   // Hold the worst-case cost: comes with the ledger.
-  // Open, relay and meter: as many attempts as it takes before the first byte
-  const auto deadline = call.started + std::chrono::milliseconds(options_.times.deadline_ms);
-  const std::vector<routing::PlannedRoute>& routes = plan->routes;
-  routing::AttemptOptions attempt_options;
-  attempt_options.first_byte_ms = options_.times.first_byte_ms;
-  for (const routing::PlannedRoute& route : routes) {
-    market_.retries.CountRequest(route.slug());
-  }
-  routing::Attempts attempts(attempt_options, routes.size(), deadline, market_.retries,
-                             SystemRandom());
-  Answered answered;
-  bool may_be_billed = false;  // one of those that failed
-  while (true) {
-    const routing::PlannedRoute& route = routes[attempts.route()];
-    const std::string key_ref = KeyFor(call, route).ref;
-    auto attempt = route.health->Begin(key_ref, route.last_resort || routes.size() == 1);
-    if (!attempt.has_value()) {
-      if (attempts.Skip()) {
-        continue;
-      }
-      attempt = route.health->Begin(key_ref, true);  // the last one: better than nothing
-    }
-    const auto started = clock_.Now();
-    AttemptTerms terms = TermsOf(*order, attempts, started, deadline, options_.times);
-    terms.on_first_token = [&] { attempt->Answered(MsBetween(started, clock_.Now())); };
-    answered = co_await Attempt(call, *order, route, terms);
-    Report(answered, std::move(*attempt));
-    if (!answered.failed_before_first_byte.has_value()) {
-      break;
-    }
-    const size_t next = std::min(attempts.route() + 1, routes.size() - 1);
-    const routing::Attempts::Decision decision =
-        attempts.Next({answered.kind, answered.reached, false, false, answered.retry_after_ms},
-                      routes[next].slug(), clock_.Now());
-    may_be_billed = may_be_billed || decision.bill == routing::Bill::kUnknown;
-    if (decision.step == routing::Step::kGiveUp ||
-        !co_await Pause(call.exchange, clock_, decision.wait_ms)) {
-      co_await GiveUp(call, answered);
-      break;
-    }
+  // Open, relay and meter: as many attempts as it takes
+  const Answered answered = co_await TryRoutes(call, *order, *plan);
+  if (answered.failed_before_first_byte.has_value()) {
+    co_await GiveUp(call, answered);
   }
 
   // Settle
-  if (const auto tokens = TokensUsed(answered, may_be_billed); tokens.has_value()) {
+  if (const auto tokens = TokensUsed(answered); tokens.has_value()) {
     rate->Settle(*tokens);
   }
   Settle(answered, call, metrics_);

@@ -73,12 +73,24 @@ struct Call {
   telemetry::AccessRecord record;
   std::string_view route;  // the pattern, for metrics: "/v1/models/{id}", "other"
   std::string_view rest;   // of the path, where the pattern ends in a variable
-  bool is_work = false;    // asks a model for something; the rest only looks
+  // Set: a request on this provider's own path, in its own form (passthrough.cc).
+  std::string_view own_path_of = {};
+  bool is_work = false;  // asks a model for something; the rest only looks
   std::shared_ptr<const identity::Principal> caller = {};  // null on routes open to all
   std::optional<identity::Membership> bill_to = {};  // the organisation that X-HF-Bill-To names
   http::Headers cors = {};                           // belong into every answer
 
   const http::Request& request() const { return exchange.request(); }
+};
+
+struct ClientStream;
+struct Tries;  // tries.h
+struct Begun;
+
+// An attempt at an upstream, before anything of it is shown.
+struct Opening {
+  std::shared_ptr<providers::UpstreamExchange> upstream;
+  std::vector<std::string> dropped;  // fields that the provider does not know
 };
 
 // Thread-safe: calls run on every event loop at once. What it refers to must outlive it, and it the
@@ -110,7 +122,9 @@ class Gateway {
     Method answer;
   };
   static const std::vector<Route>& Routes();
+  static const Route kOwnPaths;  // of providers: where none of the others is, and one is named
   Task<void> Dispatch(Call& call);
+  Task<void> Serve(Call& call, const Route& route);
 
   // chat.cc
   Task<void> Chat(Call& call);
@@ -118,15 +132,32 @@ class Gateway {
   Task<void> Embed(Call& call);
   Task<void> Infer(Call& call, providers::Endpoint endpoint);
   Result<routing::Plan> PlanRoutes(const Call& call, const Order& order);
-  Task<Answered> Attempt(Call& call, const Order& order, const routing::PlannedRoute& route,
-                         const AttemptTerms& terms);
   Task<void> GiveUp(Call& call, const Answered& answered);
+  // try_routes.cc
+  Task<Answered> TryRoutes(Call& call, const Order& order, const routing::Plan& plan);
+  std::optional<Begun> Begin(Tries& tries) const;
+  Task<Answered> Attempt(Tries& tries, Begun begun);
+  void CountAttempt(const std::string& slug, std::string_view outcome);
+  // hedge.cc
+  std::optional<int64_t> HedgeAfterMs(const Tries& tries) const;
+  std::optional<Begun> BeginSecond(Tries& tries) const;
+  Task<Answered> AttemptHedged(Tries& tries, Begun first, int64_t after_ms);
   // answer_here.cc
   Task<Answered> AnswerHere(Call& call, const Order& order, const std::string& model,
                             const AttemptTerms& terms);
   // answer_upstream.cc
   Task<Answered> AnswerFromUpstream(Call& call, const Order& order,
-                                    const routing::PlannedRoute& route, const AttemptTerms& terms);
+                                    const routing::PlannedRoute& route, const AttemptTerms& terms,
+                                    ClientStream& stream);
+  Result<Opening> Prepare(const Call& call, const Order& order, const routing::PlannedRoute& route,
+                          const AttemptTerms& terms, const ClientStream& stream) const;
+  // Nothing when it is there.
+  static Task<std::optional<Answered>> Reach(Opening& opening, bool until_visible);
+  Task<Answered> Deliver(Call& call, const Order& order, const routing::PlannedRoute& route,
+                         const AttemptTerms& terms, Opening& opening, ClientStream& stream);
+  // passthrough.cc
+  bool NamesProvider(std::string_view path) const;
+  Task<void> PassThrough(Call& call);
   // models.cc
   Task<void> ListModels(Call& call);
   Task<void> ShowModel(Call& call);
@@ -196,6 +227,10 @@ http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
                             std::string_view provider, std::string_view model,
                             const std::vector<std::string>& ignored);
 void SetStreamHeaders(http::Headers& headers);
+
+// The one mapping that a request on a provider's own path means. Errors: kInvalidArgument, it asks
+// for fallbacks too.
+Result<routing::NamedMapping> NamedMappingOf(const Call& call, const Order& order);
 
 // Of a plan without routes: kPermissionDenied when some were left out because the caller's key does
 // not allow them, kUnauthenticated when he has none.

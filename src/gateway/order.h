@@ -38,13 +38,20 @@ struct Answered {
   routing::FailureKind kind = routing::FailureKind::kServerError;
   routing::Reached reached = routing::Reached::kHead;
   std::optional<int64_t> retry_after_ms;
+  bool is_left_open = false;  // the client's stream is: it goes on, or must be ended
+  bool gave_nothing = false;  // of what the client has of it
   // Of an upstream's own refusal: its status and error, which the client gets as they are.
   int upstream_status = 0;
   dialects::WireError upstream_error;
 
+  bool may_be_billed = false;        // an attempt that failed, whose usage nobody tells
   std::optional<chat::Usage> usage;  // nullopt: nobody told
   std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;
   std::string finish_reason;
+
+  bool has_failed() const {
+    return failed_before_first_byte.has_value() || failed_after_first_byte.has_value();
+  }
 };
 
 }  // namespace tradewind::gateway

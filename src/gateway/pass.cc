@@ -1,7 +1,10 @@
 #include "gateway/pass.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "dialects/openai_errors.h"
 #include "http/sse.h"
@@ -14,34 +17,49 @@ using providers::WireEvent;
 
 constexpr size_t kHeldBytesMax = 16 << 10;
 
+// So much of an answer that goes on is compared with the beginning of the text so far.
+constexpr size_t kComparedBytes = 64;
+// A longer text is not kept, and does not go on elsewhere.
+constexpr size_t kKeptTextBytesMax = 1 << 20;
+
 class StreamPass {
  public:
   StreamPass(http::Exchange& exchange, std::shared_ptr<providers::UpstreamExchange> upstream,
-             const PassOptions& options, const Clock& clock)
-      : exchange_(exchange), upstream_(std::move(upstream)), options_(options), clock_(clock) {}
+             const PassOptions& options, ClientStream& stream, const Clock& clock)
+      : exchange_(exchange),
+        upstream_(std::move(upstream)),
+        options_(options),
+        stream_(stream),
+        clock_(clock),
+        goes_on_(stream.head_is_out) {}
 
   Task<Passed> Run(http::Headers headers) {
     std::string held;  // framed, not yet sent
-    bool head_is_out = false;
+    bool is_shown = false;
     bool done = false;
     while (!done) {
       providers::UpstreamResult<WireEvent> event = co_await upstream_->Next();
+      if (event.has_value() && goes_on_ && !is_shown && BeginsAnew(*event)) {
+        event = std::unexpected(BegunAnew());
+      }
       if (!event.has_value()) {
-        auto& failed =
-            head_is_out ? passed_.failed_after_first_byte : passed_.failed_before_first_byte;
+        auto& failed = stream_.head_is_out ? passed_.failed_after_first_byte
+                                           : passed_.failed_before_first_byte;
         failed = std::move(event).error();
         break;
       }
       done = event->done;
-      const bool is_visible = Note(*event);
-      held += Frame(*event);
+      Note(*event);
+      held += Frame(*event, is_shown);
+      is_shown = is_shown || IsReady(*event);
       // What arrived together leaves together.
-      const bool is_more_here = head_is_out && upstream_->has_next() && held.size() < kHeldBytesMax;
-      if (held.empty() || (!head_is_out && !is_visible) || is_more_here) {
+      const bool is_more_here =
+          stream_.head_is_out && upstream_->has_next() && held.size() < kHeldBytesMax;
+      if (held.empty() || !is_shown || is_more_here) {
         continue;
       }
       Status written;
-      if (!std::exchange(head_is_out, true)) {
+      if (!std::exchange(stream_.head_is_out, true)) {
         written = co_await exchange_.StartStream(200, std::move(headers));
       }
       if (written.has_value()) {
@@ -56,7 +74,13 @@ class StreamPass {
     if (!done) {
       upstream_->Cancel();
     }
-    if (head_is_out) {
+    if (!is_shown) {
+      held.clear();
+      passed_.gave_nothing = true;
+    } else {
+      Remember();
+    }
+    if (stream_.head_is_out) {
       co_await End(std::move(held));
     }
     if (done) {
@@ -66,10 +90,7 @@ class StreamPass {
   }
 
  private:
-  // True when a reader would see it: text, a tool call, or the end.
-  bool Note(const WireEvent& event) {
-    const bool is_visible =
-        event.done || event.chunk.has_content || !event.chunk.finish_reason.empty();
+  void Note(const WireEvent& event) {
     if (event.chunk.has_content) {
       passed_.last_token_at = clock_.Now();
       if (!passed_.first_token_at.has_value()) {
@@ -85,13 +106,65 @@ class StreamPass {
     if (event.chunk.usage.has_value()) {
       passed_.usage = event.chunk.usage;  // some send it with every chunk: the last one counts
     }
-    return is_visible;
+    if (stream_.may_go_on) {
+      // Thoughts and tool calls have no form in which they could be gone on with.
+      stream_.may_go_on =
+          !event.chunk.has_other && stream_.text.size() + text_.size() < kKeptTextBytesMax;
+      text_ += event.chunk.text;
+      pieces_ += event.chunk.text.empty() ? 0 : 1;
+    }
   }
 
-  std::string Frame(const WireEvent& event) {
+  // Of an answer that goes on: it has said what the text so far began with.
+  bool BeginsAnew(const WireEvent& event) {
+    const std::string_view before = std::string_view(stream_.text).substr(0, kComparedBytes);
+    const std::string now = text_ + event.chunk.text;
+    return !before.empty() && now.starts_with(before);
+  }
+
+  // There is something to see, and it is known to be new.
+  bool IsReady(const WireEvent& event) const {
+    if (!goes_on_) {
+      return event.is_visible();
+    }
+    const bool has_ended = event.done || !event.chunk.finish_reason.empty();
+    return has_ended || event.chunk.has_other ||
+           (!text_.empty() && !stream_.text.starts_with(text_));
+  }
+
+  UpstreamFailure BegunAnew() const {
+    UpstreamFailure failure;
+    failure.stage = UpstreamFailure::Stage::kGarbage;
+    failure.error = {
+        ErrorCode::kUpstreamFailed,
+        fmt::format("{} began the answer anew instead of going on with it.", options_.provider)};
+    return failure;
+  }
+
+  // What was shown counts from here on as what the client has.
+  void Remember() {
+    stream_.text += text_;
+    stream_.pieces += pieces_;
+    stream_.providers.push_back(options_.provider);
+  }
+
+  std::string Frame(const WireEvent& event, bool is_shown) {
+    if (goes_on_ && !is_shown) {
+      if (!event.is_visible()) {
+        return {};  // it has begun already
+      }
+      if (!std::exchange(is_announced_, true)) {
+        return http::FormatSseComment("tradewind {\"goes_on_at\":\"" + options_.provider + "\"}") +
+               FrameEvent(event);
+      }
+    }
+    return FrameEvent(event);
+  }
+
+  std::string FrameEvent(const WireEvent& event) {
     if (event.done) {
       std::string end;
-      if (!receipt_is_out_) {
+      if (!stream_.receipt_is_out) {
         end = http::FormatSseComment("tradewind " + options_.receipt(passed_.usage));
       }
       return end + http::FormatSseData("[DONE]");
@@ -102,7 +175,7 @@ class StreamPass {
     }
     const bool is_last_usage =
         is_usage_alone || (event.chunk.usage.has_value() && !event.chunk.finish_reason.empty());
-    if (is_last_usage && !std::exchange(receipt_is_out_, true)) {
+    if (is_last_usage && !std::exchange(stream_.receipt_is_out, true)) {
       return http::FormatSseData(
           dialects::WithField(event.data, "tradewind", options_.receipt(passed_.usage)));
     }
@@ -111,7 +184,14 @@ class StreamPass {
 
   // `held`: what had arrived before a failure.
   Task<void> End(std::string held) {
-    if (passed_.failed_after_first_byte.has_value() && !exchange_.client_left()) {
+    const bool is_cut = passed_.failed_after_first_byte.has_value() && !exchange_.client_left();
+    if (is_cut && stream_.may_go_on && passed_.finish_reason.empty()) {
+      Status written = held.empty() ? Status() : co_await exchange_.Write(held);
+      passed_.is_left_open = written.has_value();
+      if (written.has_value()) {
+        co_return;
+      }
+    } else if (is_cut) {
       held +=
           http::FormatSseData(dialects::FormatOpenAiError(passed_.failed_after_first_byte->error));
       static_cast<void>(co_await exchange_.Write(held));
@@ -122,18 +202,36 @@ class StreamPass {
   http::Exchange& exchange_;
   const std::shared_ptr<providers::UpstreamExchange> upstream_;
   const PassOptions& options_;
+  ClientStream& stream_;
   const Clock& clock_;
+  const bool goes_on_;  // another attempt has begun it
   Passed passed_;
-  bool receipt_is_out_ = false;
+  std::string text_;  // of this attempt
+  int64_t pieces_ = 0;
+  bool is_announced_ = false;
 };
 
 }  // namespace
 
+int64_t ClientStream::tokens() const {
+  constexpr int64_t kBytesPerToken = 4;
+  return std::max(pieces, static_cast<int64_t>(text.size()) / kBytesPerToken);
+}
+
 Task<Passed> PassStream(http::Exchange& exchange,
                         std::shared_ptr<providers::UpstreamExchange> upstream,
-                        http::Headers headers, const PassOptions& options, const Clock& clock) {
-  StreamPass pass(exchange, std::move(upstream), options, clock);
+                        http::Headers headers, const PassOptions& options, ClientStream& stream,
+                        const Clock& clock) {
+  StreamPass pass(exchange, std::move(upstream), options, stream, clock);
   co_return co_await pass.Run(std::move(headers));
+}
+
+Task<void> EndCutStream(http::Exchange& exchange, const Error& error) {
+  if (!exchange.client_left()) {
+    static_cast<void>(
+        co_await exchange.Write(http::FormatSseData(dialects::FormatOpenAiError(error))));
+  }
+  static_cast<void>(co_await exchange.Finish());
 }
 
 Task<PassedWhole> PassWhole(std::shared_ptr<providers::UpstreamExchange> upstream,

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/task.h"
@@ -16,10 +17,26 @@
 
 namespace tradewind::gateway {
 
+// What the client has of a stream; lives through all attempts at it.
+struct ClientStream {
+  bool head_is_out = false;
+  bool receipt_is_out = false;
+  bool may_go_on = false;              // elsewhere, if it is cut; the rest is for that alone
+  std::string text;                    // all that the client has
+  int64_t pieces = 0;                  // events with some of it
+  std::vector<std::string> providers;  // who gave it
+
+  // At least so many; a piece may be several.
+  int64_t tokens() const;
+};
+
 struct Passed {
   // Before the first byte nothing was sent to the client: another route may answer.
   std::optional<providers::UpstreamFailure> failed_before_first_byte;
   std::optional<providers::UpstreamFailure> failed_after_first_byte;
+  // The stream broke, and the client's is still open: it goes on, or ends by EndCutStream.
+  bool is_left_open = false;
+  bool gave_nothing = false;  // of what the client has
   // The client took no more; the upstream was told.
   std::optional<Error> client_failed;
   std::optional<chat::Usage> usage;  // as the upstream counted it; nullopt: it did not say
@@ -28,6 +45,7 @@ struct Passed {
 };
 
 struct PassOptions {
+  std::string provider;        // its slug
   bool include_usage = false;  // the client asked for the usage chunk
   // The receipt as a JSON object, when usage is known or known to be unknown.
   std::function<std::string(const std::optional<chat::Usage>&)> receipt;
@@ -38,10 +56,16 @@ struct PassOptions {
 // moment another route can take over without the client noticing. Then every event passes with its
 // bytes, framed as `data: ` and one space. A usage chunk that the client did not ask for is
 // swallowed; the receipt is a field of the one it asked for, and a comment otherwise. The end is
-// [DONE] in every complete stream and in no other: a stream that was cut ends with an error event.
+// [DONE] in every complete stream and in no other: a stream that was cut ends with an error event,
+// unless it may go on elsewhere. One that goes on shows nothing of an answer that begins as the text
+// so far began: that one started anew, and text is never shown twice.
 Task<Passed> PassStream(http::Exchange& exchange,
                         std::shared_ptr<providers::UpstreamExchange> upstream,
-                        http::Headers headers, const PassOptions& options, const Clock& clock);
+                        http::Headers headers, const PassOptions& options, ClientStream& stream,
+                        const Clock& clock);
+
+// The error event and the end of a stream that was left open.
+Task<void> EndCutStream(http::Exchange& exchange, const Error& error);
 
 struct PassedWhole : Passed {
   std::string body;  // when nothing failed

@@ -28,8 +28,12 @@ Prober::Prober(routing::Marketplace& market, telemetry::Registry& metrics, const
   loop_->Spawn([this] { return Run(); });
 }
 
-Prober::~Prober() {
+void Prober::Stop() {
   loop_->Stop();
+}
+
+Prober::~Prober() {
+  Stop();
   loop_->Destroy();  // suspended probes, whose calls end with them
 }
 

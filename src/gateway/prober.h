@@ -43,6 +43,10 @@ class Prober {
   // mappings that changed is forgotten, and they are probed at once.
   void MarketChanged();
 
+  // Ends running probes and begins none any more: another process probes from now on. Not from the
+  // loop's own thread; the rest may still be called, and does nothing.
+  void Stop();
+
   // Probes these now, whatever they cost: all mappings of a provider, or of all with a key ("").
   // Returns how many there are.
   size_t Ask(std::string_view provider);

@@ -1,7 +1,9 @@
-// The limits of the caller's key.
+// The limits of the caller's key, and of the organisation that pays.
 #include <algorithm>
-#include <span>
+#include <array>
+#include <iterator>
 #include <utility>
+#include <vector>
 
 #include "gateway/gateway.h"
 
@@ -25,6 +27,10 @@ int64_t TokensEstimate(const Order& order) {
   return prompt + output;
 }
 
+routing::RateLimits LimitsOf(const identity::KeyLimits& stored) {
+  return {stored.requests_per_minute, stored.tokens_per_minute, stored.concurrency};
+}
+
 }  // namespace
 
 Result<routing::RateLease> Gateway::AcquireRate(const Call& call, const Order& order) {
@@ -32,16 +38,25 @@ Result<routing::RateLease> Gateway::AcquireRate(const Call& call, const Order& o
     return routing::RateLease();
   }
   const identity::Principal& caller = *call.caller;
-  const routing::RateLimits limits{caller.limits.requests_per_minute,
-                                   caller.limits.tokens_per_minute, caller.limits.concurrency};
-  if (!limits.any()) {
+  // The organisation that pays: the one that the caller named, or his key's.
+  const bool is_named = call.bill_to.has_value();
+  const std::array<routing::RateSubject, 2> all = {{
+      {"key", caller.key_id, caller.key_name, LimitsOf(caller.limits)},
+      {"org", is_named ? call.bill_to->org_id : caller.org_id,
+       is_named ? call.bill_to->org : caller.org,
+       LimitsOf(is_named ? call.bill_to->limits : caller.org_limits)},
+  }};
+  std::vector<routing::RateSubject> limited;
+  std::ranges::copy_if(all, std::back_inserter(limited),
+                       [](const routing::RateSubject& one) { return one.limits.any(); });
+  if (limited.empty()) {
     return routing::RateLease();
   }
-  const routing::RateSubject key{"key", caller.key_id, caller.key_name, limits};
-  auto lease = limiter_.Acquire(std::span(&key, 1), TokensEstimate(order));
+  auto lease = limiter_.Acquire(limited, TokensEstimate(order));
   if (!lease.has_value()) {
     metrics_
-        .GetCounter("tradewind_rate_limited_total", "Requests over a limit of their key, by kind.",
+        .GetCounter("tradewind_rate_limited_total",
+                    "Requests over a limit, by whose it was: key, org.",
                     {{"kind", lease.error().subject_kind}})
         .Increment();
     return Fail(lease.error().ToError());

@@ -55,6 +55,9 @@ class RecordingExchange final : public http::Exchange {
     co_return Status();
   }
   Task<Status> Write(std::string_view bytes) override {
+    if (takes_no_more_after >= 0 && writes >= takes_no_more_after) {
+      co_return Fail(ErrorCode::kDeadlineExceeded, "the client takes nothing");
+    }
     if (leaves_after >= 0 && writes >= leaves_after) {
       left = true;
       if (on_left_) {
@@ -82,6 +85,7 @@ class RecordingExchange final : public http::Exchange {
   http::Headers head;
   std::string body;
   int leaves_after = -1;
+  int takes_no_more_after = -1;  // a reader without progress: its writes end in time
   int writes = 0;
   bool left = false;
   bool finished = false;
@@ -161,6 +165,16 @@ TEST(RelayStream, CancelsTheProviderWhenTheClientLeaves) {
   EXPECT_EQ(ran.relayed.failed_after_first_byte->code, ErrorCode::kCancelled);
   EXPECT_EQ(ran.relayed.usage.output_tokens, 2);  // what was used counts, delivered or not
   EXPECT_EQ(exchange.writes, 1);
+}
+
+TEST(RelayStream, RowSlowReader) {
+  RecordingExchange exchange;
+  exchange.takes_no_more_after = 1;
+  const Ran ran = Relay(exchange, {Text("a"), Text("b"), Text("c"), Done()});
+  EXPECT_TRUE(ran.stream->cancelled);
+  EXPECT_EQ(ran.stream->taken, 2) << "it was not read further";
+  EXPECT_EQ(ran.relayed.failed_after_first_byte->code, ErrorCode::kDeadlineExceeded);
+  EXPECT_EQ(exchange.body.find("[DONE]"), std::string::npos);
 }
 
 TEST(RelayStream, LetsALateDepartureFindNoStream) {

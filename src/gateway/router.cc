@@ -60,6 +60,9 @@ const std::vector<Gateway::Route>& Gateway::Routes() {
        &Gateway::Console},
       {"DELETE", "/tw/v1/provider-keys/*", "/tw/v1/provider-keys/{slug}", Access::kManage,
        &Gateway::Console},
+      {"GET", "/tw/v1/orgs", "/tw/v1/orgs", Access::kManage, &Gateway::Console},
+      {"PUT", "/tw/v1/orgs/*", "/tw/v1/orgs/{name}", Access::kManage, &Gateway::Console},
+      {"DELETE", "/tw/v1/orgs/*", "/tw/v1/orgs/{name}", Access::kManage, &Gateway::Console},
       {"GET", "/metrics", "/metrics", Access::kRead, &Gateway::Metrics},
       {"GET", "/healthz", "/healthz", Access::kOpen, &Gateway::Health},
       {"GET", "/readyz", "/readyz", Access::kOpen, &Gateway::Ready},
@@ -67,6 +70,9 @@ const std::vector<Gateway::Route>& Gateway::Routes() {
   // clang-format on
   return kRoutes;
 }
+
+const Gateway::Route Gateway::kOwnPaths = {"POST", "/{provider}/*", "/{provider}/{path}",
+                                           Access::kInference, &Gateway::PassThrough};
 
 Gateway::Gateway(GatewayOptions options, providers::LocalProvider& local,
                  routing::Marketplace& market, telemetry::Registry& metrics,
@@ -126,17 +132,19 @@ Task<void> Gateway::Dispatch(Call& call) {
     if (!matches) {
       continue;
     }
+    if (route.method == request.method) {
+      call.rest = std::string_view(request.path).substr(fixed.size());
+      co_return co_await Serve(call, route);
+    }
     call.route = route.label;
-    if (route.method != request.method) {
-      allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
-      continue;
+    allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
+  }
+  if (allowed.empty() && NamesProvider(request.path)) {
+    if (request.method == kOwnPaths.method) {
+      co_return co_await Serve(call, kOwnPaths);
     }
-    call.rest = std::string_view(request.path).substr(fixed.size());
-    if (Status admitted = Authorize(call, route.access); !admitted.has_value()) {
-      co_return co_await Refuse(call, std::move(admitted).error());
-    }
-    call.is_work = route.access == Access::kInference;
-    co_return co_await (this->*route.answer)(call);
+    call.route = kOwnPaths.label;
+    allowed = kOwnPaths.method;
   }
   if (allowed.empty()) {
     co_return co_await Refuse(
@@ -147,6 +155,15 @@ Task<void> Gateway::Dispatch(Call& call) {
   http::Response response = ErrorResponse(error);
   response.headers.Set("Allow", allowed);
   co_await Respond(call, std::move(response));
+}
+
+Task<void> Gateway::Serve(Call& call, const Route& route) {
+  call.route = route.label;
+  if (Status admitted = Authorize(call, route.access); !admitted.has_value()) {
+    co_return co_await Refuse(call, std::move(admitted).error());
+  }
+  call.is_work = route.access == Access::kInference;
+  co_await (this->*route.answer)(call);
 }
 
 Task<void> Gateway::Respond(Call& call, http::Response response) {

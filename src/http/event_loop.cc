@@ -165,4 +165,10 @@ std::shared_ptr<Wakeup> Wakeup::Create() {
   return std::make_shared<LoopWakeup>(loop->shared_from_this());
 }
 
+void RunBeside(std::move_only_function<Task<void>()> begin) {
+  EventLoop* loop = EventLoop::Current();
+  TW_CHECK(loop != nullptr);
+  loop->Spawn(std::move(begin));
+}
+
 }  // namespace tradewind::http

@@ -85,4 +85,8 @@ class Wakeup {
   virtual Task<bool> Wait(std::chrono::steady_clock::time_point deadline) = 0;
 };
 
+// Begins a task beside the caller's, on its event loop (inside a handler). Whoever begins it waits
+// for its end, with a Wakeup: what it uses must outlive it.
+void RunBeside(std::move_only_function<Task<void>()> begin);
+
 }  // namespace tradewind::http

@@ -66,6 +66,7 @@ struct KeyLimits {
 struct Membership {
   std::string org_id, org;
   Role role = Role::kMember;
+  KeyLimits limits = {};  // of the organisation, for all its requests together
 };
 
 // A person or a service, with all organisations it belongs to.
@@ -84,6 +85,7 @@ struct Principal {
   std::vector<std::string> models;     // allowed model ids, "org/*" for all of an org; empty = all
   std::vector<std::string> providers;  // allowed providers' slugs; empty = all
   KeyLimits limits;
+  KeyLimits org_limits;  // of its organisation, for all of that one's requests together
   int64_t created_unix_s = 0;
   std::optional<int64_t> expires_unix_s;
   bool is_admin_token = false;

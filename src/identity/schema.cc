@@ -75,6 +75,11 @@ INSERT INTO projects VALUES ('prj_default', 'org_default', 'default', unixepoch(
 INSERT INTO users VALUES ('usr_owner', 'owner', unixepoch());
 INSERT INTO members VALUES ('org_default', 'usr_owner', 'admin');
 )sql"},
+    {"limits of organisations", R"sql(
+ALTER TABLE orgs ADD COLUMN requests_per_minute INTEGER;
+ALTER TABLE orgs ADD COLUMN tokens_per_minute INTEGER;
+ALTER TABLE orgs ADD COLUMN concurrency INTEGER;
+)sql"},
 };
 
 }  // namespace

@@ -144,6 +144,7 @@ std::shared_ptr<const Principal> MakePrincipal(const KeyInfo& key, const std::st
   out->models = key.models;
   out->providers = key.providers;
   out->limits = key.limits;
+  out->org_limits = key.org_limits;
   out->created_unix_s = key.created_unix_s;
   out->expires_unix_s = key.expires_unix_s;
   out->is_admin_token = key.is_admin_token;

@@ -48,7 +48,7 @@ struct KeyInfo {
   Role role = Role::kMember;
   Scopes scopes;  // as asked for; Principal has what the role leaves of them
   std::vector<std::string> models, providers;
-  KeyLimits limits;
+  KeyLimits limits, org_limits;
   int64_t created_unix_s = 0;
   std::optional<int64_t> expires_unix_s, rotated_unix_s, revoked_unix_s, last_used_unix_s;
   std::optional<int64_t> old_secret_expires_unix_s;  // a grace after a rotation
@@ -58,6 +58,23 @@ struct KeyInfo {
 struct MintedKey {
   KeyInfo info;
   Secret token;  // never to be had again
+};
+
+struct MemberInfo {
+  std::string user_id, user;
+  Role role = Role::kMember;
+};
+
+struct OrgInfo {
+  std::string id, name;
+  KeyLimits limits;
+  int64_t created_unix_s = 0;
+  std::vector<MemberInfo> members;  // by name
+};
+
+// New limits of an organisation: absent = as it was, an absent number inside = none any more.
+struct OrgChange {
+  std::optional<std::optional<int64_t>> requests_per_minute, tokens_per_minute, concurrency;
 };
 
 struct ProviderKeyInfo {
@@ -100,6 +117,16 @@ class Store {
   Result<KeyInfo> RevokeKey(std::string_view key, const Reach& reach = {});
   bool has_live_key();  // one that is neither revoked nor expired, the admin token aside
 
+  Result<std::vector<OrgInfo>> ListOrgs(const Reach& reach = {});  // by name
+  // Makes it when it is not there. For the operator alone: his are the limits.
+  Result<OrgInfo> PutOrg(std::string_view org, const OrgChange& change, const Reach& reach = {});
+  // Makes the user when he is not there; who manages one organisation adds nobody of another one.
+  Result<OrgInfo> PutMember(std::string_view org, std::string_view user, Role role,
+                            const Reach& reach = {});
+  // What his keys of this organisation could do is over at once.
+  Result<OrgInfo> RemoveMember(std::string_view org, std::string_view user,
+                               const Reach& reach = {});
+
   // Replaces one that is there.
   Result<ProviderKeyInfo> PutProviderKey(const ProviderKeyOwner& owner, std::string_view provider,
                                          const Secret& secret, const Reach& reach = {});
@@ -138,6 +165,10 @@ class Store {
   Result<std::string> FindOrg(std::string_view name);   // "" when there is none
   Result<std::string> FindUser(std::string_view name);  // likewise
   Status CheckReach(const KeySpec& spec, const Reach& reach);
+  // store_orgs.cc
+  Result<std::vector<OrgInfo>> ReadOrgs(const Reach& reach);
+  Result<OrgInfo> ReadOrg(std::string_view id);
+  Result<std::string> OrgWithin(std::string_view org, const Reach& reach);
   Status CheckUserWithin(std::string_view user, const Reach& reach);
   using Users = std::map<std::string, std::shared_ptr<const User>, std::less<>>;  // by id
   Result<Users> LoadUsers();
@@ -162,6 +193,7 @@ class Store {
 
 // Rules for names. Errors: kInvalidArgument with `field` as param.
 Status CheckKeyName(std::string_view name);
+Status CheckLimits(const KeyLimits& bounds);
 Status CheckAccountName(std::string_view name, std::string_view field);
 
 }  // namespace tradewind::identity

@@ -64,8 +64,9 @@ Result<Store::AccountIds> Store::EnsureAccount(const KeySpec& spec) {
   TW_ASSIGN_OR_RETURN(ids.org, FindOrg(spec.org));
   if (ids.org.empty()) {
     ids.org = RandomId("org_", 16);
-    TW_RETURN_IF_ERROR(database_.Run("INSERT INTO orgs VALUES (?1, ?2, ?3)",
-                                     std::string_view(ids.org), std::string_view(spec.org), now));
+    TW_RETURN_IF_ERROR(
+        database_.Run("INSERT INTO orgs (id, name, created_unix_s) VALUES (?1, ?2, ?3)",
+                      std::string_view(ids.org), std::string_view(spec.org), now));
   }
   TW_ASSIGN_OR_RETURN(Statement project,
                       database_.Prepare("SELECT id FROM projects WHERE org_id = ?1 AND name = ?2"));
@@ -96,7 +97,8 @@ Result<Store::AccountIds> Store::EnsureAccount(const KeySpec& spec) {
 Result<Store::Users> Store::LoadUsers() {
   TW_ASSIGN_OR_RETURN(
       Statement rows,
-      database_.Prepare("SELECT u.id, u.name, o.id, o.name, m.role FROM users u "
+      database_.Prepare("SELECT u.id, u.name, o.id, o.name, m.role, o.requests_per_minute, "
+                        "o.tokens_per_minute, o.concurrency FROM users u "
                         "LEFT JOIN members m ON m.user_id = u.id LEFT JOIN orgs o ON o.id = "
                         "m.org_id ORDER BY u.id, o.name"));
   std::map<std::string, std::shared_ptr<User>, std::less<>> users;
@@ -110,8 +112,11 @@ Result<Store::Users> Store::LoadUsers() {
       user = std::make_shared<User>(User{std::string(rows.Text(0)), std::string(rows.Text(1)), {}});
     }
     if (!rows.IsNull(2)) {
-      user->memberships.push_back({std::string(rows.Text(2)), std::string(rows.Text(3)),
-                                   RoleFromName(rows.Text(4)).value_or(Role::kViewer)});
+      user->memberships.push_back(
+          {std::string(rows.Text(2)),
+           std::string(rows.Text(3)),
+           RoleFromName(rows.Text(4)).value_or(Role::kViewer),
+           {rows.OptionalInteger(5), rows.OptionalInteger(6), rows.OptionalInteger(7)}});
     }
   }
   return Users(users.begin(), users.end());

@@ -50,12 +50,19 @@ Status CheckLimit(const std::optional<int64_t>& limit, std::string_view field) {
 
 }  // namespace
 
+Status CheckLimits(const KeyLimits& bounds) {
+  TW_RETURN_IF_ERROR(CheckLimit(bounds.requests_per_minute, "rpm"));
+  TW_RETURN_IF_ERROR(CheckLimit(bounds.tokens_per_minute, "tpm"));
+  return CheckLimit(bounds.concurrency, "concurrency");
+}
+
 std::string SelectKeys(std::string_view where) {
   return fmt::format(
       "SELECT k.digest, k.old_digest, k.old_expires_unix_s, k.user_id, k.project_id, k.id, k.name, "
       "o.id, o.name, p.name, u.name, m.role, k.scopes, k.models, k.providers, "
       "k.requests_per_minute, k.tokens_per_minute, k.concurrency, k.created_unix_s, "
-      "k.expires_unix_s, k.rotated_unix_s, k.revoked_unix_s, k.last_used_unix_s, k.is_admin "
+      "k.expires_unix_s, k.rotated_unix_s, k.revoked_unix_s, k.last_used_unix_s, k.is_admin, "
+      "o.requests_per_minute, o.tokens_per_minute, o.concurrency "
       "FROM keys k JOIN projects p ON p.id = k.project_id JOIN orgs o ON o.id = p.org_id "
       "JOIN users u ON u.id = k.user_id "
       "LEFT JOIN members m ON m.org_id = o.id AND m.user_id = u.id "
@@ -92,6 +99,7 @@ Result<KeyInfo> ReadKeyRow(const Statement& row) {
   out.revoked_unix_s = integer();
   out.last_used_unix_s = integer();
   out.is_admin_token = integer().value_or(0) != 0;
+  out.org_limits = {integer(), integer(), integer()};
   out.old_secret_expires_unix_s = row.OptionalInteger(kOldExpiresColumn);
   return out;
 }
@@ -145,9 +153,7 @@ Status Store::CheckNewKey(const KeySpec& spec, const Reach& reach) {
   TW_RETURN_IF_ERROR(CheckAccountName(spec.user, "user"));
   TW_RETURN_IF_ERROR(CheckEntries(spec.models, "models", limits::kModelStringBytesMax));
   TW_RETURN_IF_ERROR(CheckEntries(spec.providers, "providers", limits::kAccountNameBytesMax));
-  TW_RETURN_IF_ERROR(CheckLimit(spec.limits.requests_per_minute, "rpm"));
-  TW_RETURN_IF_ERROR(CheckLimit(spec.limits.tokens_per_minute, "tpm"));
-  TW_RETURN_IF_ERROR(CheckLimit(spec.limits.concurrency, "concurrency"));
+  TW_RETURN_IF_ERROR(CheckLimits(spec.limits));
   if (spec.scopes.empty()) {
     return Wrong("scopes", "`scopes` is empty; use inference, read and manage.");
   }

@@ -63,6 +63,7 @@ constinit const Quirks kCerebras = {
     .embeddings_path = "",
     .request_id_header = "inference-id",
     .chat_fields = kChatFields,
+    .prefix = PrefixForm::kLastMessage,
     .translate = Translate,
 };
 

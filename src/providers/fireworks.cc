@@ -26,6 +26,7 @@ constinit const Quirks kFireworks = {
     .kind = "fireworks-ai",
     .name = "Fireworks AI",
     .base_url = "https://api.fireworks.ai/inference/v1",
+    .prefix = PrefixForm::kLastMessage,
     .translate = Translate,
 };
 

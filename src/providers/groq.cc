@@ -21,6 +21,7 @@ constinit const Quirks kGroq = {
     .base_url = "https://api.groq.com/openai/v1",
     .completions_path = "",
     .embeddings_path = "",
+    .prefix = PrefixForm::kLastMessage,
     .translate = Translate,
 };
 

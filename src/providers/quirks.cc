@@ -40,6 +40,19 @@ void NormalizeToolChoice(JsonText& request) {
   }
 }
 
+void AskForUsage(const Quirks& quirks, bool is_stream, JsonText& request) {
+  if (!is_stream || !quirks.usage_needs_asking) {
+    return;
+  }
+  auto options = dialects::ParseJsonObject(request.Raw("stream_options"));
+  json::object out = std::move(options).value_or(json::object());
+  if (const json::value* asked = out.if_contains("include_usage");
+      asked == nullptr || !asked->is_bool() || !asked->get_bool()) {
+    out["include_usage"] = true;
+    request.Set("stream_options", json::serialize(out));
+  }
+}
+
 }  // namespace
 
 std::string_view Quirks::Path(Endpoint endpoint) const {
@@ -175,16 +188,14 @@ std::vector<std::string> PrepareRequest(const Quirks& quirks, Endpoint endpoint,
   if (std::string text = model.Take(); request.Raw("model") != text) {
     request.Set("model", std::move(text));
   }
-  if (is_stream && quirks.usage_needs_asking) {
-    auto options = dialects::ParseJsonObject(request.Raw("stream_options"));
-    json::object out = std::move(options).value_or(json::object());
-    if (const json::value* asked = out.if_contains("include_usage");
-        asked == nullptr || !asked->is_bool() || !asked->get_bool()) {
-      out["include_usage"] = true;
-      request.Set("stream_options", json::serialize(out));
-    }
-  }
+  AskForUsage(quirks, is_stream, request);
   return dropped;
+}
+
+void PrepareOwnForm(const Quirks& quirks, bool is_stream, JsonText& request) {
+  request.Remove("provider");
+  request.Remove("models");
+  AskForUsage(quirks, is_stream, request);
 }
 
 }  // namespace tradewind::providers

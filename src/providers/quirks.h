@@ -12,6 +12,13 @@ namespace tradewind::providers {
 
 enum class Endpoint { kChat, kCompletions, kEmbeddings };
 
+// Whether a chat can be asked for the rest of an answer whose beginning is there.
+enum class PrefixForm {
+  kNone,         // a last message of the assistant is answered by a new one, or refused
+  kLastMessage,  // it is gone on with
+  kFinalFlag,    // it is, with continue_final_message (vLLM)
+};
+
 struct Quirks {
   std::string_view kind;      // "fireworks-ai": the slug, unless the config gives another name
   std::string_view name;      // "Fireworks AI", for people
@@ -28,6 +35,7 @@ struct Quirks {
   // Fields of a chat request that the provider knows; empty: it ignores what it does not know. The
   // others are taken out, and reported.
   std::span<const std::string_view> chat_fields = {};
+  PrefixForm prefix = PrefixForm::kNone;
   // From OpenAI's form to the provider's, after Normalize. May be null.
   void (*translate)(Endpoint endpoint, dialects::JsonText& request) = nullptr;
 
@@ -49,5 +57,9 @@ void Normalize(dialects::JsonText& request);
 std::vector<std::string> PrepareRequest(const Quirks& quirks, Endpoint endpoint,
                                         std::string_view provider_model, bool is_stream,
                                         dialects::JsonText& request);
+
+// For a request that is in the provider's form already: takes out what is meant for the router, and
+// asks for usage where that is needed. The rest is the client's affair.
+void PrepareOwnForm(const Quirks& quirks, bool is_stream, dialects::JsonText& request);
 
 }  // namespace tradewind::providers

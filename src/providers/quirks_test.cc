@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "providers/upstream.h"
+
 namespace tradewind::providers {
 namespace {
 
@@ -29,6 +31,35 @@ TEST(Quirks, AreFoundByTheirKindAndAllHaveOne) {
     EXPECT_FALSE(quirks->Path(Endpoint::kChat).empty());
   }
   EXPECT_EQ(FindQuirks("nobody"), nullptr);
+}
+
+TEST(Quirks, LeaveARequestInTheProvidersOwnFormAsItIs) {
+  const std::string body =
+      R"({"model":"x", "tools":[],"response_format":{"type":"json_schema","schema":{}},"stream":true})";
+  dialects::JsonText request = Request(body);
+  PrepareOwnForm(kTogether, true, request);
+  EXPECT_EQ(request.Text(), body);
+  request = Request(R"({"provider":{"zdr":true},"model":"x","models":["y"],"stream":true})");
+  PrepareOwnForm(kOpenAiCompatible, true, request);
+  EXPECT_EQ(request.Text(),
+            R"({"model":"x","stream":true,"stream_options":{"include_usage":true}})");
+}
+
+TEST(Upstream, KnowsTheProvidersOwnPathsWhateverTheAddressIs) {
+  const Upstream moved{.slug = "fireworks-ai",
+                       .quirks = &kFireworks,
+                       .base = *http::ParseUrl("http://127.0.0.1:1/elsewhere")};
+  EXPECT_EQ(EndpointAt(moved, "inference/v1/chat/completions"), Endpoint::kChat);
+  EXPECT_EQ(EndpointAt(moved, "elsewhere/chat/completions"), std::nullopt);
+  EXPECT_EQ(EndpointAt(moved, "inference/v1/models"), std::nullopt);
+  EXPECT_EQ(EndpointAt(moved, ""), std::nullopt);
+  const Upstream generic{.slug = "site-a",
+                         .quirks = &kOpenAiCompatible,
+                         .base = *http::ParseUrl("http://127.0.0.1:1/v1")};
+  EXPECT_EQ(EndpointAt(generic, "v1/embeddings"), Endpoint::kEmbeddings);
+  const Upstream groq{
+      .slug = "groq", .quirks = &kGroq, .base = *http::ParseUrl("https://groq.example")};
+  EXPECT_EQ(OwnPaths(groq), std::vector<std::string>{"openai/v1/chat/completions"});
 }
 
 TEST(Quirks, ChangeNothingButTheModelWhereNothingNeedsTranslating) {

@@ -43,6 +43,7 @@ constinit const Quirks kTogether = {
     .kind = "together",
     .name = "Together AI",
     .base_url = "https://api.together.xyz/v1",
+    .prefix = PrefixForm::kLastMessage,
     .translate = Translate,
 };
 

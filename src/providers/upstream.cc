@@ -1,6 +1,7 @@
 #include "providers/upstream.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
 #include <utility>
@@ -19,6 +20,9 @@ http::UpstreamRequest HttpRequest(const Upstream& upstream, UpstreamOrder& order
   http::UpstreamRequest request;
   request.url = upstream.base;
   request.target = upstream.quirks->Path(order.endpoint);
+  if (!order.query.empty()) {
+    request.target += "?" + order.query;
+  }
   request.headers.Set("Content-Type", "application/json");
   request.headers.Set("Accept", order.is_stream ? "text/event-stream" : "application/json");
   if (!order.api_key.empty()) {
@@ -74,7 +78,43 @@ dialects::WireKind KindOf(Endpoint endpoint) {
   return dialects::WireKind::kChat;
 }
 
+constexpr std::array kEndpoints = {Endpoint::kChat, Endpoint::kCompletions, Endpoint::kEmbeddings};
+
+// The provider's, not that of the address that the config puts in its place.
+std::string OwnPath(const Upstream& upstream, Endpoint endpoint) {
+  const std::string_view path = upstream.quirks->Path(endpoint);
+  if (path.empty()) {
+    return {};
+  }
+  const std::string_view base = upstream.quirks->base_url;
+  std::string_view prefix = upstream.base.target_prefix;
+  if (!base.empty()) {
+    const std::string_view host = base.substr(base.find("://") + 3);
+    prefix = host.substr(std::min(host.find('/'), host.size()));
+  }
+  return fmt::format("{}{}", prefix, path).substr(1);
+}
+
 }  // namespace
+
+std::optional<Endpoint> EndpointAt(const Upstream& upstream, std::string_view own_path) {
+  for (const Endpoint endpoint : kEndpoints) {
+    if (!own_path.empty() && OwnPath(upstream, endpoint) == own_path) {
+      return endpoint;
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> OwnPaths(const Upstream& upstream) {
+  std::vector<std::string> paths;
+  for (const Endpoint endpoint : kEndpoints) {
+    if (std::string path = OwnPath(upstream, endpoint); !path.empty()) {
+      paths.push_back(std::move(path));
+    }
+  }
+  return paths;
+}
 
 UpstreamExchange::UpstreamExchange(http::UpstreamClient& client, const Upstream& upstream,
                                    UpstreamOrder order)
@@ -198,6 +238,34 @@ UpstreamResult<WireEvent> UpstreamExchange::End() const {
 }
 
 Task<UpstreamResult<WireEvent>> UpstreamExchange::Next() {
+  if (!ready_.empty()) {
+    WireEvent event = std::move(ready_.front());
+    ready_.pop_front();
+    co_return event;
+  }
+  co_return co_await ReadNext();
+}
+
+Task<UpstreamResult<void>> UpstreamExchange::AwaitVisible() {
+  if (!order_.is_stream) {
+    UpstreamResult<dialects::WireWhole> whole = co_await Whole();
+    if (!whole.has_value()) {
+      co_return std::unexpected(std::move(whole).error());
+    }
+    whole_ = std::move(*whole);
+    co_return UpstreamResult<void>();
+  }
+  do {
+    UpstreamResult<WireEvent> event = co_await ReadNext();
+    if (!event.has_value()) {
+      co_return std::unexpected(std::move(event).error());
+    }
+    ready_.push_back(std::move(*event));
+  } while (!ready_.back().is_visible());  // ReadNext bounds what nobody would see
+  co_return UpstreamResult<void>();
+}
+
+Task<UpstreamResult<WireEvent>> UpstreamExchange::ReadNext() {
   while (events_.empty()) {
     if (IsLate(std::chrono::steady_clock::now())) {
       co_return std::unexpected(
@@ -259,6 +327,9 @@ Task<void> UpstreamExchange::ReadRest() {
 }
 
 Task<UpstreamResult<dialects::WireWhole>> UpstreamExchange::Whole() {
+  if (whole_.has_value()) {
+    co_return std::move(*std::exchange(whole_, std::nullopt));
+  }
   Result<std::string> body = co_await http::ReadBody(*call_, limits::kClientBodyBytesMax);
   if (!body.has_value()) {
     co_return std::unexpected(Lost(body.error()));

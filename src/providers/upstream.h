@@ -27,7 +27,14 @@ struct Upstream {
   const Quirks* quirks = nullptr;
   http::Url base;
   bool allow_private = false;  // the operator chose this host and port
+  PrefixForm prefix = PrefixForm::kNone;
 };
+
+// Which endpoint stands at the provider's own path ("v1/chat/completions", as the provider's own
+// clients ask for it), whatever address the config gives; nothing for other paths.
+std::optional<Endpoint> EndpointAt(const Upstream& upstream, std::string_view own_path);
+// Those paths, to name them in errors.
+std::vector<std::string> OwnPaths(const Upstream& upstream);
 
 struct UpstreamOrder {
   Endpoint endpoint = Endpoint::kChat;
@@ -39,6 +46,7 @@ struct UpstreamOrder {
   // Of a stream: until then there must be something that a reader would see. Comments and chunks
   // that only name a role keep a connection alive; they are no beginning of an answer.
   std::chrono::steady_clock::time_point visible_by = std::chrono::steady_clock::time_point::max();
+  std::string query = {};  // without '?'; "" = none
 };
 
 // How an exchange with an upstream failed: facts, from which routing decides what comes next. The
@@ -69,6 +77,9 @@ struct WireEvent {
   std::string data;           // the bytes of the chunk, or what replaces them
   dialects::WireChunk chunk;  // what it says
   bool done = false;          // the end; `data` is empty
+
+  // A reader would see it: text, a tool call, or the end.
+  bool is_visible() const { return done || chunk.has_content || !chunk.finish_reason.empty(); }
 };
 
 // Lives on the event-loop thread that made it. Destroying it cancels.
@@ -83,11 +94,14 @@ class UpstreamExchange {
   // they had to break off. It is garbage when it goes on after limits::kUpstreamUnseenBytesMax of
   // events without anything to see.
   Task<UpstreamResult<WireEvent>> Next();
+  // Waits until there is something that a reader would see: an event of a stream, or the whole
+  // answer. Next and Whole give all of it.
+  Task<UpstreamResult<void>> AwaitVisible();
   // After the end of a stream: reads what is left of the body, so that the connection can be kept.
   // Within limits::kUpstreamEndMs; what takes longer costs the connection.
   Task<void> ReadRest();
   // Next will not have to wait: its event has arrived.
-  bool has_next() const { return !events_.empty(); }
+  bool has_next() const { return !ready_.empty() || !events_.empty(); }
   // Of an answer that is no stream.
   Task<UpstreamResult<dialects::WireWhole>> Whole();
   // Same thread; idempotent. A pending task ends with kCancelled.
@@ -106,6 +120,7 @@ class UpstreamExchange {
   UpstreamFailure Garbage(std::string what) const;
   UpstreamFailure WithoutKey(UpstreamFailure failure) const;
   Result<WireEvent> Read(const http::SseEvent& event);
+  Task<UpstreamResult<WireEvent>> ReadNext();
   UpstreamResult<WireEvent> End() const;
 
   const Upstream& upstream_;
@@ -115,6 +130,8 @@ class UpstreamExchange {
   std::string upstream_request_id_;
   http::SseParser parser_;
   std::deque<http::SseEvent> events_;
+  std::deque<WireEvent> ready_;               // read by AwaitVisible, before all of events_
+  std::optional<dialects::WireWhole> whole_;  // likewise
   dialects::WireChoices choices_;
   bool is_visible_ = false;  // there was something that a reader would see
   size_t unseen_bytes_ = 0;  // of events until then

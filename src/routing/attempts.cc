@@ -102,7 +102,8 @@ Rule RuleFor(const AttemptFailure& failure, SecondTries second_tries, bool conti
   Rule rule{.bill = BillOf(work, failure)};
   if (failure.client_has_bytes) {
     rule.continues = continuation && second_tries == SecondTries::kYes && !failure.in_tool_call &&
-                     LeavesGoodText(failure.kind);
+                     (LeavesGoodText(failure.kind) ||
+                      (failure.gave_nothing && (work == Work::kUndone || work == Work::kMaybe)));
     return rule;
   }
   const bool allowed = (work == Work::kUndone && second_tries != SecondTries::kOff) ||
@@ -257,6 +258,16 @@ Attempts::Decision Attempts::Next(const AttemptFailure& failure, std::string_vie
     here_again_ = 0;
   }
   return decision;
+}
+
+bool Attempts::Hedge(std::string_view provider, TimePoint now) {
+  const auto least = milliseconds(options_.attempt_least_ms);
+  if (options_.second_tries != SecondTries::kYes || number_ >= options_.attempts_max ||
+      route_ + 1 >= routes_ || deadline_ - now < least || !budget_.Take(provider)) {
+    return false;
+  }
+  ++number_;
+  return true;
 }
 
 bool Attempts::Skip() {

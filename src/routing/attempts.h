@@ -38,6 +38,8 @@ struct AttemptFailure {
   bool client_has_bytes = false;  // of the answer: it cannot be taken back
   bool in_tool_call = false;      // the answer was inside a tool call when it broke
   std::optional<int64_t> retry_after_ms = {};
+  // The client's bytes are of earlier attempts: this one, which was to go on with them, gave none.
+  bool gave_nothing = false;
 };
 
 // What may have become of the failed attempt's cost.
@@ -151,6 +153,10 @@ class Attempts {
   // `next_provider` is who would take the next attempt: of candidate route() + 1, and of route()
   // itself when none is left. Moves on unless it gives up.
   Decision Next(const AttemptFailure& failure, std::string_view next_provider, TimePoint now);
+  // A second attempt beside the running one, which has said nothing yet, at candidate route() + 1.
+  // False: there is none, or too little budget, attempts or time is left. If both fail, Skip stands
+  // for the first one and Next is told of the second.
+  bool Hedge(std::string_view provider, TimePoint now);
   // The candidate whose turn it is was not begun (its circuit opened meanwhile): moves on without
   // using an attempt. False when it is the last one: begin it as a last resort.
   bool Skip();

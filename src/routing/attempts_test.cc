@@ -122,6 +122,21 @@ TEST(FailureTable, AfterTheFirstByteNothingStartsAnew) {
   });
 }
 
+TEST(FailureTable, AnAttemptThatWasToGoOnAndGaveNothingIsFollowedWhateverItsFailureWas) {
+  ForEveryFailure([](const AttemptFailure& one) {
+    AttemptFailure failure = one;
+    failure.client_has_bytes = true;
+    failure.gave_nothing = true;
+    const Rule rule = RuleFor(failure, SecondTries::kYes, true);
+    const bool is_over =
+        failure.kind == FailureKind::kClientError || failure.kind == FailureKind::kClientLeft ||
+        failure.kind == FailureKind::kDeadline || failure.kind == FailureKind::kShutdown;
+    EXPECT_EQ(rule.continues, !is_over && !failure.in_tool_call) << FailureKindName(failure.kind);
+    EXPECT_FALSE(RuleFor(failure, SecondTries::kYes, false).continues);
+    EXPECT_FALSE(RuleFor(failure, SecondTries::kOnlyIfUndone, true).continues);
+  });
+}
+
 TEST(FailureTable, WhatMayHaveRunIsNeverRepeatedForACallerThatForbidsIt) {
   ForEveryFailure([](const AttemptFailure& failure) {
     const Rule rule = RuleFor(failure, SecondTries::kOnlyIfUndone, true);
@@ -163,6 +178,24 @@ TEST_F(AttemptsOf, GoesToTheNextRouteAtOnceAndThenOn) {
   EXPECT_EQ(last.step, Step::kGiveUp);
   EXPECT_EQ(last.reason, GiveUpReason::kAttemptsUsed);
   EXPECT_EQ(attempts.number(), 4);
+}
+
+TEST_F(AttemptsOf, AHedgeIsASecondAttemptInEveryCount) {
+  Attempts attempts = Make(3);
+  const int64_t before = budget_.UseOf("next").second_attempts;
+  EXPECT_TRUE(attempts.Hedge("next", clock_.Now()));
+  EXPECT_EQ(attempts.number(), 2);
+  EXPECT_EQ(attempts.route(), 0u) << "it is the first one's turn until both have failed";
+  EXPECT_EQ(budget_.UseOf("next").second_attempts, before + 1);
+  EXPECT_TRUE(attempts.Skip());
+  EXPECT_EQ(Fail(attempts, kRefusedConnection).step, Step::kNextRoute);
+  EXPECT_EQ(attempts.route(), 2u);
+  EXPECT_FALSE(attempts.Hedge("next", clock_.Now())) << "there is no other route";
+
+  EXPECT_FALSE(Make(1).Hedge("next", clock_.Now()));
+  EXPECT_FALSE(Make(2, {.attempts_max = 1}).Hedge("next", clock_.Now()));
+  EXPECT_FALSE(Make(2, {.second_tries = SecondTries::kOff}).Hedge("next", clock_.Now()));
+  EXPECT_FALSE(Make(2, {}, 100).Hedge("next", clock_.Now())) << "too little time is left";
 }
 
 TEST_F(AttemptsOf, TriesTheOnlyRouteAgainAfterAPauseAndOnce) {

@@ -215,12 +215,18 @@ std::optional<Attempt> RouteHealth::Begin(std::string_view key_ref, bool last_re
   return Attempt(this, key_ref, epoch_, trial);
 }
 
+std::optional<double> RouteHealth::Ttft95Ms() const {
+  const std::scoped_lock lock(mutex_);
+  return ttfts_ms_.Percentile(0.95);
+}
+
 void RouteHealth::Reset() {
   const std::scoped_lock lock(mutex_);
   Enter(Circuit::kClosed);
   opens_ = 0;
   last_fault_.reset();
   ttft_ms_.Clear();
+  ttfts_ms_.Clear();
   tokens_per_second_.Clear();
   throttled_.ClearAll();
 }
@@ -230,6 +236,7 @@ void RouteHealth::Answered(Attempt& attempt, double ttft_ms) {
   {
     const std::scoped_lock lock(mutex_);
     ttft_ms_.Add(now, ttft_ms);
+    ttfts_ms_.Add(ttft_ms);
     throttled_.Clear(attempt.key_ref_);
     CountTrial(attempt, now);
   }

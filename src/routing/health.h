@@ -147,6 +147,8 @@ class RouteHealth {
   // `key_ref` names which of our keys with the provider is meant: "" the operator's, else whatever
   // the caller tells own keys apart by. Never the key itself.
   HealthSnapshot Snapshot(std::string_view key_ref = {}) const;
+  // Within which 95 of 100 answers of late began; nothing before there are enough.
+  std::optional<double> Ttft95Ms() const;
   // Nothing when the route rests and this is not the last resort.
   std::optional<Attempt> Begin(std::string_view key_ref, bool last_resort);
   // The mapping changed: faults of the old one say nothing any more. Speeds are forgotten too.
@@ -190,6 +192,7 @@ class RouteHealth {
   SlidingSum successes_;
   SlidingSum faults_;
   DecayingMean ttft_ms_;
+  RecentSamples ttfts_ms_;
   DecayingMean tokens_per_second_;
   Holds throttled_;
 };

@@ -19,6 +19,11 @@ Result<providers::Upstream> UpstreamOf(const catalog::Provider& provider) {
   }
   const std::string address =
       provider.base_url.empty() ? std::string(upstream.quirks->base_url) : provider.base_url;
+  using providers::PrefixForm;
+  upstream.prefix = provider.assistant_prefix == "no"        ? PrefixForm::kNone
+                    : provider.assistant_prefix == "message" ? PrefixForm::kLastMessage
+                    : provider.assistant_prefix == "vllm"    ? PrefixForm::kFinalFlag
+                                                             : upstream.quirks->prefix;
   TW_ASSIGN_OR_RETURN(upstream.base, http::ParseUrl(address));
   return upstream;
 }

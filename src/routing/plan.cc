@@ -161,6 +161,58 @@ bool Serves(const catalog::Mapping& mapping, std::string_view task) {
   return mapping.task == task || (task == "text-generation" && mapping.task == "conversational");
 }
 
+struct Considered {
+  const catalog::Model* model = nullptr;
+  const catalog::Mapping* mapping = nullptr;
+  int rank = 0;
+};
+
+// The mappings of the model strings, and the policy of the first one.
+Result<std::vector<Considered>> ConsiderModels(const Market& market, const PlanRequest& request,
+                                               RouteNeeds& needs) {
+  const catalog::Catalog& catalog = market.catalog();
+  std::vector<Considered> all;
+  for (size_t rank = 0; rank < request.models.size(); ++rank) {
+    TW_ASSIGN_OR_RETURN(
+        const catalog::ModelRef ref,
+        catalog::ParseModelRef(request.models[rank], catalog::RefSource::kWire, catalog.slugs()));
+    TW_ASSIGN_OR_RETURN(const catalog::Model* model, FindModel(catalog, ref));
+    if (rank == 0) {
+      SetPolicy(ref, market.route(), needs);
+    }
+    for (const catalog::Mapping& mapping : model->mappings) {
+      const bool is_other_pin =
+          rank > 0 && ref.place == catalog::Place::kProvider && mapping.provider != ref.suffix;
+      if (!is_other_pin && Serves(mapping, request.task)) {
+        all.push_back({model, &mapping, static_cast<int>(rank)});
+      }
+    }
+  }
+  return all;
+}
+
+// The one mapping that is meant: a pair that is not in the catalogue has no price and no policy,
+// and nothing is sent to it.
+Result<std::vector<Considered>> ConsiderNamed(const Market& market, const PlanRequest& request,
+                                              RouteNeeds& needs) {
+  const NamedMapping& named = *request.named;
+  catalog::ModelRef pin;
+  pin.place = catalog::Place::kProvider;
+  pin.suffix = named.provider;
+  SetPolicy(pin, market.route(), needs);
+  const catalog::Mapping* mapping =
+      market.catalog().FindByProviderModel(named.provider, named.provider_model);
+  if (mapping == nullptr || !Serves(*mapping, request.task)) {
+    return Fail(
+        ErrorCode::kModelNotSupported,
+        fmt::format("\"{}\" is no {} model of {} that this server knows: on the provider's "
+                    "own path `model` is the provider's id, as `tradewind search` shows it.",
+                    named.provider_model, request.task, named.provider),
+        "model");
+  }
+  return std::vector<Considered>{{market.catalog().Find(mapping->hf_model), mapping, 0}};
+}
+
 Error NoRoute(const Plan& plan, const std::string& asked) {
   std::vector<std::string> reasons;
   for (const LeftOut& left_out : plan.ranking.left_out) {
@@ -196,28 +248,17 @@ int64_t NanoUsdPerMtok(const Decimal& usd_per_mtok) {
 
 Result<Plan> ExplainPlan(std::shared_ptr<const Market> market, HealthBook& health,
                          const PlanRequest& request, const ProbeBook* probes) {
-  const catalog::Catalog& catalog = market->catalog();
   Plan plan;
   RouteNeeds needs = request.needs;
+  TW_ASSIGN_OR_RETURN(const std::vector<Considered> considered,
+                      request.named.has_value() ? ConsiderNamed(*market, request, needs)
+                                                : ConsiderModels(*market, request, needs));
   std::vector<PlannedRoute> all;
-  for (size_t rank = 0; rank < request.models.size(); ++rank) {
-    TW_ASSIGN_OR_RETURN(
-        const catalog::ModelRef ref,
-        catalog::ParseModelRef(request.models[rank], catalog::RefSource::kWire, catalog.slugs()));
-    TW_ASSIGN_OR_RETURN(const catalog::Model* model, FindModel(catalog, ref));
-    if (rank == 0) {
-      SetPolicy(ref, market->route(), needs);
-    }
-    for (const catalog::Mapping& mapping : model->mappings) {
-      const MarketPlace* place = market->Find(mapping.provider);
-      const bool is_other_pin =
-          rank > 0 && ref.place == catalog::Place::kProvider && mapping.provider != ref.suffix;
-      if (place == nullptr || is_other_pin || !Serves(mapping, request.task)) {
-        continue;
-      }
-      const PlannedRoute route{place, model, &mapping,
-                               &health.Route(mapping.provider, mapping.provider_model), false};
-      plan.facts.push_back(FactsOf(route, static_cast<int>(rank), request, probes));
+  for (const auto& [model, mapping, rank] : considered) {
+    if (const MarketPlace* place = market->Find(mapping->provider); place != nullptr) {
+      const PlannedRoute route{place, model, mapping,
+                               &health.Route(mapping->provider, mapping->provider_model), false};
+      plan.facts.push_back(FactsOf(route, rank, request, probes));
       all.push_back(route);
     }
   }
@@ -239,7 +280,8 @@ Result<Plan> MakePlan(std::shared_ptr<const Market> market, HealthBook& health,
                       const PlanRequest& request, const ProbeBook* probes) {
   TW_ASSIGN_OR_RETURN(Plan plan, ExplainPlan(std::move(market), health, request, probes));
   if (plan.routes.empty()) {
-    return Fail(NoRoute(plan, request.models.front()));
+    return Fail(NoRoute(
+        plan, request.named.has_value() ? request.named->provider_model : request.models.front()));
   }
   return plan;
 }

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,8 +17,15 @@ namespace tradewind::routing {
 
 class ProbeBook;
 
+// One mapping by what its provider calls it: nothing else is looked at.
+struct NamedMapping {
+  std::string provider;  // slug
+  std::string provider_model;
+};
+
 struct PlanRequest {
-  std::vector<std::string> models;  // as written, suffix and all; then the fallbacks
+  std::vector<std::string> models;         // as written, suffix and all; then the fallbacks
+  std::optional<NamedMapping> named = {};  // instead of `models`, which is empty then
   std::string task = "conversational";
   RouteNeeds needs;  // policy, order and pin are read from the model string
   // Providers for which the caller brings a key of their own. May be empty.

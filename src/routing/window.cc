@@ -116,4 +116,21 @@ void DecayingMean::Clear() {
   at_.reset();
 }
 
+void RecentSamples::Add(double sample) {
+  samples_[count_ % samples_.size()] = static_cast<float>(sample);
+  ++count_;
+}
+
+std::optional<double> RecentSamples::Percentile(double share) const {
+  if (count_ < kLeast) {
+    return std::nullopt;
+  }
+  std::array<float, 64> sorted = samples_;
+  const size_t size = std::min(count_, sorted.size());
+  const auto rank = static_cast<size_t>(std::ceil(share * static_cast<double>(size)));
+  const size_t at = std::clamp<size_t>(rank, 1, size) - 1;
+  std::nth_element(sorted.begin(), sorted.begin() + at, sorted.begin() + size);
+  return sorted[at];
+}
+
 }  // namespace tradewind::routing

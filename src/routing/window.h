@@ -3,7 +3,9 @@
 // the clock before they lock): it is then taken to be the latest time seen.
 #pragma once
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -59,6 +61,21 @@ class DecayingMean {
   double sum_ = 0;
   double weight_ = 0;
   std::optional<TimePoint> at_;
+};
+
+// The last samples, for a percentile of them.
+class RecentSamples {
+ public:
+  void Add(double sample);
+  // The smallest sample that `share` of them do not exceed; nothing before kLeast samples.
+  std::optional<double> Percentile(double share) const;
+  void Clear() { count_ = 0; }
+
+  static constexpr size_t kLeast = 20;
+
+ private:
+  std::array<float, 64> samples_{};
+  size_t count_ = 0;  // ever added
 };
 
 }  // namespace tradewind::routing

@@ -103,5 +103,23 @@ TEST(DecayingMean, IgnoresWhatIsNotANumber) {
   EXPECT_DOUBLE_EQ(*mean.value(), 4) << "time that steps back does not make old samples heavier";
 }
 
+TEST(RecentSamples, GiveAPercentileOfTheLastOnesOnceThereAreEnough) {
+  RecentSamples samples;
+  for (size_t i = 1; i < RecentSamples::kLeast; ++i) {
+    samples.Add(static_cast<double>(i));
+    EXPECT_EQ(samples.Percentile(0.95), std::nullopt);
+  }
+  samples.Add(20);
+  EXPECT_EQ(samples.Percentile(0.95), 19);
+  EXPECT_EQ(samples.Percentile(1), 20);
+  EXPECT_EQ(samples.Percentile(0), 1);
+  for (int i = 0; i < 64; ++i) {
+    samples.Add(7);
+  }
+  EXPECT_EQ(samples.Percentile(0.95), 7) << "the old ones are forgotten";
+  samples.Clear();
+  EXPECT_EQ(samples.Percentile(0.95), std::nullopt);
+}
+
 }  // namespace
 }  // namespace tradewind::routing

@@ -18,8 +18,8 @@ MODEL = "acme/model"
 KEY = "provider-key-that-must-not-leak"
 
 
-def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", **fields):
-    """A config file with `model` at each of the sites."""
+def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", more={}, **fields):
+    """A config file with `model` at each of the sites, and at some of them `more`: site -> (model, provider's id, task)s."""
     parts = [extra]
     for slug in sites:
         kind, played = SITES.get(slug, ("openai", f"{slug}:openai"))
@@ -28,10 +28,12 @@ def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", **f
         lines = ["[[providers]]", f'name = "{slug}"', f'kind = "{kind}"', f'base_url = "{base_url}"', "allow_private = true"]
         lines.append(f'api_key_env = "{slug.upper().replace("-", "_")}_KEY"')
         lines += [f"{name} = {value}" for name, value in fields.items()]
-        lines.append(
-            f'models = [{{ id = "{model}", provider_id = "{provider_id}", input_usd_per_mtok = "{prices[0]}", '
-            f'output_usd_per_mtok = "{prices[1]}", context = 8192 }}]'
-        )
+        models = [
+            f'{{ id = "{hf_model}", provider_id = "{own_id}", task = "{task}", input_usd_per_mtok = "{prices[0]}", '
+            f'output_usd_per_mtok = "{prices[1]}", context = 8192 }}'
+            for hf_model, own_id, task in [(model, provider_id, "conversational"), *more.get(slug, ())]
+        ]
+        lines.append(f"models = [{', '.join(models)}]")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 

@@ -31,6 +31,9 @@ for model in sys.argv[2:]:
     whole = client.chat.completions.create(**fields)
     text = "".join(c.choices[0].delta.content or "" for c in client.chat.completions.create(stream=True, **fields))
     assert text and text == whole.choices[0].message.content, (model, text)
+    name, _, site = model.partition(":")
+    named = InferenceClient(provider=site, api_key=sys.argv[1]).chat.completions.create(**(fields | {"model": name}))
+    assert named.choices[0].message.content == text, (site, named)
 print("huggingface_hub: right")
 """
 
@@ -45,6 +48,9 @@ const { InferenceClient } = createRequire(process.argv[1])('@huggingface/inferen
     let text = '';
     for await (const chunk of client.chatCompletionStream(request)) text += chunk.choices[0]?.delta.content ?? '';
     if (!text || text !== whole.choices[0].message.content) throw new Error(`${model}: ${text}`);
+    const [name, provider] = model.split(':');
+    const named = await client.chatCompletion({ ...request, provider, model: name }, { retry_on_error: false });
+    if (named.choices[0].message.content !== text) throw new Error(`${provider}: ${JSON.stringify(named)}`);
   }
   console.log('@huggingface/inference: right');
 })().catch((error) => { console.error(error); process.exit(1); });
@@ -128,7 +134,7 @@ def main():
         models = [f"{MODEL}:{site}" for site in SITES]
         token = market.server.token
         keep = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ}
-        env = keep | {"HOME": str(folder), "SSL_CERT_FILE": str(ca), "NODE_EXTRA_CA_CERTS": str(ca)}
+        env = keep | {"HOME": str(folder), "HF_TOKEN": token, "SSL_CERT_FILE": str(ca), "NODE_EXTRA_CA_CERTS": str(ca)}
         subprocess.run([sys.executable, "-c", PYTHON_PROGRAM, token, *models], env=env, check=True)
         node = harness.ROOT / "build" / "node"
         words = [node / "bin" / "node", "-e", NODE_PROGRAM, node / "package.json", token, *models]

@@ -446,3 +446,26 @@ def test_sdks_see_the_sentence(home):
         assert reply.headers["X-Error-Message"] == reply.error()["message"] == "Invalid username or password."
         assert reply.headers["WWW-Authenticate"] == 'Bearer realm="Authentication required", charset="UTF-8"'
         assert (reply.error()["type"], reply.error()["code"]) == ("authentication_error", "invalid_api_key")
+
+
+def test_an_organisation_has_limits_and_members(tmp_path):
+    with market.Market(tmp_path, "site-a") as running:
+        home = tmp_path / "home"
+        assert run_cli("orgs", "set", "acme", "--rpm", "2", home=home).returncode == 0
+        assert run_cli("orgs", "add", "acme", "--user", "ada", "--role", "admin", home=home).returncode == 0
+        tokens = [run_cli("keys", "create", "--name", n, "--org", "acme", "--user", "ada", home=home).stdout.strip() for n in "ab"]
+        replies = [running.chat(headers=bearer(tokens[n % 2])) for n in range(3)]
+        assert [reply.status for reply in replies] == [200, 200, 429]
+        assert "acme" in replies[2].error()["message"] and replies[2].headers["Retry-After"]
+        assert running.chat().status == 200, "another organisation has limits of its own"
+        listed = json.loads(run_cli("orgs", "ls", "--json", home=home).stdout)["orgs"]
+        assert [(org["name"], org["rpm"], org["members"]) for org in listed if org["name"] == "acme"] == [
+            ("acme", 2, [{"user": "ada", "role": "admin"}])
+        ]
+        assert run_cli("orgs", "set", "acme", "--rpm", "0", home=home).returncode == 0
+        assert running.chat(headers=bearer(tokens[0])).status == 200
+        removed = run_cli("orgs", "remove", "acme", "--user", "ada", home=home)
+        assert removed.returncode == 0 and "ada" not in removed.stdout
+        assert running.chat(headers=bearer(tokens[0])).status == 403
+        nobody = run_cli("orgs", "remove", "acme", "--user", "ada", home=home)
+        assert nobody.returncode != 0 and nobody.stderr.startswith("tradewind: ")

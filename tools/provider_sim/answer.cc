@@ -211,6 +211,17 @@ void CutAtMax(int64_t max_tokens, Choice& choice) {
   choice.finish = "length";
 }
 
+// What of the answer has been said already; a prompt ends in it.
+std::string SaidBefore(const Ask& ask, std::string_view name, std::string_view& heard) {
+  if (ask.endpoint == Endpoint::kChat) {
+    return ask.said;
+  }
+  const size_t at = heard.find(std::string(name) + " heard");
+  std::string said(heard.substr(std::min(at, heard.size())));
+  heard = heard.substr(0, at);
+  return said;
+}
+
 Choice MakeChoice(const Ask& ask, std::string_view heard, const Behaviour& how) {
   Choice choice;
   choice.finish = "stop";
@@ -241,9 +252,14 @@ Choice MakeChoice(const Ask& ask, std::string_view heard, const Behaviour& how) 
   } else {
     const std::string name =
         ask.any_model.empty() ? ask.model->id : ask.any_model.substr(1, ask.any_model.size() - 2);
+    const std::string said =
+        how.prefix == "continue" ? SaidBefore(ask, name, heard) : std::string();
     Speak(name, heard,
           static_cast<size_t>(std::min(how.tokens >= 0 ? how.tokens : kDefaultTokens, kTokensMax)),
           choice.content);
+    if (choice.content.text().starts_with(said)) {
+      choice.content.DropBytes(said.size());
+    }
   }
   CutAtStops(ask.stops, choice);
   CutAtMax(ask.max_tokens, choice);
@@ -288,6 +304,19 @@ void TokenText::CutBytes(size_t bytes) {
   if (!text_.empty() && (ends_.empty() || ends_.back() < text_.size())) {
     ends_.push_back(static_cast<uint32_t>(text_.size()));  // a part of a token is one
   }
+}
+
+void TokenText::DropBytes(size_t bytes) {
+  TokenText rest;
+  size_t begin = 0;
+  for (const uint32_t end : ends_) {
+    if (end > bytes) {
+      const size_t from = std::max(begin, bytes);
+      rest.Add(std::string_view(text_).substr(from, end - from));
+    }
+    begin = end;
+  }
+  *this = std::move(rest);
 }
 
 uint64_t Choice::tokens() const {

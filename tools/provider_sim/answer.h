@@ -27,6 +27,7 @@ class TokenText {
   const std::string& text() const { return text_; }
   void CutTokens(size_t tokens);
   void CutBytes(size_t bytes);
+  void DropBytes(size_t bytes);  // at the beginning; the rest of a token is one
 
  private:
   std::string text_;

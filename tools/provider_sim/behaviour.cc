@@ -48,6 +48,7 @@ const std::vector<Field>& Fields() {
       {"cached_tokens", &B::cached_tokens},
       {"finish", &B::finish},
       {"done", &B::done, {"", "none", "nospace"}},
+      {"prefix", &B::prefix, {"", "continue"}},
       {"comments", &B::comments},
       {"crlf", &B::crlf},
       {"split_bytes", &B::split_bytes},

@@ -45,6 +45,8 @@ struct Behaviour {
   int64_t cached_tokens = -1;    // of the prompt, at most all
   std::string finish;            // another finish_reason
   std::string done;              // "none", "nospace": the end mark of a stream
+  std::string prefix;            // "continue": goes on after a last message of the assistant, or
+                                 // after the answer that ends a prompt; empty: begins anew
   bool comments = false;         // an SSE comment before each event
   bool crlf = false;             // SSE lines end in \r\n
   int64_t split_bytes = 0;       // a stream is sent in pieces of this size

@@ -195,8 +195,11 @@ std::optional<Refusal> ReadMessages(const Provider& provider, const json::object
     }
     const json::value* const content = Find(message, "content");
     std::string text = content == nullptr ? "" : ContentText(*content, ask.prompt_tokens);
+    ask.said.clear();
     if (role == "user") {
       ask.last_user = std::move(text);
+    } else if (role == "assistant") {
+      ask.said = std::move(text);
     }
     ask.after_tool = role == "tool";
   }

@@ -38,6 +38,7 @@ struct Ask {
   int64_t n = 1;
   std::vector<std::string> stops;
   std::string last_user;             // the text of the last user message, or of the prompt
+  std::string said;                  // the text of a last message of the assistant
   std::vector<std::string> prompts;  // of completions
   uint64_t prompt_tokens = 0;
   bool wants_json = false;

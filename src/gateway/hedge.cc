@@ -1,0 +1,177 @@
+// Two attempts beside each other, where it is wanted: when a route says nothing for longer than it
+// usually does, the next one is asked too. The first with something to show answers, and the other
+// is closed. Both are attempts, in the log, the metrics and on the providers' bills.
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "gateway/tries.h"
+
+namespace tradewind::gateway {
+namespace {
+
+using routing::FailureKind;
+using routing::PlannedRoute;
+using std::chrono::steady_clock;
+
+Answered Unfinished() {
+  Answered answered;
+  answered.failed_before_first_byte = {ErrorCode::kInternal,
+                                       "The server failed to answer this request."};
+  return answered;
+}
+
+struct Leg {
+  Begun begun;
+  Opening opening;
+  bool is_done = false;
+  // Until it is known that it has not; so also when its task ends by an exception.
+  std::optional<Answered> failed = Unfinished();
+
+  bool is_ready() const { return is_done && !failed.has_value(); }
+};
+using Legs = std::vector<std::shared_ptr<Leg>>;
+
+struct Ending {
+  Ending(Leg& in, http::Wakeup& bell) : leg(in), wakeup(bell) {}
+  Ending(const Ending&) = delete;
+  Ending& operator=(const Ending&) = delete;
+  ~Ending() {
+    leg.is_done = true;
+    wakeup.Notify();
+  }
+  Leg& leg;
+  http::Wakeup& wakeup;
+};
+
+void CancelAll(const Legs& legs, const Leg* but = nullptr) {
+  for (const std::shared_ptr<Leg>& leg : legs) {
+    if (leg.get() != but) {
+      leg->opening.upstream->Cancel();
+    }
+  }
+}
+
+}  // namespace
+
+// Nothing: no hedging. Before there are enough measurements of a route there is no usual time, and
+// none of how long whole answers take.
+std::optional<int64_t> Gateway::HedgeAfterMs(const Tries& tries) const {
+  const std::vector<PlannedRoute>& routes = tries.plan.routes;
+  const size_t now = tries.attempts.route();
+  const dialects::ProviderPreferences& wanted = tries.order.facts.provider;
+  const catalog::RouteConfig& config = tries.plan.market->route();
+  const bool can = tries.began == nullptr && now + 1 < routes.size() && !routes[now].is_local() &&
+                   !routes[now + 1].is_local();
+  if (!can || !wanted.hedge.value_or(config.hedge)) {
+    return std::nullopt;
+  }
+  if (wanted.hedge_after_ms.has_value()) {
+    return wanted.hedge_after_ms;
+  }
+  if (config.hedge_after_ms > 0) {
+    return config.hedge_after_ms;
+  }
+  const auto usual_ms = tries.order.facts.stream ? routes[now].health->Ttft95Ms() : std::nullopt;
+  return usual_ms.has_value() ? std::optional(static_cast<int64_t>(*usual_ms) + 1) : std::nullopt;
+}
+
+// The next route, when it is in health and the budget has a second attempt for it.
+std::optional<Begun> Gateway::BeginSecond(Tries& tries) const {
+  const PlannedRoute& route = tries.plan.routes[tries.attempts.route() + 1];
+  auto lesson = route.health->Begin(KeyFor(tries.call, route).ref, false);
+  const auto now = clock_.Now();
+  if (!lesson.has_value() || !tries.attempts.Hedge(route.slug(), now)) {
+    return std::nullopt;
+  }
+  return Begun{&route, std::move(*lesson), now};
+}
+
+Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_ms) {
+  Call& call = tries.call;
+  const auto hedge_at = first.started + std::chrono::milliseconds(after_ms);
+  const auto wakeup = http::Wakeup::Create();
+  const auto legs = std::make_shared<Legs>();
+  call.exchange.OnClientLeft([weak = std::weak_ptr(legs), wakeup] {
+    if (const auto alive = weak.lock()) {
+      CancelAll(*alive);
+    }
+    wakeup->Notify();
+  });
+  const auto start = [&](Begun begun) {
+    // Nothing is there to go on with, so it cannot fail.
+    auto opening =
+        Prepare(call, tries.order, *begun.route, tries.DeadlinesFrom(begun.started), tries.stream);
+    auto leg = std::make_shared<Leg>(Leg{std::move(begun), std::move(*opening)});
+    legs->push_back(leg);
+    ++call.record.attempts;
+    http::RunBeside([leg, wakeup]() -> Task<void> {
+      const Ending ending{*leg, *wakeup};
+      leg->failed = co_await Reach(leg->opening, true);
+    });
+  };
+
+  start(std::move(first));
+  bool has_hedged = false;
+  const auto is_ready = [](const auto& leg) { return leg->is_ready(); };
+  const auto is_done = [](const auto& leg) { return leg->is_done; };
+  while (!std::ranges::any_of(*legs, is_ready) && !std::ranges::all_of(*legs, is_done) &&
+         !call.exchange.client_left()) {
+    const bool is_awake =
+        co_await wakeup->Wait(has_hedged ? steady_clock::time_point::max() : hedge_at);
+    if (!is_awake && !std::exchange(has_hedged, true)) {
+      if (auto second = BeginSecond(tries); second.has_value()) {
+        start(std::move(*second));
+      }
+    }
+  }
+  const auto found = std::ranges::find_if(*legs, is_ready);
+  Leg* const won = found == legs->end() ? nullptr : found->get();
+  CancelAll(*legs, won);
+  while (!std::ranges::all_of(*legs, is_done)) {
+    static_cast<void>(co_await wakeup->Wait(steady_clock::time_point::max()));
+  }
+
+  Answered answered;
+  for (const std::shared_ptr<Leg>& leg : *legs) {
+    const std::string& slug = leg->begun.route->slug();
+    if (leg.get() == won) {
+      continue;
+    }
+    const bool has_lost = !leg->failed.has_value() || leg->failed->kind == FailureKind::kClientLeft;
+    if (won != nullptr && has_lost) {
+      CountAttempt(slug, "hedge_lost");  // nothing is learnt from it
+      continue;
+    }
+    answered = std::move(*leg->failed);
+    const routing::AttemptFailure failure{answered.kind, answered.reached};
+    tries.may_be_billed |= routing::RuleFor(failure, routing::SecondTries::kYes, false).bill ==
+                           routing::Bill::kUnknown;
+    CountAttempt(slug, routing::FailureKindName(answered.kind));
+    Teach(answered, std::move(leg->begun));
+  }
+  const PlannedRoute& route = won == nullptr ? *legs->back()->begun.route : *won->begun.route;
+  call.record.model = route.mapping->hf_model;
+  call.record.provider = route.slug();
+  if (legs->size() > 1 && (won == nullptr || won == legs->back().get())) {
+    tries.attempts.Skip();  // the first one's turn is over
+  }
+  if (won == nullptr) {
+    co_return answered;
+  }
+  AttemptTerms terms;
+  terms.on_first_token = [&] {
+    won->begun.lesson.Answered(MsBetween(won->begun.started, clock_.Now()));
+  };
+  answered = co_await Deliver(call, tries.order, route, terms, won->opening, tries.stream);
+  if (call.exchange.client_left()) {
+    answered.kind = FailureKind::kClientLeft;
+  }
+  CountAttempt(route.slug(), answered.has_failed() ? routing::FailureKindName(answered.kind)
+                                                   : std::string_view("answered"));
+  Teach(answered, std::move(won->begun));
+  co_return answered;
+}
+
+}  // namespace tradewind::gateway

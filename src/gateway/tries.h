@@ -1,0 +1,37 @@
+// The attempts of one request on their way; of try_routes.cc and hedge.cc.
+#pragma once
+
+#include <chrono>
+
+#include "gateway/gateway.h"
+#include "gateway/pass.h"
+#include "routing/attempts.h"
+
+namespace tradewind::gateway {
+
+// What they share.
+struct Tries {
+  Call& call;
+  const Order& order;
+  const routing::Plan& plan;
+  std::chrono::steady_clock::time_point deadline;  // of the request
+  const RouteTimes& times;
+  routing::Attempts attempts;
+  ClientStream stream = {};
+  const routing::PlannedRoute* began = nullptr;  // whose stream the client has
+  bool may_be_billed = false;                    // one of those that failed
+
+  AttemptTerms TermsFrom(std::chrono::steady_clock::time_point started) const;
+};
+
+// One of them.
+struct Begun {
+  const routing::PlannedRoute* route = nullptr;
+  routing::Attempt lesson;  // what the route learns from it
+  std::chrono::steady_clock::time_point started;
+};
+
+// Tells the route how it went.
+void Teach(const Answered& answered, Begun begun);
+
+}  // namespace tradewind::gateway

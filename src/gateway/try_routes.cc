@@ -1,0 +1,178 @@
+// The attempts of one request: one route after the other until something can be shown, and after
+// that, where it is wanted, to go on with a stream that was cut.
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/ids.h"
+#include "gateway/tries.h"
+#include "providers/continuation.h"
+
+namespace tradewind::gateway {
+namespace {
+
+using routing::FailureKind;
+using routing::PlannedRoute;
+using routing::Step;
+
+// Waits without blocking the thread; a client that leaves ends the wait. False: it left.
+Task<bool> Pause(http::Exchange& exchange, const Clock& clock, int64_t ms) {
+  const auto wakeup = http::Wakeup::Create();
+  exchange.OnClientLeft([wakeup] { wakeup->Notify(); });
+  if (ms > 0) {
+    static_cast<void>(co_await wakeup->Wait(clock.Now() + std::chrono::milliseconds(ms)));
+  }
+  co_return !exchange.client_left();
+}
+
+// What the client asked for, or else the config. Schemas begin with their first brace, and several
+// answers are cut in several places.
+bool MayGoOn(const Call& call, const Order& order, const routing::Market& market) {
+  const dialects::OpenAiFacts& facts = order.facts;
+  return facts.provider.continuation.value_or(market.route().continuation) && facts.stream &&
+         facts.n == 1 && !facts.has_schema && call.own_path_of.empty() &&
+         order.endpoint != providers::Endpoint::kEmbeddings;
+}
+
+// Whether the route can go on with what `before` began: the same model, from its beginning.
+bool CanGoOn(const PlannedRoute& route, const PlannedRoute& before, const Order& order) {
+  return !route.is_local() && route.model == before.model &&
+         providers::CanGoOn(*route.place->upstream, order.endpoint, route.mapping->provider_model);
+}
+
+}  // namespace
+
+// A provider sends the head of an answer that is no stream when all of it is done: its first byte
+// comes as late as its last, so the request's own deadline alone bounds it. Cut short, it would run
+// on, be billed, and begin again on the next route.
+AttemptTerms Tries::TermsFrom(std::chrono::steady_clock::time_point started) const {
+  const auto first_byte_by = order.facts.stream ? attempts.FirstByteBy(started) : deadline;
+  AttemptTerms terms;
+  terms.deadlines.first_byte_ms =
+      std::max<int64_t>(1, static_cast<int64_t>(std::ceil(MsBetween(started, first_byte_by))));
+  terms.deadlines.idle_ms = times.stall_ms;
+  terms.deadlines.overall = deadline;
+  if (order.facts.stream) {
+    terms.visible_by = first_byte_by;
+  }
+  return terms;
+}
+
+void Teach(const Answered& answered, Begun begun) {
+  routing::Attempt& lesson = begun.lesson;
+  if (answered.has_failed()) {
+    lesson.Failed(answered.kind, answered.retry_after_ms);
+    return;
+  }
+  routing::Measured measured;
+  if (answered.usage.has_value() && answered.first_token_at.has_value() &&
+      answered.last_token_at.has_value()) {
+    measured.output_tokens = answered.usage->output_tokens;
+    measured.generation_ms = MsBetween(*answered.first_token_at, *answered.last_token_at);
+  }
+  lesson.Succeeded(measured);
+}
+
+void Gateway::CountAttempt(const std::string& slug, std::string_view outcome) {
+  metrics_
+      .GetCounter("tradewind_attempts_total", "Attempts at answering, by provider and outcome.",
+                  {{"provider", slug}, {"outcome", std::string(outcome)}})
+      .Increment();
+}
+
+// The route whose turn it is; those that rest, or cannot go on with the stream, are skipped.
+// Nothing when none is left.
+std::optional<Begun> Gateway::Begin(Tries& tries) const {
+  const std::vector<PlannedRoute>& routes = tries.plan.routes;
+  while (true) {
+    const PlannedRoute& route = routes[tries.attempts.route()];
+    if (tries.began == nullptr || CanGoOn(route, *tries.began, tries.order)) {
+      const std::string key_ref = KeyFor(tries.call, route).ref;
+      const bool is_last = tries.attempts.route() + 1 == routes.size();  // better than nothing
+      if (auto lesson = route.health->Begin(key_ref, route.last_resort || is_last)) {
+        return Begun{&route, std::move(*lesson), clock_.Now()};
+      }
+    }
+    if (!tries.attempts.Skip()) {
+      return std::nullopt;
+    }
+  }
+}
+
+// One try at one route, and what it teaches about it.
+Task<Answered> Gateway::Attempt(Tries& tries, Begun begun) {
+  Call& call = tries.call;
+  const PlannedRoute& route = *begun.route;
+  call.record.model = route.mapping->hf_model;
+  call.record.provider = route.slug();
+  ++call.record.attempts;
+  AttemptTerms terms = tries.TermsFrom(begun.started);
+  terms.on_first_token = [&] { begun.lesson.Answered(MsBetween(begun.started, clock_.Now())); };
+  Answered answered;
+  if (route.is_local()) {
+    answered = co_await AnswerHere(call, tries.order, route.mapping->provider_model, terms);
+  } else {
+    answered = co_await AnswerFromUpstream(call, tries.order, route, terms, tries.stream);
+  }
+  if (call.exchange.client_left()) {
+    answered.kind = FailureKind::kClientLeft;
+  }
+  CountAttempt(route.slug(), answered.has_failed() ? routing::FailureKindName(answered.kind)
+                                                   : std::string_view("answered"));
+  Teach(answered, std::move(begun));
+  co_return answered;
+}
+
+Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing::Plan& plan) {
+  const auto deadline = call.started + std::chrono::milliseconds(options_.times.deadline_ms);
+  routing::AttemptOptions options;
+  options.first_byte_ms = options_.times.first_byte_ms;
+  options.continuation = MayGoOn(call, order, *plan.market);
+  for (const PlannedRoute& route : plan.routes) {
+    market_.retries.CountRequest(route.slug());
+  }
+  Tries tries{
+      call,
+      order,
+      plan,
+      deadline,
+      options_.times.stall_ms,
+      routing::Attempts(options, plan.routes.size(), deadline, market_.retries, SystemRandom())};
+  tries.stream.may_go_on = options.continuation;
+
+  Answered answered;
+  while (auto begun = Begin(tries)) {
+    const auto first_token_at = answered.first_token_at;
+    if (const auto after_ms = HedgeAfterMs(tries); after_ms.has_value()) {
+      answered = co_await AttemptHedged(tries, std::move(*begun), *after_ms);
+    } else {
+      answered = co_await Attempt(tries, std::move(*begun));
+    }
+    if (tries.began != nullptr) {
+      answered.first_token_at = first_token_at;  // the client has had it
+    }
+    if (!answered.failed_before_first_byte.has_value() && !answered.is_left_open) {
+      break;
+    }
+    if (answered.is_left_open && tries.began == nullptr) {
+      tries.began = &plan.routes[tries.attempts.route()];
+    }
+    const size_t next = std::min(tries.attempts.route() + 1, plan.routes.size() - 1);
+    const routing::Attempts::Decision decision =
+        tries.attempts.Next({answered.kind, answered.reached, answered.is_left_open, false,
+                             answered.retry_after_ms, answered.gave_nothing},
+                            plan.routes[next].slug(), clock_.Now());
+    tries.may_be_billed |= decision.bill == routing::Bill::kUnknown;
+    if (decision.step == Step::kGiveUp ||
+        !co_await Pause(call.exchange, clock_, decision.wait_ms)) {
+      break;
+    }
+  }
+  if (answered.is_left_open) {
+    co_await EndCutStream(call.exchange, *answered.failed_after_first_byte);
+  }
+  answered.may_be_billed = tries.may_be_billed;
+  co_return answered;
+}
+
+}  // namespace tradewind::gateway

@@ -1,0 +1,224 @@
+"""The table of early exits in src/gateway/chat.cc, row by row: what the client sees, and the outcome in the log.
+
+Rows that only an engine by script can show are tested beside the code; the names of their tests begin with Row.
+"""
+
+import json
+import re
+import socket
+
+import pytest
+
+import harness
+import market
+from market import KEY, MODEL
+
+BESIDE_THE_CODE = {
+    "refused here": ["RowRefused", "RowRefusedBecauseTheModelDoesNotLoad"],
+    "failed here after it": ["RowFailedAfterFirstByte"],
+    "client left": ["RowClientLeft"],
+    "slow reader": ["RowSlowReader"],
+    "shutdown": ["RowShutdown"],
+}
+TESTED = set()
+
+
+def row(name):
+    TESTED.add(name)
+    return lambda test: test
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    flags = ["--stall", "300ms", "--deadline", "20s"]
+    extra = '[route]\norder = ["site-a", "together"]\n'
+    with market.Market(tmp_path_factory.mktemp("exits"), "site-a", "together", flags=flags, extra=extra) as it:
+        yield it
+
+
+@pytest.fixture(autouse=True)
+def well(request):
+    if "running" in request.fixturenames:
+        request.getfixturevalue("running").sim.reset()
+
+
+def outcome(running, reply):
+    """Of the request's line in the log; every request has one."""
+    id = reply.headers["x-request-id"]
+    line = harness.wait_for(lambda: [e for e in running.server.access_log() if e.get("request_id") == id], "its line")[0]
+    assert line["status"] == reply.status
+    return line["outcome"]
+
+
+def token(running, name, *flags):
+    made = harness.run_cli("keys", "create", "--name", name, *flags, home=running.server.home)
+    assert made.returncode == 0, made
+    return {"Authorization": f"Bearer {made.stdout.strip()}"}
+
+
+def refused(running, reply, status, code, logged):
+    assert reply.status == status, reply.body
+    error = reply.error()
+    assert error["code"] == code
+    assert outcome(running, reply) == logged
+    return error
+
+
+def broken(reply):
+    """The error that ends a stream which is not complete."""
+    assert reply.status == 200
+    blocks = harness.sse_blocks(reply.body)
+    assert b"data: [DONE]" not in blocks
+    return json.loads(blocks[-1].removeprefix(b"data: "))["error"]
+
+
+def pinned(running, text="one two three", **fields):
+    return running.chat(text, model=f"{MODEL}:site-a", **fields)
+
+
+def rows_of_the_table():
+    """Names of rows; a name that takes several lines goes on one column further in."""
+    source = (harness.ROOT / "src" / "gateway" / "chat.cc").read_text()
+    names = []
+    for line in source[source.index("//   ----------------") : source.index("#include")].splitlines()[1:]:
+        first = line[5:29]
+        if first.strip() and not first.startswith(" "):
+            names.append(first.strip())
+        elif first.strip():
+            names[-1] += " " + first.strip()
+    return names
+
+
+def test_every_row_of_the_table_is_tested():
+    rows = rows_of_the_table()
+    assert len(rows) > 15 and set(rows) == TESTED | set(BESIDE_THE_CODE), set(rows) ^ (TESTED | set(BESIDE_THE_CODE))
+    beside = "".join(path.read_text() for path in (harness.ROOT / "src" / "gateway").glob("*_test.cc"))
+    for tests in BESIDE_THE_CODE.values():
+        for test in tests:
+            assert re.search(rf"TEST(?:_F)?\(\w+, {test}\)", beside), test
+
+
+@row("no good token")
+def test_no_good_token(running):
+    nobody = running.chat(headers={"Authorization": "Bearer hf_tw_nobody"})
+    refused(running, nobody, 401, "invalid_api_key", "unauthenticated")
+    assert nobody.headers["X-Error-Message"] and nobody.headers["WWW-Authenticate"]
+    looks = running.chat(headers=token(running, "looks", "--scopes", "read"))
+    assert "inference" in refused(running, looks, 403, "permission_denied", "permission_denied")["message"]
+    assert running.sim.log() == []
+
+
+@row("not on the allow-list")
+def test_not_on_the_allow_list(running):
+    reply = running.chat(headers=token(running, "elsewhere", "--providers", "local"))
+    assert refused(running, reply, 403, "permission_denied", "permission_denied")["param"] == "model"
+    reply = running.chat(headers=token(running, "another", "--models", "org/other"))
+    assert refused(running, reply, 403, "permission_denied", "permission_denied")["param"] == "model"
+    assert running.sim.log() == []
+
+
+@row("bad request")
+def test_bad_request(running):
+    error = refused(running, running.chat(stream="yes"), 400, "invalid_request_error", "invalid_argument")
+    assert error["param"] == "stream"
+    assert running.sim.log() == []
+
+
+@row("over a limit of the key or its organisation")
+def test_over_a_limit(running):
+    once = token(running, "once", "--rpm", "1")
+    assert running.chat(headers=once).status == 200
+    reply = running.chat(headers=once)
+    assert "key once" in refused(running, reply, 429, "rate_limit_exceeded", "too_many_requests")["message"]
+    assert int(reply.headers["Retry-After"]) > 0
+    assert harness.run_cli("orgs", "set", "slow", "--rpm", "1", home=running.server.home).returncode == 0
+    member = token(running, "member", "--org", "slow", "--user", "sam")
+    assert running.chat(headers=member).status == 200
+    reply = running.chat(headers=member)
+    assert "org slow" in refused(running, reply, 429, "rate_limit_exceeded", "too_many_requests")["message"]
+    assert int(reply.headers["Retry-After"]) > 0
+
+
+@row("no candidate")
+def test_no_candidate(running):
+    reply = running.chat(provider={"only": ["groq"]})
+    error = refused(running, reply, 400, "model_not_supported", "model_not_supported")
+    assert "site-a" in error["message"] and "together" in error["message"], "who was considered"
+
+
+@row("provider's own path: no such, or no such pair")
+def test_a_providers_own_path(running):
+    body = {"model": "someone/else", "messages": [{"role": "user", "content": "a"}]}
+    reply = running.server.post("/together/v1/files", body)
+    assert "v1/chat/completions" in refused(running, reply, 404, "not_found", "not_found")["message"]
+    reply = running.server.post("/together/v1/chat/completions", body)
+    refused(running, reply, 400, "model_not_supported", "model_not_supported")
+    assert running.sim.log() == []
+
+
+@row("refused by the provider")
+@pytest.mark.parametrize("status", [400, 422, 401, 402])
+def test_refused_by_the_provider(running, status):
+    reply = pinned(running, f"sim:status={status}")
+    assert reply.status == (502 if status in (401, 402) else status)
+    assert reply.json()["error"]["message"] and KEY.encode() not in reply.body
+    assert outcome(running, reply) == "upstream_failed"
+
+
+@row("provider not reached")
+def test_provider_not_reached(tmp_path):
+    with socket.socket() as taken:  # a port at which nobody answers
+        taken.bind(("127.0.0.1", 0))
+        with market.Market(tmp_path, "site-a", "site-b", extra='[route]\norder = ["site-a", "site-b"]\n') as it:
+            text = it.config.read_text().replace(it.sim.base_url("site-a"), f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+            it.config.write_text(text)
+            it.server.process.send_signal(1)
+            harness.wait_for(lambda: "the config was read again" in it.server.log(), "the new address")
+            assert it.chat().headers["x-inference-provider"] == "site-b"
+            reply = it.chat(model=f"{MODEL}:site-a")
+            refused(it, reply, 502, "upstream_error", "upstream_failed")
+
+
+@row("provider fails before the 1st byte: 5xx, 429, stall, cut, garbage, wrong type, empty 200")
+@pytest.mark.parametrize("fault, status", [
+    ("status=500", 502), ("status=503", 429), ("status=429", 429), ("cut_after=0", 502), ("body=garbage", 502),
+    ("content_type=text/plain", 502), ("body=empty", 502),
+], ids=lambda value: str(value))
+def test_a_provider_that_fails_before_the_first_byte(running, fault, status):
+    fault = f"sim:site-a:{fault}"
+    assert running.chat(f"a {fault}").headers["x-inference-provider"] == "together"
+    reply = pinned(running, f"a {fault}")
+    assert reply.status == status
+    assert outcome(running, reply) in ("upstream_failed", "too_many_requests")
+
+
+@row("broken line in a stream")
+def test_a_broken_line(running):
+    reply = pinned(running, "a b sim:broken_line_after=2", stream=True)
+    assert harness.sse_blocks(reply.body)[-1] == b"data: [DONE]"
+    assert outcome(running, reply) == "stop"
+
+
+@row("malformed event, error event, cut or stall after the 1st byte")
+@pytest.mark.parametrize("fault", ["malformed_after=3", "error_after=3", "cut_after=3 sim:cut=fin", "stall_after=3"])
+def test_a_stream_that_breaks(running, fault):
+    reply = pinned(running, f"a b sim:{fault}", stream=True)
+    assert broken(reply)["message"]
+    assert outcome(running, reply) in ("upstream_failed", "deadline_exceeded")
+
+
+@row("slow to begin")
+def test_slow_to_begin(running):
+    reply = running.chat("a sim:site-a:first_byte_ms=100000", provider={"hedge": 30})
+    assert reply.status == 200 and reply.headers["x-inference-provider"] == "together"
+    assert outcome(running, reply) == "stop"
+
+
+@row("deadline")
+def test_the_deadline(tmp_path):
+    with market.Market(tmp_path, "site-a", flags=["--deadline", "700ms"]) as it:
+        reply = it.chat("a sim:first_byte_ms=100000")
+        refused(it, reply, 504, "timeout", "deadline_exceeded")
+        reply = it.chat("a sim:stall_after=3", stream=True)
+        assert broken(reply)["code"] == "timeout"
+        assert outcome(it, reply) == "deadline_exceeded"
