@@ -228,13 +228,13 @@ http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
 }
 
 Task<void> Gateway::Chat(Call& call) {
-  co_await Infer(call, Endpoint::kChat);
+  return Infer(call, Endpoint::kChat);
 }
 Task<void> Gateway::Complete(Call& call) {
-  co_await Infer(call, Endpoint::kCompletions);
+  return Infer(call, Endpoint::kCompletions);
 }
 Task<void> Gateway::Embed(Call& call) {
-  co_await Infer(call, Endpoint::kEmbeddings);
+  return Infer(call, Endpoint::kEmbeddings);
 }
 
 Result<routing::Plan> Gateway::PlanRoutes(const Call& call, const Order& order) {
@@ -272,7 +272,7 @@ Task<Answered> Gateway::Attempt(Call& call, const Order& order, const routing::P
       .GetCounter("tradewind_attempts_total", "Attempts at answering, by provider and outcome.",
                   {{"provider", route.slug()},
                    {"outcome", answered.failed_before_first_byte || answered.failed_after_first_byte
-                                   ? std::string(routing::FailureKindName(answered.kind))
+                                   ? routing::FailureKindName(answered.kind)
                                    : "answered"}})
       .Increment();
   co_return answered;
