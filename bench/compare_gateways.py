@@ -1,4 +1,5 @@
-"""The gateway beside nginx's `proxy_pass`, in front of the same simulated provider; writes bench/results/gateway.*.
+"""The gateway beside nginx's `proxy_pass` and other LLM gateways, in front of the same simulated provider; writes
+bench/results/gateway.*.
 
 Everything runs on this machine, on loopback. Rounds alternate, and ratios are taken round by round: the CPU time of
 each process over the same count of requests hardly depends on what else the machine does; times do, and streams a
@@ -9,6 +10,7 @@ Usage: compare_gateways.py [--rounds 5] [--requests-flat 1000000]
 import argparse
 import contextlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -19,6 +21,7 @@ import tempfile
 import time
 
 import gateway
+import gateway_peers
 import gateway_report
 import machine
 
@@ -32,6 +35,13 @@ CASES = {
 }
 
 # Part of the program -> the symbols of it; the first that fits counts.
+KERNEL_PARTS = {
+    "kernel: TCP, loopback and sockets": r"tcp|skb|inet|sock|ip_|net|xmit|loopback|napi|bbr|softirq|backlog|bh_|dst|copy_(to|from)_iter|"
+                                         r"sendmsg|recvmsg|recvfrom|memcg_charge",
+    "kernel: epoll": r"epoll|^ep_",
+    "kernel: waking and switching tasks": r"sched|switch|wake|enqueue|dequeue|spin_unlock_irq|update_(curr|load|cfs)|futex|exit_to_user",
+    "kernel: entering and leaving system calls": r"syscall|entry_SYSCALL|fdget|fput|security_|user_access",
+}
 PARTS = {
     "memory allocation": r"malloc|_int_free|cfree|unlink_chunk|operator (new|delete)|^free$|tcache|realloc|calloc",
     "event loop and coroutines": r"^(void )?(non-virtual thunk to )?boost::asio|EventLoop|::pump",
@@ -53,13 +63,15 @@ def _text(words, fields):
 
 def measure(args, folder, target, name):
     connections, requests, words, fields = CASES[name]
-    requests = max(connections, int(requests * args.scale))
+    requests = max(connections, int(requests * args.scale * target.share))
     body = target.body(folder, _text(words, fields), **fields)
     load = gateway.Load(args, target, body, connections, requests, warm=connections * 2)
     before = gateway.cpu_s(target.pid) if target.pid else 0
     result = load.run()
     after = gateway.cpu_s(target.pid) if target.pid else 0
     result["cpu_us"] = (after - before) / (requests + connections * 2) * 1e6
+    if target.pid:
+        result["rss_bytes"] = gateway.rss_bytes(target.pid)
     return result
 
 
@@ -103,21 +115,29 @@ def split(args, folder, target):
     if not shutil.which("perf"):
         return {}
     body = target.body(folder, _text(8, {}))
+    requests = max(64, int(20000 * args.scale))
     data = folder / "perf.data"
     perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "1997", "-o", data, "-p", str(target.pid)],
                             stderr=subprocess.DEVNULL)
     time.sleep(1)  # perf says nothing once it has begun
-    gateway.Load(args, target, body, 64, max(64, int(20000 * args.scale))).run()
+    before = gateway.cpu_s(target.pid)
+    gateway.Load(args, target, body, 64, requests).run()
+    cpu_us = (gateway.cpu_s(target.pid) - before) / requests * 1e6
     perf.send_signal(signal.SIGINT)
     perf.wait()
     report = subprocess.run(["perf", "report", "-i", data, "--stdio", "--no-children", "-F", "overhead,dso,symbol", "-w",
                              "0,0,2000"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     shares = {}
     for percent, _, kind, symbol in re.findall(r"^\s+([\d.]+)%\s+(\S+)\s+\[(.)\]\s+(.+?)\s*$", report, re.M):
-        part = "the kernel" if kind == "k" else next((part for part, pattern in PARTS.items() if re.search(pattern, symbol)),
-                                                     "the rest: strings, containers, C library")
+        parts, rest = (KERNEL_PARTS, "kernel: the rest") if kind == "k" else (PARTS, "the rest: strings, containers, C library")
+        part = next((part for part, pattern in parts.items() if re.search(pattern, symbol)), rest)
         shares[part] = shares.get(part, 0) + float(percent)
-    return shares
+    return {"requests": requests, "cpu_us": cpu_us, "shares": shares}
+
+
+def peer_versions(args):
+    peers = {} if args.without_peers else gateway_peers.versions()
+    return ", ".join([gateway.nginx_version(), *(f"{name} {version}" for name, version in peers.items())])
 
 
 def main():
@@ -129,6 +149,7 @@ def main():
     parser.add_argument("--binary", default="build/tradewind")
     parser.add_argument("--before", help="another build of tradewind, measured in the same rounds")
     parser.add_argument("--without-nginx", action="store_true")
+    parser.add_argument("--without-peers", action="store_true", help="without LiteLLM and Portkey")
     parser.add_argument("--sim", default="build/provider_sim")
     parser.add_argument("--load", default="build/gateway_load")
     parser.add_argument("--flags", default="", help="more flags for `tradewind serve`, in one word")
@@ -144,12 +165,14 @@ def main():
         targets.append(ours)
         if args.before:
             targets.append(gateway.start_tradewind(stack, args, folder, provider, args.before, "before"))
-        result = {"rounds": compare(args, folder, targets)}
+        peers = [] if args.without_peers else gateway_peers.start_all(stack, folder, provider)
+        load_before = os.getloadavg()[0]
+        result = {"rounds": compare(args, folder, [*targets, *peers]), "load": load_before}
         print("memory", file=sys.stderr)
         result["streams"] = {t.name: memory_of_streams(args, folder, t) for t in targets if t.pid}
         result["split"] = split(args, folder, ours)
         result["course"] = memory_over_time(args, folder, ours)
-    result = {"schema": "tradewind.bench-gateways/v1"} | machine.describe(args, peer=gateway.nginx_version()) | result
+    result = {"schema": "tradewind.bench-gateways/v1"} | machine.describe(args, peer=peer_versions(args)) | result
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "gateway.json").write_text(json.dumps(result, indent=1) + "\n")

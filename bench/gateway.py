@@ -68,10 +68,12 @@ def rss_bytes(root):
 
 
 class Target:
-    """Something that answers at `port` and `path`; `pid` None: nothing stands before the provider."""
+    """Something that answers at `port` and `path`; `pid` None: nothing stands before the provider. `share`: of the counts
+    of requests, for those that would take hours."""
 
-    def __init__(self, name, port, path, pid=None, model=PROVIDER_MODEL, headers=()):
+    def __init__(self, name, port, path, pid=None, model=PROVIDER_MODEL, headers=(), share=1):
         self.name, self.port, self.path, self.pid, self.model, self.headers = name, port, path, pid, model, list(headers)
+        self.share = share
 
     def body(self, folder, text, **fields):
         """The file of a request of one user message."""
@@ -90,7 +92,7 @@ def _stop(process):
         process.wait()
 
 
-def _start(stack, command, **options):
+def start(stack, command, **options):
     process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, **options)
     stack.callback(_stop, process)
     return process
@@ -104,7 +106,7 @@ def _listening_port(process, what):
     return int(found[1])
 
 
-def _await(port, path, process, what):
+def await_answer(port, path, process, what):
     """Until it answers anything but 5xx."""
     end = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < end:
@@ -121,7 +123,7 @@ def _await(port, path, process, what):
 
 
 def start_provider(stack, args):
-    sim = _start(stack, [args.sim, "--port", 0, "--providers", "openai", "--key", PROVIDER_KEY, "--no-log", "--created",
+    sim = start(stack, [args.sim, "--port", 0, "--providers", "openai", "--key", PROVIDER_KEY, "--no-log", "--created",
                          1_700_000_000], stdout=subprocess.PIPE)
     port = _listening_port(sim, "provider_sim")
     return Target("direct", port, "/openai/v1/chat/completions", headers=[f"Authorization: Bearer {PROVIDER_KEY}"])
@@ -144,8 +146,8 @@ def start_nginx(stack, args, folder, provider):
         raise SystemExit("nginx is not there: install the package nginx-light")
     port = free_port()
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, upstream=provider.port))
-    process = _start(stack, [nginx, "-c", folder / "nginx.conf", "-e", folder / "error"])
-    _await(port, "/", process, "nginx")
+    process = start(stack, [nginx, "-c", folder / "nginx.conf", "-e", folder / "error"])
+    await_answer(port, "/", process, "nginx")
     return Target("nginx", port, provider.path, process.pid, headers=provider.headers)
 
 
@@ -155,11 +157,11 @@ def start_tradewind(stack, args, folder, provider, binary=None, name="tradewind"
     (folder / "config.toml").write_text(TRADEWIND.format(upstream=provider.port, model=MODEL, provider_model=PROVIDER_MODEL))
     env = {key: value for key, value in os.environ.items() if not key.startswith("TRADEWIND_")}
     env |= {"TRADEWIND_HOME": str(folder / "home"), "TRADEWIND_MODELS": str(folder / "models"), "SITE_A_KEY": PROVIDER_KEY}
-    process = _start(stack, [binary or args.binary, "serve", "--port", 0, "--config", folder / "config.toml",
+    process = start(stack, [binary or args.binary, "serve", "--port", 0, "--config", folder / "config.toml",
                              "--access-log", "none", *args.flags.split()], env=env, stdout=subprocess.PIPE,
                      stderr=subprocess.DEVNULL)
     port = _listening_port(process, name)
-    _await(port, "/readyz", process, name)
+    await_answer(port, "/readyz", process, name)
     made = subprocess.run([binary or args.binary, "keys", "create", "--name", "bench"], env=env, check=True,
                           stdout=subprocess.PIPE, text=True)
     return Target(name, port, "/v1/chat/completions", process.pid, MODEL, [f"Authorization: Bearer {made.stdout.strip()}"])

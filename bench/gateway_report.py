@@ -1,12 +1,13 @@
 """The JSON of compare_gateways.py -> bench/results/gateway.md."""
 import statistics
 
-INTRODUCTION = """# The gateway beside nginx
+INTRODUCTION = """# The gateway beside nginx and other gateways
 
 Made by `make bench BENCH_FLAGS="--only gateway"`: a simulated provider, in front of it nginx with `proxy_pass` and kept
-connections, and Tradewind with keys, routing, prices and metrics on and no access log; the load, all of them and the
-provider share this machine. Medians over the rounds, smallest and largest in brackets; ratios and differences are taken
-round by round. CPU time is that of the gateway's own process.
+connections and one worker; Tradewind with keys, routing, prices and metrics on, no access log, one event loop; LiteLLM's proxy
+with a master key, no database and one worker; Portkey's gateway, which has no keys. The load, all of them and the provider share
+this machine. Medians over the rounds, smallest and largest in brackets; ratios and differences are taken round by round. CPU time
+is that of the gateway's own processes. LiteLLM and Portkey get a part of the requests: 1/50 and 1/10.
 """
 
 # What is to be reached: (case, what, unit, how it is computed, bound, whether less is better).
@@ -51,26 +52,44 @@ def _bars(result):
 
 
 def _case(result, name):
-    yield "| | requests/s | P50, µs | P99, µs | CPU time of a request, µs | / nginx's |"
-    yield "|---|---:|---:|---:|---:|---:|"
+    yield "| | requests/s | P50, µs | P99, µs | CPU time of a request, µs | / nginx's | resident after it, MB |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
     runs = [one[name] for one in result["rounds"]]
     for target in runs[0]:
         mine = [one[target] for one in runs]
         cells = [spread([_per_second(run) for run in mine], 0), spread([run["p50_us"] for run in mine], 0),
                  spread([run["p99_us"] for run in mine], 0)]
         if target == "direct":
-            cells += ["", ""]
+            cells += ["", "", ""]
         else:
             cells.append(spread([run["cpu_us"] for run in mine], 1))
             cells.append(spread([one[target]["cpu_us"] / one["nginx"]["cpu_us"] for one in runs], 2)
                          if "nginx" in runs[0] else "")
+            cells.append(f"{statistics.median(run['rss_bytes'] for run in mine) / 1e6:.0f}")
         failed = sum(run["failed"] for run in mine)
         yield f"| {target}{f' ({failed} failed)' if failed else ''} | " + " | ".join(cells) + " |"
 
 
+def _split(split):
+    """Of perf's samples: shares, and what they are of the CPU time that was measured meanwhile."""
+    shares = split["shares"]
+    kernel = sum(share for part, share in shares.items() if part.startswith("kernel"))
+    total = sum(shares.values())
+    yield "## Of what the CPU time of a request is made, 64 at a time"
+    yield ""
+    yield (f"perf's samples over {split['requests']:,} requests, by the part of the program whose code ran; {kernel / total:.0%} of them in "
+           f"the kernel. A request took {split['cpu_us']:.0f} µs meanwhile.")
+    yield ""
+    yield "| part | share | µs |"
+    yield "|---|---:|---:|"
+    for part, share in sorted(shares.items(), key=lambda row: -row[1]):
+        yield f"| {part} | {share / total:.1%} | {share / total * split['cpu_us']:.1f} |"
+
+
 def render(result):
     lines = [INTRODUCTION, f"{result['cpu']}, {result['cpus']} CPUs, {result['system']}. Commit {result['commit']}, "
-             f"{result['date']}. {result['peer']}. `{result['command']}`", "", *_bars(result), ""]
+             f"{result['date']}. {result['peer']}. `{result['command']}`. Load of the machine before it began: "
+             f"{result['load']:.1f}.", "", *_bars(result), ""]
     for name in result["rounds"][0]:
         lines += [f"## {name}", "", *_case(result, name), ""]
     lines += ["## Streams held open", "", "| | streams | resident before, MB | with them, MB | each, kB |",
@@ -79,8 +98,7 @@ def render(result):
         lines.append(f"| {target} | {one['streams']:,} | {one['before_bytes'] / 1e6:.1f} | {one['held_bytes'] / 1e6:.1f} | "
                      f"{one['per_stream_bytes'] / 1000:.1f} |")
     if result["split"]:
-        lines += ["", "## Of what the CPU time of a request is made, 64 at a time", "", "| part | share |", "|---|---:|"]
-        lines += [f"| {part} | {share:.1f} % |" for part, share in sorted(result["split"].items(), key=lambda row: -row[1])]
+        lines += ["", *_split(result["split"])]
     course = result["course"]
     lines += ["", f"Resident memory over {course['requests']:,} requests, MB: " +
               ", ".join(f"{one / 1e6:.1f}" for one in course["rss_bytes"]) + f"; {course['failed']} failed."]

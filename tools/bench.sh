@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# The speed figures, ours and the peer's alternating in one run, written to bench/results/: llama.cpp, and for the gateway nginx.
+# The speed figures, ours and the peer's alternating in one run, written to bench/results/: llama.cpp, and for the
+# gateway nginx, LiteLLM and Portkey.
 # Usage: tools/bench.sh [--only gateway|default|3b-q4_k_m|3b-q4_0|3b-q8_0|start|memory|profile]... [--rounds N] ...
 # A whole run takes more than an hour and 8 GB of disk for the 3B files, which are made on demand. `--only gateway` takes
 # minutes and needs none of that; it goes with no other `--only`, and with the flags of bench/compare_gateways.py.
 set -euo pipefail
 
 gateway() {
+  tools/setup_bench_tools.sh gateway
   cmake --build build --target tradewind provider_sim gateway_load
   python3 -B bench/compare_gateways.py "$@"
 }

@@ -14,7 +14,8 @@ class Random {
   virtual uint64_t Next64() = 0;
 };
 
-// Bits from the operating system (getrandom); thread-safe.
+// Bits from the operating system (getrandom); thread-safe. For identifiers, not for secrets: unused
+// bits wait in memory, and a forked child would see the same.
 Random& SystemRandom();
 
 // `prefix` + `length` characters of [0-9a-z]: RandomId("chatcmpl-", 24). 24 characters carry 124

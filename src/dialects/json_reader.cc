@@ -1,5 +1,6 @@
 #include "dialects/json_reader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <limits>
@@ -107,7 +108,7 @@ Fields::Fields(const json::object& object, std::string path)
     : object_(object), path_(std::move(path)) {}
 
 const json::value* Fields::Find(std::string_view name) {
-  known_.emplace(name);
+  known_.push_back(name);
   const json::value* value = object_.if_contains({name.data(), name.size()});
   return value == nullptr || value->is_null() ? nullptr : value;
 }
@@ -207,7 +208,7 @@ std::vector<std::string> Fields::Unknown() const {
   std::vector<std::string> names;
   for (const auto& member : object_) {
     const std::string_view name(member.key().data(), member.key().size());
-    if (!known_.contains(name)) {
+    if (std::ranges::find(known_, name) == known_.end()) {
       names.emplace_back(name);
     }
   }

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,8 +29,9 @@ class Fields {
   // `object` must outlive this. `path` is put in front of names: "messages[2].".
   explicit Fields(const boost::json::object& object, std::string path = "");
 
-  const boost::json::value* Find(std::string_view name);  // nullptr when absent or null
-  bool Flag(std::string_view name, bool& out);            // true when it was there and right
+  // nullptr when absent or null. Names, here and below, must live as long as this.
+  const boost::json::value* Find(std::string_view name);
+  bool Flag(std::string_view name, bool& out);  // true when it was there and right
   bool Text(std::string_view name, std::string& out);
   bool Integer(std::string_view name, int64_t min, int64_t max, std::optional<int64_t>& out);
   // The range is [min, max], or (min, max] when `above_min`.
@@ -51,7 +51,7 @@ class Fields {
  private:
   const boost::json::object& object_;
   std::string path_;
-  std::set<std::string, std::less<>> known_;
+  std::vector<std::string_view> known_;  // a few dozen at most
   std::optional<Error> error_;
 };
 

@@ -206,13 +206,13 @@ http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
 }
 
 Task<void> Gateway::Chat(Call& call) {
-  co_await Infer(call, Endpoint::kChat);
+  return Infer(call, Endpoint::kChat);
 }
 Task<void> Gateway::Complete(Call& call) {
-  co_await Infer(call, Endpoint::kCompletions);
+  return Infer(call, Endpoint::kCompletions);
 }
 Task<void> Gateway::Embed(Call& call) {
-  co_await Infer(call, Endpoint::kEmbeddings);
+  return Infer(call, Endpoint::kEmbeddings);
 }
 
 Result<routing::Plan> Gateway::PlanRoutes(const Call& call, const Order& order) {

@@ -200,15 +200,15 @@ void Gateway::Record(Call& call) {
   record.status = call.exchange.status();
   record.bytes_sent = call.exchange.bytes_sent();
   record.duration_ms = MsBetween(call.started, clock_.Now());
-  const telemetry::Labels path = {{"path", std::string(call.route)}};
   metrics_
       .GetCounter("tradewind_requests_total",
                   "Requests by path and status; 0: the client left first.",
-                  {{"path", std::string(call.route)}, {"status", std::to_string(record.status)}})
+                  {{"path", call.route}, {"status", std::to_string(record.status)}})
       .Increment();
   metrics_
       .GetHistogram("tradewind_request_duration_seconds",
-                    "From the request to the end of the answer.", telemetry::SecondsBuckets(), path)
+                    "From the request to the end of the answer.", telemetry::SecondsBuckets(),
+                    {{"path", call.route}})
       .Observe(record.duration_ms / 1000);
   if (access_log_ != nullptr) {
     access_log_->Write(record);
@@ -251,13 +251,16 @@ http::Response ErrorResponse(const Error& error) {
 }
 
 std::string HeaderSafe(std::string_view text) {
+  const auto is_safe = [](char c) { return c > 0x20 && c < 0x7f && c != '%'; };
+  if (std::ranges::all_of(text, is_safe)) {
+    return std::string(text);
+  }
   std::string out;
   for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte > 0x20 && byte < 0x7f && c != '%') {
+    if (is_safe(c)) {
       out += c;
     } else {
-      out += fmt::format("%{:02X}", static_cast<unsigned>(byte));
+      out += fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
     }
   }
   return out;

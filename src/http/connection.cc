@@ -11,10 +11,10 @@
 #include <utility>
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <fmt/format.h>
@@ -39,6 +39,7 @@ using std::chrono::steady_clock;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr auto kNever = steady_clock::time_point::max();
 constexpr size_t kReadBytes = 64 << 10;
+constexpr uint64_t kSendsInARow = 16;  // without a turn of the loop
 constexpr auto kPipelinedPeekInterval = milliseconds(200);
 
 std::string_view View(const std::string& text) {
@@ -62,6 +63,29 @@ void TuneSocket(int fd) {
   SetOption(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
 }
 
+bool WouldBlock(int error) {
+  return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
+}
+
+// Takes what was sent out of `parts`. Negative: errno.
+ssize_t SendSome(int fd, std::array<std::string_view, 3>& parts) {
+  std::array<iovec, 3> pieces{};
+  for (size_t i = 0; i < parts.size(); ++i) {
+    pieces[i] = {const_cast<char*>(parts[i].data()), parts[i].size()};
+  }
+  msghdr message{};
+  message.msg_iov = pieces.data();
+  message.msg_iovlen = pieces.size();
+  const ssize_t sent = ::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  auto left = static_cast<size_t>(std::max<ssize_t>(sent, 0));
+  for (std::string_view& part : parts) {
+    const size_t used = std::min(part.size(), left);
+    part.remove_prefix(used);
+    left -= used;
+  }
+  return sent;
+}
+
 enum class Peer { kSilent, kTalking, kGone };
 
 Peer LookAtPeer(int fd) {
@@ -70,8 +94,7 @@ Peer LookAtPeer(int fd) {
   if (n > 0) {
     return Peer::kTalking;
   }
-  const bool silent = n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
-  return silent ? Peer::kSilent : Peer::kGone;
+  return n < 0 && WouldBlock(errno) ? Peer::kSilent : Peer::kGone;
 }
 
 // Also when unread bytes stand before the end.
@@ -157,6 +180,8 @@ class TcpConnection final : public Connection,
   BudgetShare body_share_;  // of the body in reader_ or request_
   const bool peer_is_loopback_;
   Phase phase_ = Phase::kIdle;
+  bool is_drained_ = false;  // the last read left nothing behind: waiting comes before reading
+  uint64_t sends_ = 0;
 
   // The exchange.
   uint64_t exchange_ = 0;  // tells a watch of an earlier exchange from this one's
@@ -257,20 +282,22 @@ bool TcpConnection::HoldBody() {
 // idle connections cost almost no memory.
 Task<TcpConnection::Arrival> TcpConnection::AwaitBytes() {
   thread_local std::array<char, kReadBytes> scratch;
-  while (true) {
-    if (late_ || left_) {
-      co_return late_ ? Arrival::kLate : Arrival::kEnd;
-    }
-    const ssize_t n = ::recv(socket_.native_handle(), scratch.data(), scratch.size(), MSG_DONTWAIT);
-    if (n > 0) {
-      reader_.Append({scratch.data(), static_cast<size_t>(n)});
-      co_return Arrival::kBytes;
-    }
-    if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
-      co_return Arrival::kEnd;
+  while (!late_ && !left_) {
+    if (!std::exchange(is_drained_, false)) {
+      const ssize_t n =
+          ::recv(socket_.native_handle(), scratch.data(), scratch.size(), MSG_DONTWAIT);
+      if (n > 0) {
+        reader_.Append({scratch.data(), static_cast<size_t>(n)});
+        is_drained_ = static_cast<size_t>(n) < scratch.size();
+        co_return Arrival::kBytes;
+      }
+      if (n == 0 || !WouldBlock(errno)) {
+        co_return Arrival::kEnd;
+      }
     }
     co_await socket_.async_wait(tcp::socket::wait_read, kAwait);
   }
+  co_return late_ ? Arrival::kLate : Arrival::kEnd;
 }
 
 // Answers an error of the protocol itself; the connection closes after it.
@@ -472,36 +499,39 @@ void TcpConnection::OnClientLeft(std::function<void()> on_left) {
   }
 }
 
-// Hands all parts to the operating system. Every completion goes through the loop, so a handler
-// that always has more to write cannot starve the loop's other connections.
+// Hands all parts to the operating system, which mostly takes them at once. Now and then a turn of
+// the loop comes first, so that a handler that always has more to write cannot starve the loop's
+// other connections.
 Task<Status> TcpConnection::Send(std::array<std::string_view, 3> parts) {
-  if (left_) {
-    co_return Fail(ErrorCode::kCancelled, "the client left");
+  if (++sends_ % kSendsInARow == 0) {
+    co_await asio::post(loop_.context(), asio::use_awaitable);
   }
-  size_t remaining = parts[0].size() + parts[1].size() + parts[2].size();
-  while (remaining > 0) {
-    SetDeadline(shared_->options.write_deadline_ms);
-    std::array<asio::const_buffer, 3> buffers;
-    for (size_t i = 0; i < parts.size(); ++i) {
-      buffers[i] = asio::buffer(parts[i]);
-    }
-    auto [error, sent] = co_await socket_.async_write_some(buffers, kAwait);
-    bytes_sent_ += static_cast<int64_t>(sent);
-    remaining -= sent;
-    if (error) {
-      const bool late = late_;
-      ClearDeadline();
+  bool is_waiting = false;  // and the deadline with it
+  while (!left_ && !(parts[0].empty() && parts[1].empty() && parts[2].empty())) {
+    const ssize_t sent = SendSome(socket_.native_handle(), parts);
+    if (sent < 0 && !WouldBlock(errno)) {
       MarkLeft();
-      co_return late ? Fail(ErrorCode::kDeadlineExceeded, "the client stopped reading")
-                     : Fail(ErrorCode::kCancelled, "the client left");
+      break;
     }
-    for (std::string_view& part : parts) {
-      const size_t used = std::min(part.size(), sent);
-      part.remove_prefix(used);
-      sent -= used;
+    bytes_sent_ += std::max<ssize_t>(sent, 0);
+    if (sent < 0) {
+      if (!std::exchange(is_waiting, true)) {
+        SetDeadline(shared_->options.write_deadline_ms);
+      }
+      co_await socket_.async_wait(tcp::socket::wait_write, kAwait);
+      if (late_) {
+        ClearDeadline();
+        MarkLeft();
+        co_return Fail(ErrorCode::kDeadlineExceeded, "the client stopped reading");
+      }
+    } else if (is_waiting) {
+      SetDeadline(shared_->options.write_deadline_ms);  // that was progress
     }
   }
   ClearDeadline();
+  if (left_) {
+    co_return Fail(ErrorCode::kCancelled, "the client left");
+  }
   co_return Status();
 }
 

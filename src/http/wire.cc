@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
-#include <iterator>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -13,15 +13,24 @@
 namespace tradewind::http {
 namespace {
 
-char LowerAscii(char c) {
+constexpr char LowerAscii(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
-bool IsTokenChar(char c) {
+constexpr bool IsTokenChar(char c) {
   const bool alphanumeric =
       (c >= '0' && c <= '9') || (LowerAscii(c) >= 'a' && LowerAscii(c) <= 'z');
   return alphanumeric || (c != '\0' && std::string_view("!#$%&'*+-.^_`|~").contains(c));
 }
+
+// Every name of every message is looked at, on its way in and out.
+constexpr auto kIsTokenChar = [] {
+  std::array<bool, 256> table{};
+  for (size_t i = 0; i < table.size(); ++i) {
+    table[i] = IsTokenChar(static_cast<char>(i));
+  }
+  return table;
+}();
 
 bool IsControl(char c) {
   return static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
@@ -138,7 +147,9 @@ bool SameToken(std::string_view a, std::string_view b) {
 }
 
 bool IsFieldName(std::string_view name) {
-  return !name.empty() && std::ranges::all_of(name, IsTokenChar);
+  return !name.empty() && std::ranges::all_of(name, [](char c) {
+    return kIsTokenChar[static_cast<unsigned char>(c)];
+  });
 }
 
 bool IsFieldValue(std::string_view value) {
@@ -149,7 +160,9 @@ bool FramesTheMessage(std::string_view name) {
   static constexpr std::array<std::string_view, 8> kNames = {
       "content-length", "transfer-encoding", "connection", "keep-alive", "date", "te", "trailer",
       "upgrade"};
-  return std::ranges::any_of(kNames, [name](std::string_view own) { return SameToken(own, name); });
+  return std::ranges::any_of(kNames, [name](std::string_view own) {
+    return own.size() == name.size() && SameToken(own, name);
+  });
 }
 
 Result<Target> ParseTarget(std::string_view text) {
@@ -196,20 +209,20 @@ Result<std::string> FormatResponseHead(const ResponseHead& head) {
   }
   std::string text;
   text.reserve(512);
-  auto out = std::back_inserter(text);
-  fmt::format_to(out, "HTTP/1.1 {} {}\r\nDate: {}\r\n", head.status, ReasonPhrase(head.status),
-                 CurrentHttpDate());
+  text.append("HTTP/1.1 ").append(std::to_string(head.status)).append(" ");
+  text.append(ReasonPhrase(head.status)).append("\r\nDate: ").append(CurrentHttpDate());
+  text.append("\r\n");
   for (const auto& [name, value] : head.headers->all()) {
     if (!IsFieldName(name) || !IsFieldValue(value)) {
       return Fail(ErrorCode::kInvalidArgument,
                   "a response header has a character that HTTP does not allow");
     }
     if (!FramesTheMessage(name)) {
-      fmt::format_to(out, "{}: {}\r\n", name, value);
+      text.append(name).append(": ").append(value).append("\r\n");
     }
   }
   if (head.framing == Framing::kContentLength) {
-    fmt::format_to(out, "Content-Length: {}\r\n", head.content_length);
+    text.append("Content-Length: ").append(std::to_string(head.content_length)).append("\r\n");
   } else if (head.framing == Framing::kChunked) {
     text += "Transfer-Encoding: chunked\r\n";
   }
@@ -269,7 +282,7 @@ Result<std::string> FormatRequestHead(const RequestHead& head) {
     text += "Accept-Encoding: identity\r\n";
   }
   if (head.content_length.has_value()) {
-    fmt::format_to(std::back_inserter(text), "Content-Length: {}\r\n", *head.content_length);
+    text.append("Content-Length: ").append(std::to_string(*head.content_length)).append("\r\n");
   }
   text += "\r\n";
   return text;

@@ -1,6 +1,7 @@
 #include "telemetry/metrics.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -18,7 +19,6 @@ namespace {
 enum class Type { kCounter, kGauge, kHistogram };
 
 struct Series {
-  Labels labels;
   std::unique_ptr<Counter> counter;
   std::unique_ptr<Gauge> gauge;
   std::unique_ptr<Histogram> histogram;
@@ -66,6 +66,15 @@ std::string LabelText(const Labels& labels) {
   std::string text;
   for (const auto& [name, value] : labels) {
     text += fmt::format("{}{}=\"{}\"", text.empty() ? "" : ",", name, Escape(value, true));
+  }
+  return text;
+}
+
+// The same with "other" for every value.
+std::string OtherText(const Labels& labels) {
+  std::string text;
+  for (const auto& label : labels) {
+    text += fmt::format("{}{}=\"other\"", text.empty() ? "" : ",", label.first);
   }
   return text;
 }
@@ -147,8 +156,10 @@ uint64_t Histogram::count() const {
   return total;
 }
 
-std::vector<double> SecondsBuckets() {
-  return {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600};
+std::span<const double> SecondsBuckets() {
+  static constexpr std::array<double, 16> kBounds = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
+                                                     2.5,   5,    10,    30,   60,  120,  300, 600};
+  return kBounds;
 }
 
 struct Registry::Impl {
@@ -161,14 +172,14 @@ struct Registry::Impl {
 
   // The caller holds the mutex. `upper_bounds` are those of a new family of histograms.
   Series& Find(std::string_view name, std::string_view help, Type type, const Labels& labels,
-               std::vector<double> upper_bounds = {}) {
+               std::span<const double> upper_bounds = {}) {
     SetLookupKey(type, name, labels, lookup_key);
     if (const auto at = known.find(lookup_key); at != known.end()) {
       return *at->second;
     }
     Family& family = FindFamily(name, help, type);
     if (family.series.empty()) {
-      family.upper_bounds = std::move(upper_bounds);
+      family.upper_bounds.assign(upper_bounds.begin(), upper_bounds.end());
     }
     Series& series = FindSeries(family, labels);
     if (series.histogram == nullptr && type == Type::kHistogram) {
@@ -201,16 +212,10 @@ struct Registry::Impl {
     if (at != family.series.end()) {
       return at->second;
     }
-    Labels kept = labels;
     if (family.series.size() >= limits::kMetricSeriesMax) {
-      for (auto& label : kept) {
-        label.second = "other";
-      }
-      text = LabelText(kept);
+      text = OtherText(labels);
     }
-    Series& series = family.series[text];
-    series.labels = std::move(kept);
-    return series;
+    return family.series[text];
   }
 };
 
@@ -236,9 +241,9 @@ Gauge& Registry::GetGauge(std::string_view name, std::string_view help, const La
 }
 
 Histogram& Registry::GetHistogram(std::string_view name, std::string_view help,
-                                  std::vector<double> upper_bounds, const Labels& labels) {
+                                  std::span<const double> upper_bounds, const Labels& labels) {
   const std::lock_guard lock(impl_->mutex);
-  Series& series = impl_->Find(name, help, Type::kHistogram, labels, std::move(upper_bounds));
+  Series& series = impl_->Find(name, help, Type::kHistogram, labels, upper_bounds);
   return *series.histogram;
 }
 

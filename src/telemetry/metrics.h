@@ -5,7 +5,9 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -51,9 +53,10 @@ class Histogram {
 };
 
 // 5 ms to 10 minutes: from a cached prefill to a long answer of a small machine.
-std::vector<double> SecondsBuckets();
+std::span<const double> SecondsBuckets();
 
-using Labels = std::vector<std::pair<std::string, std::string>>;
+// Names and values, read during the call only: {{"model", id}, {"provider", slug}}.
+using Labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
 
 // Owns all metrics; thread-safe; references stay valid as long as it lives. Names and label names
 // are ours: a bad one, or one name used for two types, trips a check. Label values may come from
@@ -70,7 +73,7 @@ class Registry {
   Counter& GetCounter(std::string_view name, std::string_view help, const Labels& labels = {});
   Gauge& GetGauge(std::string_view name, std::string_view help, const Labels& labels = {});
   Histogram& GetHistogram(std::string_view name, std::string_view help,
-                          std::vector<double> upper_bounds, const Labels& labels = {});
+                          std::span<const double> upper_bounds, const Labels& labels = {});
   // A gauge that is read when the text is made. `read` is called on any thread, must not call the
   // registry, and what it refers to must outlive the last Text().
   void AddGaugeCallback(std::string_view name, std::string_view help, std::function<double()> read,

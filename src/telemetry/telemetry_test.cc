@@ -1,3 +1,4 @@
+#include <array>
 #include <limits>
 #include <set>
 #include <sstream>
@@ -42,7 +43,8 @@ TEST(Metrics, SameNameAndLabelsAreTheSameSeries) {
 
 TEST(Metrics, HistogramBucketsAreCumulativeAndIncludeTheirUpperBound) {
   Registry registry;
-  Histogram& histogram = registry.GetHistogram("ttft_seconds", "TTFT.", {0.1, 1}, {{"model", "m"}});
+  Histogram& histogram =
+      registry.GetHistogram("ttft_seconds", "TTFT.", std::array{0.1, 1.0}, {{"model", "m"}});
   histogram.Observe(0.1);
   histogram.Observe(0.5);
   histogram.Observe(7);
@@ -106,7 +108,7 @@ TEST(Metrics, CountsExactlyUnderManyThreads) {
       threads.emplace_back([&registry] {
         for (int i = 0; i < 1000; ++i) {
           registry.GetCounter("n_total", "N.").Increment();
-          registry.GetHistogram("h", "H.", {1}).Observe(1);
+          registry.GetHistogram("h", "H.", std::array{1.0}).Observe(1);
           if (i % 100 == 0) {
             EXPECT_FALSE(registry.Text().empty());
           }

@@ -13,7 +13,8 @@ LOAD = pathlib.Path(os.environ.get("GATEWAY_LOAD_BINARY") or harness.ROOT / "bui
 
 
 def test_every_case_is_measured_and_reported_without_a_failed_request(tmp_path):
-    command = [sys.executable, "-B", "bench/compare_gateways.py", "--without-nginx", "--rounds", "1", "--scale", "0.005"]
+    command = [sys.executable, "-B", "bench/compare_gateways.py", "--without-nginx", "--without-peers",
+               "--rounds", "1", "--scale", "0.005"]
     command += ["--streams", "20", "--requests-flat", "640", "--binary", harness.BINARY, "--sim", simulator.BINARY]
     done = subprocess.run([*map(str, command), "--load", str(LOAD), "--out", str(tmp_path)], cwd=harness.ROOT,
                           capture_output=True, text=True, timeout=600)
