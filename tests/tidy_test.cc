@@ -52,6 +52,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"identity", {"storage"}},
     {"catalog", {}},
     {"pricing", {"catalog"}},
+    {"ledger", {}},
     {"providers",
      {"http", "chat", "dialects", "catalog", "engine", "engine/prompt", "engine/tokenizer"}},
     {"routing", {"http", "chat", "identity", "catalog", "pricing", "providers"}},
