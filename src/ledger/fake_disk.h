@@ -26,7 +26,8 @@ class FakeDisk final : public Disk {
   // Calls until the disk fails; negative: never. A failing write leaves half of its bytes.
   int64_t writes_left = -1, syncs_left = -1, creates_left = -1;
 
-  // The process is killed: what was written stays. Nothing to do.
+  // The process is killed: what was written stays, and what it still does reaches nothing.
+  void Kill() { ++process_; }
   // The power is cut: what was not flushed comes in part, torn in sectors, in any order.
   void CutPower(Random& random) {
     for (auto& [name, file] : files_) {
@@ -93,9 +94,13 @@ class FakeDisk final : public Disk {
  private:
   class OpenFile final : public DiskFile {
    public:
-    OpenFile(FakeDisk& disk, std::shared_ptr<File> file) : disk_(disk), file_(std::move(file)) {}
+    OpenFile(FakeDisk& disk, std::shared_ptr<File> file)
+        : disk_(disk), file_(std::move(file)), process_(disk.process_) {}
 
     Status Write(uint64_t offset, std::span<const std::byte> bytes) override {
+      if (process_ != disk_.process_) {
+        return Fail(ErrorCode::kIo, "the process is dead");
+      }
       const bool is_whole = Take(disk_.writes_left);
       const std::span<const std::byte> part = is_whole ? bytes : bytes.first(bytes.size() / 2);
       std::ranges::copy(part, file_->bytes.begin() + static_cast<ptrdiff_t>(offset));
@@ -103,6 +108,9 @@ class FakeDisk final : public Disk {
       return is_whole ? Status() : Fail(ErrorCode::kIo, "the disk failed");
     }
     Status Sync() override {
+      if (process_ != disk_.process_) {
+        return Fail(ErrorCode::kIo, "the process is dead");
+      }
       if (!Take(disk_.syncs_left)) {
         // As Linux does it: the pages are dropped, and the next flush says all is well.
         file_->bytes = file_->flushed;
@@ -117,6 +125,7 @@ class FakeDisk final : public Disk {
    private:
     FakeDisk& disk_;
     const std::shared_ptr<File> file_;
+    const int process_;
   };
 
   static bool Take(int64_t& left) {
@@ -128,6 +137,7 @@ class FakeDisk final : public Disk {
   }
 
   std::map<std::string, std::shared_ptr<File>> files_;
+  int process_ = 0;
 };
 
 // A sequence that a seed repeats (splitmix64, Steele et al. 2014).
