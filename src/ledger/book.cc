@@ -74,7 +74,7 @@ Book::Book() {
   }
 }
 
-const Window& Book::WindowFor(AccountNumber number, int64_t unix_s) {
+const Window& Book::WindowNow(AccountNumber number, int64_t unix_s) {
   Window& window = windows_[number];
   if (!window.Has(unix_s)) {
     const BudgetSpec& budget = budgets_.at(number);
@@ -91,7 +91,7 @@ std::optional<Refusal> Book::AddBudgetLegs(std::span<const AccountNumber> budget
       continue;  // closed since the request began
     }
     const BudgetSpec& budget = found->second;
-    const Window& window = WindowFor(number, time_ns / kNanosPerSecond);
+    const Window& window = WindowNow(number, time_ns / kNanosPerSecond);
     Leg leg;
     leg.account = {number, window.start_s};
     if (std::ranges::count(legs.all(), leg.account, &Leg::account) > 0) {
@@ -363,7 +363,7 @@ Account Book::BudgetAccount(AccountNumber number, int64_t unix_s) {
   if (BudgetOf(number) == nullptr) {
     return {};
   }
-  const Window window = WindowFor(number, unix_s);
+  const Window window = WindowNow(number, unix_s);
   const auto found = accounts_.find({number, window.start_s});
   if (found != accounts_.end()) {
     return found->second;

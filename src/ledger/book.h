@@ -134,6 +134,8 @@ class Book {
   std::optional<AccountNumber> FindPayee(std::string_view name) const;
   const BudgetSpec* BudgetOf(AccountNumber number) const;
   const CreditSpec* CreditOf(AccountNumber number) const;
+  // Requires a budget's number. The reference is good until the next call.
+  const Window& WindowNow(AccountNumber number, int64_t unix_s);
   // Of the window that `unix_s` lies in; a budget that was not used in it has its limit only.
   Account BudgetAccount(AccountNumber number, int64_t unix_s);
   Account AccountOf(AccountKey key) const;
@@ -151,7 +153,6 @@ class Book {
   Status Audit() const;
 
  private:
-  const Window& WindowFor(AccountNumber number, int64_t unix_s);
   std::optional<Refusal> AddBudgetLegs(std::span<const AccountNumber> budgets, NanoUsd cost,
                                        NanoUsd charge, int64_t time_ns, Legs& legs);
   std::optional<Refusal> AddCreditLegs(std::string_view payer, NanoUsd charge, int64_t time_ns,

@@ -363,26 +363,37 @@ Result<AccountNumber> Ledger::Payee(std::string_view name) {
   return record.account;
 }
 
+// By the ledger's own time, which decides holds too: a clock set back opens no window again.
+BudgetState Ledger::StateOf(AccountNumber number) {
+  const int64_t now_s = NowNs() / 1'000'000'000;
+  const BudgetSpec& spec = *book_.BudgetOf(number);
+  return {number, spec, book_.BudgetAccount(number, now_s), book_.WindowNow(number, now_s)};
+}
+
 std::optional<BudgetState> Ledger::FindBudget(std::string_view name) {
   const std::lock_guard lock(mutex_);
   const std::optional<AccountNumber> number = book_.FindBudget(name);
-  if (!number.has_value()) {
-    return std::nullopt;
+  return number.has_value() ? std::optional(StateOf(*number)) : std::nullopt;
+}
+
+std::vector<BudgetState> Ledger::FindBudgets(std::span<const std::string> names) {
+  const std::lock_guard lock(mutex_);
+  std::vector<BudgetState> states;
+  for (const std::string& name : names) {
+    const std::optional<AccountNumber> number = book_.FindBudget(name);
+    if (number.has_value() && !book_.BudgetOf(*number)->closed) {
+      states.push_back(StateOf(*number));
+    }
   }
-  const int64_t now_s = clock_.UnixSeconds();
-  const BudgetSpec& spec = *book_.BudgetOf(*number);
-  return BudgetState{*number, spec, book_.BudgetAccount(*number, now_s),
-                     WindowOf(spec.period, spec.zone, now_s)};
+  return states;
 }
 
 std::vector<BudgetState> Ledger::Budgets() {
   const std::lock_guard lock(mutex_);
-  const int64_t now_s = clock_.UnixSeconds();
   std::vector<BudgetState> states;
   for (const auto& [number, spec] : book_.budgets()) {
     if (!spec.closed) {
-      states.push_back({number, spec, book_.BudgetAccount(number, now_s),
-                        WindowOf(spec.period, spec.zone, now_s)});
+      states.push_back(StateOf(number));
     }
   }
   return states;

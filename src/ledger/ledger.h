@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -111,6 +112,8 @@ class Ledger {
   Result<AccountNumber> Payee(std::string_view name);  // the one of that name, made when missing
 
   std::optional<BudgetState> FindBudget(std::string_view name);
+  // Those of these names that there are, and that are not closed.
+  std::vector<BudgetState> FindBudgets(std::span<const std::string> names);
   std::vector<BudgetState> Budgets();
   std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();
   size_t open_holds();
@@ -138,6 +141,7 @@ class Ledger {
   Result<std::optional<uint64_t>> FindLastSnapshot();
   Status EndWhatWasOpen();
   int64_t NowNs() const;
+  BudgetState StateOf(AccountNumber number);  // requires mutex_
   Status Commit(Record& record);  // requires mutex_
   Status RotateAndSnapshot();     // requires mutex_
   Status MakeRoom();              // requires mutex_
