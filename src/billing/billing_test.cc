@@ -1,5 +1,6 @@
 #include "billing/meter.h"
 #include "billing/recorder.h"
+#include "billing/usd.h"
 
 #include <gtest/gtest.h>
 
@@ -64,6 +65,20 @@ struct World {
     return sum.value_or(UsageSum());
   }
 };
+
+TEST(Usd, IsExactBothWays) {
+  EXPECT_EQ(ParseUsd("5", "budget"), 5'000'000'000);
+  EXPECT_EQ(ParseUsd("0.000000001", "budget"), 1);
+  EXPECT_EQ(ParseUsd("1e3", "budget"), 1'000'000'000'000);
+  EXPECT_EQ(ParseUsd("0", "budget"), 0);
+  for (const char* wrong : {"", "-1", "five", "$5", "0.0000000001", "1000001", "1e30"}) {
+    EXPECT_EQ(ParseUsd(wrong, "budget").error().param, "budget") << wrong;
+  }
+  EXPECT_EQ(FormatUsd(0), "$0.00");
+  EXPECT_EQ(FormatUsd(12'500'000'000), "$12.50");
+  EXPECT_EQ(FormatUsd(-1), "-$0.000000001");
+  EXPECT_EQ(FormatUsd(INT64_MIN), "-$9223372036.854775808");
+}
 
 TEST(Purchase, ComesBackFromItsTextWhateverIsInIt) {
   const Purchase bought = {"o", "p", "k", "", "org/model", "site\x1F-a", "x", true, false};

@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-#include "base/decimal.h"
+#include "billing/usd.h"
 
 namespace tradewind::billing {
 namespace {
@@ -19,15 +19,6 @@ using ledger::Refusal;
 
 constexpr int64_t kProgressBytes = 1024;  // about 256 tokens
 constexpr int64_t kDoubtNs = int64_t{86'400} * 1'000'000'000;
-
-// "$0.000123456" without zeros at the end.
-std::string Usd(NanoUsd amount) {
-  const char* sign = amount < 0 ? "-" : "";
-  const uint64_t nano = amount < 0 ? 0 - static_cast<uint64_t>(amount) : static_cast<uint64_t>(amount);
-  std::string digits = fmt::format("{}.{:09}", nano / 1'000'000'000, nano % 1'000'000'000);
-  digits.erase(std::max(digits.find_last_not_of('0') + 1, digits.find('.') + 3));
-  return fmt::format("{}${}", sign, digits);
-}
 
 std::vector<std::string> ScopesOf(const Purchase& purchase) {
   std::vector<std::string> names;
@@ -51,12 +42,12 @@ Error NoRoom(const Refusal& refusal, const BudgetState* budget, const Offer& off
   }
   if (refusal.reason != Refusal::Reason::kBudget || budget == nullptr) {
     return {ErrorCode::kPaymentRequired,
-            fmt::format("The request may cost {}, and {} is left.", Usd(refusal.asked),
-                        Usd(std::max<NanoUsd>(0, refusal.available)))};
+            fmt::format("The request may cost {}, and {} is left.", FormatUsd(refusal.asked),
+                        FormatUsd(std::max<NanoUsd>(0, refusal.available)))};
   }
   std::string message = fmt::format(
-      "This request may cost up to {}, and the budget \"{}\" of {} has {} left", Usd(refusal.asked),
-      budget->spec.name, Usd(budget->spec.limit), Usd(std::max<NanoUsd>(0, refusal.available)));
+      "This request may cost up to {}, and the budget \"{}\" of {} has {} left", FormatUsd(refusal.asked),
+      budget->spec.name, FormatUsd(budget->spec.limit), FormatUsd(std::max<NanoUsd>(0, refusal.available)));
   if (offer.output_tokens_max.has_value()) {
     const int64_t affordable =
         pricing::AffordableOutput(*offer.prices, offer.input_tokens_max, *offer.output_tokens_max,
@@ -216,9 +207,13 @@ Result<Metered> Meter::Begin(const Offer& offer) {
     numbers.push_back(state.number);
   }
   request.budgets = numbers;
-  TW_ASSIGN_OR_RETURN(request.payee, ledger_.Payee("provider:" + offer.purchase.provider));
+  request.payee = ledger_.Payee("provider:" + offer.purchase.provider)
+                      .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
   request.text = Encode(metered.purchase_);
   std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request);
+  if (!hold.has_value() && is_free && ledger_.is_released()) {
+    return metered;  // of a process that another one has replaced: it costs nothing, and is not counted
+  }
   if (!hold.has_value()) {
     const auto at_fault = std::ranges::find(budgets, hold.error().account, &BudgetState::number);
     return Fail(NoRoom(hold.error(), at_fault == budgets.end() ? nullptr : &*at_fault, offer));

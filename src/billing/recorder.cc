@@ -329,9 +329,30 @@ Result<bool> Recorder::ReadBatch() {
   return true;
 }
 
+void Recorder::Release() {
+  static_cast<void>(CatchUp());
+  const std::lock_guard lock(mutex_);
+  statements_.reset();
+  database_.Release();
+}
+
+Status Recorder::Reopen() {
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(database_, storage::Database::Open(database_.path()));
+  return Prepare();
+}
+
+Status Recorder::CheckOpen() const {
+  if (!database_.is_open()) {
+    return Fail(ErrorCode::kUnavailable, "another process has the ledger");
+  }
+  return {};
+}
+
 Status Recorder::CatchUp() {
   const uint64_t goal = ledger_.seq();
   const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
   while (applied_seq_ < goal) {
     TW_ASSIGN_OR_RETURN(const bool has_more, ReadBatch());
     if (!has_more) {
@@ -352,7 +373,7 @@ void Recorder::Run() {
     }
     const std::lock_guard lock(mutex_);
     bool has_read = false;
-    if (ledger_.seq() > applied_seq_) {
+    if (database_.is_open() && ledger_.seq() > applied_seq_) {
       // What fails is tried again: nothing is lost, and the ledger stops admitting before the
       // journal outgrows its bound.
       has_read = ReadBatch().value_or(false);
@@ -365,6 +386,7 @@ void Recorder::Run() {
 Result<UsageSum> Recorder::Sum(const UsageFilter& filter) {
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,
       database_.Prepare(
@@ -398,6 +420,7 @@ Result<UsageSum> Recorder::Sum(const UsageFilter& filter) {
 Result<std::vector<AttemptRow>> Recorder::Find(ledger::RequestId id) {
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database_.Prepare("SELECT " + std::string(kColumns) +
                                         " FROM attempts WHERE request = ?1 ORDER BY attempt"));

@@ -69,6 +69,11 @@ class Recorder {
   // Writes everything that the journal says by now.
   Status CatchUp();
 
+  // Gives the database to another process, everything written; calls fail with kUnavailable until
+  // Reopen. Errors of that: as Open.
+  void Release();
+  Status Reopen();
+
   Result<UsageSum> Sum(const UsageFilter& filter);
   // The attempts of one request, in order; empty when there is none.
   Result<std::vector<AttemptRow>> Find(ledger::RequestId id);
@@ -76,6 +81,7 @@ class Recorder {
  private:
   Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database);
   Status Prepare();
+  Status CheckOpen() const;  // requires mutex_
   Result<bool> ReadBatch();  // requires mutex_; false: there is nothing new
   void Take(const ledger::Record& record);  // requires mutex_
   void Run();

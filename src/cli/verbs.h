@@ -23,6 +23,9 @@ Result<ExitCode> CheckProviders(const Settings& settings);  // providers check
 Result<ExitCode> RunRoute(const Settings& settings);
 Result<ExitCode> RunPrices(const Settings& settings);
 Result<ExitCode> RunKeys(const Settings& settings);
+Result<ExitCode> RunUsage(const Settings& settings);
+Result<ExitCode> RunBudget(const Settings& settings);
+Result<ExitCode> RunReceipt(const Settings& settings);
 Result<ExitCode> RunLogin(const Settings& settings);
 Result<ExitCode> RunLogout(const Settings& settings);
 Result<ExitCode> RunWhoAmI(const Settings& settings);

@@ -16,7 +16,7 @@
 
 namespace tradewind::ledger {
 
-inline constexpr uint64_t kSegmentBytes = 64 << 20;
+inline constexpr uint64_t kSegmentBytes = 16 << 20;  // some 50,000 requests
 inline constexpr size_t kSegmentHeaderBytes = 64;
 
 // "journal-000000000012"
@@ -73,6 +73,8 @@ class Journal {
   bool sync_failed() const;
   // Makes the next segment's file ahead of time, so that Rotate does not wait for the disk.
   Status PrepareSpare();
+  // There is time enough to make the next segment's file now.
+  bool wants_spare() const { return offset_ > segment_bytes_ / 2 && !has_spare(); }
   // True: a full disk would not stop Rotate.
   bool has_spare() const;
 

@@ -255,6 +255,9 @@ Status Ledger::MakeRoom() {
 
 // What cannot be written did not happen: the book changes after the journal.
 Status Ledger::Commit(Record& record) {
+  if (is_released_) {
+    return Fail(ErrorCode::kUnavailable, "another process has the ledger");
+  }
   const Status room = MakeRoom();  // without it there is still some in this segment
   const auto stamp = [&] {
     record.seq = book_.seq() + 1;
@@ -295,6 +298,9 @@ std::expected<Hold, Refusal> Ledger::Take(const HoldRequest& request) {
   const std::lock_guard lock(mutex_);
   if (!stopped_because_.empty()) {
     return std::unexpected(Stopped(stopped_because_));
+  }
+  if (is_released_) {
+    return std::unexpected(Stopped("another process has the ledger"));
   }
   if (const Status room = MakeRoom(); !room.has_value()) {
     return std::unexpected(Stopped(room.error().message));  // until there is room again
@@ -430,8 +436,37 @@ std::string Ledger::stopped_because() {
   return stopped_because_;
 }
 
-Status Ledger::ForgetBefore(uint64_t segment) {
+void Ledger::Release() {
   std::unique_lock lock(mutex_);
+  is_released_ = true;
+  lock.unlock();
+  static_cast<void>(journal_->Sync());
+}
+
+bool Ledger::is_released() {
+  const std::lock_guard lock(mutex_);
+  return is_released_;
+}
+
+Status Ledger::Reopen() {
+  const std::lock_guard lock(mutex_);
+  const std::lock_guard flushing(flushing_);
+  book_ = Book();
+  recovery_ = {};
+  is_released_ = false;
+  if (const Status recovered = Recover(); !recovered.has_value()) {
+    is_released_ = true;
+    return recovered;
+  }
+  synced_seq_ = book_.seq();
+  return {};
+}
+
+Status Ledger::ForgetBefore(uint64_t segment) {
+  const std::lock_guard lock(mutex_);
+  if (is_released_) {
+    return Fail(ErrorCode::kUnavailable, "another process has the ledger");
+  }
   const uint64_t last = std::min(segment, journal_->segment());
   for (; first_segment_ < last; ++first_segment_) {
     const Status removed = disk_.Remove(SegmentName(first_segment_));
@@ -448,6 +483,7 @@ Status Ledger::WaitDurable() {
   std::unique_lock lock(mutex_);
   if (!thread_.joinable()) {
     lock.unlock();
+    const std::lock_guard flushing(flushing_);
     return journal_->Sync();
   }
   const uint64_t seq = book_.seq();
@@ -460,11 +496,21 @@ Status Ledger::WaitDurable() {
 }
 
 void Ledger::Tend() {
-  if (const Status synced = journal_->Sync(); !synced.has_value()) {
-    // The next record begins a new segment, with all there is to know.
+  if (is_released()) {
+    return;
   }
-  static_cast<void>(journal_->PrepareSpare());  // on a full disk: tried again
+  {
+    const std::lock_guard flushing(flushing_);
+    // When it fails, the next record begins a new segment, with all there is to know.
+    static_cast<void>(journal_->Sync());
+    if (journal_->wants_spare()) {
+      static_cast<void>(journal_->PrepareSpare());  // on a full disk: tried again
+    }
+  }
   const std::lock_guard lock(mutex_);
+  if (is_released_) {
+    return;
+  }
   for (Record& expired : book_.DecideExpiries(NowNs())) {
     if (!Commit(expired).has_value()) {
       return;
@@ -491,7 +537,11 @@ void Ledger::Run() {
       const std::lock_guard lock(mutex_);
       seq = book_.seq();
     }
-    const bool is_synced = journal_->Sync().has_value();
+    bool is_synced = false;
+    {
+      const std::lock_guard flushing(flushing_);
+      is_synced = journal_->Sync().has_value();
+    }
     {
       const std::lock_guard lock(mutex_);
       last_sync_failed_ = !is_synced;

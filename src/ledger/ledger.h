@@ -68,7 +68,7 @@ class Hold {
 
 struct LedgerOptions {
   uint64_t segment_bytes = kSegmentBytes;
-  uint64_t segments_max = 16;  // of the journal; beyond it nothing new is admitted
+  uint64_t segments_max = 64;  // of the journal; beyond it nothing new is admitted
   bool background = true;      // flushes and audits on a thread of its own; tests call Tend
 };
 
@@ -123,6 +123,13 @@ class Ledger {
   // Empty: all is well. Otherwise why nothing new is admitted; what runs is still recorded.
   std::string stopped_because();
 
+  // Gives the journal to another process. From then on nothing can be recorded here: what still runs
+  // is in doubt there, and nothing new is admitted (kStopped).
+  void Release();
+  bool is_released();
+  // Takes it back, with all that the other process has written. Errors: as Open.
+  Status Reopen();
+
   // Waits until everything up to now survives a power cut. Errors: those of Disk.
   Status WaitDurable();
   // Segments before this one are in the database and in backups: they may go.
@@ -161,9 +168,11 @@ class Ledger {
   uint64_t first_segment_ = 1;  // the oldest that was not forgotten
   std::string stopped_because_;
   bool stopping_ = false;
+  bool is_released_ = false;
   uint64_t synced_seq_ = 0;
   bool last_sync_failed_ = false;
   std::condition_variable dirty_, synced_;
+  std::mutex flushing_;  // held while journal_ is used without mutex_; taken after it
   std::thread thread_;
 };
 
