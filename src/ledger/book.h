@@ -170,6 +170,8 @@ class Book {
   void Release(const OpenHold& hold);
   void Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge);
   void Warn(AccountNumber number, AccountKey key, Account& account);
+  // Whether both balances have room for it. Both accounts are there.
+  bool Fits(AccountKey debit, AccountKey credit, NanoUsd amount) const;
   void Move(AccountKey debit, AccountKey credit, NanoUsd amount);
 
   uint64_t seq_ = 0;

@@ -184,10 +184,16 @@ Status Book::ApplySettle(const Record& record) {
   if (record.charge > found->second.charge) {
     return DoesNotFollow(record, "it charges more than was held");
   }
-  // These two have seen every amount there was: where they have room, all others have.
+  const OpenHold& open = found->second;
   NanoUsd sum = 0;
-  if (!AddMoney(accounts_.at({kExpense, 0}).debits, record.cost, sum) ||
-      !AddMoney(accounts_.at({kRevenue, 0}).credits, record.charge, sum)) {
+  bool fits = Fits({kExpense, 0}, {open.payee, 0}, record.cost) &&
+              Fits({kReceivable, 0}, {kRevenue, 0}, record.charge);
+  for (const Leg& leg : open.legs.all()) {
+    const NanoUsd amount =
+        leg.is_credit ? leg.amount : AmountOf(leg, record.cost, record.charge);
+    fits = fits && AddMoney(accounts_.at(leg.account).debits, amount, sum);
+  }
+  if (!fits) {
     return DoesNotFollow(record, "a balance beyond 64 bits");
   }
   const OpenHold hold = std::move(found->second);
@@ -195,6 +201,12 @@ Status Book::ApplySettle(const Record& record) {
   Release(hold);
   Post(record.hold, hold, record.cost, record.charge);
   return {};
+}
+
+bool Book::Fits(AccountKey debit, AccountKey credit, NanoUsd amount) const {
+  NanoUsd sum = 0;
+  return AddMoney(accounts_.at(debit).debits, amount, sum) &&
+         AddMoney(accounts_.at(credit).credits, amount, sum);
 }
 
 void Book::Move(AccountKey debit, AccountKey credit, NanoUsd amount) {
@@ -281,7 +293,8 @@ Status Book::ApplyDefinition(const Record& record) {
   }
   if (record.type == RecordType::kExpire) {
     const auto credit = accounts_.find({number, 0});
-    if (!credits_.contains(number) || credit->second.available() < record.cost) {
+    if (!credits_.contains(number) || credit->second.available() < record.cost ||
+        !Fits({number, 0}, {kBreakage, 0}, record.cost)) {
       return DoesNotFollow(record, "it lets expire what is not there");
     }
     Move({number, 0}, {kBreakage, 0}, record.cost);
@@ -303,7 +316,8 @@ Status Book::ApplyDefinition(const Record& record) {
     }
   } else if (record.type == RecordType::kCredit) {
     if (!IsWithin(record.credit.amount) || credits_.contains(number) ||
-        budgets_.contains(number) || payees_.contains(number)) {
+        budgets_.contains(number) || payees_.contains(number) ||
+        !Fits({kCreditSource, 0}, {kCreditSource, 0}, record.credit.amount)) {
       return DoesNotFollow(record, "its definition is none");
     }
     credits_[number] = record.credit;

@@ -272,11 +272,17 @@ Result<DecodedRecord> DecodeRecord(std::span<const std::byte> bytes, uint32_t pr
   record.type = static_cast<RecordType>(LoadLe<uint8_t>(header + kTypeAt));
   record.hold.attempt = LoadLe<uint16_t>(header + kAttemptAt);
   record.account = LoadLe<uint32_t>(header + kAccountAt);
-  Reader reader(bytes.subspan(kRecordHeaderBytes, size - kRecordHeaderBytes));
+  TW_RETURN_IF_ERROR(
+      DecodeFields(bytes.subspan(kRecordHeaderBytes, size - kRecordHeaderBytes), record));
+  return decoded;
+}
+
+Status DecodeFields(std::span<const std::byte> bytes, Record& record) {
+  Reader reader(bytes);
   if (!WalkFields(reader, record) || !reader.at_end()) {
     return Corrupt("has fields that its type does not have");
   }
-  return decoded;
+  return {};
 }
 
 }  // namespace tradewind::ledger

@@ -150,4 +150,7 @@ struct DecodedRecord {
 // end of what a killed process wrote.
 Result<DecodedRecord> DecodeRecord(std::span<const std::byte> bytes, uint32_t previous);
 
+// The fields behind the header, of a record whose type is set. Errors: kCorruptFile.
+Status DecodeFields(std::span<const std::byte> bytes, Record& record);
+
 }  // namespace tradewind::ledger
