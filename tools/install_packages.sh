@@ -7,7 +7,7 @@ need=${1:-build}
 build_packages=(
   clang-19 lld-19 libclang-rt-19-dev libstdc++-12-dev ccache cmake ninja-build pkg-config ca-certificates
   libboost1.81-dev libboost-json1.81-dev libfmt-dev libspdlog-dev libcli11-dev libtomlplusplus-dev
-  libpcre2-dev libutf8proc-dev libsqlite3-dev libsodium-dev libssl-dev zlib1g-dev libsimdjson-dev libgtest-dev libbenchmark-dev
+  libpcre2-dev libutf8proc-dev libsqlite3-dev libsodium-dev libhowardhinnant-date-dev tzdata libssl-dev zlib1g-dev libsimdjson-dev libgtest-dev libbenchmark-dev
   python3 python3-venv python3-pip unzip curl)
 # zsh and fish parse their completion scripts; openssl makes the certificates of tests.
 test_packages=(clang-format-19 clang-tidy-19 zsh fish openssl)

@@ -7,6 +7,7 @@
 
 #include "base/budget.h"
 #include "base/bytes.h"
+#include "base/crc32c.h"
 #include "base/file.h"
 #include "base/ids.h"
 #include "base/text.h"
@@ -15,6 +16,25 @@
 
 namespace tradewind {
 namespace {
+
+TEST(Crc32c, IsTheOneOfRfc3720) {
+  EXPECT_EQ(Crc32c(AsBytes("123456789")), 0xE3069283U);
+  const std::vector<std::byte> zeros(32, std::byte{0}), ones(32, std::byte{0xFF});
+  EXPECT_EQ(Crc32c(zeros), 0x8A9136AAU);
+  EXPECT_EQ(Crc32c(ones), 0x62A8AB43U);
+  EXPECT_EQ(Crc32c({}), 0U);
+}
+
+TEST(Crc32c, OfPartsOneBehindTheOtherIsThatOfTheWhole) {
+  std::vector<std::byte> bytes;
+  for (int i = 0; i < 100; ++i) {
+    bytes.push_back(static_cast<std::byte>(i * 37));
+    const std::span<const std::byte> all(bytes);
+    const size_t cut = bytes.size() / 3;
+    EXPECT_EQ(Crc32c(all.subspan(cut), Crc32c(all.first(cut))), Crc32c(all));
+    EXPECT_EQ(internal::Crc32cByTable(all, 0), Crc32c(all));
+  }
+}
 
 TEST(Budget, LendsNoMoreThanItHas) {
   Budget budget(10);

@@ -20,6 +20,7 @@ enum class ErrorCode {
   kTemplateFailed,        // the chat template refused the messages (its own message is passed on)
   kUnauthenticated,       // no token, or an unknown one
   kPermissionDenied,      // known, but not allowed
+  kPaymentRequired,       // a budget or credit has no room for it; the message says which
   kPayloadTooLarge,       // a body, header block or string over its bound in base/limits.h
   kUpstreamFailed,        // a provider refused, broke or answered with something else
   kTooManyRequests,       // the queue is full; `retry_after_ms` says when to come back

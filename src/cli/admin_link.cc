@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cli/server_link.h"
+#include "console_api/money_api.h"
 #include "http/client.h"
 
 namespace tradewind::cli {
@@ -39,6 +40,7 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
   TW_ASSIGN_OR_RETURN(HomeLock lock, HomeLock::Take(home));
   link.lock_.emplace(std::move(lock));
   TW_ASSIGN_OR_RETURN(link.store_, identity::Store::Open(IdentityOptions(home, settings)));
+  TW_ASSIGN_OR_RETURN(link.books_, billing::Books::Open(home));
   return link;
 }
 
@@ -69,29 +71,36 @@ Result<AdminLink> AdminLink::Open(const Settings& settings) {
 }
 
 Result<std::string> AdminLink::Send(std::string_view method, std::string_view path,
-                                    std::string_view body) {
+                                    std::string_view body, std::string_view query) {
   if (server_) {
-    return SendToServer(method, path, body);
+    return SendToServer(method, path, body, query);
   }
   http::Request request;
   request.method = method;
   request.path = path;
+  request.query = query;
   request.body = body;
   identity::Principal operator_himself;  // whoever may write the folder
   operator_himself.is_admin_token = true;
+  console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_);
   TW_ASSIGN_OR_RETURN(const http::Response response,
-                      console_api::KeysApi(*store_).Answer(request, operator_himself));
+                      console_api::MoneyApi::Has(path)
+                          ? money.Answer(request, operator_himself)
+                          : console_api::KeysApi(*store_, &money).Answer(request, operator_himself));
   return response.body;
 }
 
 Result<std::string> AdminLink::SendToServer(std::string_view method, std::string_view path,
-                                            std::string_view body) {
+                                            std::string_view body, std::string_view query) {
   constexpr int64_t kTimeoutMs = 30'000;  // a commit on a busy disk
   http::ClientRequest request;
   request.host = server_->host;
   request.port = server_->port;
   request.method = method;
   request.target = Encode(path);
+  if (!query.empty()) {
+    request.target.append("?").append(query);
+  }
   request.body = body;
   request.idle_timeout_ms = kTimeoutMs;
   if (!body.empty()) {

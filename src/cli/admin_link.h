@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "billing/books.h"
 #include "cli/chat_client.h"
 #include "cli/home.h"
 #include "cli/settings.h"
@@ -23,19 +24,21 @@ class AdminLink {
   // identity::Store::Open.
   static Result<AdminLink> Open(const Settings& settings);
 
-  // The body of the answer. `path` is not percent-encoded. Errors: the answer's own, http::Fetch's.
+  // The body of the answer. `path` is not percent-encoded, `query` is. Errors: the answer's own,
+  // http::Fetch's.
   Result<std::string> Send(std::string_view method, std::string_view path,
-                           std::string_view body = {});
+                           std::string_view body = {}, std::string_view query = {});
 
  private:
   AdminLink() = default;
   static Result<AdminLink> OpenHome(const std::filesystem::path& home, const Settings& settings);
   Result<std::string> SendToServer(std::string_view method, std::string_view path,
-                                   std::string_view body);
+                                   std::string_view body, std::string_view query);
 
   std::optional<Endpoint> server_;
   std::optional<HomeLock> lock_;
   std::unique_ptr<identity::Store> store_;
+  std::unique_ptr<billing::Books> books_;
 };
 
 // Options of the store from --home and --secret-key-file.

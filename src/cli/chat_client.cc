@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/clock.h"
+#include "billing/usd.h"
 #include "cli/exit_codes.h"
 #include "cli/terminal.h"
 #include "dialects/json_writer.h"
@@ -285,7 +286,7 @@ std::string FormatStats(const ChatOutcome& outcome, double load_ms) {
     }
   }
   line += fmt::format("  total {:.1f}s  cost {}", outcome.total_ms / 1000,
-                      outcome.cost_nanousd ? FormatDollars(*outcome.cost_nanousd) : "unknown");
+                      outcome.cost_nanousd ? billing::FormatUsd(*outcome.cost_nanousd) : "unknown");
   return line;
 }
 

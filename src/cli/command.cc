@@ -316,6 +316,17 @@ constexpr Flag kOrg{.name = "org",
                     .env = "TRADEWIND_KEY_ORG"};
 constexpr Flag kUser{
     .name = "user", .value = "NAME", .help = "user; likewise", .env = "TRADEWIND_KEY_USER"};
+constexpr Flag kPeriod{.name = "period",
+                       .value = "P",
+                       .help = "of the budget: it begins anew with each",
+                       .built_in = "total",
+                       .choices = "total minute hour day week month quarter",
+                       .env = "TRADEWIND_BUDGET_PERIOD",
+                       .offer = Offer::kChoice};
+constexpr Flag kZone{.name = "zone",
+                     .value = "ZONE",
+                     .help = "whose calendar the period follows, like Europe/Berlin (default: UTC)",
+                     .env = "TRADEWIND_BUDGET_ZONE"};
 constexpr Flag kKeysFlags[] = {
     {.name = "name",
      .value = "N",
@@ -355,8 +366,10 @@ constexpr Flag kKeysFlags[] = {
     {.name = "parallel", .value = "N", .help = "requests at the same time"},
     {.name = "budget",
      .value = "USD",
-     .help = "refused by this version, which does not count what keys spend",
+     .help = "what the key may spend, hard: not a nano-dollar more",
      .env = "TRADEWIND_KEY_BUDGET"},
+    kPeriod,
+    kZone,
     {.name = "grace",
      .value = "TIME",
      .help = "rotate: how long the old secret goes on working (15m, 24h)",
@@ -390,6 +403,50 @@ constexpr Flag kOrgsFlags[] = {
     kPort,
     kSecretKeyFile,
 };
+constexpr Flag kUsageFlags[] = {
+    {.name = "key", .value = "KEY", .help = "of this key only, by name or id"},
+    {.name = "model", .value = "ID", .help = "of this model only", .env = "TRADEWIND_USAGE_MODEL"},
+    {.name = "provider",
+     .value = "SLUG",
+     .help = "of this provider only",
+     .env = "TRADEWIND_USAGE_PROVIDER"},
+    {.name = "from",
+     .value = "TIME",
+     .help = "admitted at this date or time, or later; whole quarters of an hour"},
+    {.name = "to", .value = "TIME", .help = "and before this one"},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
+constexpr Argument kBudgetArguments[] = {
+    {.name = "ACTION",
+     .help = "ls, set or rm",
+     .offer = Offer::kChoice,
+     .choices = "ls set rm"},
+    {.name = "SCOPE",
+     .help = "key:ID, user:ID, project:ID or org:ID; with /model:ID or /provider:SLUG behind it, of "
+             "these alone",
+     .required = false}};
+constexpr Flag kBudgetFlags[] = {
+    {.name = "usd", .value = "USD", .help = "set: the limit, like 5 or 0.25"},
+    kPeriod,
+    kZone,
+    {.name = "mode",
+     .value = "MODE",
+     .help = "hard refuses what does not fit, soft and warn only tell",
+     .built_in = "hard",
+     .choices = "hard soft warn",
+     .env = "TRADEWIND_BUDGET_MODE",
+     .offer = Offer::kChoice},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
+constexpr Argument kReceiptArguments[] = {
+    {.name = "ID", .help = "the x-request-id of an answer"}};
+constexpr Flag kReceiptFlags[] = {kJson, kHost, kPort, kSecretKeyFile};
 constexpr Flag kProviderName{
     .name = "provider", .value = "NAME", .help = "slug of the provider: together, groq, ..."};
 constexpr Flag kLoginFlags[] = {
@@ -569,6 +626,7 @@ constexpr Command kCommands[] = {
      .flags = kKeysFlags,
      .examples = "tradewind keys create --name laptop\n"
                  "tradewind keys create --name ci --models 'org/*' --expires 30d --rpm 60 --json\n"
+                 "tradewind keys create --name demo --budget 1 --period day\n"
                  "tradewind keys rotate laptop --grace 24h",
      .run = RunKeys},
     {.name = "orgs",
@@ -585,6 +643,35 @@ constexpr Command kCommands[] = {
      .examples = "tradewind orgs set acme --rpm 600 --parallel 20\n"
                  "tradewind orgs add acme --user ada --role admin",
      .run = RunOrgs},
+    {.name = "usage",
+     .summary = "what was spent, what is held, and what is in doubt",
+     .description =
+         "Sums over requests: settled ones at their cost, running ones at the most that they can "
+         "cost, and those in doubt, whose end nobody knows yet. What has no price is counted, never "
+         "as zero.",
+     .arguments = {},
+     .flags = kUsageFlags,
+     .examples = "tradewind usage --key laptop --json\n"
+                 "tradewind usage --from 2026-11-01 --provider together",
+     .run = RunUsage},
+    {.name = "budget",
+     .summary = "bound what a key, user, project or organisation may spend",
+     .description =
+         "A hard budget is never exceeded, not by one nano-dollar: before each request the most that "
+         "it can cost is held. Raising a limit acts at once; lowering one below what is used stops "
+         "new requests, and ends no running one.",
+     .arguments = kBudgetArguments,
+     .flags = kBudgetFlags,
+     .examples = "tradewind budget set org:default --usd 50 --period month --zone Europe/Berlin\n"
+                 "tradewind budget ls",
+     .run = RunBudget},
+    {.name = "receipt",
+     .summary = "what one request cost, attempt by attempt",
+     .description = "By the x-request-id that every answer has.",
+     .arguments = kReceiptArguments,
+     .flags = kReceiptFlags,
+     .examples = "tradewind receipt 019abc...",
+     .run = RunReceipt},
     {.name = "login",
      .summary = "store a provider's key",
      .description =

@@ -18,6 +18,8 @@ ExitCode ExitCodeFor(ErrorCode code) {
     case ErrorCode::kUnauthenticated:
     case ErrorCode::kPermissionDenied:
       return ExitCode::kNotAuthorised;
+    case ErrorCode::kPaymentRequired:
+      return ExitCode::kBudgetExhausted;
     case ErrorCode::kTooManyRequests:
     case ErrorCode::kUpstreamFailed:
       return ExitCode::kUpstreamFailed;

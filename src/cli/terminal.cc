@@ -111,17 +111,6 @@ std::string FormatCount(int64_t count) {
   return value >= 999.5e3 ? fmt::format("{:.0f}M", value / 1e6) : fmt::format("{}", count);
 }
 
-std::string FormatDollars(int64_t nanousd) {
-  constexpr uint64_t kNanosPerDollar = 1'000'000'000;
-  const uint64_t magnitude =
-      nanousd < 0 ? 0 - static_cast<uint64_t>(nanousd) : static_cast<uint64_t>(nanousd);
-  std::string fraction = fmt::format("{:09}", magnitude % kNanosPerDollar);
-  while (fraction.size() > 2 && fraction.back() == '0') {
-    fraction.pop_back();
-  }
-  return fmt::format("{}${}.{}", nanousd < 0 ? "-" : "", magnitude / kNanosPerDollar, fraction);
-}
-
 std::string FormatDuration(std::chrono::milliseconds duration) {
   const int64_t ms = duration.count();
   if (ms < 1000) {

@@ -31,7 +31,6 @@ std::string FormatTable(const std::vector<std::vector<std::string>>& rows, bool 
 
 std::string FormatBytes(int64_t bytes);      // "98 MB", "3.1 GB": decimal, as disks and hubs count
 std::string FormatCount(int64_t count);      // "135M", "3.8B"
-std::string FormatDollars(int64_t nanousd);  // "$0.00", "$0.0000123": exact, at least two decimals
 std::string FormatDuration(std::chrono::milliseconds duration);  // "850 ms", "23 s", "4m"
 
 // What a waiting verb is doing, on stderr: one line, redrawn at most ten times a second, on a

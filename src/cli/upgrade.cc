@@ -31,6 +31,7 @@ bool Upgrade::Advance() {
       return false;
     case Successor::News::kLoaded:
       store_.Release();
+      books_.Release();
       successor_->GiveHome();
       return false;
     case Successor::News::kServing:
@@ -47,6 +48,10 @@ void Upgrade::TakeBack() {
   successor_.reset();
   if (const Status reopened = store_.Reopen(); !reopened) {
     Log(Level::kError, fmt::format("keys cannot be changed until the next start: {}",
+                                   WithoutControls(reopened.error().message)));
+  }
+  if (const Status reopened = books_.Reopen(); !reopened) {
+    Log(Level::kError, fmt::format("paid requests are refused until the next start: {}",
                                    WithoutControls(reopened.error().message)));
   }
   GiveUp(why);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "billing/books.h"
 #include "cli/hand_over.h"
 #include "cli/home.h"
 #include "identity/store.h"
@@ -17,9 +18,14 @@ class Upgrade {
   struct Files {
     int listener, lock;
   };
-  // `record` is what server.json says now. `store` must outlive this.
-  Upgrade(std::filesystem::path home, ServerRecord record, Files files, identity::Store& store)
-      : home_(std::move(home)), record_(std::move(record)), files_(files), store_(store) {}
+  // `record` is what server.json says now. `store` and `books` must outlive this.
+  Upgrade(std::filesystem::path home, ServerRecord record, Files files, identity::Store& store,
+          billing::Books& books)
+      : home_(std::move(home)),
+        record_(std::move(record)),
+        files_(files),
+        store_(store),
+        books_(books) {}
 
   bool is_under_way() const { return successor_.has_value(); }
   // Starts a successor, unless one is on its way. A failure is logged and noted in server.json.
@@ -36,6 +42,7 @@ class Upgrade {
   ServerRecord record_;
   const Files files_;
   identity::Store& store_;
+  billing::Books& books_;
   std::optional<Successor> successor_;
 };
 

@@ -12,7 +12,7 @@
 #include "cli/server_link.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
-#include "gateway/query.h"
+#include "http/query.h"
 
 namespace tradewind::cli {
 namespace {
@@ -58,7 +58,7 @@ Result<json::object> State(const Endpoint& endpoint, const std::string& name) {
   TW_ASSIGN_OR_RETURN(
       const Reply reply,
       Get(endpoint,
-          "/tw/v1/providers" + (name.empty() ? "" : "?name=" + gateway::EncodeQuery(name))));
+          "/tw/v1/providers" + (name.empty() ? "" : "?name=" + http::EncodeQuery(name))));
   boost::system::error_code failed;
   json::value root = json::parse(reply.body, failed);
   if (failed || !root.is_object()) {

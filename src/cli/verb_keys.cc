@@ -35,13 +35,6 @@ std::string Texts(const json::object& object, std::string_view name, std::string
 }
 
 Result<std::string> CreateBody(const Settings& settings) {
-  if (settings.Find("budget")) {
-    return Fail(ErrorCode::kUnsupported,
-                "--budget cannot be kept yet: this version does not count what keys spend, and "
-                "refuses a budget instead of ignoring it; create the key without it, and limit it "
-                "with --rpm, --tpm or --providers local",
-                "budget");
-  }
   if (settings.Text("name").empty()) {
     return Fail(ErrorCode::kInvalidArgument,
                 "a key needs a name; say `tradewind keys create --name NAME`", "name");
@@ -49,7 +42,8 @@ Result<std::string> CreateBody(const Settings& settings) {
   dialects::JsonWriter body;
   body.BeginObject();
   for (const char* name :
-       {"name", "org", "project", "user", "role", "scopes", "models", "providers", "expires"}) {
+       {"name", "org", "project", "user", "role", "scopes", "models", "providers", "expires",
+        "budget", "period", "zone"}) {
     if (const auto value = settings.Find(name)) {
       body.Field(name, value->text);
     }

@@ -10,7 +10,7 @@
 #include "cli/server_link.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
-#include "gateway/query.h"
+#include "http/query.h"
 #include "routing/market.h"
 #include "routing/question.h"
 
@@ -28,10 +28,10 @@ std::string OnTheWire(std::string reference) {
 
 Result<std::string> AskServer(const Endpoint& endpoint, const routing::Question& question,
                               bool as_json) {
-  std::string target = "/tw/v1/route?model=" + gateway::EncodeQuery(question.model);
+  std::string target = "/tw/v1/route?model=" + http::EncodeQuery(question.model);
   const auto add = [&target](std::string_view name, const std::string& value) {
     if (!value.empty()) {
-      target += fmt::format("&{}={}", name, gateway::EncodeQuery(value));
+      target += fmt::format("&{}={}", name, http::EncodeQuery(value));
     }
   };
   add("need", question.need);

@@ -26,6 +26,7 @@
 #include "cli/upgrade.h"
 #include "cli/verbs.h"
 #include "console_api/keys_api.h"
+#include "console_api/money_api.h"
 #include "engine/engine.h"
 #include "engine/threads/cpus.h"
 #include "gateway/gateway.h"
@@ -172,6 +173,8 @@ struct Parts {
   telemetry::Registry metrics;
   std::unique_ptr<telemetry::AccessLog> access_log;
   std::unique_ptr<identity::Store> identity;
+  std::unique_ptr<billing::Books> books;
+  std::unique_ptr<console_api::MoneyApi> money_api;
   std::unique_ptr<console_api::KeysApi> keys_api;
   std::unique_ptr<providers::LocalProvider> local;
   std::unique_ptr<http::UpstreamClient> upstreams;
@@ -198,9 +201,26 @@ std::shared_ptr<const routing::Market> MarketNow(const Settings& settings,
   return built;
 }
 
+// What a killed process left is told, so that an operator knows why a budget has less left.
+Status OpenBooks(const ServeConfig& config, Parts& parts) {
+  TW_ASSIGN_OR_RETURN(parts.books, billing::Books::Open(config.home));
+  const ledger::Recovery& found = parts.books->ledger().recovery();
+  if (found.voided + found.in_doubt > 0) {
+    telemetry::Log(telemetry::Level::kWarn,
+                   fmt::format("the last process was ended while requests ran: {} had not been sent "
+                               "and are void, {} are in doubt and stay held (tradewind usage)",
+                               found.voided, found.in_doubt));
+  }
+  return {};
+}
+
 Status OpenIdentity(const ServeConfig& config, Parts& parts) {
   TW_ASSIGN_OR_RETURN(parts.identity, identity::Store::Open(config.identity));
-  parts.keys_api = std::make_unique<console_api::KeysApi>(*parts.identity);
+  TW_RETURN_IF_ERROR(OpenBooks(config, parts));
+  parts.money_api = std::make_unique<console_api::MoneyApi>(
+      parts.books->ledger(), parts.books->recorder(), *parts.identity);
+  parts.keys_api =
+      std::make_unique<console_api::KeysApi>(*parts.identity, parts.money_api.get());
   if (!IsLoopback(config.listen.host) && !parts.identity->has_live_key()) {
     return Fail(ErrorCode::kPermissionDenied,
                 fmt::format("listening on {} needs a token to tell callers apart, and there is "
@@ -217,9 +237,11 @@ void AdmitByTokens(const Settings& settings, const ServeConfig& config, const Pa
   options.admission.keys = &parts.identity->keys();
   options.admission.cors_origins = settings.market().cors_origins;
   options.provider_secrets = &parts.identity->provider_secrets();
-  options.console = [&api = *parts.keys_api](const http::Request& request,
-                                             const identity::Principal& caller) {
-    return api.Answer(request, caller);
+  options.meter = &parts.books->meter();
+  options.console = [&keys = *parts.keys_api, &money = *parts.money_api](
+                        const http::Request& request, const identity::Principal& caller) {
+    return console_api::MoneyApi::Has(request.path) ? money.Answer(request, caller)
+                                                    : keys.Answer(request, caller);
   };
 }
 
@@ -333,6 +355,16 @@ void FlushLastUse(identity::Store& store, std::chrono::steady_clock::time_point&
   }
 }
 
+// Holds that nobody could end for a day.
+void SettleOverdue(billing::Books& books, std::chrono::steady_clock::time_point& looked) {
+  const auto now = SystemClock().Now();
+  if (MsBetween(looked, now) >= limits::kLastUseFlushMs) {
+    looked = now;
+    books.meter().SettleOverdue(
+        std::chrono::nanoseconds(SystemClock().WallNow().time_since_epoch()).count());
+  }
+}
+
 // Providers, prices, keys and routes anew; running answers keep what they began with. A config that
 // is wrong changes nothing.
 void ReloadMarket(const Settings& settings, const ServeConfig& config, Parts& parts) {
@@ -355,8 +387,9 @@ Result<int> RunUntilStopped(const Settings& settings, const ServeConfig& config,
   const auto started = SystemClock().Now();
   auto loaded = started;  // the time that loading took is not idle time
   auto flushed = started;
+  auto looked = started;
   Upgrade upgrade(config.home, record, {parts.server->listener(), lock.descriptor()},
-                  *parts.identity);
+                  *parts.identity, *parts.books);
   bool is_loading = !config.model.empty();
   if (is_loading) {
     TW_RETURN_IF_ERROR(parts.local->pool().Preload(config.model));
@@ -377,6 +410,7 @@ Result<int> RunUntilStopped(const Settings& settings, const ServeConfig& config,
       return SIGUSR2;
     }
     FlushLastUse(*parts.identity, flushed);
+    SettleOverdue(*parts.books, looked);
     if (is_loading && parts.local->pool().was_loaded(config.model)) {
       is_loading = false;
       loaded = SystemClock().Now();

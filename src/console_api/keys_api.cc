@@ -136,14 +136,30 @@ Result<http::Response> KeysApi::Answer(const http::Request& request,
   return NotFound(request.path);
 }
 
+// Nobody has the token before the budget is on the disk: a key never lives a moment without it.
+Result<http::Response> KeysApi::CreateKey(const http::Request& request, const Reach& reach) const {
+  const int64_t now = clock_.UnixSeconds();
+  TW_ASSIGN_OR_RETURN(const NewKey wanted, ParseNewKey(request.body, now));
+  if (wanted.budget.has_value() && money_ == nullptr) {
+    return Fail(ErrorCode::kUnsupported, "Nothing here counts what keys spend.", "budget");
+  }
+  TW_ASSIGN_OR_RETURN(const identity::MintedKey key, store_.CreateKey(wanted.spec, reach));
+  if (wanted.budget.has_value()) {
+    const Status defined = money_->DefineKeyBudget(key.info.id, *wanted.budget);
+    if (!defined.has_value()) {
+      static_cast<void>(store_.RevokeKey(key.info.id, reach));
+      return Fail(defined.error());
+    }
+  }
+  return Minted(key, now, 201);
+}
+
 Result<http::Response> KeysApi::AnswerKeys(const http::Request& request, std::string_view rest,
                                            const Reach& reach) const {
   const int64_t now = clock_.UnixSeconds();
   if (rest.empty()) {
     if (request.method == "POST") {
-      TW_ASSIGN_OR_RETURN(const identity::KeySpec spec, ParseKeySpec(request.body, now));
-      TW_ASSIGN_OR_RETURN(const identity::MintedKey key, store_.CreateKey(spec, reach));
-      return Minted(key, now, 201);
+      return CreateKey(request, reach);
     }
     if (request.method != "GET") {
       return WrongMethod("GET, POST");

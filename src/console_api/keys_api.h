@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "console_api/money_api.h"
 #include "http/http.h"
 #include "identity/principal.h"
 #include "identity/store.h"
@@ -14,8 +15,10 @@ namespace tradewind::console_api {
 // Thread-safe; calls wait for the disk. The store and the clock must outlive it.
 class KeysApi {
  public:
-  explicit KeysApi(identity::Store& store, const Clock& clock = SystemClock())
-      : store_(store), clock_(clock) {}
+  // Without a `money`, keys cannot have a budget.
+  explicit KeysApi(identity::Store& store, MoneyApi* money = nullptr,
+                   const Clock& clock = SystemClock())
+      : store_(store), money_(money), clock_(clock) {}
 
   // Answers a request by its method, path (decoded) and body. `caller` has the scope manage; the
   // admin token reaches everything, others their organisation. Errors: kNotFound,
@@ -29,7 +32,11 @@ class KeysApi {
   Result<http::Response> AnswerProviderKeys(const http::Request& request, std::string_view rest,
                                             const identity::Reach& reach) const;
 
+  Result<http::Response> CreateKey(const http::Request& request,
+                                   const identity::Reach& reach) const;
+
   identity::Store& store_;
+  MoneyApi* const money_;
   const Clock& clock_;
 };
 

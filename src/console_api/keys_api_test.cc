@@ -20,7 +20,7 @@ class KeysApiTest : public ::testing::Test {
     auto store = identity::Store::Open({.home = home_.path()}, clock_);
     EXPECT_TRUE(store) << store.error().message;
     store_ = std::move(*store);
-    api_ = std::make_unique<KeysApi>(*store_, clock_);
+    api_ = std::make_unique<KeysApi>(*store_, nullptr, clock_);
     admin_.is_admin_token = true;
   }
   Result<http::Response> Try(const std::string& method, const std::string& path,

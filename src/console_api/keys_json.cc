@@ -137,12 +137,13 @@ Result<int64_t> ParseExpiry(std::string_view text, int64_t now_unix_s) {
   return *date + *time;
 }
 
-Result<identity::KeySpec> ParseKeySpec(std::string_view body, int64_t now_unix_s) {
+Result<NewKey> ParseNewKey(std::string_view body, int64_t now_unix_s) {
   TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(body));
   Fields fields(object);
-  identity::KeySpec spec;
+  NewKey key;
+  identity::KeySpec& spec = key.spec;
   std::vector<std::string> scopes;
-  std::string role, expires;
+  std::string role, expires, budget, period, zone;
   fields.Text("name", spec.name);
   fields.Text("org", spec.org);
   fields.Text("project", spec.project);
@@ -155,15 +156,10 @@ Result<identity::KeySpec> ParseKeySpec(std::string_view body, int64_t now_unix_s
   fields.Integer("rpm", 1, limits::kKeyLimitMax, spec.limits.requests_per_minute);
   fields.Integer("tpm", 1, limits::kKeyLimitMax, spec.limits.tokens_per_minute);
   fields.Integer("concurrency", 1, limits::kKeyLimitMax, spec.limits.concurrency);
+  fields.Text("budget", budget);
+  fields.Text("period", period);
+  fields.Text("zone", zone);
   for (const std::string& name : fields.Unknown()) {
-    if (name == "budget" || name == "period" || name == "zone") {
-      return Fail(
-          ErrorCode::kUnsupported,
-          fmt::format("`{}` cannot be kept yet: this version does not count what keys spend, "
-                      "so it refuses a budget instead of ignoring it.",
-                      name),
-          name);
-    }
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("`{}` is not a field of a key.", name.substr(0, 80)),
                 name.substr(0, 80));
@@ -182,7 +178,13 @@ Result<identity::KeySpec> ParseKeySpec(std::string_view body, int64_t now_unix_s
   if (!expires.empty()) {
     TW_ASSIGN_OR_RETURN(spec.expires_unix_s, ParseExpiry(expires, now_unix_s));
   }
-  return spec;
+  if (fields.Find("budget") != nullptr) {
+    TW_ASSIGN_OR_RETURN(key.budget, BudgetFromFields({}, budget, period, zone, {}));
+  } else if (!period.empty() || !zone.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "`period` and `zone` belong to a `budget`.",
+                period.empty() ? "zone" : "period");
+  }
+  return key;
 }
 
 std::string FormatTime(int64_t unix_s) {

@@ -2,18 +2,25 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
 #include "dialects/json_writer.h"
 #include "identity/store.h"
+#include "ledger/record.h"
 
 namespace tradewind::console_api {
 
+struct NewKey {
+  identity::KeySpec spec;
+  std::optional<ledger::BudgetSpec> budget;  // what it may spend; its name is not set
+};
+
 // The body of POST /tw/v1/keys. Errors: kInvalidArgument naming the field, also for one that is not
-// known; kUnsupported for a budget.
-Result<identity::KeySpec> ParseKeySpec(std::string_view body, int64_t now_unix_s);
+// known.
+Result<NewKey> ParseNewKey(std::string_view body, int64_t now_unix_s);
 
 // "30d", "12h", "90m", "2026-12-31" (its first second, UTC) or "2026-12-31T23:59:59Z"; the result is
 // not before the year 1970. Errors: kInvalidArgument (param expires).

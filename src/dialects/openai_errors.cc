@@ -21,6 +21,7 @@ OpenAiError RowOf(ErrorCode code) {
     case ErrorCode::kContextTooLong:       return {400, kRequest, "context_length_exceeded"};
     case ErrorCode::kTemplateFailed:       return {400, kRequest, "chat_template_error"};
     case ErrorCode::kUnauthenticated:      return {401, "authentication_error", "invalid_api_key"};
+    case ErrorCode::kPaymentRequired:      return {402, "insufficient_quota", "insufficient_quota"};
     case ErrorCode::kPermissionDenied:     return {403, "permission_error", "permission_denied"};
     case ErrorCode::kNotFound:             return {404, kRequest, "not_found"};
     case ErrorCode::kMethodNotAllowed:     return {405, kRequest, "method_not_allowed"};

@@ -16,6 +16,7 @@
 #include "base/limits.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "billing/meter.h"
 #include "catalog/catalog.h"
 #include "gateway/admission.h"
 #include "gateway/order.h"
@@ -57,8 +58,10 @@ struct GatewayOptions {
       0};  // whoever runs it ends it after this long without work; 0 = never
   RouteTimes times;
   // Answers the routes of what people manage (keys, provider keys), for callers with the scope for
-  // it. Called on worker threads with a request that has method, path and body only. Null: 404.
+  // it. Called on worker threads with a request that has method, path, query and body only. Null: 404.
   std::function<Result<http::Response>(const http::Request&, const identity::Principal&)> console;
+  // Holds and settles the money of attempts; must outlive the gateway. Null: nothing is counted.
+  billing::Meter* meter = nullptr;
   // Keys that were stored for providers; must outlive the gateway. Null: there are none.
   const identity::ProviderSecrets* provider_secrets = nullptr;
   // Probes on demand, and tells what it is at; must outlive the gateway. Null: there is none.

@@ -14,10 +14,16 @@
 #include "catalog/known_providers.h"
 #include "dialects/hub_models.h"
 #include "gateway/gateway.h"
-#include "gateway/query.h"
+#include "http/query.h"
 
 namespace tradewind::gateway {
 namespace {
+
+using http::All;
+using http::EncodeQuery;
+using http::First;
+using http::ParseQuery;
+using http::Query;
 
 using catalog::Catalog;
 using catalog::Mapping;

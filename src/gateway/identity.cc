@@ -180,6 +180,7 @@ Task<void> Gateway::Console(Call& call) {
   http::Request request;
   request.method = call.request().method;
   request.path = call.request().path;
+  request.query = call.request().query;
   request.body = call.request().body;
   std::function<Result<http::Response>()> job = [console = options_.console, caller = call.caller,
                                                  request = std::move(request)] {

@@ -15,12 +15,16 @@
 #include "dialects/json_writer.h"
 #include "gateway/gateway.h"
 #include "gateway/prober.h"
-#include "gateway/query.h"
+#include "http/query.h"
 #include "routing/probe_book.h"
 #include "routing/question.h"
 
 namespace tradewind::gateway {
 namespace {
+
+using http::First;
+using http::ParseQuery;
+using http::Query;
 
 using dialects::JsonWriter;
 using routing::Circuit;

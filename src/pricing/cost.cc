@@ -77,4 +77,37 @@ Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& co
   return static_cast<int64_t>(sum);
 }
 
+Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, int64_t input_max,
+                                 int64_t output_max, int64_t choices) {
+  int64_t output = 0;
+  if (choices < 1 || output_max < 0 || __builtin_mul_overflow(output_max, choices, &output)) {
+    return Fail(ErrorCode::kInvalidArgument, "the bounds contradict themselves", "usage");
+  }
+  catalog::Prices dearest = prices;
+  for (const auto& price : {prices.cached_input, prices.cache_write}) {
+    if (price.has_value() && dearest.input.has_value() && *price > *dearest.input) {
+      dearest.input = price;
+    }
+  }
+  return CostNanoUsd(dearest, {input_max, 0, output});
+}
+
+int64_t AffordableOutput(const catalog::Prices& prices, int64_t input_max, int64_t output_max,
+                         int64_t choices, int64_t budget_nanousd) {
+  const auto fits = [&](int64_t output) {
+    const Result<int64_t> cost = WorstCaseNanoUsd(prices, input_max, output, choices);
+    return cost.has_value() && *cost <= budget_nanousd;
+  };
+  // The cost grows with the output: the last that fits, by halving.
+  int64_t fitting = 0, beyond = output_max + 1;
+  if (!fits(0)) {
+    return 0;
+  }
+  while (beyond - fitting > 1) {
+    const int64_t middle = fitting + (beyond - fitting) / 2;
+    (fits(middle) ? fitting : beyond) = middle;
+  }
+  return fitting;
+}
+
 }  // namespace tradewind::pricing

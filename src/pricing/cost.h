@@ -20,4 +20,15 @@ struct TokenCounts {
 // negative count, more cached than input), kResourceExhausted (beyond 64 bits of nano-USD).
 Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& counts);
 
+// The most that a request can cost: its whole input at the dearest of its prices (fresh, read from a
+// cache, written to one), and every one of `choices` answers as long as it may get. At least
+// CostNanoUsd of every usage within these counts. Errors: as above.
+Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, int64_t input_max,
+                                 int64_t output_max, int64_t choices);
+
+// The longest answers, at most `output_max` tokens each, whose worst case stays within `budget`;
+// 0 when not even the input does.
+int64_t AffordableOutput(const catalog::Prices& prices, int64_t input_max, int64_t output_max,
+                         int64_t choices, int64_t budget_nanousd);
+
 }  // namespace tradewind::pricing

@@ -54,6 +54,47 @@ TEST(Cost, RefusesContradictionsAndOverflow) {
             ErrorCode::kResourceExhausted);
 }
 
+TEST(WorstCase, IsNeverLessThanAnyUsageWithinItsBounds) {
+  std::mt19937_64 random(5);
+  const auto below = [&](int64_t bound) {
+    return static_cast<int64_t>(random() % static_cast<uint64_t>(bound));
+  };
+  for (int round = 0; round < 20'000; ++round) {
+    catalog::Prices prices;
+    const auto price = [&] {
+      return Decimal::Parse(std::to_string(below(30)) + "." + std::to_string(below(100000))).value();
+    };
+    prices.input = price();
+    prices.output = price();
+    if (random() % 2 == 0) {
+      prices.cached_input = price();
+    }
+    if (random() % 2 == 0) {
+      prices.cache_write = price();
+    }
+    const int64_t input_max = below(10'000), output_max = below(10'000), choices = 1 + below(4);
+    const int64_t bound = WorstCaseNanoUsd(prices, input_max, output_max, choices).value();
+    const int64_t input = below(input_max + 1), output = below(output_max * choices + 1);
+    const int64_t cost = CostNanoUsd(prices, {input, below(input + 1), output}).value();
+    ASSERT_LE(cost, bound) << round;
+  }
+}
+
+TEST(WorstCase, IsUnknownWithoutAPriceAndRefusesOverflow) {
+  EXPECT_EQ(WorstCaseNanoUsd({}, 1, 1, 1).error().param, "price");
+  EXPECT_FALSE(WorstCaseNanoUsd(Priced("1", "1"), 1, INT64_MAX, 2).has_value());
+  EXPECT_FALSE(WorstCaseNanoUsd(Priced("1", "1"), 1, 1, 0).has_value());
+}
+
+TEST(AffordableOutput, IsTheLongestThatFits) {
+  const catalog::Prices prices = Priced("1", "2");
+  EXPECT_EQ(AffordableOutput(prices, 100, 1000, 1, 300'000), 100);
+  EXPECT_EQ(AffordableOutput(prices, 100, 1000, 2, 300'000), 50);
+  EXPECT_EQ(AffordableOutput(prices, 100, 50, 1, 300'000), 50);
+  EXPECT_EQ(AffordableOutput(prices, 100, 1000, 1, 99'999), 0);
+  EXPECT_EQ(AffordableOutput(Priced("0", "0"), 100, 1000, 1, 0), 1000);
+}
+
 // Oracle: prices of at most six places are whole units of 1e-9 USD per thousand tokens.
 TEST(Cost, EqualsWholeNumberArithmetic) {
   std::mt19937_64 random(11);

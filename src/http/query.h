@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace tradewind::gateway {
+namespace tradewind::http {
 
 using Query = std::vector<std::pair<std::string, std::string>>;
 
@@ -20,4 +20,4 @@ std::set<std::string> All(const Query& query, std::string_view name);
 // What a URL's query may hold as it is; the rest percent-encoded.
 std::string EncodeQuery(std::string_view text);
 
-}  // namespace tradewind::gateway
+}  // namespace tradewind::http

@@ -1,11 +1,11 @@
-#include "gateway/query.h"
+#include "http/query.h"
 
 #include <algorithm>
 #include <charconv>
 
 #include <fmt/format.h>
 
-namespace tradewind::gateway {
+namespace tradewind::http {
 namespace {
 
 // "%2F" and "+" of a query; a broken escape stays as it is.
@@ -77,4 +77,4 @@ std::string EncodeQuery(std::string_view text) {
   return out;
 }
 
-}  // namespace tradewind::gateway
+}  // namespace tradewind::http

@@ -1,0 +1,326 @@
+#include "billing/meter.h"
+#include "billing/recorder.h"
+#include "billing/usd.h"
+
+#include <gtest/gtest.h>
+
+#include "ledger/fake_disk.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind::billing {
+namespace {
+
+using ledger::Mode;
+using ledger::NanoUsd;
+
+catalog::Prices Priced(const char* input, const char* output) {
+  catalog::Prices prices;
+  prices.input = Decimal::Parse(input).value();
+  prices.output = Decimal::Parse(output).value();
+  return prices;
+}
+
+chat::Usage Used(int64_t input, int64_t output) {
+  return {.input_tokens = input, .output_tokens = output};
+}
+
+struct World {
+  testing::TempDir home;
+  ledger::FakeDisk disk;
+  FakeClock clock;
+  std::unique_ptr<ledger::Ledger> ledger;
+  std::unique_ptr<Recorder> recorder;
+  catalog::Prices prices = Priced("1", "2");  // 1,000 and 2,000 nano-USD a token
+  uint64_t ids = 0;
+
+  World() { Start(); }
+  void Start() {
+    recorder.reset();
+    auto opened = ledger::Ledger::Open(disk, clock, {.segment_bytes = 256 << 10, .background = false});
+    ASSERT_TRUE(opened.has_value()) << opened.error().message;
+    ledger = std::move(*opened);
+    auto records = Recorder::Open(home.path() / "ledger.db", disk, *ledger, {.background = false});
+    ASSERT_TRUE(records.has_value()) << records.error().message;
+    recorder = std::move(*records);
+  }
+  void KillAndStart() {
+    disk.Kill();
+    recorder.reset();
+    ledger.reset();
+    Start();
+  }
+  Offer Ask(int64_t input, std::optional<int64_t> output) {
+    Offer offer;
+    offer.id = {{1, ++ids}, 1};
+    offer.purchase = {"org_1", "prj_1", "key_1", "usr_1", "org/model", "site-a", "model-x"};
+    offer.prices = &prices;
+    offer.input_tokens_max = input;
+    offer.output_tokens_max = output;
+    return offer;
+  }
+  ledger::Account At(std::string_view name) { return ledger->FindBudget(name)->account; }
+  UsageSum Sum(UsageFilter filter = {}) {
+    auto sum = recorder->Sum(filter);
+    EXPECT_TRUE(sum.has_value()) << sum.error().message;
+    return sum.value_or(UsageSum());
+  }
+};
+
+TEST(Usd, IsExactBothWays) {
+  EXPECT_EQ(ParseUsd("5", "budget"), 5'000'000'000);
+  EXPECT_EQ(ParseUsd("0.000000001", "budget"), 1);
+  EXPECT_EQ(ParseUsd("1e3", "budget"), 1'000'000'000'000);
+  EXPECT_EQ(ParseUsd("0", "budget"), 0);
+  for (const char* wrong : {"", "-1", "five", "$5", "0.0000000001", "1000001", "1e30"}) {
+    EXPECT_EQ(ParseUsd(wrong, "budget").error().param, "budget") << wrong;
+  }
+  EXPECT_EQ(FormatUsd(0), "$0.00");
+  EXPECT_EQ(FormatUsd(12'500'000'000), "$12.50");
+  EXPECT_EQ(FormatUsd(-1), "-$0.000000001");
+  EXPECT_EQ(FormatUsd(INT64_MIN), "-$9223372036.854775808");
+}
+
+TEST(Purchase, ComesBackFromItsTextWhateverIsInIt) {
+  const Purchase bought = {"o", "p", "k", "", "org/model", "site\x1F-a", "x", true, false};
+  Purchase expected = bought;
+  expected.provider = "site -a";
+  EXPECT_EQ(DecodePurchase(Encode(bought)), expected);
+  EXPECT_EQ(DecodePurchase("").model, "");
+  const Outcome outcome = {1, 2, 3, 4, UsageSource::kMetered, "stop"};
+  EXPECT_EQ(DecodeOutcome(Encode(outcome)), outcome);
+}
+
+TEST(Ending, FollowsItsTable) {
+  Ended ended;
+  ended.was_sent = false;
+  EXPECT_EQ(EndingOf(ended), Ending::kVoid) << "never sent";
+  ended.was_sent = true;
+  EXPECT_EQ(EndingOf(ended), Ending::kDoubt) << "cut without a usage";
+  ended.surely_unbilled = true;
+  EXPECT_EQ(EndingOf(ended), Ending::kVoid) << "refused before any work";
+  ended.surely_unbilled = false;
+  ended.is_complete = true;
+  EXPECT_EQ(EndingOf(ended), Ending::kMetered) << "complete, but nobody said the usage";
+  ended.is_complete = false;
+  ended.usage = chat::Usage();
+  EXPECT_EQ(EndingOf(ended), Ending::kSettle) << "zero is a value";
+}
+
+TEST(Meter, HoldsTheWorstCaseAndSettlesWhatWasUsed) {
+  World world;
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000}));
+  Meter meter(*world.ledger);
+  auto attempt = meter.Begin(world.Ask(100, 50));
+  ASSERT_TRUE(attempt.has_value()) << attempt.error().message;
+  EXPECT_EQ(attempt->held(), 200'000);
+  EXPECT_EQ(attempt->output_cap(), std::nullopt);
+  EXPECT_EQ(world.At("key:key_1").pending, 200'000);
+  ASSERT_TRUE(attempt->Sent().has_value());
+  attempt->UpstreamId("chatcmpl-7");
+  EXPECT_EQ(attempt->End({.is_complete = true, .usage = Used(10, 5), .finish = "stop"}), 20'000);
+  EXPECT_EQ(world.At("key:key_1").debits, 20'000);
+  EXPECT_EQ(world.At("key:key_1").pending, 0);
+  const auto rows = world.recorder->Find({1, 1});
+  ASSERT_EQ(rows->size(), 1U);
+  const AttemptRow& row = rows->front();
+  EXPECT_EQ(row.state, AttemptState::kSettled);
+  EXPECT_EQ(row.purchase.model, "org/model");
+  EXPECT_EQ(row.outcome.output_tokens, 5);
+  EXPECT_EQ(row.outcome.source, UsageSource::kProvider);
+  EXPECT_EQ(row.upstream_id, "chatcmpl-7");
+  EXPECT_EQ(row.held, 200'000);
+  EXPECT_EQ(row.cost, 20'000);
+}
+
+TEST(Meter, RefusesInWordsThatSayWhatWouldFit) {
+  World world;
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 150'000}));
+  Meter meter(*world.ledger);
+  const auto refused = meter.Begin(world.Ask(100, 50));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kPaymentRequired);
+  EXPECT_EQ(refused.error().message,
+            "This request may cost up to $0.0002, and the budget \"key:key_1\" of $0.00015 has "
+            "$0.00015 left; max_tokens 25 would fit.");
+  EXPECT_TRUE(meter.Begin(world.Ask(100, 25)).has_value());
+}
+
+TEST(Meter, BoundsAnOutputThatTheRequestDoesNotByWhatIsAffordable) {
+  World world;
+  static_cast<void>(world.ledger->Define({.name = "org:org_1", .limit = 1'100'000}));
+  Meter meter(*world.ledger);
+  auto attempt = meter.Begin(world.Ask(100, std::nullopt));
+  ASSERT_TRUE(attempt.has_value());
+  EXPECT_EQ(attempt->output_cap(), 500);
+  EXPECT_EQ(attempt->held(), 1'100'000);
+  attempt = Metered();  // void: never sent
+  EXPECT_EQ(world.At("org:org_1").pending, 0);
+  static_cast<void>(world.ledger->Define({.name = "org:org_1", .limit = 500'000}));
+  const auto refused = meter.Begin(world.Ask(100, std::nullopt));
+  EXPECT_FALSE(refused.has_value()) << "200 tokens are no answer";
+  static_cast<void>(world.ledger->Define(
+      {.name = "org:org_1", .limit = 500'000, .mode = Mode::kSoft}));
+  attempt = meter.Begin(world.Ask(100, std::nullopt));
+  ASSERT_TRUE(attempt.has_value());
+  EXPECT_EQ(attempt->output_cap(), std::nullopt) << "a soft budget changes no request";
+}
+
+TEST(Meter, KeepsNoBudgetWithARouteWithoutAPrice) {
+  World world;
+  world.prices = {};
+  Meter meter(*world.ledger);
+  auto unbudgeted = meter.Begin(world.Ask(100, 50));
+  ASSERT_TRUE(unbudgeted.has_value());
+  ASSERT_TRUE(unbudgeted->Sent().has_value());
+  EXPECT_EQ(unbudgeted->End({.is_complete = true, .usage = Used(10, 5)}), std::nullopt)
+      << "unknown is not zero";
+  EXPECT_EQ(world.Sum().unpriced, 1);
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000}));
+  const auto refused = meter.Begin(world.Ask(100, 50));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().param, "model");
+}
+
+TEST(Meter, ChargesNothingForOwnKeysAndAsksNoBudgetForTheModelOnThisDevice) {
+  World world;
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 0}));
+  Meter meter(*world.ledger);
+  Offer local = world.Ask(100, 50);
+  local.purchase.provider = catalog::kLocalSlug;
+  local.prices = nullptr;
+  auto here = meter.Begin(local);
+  ASSERT_TRUE(here.has_value()) << "what is free is never refused";
+  ASSERT_TRUE(here->Sent().has_value());
+  EXPECT_EQ(here->End({.is_complete = true, .usage = Used(10, 5)}), 0);
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000}));
+  Offer own = world.Ask(100, 50);
+  own.purchase.own_key = true;
+  auto there = meter.Begin(own);
+  ASSERT_TRUE(there->Sent().has_value());
+  EXPECT_EQ(there->End({.is_complete = true, .usage = Used(10, 5)}), 20'000);
+  EXPECT_EQ(world.Sum().cost, 20'000);
+  EXPECT_EQ(world.Sum().charge, 0);
+  EXPECT_EQ(world.At("key:key_1").debits, 20'000) << "a hard budget is over what the provider bills";
+}
+
+TEST(Meter, TakesABudgetOfOneModelOrProviderToo) {
+  World world;
+  static_cast<void>(world.ledger->Define({.name = "key:key_1/model:org/model", .limit = 10}));
+  Meter meter(*world.ledger);
+  EXPECT_FALSE(meter.Begin(world.Ask(1, 1)).has_value());
+  Offer other = world.Ask(1, 1);
+  other.purchase.model = "org/other";
+  EXPECT_TRUE(meter.Begin(other).has_value());
+  static_cast<void>(world.ledger->Define({.name = "org:org_1/provider:site-a", .limit = 10}));
+  EXPECT_FALSE(meter.Begin(other).has_value());
+}
+
+TEST(Meter, LeavesWhatItDoesNotKnowInDoubtAndSettlesItAfterADay) {
+  World world;
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
+  Meter meter(*world.ledger);
+  auto cut = meter.Begin(world.Ask(100, 5000));
+  ASSERT_TRUE(cut->Sent().has_value());
+  EXPECT_EQ(cut->End({.delivered_bytes = 3000, .finish = "cut"}), std::nullopt);
+  auto silent = meter.Begin(world.Ask(100, 5000));
+  ASSERT_TRUE(silent->Sent().has_value());
+  EXPECT_EQ(silent->End({.finish = "timeout"}), std::nullopt);
+  EXPECT_EQ(world.Sum().in_doubt, 2);
+  EXPECT_EQ(world.Sum().doubtful, 2 * 10'100'000);
+  const auto now = [&] {
+    return std::chrono::nanoseconds(world.clock.WallNow().time_since_epoch()).count();
+  };
+  meter.SettleOverdue(now());
+  EXPECT_EQ(world.Sum().in_doubt, 2);
+  world.clock.Advance(std::chrono::hours(25));
+  meter.SettleOverdue(now());
+  const UsageSum sum = world.Sum();
+  EXPECT_EQ(sum.in_doubt, 0);
+  EXPECT_EQ(sum.settled, 1);
+  EXPECT_EQ(sum.voided, 1);
+  EXPECT_EQ(sum.cost, 100'000 + (1000 + 64) * 2000);
+  EXPECT_EQ(world.At("key:key_1").pending, 0);
+}
+
+TEST(Recorder, SaysTheSameAfterAKillAsBefore) {
+  World world;
+  Meter meter(*world.ledger);
+  for (int i = 0; i < 40; ++i) {
+    auto attempt = meter.Begin(world.Ask(100, 50));
+    ASSERT_TRUE(attempt->Sent().has_value());
+    if (i % 4 != 0) {
+      attempt->End({.is_complete = true, .usage = Used(10, i)});
+    } else if (i % 8 == 0) {
+      attempt->End({.surely_unbilled = true, .finish = "429"});
+    }
+    if (i == 20) {
+      ASSERT_TRUE(world.recorder->CatchUp().has_value());
+    }
+  }
+  const UsageSum before = world.Sum();
+  EXPECT_EQ(before.settled, 30);
+  EXPECT_EQ(before.voided, 5);
+  EXPECT_EQ(before.in_doubt, 5);
+  world.KillAndStart();
+  const UsageSum after = world.Sum();
+  EXPECT_EQ(std::tie(after.settled, after.voided, after.in_doubt, after.cost, after.output_tokens,
+                     after.doubtful),
+            std::tie(before.settled, before.voided, before.in_doubt, before.cost,
+                     before.output_tokens, before.doubtful));
+}
+
+TEST(Recorder, ReadsTheJournalAgainWhenItsDatabaseWasNotWritten) {
+  World world;
+  Meter meter(*world.ledger);
+  auto attempt = meter.Begin(world.Ask(100, 50));
+  ASSERT_TRUE(attempt->Sent().has_value());
+  attempt->End({.is_complete = true, .usage = Used(10, 5)});
+  auto running = meter.Begin(world.Ask(100, 50));
+  ASSERT_TRUE(running->Sent().has_value());
+  world.KillAndStart();  // nothing was read before
+  EXPECT_EQ(world.Sum().settled, 1);
+  EXPECT_EQ(world.Sum().in_doubt, 1);
+  EXPECT_EQ(world.recorder->Find({1, 2})->front().reason, "the process ended before the answer");
+}
+
+TEST(Recorder, LetsSegmentsGoThatItHasRead) {
+  World world;
+  Meter meter(*world.ledger);
+  for (int i = 0; i < 2000; ++i) {
+    auto attempt = meter.Begin(world.Ask(100, 50));
+    ASSERT_TRUE(attempt.has_value()) << attempt.error().message;
+    ASSERT_TRUE(attempt->Sent().has_value());
+    attempt->End({.is_complete = true, .usage = Used(1, 1)});
+    if (i % 200 == 0) {
+      ASSERT_TRUE(world.recorder->CatchUp().has_value());
+      EXPECT_LE(ledger::ListSegments(world.disk)->size(), 3U);
+    }
+  }
+  EXPECT_EQ(world.Sum().settled, 2000);
+  EXPECT_EQ(world.Sum().cost, 2000 * 3000);
+}
+
+TEST(Recorder, SumsByKeyModelProviderAndTime) {
+  World world;
+  Meter meter(*world.ledger);
+  const auto buy = [&](const char* key, const char* model, int64_t output) {
+    Offer offer = world.Ask(100, 5000);
+    offer.purchase.key_id = key;
+    offer.purchase.model = model;
+    auto attempt = meter.Begin(offer);
+    ASSERT_TRUE(attempt->Sent().has_value());
+    attempt->End({.is_complete = true, .usage = Used(0, output)});
+  };
+  buy("key_1", "a/a", 1);
+  buy("key_1", "b/b", 10);
+  world.clock.Advance(std::chrono::hours(48));
+  buy("key_2", "a/a", 100);
+  EXPECT_EQ(world.Sum().output_tokens, 111);
+  EXPECT_EQ(world.Sum({.key_id = "key_1"}).output_tokens, 11);
+  EXPECT_EQ(world.Sum({.model = "a/a"}).output_tokens, 101);
+  EXPECT_EQ(world.Sum({.provider = "nobody"}).output_tokens, 0);
+  EXPECT_EQ(world.Sum({.from_ns = int64_t{24} * 3600 * 1'000'000'000}).output_tokens, 100);
+}
+
+}  // namespace
+}  // namespace tradewind::billing

@@ -1,0 +1,23 @@
+#include "billing/ending.h"
+
+namespace tradewind::billing {
+
+Ending EndingOf(const Ended& ended) {
+  if (!ended.was_sent) {
+    return Ending::kVoid;
+  }
+  if (ended.usage.has_value()) {
+    return Ending::kSettle;
+  }
+  if (ended.surely_unbilled) {
+    return Ending::kVoid;
+  }
+  return ended.is_complete ? Ending::kMetered : Ending::kDoubt;
+}
+
+int64_t MeteredTokens(int64_t delivered_bytes) {
+  constexpr int64_t kBytesPerToken = 3, kMargin = 64;
+  return (delivered_bytes + kBytesPerToken - 1) / kBytesPerToken + kMargin;
+}
+
+}  // namespace tradewind::billing

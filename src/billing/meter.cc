@@ -1,0 +1,242 @@
+#include "billing/meter.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "billing/usd.h"
+
+namespace tradewind::billing {
+namespace {
+
+using ledger::AccountNumber;
+using ledger::BudgetState;
+using ledger::NanoUsd;
+using ledger::Refusal;
+
+constexpr int64_t kProgressBytes = 1024;  // about 256 tokens
+constexpr int64_t kDoubtNs = int64_t{86'400} * 1'000'000'000;
+
+std::vector<std::string> ScopesOf(const Purchase& purchase) {
+  std::vector<std::string> names;
+  for (const auto& [kind, id] :
+       {std::pair("key", &purchase.key_id), std::pair("user", &purchase.user_id),
+        std::pair("project", &purchase.project_id), std::pair("org", &purchase.org_id)}) {
+    if (id->empty()) {
+      continue;
+    }
+    names.push_back(BudgetName(kind, *id));
+    names.push_back(fmt::format("{}/model:{}", names.back(), purchase.model));
+    names.push_back(fmt::format("{}:{}/provider:{}", kind, *id, purchase.provider));
+  }
+  return names;
+}
+
+Error NoRoom(const Refusal& refusal, const BudgetState* budget, const Offer& offer) {
+  if (refusal.reason == Refusal::Reason::kStopped || refusal.reason == Refusal::Reason::kTooMany) {
+    return {ErrorCode::kUnavailable,
+            fmt::format("The ledger admits no paid request now: {}", refusal.detail)};
+  }
+  if (refusal.reason != Refusal::Reason::kBudget || budget == nullptr) {
+    return {ErrorCode::kPaymentRequired,
+            fmt::format("The request may cost {}, and {} is left.", FormatUsd(refusal.asked),
+                        FormatUsd(std::max<NanoUsd>(0, refusal.available)))};
+  }
+  std::string message = fmt::format(
+      "This request may cost up to {}, and the budget \"{}\" of {} has {} left", FormatUsd(refusal.asked),
+      budget->spec.name, FormatUsd(budget->spec.limit), FormatUsd(std::max<NanoUsd>(0, refusal.available)));
+  if (offer.output_tokens_max.has_value()) {
+    const int64_t affordable =
+        pricing::AffordableOutput(*offer.prices, offer.input_tokens_max, *offer.output_tokens_max,
+                                  offer.choices, refusal.available);
+    if (affordable >= 1) {
+      message += fmt::format("; max_tokens {} would fit", affordable);
+    }
+  }
+  return {ErrorCode::kPaymentRequired, message + "."};
+}
+
+}  // namespace
+
+std::string BudgetName(std::string_view kind, std::string_view id) {
+  return fmt::format("{}:{}", kind, id);
+}
+
+// --- Metered ---
+
+Status Metered::Sent() {
+  if (!hold_.is_open()) {
+    return {};
+  }
+  if (const Status sent = hold_.Sent(); !sent.has_value()) {
+    return Fail(ErrorCode::kUnavailable,
+                fmt::format("The ledger cannot record this request: {}", sent.error().message));
+  }
+  was_sent_ = true;
+  return {};
+}
+
+void Metered::UpstreamId(std::string_view id) {
+  if (hold_.is_open() && !id.empty()) {
+    static_cast<void>(hold_.UpstreamId(id.substr(0, 256)));
+  }
+}
+
+std::optional<int64_t> Metered::CostOf(const pricing::TokenCounts& counts) const {
+  if (purchase_.provider == catalog::kLocalSlug) {
+    return 0;
+  }
+  if (prices_ == nullptr || !prices_->is_priced()) {
+    return std::nullopt;
+  }
+  const Result<int64_t> cost = pricing::CostNanoUsd(*prices_, counts);
+  return cost.has_value() ? std::optional(*cost) : std::nullopt;
+}
+
+void Metered::Progress(int64_t delivered_bytes) {
+  if (!hold_.is_open() || delivered_bytes - progress_bytes_ < kProgressBytes) {
+    return;
+  }
+  progress_bytes_ = delivered_bytes;
+  const NanoUsd cost =
+      CostOf({input_tokens_max_, 0, MeteredTokens(delivered_bytes)}).value_or(0);
+  const NanoUsd metered = std::min(cost, hold_.cost());
+  static_cast<void>(hold_.Progress(metered, std::min(metered, hold_.charge())));
+}
+
+std::optional<int64_t> Metered::Settle(const Outcome& outcome) {
+  const std::optional<int64_t> cost =
+      CostOf({outcome.input_tokens, outcome.cached_tokens, outcome.output_tokens});
+  // A caller's own account at the provider pays there, and nothing here.
+  const int64_t charge = purchase_.own_key ? 0 : cost.value_or(0);
+  static_cast<void>(hold_.Settle(cost.value_or(0), charge, Encode(outcome)));
+  return cost;
+}
+
+std::optional<int64_t> Metered::End(const Ended& ended) {
+  if (!hold_.is_open()) {
+    return std::nullopt;
+  }
+  Ended known = ended;
+  known.was_sent = was_sent_;
+  Outcome outcome;
+  outcome.finish = ended.finish;
+  switch (EndingOf(known)) {
+    case Ending::kSettle: {
+      const chat::Usage& usage = *ended.usage;
+      // What contradicts itself is not believed in: the worst case was held for it.
+      outcome.input_tokens = std::max<int64_t>(0, usage.input_tokens);
+      outcome.cached_tokens = std::clamp<int64_t>(usage.cached_tokens, 0, outcome.input_tokens);
+      outcome.output_tokens = std::max<int64_t>(0, usage.output_tokens);
+      outcome.reasoning_tokens =
+          std::clamp<int64_t>(usage.reasoning_tokens, 0, outcome.output_tokens);
+      outcome.source = UsageSource::kProvider;
+      return Settle(outcome);
+    }
+    case Ending::kMetered:
+      outcome.input_tokens = input_tokens_max_;
+      outcome.output_tokens = MeteredTokens(ended.delivered_bytes);
+      outcome.source = UsageSource::kMetered;
+      return Settle(outcome);
+    case Ending::kVoid:
+      static_cast<void>(hold_.Void(std::string(ended.finish)));
+      return std::nullopt;
+    case Ending::kDoubt:
+      progress_bytes_ = -kProgressBytes;
+      if (ended.delivered_bytes > 0) {
+        Progress(ended.delivered_bytes);
+      }
+      static_cast<void>(hold_.Doubt(std::string(ended.finish)));
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+// --- Meter ---
+
+Result<Metered> Meter::Begin(const Offer& offer) {
+  Metered metered;
+  metered.purchase_ = offer.purchase;
+  metered.prices_ = offer.prices;
+  metered.input_tokens_max_ = offer.input_tokens_max;
+  const bool is_local = offer.purchase.provider == catalog::kLocalSlug;
+  const bool is_priced = is_local || (offer.prices != nullptr && offer.prices->is_priced());
+  metered.purchase_.priced = is_priced;
+
+  const std::vector<std::string> names = ScopesOf(offer.purchase);
+  // What costs nothing falls into no budget of money.
+  const bool is_free = is_local || (is_priced && offer.prices->is_free());
+  const std::vector<BudgetState> budgets =
+      is_free ? std::vector<BudgetState>() : ledger_.FindBudgets(names);
+  const auto hard = std::ranges::find(budgets, ledger::Mode::kHard,
+                                      [](const BudgetState& state) { return state.spec.mode; });
+  if (!is_priced && hard != budgets.end()) {
+    return Fail(ErrorCode::kPaymentRequired,
+                fmt::format("{} has no price for {} in the catalogue, so the budget \"{}\" cannot be "
+                            "kept; give the route a price, or ask another one.",
+                            offer.purchase.provider, offer.purchase.model, hard->spec.name),
+                "model");
+  }
+  int64_t output_max = offer.output_tokens_max.value_or(
+      std::min(offer.model_output_max.value_or(kOutputTokensDefault), kOutputTokensDefault));
+  if (!offer.output_tokens_max.has_value() && hard != budgets.end()) {
+    NanoUsd room = ledger::kNanoUsdMax;
+    for (const BudgetState& state : budgets) {
+      if (state.spec.mode == ledger::Mode::kHard) {
+        room = std::min(room, state.account.available());
+      }
+    }
+    const int64_t affordable = pricing::AffordableOutput(*offer.prices, offer.input_tokens_max,
+                                                         output_max, offer.choices, room);
+    output_max = std::max(affordable, std::min(output_max, kOutputTokensMin));
+    metered.output_cap_ = output_max;
+  }
+  ledger::HoldRequest request;
+  request.id = offer.id;
+  if (!is_free && is_priced) {
+    TW_ASSIGN_OR_RETURN(request.cost,
+                        pricing::WorstCaseNanoUsd(*offer.prices, offer.input_tokens_max, output_max,
+                                                  offer.choices));
+  }
+  request.charge = offer.purchase.own_key ? 0 : request.cost;
+  std::vector<AccountNumber> numbers;
+  for (const BudgetState& state : budgets) {
+    numbers.push_back(state.number);
+  }
+  request.budgets = numbers;
+  request.payee = ledger_.Payee("provider:" + offer.purchase.provider)
+                      .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
+  request.text = Encode(metered.purchase_);
+  std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request);
+  if (!hold.has_value() && is_free && ledger_.is_released()) {
+    return metered;  // of a process that another one has replaced: it costs nothing, and is not counted
+  }
+  if (!hold.has_value()) {
+    const auto at_fault = std::ranges::find(budgets, hold.error().account, &BudgetState::number);
+    return Fail(NoRoom(hold.error(), at_fault == budgets.end() ? nullptr : &*at_fault, offer));
+  }
+  metered.hold_ = std::move(*hold);
+  return metered;
+}
+
+void Meter::SettleOverdue(int64_t now_ns) {
+  for (const auto& [id, hold] : ledger_.HoldsInDoubt()) {
+    if (now_ns - hold.since_ns < kDoubtNs) {
+      continue;
+    }
+    if (hold.metered_cost == 0) {
+      static_cast<void>(ledger_.ResolveVoid(id, "nobody knew of it for a day"));
+      continue;
+    }
+    Outcome outcome;
+    outcome.source = UsageSource::kMetered;
+    outcome.finish = "in doubt for a day";
+    static_cast<void>(ledger_.ResolveSettled(id, hold.metered_cost, hold.metered_charge,
+                                             Encode(outcome)));
+  }
+}
+
+}  // namespace tradewind::billing

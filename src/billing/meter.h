@@ -1,0 +1,92 @@
+// Usage ↔ money: before an attempt, the worst it can cost is held; after it, what it did cost is
+// settled. The gateway has one Metered for each attempt and ends it once.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "billing/ending.h"
+#include "billing/purchase.h"
+#include "catalog/mapping.h"
+#include "ledger/ledger.h"
+#include "pricing/cost.h"
+
+namespace tradewind::billing {
+
+// What is injected as max_tokens when the request sets none and a hard budget bounds it.
+inline constexpr int64_t kOutputTokensDefault = 8192;
+// Fewer than this is no answer: refused instead.
+inline constexpr int64_t kOutputTokensMin = 256;
+
+// The names of the budgets that a purchase falls into: of its organisation, project, user and key,
+// each also for its model and its provider alone.
+std::string BudgetName(std::string_view kind, std::string_view id);  // "key:key_2f..."
+
+// An attempt that is about to be made.
+struct Offer {
+  ledger::HoldId id;
+  Purchase purchase;
+  const catalog::Prices* prices = nullptr;  // must outlive the Metered
+  int64_t input_tokens_max = 0;
+  std::optional<int64_t> output_tokens_max;  // as the request says; nullopt: it does not
+  std::optional<int64_t> model_output_max;   // of the route, if known
+  int64_t choices = 1;
+};
+
+// One attempt's money. Movable; one thread at a time; the Meter outlives it.
+class Metered {
+ public:
+  Metered() = default;
+  Metered(Metered&&) noexcept = default;
+  Metered& operator=(Metered&&) noexcept = default;
+  ~Metered() = default;  // an attempt that nobody ended is void or in doubt (ledger::Hold)
+
+  // The request sets no bound on its output, and this is the one that was held: it has to be sent.
+  std::optional<int64_t> output_cap() const { return output_cap_; }
+  ledger::NanoUsd held() const { return hold_.cost(); }
+
+  // Before the first byte goes out. Errors: kUnavailable; then nothing may be sent.
+  Status Sent();
+  void UpstreamId(std::string_view id);
+  // Text delivered so far, so that a kill knows of it; cheap when little was added.
+  void Progress(int64_t delivered_bytes);
+  // What the answer cost; nullopt: not known, which is not zero.
+  std::optional<int64_t> End(const Ended& ended);
+
+ private:
+  friend class Meter;
+  std::optional<int64_t> CostOf(const pricing::TokenCounts& counts) const;
+  std::optional<int64_t> Settle(const Outcome& outcome);
+
+  ledger::Hold hold_;
+  Purchase purchase_;
+  const catalog::Prices* prices_ = nullptr;
+  int64_t input_tokens_max_ = 0;
+  std::optional<int64_t> output_cap_;
+  int64_t progress_bytes_ = 0;
+  bool was_sent_ = false;
+};
+
+// Thread-safe; the ledger outlives it.
+class Meter {
+ public:
+  explicit Meter(ledger::Ledger& ledger) : ledger_(ledger) {}
+
+  // Holds the worst case in every budget that the purchase falls into. Errors: kPaymentRequired (a
+  // hard budget has no room for it; or the route has no price and a hard budget cannot be kept
+  // without one), kUnavailable (the ledger admits nothing).
+  Result<Metered> Begin(const Offer& offer);
+
+  // Attempts in doubt for longer than a day: settled at what was delivered, void when nothing was.
+  void SettleOverdue(int64_t now_ns);
+
+ private:
+  ledger::Ledger& ledger_;
+};
+
+}  // namespace tradewind::billing

@@ -1,0 +1,115 @@
+#include "billing/purchase.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <iterator>
+
+namespace tradewind::billing {
+namespace {
+
+constexpr char kSeparator = '\x1F';  // ASCII's own unit separator
+constexpr std::array<std::string_view, 4> kSourceNames = {"provider", "metered", "bound", "none"};
+
+class Fields {
+ public:
+  Fields& Put(std::string_view field) {
+    if (!text_.empty() || count_ > 0) {
+      text_ += kSeparator;
+    }
+    std::ranges::transform(field, std::back_inserter(text_),
+                           [](char c) { return c == kSeparator ? ' ' : c; });
+    ++count_;
+    return *this;
+  }
+  Fields& Put(int64_t number) { return Put(std::string_view(std::to_string(number))); }
+  std::string Take() { return std::move(text_); }
+
+ private:
+  std::string text_;
+  int count_ = 0;
+};
+
+class Reader {
+ public:
+  explicit Reader(std::string_view text) : rest_(text) {}
+  std::string_view Text() {
+    const size_t end = std::min(rest_.find(kSeparator), rest_.size());
+    const std::string_view field = rest_.substr(0, end);
+    rest_.remove_prefix(std::min(end + 1, rest_.size()));
+    return field;
+  }
+  int64_t Number() {
+    const std::string_view field = Text();
+    int64_t number = 0;
+    std::from_chars(field.data(), field.data() + field.size(), number);
+    return number;
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+}  // namespace
+
+std::string_view UsageSourceName(UsageSource source) {
+  return kSourceNames[static_cast<size_t>(source)];
+}
+
+UsageSource UsageSourceFromName(std::string_view name) {
+  const auto* found = std::ranges::find(kSourceNames, name);
+  return found == kSourceNames.end() ? UsageSource::kBound
+                                     : static_cast<UsageSource>(found - kSourceNames.begin());
+}
+
+std::string Encode(const Purchase& purchase) {
+  return Fields()
+      .Put(purchase.org_id)
+      .Put(purchase.project_id)
+      .Put(purchase.key_id)
+      .Put(purchase.user_id)
+      .Put(purchase.model)
+      .Put(purchase.provider)
+      .Put(purchase.provider_model)
+      .Put(int64_t{purchase.own_key})
+      .Put(int64_t{purchase.priced})
+      .Take();
+}
+
+Purchase DecodePurchase(std::string_view text) {
+  Reader reader(text);
+  Purchase purchase;
+  for (std::string* field : {&purchase.org_id, &purchase.project_id, &purchase.key_id,
+                             &purchase.user_id, &purchase.model, &purchase.provider,
+                             &purchase.provider_model}) {
+    *field = reader.Text();
+  }
+  purchase.own_key = reader.Number() != 0;
+  purchase.priced = reader.Number() != 0;
+  return purchase;
+}
+
+std::string Encode(const Outcome& outcome) {
+  return Fields()
+      .Put(outcome.input_tokens)
+      .Put(outcome.cached_tokens)
+      .Put(outcome.output_tokens)
+      .Put(outcome.reasoning_tokens)
+      .Put(UsageSourceName(outcome.source))
+      .Put(outcome.finish)
+      .Take();
+}
+
+Outcome DecodeOutcome(std::string_view text) {
+  Reader reader(text);
+  Outcome outcome;
+  for (int64_t* number : {&outcome.input_tokens, &outcome.cached_tokens, &outcome.output_tokens,
+                          &outcome.reasoning_tokens}) {
+    *number = reader.Number();
+  }
+  outcome.source = UsageSourceFromName(reader.Text());
+  outcome.finish = reader.Text();
+  return outcome;
+}
+
+}  // namespace tradewind::billing

@@ -1,0 +1,48 @@
+// What a hold buys and how it ended, as the texts of the ledger's records: the ledger carries them
+// and does not read them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace tradewind::billing {
+
+struct Purchase {
+  std::string org_id, project_id, key_id, user_id;
+  std::string model;           // the Hub id
+  std::string provider;        // slug
+  std::string provider_model;  // the provider's id
+  bool own_key = false;        // paid by the caller's own account at the provider
+  bool priced = true;          // false: what it costs is not known, which is not zero
+
+  bool operator==(const Purchase&) const = default;
+};
+
+// Where the token counts come from, best first.
+enum class UsageSource : uint8_t {
+  kProvider,  // the provider said it
+  kMetered,   // counted here from what was delivered, and rounded up
+  kBound,     // the worst case that was held
+  kNone,      // nothing was used
+};
+std::string_view UsageSourceName(UsageSource source);
+UsageSource UsageSourceFromName(std::string_view name);  // unknown: kBound
+
+struct Outcome {
+  int64_t input_tokens = 0, cached_tokens = 0, output_tokens = 0, reasoning_tokens = 0;
+  UsageSource source = UsageSource::kNone;
+  std::string finish;  // the finish reason, or what went wrong
+
+  bool operator==(const Outcome&) const = default;
+};
+
+// Bytes that separate fields are replaced in them by spaces; a text that is none has all fields
+// empty.
+std::string Encode(const Purchase& purchase);
+Purchase DecodePurchase(std::string_view text);
+std::string Encode(const Outcome& outcome);
+Outcome DecodeOutcome(std::string_view text);
+
+}  // namespace tradewind::billing

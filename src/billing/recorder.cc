@@ -1,0 +1,439 @@
+#include "billing/recorder.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <map>
+#include <set>
+#include <unordered_map>
+#include <utility>
+
+#include "base/bytes.h"
+#include "storage/migrations.h"
+
+namespace tradewind::billing {
+namespace {
+
+using ledger::HoldId;
+using ledger::Record;
+using ledger::RecordType;
+
+// Records of one transaction: large enough that a flush of the disk is shared by thousands.
+constexpr int kBatchRecords = 8192;
+constexpr auto kShortestPause = std::chrono::milliseconds(10);
+constexpr auto kLongestPause = std::chrono::milliseconds(320);  // when there was nothing for long
+// Sums have this grain: every zone's midnight is a multiple of it.
+constexpr int64_t kSlotNs = int64_t{900} * 1'000'000'000;
+
+constexpr std::array<std::string_view, 5> kStateNames = {"held", "sent", "in_doubt", "settled",
+                                                         "void"};
+
+constexpr std::array<storage::Migration, 1> kMigrations = {{{"attempts", R"(
+CREATE TABLE applied (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
+INSERT INTO applied VALUES (1, 0);
+CREATE TABLE attempts (
+  request BLOB NOT NULL, attempt INTEGER NOT NULL,
+  org TEXT NOT NULL, project TEXT NOT NULL, key TEXT NOT NULL, user TEXT NOT NULL,
+  model TEXT NOT NULL, provider TEXT NOT NULL, provider_model TEXT NOT NULL,
+  own_key INTEGER NOT NULL, priced INTEGER NOT NULL,
+  state INTEGER NOT NULL, admitted_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL,
+  held INTEGER NOT NULL, cost INTEGER NOT NULL, charge INTEGER NOT NULL,
+  price_version INTEGER NOT NULL,
+  input INTEGER NOT NULL, cached INTEGER NOT NULL, output INTEGER NOT NULL,
+  reasoning INTEGER NOT NULL, source TEXT NOT NULL, finish TEXT NOT NULL,
+  upstream_id TEXT NOT NULL, reason TEXT NOT NULL,
+  PRIMARY KEY (request, attempt)) STRICT, WITHOUT ROWID;
+CREATE INDEX open_attempts ON attempts (state) WHERE state < 3;
+CREATE TABLE sums (
+  slot INTEGER NOT NULL, org TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  settled INTEGER NOT NULL, voided INTEGER NOT NULL, unpriced INTEGER NOT NULL,
+  cost INTEGER NOT NULL, charge INTEGER NOT NULL,
+  input INTEGER NOT NULL, cached INTEGER NOT NULL, output INTEGER NOT NULL,
+  PRIMARY KEY (key, slot, org, model, provider)) STRICT, WITHOUT ROWID;
+)"}}};
+
+constexpr std::string_view kColumns =
+    "request, attempt, org, project, key, user, model, provider, provider_model, own_key, priced, "
+    "state, admitted_ns, ended_ns, held, cost, charge, price_version, input, cached, output, "
+    "reasoning, source, finish, upstream_id, reason";
+
+// Big-endian, so that the order of the bytes is the order in time.
+std::array<std::byte, 16> BytesOf(ledger::RequestId id) {
+  std::array<std::byte, 16> bytes;
+  StoreLe(bytes.data(), __builtin_bswap64(id.high));
+  StoreLe(bytes.data() + 8, __builtin_bswap64(id.low));
+  return bytes;
+}
+
+ledger::RequestId IdOf(std::span<const std::byte> bytes) {
+  if (bytes.size() != 16) {
+    return {};
+  }
+  return {__builtin_bswap64(LoadLe<uint64_t>(bytes.data())),
+          __builtin_bswap64(LoadLe<uint64_t>(bytes.data() + 8))};
+}
+
+AttemptRow RowOf(const storage::Statement& row) {
+  AttemptRow out;
+  out.id.request = IdOf(row.Blob(0));
+  out.id.attempt = static_cast<uint16_t>(row.Integer(1));
+  Purchase& bought = out.purchase;
+  int column = 2;
+  for (std::string* field : {&bought.org_id, &bought.project_id, &bought.key_id, &bought.user_id,
+                             &bought.model, &bought.provider, &bought.provider_model}) {
+    *field = row.Text(column++);
+  }
+  bought.own_key = row.Integer(9) != 0;
+  bought.priced = row.Integer(10) != 0;
+  out.state = static_cast<AttemptState>(std::clamp<int64_t>(row.Integer(11), 0, 4));
+  out.admitted_ns = row.Integer(12);
+  out.ended_ns = row.Integer(13);
+  out.held = row.Integer(14);
+  out.cost = row.Integer(15);
+  out.charge = row.Integer(16);
+  out.price_version = static_cast<uint32_t>(row.Integer(17));
+  out.outcome = {row.Integer(18), row.Integer(19), row.Integer(20), row.Integer(21),
+                 UsageSourceFromName(row.Text(22)), std::string(row.Text(23))};
+  out.upstream_id = row.Text(24);
+  out.reason = row.Text(25);
+  return out;
+}
+
+bool HasEnded(AttemptState state) {
+  return state >= AttemptState::kSettled;
+}
+
+bool Matches(const UsageFilter& filter, const AttemptRow& row) {
+  const auto same = [](const std::string& wanted, const std::string& is) {
+    return wanted.empty() || wanted == is;
+  };
+  return same(filter.org_id, row.purchase.org_id) && same(filter.key_id, row.purchase.key_id) &&
+         same(filter.model, row.purchase.model) && same(filter.provider, row.purchase.provider) &&
+         filter.from_ns <= row.admitted_ns && row.admitted_ns < filter.to_ns;
+}
+
+}  // namespace
+
+std::string_view AttemptStateName(AttemptState state) {
+  return kStateNames[static_cast<size_t>(state)];
+}
+
+// What is prepared once, and what changed since the last commit.
+struct Recorder::Statements {
+  storage::Statement put, add;
+  std::unordered_map<HoldId, AttemptRow, ledger::HashOfId> open;  // held, sent, in doubt
+  std::set<HoldId> dirty;                  // of them: rows to be written
+  std::vector<AttemptRow> ended;           // rows to be written for the last time
+};
+
+Recorder::Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database)
+    : disk_(disk), ledger_(ledger), database_(std::move(database)) {}
+
+Result<std::unique_ptr<Recorder>> Recorder::Open(const std::filesystem::path& database,
+                                                 ledger::Disk& disk, ledger::Ledger& ledger,
+                                                 RecorderOptions options) {
+  TW_ASSIGN_OR_RETURN(storage::Database opened, storage::Database::Open(database));
+  std::unique_ptr<Recorder> recorder(new Recorder(disk, ledger, std::move(opened)));
+  TW_RETURN_IF_ERROR(recorder->Prepare());
+  if (options.background) {
+    recorder->thread_ = std::thread([raw = recorder.get()] { raw->Run(); });
+  }
+  return recorder;
+}
+
+Recorder::~Recorder() {
+  if (thread_.joinable()) {
+    {
+      const std::lock_guard lock(waiting_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+}
+
+Status Recorder::Prepare() {
+  TW_RETURN_IF_ERROR(storage::Migrate(database_, kMigrations));
+  TW_ASSIGN_OR_RETURN(storage::Statement put,
+                      database_.Prepare("INSERT OR REPLACE INTO attempts (" +
+                                        std::string(kColumns) +
+                                        ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
+                                        "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26)"));
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement add,
+      database_.Prepare(
+          "INSERT INTO sums VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13) "
+          "ON CONFLICT DO UPDATE SET settled=settled+?6, voided=voided+?7, unpriced=unpriced+?8, "
+          "cost=cost+?9, charge=charge+?10, input=input+?11, cached=cached+?12, output=output+?13"));
+  statements_.reset(new Statements{std::move(put), std::move(add), {}, {}, {}});
+  TW_ASSIGN_OR_RETURN(storage::Statement open,
+                      database_.Prepare("SELECT " + std::string(kColumns) +
+                                        " FROM attempts WHERE state < 3"));
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, open.Next());
+    if (!has_row) {
+      break;
+    }
+    AttemptRow row = RowOf(open);
+    const HoldId id = row.id;
+    statements_->open.emplace(id, std::move(row));
+  }
+  TW_ASSIGN_OR_RETURN(storage::Statement applied, database_.Prepare("SELECT seq FROM applied"));
+  TW_ASSIGN_OR_RETURN(const bool has_seq, applied.Next());
+  applied_seq_ = read_seq_ = has_seq ? static_cast<uint64_t>(applied.Integer(0)) : 0;
+  TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ledger::ListSegments(disk_));
+  reader_.emplace(disk_, segments.empty() ? 1 : segments.front());
+  return {};
+}
+
+// One record's effect on the rows in memory.
+void Recorder::Take(const Record& record) {
+  auto& open = statements_->open;
+  if (record.type == RecordType::kHold || record.type == RecordType::kSnapshotHold) {
+    // A snapshot's hold is known, unless the database was lost.
+    if (!open.contains(record.hold)) {
+      AttemptRow row;
+      row.id = record.hold;
+      row.purchase = DecodePurchase(record.text);
+      row.admitted_ns =
+          record.type == RecordType::kHold ? record.time_ns : record.since_ns;
+      row.held = record.cost;
+      row.price_version = record.price_version;
+      open.emplace(record.hold, std::move(row));
+      statements_->dirty.insert(record.hold);
+    }
+    return;
+  }
+  const auto found = open.find(record.hold);
+  if (found == open.end()) {
+    return;  // of accounts, or of an attempt that a lost database knew
+  }
+  AttemptRow& row = found->second;
+  switch (record.type) {
+    case RecordType::kSent:
+      row.state = std::max(row.state, AttemptState::kSent);
+      break;
+    case RecordType::kUpstreamId:
+      row.upstream_id = record.text;
+      break;
+    case RecordType::kProgress:
+      row.cost = record.cost;
+      row.charge = record.charge;
+      return;  // the next start has it from the journal
+    case RecordType::kExtend:
+      row.held += record.cost;
+      break;
+    case RecordType::kInDoubt:
+      row.state = AttemptState::kInDoubt;
+      row.reason = record.text;
+      break;
+    case RecordType::kSettle:
+      row.state = AttemptState::kSettled;
+      row.cost = record.cost;
+      row.charge = record.charge;
+      row.outcome = DecodeOutcome(record.text);
+      row.ended_ns = record.time_ns;
+      break;
+    case RecordType::kVoid:
+      row.state = AttemptState::kVoid;
+      row.cost = row.charge = 0;
+      row.reason = record.text;
+      row.ended_ns = record.time_ns;
+      break;
+    default:
+      return;
+  }
+  if (HasEnded(row.state)) {
+    statements_->dirty.erase(record.hold);
+    statements_->ended.push_back(std::move(row));
+    open.erase(found);
+  } else {
+    statements_->dirty.insert(record.hold);
+  }
+}
+
+namespace {
+
+Status PutRow(storage::Statement& put, const AttemptRow& row) {
+  const std::array<std::byte, 16> id = BytesOf(row.id.request);
+  const Purchase& bought = row.purchase;
+  put.Reset();
+  put.Bind(1, std::span<const std::byte>(id)).Bind(2, int64_t{row.id.attempt});
+  int index = 3;
+  for (const std::string* field :
+       {&bought.org_id, &bought.project_id, &bought.key_id, &bought.user_id, &bought.model,
+        &bought.provider, &bought.provider_model}) {
+    put.Bind(index++, std::string_view(*field));
+  }
+  put.Bind(10, int64_t{bought.own_key}).Bind(11, int64_t{bought.priced});
+  put.Bind(12, static_cast<int64_t>(row.state)).Bind(13, row.admitted_ns).Bind(14, row.ended_ns);
+  put.Bind(15, row.held).Bind(16, row.cost).Bind(17, row.charge);
+  put.Bind(18, int64_t{row.price_version});
+  put.Bind(19, row.outcome.input_tokens).Bind(20, row.outcome.cached_tokens);
+  put.Bind(21, row.outcome.output_tokens).Bind(22, row.outcome.reasoning_tokens);
+  put.Bind(23, UsageSourceName(row.outcome.source));
+  put.Bind(24, std::string_view(row.outcome.finish));
+  put.Bind(25, std::string_view(row.upstream_id)).Bind(26, std::string_view(row.reason));
+  return put.Run();
+}
+
+Status AddToSum(storage::Statement& add, const AttemptRow& row) {
+  const bool is_settled = row.state == AttemptState::kSettled;
+  add.Reset();
+  add.Bind(1, row.admitted_ns / kSlotNs).Bind(2, std::string_view(row.purchase.org_id));
+  add.Bind(3, std::string_view(row.purchase.key_id));
+  add.Bind(4, std::string_view(row.purchase.model));
+  add.Bind(5, std::string_view(row.purchase.provider));
+  add.Bind(6, int64_t{is_settled}).Bind(7, int64_t{!is_settled});
+  add.Bind(8, int64_t{is_settled && !row.purchase.priced});
+  add.Bind(9, row.cost).Bind(10, row.charge).Bind(11, row.outcome.input_tokens);
+  add.Bind(12, row.outcome.cached_tokens).Bind(13, row.outcome.output_tokens);
+  return add.Run();
+}
+
+}  // namespace
+
+// The rows and the number of the last record change together: a kill between two batches repeats
+// nothing and leaves nothing out.
+Result<bool> Recorder::ReadBatch() {
+  for (int i = 0; i < kBatchRecords; ++i) {
+    TW_ASSIGN_OR_RETURN(const std::optional<Record> record, reader_->Next());
+    if (!record.has_value()) {
+      break;
+    }
+    if (record->seq > read_seq_) {
+      Take(*record);
+      read_seq_ = record->seq;
+    }
+  }
+  if (read_seq_ == applied_seq_) {
+    return false;
+  }
+  TW_ASSIGN_OR_RETURN(storage::Transaction transaction, storage::Transaction::Begin(database_));
+  for (const HoldId& id : statements_->dirty) {
+    TW_RETURN_IF_ERROR(PutRow(statements_->put, statements_->open.at(id)));
+  }
+  for (const AttemptRow& row : statements_->ended) {
+    TW_RETURN_IF_ERROR(PutRow(statements_->put, row));
+    TW_RETURN_IF_ERROR(AddToSum(statements_->add, row));
+  }
+  statements_->put.Reset();
+  statements_->add.Reset();
+  TW_RETURN_IF_ERROR(database_.Run("UPDATE applied SET seq = ?1", static_cast<int64_t>(read_seq_)));
+  TW_RETURN_IF_ERROR(transaction.Commit());
+  statements_->dirty.clear();
+  statements_->ended.clear();
+  applied_seq_ = read_seq_;
+  TW_RETURN_IF_ERROR(ledger_.ForgetBefore(reader_->segment()));
+  return true;
+}
+
+void Recorder::Release() {
+  static_cast<void>(CatchUp());
+  const std::lock_guard lock(mutex_);
+  statements_.reset();
+  database_.Release();
+}
+
+Status Recorder::Reopen() {
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(database_, storage::Database::Open(database_.path()));
+  return Prepare();
+}
+
+Status Recorder::CheckOpen() const {
+  if (!database_.is_open()) {
+    return Fail(ErrorCode::kUnavailable, "another process has the ledger");
+  }
+  return {};
+}
+
+Status Recorder::CatchUp() {
+  const uint64_t goal = ledger_.seq();
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  while (applied_seq_ < goal) {
+    TW_ASSIGN_OR_RETURN(const bool has_more, ReadBatch());
+    if (!has_more) {
+      break;
+    }
+  }
+  return {};
+}
+
+void Recorder::Run() {
+  auto pause = kShortestPause;
+  while (true) {
+    {
+      std::unique_lock lock(waiting_);
+      if (wake_.wait_for(lock, pause, [this] { return stopping_; })) {
+        break;
+      }
+    }
+    const std::lock_guard lock(mutex_);
+    bool has_read = false;
+    if (database_.is_open() && ledger_.seq() > applied_seq_) {
+      // What fails is tried again: nothing is lost, and the ledger stops admitting before the
+      // journal outgrows its bound.
+      has_read = ReadBatch().value_or(false);
+    }
+    pause = has_read ? kShortestPause : std::min(pause * 2, kLongestPause);
+  }
+  static_cast<void>(CatchUp());
+}
+
+Result<UsageSum> Recorder::Sum(const UsageFilter& filter) {
+  TW_RETURN_IF_ERROR(CatchUp());
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare(
+          "SELECT sum(settled), sum(voided), sum(unpriced), sum(cost), sum(charge), sum(input), "
+          "sum(cached), sum(output) FROM sums WHERE slot >= ?1 AND slot < ?2 "
+          "AND (?3 = '' OR key = ?3) AND (?4 = '' OR org = ?4) AND (?5 = '' OR model = ?5) "
+          "AND (?6 = '' OR provider = ?6)"));
+  query.Bind(1, filter.from_ns / kSlotNs).Bind(2, filter.to_ns / kSlotNs);
+  query.Bind(3, std::string_view(filter.key_id)).Bind(4, std::string_view(filter.org_id));
+  query.Bind(5, std::string_view(filter.model)).Bind(6, std::string_view(filter.provider));
+  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  UsageSum sum;
+  if (has_row) {
+    int column = 0;
+    for (int64_t* value : {&sum.settled, &sum.voided, &sum.unpriced, &sum.cost, &sum.charge,
+                           &sum.input_tokens, &sum.cached_tokens, &sum.output_tokens}) {
+      *value = query.Integer(column++);
+    }
+  }
+  for (const auto& [id, row] : statements_->open) {
+    if (!Matches(filter, row)) {
+      continue;
+    }
+    const bool is_doubtful = row.state == AttemptState::kInDoubt;
+    ++(is_doubtful ? sum.in_doubt : sum.running);
+    (is_doubtful ? sum.doubtful : sum.held) += row.held;
+  }
+  return sum;
+}
+
+Result<std::vector<AttemptRow>> Recorder::Find(ledger::RequestId id) {
+  TW_RETURN_IF_ERROR(CatchUp());
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database_.Prepare("SELECT " + std::string(kColumns) +
+                                        " FROM attempts WHERE request = ?1 ORDER BY attempt"));
+  const std::array<std::byte, 16> bytes = BytesOf(id);
+  query.Bind(1, std::span<const std::byte>(bytes));
+  std::vector<AttemptRow> rows;
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return rows;
+    }
+    rows.push_back(RowOf(query));
+  }
+}
+
+}  // namespace tradewind::billing

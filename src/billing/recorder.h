@@ -1,0 +1,105 @@
+// The journal as tables: one row for each attempt, and sums by the hour. A thread reads the journal
+// behind the ledger; requests never wait for it.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/result.h"
+#include "billing/purchase.h"
+#include "ledger/disk.h"
+#include "ledger/journal.h"
+#include "ledger/ledger.h"
+#include "storage/database.h"
+
+namespace tradewind::billing {
+
+enum class AttemptState : uint8_t { kHeld, kSent, kInDoubt, kSettled, kVoid };
+std::string_view AttemptStateName(AttemptState state);  // "held", "sent", "in_doubt", ...
+
+// One attempt, as it stands.
+struct AttemptRow {
+  ledger::HoldId id;
+  Purchase purchase;
+  Outcome outcome;
+  AttemptState state = AttemptState::kHeld;
+  int64_t admitted_ns = 0, ended_ns = 0;  // Unix time; 0: it has not ended
+  ledger::NanoUsd held = 0, cost = 0, charge = 0;
+  uint32_t price_version = 0;
+  std::string upstream_id;
+  std::string reason;  // of a void one or one in doubt
+};
+
+// Whose use is summed up; empty fields match everything.
+struct UsageFilter {
+  std::string org_id = {}, key_id = {}, model = {}, provider = {};
+  int64_t from_ns = 0, to_ns = INT64_MAX;  // by admission
+};
+
+struct UsageSum {
+  int64_t settled = 0, voided = 0, running = 0, in_doubt = 0;  // attempts
+  int64_t unpriced = 0;  // of the settled ones: their cost is not known and not in the sums
+  ledger::NanoUsd cost = 0, charge = 0, held = 0, doubtful = 0;
+  int64_t input_tokens = 0, cached_tokens = 0, output_tokens = 0;
+};
+
+struct RecorderOptions {
+  bool background = true;  // reads on a thread of its own; tests call CatchUp
+};
+
+// The only user of HOME/ledger.db. Thread-safe; calls wait for the disk: not on an event loop.
+// Errors of all: those of storage::Database.
+class Recorder {
+ public:
+  // Goes on where it stopped. `ledger` and `disk` must outlive it. Errors besides: kCorruptFile when
+  // the journal lacks records that the database has not seen.
+  static Result<std::unique_ptr<Recorder>> Open(const std::filesystem::path& database,
+                                                ledger::Disk& disk, ledger::Ledger& ledger,
+                                                RecorderOptions options = {});
+  ~Recorder();
+
+  // Writes everything that the journal says by now.
+  Status CatchUp();
+
+  // Gives the database to another process, everything written; calls fail with kUnavailable until
+  // Reopen. Errors of that: as Open.
+  void Release();
+  Status Reopen();
+
+  Result<UsageSum> Sum(const UsageFilter& filter);
+  // The attempts of one request, in order; empty when there is none.
+  Result<std::vector<AttemptRow>> Find(ledger::RequestId id);
+
+ private:
+  Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database);
+  Status Prepare();
+  Status CheckOpen() const;  // requires mutex_
+  Result<bool> ReadBatch();  // requires mutex_; false: there is nothing new
+  void Take(const ledger::Record& record);  // requires mutex_
+  void Run();
+
+  ledger::Disk& disk_;
+  ledger::Ledger& ledger_;
+  std::mutex mutex_;  // guards what follows
+  storage::Database database_;
+  std::optional<ledger::JournalReader> reader_;
+  uint64_t read_seq_ = 0;     // of the last record that the rows in memory know
+  uint64_t applied_seq_ = 0;  // of the last one that is in the database
+  struct Statements;
+  std::unique_ptr<Statements> statements_;
+
+  std::mutex waiting_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace tradewind::billing

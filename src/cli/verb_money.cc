@@ -1,0 +1,196 @@
+// usage, budget, receipt: what was spent, and what may be.
+#include <charconv>
+#include <string>
+#include <vector>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+
+#include "billing/usd.h"
+#include "cli/admin_link.h"
+#include "cli/terminal.h"
+#include "cli/verbs.h"
+#include "dialects/json_reader.h"
+#include "dialects/json_writer.h"
+#include "http/query.h"
+
+namespace tradewind::cli {
+namespace {
+
+namespace json = boost::json;
+
+std::string Text(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
+}
+
+int64_t Number(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value == nullptr ? 0 : dialects::AsInteger(*value).value_or(0);
+}
+
+// "$0.25" of a field of digits; "unknown" when there is none.
+std::string Dollars(const json::object& object, std::string_view name) {
+  const std::string digits = Text(object, name);
+  int64_t amount = 0;
+  const char* end = digits.data() + digits.size();
+  if (digits.empty() || std::from_chars(digits.data(), end, amount).ptr != end) {
+    return "unknown";
+  }
+  return billing::FormatUsd(amount);
+}
+
+const json::object& Object(const json::object& parent, std::string_view name) {
+  static const json::object kNone;
+  const json::value* value = parent.if_contains(name);
+  return value != nullptr && value->is_object() ? value->get_object() : kNone;
+}
+
+const json::array& Array(const json::object& parent, std::string_view name) {
+  static const json::array kNone;
+  const json::value* value = parent.if_contains(name);
+  return value != nullptr && value->is_array() ? value->get_array() : kNone;
+}
+
+struct Errand {
+  std::string method = "GET", path, body, query;
+};
+
+// The answer printed as JSON, or handed to `print`.
+Result<ExitCode> Run(const Settings& settings, const Errand& errand,
+                     void (*print)(const json::object&, const Settings&)) {
+  TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
+  TW_ASSIGN_OR_RETURN(AdminLink link, AdminLink::Open(settings));
+  TW_ASSIGN_OR_RETURN(const std::string answer,
+                      link.Send(errand.method, errand.path, errand.body, errand.query));
+  if (as_json) {
+    Print(answer + "\n");
+    return ExitCode::kDone;
+  }
+  TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
+  print(object, settings);
+  return ExitCode::kDone;
+}
+
+std::vector<std::string> BudgetRow(const json::object& budget) {
+  const std::string resets = Text(budget, "resets_at");
+  return {WithoutControls(Text(budget, "scope")), Dollars(budget, "budget_nanousd"),
+          Dollars(budget, "spent_nanousd"),       Dollars(budget, "held_nanousd"),
+          Dollars(budget, "in_doubt_nanousd"),    Dollars(budget, "available_nanousd"),
+          Text(budget, "mode"),                   Text(budget, "period"),
+          resets.empty() ? "never" : resets};
+}
+
+void PrintBudgets(const json::object& answer, const Settings& settings) {
+  std::vector<std::vector<std::string>> rows = {
+      {"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD", "RESETS"}};
+  if (answer.contains("scope")) {
+    rows.push_back(BudgetRow(answer));
+  }
+  for (const json::value& entry : Array(answer, "budgets")) {
+    if (entry.is_object()) {
+      rows.push_back(BudgetRow(entry.get_object()));
+    }
+  }
+  Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+}
+
+void PrintUsage(const json::object& usage, const Settings& settings) {
+  const json::object& requests = Object(usage, "requests");
+  Print(fmt::format("spent     {} in {} requests\n", Dollars(usage, "cost_nanousd"),
+                    Number(requests, "settled")));
+  Print(fmt::format("held      {} by {} that run\n", Dollars(usage, "held_nanousd"),
+                    Number(requests, "running")));
+  Print(fmt::format("in doubt  {} by {} whose end is not known\n",
+                    Dollars(usage, "in_doubt_nanousd"), Number(requests, "in_doubt")));
+  if (const int64_t unpriced = Number(requests, "unpriced"); unpriced > 0) {
+    Print(fmt::format("unpriced  {} requests, whose cost is not known and not in the sum\n",
+                      unpriced));
+  }
+  Print(fmt::format("tokens    {} in ({} cached), {} out\n", Number(usage, "input_tokens"),
+                    Number(usage, "cached_tokens"), Number(usage, "output_tokens")));
+  if (const json::object& budget = Object(usage, "budget"); !budget.empty()) {
+    Print(FormatTable({{"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD",
+                        "RESETS"},
+                       BudgetRow(budget)},
+                      UseColor(stdout, settings.environment())));
+  }
+}
+
+void PrintReceipt(const json::object& receipt, const Settings& settings) {
+  std::vector<std::vector<std::string>> rows = {
+      {"ATTEMPT", "PROVIDER", "MODEL", "STATE", "IN", "OUT", "HELD", "COST", "FINISH"}};
+  for (const json::value& entry : Array(receipt, "attempts")) {
+    if (!entry.is_object()) {
+      continue;
+    }
+    const json::object& attempt = entry.get_object();
+    const std::string finish = Text(attempt, "finish") + Text(attempt, "reason");
+    rows.push_back({std::to_string(Number(attempt, "attempt")),
+                    WithoutControls(Text(attempt, "provider")),
+                    WithoutControls(Text(attempt, "model")), Text(attempt, "state"),
+                    std::to_string(Number(attempt, "input_tokens")),
+                    std::to_string(Number(attempt, "output_tokens")),
+                    Dollars(attempt, "held_nanousd"), Dollars(attempt, "cost_nanousd"),
+                    WithoutControls(finish)});
+  }
+  Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+  Print(fmt::format("{} together\n", Dollars(receipt, "cost_nanousd")));
+}
+
+}  // namespace
+
+Result<ExitCode> RunUsage(const Settings& settings) {
+  Errand errand;
+  errand.path = "/tw/v1/usage";
+  for (const char* name : {"key", "model", "provider", "from", "to"}) {
+    if (const std::string value = settings.Text(name); !value.empty()) {
+      errand.query += fmt::format("{}{}={}", errand.query.empty() ? "" : "&", name,
+                                  http::EncodeQuery(value));
+    }
+  }
+  return Run(settings, errand, PrintUsage);
+}
+
+Result<ExitCode> RunBudget(const Settings& settings) {
+  const std::string action = settings.Words(0).front();
+  const std::string scope = settings.Words(1).empty() ? "" : settings.Words(1).front();
+  if ((action == "ls") != scope.empty()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                action == "ls" ? "`budget ls` takes no scope"
+                               : "say whose budget: key:ID, user:ID, project:ID or org:ID",
+                "SCOPE");
+  }
+  Errand errand;
+  errand.path = "/tw/v1/budgets" + (scope.empty() ? "" : "/" + scope);
+  if (action == "rm") {
+    errand.method = "DELETE";
+  } else if (action == "set") {
+    if (settings.Text("usd").empty()) {
+      return Fail(ErrorCode::kInvalidArgument, "say how much with --usd, like --usd 5", "usd");
+    }
+    dialects::JsonWriter body;
+    body.BeginObject().Field("budget", settings.Text("usd"));
+    for (const char* name : {"period", "zone", "mode"}) {
+      if (const std::string value = settings.Text(name); !value.empty()) {
+        body.Field(name, value);
+      }
+    }
+    body.EndObject();
+    errand.method = "PUT";
+    errand.body = body.Take();
+  } else if (action != "ls") {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("budget does not know \"{}\"; use ls, set or rm", action.substr(0, 80)),
+                "ACTION");
+  }
+  return Run(settings, errand, PrintBudgets);
+}
+
+Result<ExitCode> RunReceipt(const Settings& settings) {
+  Errand errand;
+  errand.path = "/v1/receipts/" + settings.Words(0).front();
+  return Run(settings, errand, PrintReceipt);
+}
+
+}  // namespace tradewind::cli

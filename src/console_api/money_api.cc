@@ -1,0 +1,316 @@
+#include "console_api/money_api.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "billing/meter.h"
+#include "billing/usd.h"
+#include "console_api/keys_json.h"
+#include "dialects/json_reader.h"
+#include "dialects/json_writer.h"
+#include "http/query.h"
+
+namespace tradewind::console_api {
+namespace {
+
+using dialects::JsonWriter;
+using ledger::BudgetState;
+using ledger::NanoUsd;
+
+constexpr std::string_view kUsage = "/tw/v1/usage";
+constexpr std::string_view kBudgets = "/tw/v1/budgets";
+constexpr std::string_view kReceipts = "/v1/receipts/";
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+
+http::Response Json(JsonWriter& json) {
+  json.EndObject();
+  http::Response response;
+  response.headers.Set("Content-Type", "application/json");
+  response.body = json.Take();
+  return response;
+}
+
+void Money(JsonWriter& json, std::string_view name, NanoUsd amount) {
+  json.Field(name, std::to_string(amount));
+}
+
+void WriteBudget(const BudgetState& state, JsonWriter& json) {
+  const ledger::Account& account = state.account;
+  json.Field("scope", state.spec.name);
+  Money(json, "budget_nanousd", state.spec.limit);
+  Money(json, "spent_nanousd", account.debits);
+  Money(json, "held_nanousd", account.pending - account.in_doubt);
+  Money(json, "in_doubt_nanousd", account.in_doubt);
+  Money(json, "available_nanousd", account.available());
+  json.Field("mode", ledger::ModeName(state.spec.mode));
+  json.Field("period", ledger::PeriodName(state.spec.period));
+  json.Field("zone", state.spec.zone);
+  json.Key("resets_at");
+  if (state.window.end_s == ledger::kEndOfTime) {
+    json.Null();
+  } else {
+    json.Value(FormatTime(state.window.end_s));
+  }
+}
+
+// What a caller may see: everything, one organisation, or what one key spent.
+struct Sight {
+  std::optional<std::string> org_id, key_id;
+};
+
+Sight SightOf(const identity::Principal& caller) {
+  if (caller.is_admin_token) {
+    return {};
+  }
+  if (caller.scopes.Has(identity::Scope::kManage)) {
+    return {caller.org_id, std::nullopt};
+  }
+  return {caller.org_id, caller.key_id};
+}
+
+Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& name,
+                                  const Sight& sight) {
+  TW_ASSIGN_OR_RETURN(const std::vector<identity::KeyInfo> keys, store.ListKeys({sight.org_id}));
+  const auto found = std::ranges::find_if(keys, [&](const identity::KeyInfo& key) {
+    return (key.name == name || key.id == name) && (!sight.key_id || key.id == *sight.key_id);
+  });
+  if (found == keys.end()) {
+    return Fail(ErrorCode::kNotFound, fmt::format("There is no key \"{}\".", name.substr(0, 80)),
+                "key");
+  }
+  return *found;
+}
+
+Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise) {
+  const std::string text = http::First(query, name);
+  if (text.empty()) {
+    return otherwise;
+  }
+  const Result<int64_t> seconds = ParseExpiry(text, 0);
+  if (!seconds.has_value()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("`{}` is a date or a time, like 2026-12-31.", name), std::string(name));
+  }
+  return *seconds * kNanosPerSecond;
+}
+
+// Of the budget's name: "key:ID...", "org:ID...": whose it is.
+bool MayManage(std::string_view scope, const identity::Principal& caller, identity::Store& store) {
+  if (caller.is_admin_token) {
+    return true;
+  }
+  const std::string_view owner = scope.substr(0, scope.find('/'));
+  if (owner == billing::BudgetName("org", caller.org_id)) {
+    return true;
+  }
+  return owner.starts_with("key:") &&
+         FindKey(store, std::string(owner.substr(4)), {caller.org_id, std::nullopt}).has_value();
+}
+
+}  // namespace
+
+Result<ledger::BudgetSpec> BudgetFromFields(std::string name, std::string_view budget,
+                                            std::string_view period, std::string_view zone,
+                                            std::string_view mode) {
+  ledger::BudgetSpec spec;
+  spec.name = std::move(name);
+  TW_ASSIGN_OR_RETURN(spec.limit, billing::ParseUsd(budget, "budget"));
+  if (!period.empty()) {
+    TW_ASSIGN_OR_RETURN(spec.period, ledger::ParsePeriod(period));
+  }
+  if (!mode.empty()) {
+    TW_ASSIGN_OR_RETURN(spec.mode, ledger::ParseMode(mode));
+  }
+  if (!zone.empty()) {
+    spec.zone = zone;
+    TW_RETURN_IF_ERROR(ledger::CheckZone(spec.zone));
+  }
+  return spec;
+}
+
+bool MoneyApi::Has(std::string_view path) {
+  return path == kUsage || path == kBudgets || path.starts_with(std::string(kBudgets) + "/") ||
+         path.starts_with(kReceipts);
+}
+
+Status MoneyApi::DefineKeyBudget(std::string_view key_id, ledger::BudgetSpec budget) {
+  budget.name = billing::BudgetName("key", key_id);
+  TW_RETURN_IF_ERROR(ledger_.Define(budget));
+  return ledger_.WaitDurable();
+}
+
+Result<http::Response> MoneyApi::Answer(const http::Request& request,
+                                        const identity::Principal& caller) {
+  const std::string_view path = request.path;
+  if (path == kUsage) {
+    return AnswerUsage(request, caller);
+  }
+  if (path.starts_with(kReceipts)) {
+    return AnswerReceipt(path.substr(kReceipts.size()), caller);
+  }
+  return AnswerBudgets(request, path.substr(kBudgets.size()), caller);
+}
+
+Result<http::Response> MoneyApi::AnswerUsage(const http::Request& request,
+                                             const identity::Principal& caller) {
+  const Sight sight = SightOf(caller);
+  const http::Query query = http::ParseQuery(request.query);
+  billing::UsageFilter filter;
+  filter.org_id = sight.org_id.value_or("");
+  filter.key_id = sight.key_id.value_or("");
+  filter.model = http::First(query, "model");
+  filter.provider = http::First(query, "provider");
+  TW_ASSIGN_OR_RETURN(filter.from_ns, TimeOf(query, "from", 0));
+  TW_ASSIGN_OR_RETURN(filter.to_ns, TimeOf(query, "to", INT64_MAX));
+  std::optional<identity::KeyInfo> key;
+  if (const std::string name = http::First(query, "key"); !name.empty()) {
+    TW_ASSIGN_OR_RETURN(key, FindKey(store_, name, sight));
+    filter.key_id = key->id;
+  }
+  TW_ASSIGN_OR_RETURN(const billing::UsageSum sum, recorder_.Sum(filter));
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.usage/v1");
+  if (key.has_value()) {
+    json.Field("key", key->id).Field("name", key->name);
+  }
+  Money(json, "cost_nanousd", sum.cost);
+  Money(json, "charge_nanousd", sum.charge);
+  Money(json, "held_nanousd", sum.held);
+  Money(json, "in_doubt_nanousd", sum.doubtful);
+  json.Key("requests").BeginObject();
+  json.Field("settled", sum.settled).Field("void", sum.voided).Field("running", sum.running);
+  json.Field("in_doubt", sum.in_doubt).Field("unpriced", sum.unpriced).EndObject();
+  json.Field("input_tokens", sum.input_tokens).Field("cached_tokens", sum.cached_tokens);
+  json.Field("output_tokens", sum.output_tokens);
+  if (key.has_value()) {
+    json.Key("budget");
+    if (const auto state = ledger_.FindBudget(billing::BudgetName("key", key->id));
+        state.has_value() && !state->spec.closed) {
+      json.BeginObject();
+      WriteBudget(*state, json);
+      json.EndObject();
+    } else {
+      json.Null();
+    }
+  }
+  return Json(json);
+}
+
+Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std::string_view rest,
+                                               const identity::Principal& caller) {
+  if (!caller.is_admin_token && !caller.scopes.Has(identity::Scope::kManage)) {
+    return Fail(ErrorCode::kPermissionDenied, "Budgets need a token with the scope `manage`.");
+  }
+  JsonWriter json;
+  if (rest.empty()) {
+    if (request.method != "GET") {
+      return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET.");
+    }
+    json.BeginObject().Field("schema", "tradewind.budgets/v1").Key("budgets").BeginArray();
+    for (const BudgetState& state : ledger_.Budgets()) {
+      if (MayManage(state.spec.name, caller, store_)) {
+        json.BeginObject();
+        WriteBudget(state, json);
+        json.EndObject();
+      }
+    }
+    json.EndArray();
+    return Json(json);
+  }
+  const std::string scope(rest.substr(1));
+  if (!MayManage(scope, caller, store_)) {
+    return Fail(ErrorCode::kNotFound, fmt::format("There is no \"{}\".", scope.substr(0, 80)));
+  }
+  if (request.method == "PUT") {
+    TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(request.body));
+    dialects::Fields fields(object);
+    std::string budget, period, zone, mode;
+    fields.Text("budget", budget);
+    fields.Text("period", period);
+    fields.Text("zone", zone);
+    fields.Text("mode", mode);
+    TW_RETURN_IF_ERROR(fields.status());
+    if (const auto unknown = fields.Unknown(); !unknown.empty()) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("`{}` is not a field of a budget.", unknown.front().substr(0, 80)),
+                  unknown.front().substr(0, 80));
+    }
+    TW_ASSIGN_OR_RETURN(const ledger::BudgetSpec spec,
+                        BudgetFromFields(scope, budget, period, zone, mode));
+    TW_RETURN_IF_ERROR(ledger_.Define(spec));
+    TW_RETURN_IF_ERROR(ledger_.WaitDurable());
+  } else if (request.method == "DELETE") {
+    TW_RETURN_IF_ERROR(ledger_.CloseBudget(scope));
+    TW_RETURN_IF_ERROR(ledger_.WaitDurable());
+  } else if (request.method != "GET") {
+    return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET, PUT, DELETE.");
+  }
+  const std::optional<BudgetState> state = ledger_.FindBudget(scope);
+  if (!state.has_value() || (state->spec.closed && request.method == "GET")) {
+    return Fail(ErrorCode::kNotFound, fmt::format("\"{}\" has no budget.", scope.substr(0, 80)));
+  }
+  json.BeginObject().Field("schema", "tradewind.budget/v1");
+  WriteBudget(*state, json);
+  json.Field("closed", state->spec.closed);
+  return Json(json);
+}
+
+// One request, attempt by attempt.
+Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
+                                               const identity::Principal& caller) {
+  const Sight sight = SightOf(caller);
+  std::vector<billing::AttemptRow> rows;
+  if (const auto request = ledger::RequestId::Parse(id); request.has_value()) {
+    TW_ASSIGN_OR_RETURN(rows, recorder_.Find(*request));
+  }
+  std::erase_if(rows, [&](const billing::AttemptRow& row) {
+    return (sight.org_id && row.purchase.org_id != *sight.org_id) ||
+           (sight.key_id && row.purchase.key_id != *sight.key_id);
+  });
+  if (rows.empty()) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("There is no receipt \"{}\": use the x-request-id of an answer.",
+                            id.substr(0, 80)),
+                "id");
+  }
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.receipt/v1").Field("id", id);
+  NanoUsd cost = 0, charge = 0;
+  json.Key("attempts").BeginArray();
+  for (const billing::AttemptRow& row : rows) {
+    cost += row.cost;
+    charge += row.charge;
+    json.BeginObject().Field("attempt", int64_t{row.id.attempt});
+    json.Field("model", row.purchase.model).Field("provider", row.purchase.provider);
+    json.Field("provider_model", row.purchase.provider_model);
+    json.Field("key", row.purchase.key_id).Field("own_key", row.purchase.own_key);
+    json.Field("state", billing::AttemptStateName(row.state));
+    json.Field("admitted", FormatTime(row.admitted_ns / kNanosPerSecond));
+    Money(json, "held_nanousd", row.held);
+    json.Key("cost_nanousd");
+    if (row.state == billing::AttemptState::kSettled && row.purchase.priced) {
+      json.Value(std::to_string(row.cost));
+    } else {
+      json.Null();  // not known, or nothing: the state says which
+    }
+    Money(json, "charge_nanousd", row.charge);
+    json.Field("price_version", int64_t{row.price_version});
+    json.Field("usage_source", billing::UsageSourceName(row.outcome.source));
+    json.Field("input_tokens", row.outcome.input_tokens);
+    json.Field("cached_tokens", row.outcome.cached_tokens);
+    json.Field("output_tokens", row.outcome.output_tokens);
+    json.Field("reasoning_tokens", row.outcome.reasoning_tokens);
+    json.Field("upstream_id", row.upstream_id);
+    json.Field("finish", row.outcome.finish).Field("reason", row.reason).EndObject();
+  }
+  json.EndArray();
+  Money(json, "cost_nanousd", cost);
+  Money(json, "charge_nanousd", charge);
+  return Json(json);
+}
+
+}  // namespace tradewind::console_api

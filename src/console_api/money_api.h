@@ -1,0 +1,52 @@
+// /tw/v1/usage, /tw/v1/budgets and /v1/receipts: docs/formats/money.md.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "billing/recorder.h"
+#include "http/http.h"
+#include "identity/principal.h"
+#include "identity/store.h"
+#include "ledger/ledger.h"
+
+namespace tradewind::console_api {
+
+// A budget as a request's fields say it: `budget` in USD, `period`, `zone`, `mode`. Errors:
+// kInvalidArgument naming the field.
+Result<ledger::BudgetSpec> BudgetFromFields(std::string name, std::string_view budget,
+                                            std::string_view period, std::string_view zone,
+                                            std::string_view mode);
+
+// Thread-safe; calls wait for the disk. What it refers to must outlive it.
+class MoneyApi {
+ public:
+  MoneyApi(ledger::Ledger& ledger, billing::Recorder& recorder, identity::Store& store)
+      : ledger_(ledger), recorder_(recorder), store_(store) {}
+
+  // Whether this is the API of a path.
+  static bool Has(std::string_view path);
+
+  // The admin token sees and changes everything; a key with the scope manage its organisation; every
+  // other one sees what it spent itself, and changes nothing. Errors: kNotFound, kMethodNotAllowed,
+  // kPermissionDenied, kInvalidArgument.
+  Result<http::Response> Answer(const http::Request& request, const identity::Principal& caller);
+
+  // What a new key may spend. Errors: those of ledger::Ledger::Define.
+  Status DefineKeyBudget(std::string_view key_id, ledger::BudgetSpec budget);
+
+ private:
+  Result<http::Response> AnswerUsage(const http::Request& request,
+                                     const identity::Principal& caller);
+  Result<http::Response> AnswerBudgets(const http::Request& request, std::string_view rest,
+                                       const identity::Principal& caller);
+  Result<http::Response> AnswerReceipt(std::string_view id, const identity::Principal& caller);
+
+  ledger::Ledger& ledger_;
+  billing::Recorder& recorder_;
+  identity::Store& store_;
+};
+
+}  // namespace tradewind::console_api

@@ -1,0 +1,154 @@
+#include "console_api/money_api.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "billing/books.h"
+#include "console_api/keys_api.h"
+#include "dialects/json_reader.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind::console_api {
+namespace {
+
+class MoneyApiTest : public ::testing::Test {
+ protected:
+  MoneyApiTest() {
+    auto store = identity::Store::Open({.home = home_.path()});
+    EXPECT_TRUE(store) << store.error().message;
+    store_ = std::move(*store);
+    auto books = billing::Books::Open(home_.path());
+    EXPECT_TRUE(books) << books.error().message;
+    books_ = std::move(*books);
+    money_ = std::make_unique<MoneyApi>(books_->ledger(), books_->recorder(), *store_);
+    keys_ = std::make_unique<KeysApi>(*store_, money_.get());
+    admin_.is_admin_token = true;
+  }
+  Result<http::Response> Try(const std::string& method, const std::string& path,
+                             const std::string& body = "", const std::string& query = "") {
+    http::Request request;
+    request.method = method;
+    request.path = path;
+    request.query = query;
+    request.body = body;
+    const identity::Principal& caller = caller_ == nullptr ? admin_ : *caller_;
+    return MoneyApi::Has(path) ? money_->Answer(request, caller) : keys_->Answer(request, caller);
+  }
+  boost::json::object Ask(const std::string& method, const std::string& path,
+                          const std::string& body = "", const std::string& query = "") {
+    const auto response = Try(method, path, body, query);
+    EXPECT_TRUE(response) << response.error().message;
+    return dialects::ParseJsonObject(response ? response->body : "{}").value();
+  }
+  static std::string Text(const boost::json::object& object, const char* name) {
+    return std::string(object.at(name).as_string());
+  }
+  // A key; its token becomes the caller.
+  std::string Key(const std::string& body, bool become = true) {
+    const auto key = Ask("POST", "/tw/v1/keys", body);
+    if (become) {
+      caller_ = store_->keys().Find(Text(key, "token"));
+    }
+    return Text(key, "id");
+  }
+  void Spend(const std::string& key_id, int64_t output) {
+    billing::Offer offer;
+    offer.id = {ledger::RequestId::Make(1'764'072'000'000), 1};
+    offer.purchase = {"org", "prj", key_id, "usr", "org/model", "site-a", "x"};
+    offer.prices = &prices_;
+    offer.output_tokens_max = output;
+    last_ = offer.id.request.ToString();
+    auto attempt = books_->meter().Begin(offer);
+    ASSERT_TRUE(attempt.has_value()) << attempt.error().message;
+    ASSERT_TRUE(attempt->Sent().has_value());
+    chat::Usage usage;
+    usage.output_tokens = output;
+    attempt->End({.is_complete = true, .usage = usage, .finish = "stop"});
+  }
+
+  testing::TempDir home_;
+  std::unique_ptr<identity::Store> store_;
+  std::unique_ptr<billing::Books> books_;
+  std::unique_ptr<MoneyApi> money_;
+  std::unique_ptr<KeysApi> keys_;
+  identity::Principal admin_;
+  std::shared_ptr<const identity::Principal> caller_;
+  catalog::Prices prices_ = [] {
+    catalog::Prices prices;
+    prices.input = prices.output = Decimal::Parse("1").value();
+    return prices;
+  }();
+  std::string last_;
+};
+
+TEST_F(MoneyApiTest, GivesAKeyItsBudgetAndSaysWhatIsLeft) {
+  const std::string key =
+      Key(R"({"name":"a","budget":"0.01","period":"day","zone":"Europe/Berlin"})", false);
+  Spend(key, 4000);
+  const auto usage = Ask("GET", "/tw/v1/usage", "", "key=a");
+  EXPECT_EQ(Text(usage, "key"), key);
+  EXPECT_EQ(Text(usage, "cost_nanousd"), "4000000");
+  EXPECT_EQ(usage.at("requests").as_object().at("settled").as_int64(), 1);
+  EXPECT_EQ(usage.at("output_tokens").as_int64(), 4000);
+  const auto& budget = usage.at("budget").as_object();
+  EXPECT_EQ(Text(budget, "budget_nanousd"), "10000000");
+  EXPECT_EQ(Text(budget, "available_nanousd"), "6000000");
+  EXPECT_EQ(Text(budget, "period"), "day");
+  EXPECT_EQ(Text(budget, "zone"), "Europe/Berlin");
+  EXPECT_EQ(Text(Ask("GET", "/tw/v1/usage"), "cost_nanousd"), "4000000");
+}
+
+TEST_F(MoneyApiTest, NamesTheFieldOfABadBudgetAndMakesNoKey) {
+  const auto param = [&](const std::string& fields) {
+    const auto response = Try("POST", "/tw/v1/keys", R"({"name":"a",)" + fields + "}");
+    return response ? std::string("created") : response.error().param;
+  };
+  EXPECT_EQ(param(R"("budget":"much")"), "budget");
+  EXPECT_EQ(param(R"("budget":"-1")"), "budget");
+  EXPECT_EQ(param(R"("budget":"1","period":"fortnight")"), "period");
+  EXPECT_EQ(param(R"("budget":"1","zone":"Nowhere/City")"), "zone");
+  EXPECT_EQ(param(R"("period":"day")"), "period");
+  EXPECT_TRUE(Ask("GET", "/tw/v1/keys").at("keys").as_array().size() <= 1) << "the admin's at most";
+}
+
+TEST_F(MoneyApiTest, SetsListsAndRemovesBudgetsOfAnyScope) {
+  const auto set = Ask("PUT", "/tw/v1/budgets/org:acme/model:org/x",
+                       R"({"budget":"2","period":"month","mode":"soft"})");
+  EXPECT_EQ(Text(set, "scope"), "org:acme/model:org/x");
+  EXPECT_EQ(Text(set, "mode"), "soft");
+  EXPECT_EQ(Ask("GET", "/tw/v1/budgets").at("budgets").as_array().size(), 1U);
+  EXPECT_TRUE(Ask("DELETE", "/tw/v1/budgets/org:acme/model:org/x").at("closed").as_bool());
+  EXPECT_EQ(Ask("GET", "/tw/v1/budgets").at("budgets").as_array().size(), 0U);
+  EXPECT_EQ(Try("GET", "/tw/v1/budgets/org:acme/model:org/x").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(Try("PUT", "/tw/v1/budgets/org:acme", R"({"budget":"2","limt":"3"})").error().param,
+            "limt");
+  EXPECT_EQ(Try("POST", "/tw/v1/budgets").error().code, ErrorCode::kMethodNotAllowed);
+}
+
+TEST_F(MoneyApiTest, ShowsTheReceiptOfEveryAttempt) {
+  const std::string key = Key(R"({"name":"a"})", false);
+  Spend(key, 5);
+  const auto receipt = Ask("GET", "/v1/receipts/" + last_);
+  EXPECT_EQ(Text(receipt, "cost_nanousd"), "5000");
+  const auto& attempt = receipt.at("attempts").as_array().at(0).as_object();
+  EXPECT_EQ(Text(attempt, "state"), "settled");
+  EXPECT_EQ(Text(attempt, "usage_source"), "provider");
+  EXPECT_EQ(Text(attempt, "finish"), "stop");
+  EXPECT_EQ(Try("GET", "/v1/receipts/nothing").error().param, "id");
+}
+
+TEST_F(MoneyApiTest, ShowsAKeyItsOwnSpendingOnly) {
+  const std::string other = Key(R"({"name":"other"})", false);
+  Spend(other, 7);
+  const std::string receipt = last_;
+  const std::string key = Key(R"({"name":"mine"})");
+  EXPECT_EQ(Text(Ask("GET", "/tw/v1/usage"), "cost_nanousd"), "0");
+  EXPECT_EQ(Try("GET", "/tw/v1/usage", "", "key=other").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(Try("GET", "/v1/receipts/" + receipt).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(Try("PUT", "/tw/v1/budgets/key:" + key, R"({"budget":"1000"})").error().code,
+            ErrorCode::kPermissionDenied);
+}
+
+}  // namespace
+}  // namespace tradewind::console_api

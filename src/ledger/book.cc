@@ -1,0 +1,387 @@
+// What may happen: decisions and views. What happens is in book_apply.cc.
+#include "ledger/book.h"
+
+#include <algorithm>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+
+namespace tradewind::ledger {
+namespace {
+
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+
+std::unexpected<Refusal> Refuse(Refusal::Reason reason, std::string detail = {}) {
+  Refusal refusal;
+  refusal.reason = reason;
+  refusal.detail = std::move(detail);
+  return std::unexpected(std::move(refusal));
+}
+
+bool IsAmount(NanoUsd amount) {
+  return amount >= 0 && amount <= kAmountMax;
+}
+
+Status CheckName(std::string_view name) {
+  if (name.empty() || name.size() > 256) {
+    return Fail(ErrorCode::kInvalidArgument, "the name has to have 1 to 256 bytes", "name");
+  }
+  return {};
+}
+
+// Of one account, if a hold by this payer may spend it now.
+NanoUsd Spendable(const CreditSpec& credit, const Account& account, int64_t time_ns) {
+  if (credit.expires_s <= time_ns / kNanosPerSecond) {
+    return 0;
+  }
+  return std::max<NanoUsd>(0, account.available());
+}
+
+}  // namespace
+
+NanoUsd Account::available() const {
+  const __int128 left = __int128{limit} + credits - debits - pending;
+  const __int128 most = std::numeric_limits<NanoUsd>::max();
+  return static_cast<NanoUsd>(std::clamp(left, -most, most));
+}
+
+std::string_view RefusalName(Refusal::Reason reason) {
+  switch (reason) {
+    case Refusal::Reason::kBudget:
+      return "budget_exhausted";
+    case Refusal::Reason::kCredit:
+      return "credit_exhausted";
+    case Refusal::Reason::kDuplicate:
+      return "duplicate_hold";
+    case Refusal::Reason::kTooMany:
+      return "too_many_holds";
+    case Refusal::Reason::kAmount:
+      return "amount_out_of_range";
+    case Refusal::Reason::kNoHold:
+      return "no_such_hold";
+    case Refusal::Reason::kStopped:
+      return "ledger_stopped";
+  }
+  return "unknown";
+}
+
+Book::Book() {
+  for (const AccountNumber fixed :
+       {kExpense, kRevenue, kReceivable, kCreditSource, kBreakage, kUnknownPayee}) {
+    accounts_[{fixed, 0}] = Account();
+  }
+}
+
+const Window& Book::WindowNow(AccountNumber number, int64_t unix_s) {
+  Window& window = windows_[number];
+  if (!window.Has(unix_s)) {
+    const BudgetSpec& budget = budgets_.at(number);
+    window = WindowOf(budget.period, budget.zone, unix_s);
+  }
+  return window;
+}
+
+std::optional<Refusal> Book::AddBudgetLegs(std::span<const AccountNumber> budgets, NanoUsd cost,
+                                           NanoUsd charge, int64_t time_ns, Legs& legs) {
+  for (const AccountNumber number : budgets) {
+    const auto found = budgets_.find(number);
+    if (found == budgets_.end() || found->second.closed) {
+      continue;  // closed since the request began
+    }
+    const BudgetSpec& budget = found->second;
+    const Window& window = WindowNow(number, time_ns / kNanosPerSecond);
+    Leg leg;
+    leg.account = {number, window.start_s};
+    if (std::ranges::count(legs.all(), leg.account, &Leg::account) > 0) {
+      continue;  // a scope named twice
+    }
+    leg.window_end_s = window.end_s;
+    leg.dimension = budget.dimension;
+    leg.amount = budget.dimension == Dimension::kCost ? cost : charge;
+    const auto account = accounts_.find(leg.account);
+    const NanoUsd available =
+        account == accounts_.end() ? budget.limit : account->second.available();
+    if (budget.mode == Mode::kHard && leg.amount > 0 && leg.amount > available) {
+      Refusal refusal;
+      refusal.reason = Refusal::Reason::kBudget;
+      refusal.account = number;
+      refusal.asked = leg.amount;
+      refusal.available = available;
+      refusal.resets_at_s = window.end_s;
+      return refusal;
+    }
+    if (!legs.Push(leg)) {
+      Refusal refusal;
+      refusal.reason = Refusal::Reason::kTooMany;
+      refusal.detail = fmt::format("a request falls into at most {} scopes", kLegsMax);
+      return refusal;
+    }
+  }
+  return std::nullopt;
+}
+
+// Credits pay in a fixed order: promotional ones first, then the soonest to expire, then by
+// priority, then the oldest.
+std::optional<Refusal> Book::AddCreditLegs(std::string_view payer, NanoUsd charge, int64_t time_ns,
+                                           Legs& legs) const {
+  const auto owned = credits_of_.find(payer);
+  if (payer.empty() || charge == 0 || owned == credits_of_.end()) {
+    return std::nullopt;
+  }
+  NanoUsd missing = charge, spendable = 0;
+  for (const AccountNumber number : owned->second) {
+    const AccountKey key{number, 0};
+    const NanoUsd free = Spendable(credits_.at(number), accounts_.at(key), time_ns);
+    spendable += std::min(free, kNanoUsdMax - spendable);
+    if (free == 0 || missing == 0) {
+      continue;
+    }
+    Leg leg;
+    leg.account = key;
+    leg.dimension = Dimension::kCharge;
+    leg.is_credit = true;
+    leg.amount = std::min(free, missing);
+    if (!legs.Push(leg)) {
+      break;
+    }
+    missing -= leg.amount;
+  }
+  if (missing == 0) {
+    return std::nullopt;
+  }
+  Refusal refusal;
+  refusal.reason = Refusal::Reason::kCredit;
+  refusal.asked = charge;
+  refusal.available = spendable;
+  return refusal;
+}
+
+std::expected<Record, Refusal> Book::DecideHold(const HoldRequest& request, int64_t time_ns) {
+  if (!IsAmount(request.cost) || !IsAmount(request.charge) ||
+      request.text.size() > kRecordTextBytesMax) {
+    return Refuse(Refusal::Reason::kAmount);
+  }
+  if (holds_.contains(request.id)) {
+    return Refuse(Refusal::Reason::kDuplicate);
+  }
+  if (holds_.size() >= kOpenHoldsMax) {
+    return Refuse(Refusal::Reason::kTooMany, "too many requests are open");
+  }
+  std::expected<Record, Refusal> decided;
+  Record& record = *decided;
+  record.type = RecordType::kHold;
+  record.hold = request.id;
+  record.cost = request.cost;
+  record.charge = request.charge;
+  record.price_version = request.price_version;
+  record.account = request.payee;
+  if (auto no = AddBudgetLegs(request.budgets, request.cost, request.charge, time_ns, record.legs);
+      no.has_value()) {
+    return std::unexpected(std::move(*no));
+  }
+  if (auto no = AddCreditLegs(request.payer, request.charge, time_ns, record.legs);
+      no.has_value()) {
+    return std::unexpected(std::move(*no));
+  }
+  record.text = request.text;
+  return decided;
+}
+
+std::expected<Record, Refusal> Book::DecideExtend(HoldId id, NanoUsd cost, NanoUsd charge,
+                                                  std::string_view payer, int64_t time_ns) {
+  const auto found = holds_.find(id);
+  if (found == holds_.end()) {
+    return Refuse(Refusal::Reason::kNoHold);
+  }
+  const OpenHold& hold = found->second;
+  if (!IsAmount(cost) || !IsAmount(charge) || !IsAmount(hold.cost + cost) ||
+      !IsAmount(hold.charge + charge)) {
+    return Refuse(Refusal::Reason::kAmount);
+  }
+  std::expected<Record, Refusal> decided;
+  Record& record = *decided;
+  record.type = RecordType::kExtend;
+  record.hold = id;
+  record.cost = cost;
+  record.charge = charge;
+  // The windows in which it was admitted, not those of now: nothing slips over a boundary.
+  for (const Leg& leg : hold.legs.all()) {
+    if (leg.is_credit) {
+      continue;
+    }
+    Leg more = leg;
+    more.amount = leg.dimension == Dimension::kCost ? cost : charge;
+    const NanoUsd available = accounts_.at(leg.account).available();
+    if (budgets_.at(leg.account.number).mode == Mode::kHard && more.amount > available) {
+      Refusal refusal;
+      refusal.reason = Refusal::Reason::kBudget;
+      refusal.account = leg.account.number;
+      refusal.asked = more.amount;
+      refusal.available = available;
+      refusal.resets_at_s = leg.window_end_s;
+      return std::unexpected(std::move(refusal));
+    }
+    record.legs.Push(more);
+  }
+  if (auto no = AddCreditLegs(payer, charge, time_ns, record.legs); no.has_value()) {
+    return std::unexpected(std::move(*no));
+  }
+  return decided;
+}
+
+std::expected<Record, Refusal> Book::DecideSettle(HoldId id, NanoUsd cost, NanoUsd charge,
+                                                  std::string text) const {
+  const auto found = holds_.find(id);
+  if (found == holds_.end()) {
+    return Refuse(Refusal::Reason::kNoHold);
+  }
+  if (!IsAmount(cost) || !IsAmount(charge) || text.size() > kRecordTextBytesMax) {
+    return Refuse(Refusal::Reason::kAmount);
+  }
+  std::expected<Record, Refusal> decided;
+  decided->type = RecordType::kSettle;
+  decided->hold = id;
+  decided->cost = cost;
+  decided->charge = std::min(charge, found->second.charge);
+  decided->text = std::move(text);
+  return decided;
+}
+
+std::expected<Record, Refusal> Book::DecideStep(RecordType type, HoldId id,
+                                                std::string text) const {
+  const auto found = holds_.find(id);
+  if (found == holds_.end()) {
+    return Refuse(Refusal::Reason::kNoHold);
+  }
+  std::expected<Record, Refusal> decided;
+  decided->type = type;
+  decided->hold = id;
+  text.resize(std::min(text.size(), kRecordTextBytesMax));
+  decided->text = std::move(text);
+  return decided;
+}
+
+std::expected<Record, Refusal> Book::DecideProgress(HoldId id, NanoUsd cost,
+                                                    NanoUsd charge) const {
+  const auto found = holds_.find(id);
+  if (found == holds_.end()) {
+    return Refuse(Refusal::Reason::kNoHold);
+  }
+  if (!IsAmount(cost) || !IsAmount(charge)) {
+    return Refuse(Refusal::Reason::kAmount);
+  }
+  std::expected<Record, Refusal> decided;
+  decided->type = RecordType::kProgress;
+  decided->hold = id;
+  // What was metered is never taken back.
+  decided->cost = std::max(cost, found->second.metered_cost);
+  decided->charge = std::max(charge, found->second.metered_charge);
+  return decided;
+}
+
+Result<Record> Book::DecideBudget(const BudgetSpec& budget) const {
+  TW_RETURN_IF_ERROR(CheckName(budget.name));
+  if (!IsAmount(budget.limit)) {
+    return Fail(ErrorCode::kInvalidArgument, "a budget is 0 to 1,000,000 USD", "budget");
+  }
+  TW_RETURN_IF_ERROR(CheckZone(budget.zone));
+  Record record;
+  record.type = RecordType::kBudget;
+  record.account = FindBudget(budget.name).value_or(next_number_);
+  record.budget = budget;
+  return record;
+}
+
+Result<Record> Book::DecideCredit(const CreditSpec& credit) const {
+  TW_RETURN_IF_ERROR(CheckName(credit.name));
+  if (credit.owner.empty() || credit.owner.size() > 256) {
+    return Fail(ErrorCode::kInvalidArgument, "a credit needs an owner", "owner");
+  }
+  if (credit.amount <= 0 || !IsAmount(credit.amount)) {
+    return Fail(ErrorCode::kInvalidArgument, "a credit is more than 0, at most 1,000,000 USD",
+                "amount");
+  }
+  if (credit_names_.contains(credit.name)) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "there is a credit of this name; grants are never changed, add another one",
+                "name");
+  }
+  Record record;
+  record.type = RecordType::kCredit;
+  record.account = next_number_;
+  record.credit = credit;
+  return record;
+}
+
+Result<Record> Book::DecidePayee(std::string_view name) const {
+  TW_RETURN_IF_ERROR(CheckName(name));
+  Record record;
+  record.type = RecordType::kPayee;
+  record.account = FindPayee(name).value_or(next_number_);
+  record.text = name;
+  return record;
+}
+
+std::vector<Record> Book::DecideExpiries(int64_t time_ns) const {
+  std::vector<Record> expired;
+  for (const auto& [number, credit] : credits_) {
+    const NanoUsd free = accounts_.at({number, 0}).available();
+    if (credit.expires_s <= time_ns / kNanosPerSecond && free > 0) {
+      Record record;
+      record.type = RecordType::kExpire;
+      record.account = number;
+      record.cost = free;
+      expired.push_back(std::move(record));
+    }
+  }
+  return expired;
+}
+
+std::optional<AccountNumber> Book::FindBudget(std::string_view name) const {
+  const auto found = budget_names_.find(name);
+  return found == budget_names_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::optional<AccountNumber> Book::FindPayee(std::string_view name) const {
+  const auto found = payee_names_.find(name);
+  return found == payee_names_.end() ? std::nullopt : std::optional(found->second);
+}
+
+const BudgetSpec* Book::BudgetOf(AccountNumber number) const {
+  const auto found = budgets_.find(number);
+  return found == budgets_.end() ? nullptr : &found->second;
+}
+
+const CreditSpec* Book::CreditOf(AccountNumber number) const {
+  const auto found = credits_.find(number);
+  return found == credits_.end() ? nullptr : &found->second;
+}
+
+Account Book::BudgetAccount(AccountNumber number, int64_t unix_s) {
+  if (BudgetOf(number) == nullptr) {
+    return {};
+  }
+  const Window window = WindowNow(number, unix_s);
+  const auto found = accounts_.find({number, window.start_s});
+  if (found != accounts_.end()) {
+    return found->second;
+  }
+  Account unused;
+  unused.limit = budgets_.at(number).limit;
+  unused.window_end_s = window.end_s;
+  return unused;
+}
+
+Account Book::AccountOf(AccountKey key) const {
+  const auto found = accounts_.find(key);
+  return found == accounts_.end() ? Account() : found->second;
+}
+
+const OpenHold* Book::Find(HoldId id) const {
+  const auto found = holds_.find(id);
+  return found == holds_.end() ? nullptr : &found->second;
+}
+
+}  // namespace tradewind::ledger

@@ -1,0 +1,192 @@
+// The state of all money: accounts, budgets, credits and the holds on them. A deterministic machine
+// without input or output: it decides what may happen (a Record, or a Refusal), and applies records,
+// the same ones when they happen and when the journal is read again. Time comes in with them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "ledger/ids.h"
+#include "ledger/money.h"
+#include "ledger/record.h"
+#include "ledger/window.h"
+
+namespace tradewind::ledger {
+
+// Pending amounts stand in a column of their own: what is reserved can never be spent twice, and
+// ending a hold can never break a bound.
+struct Account {
+  NanoUsd limit = 0;  // of a budget's window; money accounts have none
+  NanoUsd debits = 0, credits = 0;
+  NanoUsd pending = 0;   // debits that holds have set aside
+  NanoUsd in_doubt = 0;  // of pending: holds whose end is not known
+  int64_t window_end_s = kEndOfTime;
+  uint8_t warned_percent = 0;
+
+  // What a hold may still take; negative after an overrun, or when a limit was lowered.
+  NanoUsd available() const;
+};
+
+struct HoldRequest {
+  HoldId id;
+  NanoUsd cost = 0, charge = 0;             // at most
+  std::span<const AccountNumber> budgets;   // of every scope the request falls into
+  std::string_view payer;                   // whose credits pay the charge; empty: it is invoiced
+  AccountNumber payee = kUnknownPayee;      // whom the cost is owed to
+  uint32_t price_version = 0;
+  std::string text;                         // kept for the records above the ledger
+};
+
+struct Refusal {
+  enum class Reason {
+    kBudget,     // `account` has less left than was asked for
+    kCredit,     // the payer's credits together have less
+    kDuplicate,  // there is such a hold
+    kTooMany,    // holds at a time, or scopes of one
+    kAmount,     // negative, or beyond what balances can hold
+    kNoHold,     // there is no such hold, or it has ended
+    kStopped,    // the ledger admits nothing: `detail` says why
+  };
+  Reason reason = Reason::kAmount;
+  AccountNumber account = 0;
+  NanoUsd asked = 0, available = 0;
+  int64_t resets_at_s = kEndOfTime;  // when the budget's next window begins
+  std::string detail;
+};
+std::string_view RefusalName(Refusal::Reason reason);  // "budget_exhausted", ...
+
+struct OpenHold {
+  HoldState state = HoldState::kHeld;
+  NanoUsd cost = 0, charge = 0;  // held
+  NanoUsd metered_cost = 0, metered_charge = 0;
+  uint32_t price_version = 0;
+  AccountNumber payee = kUnknownPayee;
+  int64_t since_ns = 0;
+  Legs legs;
+  std::string text;
+};
+
+// A budget's share of warn_percent was crossed, or a settle went beyond its hold.
+struct Notice {
+  AccountNumber account = 0;  // of the budget; 0: an overrun
+  AccountKey window;
+  uint8_t percent = 0;
+  HoldId hold;
+  NanoUsd amount = 0;  // used in the window; of an overrun: beyond the hold
+};
+
+inline constexpr NanoUsd kAmountMax = 1'000'000'000'000'000;  // of one hold or credit: $1,000,000
+inline constexpr size_t kOpenHoldsMax = 65'536;
+
+// One thread at a time.
+class Book {
+ public:
+  Book();
+
+  // --- Decisions: what the record would be. They change nothing. ---
+
+  // Takes from every budget and from the payer's credits, or from none of them.
+  std::expected<Record, Refusal> DecideHold(const HoldRequest& request, int64_t time_ns);
+  // More of the same hold, by the same rules.
+  std::expected<Record, Refusal> DecideExtend(HoldId id, NanoUsd cost, NanoUsd charge,
+                                              std::string_view payer, int64_t time_ns);
+  // The end: what it cost, and what it is charged, which is never more than was held. A cost beyond
+  // its hold is posted whole, and told as an overrun: the provider has billed it.
+  std::expected<Record, Refusal> DecideSettle(HoldId id, NanoUsd cost, NanoUsd charge,
+                                              std::string text) const;
+  // Void is for what was surely not billed; in-doubt for what may have been. `text` says why.
+  std::expected<Record, Refusal> DecideStep(RecordType type, HoldId id, std::string text) const;
+  std::expected<Record, Refusal> DecideProgress(HoldId id, NanoUsd cost, NanoUsd charge) const;
+
+  // Definitions replace those of the same name. Errors: kInvalidArgument with the field.
+  Result<Record> DecideBudget(const BudgetSpec& budget) const;
+  Result<Record> DecideCredit(const CreditSpec& credit) const;
+  Result<Record> DecidePayee(std::string_view name) const;
+  // Credits whose time is over at `time_ns` and that have a free part.
+  std::vector<Record> DecideExpiries(int64_t time_ns) const;
+
+  // --- Application ---
+
+  // Errors: kCorruptFile when the record cannot follow what was applied; then nothing changed. A
+  // record that this book has just decided never fails.
+  Status Apply(const Record& record);
+
+  // Everything, as the next records, which make any book equal to this one. Forgets budget windows
+  // that ended long before `time_ns` first. Stops at the first error of `write`.
+  Status Snapshot(int64_t time_ns, const std::function<Status(const Record&)>& write);
+
+  // --- Views ---
+
+  uint64_t seq() const { return seq_; }
+  int64_t time_ns() const { return time_ns_; }
+  std::optional<AccountNumber> FindBudget(std::string_view name) const;
+  std::optional<AccountNumber> FindPayee(std::string_view name) const;
+  const BudgetSpec* BudgetOf(AccountNumber number) const;
+  const CreditSpec* CreditOf(AccountNumber number) const;
+  // Requires a budget's number. The reference is good until the next call.
+  const Window& WindowNow(AccountNumber number, int64_t unix_s);
+  // Of the window that `unix_s` lies in; a budget that was not used in it has its limit only.
+  Account BudgetAccount(AccountNumber number, int64_t unix_s);
+  Account AccountOf(AccountKey key) const;
+  const OpenHold* Find(HoldId id) const;
+  const std::unordered_map<HoldId, OpenHold, HashOfId>& holds() const { return holds_; }
+  const std::map<AccountNumber, BudgetSpec>& budgets() const { return budgets_; }
+  const std::map<AccountNumber, CreditSpec>& credits() const { return credits_; }
+
+  // What has come to be told since the last call.
+  std::vector<Notice> TakeNotices() { return std::exchange(notices_, {}); }
+
+  // Computes every balance that can be computed another way, and compares: money sums to zero,
+  // pending is what open holds say, hard budgets are within their limits. Slow. Errors: kInternal
+  // with what differs.
+  Status Audit() const;
+
+ private:
+  std::optional<Refusal> AddBudgetLegs(std::span<const AccountNumber> budgets, NanoUsd cost,
+                                       NanoUsd charge, int64_t time_ns, Legs& legs);
+  std::optional<Refusal> AddCreditLegs(std::string_view payer, NanoUsd charge, int64_t time_ns,
+                                       Legs& legs) const;
+  Account& Open(const Leg& leg);
+  Status ApplyHold(const Record& record);
+  Status ApplyExtend(const Record& record);
+  Status ApplySettle(const Record& record);
+  Status ApplyStep(const Record& record);
+  Status ApplyDefinition(const Record& record);
+  Status ApplySnapshot(const Record& record);
+  // `is_new`: not of a snapshot, so hard bounds have to hold.
+  Status CheckLegs(const Legs& legs, bool is_new) const;
+  void Reserve(const Legs& legs);
+  void Release(const OpenHold& hold);
+  void Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge);
+  void Warn(AccountNumber number, AccountKey key, Account& account);
+  // Whether both balances have room for it. Both accounts are there.
+  bool Fits(AccountKey debit, AccountKey credit, NanoUsd amount) const;
+  void Move(AccountKey debit, AccountKey credit, NanoUsd amount);
+
+  uint64_t seq_ = 0;
+  int64_t time_ns_ = 0;
+  AccountNumber next_number_ = kFirstNumber;
+  std::unordered_map<AccountKey, Account, HashOfId> accounts_;
+  std::map<AccountNumber, BudgetSpec> budgets_;
+  std::map<AccountNumber, CreditSpec> credits_;
+  std::map<AccountNumber, std::string> payees_;
+  std::map<std::string, AccountNumber, std::less<>> budget_names_, credit_names_, payee_names_;
+  // Of an owner, in the order in which they are spent.
+  std::map<std::string, std::vector<AccountNumber>, std::less<>> credits_of_;
+  std::unordered_map<AccountNumber, Window> windows_;  // of now: looked up for every hold
+  std::unordered_map<HoldId, OpenHold, HashOfId> holds_;
+  std::vector<Notice> notices_;
+};
+
+}  // namespace tradewind::ledger

@@ -1,0 +1,398 @@
+// What happens: each record's effect, the same live and when the journal is read again.
+#include <algorithm>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "ledger/book.h"
+
+namespace tradewind::ledger {
+namespace {
+
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+
+std::unexpected<Error> DoesNotFollow(const Record& record, std::string_view why) {
+  return Fail(ErrorCode::kCorruptFile,
+              fmt::format("the journal's record {} (type {}) cannot follow what stands before it: {}",
+                          record.seq, static_cast<int>(record.type), why));
+}
+
+bool IsWithin(NanoUsd amount) {
+  return amount >= 0 && amount <= kAmountMax;
+}
+
+NanoUsd AmountOf(const Leg& leg, NanoUsd cost, NanoUsd charge) {
+  return leg.dimension == Dimension::kCost ? cost : charge;
+}
+
+}  // namespace
+
+Status Book::Apply(const Record& record) {
+  // A snapshot starts anywhere; every other record is the next one.
+  if (record.type != RecordType::kSnapshotBegin &&
+      (record.seq != seq_ + 1 || record.time_ns <= time_ns_)) {
+    return DoesNotFollow(record, "its number or time is not the next");
+  }
+  if (!IsWithin(record.cost) || !IsWithin(record.charge)) {
+    return DoesNotFollow(record, "its amount is out of range");
+  }
+  switch (record.type) {
+    case RecordType::kHold:
+      TW_RETURN_IF_ERROR(ApplyHold(record));
+      break;
+    case RecordType::kExtend:
+      TW_RETURN_IF_ERROR(ApplyExtend(record));
+      break;
+    case RecordType::kSettle:
+      TW_RETURN_IF_ERROR(ApplySettle(record));
+      break;
+    case RecordType::kSent:
+    case RecordType::kUpstreamId:
+    case RecordType::kProgress:
+    case RecordType::kVoid:
+    case RecordType::kInDoubt:
+      TW_RETURN_IF_ERROR(ApplyStep(record));
+      break;
+    case RecordType::kBudget:
+    case RecordType::kCredit:
+    case RecordType::kPayee:
+    case RecordType::kExpire:
+      TW_RETURN_IF_ERROR(ApplyDefinition(record));
+      break;
+    default:
+      TW_RETURN_IF_ERROR(ApplySnapshot(record));
+      break;
+  }
+  seq_ = record.seq;
+  time_ns_ = record.time_ns;
+  return {};
+}
+
+Account& Book::Open(const Leg& leg) {
+  const auto [found, is_new] = accounts_.try_emplace(leg.account);
+  if (is_new) {
+    found->second.limit = budgets_.at(leg.account.number).limit;
+    found->second.window_end_s = leg.window_end_s;
+  }
+  return found->second;
+}
+
+// Legs come from a decision, or from a file: what does not fit is an error and changes nothing.
+Status Book::CheckLegs(const Legs& legs, bool is_new) const {
+  for (const Leg& leg : legs.all()) {
+    const auto account = accounts_.find(leg.account);
+    const auto budget = budgets_.find(leg.account.number);
+    const bool is_known = leg.is_credit
+                              ? credits_.contains(leg.account.number) && account != accounts_.end()
+                              : budget != budgets_.end();
+    if (!is_known || !IsWithin(leg.amount) ||
+        std::ranges::count(legs.all(), leg.account, &Leg::account) != 1) {
+      return Fail(ErrorCode::kCorruptFile, "a leg is on an account that there is not, or on it twice");
+    }
+    const Account now = account != accounts_.end() ? account->second : Account();
+    NanoUsd sum = 0;
+    if (!AddMoney(now.pending, leg.amount, sum) || !AddMoney(sum, now.debits, sum)) {
+      return Fail(ErrorCode::kCorruptFile, "a balance beyond 64 bits");
+    }
+    const bool is_hard = leg.is_credit || budget->second.mode == Mode::kHard;
+    const NanoUsd available =
+        account != accounts_.end() ? now.available() : budget->second.limit;
+    if (is_new && is_hard && leg.amount > 0 && leg.amount > available) {
+      return Fail(ErrorCode::kCorruptFile, "a hold goes beyond a hard bound");
+    }
+  }
+  return {};
+}
+
+// Requires CheckLegs.
+void Book::Reserve(const Legs& legs) {
+  for (const Leg& leg : legs.all()) {
+    Open(leg).pending += leg.amount;
+  }
+}
+
+void Book::Release(const OpenHold& hold) {
+  for (const Leg& leg : hold.legs.all()) {
+    Account& account = accounts_.at(leg.account);
+    account.pending -= leg.amount;
+    TW_CHECK(account.pending >= 0);
+    if (hold.state == HoldState::kInDoubt) {
+      account.in_doubt -= leg.amount;
+      TW_CHECK(account.in_doubt >= 0);
+    }
+  }
+}
+
+Status Book::ApplyHold(const Record& record) {
+  if (holds_.contains(record.hold) || holds_.size() >= kOpenHoldsMax) {
+    return DoesNotFollow(record, "there is such a hold");
+  }
+  TW_RETURN_IF_ERROR(CheckLegs(record.legs, true));
+  Reserve(record.legs);
+  for (const Leg& leg : record.legs.all()) {
+    // The promise, once more: a hold never goes beyond a hard bound.
+    const bool is_hard = leg.is_credit || budgets_.at(leg.account.number).mode == Mode::kHard;
+    TW_CHECK(!is_hard || leg.amount == 0 || accounts_.at(leg.account).available() >= 0);
+  }
+  OpenHold& hold = holds_[record.hold];
+  hold.cost = record.cost;
+  hold.charge = record.charge;
+  hold.price_version = record.price_version;
+  hold.payee = payees_.contains(record.account) ? record.account : kUnknownPayee;
+  hold.since_ns = record.time_ns;
+  hold.legs = record.legs;
+  hold.text = record.text;
+  return {};
+}
+
+Status Book::ApplyExtend(const Record& record) {
+  const auto found = holds_.find(record.hold);
+  if (found == holds_.end()) {
+    return DoesNotFollow(record, "there is no such hold");
+  }
+  OpenHold& hold = found->second;
+  Legs merged = hold.legs;
+  for (const Leg& more : record.legs.all()) {
+    const auto same = std::ranges::find(merged.all(), more.account, &Leg::account);
+    if (same != merged.all().end() && IsWithin(same->amount + more.amount)) {
+      same->amount += more.amount;
+    } else if (!more.is_credit || !merged.Push(more)) {
+      return DoesNotFollow(record, "it extends what was not held");
+    }
+  }
+  TW_RETURN_IF_ERROR(CheckLegs(record.legs, true));
+  Reserve(record.legs);
+  if (hold.state == HoldState::kInDoubt) {
+    for (const Leg& more : record.legs.all()) {
+      accounts_.at(more.account).in_doubt += more.amount;
+    }
+  }
+  hold.legs = merged;
+  hold.cost += record.cost;
+  hold.charge += record.charge;
+  return {};
+}
+
+Status Book::ApplySettle(const Record& record) {
+  const auto found = holds_.find(record.hold);
+  if (found == holds_.end()) {
+    return DoesNotFollow(record, "there is no such hold");
+  }
+  if (record.charge > found->second.charge) {
+    return DoesNotFollow(record, "it charges more than was held");
+  }
+  const OpenHold& open = found->second;
+  NanoUsd sum = 0;
+  bool fits = Fits({kExpense, 0}, {open.payee, 0}, record.cost) &&
+              Fits({kReceivable, 0}, {kRevenue, 0}, record.charge);
+  for (const Leg& leg : open.legs.all()) {
+    const NanoUsd amount =
+        leg.is_credit ? leg.amount : AmountOf(leg, record.cost, record.charge);
+    fits = fits && AddMoney(accounts_.at(leg.account).debits, amount, sum);
+  }
+  if (!fits) {
+    return DoesNotFollow(record, "a balance beyond 64 bits");
+  }
+  const OpenHold hold = std::move(found->second);
+  holds_.erase(found);
+  Release(hold);
+  Post(record.hold, hold, record.cost, record.charge);
+  return {};
+}
+
+bool Book::Fits(AccountKey debit, AccountKey credit, NanoUsd amount) const {
+  NanoUsd sum = 0;
+  return AddMoney(accounts_.at(debit).debits, amount, sum) &&
+         AddMoney(accounts_.at(credit).credits, amount, sum);
+}
+
+void Book::Move(AccountKey debit, AccountKey credit, NanoUsd amount) {
+  Account& from = accounts_.at(debit);
+  Account& to = accounts_.at(credit);
+  TW_CHECK(AddMoney(from.debits, amount, from.debits) && AddMoney(to.credits, amount, to.credits));
+}
+
+void Book::Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge) {
+  NanoUsd unpaid = charge;
+  for (const Leg& leg : hold.legs.all()) {
+    if (leg.is_credit) {
+      const NanoUsd share = std::min(leg.amount, unpaid);
+      Move(leg.account, {kRevenue, 0}, share);
+      unpaid -= share;
+      continue;
+    }
+    Account& account = accounts_.at(leg.account);
+    TW_CHECK(AddMoney(account.debits, AmountOf(leg, cost, charge), account.debits));
+    Warn(leg.account.number, leg.account, account);
+  }
+  Move({kReceivable, 0}, {kRevenue, 0}, unpaid);
+  Move({kExpense, 0}, {hold.payee, 0}, cost);
+  if (cost > hold.cost) {
+    Notice overrun;
+    overrun.hold = id;
+    overrun.amount = cost - hold.cost;
+    notices_.push_back(overrun);
+  }
+}
+
+void Book::Warn(AccountNumber number, AccountKey key, Account& account) {
+  const BudgetSpec& budget = budgets_.at(number);
+  uint8_t crossed = 0;
+  for (const uint8_t percent : budget.warn_percent) {
+    const __int128 bound = __int128{account.limit} * percent;
+    if (percent > account.warned_percent && __int128{account.debits} * 100 >= bound) {
+      crossed = std::max(crossed, percent);
+    }
+  }
+  if (crossed > 0) {
+    account.warned_percent = crossed;
+    notices_.push_back({number, key, crossed, {}, account.debits});
+  }
+}
+
+Status Book::ApplyStep(const Record& record) {
+  const auto found = holds_.find(record.hold);
+  if (found == holds_.end()) {
+    return DoesNotFollow(record, "there is no such hold");
+  }
+  OpenHold& hold = found->second;
+  switch (record.type) {
+    case RecordType::kSent:
+      if (hold.state == HoldState::kHeld) {
+        hold.state = HoldState::kSent;
+      }
+      return {};
+    case RecordType::kProgress:
+      hold.metered_cost = std::max(hold.metered_cost, record.cost);
+      hold.metered_charge = std::max(hold.metered_charge, record.charge);
+      return {};
+    case RecordType::kVoid:
+      Release(hold);
+      holds_.erase(found);
+      return {};
+    case RecordType::kInDoubt:
+      if (hold.state != HoldState::kInDoubt) {
+        hold.state = HoldState::kInDoubt;
+        for (const Leg& leg : hold.legs.all()) {
+          accounts_.at(leg.account).in_doubt += leg.amount;
+        }
+      }
+      return {};
+    default:
+      return {};  // kUpstreamId: for the records above
+  }
+}
+
+Status Book::ApplyDefinition(const Record& record) {
+  const AccountNumber number = record.account;
+  if (number < kFirstNumber || number == UINT32_MAX) {
+    return DoesNotFollow(record, "its account's number is taken");
+  }
+  if (record.type == RecordType::kExpire) {
+    const auto credit = accounts_.find({number, 0});
+    if (!credits_.contains(number) || credit->second.available() < record.cost ||
+        !Fits({number, 0}, {kBreakage, 0}, record.cost)) {
+      return DoesNotFollow(record, "it lets expire what is not there");
+    }
+    Move({number, 0}, {kBreakage, 0}, record.cost);
+    return {};
+  }
+  if (record.type == RecordType::kBudget) {
+    if (!IsWithin(record.budget.limit) || !CheckZone(record.budget.zone).has_value() ||
+        credits_.contains(number) || payees_.contains(number)) {
+      return DoesNotFollow(record, "its definition is none");
+    }
+    budgets_[number] = record.budget;
+    budget_names_[record.budget.name] = number;
+    windows_.erase(number);
+    for (auto& [key, account] : accounts_) {
+      if (key.number == number && account.window_end_s > record.time_ns / kNanosPerSecond) {
+        account.limit = record.budget.limit;
+        account.warned_percent = 0;
+      }
+    }
+  } else if (record.type == RecordType::kCredit) {
+    if (!IsWithin(record.credit.amount) || credits_.contains(number) ||
+        budgets_.contains(number) || payees_.contains(number) ||
+        !Fits({kCreditSource, 0}, {kCreditSource, 0}, record.credit.amount)) {
+      return DoesNotFollow(record, "its definition is none");
+    }
+    credits_[number] = record.credit;
+    credit_names_[record.credit.name] = number;
+    accounts_[{number, 0}] = Account();
+    Move({kCreditSource, 0}, {number, 0}, record.credit.amount);
+    std::vector<AccountNumber>& owned = credits_of_[record.credit.owner];
+    owned.push_back(number);
+    std::ranges::sort(owned, {}, [this](AccountNumber one) {
+      const CreditSpec& credit = credits_.at(one);
+      return std::tuple(!credit.promotional, credit.expires_s, credit.priority, one);
+    });
+  } else {
+    if (budgets_.contains(number) || credits_.contains(number)) {
+      return DoesNotFollow(record, "its definition is none");
+    }
+    payees_[number] = record.text;
+    payee_names_[record.text] = number;
+    accounts_.try_emplace({number, 0});
+  }
+  next_number_ = std::max(next_number_, number + 1);
+  return {};
+}
+
+// Definitions come as they once came, then balances replace what they made, then holds come back.
+Status Book::ApplySnapshot(const Record& record) {
+  switch (record.type) {
+    case RecordType::kSnapshotBegin: {
+      *this = Book();
+      return {};
+    }
+    case RecordType::kSnapshotAccount: {
+      const AccountNumber number = record.key.number;
+      if (number >= kFirstNumber && !budgets_.contains(number) && !credits_.contains(number) &&
+          !payees_.contains(number)) {
+        return DoesNotFollow(record, "its account is not defined");
+      }
+      if (record.debits < 0 || record.credits < 0) {
+        return DoesNotFollow(record, "its balance is negative");
+      }
+      Account& account = accounts_[record.key];
+      account = Account();
+      if (budgets_.contains(number)) {
+        account.limit = record.cost;
+      }
+      account.debits = record.debits;
+      account.credits = record.credits;
+      account.window_end_s = record.window_end_s;
+      account.warned_percent = record.warned_percent;
+      return {};
+    }
+    case RecordType::kSnapshotHold: {
+      TW_RETURN_IF_ERROR(CheckLegs(record.legs, false));
+      Reserve(record.legs);
+      OpenHold& open = holds_[record.hold];
+      open.cost = record.cost;
+      open.charge = record.charge;
+      open.metered_cost = record.metered_cost;
+      open.metered_charge = record.metered_charge;
+      open.price_version = record.price_version;
+      open.payee = payees_.contains(record.account) ? record.account : kUnknownPayee;
+      open.since_ns = record.since_ns;
+      open.legs = record.legs;
+      open.text = record.text;
+      if (record.state == HoldState::kInDoubt) {
+        for (const Leg& leg : open.legs.all()) {
+          accounts_.at(leg.account).in_doubt += leg.amount;
+        }
+      }
+      open.state = record.state;
+      return {};
+    }
+    default:
+      return {};
+  }
+}
+
+}  // namespace tradewind::ledger

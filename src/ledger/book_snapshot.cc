@@ -1,0 +1,101 @@
+// A whole book as records, and the audit that computes balances another way.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "ledger/book.h"
+
+namespace tradewind::ledger {
+namespace {
+
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+// A window that ended is kept for late settles and for those who look at yesterday.
+constexpr int64_t kForgetWindowAfterS = 8 * 86'400;
+
+}  // namespace
+
+Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)>& write) {
+  std::erase_if(accounts_, [&](const auto& entry) {
+    const auto& [key, account] = entry;
+    return budgets_.contains(key.number) && account.pending == 0 &&
+           account.window_end_s < time_ns / kNanosPerSecond - kForgetWindowAfterS;
+  });
+  const auto put = [&](RecordType type, Record record) {
+    record.type = type;
+    record.seq = ++seq_;
+    record.time_ns = time_ns_ = std::max(time_ns_ + 1, time_ns);
+    return write(record);
+  };
+  TW_RETURN_IF_ERROR(put(RecordType::kSnapshotBegin, {}));
+  for (const auto& [number, budget] : budgets_) {
+    TW_RETURN_IF_ERROR(put(RecordType::kBudget, {.account = number, .budget = budget}));
+  }
+  for (const auto& [number, credit] : credits_) {
+    TW_RETURN_IF_ERROR(put(RecordType::kCredit, {.account = number, .credit = credit}));
+  }
+  for (const auto& [number, name] : payees_) {
+    TW_RETURN_IF_ERROR(put(RecordType::kPayee, {.account = number, .text = name}));
+  }
+  for (const auto& [key, account] : accounts_) {
+    Record record;
+    record.cost = account.limit;
+    record.key = key;
+    record.window_end_s = account.window_end_s;
+    record.debits = account.debits;
+    record.credits = account.credits;
+    record.warned_percent = account.warned_percent;
+    TW_RETURN_IF_ERROR(put(RecordType::kSnapshotAccount, std::move(record)));
+  }
+  for (const auto& [id, hold] : holds_) {
+    Record record;
+    record.hold = id;
+    record.cost = hold.cost;
+    record.charge = hold.charge;
+    record.price_version = hold.price_version;
+    record.account = hold.payee;
+    record.legs = hold.legs;
+    record.text = hold.text;
+    record.state = hold.state;
+    record.metered_cost = hold.metered_cost;
+    record.metered_charge = hold.metered_charge;
+    record.since_ns = hold.since_ns;
+    TW_RETURN_IF_ERROR(put(RecordType::kSnapshotHold, std::move(record)));
+  }
+  return put(RecordType::kSnapshotEnd, {});
+}
+
+Status Book::Audit() const {
+  std::unordered_map<AccountKey, Account, HashOfId> expected;
+  for (const auto& [id, hold] : holds_) {
+    for (const Leg& leg : hold.legs.all()) {
+      expected[leg.account].pending += leg.amount;
+      expected[leg.account].in_doubt += hold.state == HoldState::kInDoubt ? leg.amount : 0;
+    }
+  }
+  __int128 debits = 0, credits = 0;
+  for (const auto& [key, account] : accounts_) {
+    const auto found = expected.find(key);
+    const Account held = found == expected.end() ? Account() : found->second;
+    if (account.pending != held.pending || account.in_doubt != held.in_doubt) {
+      return Fail(ErrorCode::kInternal,
+                  fmt::format("account {} has {} pending, {} in doubt; its holds say {} and {}",
+                              key.number, account.pending, account.in_doubt, held.pending,
+                              held.in_doubt));
+    }
+    if (!budgets_.contains(key.number)) {
+      debits += account.debits;
+      credits += account.credits;
+    }
+    if (credits_.contains(key.number) && account.available() < 0) {
+      return Fail(ErrorCode::kInternal, fmt::format("credit {} is overdrawn", key.number));
+    }
+  }
+  if (debits != credits) {
+    return Fail(ErrorCode::kInternal, "the sum of all money is not zero");
+  }
+  return {};
+}
+
+}  // namespace tradewind::ledger

@@ -1,0 +1,165 @@
+#include "ledger/disk.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace tradewind::ledger {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::unexpected<Error> SystemError(std::string_view what, const fs::path& path, int error) {
+  const ErrorCode code = error == ENOENT                      ? ErrorCode::kNotFound
+                         : error == EEXIST                    ? ErrorCode::kInvalidArgument
+                         : error == ENOSPC || error == EDQUOT ? ErrorCode::kResourceExhausted
+                                                              : ErrorCode::kIo;
+  return Fail(code, fmt::format("cannot {} {}: {}", what, path.string(),
+                                std::generic_category().message(error)));
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+class FolderFile final : public DiskFile {
+ public:
+  FolderFile(fs::path path, Descriptor fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+
+  Status Write(uint64_t offset, std::span<const std::byte> bytes) override {
+    while (!bytes.empty()) {
+      const ssize_t done =
+          ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      if (done < 0 && errno == EINTR) {
+        continue;
+      }
+      if (done <= 0) {
+        return SystemError("write", path_, done < 0 ? errno : EIO);
+      }
+      bytes = bytes.subspan(static_cast<size_t>(done));
+      offset += static_cast<uint64_t>(done);
+    }
+    return {};
+  }
+
+  Status Sync() override {
+    if (::fdatasync(fd_.get()) != 0) {
+      return SystemError("flush", path_, errno);
+    }
+    return {};
+  }
+
+ private:
+  const fs::path path_;
+  const Descriptor fd_;
+};
+
+class Folder final : public Disk {
+ public:
+  Folder(fs::path path, Descriptor fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+
+  Result<std::unique_ptr<DiskFile>> Create(const std::string& name, uint64_t bytes) override {
+    const fs::path path = path_ / name;
+    Descriptor fd(::openat(fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (fd.get() < 0) {
+      return SystemError("create", path, errno);
+    }
+    // Claims the blocks, so that what is written later finds room; the size is final, so that a
+    // flush has no new size to write.
+    if (const int error = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes)); error != 0) {
+      ::unlinkat(fd_.get(), name.c_str(), 0);
+      return SystemError("make room for", path, error);
+    }
+    if (::fsync(fd.get()) != 0 || ::fsync(fd_.get()) != 0) {
+      const int error = errno;
+      ::unlinkat(fd_.get(), name.c_str(), 0);
+      return SystemError("flush", path, error);
+    }
+    return std::make_unique<FolderFile>(path, std::move(fd));
+  }
+
+  Result<std::vector<std::byte>> Read(const std::string& name, uint64_t offset,
+                                      size_t bytes) override {
+    const fs::path path = path_ / name;
+    const Descriptor fd(::openat(fd_.get(), name.c_str(), O_RDONLY | O_CLOEXEC));
+    if (fd.get() < 0) {
+      return SystemError("open", path, errno);
+    }
+    std::vector<std::byte> out(bytes);
+    size_t size = 0;
+    while (size < bytes) {
+      const ssize_t done = ::pread(fd.get(), out.data() + size, bytes - size,
+                                   static_cast<off_t>(offset + size));
+      if (done < 0 && errno == EINTR) {
+        continue;
+      }
+      if (done < 0) {
+        return SystemError("read", path, errno);
+      }
+      if (done == 0) {
+        break;
+      }
+      size += static_cast<size_t>(done);
+    }
+    out.resize(size);
+    return out;
+  }
+
+  Result<std::vector<std::string>> List() override {
+    std::error_code error;
+    std::vector<std::string> names;
+    for (fs::directory_iterator it(path_, error), end; !error && it != end; it.increment(error)) {
+      names.push_back(it->path().filename().string());
+    }
+    if (error) {
+      return SystemError("list", path_, error.value());
+    }
+    std::ranges::sort(names);
+    return names;
+  }
+
+  Status Remove(const std::string& name) override {
+    if (::unlinkat(fd_.get(), name.c_str(), 0) != 0) {
+      return SystemError("remove", path_ / name, errno);
+    }
+    return {};
+  }
+
+ private:
+  const fs::path path_;
+  const Descriptor fd_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Disk>> OpenFolder(const std::filesystem::path& folder) {
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
+    return SystemError("create", folder, errno);
+  }
+  Descriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.get() < 0) {
+    return SystemError("open", folder, errno);
+  }
+  return std::make_unique<Folder>(folder, std::move(fd));
+}
+
+}  // namespace tradewind::ledger

@@ -1,0 +1,46 @@
+// The files of one folder, as the journal needs them: a seam, so that tests can tear writes, fill the
+// disk and cut the power.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace tradewind::ledger {
+
+// Open for appending. Write and Sync may be called from two threads at once.
+class DiskFile {
+ public:
+  virtual ~DiskFile() = default;
+  // At `offset`, whole: a kill of the process does not lose it any more. Errors: kResourceExhausted
+  // (disk full), kIo; then some of the bytes may be there.
+  virtual Status Write(uint64_t offset, std::span<const std::byte> bytes) = 0;
+  // What was written before the call survives a power cut. After an error nothing of the file is
+  // sure any more: the system may have dropped what it could not write.
+  virtual Status Sync() = 0;
+};
+
+// Errors of all: kIo, kNotFound, kResourceExhausted.
+class Disk {
+ public:
+  virtual ~Disk() = default;
+  // A new file of `bytes` zeros, with room for them claimed and its name safe. Errors: also
+  // kInvalidArgument when there is one.
+  virtual Result<std::unique_ptr<DiskFile>> Create(const std::string& name, uint64_t bytes) = 0;
+  // At most `bytes`, fewer at the end of the file.
+  virtual Result<std::vector<std::byte>> Read(const std::string& name, uint64_t offset,
+                                              size_t bytes) = 0;
+  virtual Result<std::vector<std::string>> List() = 0;  // sorted
+  virtual Status Remove(const std::string& name) = 0;
+};
+
+// A folder of the system; created with mode 0700 when it is not there.
+Result<std::unique_ptr<Disk>> OpenFolder(const std::filesystem::path& folder);
+
+}  // namespace tradewind::ledger

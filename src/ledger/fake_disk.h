@@ -1,0 +1,159 @@
+// For tests: a disk in memory that can fail, tear and forget what was not flushed.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+#include "ledger/disk.h"
+
+namespace tradewind::ledger {
+
+// One thread at a time.
+class FakeDisk final : public Disk {
+ public:
+  struct File {
+    std::vector<std::byte> bytes;    // as a reader sees it
+    std::vector<std::byte> flushed;  // as it is after a power cut
+    // Since the last flush: where, and what.
+    std::vector<std::pair<uint64_t, std::vector<std::byte>>> unflushed;
+  };
+
+  // Calls until the disk fails; negative: never. A failing write leaves half of its bytes.
+  int64_t writes_left = -1, syncs_left = -1, creates_left = -1;
+
+  // The process is killed: what was written stays, and what it still does reaches nothing.
+  void Kill() { ++process_; }
+  // The power is cut: what was not flushed comes in part, torn in sectors, in any order.
+  void CutPower(Random& random) {
+    for (auto& [name, file] : files_) {
+      std::vector<std::byte> after = file->flushed;
+      for (const auto& [offset, bytes] : file->unflushed) {
+        constexpr size_t kSector = 512;
+        for (size_t at = 0; at < bytes.size();) {
+          const size_t to_sector_end = kSector - (offset + at) % kSector;
+          const size_t size = std::min(to_sector_end, bytes.size() - at);
+          if (random.Next64() % 2 == 0) {
+            std::copy_n(bytes.begin() + static_cast<ptrdiff_t>(at), size,
+                        after.begin() + static_cast<ptrdiff_t>(offset + at));
+          }
+          at += size;
+        }
+      }
+      file->bytes = file->flushed = after;
+      file->unflushed.clear();
+    }
+  }
+
+  File& file(const std::string& name) { return *files_.at(name); }
+
+  Result<std::unique_ptr<DiskFile>> Create(const std::string& name, uint64_t bytes) override {
+    if (!Take(creates_left)) {
+      return Fail(ErrorCode::kResourceExhausted, "the disk is full");
+    }
+    if (files_.contains(name)) {
+      return Fail(ErrorCode::kInvalidArgument, "there is such a file");
+    }
+    auto file = std::make_shared<File>();
+    file->bytes.resize(bytes);
+    file->flushed.resize(bytes);
+    files_[name] = file;
+    return std::make_unique<OpenFile>(*this, file);
+  }
+
+  Result<std::vector<std::byte>> Read(const std::string& name, uint64_t offset,
+                                      size_t bytes) override {
+    const auto found = files_.find(name);
+    if (found == files_.end()) {
+      return Fail(ErrorCode::kNotFound, "there is no such file");
+    }
+    const std::vector<std::byte>& all = found->second->bytes;
+    const size_t start = std::min<size_t>(offset, all.size());
+    const size_t size = std::min(bytes, all.size() - start);
+    return std::vector<std::byte>(all.begin() + static_cast<ptrdiff_t>(start),
+                                  all.begin() + static_cast<ptrdiff_t>(start + size));
+  }
+
+  Result<std::vector<std::string>> List() override {
+    std::vector<std::string> names;
+    for (const auto& [name, file] : files_) {
+      names.push_back(name);
+    }
+    return names;
+  }
+
+  Status Remove(const std::string& name) override {
+    files_.erase(name);
+    return {};
+  }
+
+ private:
+  class OpenFile final : public DiskFile {
+   public:
+    OpenFile(FakeDisk& disk, std::shared_ptr<File> file)
+        : disk_(disk), file_(std::move(file)), process_(disk.process_) {}
+
+    Status Write(uint64_t offset, std::span<const std::byte> bytes) override {
+      if (process_ != disk_.process_) {
+        return Fail(ErrorCode::kIo, "the process is dead");
+      }
+      const bool is_whole = Take(disk_.writes_left);
+      const std::span<const std::byte> part = is_whole ? bytes : bytes.first(bytes.size() / 2);
+      std::ranges::copy(part, file_->bytes.begin() + static_cast<ptrdiff_t>(offset));
+      file_->unflushed.emplace_back(offset, std::vector<std::byte>(part.begin(), part.end()));
+      return is_whole ? Status() : Fail(ErrorCode::kIo, "the disk failed");
+    }
+    Status Sync() override {
+      if (process_ != disk_.process_) {
+        return Fail(ErrorCode::kIo, "the process is dead");
+      }
+      if (!Take(disk_.syncs_left)) {
+        // As Linux does it: the pages are dropped, and the next flush says all is well.
+        file_->bytes = file_->flushed;
+        file_->unflushed.clear();
+        return Fail(ErrorCode::kIo, "the disk failed");
+      }
+      file_->flushed = file_->bytes;
+      file_->unflushed.clear();
+      return {};
+    }
+
+   private:
+    FakeDisk& disk_;
+    const std::shared_ptr<File> file_;
+    const int process_;
+  };
+
+  static bool Take(int64_t& left) {
+    if (left == 0) {
+      return false;
+    }
+    left -= left > 0 ? 1 : 0;
+    return true;
+  }
+
+  std::map<std::string, std::shared_ptr<File>> files_;
+  int process_ = 0;
+};
+
+// A sequence that a seed repeats (splitmix64, Steele et al. 2014).
+class SeededRandom final : public Random {
+ public:
+  explicit SeededRandom(uint64_t seed) : state_(seed) {}
+  uint64_t Next64() override {
+    uint64_t z = (state_ += 0x9E3779B97F4A7C15U);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
+    return z ^ (z >> 31);
+  }
+  int64_t Below(int64_t bound) { return static_cast<int64_t>(Next64() % static_cast<uint64_t>(bound)); }
+
+ private:
+  uint64_t state_;
+};
+
+}  // namespace tradewind::ledger

@@ -1,0 +1,34 @@
+#include "ledger/ids.h"
+
+#include <charconv>
+
+#include <fmt/format.h>
+
+namespace tradewind::ledger {
+
+RequestId RequestId::Make(int64_t unix_ms, Random& random) {
+  const uint64_t more = random.Next64() & 0xFFFF;
+  return {(static_cast<uint64_t>(unix_ms) << 16) | more, random.Next64()};
+}
+
+std::optional<RequestId> RequestId::Parse(std::string_view text) {
+  if (text.size() != 32) {
+    return std::nullopt;
+  }
+  RequestId id;
+  const auto read = [](std::string_view digits, uint64_t& value) {
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
+    return error == std::errc() && end == digits.data() + digits.size();
+  };
+  if (!read(text.substr(0, 16), id.high) || !read(text.substr(16), id.low)) {
+    return std::nullopt;
+  }
+  return id;
+}
+
+std::string RequestId::ToString() const {
+  return fmt::format("{:016x}{:016x}", high, low);
+}
+
+}  // namespace tradewind::ledger

@@ -1,0 +1,250 @@
+#include "ledger/journal.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/bytes.h"
+#include "base/crc32c.h"
+
+namespace tradewind::ledger {
+namespace {
+
+constexpr std::string_view kPrefix = "journal-";
+constexpr std::string_view kMagic = "TWJRNL1\n";
+constexpr size_t kReadBytes = 256 << 10;
+static_assert(kReadBytes > kRecordBytesMax + kRecordAlignment);
+
+// magic, u64 segment, u32 checksum of the record before, u32 checksum of all this.
+constexpr size_t kSegmentAt = 8;
+constexpr size_t kPreviousAt = 16;
+constexpr size_t kChecksumAt = 20;
+
+std::array<std::byte, kSegmentHeaderBytes> HeaderOf(uint64_t segment, uint32_t previous) {
+  std::array<std::byte, kSegmentHeaderBytes> header{};
+  std::ranges::copy(AsBytes(kMagic), header.begin());
+  StoreLe(header.data() + kSegmentAt, segment);
+  StoreLe(header.data() + kPreviousAt, previous);
+  StoreLe(header.data() + kChecksumAt, Crc32c(std::span(header).first(kChecksumAt)));
+  return header;
+}
+
+}  // namespace
+
+std::string SegmentName(uint64_t segment) {
+  return fmt::format("{}{:012}", kPrefix, segment);
+}
+
+Result<std::vector<uint64_t>> ListSegments(Disk& disk) {
+  TW_ASSIGN_OR_RETURN(const std::vector<std::string> names, disk.List());
+  std::vector<uint64_t> segments;
+  for (const std::string& name : names) {
+    uint64_t number = 0;
+    const char* end = name.data() + name.size();
+    if (name.starts_with(kPrefix) &&
+        std::from_chars(name.data() + kPrefix.size(), end, number).ptr == end) {
+      segments.push_back(number);
+    }
+  }
+  std::ranges::sort(segments);
+  return segments;
+}
+
+Result<bool> JournalReader::Enter() {
+  TW_ASSIGN_OR_RETURN(const std::vector<std::byte> header,
+                      disk_.Read(SegmentName(segment_), 0, kSegmentHeaderBytes));
+  if (header.size() < kSegmentHeaderBytes) {
+    return false;
+  }
+  const auto previous = LoadLe<uint32_t>(header.data() + kPreviousAt);
+  if (!std::ranges::equal(header, HeaderOf(segment_, previous))) {
+    return false;
+  }
+  previous_ = previous;
+  offset_ = kSegmentHeaderBytes;
+  buffer_.clear();
+  at_ = 0;
+  entered_ = true;
+  return true;
+}
+
+Status JournalReader::Fill() {
+  offset_ += at_;
+  at_ = 0;
+  TW_ASSIGN_OR_RETURN(buffer_, disk_.Read(SegmentName(segment_), offset_, kReadBytes));
+  return {};
+}
+
+Result<std::optional<Record>> JournalReader::TryNext() {
+  for (const bool is_fresh : {false, true}) {
+    if (is_fresh) {
+      TW_RETURN_IF_ERROR(Fill());
+    }
+    Result<DecodedRecord> decoded = DecodeRecord(std::span(buffer_).subspan(at_), previous_);
+    if (decoded.has_value()) {
+      at_ += decoded->bytes;
+      previous_ = decoded->checksum;
+      return std::move(decoded->record);
+    }
+  }
+  return std::nullopt;
+}
+
+Result<bool> JournalReader::Advance() {
+  TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ListSegments(disk_));
+  const auto next = std::ranges::upper_bound(segments, segment_);
+  if (next == segments.end()) {
+    return false;
+  }
+  JournalReader ahead(disk_, *next);
+  TW_ASSIGN_OR_RETURN(const bool has_begun, ahead.Enter());
+  if (!has_begun) {
+    return false;
+  }
+  // The writer may have appended here and gone on there after we looked.
+  TW_ASSIGN_OR_RETURN(const std::vector<std::byte> more,
+                      disk_.Read(SegmentName(segment_), offset_ + at_, kReadBytes));
+  if (DecodeRecord(more, previous_).has_value()) {
+    return true;
+  }
+  if (ahead.previous_ != previous_) {
+    return Fail(ErrorCode::kCorruptFile,
+                fmt::format("records are missing between {} and {}: restore them from a backup",
+                            SegmentName(segment_), SegmentName(*next)));
+  }
+  segment_ = *next;
+  entered_ = false;
+  return true;
+}
+
+Result<std::optional<Record>> JournalReader::Next() {
+  while (true) {
+    if (!entered_) {
+      TW_ASSIGN_OR_RETURN(const bool has_begun, Enter());
+      if (!has_begun) {
+        return std::nullopt;
+      }
+    }
+    TW_ASSIGN_OR_RETURN(std::optional<Record> record, TryNext());
+    if (record.has_value()) {
+      return record;
+    }
+    TW_ASSIGN_OR_RETURN(const bool has_more, Advance());
+    if (!has_more) {
+      return std::nullopt;
+    }
+  }
+}
+
+Result<std::unique_ptr<Journal>> Journal::Begin(Disk& disk, uint64_t segment, uint32_t previous,
+                                                uint64_t segment_bytes) {
+  std::unique_ptr<Journal> journal(new Journal(disk, segment, previous, segment_bytes));
+  TW_ASSIGN_OR_RETURN(std::shared_ptr<DiskFile> file,
+                      disk.Create(SegmentName(segment), segment_bytes));
+  TW_RETURN_IF_ERROR(journal->Start(std::move(file)));
+  return journal;
+}
+
+Status Journal::Start(std::shared_ptr<DiskFile> file) {
+  TW_RETURN_IF_ERROR(file->Write(0, HeaderOf(segment(), previous_)));
+  offset_ = kSegmentHeaderBytes;
+  broken_ = false;
+  const std::lock_guard lock(mutex_);
+  if (file_ != nullptr && !sync_failed_) {
+    unsynced_.push_back(std::move(file_));
+  }
+  file_ = std::move(file);
+  sync_failed_ = false;
+  return {};
+}
+
+Status Journal::Append(const Record& record) {
+  if (broken_) {
+    return Fail(ErrorCode::kIo, "the journal's segment cannot be written any more");
+  }
+  scratch_.clear();
+  const uint32_t checksum = EncodeRecord(record, previous_, scratch_);
+  if (offset_ + scratch_.size() > segment_bytes_) {
+    return Fail(ErrorCode::kResourceExhausted, "the journal's segment is full");
+  }
+  if (Status written = file_->Write(offset_, scratch_); !written.has_value()) {
+    broken_ = true;  // what follows a torn record could not be read
+    // Readers may see the record all the same; then it counts.
+    const auto there = disk_.Read(SegmentName(segment()), offset_, scratch_.size());
+    if (!there.has_value() || *there != scratch_) {
+      return written;
+    }
+  }
+  offset_ += scratch_.size();
+  previous_ = checksum;
+  return {};
+}
+
+Status Journal::Rotate() {
+  if (Status made = PrepareSpare(); !made.has_value()) {
+    return made;
+  }
+  std::shared_ptr<DiskFile> file;
+  {
+    const std::lock_guard lock(mutex_);
+    file = std::move(spare_);
+    ++segment_;
+  }
+  return Start(std::move(file));
+}
+
+Status Journal::Sync() {
+  std::vector<std::shared_ptr<DiskFile>> files;
+  {
+    const std::lock_guard lock(mutex_);
+    files = std::exchange(unsynced_, {});
+    files.push_back(file_);
+  }
+  for (const std::shared_ptr<DiskFile>& file : files) {
+    if (Status synced = file->Sync(); !synced.has_value()) {
+      const std::lock_guard lock(mutex_);
+      // Of a file that was left already, the next segment's snapshot has all that counts.
+      sync_failed_ = sync_failed_ || file == file_;
+      return synced;
+    }
+  }
+  return {};
+}
+
+bool Journal::sync_failed() const {
+  const std::lock_guard lock(mutex_);
+  return sync_failed_;
+}
+
+Status Journal::PrepareSpare() {
+  const std::lock_guard making(making_spare_);
+  uint64_t next = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (spare_ != nullptr) {
+      return {};
+    }
+    next = segment_ + 1;
+  }
+  TW_ASSIGN_OR_RETURN(std::shared_ptr<DiskFile> file,
+                      disk_.Create(SegmentName(next), segment_bytes_));
+  const std::lock_guard lock(mutex_);
+  spare_ = std::move(file);
+  return {};
+}
+
+uint64_t Journal::segment() const {
+  const std::lock_guard lock(mutex_);
+  return segment_;
+}
+
+bool Journal::has_spare() const {
+  const std::lock_guard lock(mutex_);
+  return spare_ != nullptr;
+}
+
+}  // namespace tradewind::ledger

@@ -1,0 +1,171 @@
+#include "ledger/journal.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include <gtest/gtest.h>
+
+#include "base/bytes.h"
+
+#include "ledger/fake_disk.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind::ledger {
+namespace {
+
+constexpr uint64_t kSmall = 64 << 10;
+
+Record Payee(uint64_t seq, std::string text = "provider") {
+  Record record = {.type = RecordType::kPayee, .seq = seq, .time_ns = static_cast<int64_t>(seq)};
+  record.text = std::move(text);
+  return record;
+}
+
+std::vector<uint64_t> Seqs(JournalReader& reader) {
+  std::vector<uint64_t> seqs;
+  while (true) {
+    const auto record = reader.Next();
+    EXPECT_TRUE(record.has_value()) << record.error().message;
+    if (!record.has_value() || !record->has_value()) {
+      return seqs;
+    }
+    seqs.push_back((*record)->seq);
+  }
+}
+
+TEST(Record, ComesBackAsItWasWritten) {
+  Record hold;
+  hold.seq = 7;
+  hold.time_ns = 99;
+  hold.hold = {{1, 2}, 3};
+  hold.account = 17;
+  hold.cost = 5;
+  hold.charge = 4;
+  hold.price_version = 8;
+  hold.text = "org/model";
+  hold.legs.Push({{16, 100}, 200, Dimension::kCharge, false, 5});
+  hold.legs.Push({{18, 0}, kEndOfTime, Dimension::kCharge, true, 4});
+  std::vector<std::byte> bytes;
+  EncodeRecord(hold, 1234, bytes);
+  EXPECT_EQ(bytes.size() % kRecordAlignment, 0U);
+  const Result<DecodedRecord> decoded = DecodeRecord(bytes, 1234);
+  ASSERT_TRUE(decoded.has_value());
+  const Record& back = decoded->record;
+  EXPECT_EQ(std::tie(back.seq, back.time_ns, back.hold, back.account, back.cost, back.charge,
+                     back.price_version, back.text),
+            std::tie(hold.seq, hold.time_ns, hold.hold, hold.account, hold.cost, hold.charge,
+                     hold.price_version, hold.text));
+  ASSERT_EQ(back.legs.size(), 2U);
+  EXPECT_TRUE(std::ranges::equal(back.legs.all(), hold.legs.all()));
+}
+
+TEST(Record, WithAnyBitTurnedIsRefused) {
+  std::vector<std::byte> bytes;
+  EncodeRecord(Payee(1, "abc"), 0, bytes);
+  const auto size = LoadLe<uint32_t>(bytes.data());
+  for (size_t bit = 0; bit < size * 8; ++bit) {
+    std::vector<std::byte> turned = bytes;
+    turned[bit / 8] ^= static_cast<std::byte>(1 << (bit % 8));
+    EXPECT_FALSE(DecodeRecord(turned, 0).has_value()) << bit;
+  }
+  EXPECT_FALSE(DecodeRecord(bytes, 1).has_value()) << "behind another record";
+  for (size_t cut = 0; cut < bytes.size(); ++cut) {
+    EXPECT_FALSE(DecodeRecord(std::span(bytes).first(cut), 0).has_value()) << cut;
+  }
+}
+
+TEST(Journal, IsReadWhileItIsWrittenAndAcrossSegments) {
+  FakeDisk disk;
+  auto journal = Journal::Begin(disk, 1, 0, kSmall);
+  ASSERT_TRUE(journal.has_value());
+  JournalReader reader(disk, 1);
+  EXPECT_TRUE(Seqs(reader).empty());
+  uint64_t seq = 0;
+  for (int round = 0; round < 4; ++round) {
+    std::vector<uint64_t> written;
+    for (int i = 0; i < 100; ++i) {
+      if ((*journal)->is_nearly_full()) {
+        ASSERT_TRUE((*journal)->Rotate().has_value());
+      }
+      ASSERT_TRUE((*journal)->Append(Payee(++seq, std::string(500, 'x'))).has_value());
+      written.push_back(seq);
+    }
+    ASSERT_TRUE((*journal)->PrepareSpare().has_value());
+    EXPECT_EQ(Seqs(reader), written);
+  }
+  EXPECT_GT((*journal)->segment(), 3U);
+  JournalReader again(disk, 1);
+  EXPECT_EQ(Seqs(again).size(), 400U);
+}
+
+TEST(Journal, EndsBeforeWhatAKilledProcessLeftUnfinished) {
+  FakeDisk disk;
+  auto journal = Journal::Begin(disk, 1, 0, kSmall);
+  ASSERT_TRUE((*journal)->Append(Payee(1)).has_value());
+  ASSERT_TRUE((*journal)->Append(Payee(2)).has_value());
+  disk.writes_left = 0;
+  EXPECT_FALSE((*journal)->Append(Payee(3)).has_value());
+  disk.writes_left = -1;
+  EXPECT_EQ((*journal)->Append(Payee(3)).error().code, ErrorCode::kIo)
+      << "what follows a torn record could not be read";
+  JournalReader reader(disk, 1);
+  EXPECT_EQ(Seqs(reader), (std::vector<uint64_t>{1, 2}));
+  auto next = Journal::Begin(disk, 2, reader.checksum(), kSmall);
+  ASSERT_TRUE((*next)->Append(Payee(3)).has_value());
+  EXPECT_EQ(Seqs(reader), (std::vector<uint64_t>{3}));
+}
+
+TEST(Journal, SaysWhenRecordsAreMissing) {
+  FakeDisk disk;
+  auto journal = Journal::Begin(disk, 1, 0, kSmall);
+  for (uint64_t seq = 1; seq <= 3; ++seq) {
+    ASSERT_TRUE((*journal)->Append(Payee(seq)).has_value());
+  }
+  ASSERT_TRUE((*journal)->Rotate().has_value());
+  ASSERT_TRUE((*journal)->Append(Payee(4)).has_value());
+  disk.file(SegmentName(1)).bytes[kSegmentHeaderBytes + kRecordAlignment * 2 + 50] ^= std::byte{1};
+  JournalReader reader(disk, 1);
+  Result<std::optional<Record>> last;
+  do {
+    last = reader.Next();
+  } while (last.has_value() && last->has_value());
+  ASSERT_FALSE(last.has_value());
+  EXPECT_EQ(last.error().code, ErrorCode::kCorruptFile);
+  EXPECT_NE(last.error().message.find("journal-000000000001"), std::string::npos);
+}
+
+TEST(Journal, AFailedFlushAsksForANewSegment) {
+  FakeDisk disk;
+  auto journal = Journal::Begin(disk, 1, 0, kSmall);
+  ASSERT_TRUE((*journal)->Append(Payee(1)).has_value());
+  disk.syncs_left = 0;
+  EXPECT_FALSE((*journal)->Sync().has_value());
+  EXPECT_TRUE((*journal)->sync_failed());
+  disk.syncs_left = -1;
+  ASSERT_TRUE((*journal)->Rotate().has_value());
+  EXPECT_FALSE((*journal)->sync_failed());
+  EXPECT_TRUE((*journal)->Sync().has_value());
+}
+
+TEST(Folder, KeepsFilesOfOneSizeThatNobodyElseReads) {
+  const tradewind::testing::TempDir home;
+  auto disk = OpenFolder(home.path() / "journal");
+  ASSERT_TRUE(disk.has_value());
+  auto journal = Journal::Begin(**disk, 1, 0, kSmall);
+  ASSERT_TRUE(journal.has_value());
+  ASSERT_TRUE((*journal)->Append(Payee(1)).has_value());
+  ASSERT_TRUE((*journal)->Sync().has_value());
+  const auto path = home.path() / "journal" / SegmentName(1);
+  EXPECT_EQ(std::filesystem::file_size(path), kSmall);
+  EXPECT_EQ(std::filesystem::status(path).permissions() & std::filesystem::perms::all,
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  JournalReader reader(**disk, 1);
+  EXPECT_EQ(Seqs(reader), (std::vector<uint64_t>{1}));
+  EXPECT_EQ((*disk)->Create(SegmentName(1), kSmall).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ((*disk)->Read("nothing", 0, 1).error().code, ErrorCode::kNotFound);
+  ASSERT_TRUE((*disk)->Remove(SegmentName(1)).has_value());
+  EXPECT_TRUE(ListSegments(**disk)->empty());
+}
+
+}  // namespace
+}  // namespace tradewind::ledger

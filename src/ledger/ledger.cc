@@ -1,0 +1,563 @@
+#include "ledger/ledger.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+
+namespace tradewind::ledger {
+namespace {
+
+constexpr auto kFlushPause = std::chrono::milliseconds(1);  // gathers what one flush can cover
+constexpr auto kTendPause = std::chrono::seconds(1);
+
+Error ErrorOf(const Refusal& refusal) {
+  return {refusal.reason == Refusal::Reason::kNoHold ? ErrorCode::kNotFound
+                                                     : ErrorCode::kInvalidArgument,
+          fmt::format("the ledger refuses: {}", RefusalName(refusal.reason))};
+}
+
+Refusal Stopped(std::string why) {
+  Refusal refusal;
+  refusal.reason = Refusal::Reason::kStopped;
+  refusal.detail = std::move(why);
+  return refusal;
+}
+
+}  // namespace
+
+// --- Hold ---
+
+Hold::Hold(Hold&& other) noexcept
+    : ledger_(std::exchange(other.ledger_, nullptr)),
+      id_(other.id_),
+      cost_(other.cost_),
+      charge_(other.charge_),
+      payer_(std::move(other.payer_)),
+      sent_(other.sent_) {}
+
+Hold& Hold::operator=(Hold&& other) noexcept {
+  if (this != &other) {
+    End();
+    ledger_ = std::exchange(other.ledger_, nullptr);
+    id_ = other.id_;
+    cost_ = other.cost_;
+    charge_ = other.charge_;
+    payer_ = std::move(other.payer_);
+    sent_ = other.sent_;
+  }
+  return *this;
+}
+
+Hold::~Hold() {
+  End();
+}
+
+void Hold::End() {
+  if (ledger_ != nullptr) {
+    // When even this cannot be written, the book keeps the hold and the next start finds it.
+    static_cast<void>(sent_ ? Doubt("nobody ended it") : Void("nothing was sent"));
+    ledger_ = nullptr;
+  }
+}
+
+Status Hold::Sent() {
+  TW_CHECK(ledger_ != nullptr);
+  TW_RETURN_IF_ERROR(ledger_->Step(RecordType::kSent, id_, {}));
+  sent_ = true;
+  return {};
+}
+
+Status Hold::UpstreamId(std::string_view id) {
+  TW_CHECK(ledger_ != nullptr);
+  return ledger_->Step(RecordType::kUpstreamId, id_, std::string(id));
+}
+
+Status Hold::Progress(NanoUsd cost, NanoUsd charge) {
+  TW_CHECK(ledger_ != nullptr);
+  const std::lock_guard lock(ledger_->mutex_);
+  return ledger_->CommitDecided(ledger_->book_.DecideProgress(id_, cost, charge));
+}
+
+std::expected<void, Refusal> Hold::Extend(NanoUsd cost, NanoUsd charge) {
+  TW_CHECK(ledger_ != nullptr);
+  const std::lock_guard lock(ledger_->mutex_);
+  if (!ledger_->stopped_because_.empty()) {
+    return std::unexpected(Stopped(ledger_->stopped_because_));
+  }
+  std::expected<Record, Refusal> decided =
+      ledger_->book_.DecideExtend(id_, cost, charge, payer_, ledger_->NowNs());
+  if (!decided.has_value()) {
+    return std::unexpected(std::move(decided).error());
+  }
+  if (Status written = ledger_->Commit(*decided); !written.has_value()) {
+    return std::unexpected(Stopped(written.error().message));
+  }
+  cost_ += cost;
+  charge_ += charge;
+  return {};
+}
+
+Status Hold::Settle(NanoUsd cost, NanoUsd charge, std::string text) {
+  TW_CHECK(ledger_ != nullptr);
+  const std::lock_guard lock(ledger_->mutex_);
+  TW_RETURN_IF_ERROR(
+      ledger_->CommitDecided(ledger_->book_.DecideSettle(id_, cost, charge, std::move(text))));
+  ledger_ = nullptr;
+  return {};
+}
+
+Status Hold::Void(std::string reason) {
+  TW_CHECK(ledger_ != nullptr);
+  TW_RETURN_IF_ERROR(ledger_->Step(RecordType::kVoid, id_, std::move(reason)));
+  ledger_ = nullptr;
+  return {};
+}
+
+Status Hold::Doubt(std::string reason) {
+  TW_CHECK(ledger_ != nullptr);
+  TW_RETURN_IF_ERROR(ledger_->Step(RecordType::kInDoubt, id_, std::move(reason)));
+  ledger_ = nullptr;
+  return {};
+}
+
+// --- Ledger ---
+
+Result<std::unique_ptr<Ledger>> Ledger::Open(Disk& disk, const Clock& clock,
+                                             LedgerOptions options) {
+  std::unique_ptr<Ledger> ledger(new Ledger(disk, clock, options));
+  TW_RETURN_IF_ERROR(ledger->Recover());
+  if (options.background) {
+    ledger->thread_ = std::thread([raw = ledger.get()] { raw->Run(); });
+  }
+  return ledger;
+}
+
+Ledger::~Ledger() {
+  if (thread_.joinable()) {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    dirty_.notify_all();
+    thread_.join();
+  }
+}
+
+// The newest segment with a whole snapshot. Newer ones were left while they were begun: they say
+// nothing that an older one does not, and go.
+Result<std::optional<uint64_t>> Ledger::FindLastSnapshot() {
+  TW_ASSIGN_OR_RETURN(std::vector<uint64_t> segments, ListSegments(disk_));
+  while (!segments.empty()) {
+    const uint64_t last = segments.back();
+    JournalReader reader(disk_, last);
+    while (true) {
+      TW_ASSIGN_OR_RETURN(const std::optional<Record> record, reader.Next());
+      if (!record.has_value()) {
+        break;
+      }
+      if (record->type == RecordType::kSnapshotEnd) {
+        first_segment_ = segments.front();
+        return last;
+      }
+    }
+    if (segments.size() == 1 && last != 1) {
+      return Fail(ErrorCode::kCorruptFile,
+                  fmt::format("{} has no whole snapshot, and no segment before it is there: restore "
+                              "the journal from a backup",
+                              SegmentName(last)));
+    }
+    TW_RETURN_IF_ERROR(disk_.Remove(SegmentName(last)));
+    segments.pop_back();
+  }
+  return std::nullopt;
+}
+
+Status Ledger::Recover() {
+  TW_ASSIGN_OR_RETURN(const std::optional<uint64_t> start, FindLastSnapshot());
+  uint64_t last = 0;
+  uint32_t checksum = 0;
+  if (start.has_value()) {
+    JournalReader reader(disk_, *start);
+    while (true) {
+      TW_ASSIGN_OR_RETURN(const std::optional<Record> record, reader.Next());
+      if (!record.has_value()) {
+        break;
+      }
+      TW_RETURN_IF_ERROR(book_.Apply(*record));
+      ++recovery_.records;
+    }
+    last = reader.segment();
+    checksum = reader.checksum();
+  }
+  TW_RETURN_IF_ERROR(book_.Audit());
+  // A segment of our own: what a killed process left unfinished is never written over.
+  TW_ASSIGN_OR_RETURN(journal_, Journal::Begin(disk_, last + 1, checksum, options_.segment_bytes));
+  TW_RETURN_IF_ERROR(book_.Snapshot(NowNs(), [this](const Record& record) {
+    return journal_->Append(record);
+  }));
+  TW_RETURN_IF_ERROR(EndWhatWasOpen());
+  return journal_->Sync();
+}
+
+Status Ledger::EndWhatWasOpen() {
+  std::vector<std::pair<HoldId, HoldState>> open;
+  for (const auto& [id, hold] : book_.holds()) {
+    open.emplace_back(id, hold.state);
+  }
+  std::ranges::sort(open);  // the same journal gives the same records
+  for (const auto& [id, state] : open) {
+    if (state == HoldState::kHeld) {
+      ++recovery_.voided;
+      TW_RETURN_IF_ERROR(
+          CommitDecided(book_.DecideStep(RecordType::kVoid, id, "ended before it was sent")));
+    } else {
+      ++recovery_.in_doubt;
+      if (state == HoldState::kSent) {
+        TW_RETURN_IF_ERROR(CommitDecided(
+            book_.DecideStep(RecordType::kInDoubt, id, "the process ended before the answer")));
+      }
+    }
+  }
+  return {};
+}
+
+int64_t Ledger::NowNs() const {
+  const auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(
+      clock_.WallNow().time_since_epoch());
+  return std::max(book_.time_ns() + 1, int64_t{now.count()});
+}
+
+void Ledger::Stop(std::string why) {
+  if (stopped_because_.empty()) {
+    stopped_because_ = std::move(why);
+  }
+}
+
+Status Ledger::RotateAndSnapshot() {
+  TW_RETURN_IF_ERROR(journal_->Rotate());
+  return book_.Snapshot(NowNs(),
+                        [this](const Record& record) { return journal_->Append(record); });
+}
+
+Status Ledger::MakeRoom() {
+  if (!journal_->is_nearly_full() && !journal_->sync_failed()) {
+    return {};
+  }
+  if (journal_->segment() - first_segment_ + 1 >= options_.segments_max) {
+    return Fail(ErrorCode::kResourceExhausted,
+                "the journal is as large as it may get: what reads it has fallen behind");
+  }
+  return RotateAndSnapshot();
+}
+
+// What cannot be written did not happen: the book changes after the journal.
+Status Ledger::Commit(Record& record) {
+  if (is_released_) {
+    return Fail(ErrorCode::kUnavailable, "another process has the ledger");
+  }
+  const Status room = MakeRoom();  // without it there is still some in this segment
+  const auto stamp = [&] {
+    record.seq = book_.seq() + 1;
+    record.time_ns = NowNs();
+  };
+  stamp();
+  Status written = journal_->Append(record);
+  if (!written.has_value()) {
+    // A segment that cannot be written is left for the next one, which knows all of it.
+    if (Status rotated = RotateAndSnapshot(); rotated.has_value()) {
+      stamp();
+      written = journal_->Append(record);
+    }
+  }
+  if (!written.has_value()) {
+    Stop(fmt::format("the journal cannot be written: {}", written.error().message));
+    return written;
+  }
+  const Status applied = book_.Apply(record);
+  TW_CHECK(applied.has_value());
+  dirty_.notify_one();
+  return {};
+}
+
+Status Ledger::CommitDecided(std::expected<Record, Refusal> decided) {
+  if (!decided.has_value()) {
+    return Fail(ErrorOf(decided.error()));
+  }
+  return Commit(*decided);
+}
+
+Status Ledger::Step(RecordType type, HoldId id, std::string text) {
+  const std::lock_guard lock(mutex_);
+  return CommitDecided(book_.DecideStep(type, id, std::move(text)));
+}
+
+std::expected<Hold, Refusal> Ledger::Take(const HoldRequest& request) {
+  const std::lock_guard lock(mutex_);
+  if (!stopped_because_.empty()) {
+    return std::unexpected(Stopped(stopped_because_));
+  }
+  if (is_released_) {
+    return std::unexpected(Stopped("another process has the ledger"));
+  }
+  if (const Status room = MakeRoom(); !room.has_value()) {
+    return std::unexpected(Stopped(room.error().message));  // until there is room again
+  }
+  std::expected<Record, Refusal> decided = book_.DecideHold(request, NowNs());
+  if (!decided.has_value()) {
+    return std::unexpected(std::move(decided).error());
+  }
+  if (const Status written = Commit(*decided); !written.has_value()) {
+    return std::unexpected(Stopped(written.error().message));
+  }
+  return Hold(*this, request.id, request.cost, request.charge, std::string(request.payer));
+}
+
+Status Ledger::ResolveSettled(HoldId id, NanoUsd cost, NanoUsd charge, std::string text) {
+  const std::lock_guard lock(mutex_);
+  const OpenHold* hold = book_.Find(id);
+  if (hold != nullptr && hold->state != HoldState::kInDoubt) {
+    return Fail(ErrorCode::kInvalidArgument, "the request is still running", "id");
+  }
+  return CommitDecided(book_.DecideSettle(id, cost, charge, std::move(text)));
+}
+
+Status Ledger::ResolveVoid(HoldId id, std::string reason) {
+  const std::lock_guard lock(mutex_);
+  const OpenHold* hold = book_.Find(id);
+  if (hold != nullptr && hold->state != HoldState::kInDoubt) {
+    return Fail(ErrorCode::kInvalidArgument, "the request is still running", "id");
+  }
+  return CommitDecided(book_.DecideStep(RecordType::kVoid, id, std::move(reason)));
+}
+
+Result<AccountNumber> Ledger::Define(const BudgetSpec& budget) {
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecideBudget(budget));
+  TW_RETURN_IF_ERROR(Commit(record));
+  return record.account;
+}
+
+Status Ledger::CloseBudget(std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  const std::optional<AccountNumber> number = book_.FindBudget(name);
+  if (!number.has_value()) {
+    return Fail(ErrorCode::kNotFound, "there is no such budget", "name");
+  }
+  BudgetSpec closed = *book_.BudgetOf(*number);
+  closed.closed = true;
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecideBudget(closed));
+  return Commit(record);
+}
+
+Result<AccountNumber> Ledger::Grant(const CreditSpec& credit) {
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecideCredit(credit));
+  TW_RETURN_IF_ERROR(Commit(record));
+  return record.account;
+}
+
+Result<AccountNumber> Ledger::Payee(std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  if (const auto known = book_.FindPayee(name); known.has_value()) {
+    return *known;
+  }
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecidePayee(name));
+  TW_RETURN_IF_ERROR(Commit(record));
+  return record.account;
+}
+
+// By the ledger's own time, which decides holds too: a clock set back opens no window again.
+BudgetState Ledger::StateOf(AccountNumber number) {
+  const int64_t now_s = NowNs() / 1'000'000'000;
+  const BudgetSpec& spec = *book_.BudgetOf(number);
+  return {number, spec, book_.BudgetAccount(number, now_s), book_.WindowNow(number, now_s)};
+}
+
+std::optional<BudgetState> Ledger::FindBudget(std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  const std::optional<AccountNumber> number = book_.FindBudget(name);
+  return number.has_value() ? std::optional(StateOf(*number)) : std::nullopt;
+}
+
+std::vector<BudgetState> Ledger::FindBudgets(std::span<const std::string> names) {
+  const std::lock_guard lock(mutex_);
+  std::vector<BudgetState> states;
+  for (const std::string& name : names) {
+    const std::optional<AccountNumber> number = book_.FindBudget(name);
+    if (number.has_value() && !book_.BudgetOf(*number)->closed) {
+      states.push_back(StateOf(*number));
+    }
+  }
+  return states;
+}
+
+std::vector<BudgetState> Ledger::Budgets() {
+  const std::lock_guard lock(mutex_);
+  std::vector<BudgetState> states;
+  for (const auto& [number, spec] : book_.budgets()) {
+    if (!spec.closed) {
+      states.push_back(StateOf(number));
+    }
+  }
+  return states;
+}
+
+std::vector<std::pair<HoldId, OpenHold>> Ledger::HoldsInDoubt() {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::pair<HoldId, OpenHold>> holds;
+  for (const auto& [id, hold] : book_.holds()) {
+    if (hold.state == HoldState::kInDoubt) {
+      holds.emplace_back(id, hold);
+    }
+  }
+  return holds;
+}
+
+size_t Ledger::open_holds() {
+  const std::lock_guard lock(mutex_);
+  return book_.holds().size();
+}
+
+std::vector<Notice> Ledger::TakeNotices() {
+  const std::lock_guard lock(mutex_);
+  return book_.TakeNotices();
+}
+
+uint64_t Ledger::seq() {
+  const std::lock_guard lock(mutex_);
+  return book_.seq();
+}
+
+std::string Ledger::stopped_because() {
+  const std::lock_guard lock(mutex_);
+  return stopped_because_;
+}
+
+void Ledger::Release() {
+  std::unique_lock lock(mutex_);
+  is_released_ = true;
+  lock.unlock();
+  static_cast<void>(journal_->Sync());
+}
+
+bool Ledger::is_released() {
+  const std::lock_guard lock(mutex_);
+  return is_released_;
+}
+
+Status Ledger::Reopen() {
+  const std::lock_guard lock(mutex_);
+  const std::lock_guard flushing(flushing_);
+  book_ = Book();
+  recovery_ = {};
+  is_released_ = false;
+  if (const Status recovered = Recover(); !recovered.has_value()) {
+    is_released_ = true;
+    return recovered;
+  }
+  synced_seq_ = book_.seq();
+  return {};
+}
+
+Status Ledger::ForgetBefore(uint64_t segment) {
+  const std::lock_guard lock(mutex_);
+  if (is_released_) {
+    return Fail(ErrorCode::kUnavailable, "another process has the ledger");
+  }
+  const uint64_t last = std::min(segment, journal_->segment());
+  for (; first_segment_ < last; ++first_segment_) {
+    const Status removed = disk_.Remove(SegmentName(first_segment_));
+    if (!removed.has_value() && removed.error().code != ErrorCode::kNotFound) {
+      return removed;
+    }
+  }
+  return {};
+}
+
+// --- The thread: flushing in groups, and the sweeps ---
+
+Status Ledger::WaitDurable() {
+  std::unique_lock lock(mutex_);
+  if (!thread_.joinable()) {
+    lock.unlock();
+    const std::lock_guard flushing(flushing_);
+    return journal_->Sync();
+  }
+  const uint64_t seq = book_.seq();
+  dirty_.notify_one();
+  synced_.wait(lock, [&] { return synced_seq_ >= seq || last_sync_failed_ || stopping_; });
+  if (synced_seq_ < seq) {
+    return Fail(ErrorCode::kIo, "the journal cannot be flushed");
+  }
+  return {};
+}
+
+void Ledger::Tend() {
+  if (is_released()) {
+    return;
+  }
+  {
+    const std::lock_guard flushing(flushing_);
+    // When it fails, the next record begins a new segment, with all there is to know.
+    static_cast<void>(journal_->Sync());
+    if (journal_->wants_spare()) {
+      static_cast<void>(journal_->PrepareSpare());  // on a full disk: tried again
+    }
+  }
+  const std::lock_guard lock(mutex_);
+  if (is_released_) {
+    return;
+  }
+  for (Record& expired : book_.DecideExpiries(NowNs())) {
+    if (!Commit(expired).has_value()) {
+      return;
+    }
+  }
+  if (const Status audited = book_.Audit(); !audited.has_value()) {
+    Stop(audited.error().message);
+  }
+}
+
+void Ledger::Run() {
+  auto tend_at = clock_.Now() + kTendPause;
+  while (true) {
+    uint64_t seq = 0;
+    {
+      std::unique_lock lock(mutex_);
+      dirty_.wait_for(lock, kTendPause, [&] { return stopping_ || book_.seq() > synced_seq_; });
+      if (stopping_ && book_.seq() == synced_seq_) {
+        return;
+      }
+    }
+    std::this_thread::sleep_for(kFlushPause);
+    {
+      const std::lock_guard lock(mutex_);
+      seq = book_.seq();
+    }
+    bool is_synced = false;
+    {
+      const std::lock_guard flushing(flushing_);
+      is_synced = journal_->Sync().has_value();
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      last_sync_failed_ = !is_synced;
+      if (is_synced) {
+        synced_seq_ = seq;
+      } else if (stopping_) {
+        synced_.notify_all();
+        return;
+      }
+    }
+    synced_.notify_all();
+    if (clock_.Now() >= tend_at) {
+      Tend();
+      tend_at = clock_.Now() + kTendPause;
+    }
+  }
+}
+
+}  // namespace tradewind::ledger

@@ -1,0 +1,179 @@
+// The ledger: one book of all money, every step of which is in the journal before it counts.
+//
+// The promise: not one nano-dollar over a hard budget, whatever happens in between and wherever the
+// process is killed; no request refused that there was room for; nothing billed that is lost.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "ledger/book.h"
+#include "ledger/disk.h"
+#include "ledger/journal.h"
+
+namespace tradewind::ledger {
+
+class Ledger;
+
+// Money set aside for one attempt. Whoever has it ends it: Settle, Void or Doubt. Destroyed without
+// an end, it is void when nothing was sent, and in doubt otherwise: no hold is ever forgotten.
+// Movable; one thread at a time; must not outlive its ledger.
+class Hold {
+ public:
+  Hold() = default;
+  Hold(Hold&& other) noexcept;
+  Hold& operator=(Hold&& other) noexcept;
+  ~Hold();
+
+  HoldId id() const { return id_; }
+  bool is_open() const { return ledger_ != nullptr; }
+  NanoUsd cost() const { return cost_; }      // held
+  NanoUsd charge() const { return charge_; }  // held
+
+  // Before the first byte goes to the provider. Errors of all: kIo, kResourceExhausted when the
+  // journal cannot be written; then the hold stays, and the next start finds it in doubt.
+  Status Sent();
+  Status UpstreamId(std::string_view id);  // what the provider calls the request
+  // All in all so far, so that a kill still knows it.
+  Status Progress(NanoUsd cost, NanoUsd charge);
+  std::expected<void, Refusal> Extend(NanoUsd cost, NanoUsd charge);
+  // The ends. `text` is for the records above the ledger.
+  Status Settle(NanoUsd cost, NanoUsd charge, std::string text);
+  Status Void(std::string reason);
+  Status Doubt(std::string reason);
+
+ private:
+  friend class Ledger;
+  Hold(Ledger& ledger, HoldId id, NanoUsd cost, NanoUsd charge, std::string payer)
+      : ledger_(&ledger), id_(id), cost_(cost), charge_(charge), payer_(std::move(payer)) {}
+  void End();
+
+  Ledger* ledger_ = nullptr;
+  HoldId id_;
+  NanoUsd cost_ = 0, charge_ = 0;
+  std::string payer_;
+  bool sent_ = false;
+};
+
+struct LedgerOptions {
+  uint64_t segment_bytes = kSegmentBytes;
+  uint64_t segments_max = 64;  // of the journal; beyond it nothing new is admitted
+  bool background = true;      // flushes and audits on a thread of its own; tests call Tend
+};
+
+// What the last start found.
+struct Recovery {
+  uint64_t records = 0;
+  int64_t voided = 0;    // holds that had not been sent
+  int64_t in_doubt = 0;  // holds that had been, with those that were in doubt before
+};
+
+struct BudgetState {
+  AccountNumber number = 0;
+  BudgetSpec spec;
+  Account account;  // of the window that is now
+  Window window;
+};
+
+// Thread-safe: calls take microseconds, under one lock.
+class Ledger {
+ public:
+  // Reads what is in the journal, and ends what the last process left: a hold that was never sent is
+  // void, every other one is in doubt. Errors: kCorruptFile (records are missing: never a fresh
+  // start over old money), those of Disk.
+  static Result<std::unique_ptr<Ledger>> Open(Disk& disk, const Clock& clock,
+                                              LedgerOptions options = {});
+  ~Ledger();
+
+  // Nothing may be sent to a provider before this has returned and Hold::Sent too.
+  std::expected<Hold, Refusal> Take(const HoldRequest& request);
+
+  // Ends a hold in doubt: by what the provider says of it, or by an operator. Errors: kNotFound,
+  // kInvalidArgument (not in doubt, amount), those of Hold.
+  Status ResolveSettled(HoldId id, NanoUsd cost, NanoUsd charge, std::string text);
+  Status ResolveVoid(HoldId id, std::string reason);
+
+  // A budget's definition acts at once, on what is held and used in its window too. Errors:
+  // kInvalidArgument with the field.
+  Result<AccountNumber> Define(const BudgetSpec& budget);
+  Status CloseBudget(std::string_view name);  // kNotFound
+  Result<AccountNumber> Grant(const CreditSpec& credit);
+  Result<AccountNumber> Payee(std::string_view name);  // the one of that name, made when missing
+
+  std::optional<BudgetState> FindBudget(std::string_view name);
+  // Those of these names that there are, and that are not closed.
+  std::vector<BudgetState> FindBudgets(std::span<const std::string> names);
+  std::vector<BudgetState> Budgets();
+  std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();
+  size_t open_holds();
+  std::vector<Notice> TakeNotices();
+  const Recovery& recovery() const { return recovery_; }
+  uint64_t seq();
+  // Empty: all is well. Otherwise why nothing new is admitted; what runs is still recorded.
+  std::string stopped_because();
+
+  // Gives the journal to another process. From then on nothing can be recorded here: what still runs
+  // is in doubt there, and nothing new is admitted (kStopped).
+  void Release();
+  bool is_released();
+  // Takes it back, with all that the other process has written. Errors: as Open.
+  Status Reopen();
+
+  // Waits until everything up to now survives a power cut. Errors: those of Disk.
+  Status WaitDurable();
+  // Segments before this one are in the database and in backups: they may go.
+  Status ForgetBefore(uint64_t segment);
+
+  // One round of what the thread does: flush, make the next segment's file, let credits expire,
+  // audit. For tests with background = false.
+  void Tend();
+
+ private:
+  friend class Hold;
+  Ledger(Disk& disk, const Clock& clock, LedgerOptions options)
+      : disk_(disk), clock_(clock), options_(options) {}
+
+  Status Recover();
+  Result<std::optional<uint64_t>> FindLastSnapshot();
+  Status EndWhatWasOpen();
+  int64_t NowNs() const;
+  BudgetState StateOf(AccountNumber number);  // requires mutex_
+  Status Commit(Record& record);  // requires mutex_
+  Status RotateAndSnapshot();     // requires mutex_
+  Status MakeRoom();              // requires mutex_
+  void Stop(std::string why);     // requires mutex_
+  Status Step(RecordType type, HoldId id, std::string text);
+  Status CommitDecided(std::expected<Record, Refusal> decided);  // requires mutex_
+  void Run();
+
+  Disk& disk_;
+  const Clock& clock_;
+  const LedgerOptions options_;
+  Recovery recovery_;
+
+  std::mutex mutex_;  // guards book_, journal_ as far as one thread at a time needs it, and:
+  Book book_;
+  std::unique_ptr<Journal> journal_;
+  uint64_t first_segment_ = 1;  // the oldest that was not forgotten
+  std::string stopped_because_;
+  bool stopping_ = false;
+  bool is_released_ = false;
+  uint64_t synced_seq_ = 0;
+  bool last_sync_failed_ = false;
+  std::condition_variable dirty_, synced_;
+  std::mutex flushing_;  // held while journal_ is used without mutex_; taken after it
+  std::thread thread_;
+};
+
+}  // namespace tradewind::ledger

@@ -1,0 +1,237 @@
+#include "ledger/ledger.h"
+
+#include <atomic>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "ledger/fake_disk.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind::ledger {
+namespace {
+
+constexpr LedgerOptions kByHand = {
+    .segment_bytes = 256 << 10, .segments_max = 4, .background = false};
+
+struct World {
+  FakeDisk disk;
+  FakeClock clock;
+  std::unique_ptr<Ledger> ledger;
+  uint64_t ids = 0;
+
+  World() { Start(); }
+  void Start() {
+    auto opened = Ledger::Open(disk, clock, kByHand);
+    ASSERT_TRUE(opened.has_value()) << opened.error().message;
+    ledger = std::move(*opened);
+  }
+  // The holds of the dead process may still be destroyed.
+  std::unique_ptr<Ledger> Kill() {
+    disk.Kill();
+    std::unique_ptr<Ledger> dead = std::move(ledger);
+    Start();
+    return dead;
+  }
+  std::expected<Hold, Refusal> Take(AccountNumber budget, NanoUsd cost) {
+    HoldRequest request;
+    request.id = {{1, ++ids}, 1};
+    request.cost = request.charge = cost;
+    request.budgets = {&budget, 1};
+    return ledger->Take(request);
+  }
+  Account At(std::string_view name) { return ledger->FindBudget(name)->account; }
+};
+
+TEST(Ledger, FindsEveryHoldOfAKilledProcess) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  auto settled = world.Take(key, 100);
+  ASSERT_TRUE(settled->Sent().has_value());
+  ASSERT_TRUE(settled->Settle(40, 40, "").has_value());
+  auto held = world.Take(key, 200);
+  auto sent = world.Take(key, 300);
+  ASSERT_TRUE(sent->Sent().has_value());
+  ASSERT_TRUE(sent->Progress(10, 10).has_value());
+  const auto dead = world.Kill();
+  EXPECT_EQ(world.ledger->recovery().voided, 1);
+  EXPECT_EQ(world.ledger->recovery().in_doubt, 1);
+  const Account account = world.At("key:a");
+  EXPECT_EQ(account.debits, 40);
+  EXPECT_EQ(account.pending, 300) << "what may have been billed stays held";
+  EXPECT_EQ(account.in_doubt, 300);
+  const auto doubtful = world.ledger->HoldsInDoubt();
+  ASSERT_EQ(doubtful.size(), 1U);
+  EXPECT_EQ(doubtful[0].second.metered_cost, 10);
+  ASSERT_TRUE(world.ledger->ResolveSettled(doubtful[0].first, 25, 25, "by id").has_value());
+  EXPECT_EQ(world.At("key:a").debits, 65);
+  EXPECT_EQ(world.At("key:a").pending, 0);
+  EXPECT_EQ(world.ledger->ResolveVoid(doubtful[0].first, "").error().code, ErrorCode::kNotFound);
+}
+
+TEST(Ledger, EndsAHoldThatNobodyEnded) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  { auto forgotten = world.Take(key, 100); }
+  EXPECT_EQ(world.At("key:a").pending, 0) << "never sent: void";
+  {
+    auto forgotten = world.Take(key, 100);
+    ASSERT_TRUE(forgotten->Sent().has_value());
+    Hold moved = std::move(*forgotten);
+  }
+  EXPECT_EQ(world.At("key:a").in_doubt, 100) << "sent: in doubt";
+}
+
+TEST(Ledger, RefusesToResolveWhatIsRunning) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  auto running = world.Take(key, 100);
+  EXPECT_EQ(world.ledger->ResolveVoid(running->id(), "").error().param, "id");
+  EXPECT_EQ(world.ledger->ResolveSettled(running->id(), 1, 1, "").error().param, "id");
+}
+
+TEST(Ledger, GoesOnAcrossManySegmentsAndForgetsThem) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = kAmountMax});
+  for (int i = 0; i < 3000; ++i) {
+    auto hold = world.Take(key, 1000);
+    ASSERT_TRUE(hold.has_value()) << RefusalName(hold.error().reason) << hold.error().detail;
+    ASSERT_TRUE(hold->Settle(7, 7, std::string(100, 'x')).has_value());
+    if (i % 100 == 0) {
+      world.ledger->Tend();
+      ASSERT_TRUE(world.ledger->ForgetBefore(UINT64_MAX).has_value());
+      EXPECT_LE(ListSegments(world.disk)->size(), 2U) << "this one, and the next";
+    }
+  }
+  const auto dead = world.Kill();
+  EXPECT_EQ(world.At("key:a").debits, 21'000);
+}
+
+TEST(Ledger, AdmitsNothingMoreWhenTheJournalIsAsLargeAsItMayGet) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = kAmountMax});
+  auto running = world.Take(key, 500);
+  std::optional<Refusal> refusal;
+  for (int i = 0; i < 10'000 && !refusal.has_value(); ++i) {
+    auto hold = world.Take(key, 1000);
+    if (hold.has_value()) {
+      ASSERT_TRUE(hold->Settle(1, 1, "").has_value());
+    } else {
+      refusal = hold.error();
+    }
+  }
+  ASSERT_TRUE(refusal.has_value());
+  EXPECT_EQ(refusal->reason, Refusal::Reason::kStopped);
+  EXPECT_NE(refusal->detail.find("fallen behind"), std::string::npos);
+  EXPECT_TRUE(running->Settle(500, 500, "").has_value()) << "what runs is still recorded";
+  ASSERT_TRUE(world.ledger->ForgetBefore(UINT64_MAX).has_value());
+  EXPECT_TRUE(world.Take(key, 1).has_value()) << "until there is room again";
+}
+
+TEST(Ledger, NeverStartsAfreshOverOldMoney) {
+  World world;
+  static_cast<void>(world.ledger->Define({.name = "key:a", .limit = 1}));
+  const auto dead = world.Kill();
+  ASSERT_TRUE(world.ledger->ForgetBefore(UINT64_MAX).has_value());
+  const uint64_t last = ListSegments(world.disk)->back();
+  world.disk.file(SegmentName(last)).bytes[kSegmentHeaderBytes + 10] ^= std::byte{1};
+  const auto opened = Ledger::Open(world.disk, world.clock, kByHand);
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code, ErrorCode::kCorruptFile);
+}
+
+// The disk fails at each call in turn: nothing is admitted that is not written, and what the next
+// start reads is what was confirmed.
+TEST(Ledger, SurvivesADiskThatFailsAtAnyWrite) {
+  for (int64_t failing = 0; failing < 60; ++failing) {
+    World world;
+    const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+    world.disk.writes_left = failing;
+    world.disk.creates_left = 0;
+    NanoUsd confirmed = 0;
+    std::vector<Hold> holds;
+    for (int i = 0; i < 20; ++i) {
+      auto hold = world.Take(key, 10);
+      if (!hold.has_value()) {
+        EXPECT_EQ(hold.error().reason, Refusal::Reason::kStopped);
+        EXPECT_FALSE(world.ledger->stopped_because().empty());
+        continue;
+      }
+      if (hold->Sent().has_value() && hold->Settle(5, 5, "").has_value()) {
+        confirmed += 5;
+      } else {
+        holds.push_back(std::move(*hold));
+      }
+    }
+    world.disk.writes_left = world.disk.creates_left = -1;
+    const auto dead = world.Kill();
+    const Account account = world.At("key:a");
+    EXPECT_EQ(account.debits, confirmed) << failing;
+    EXPECT_LE(account.pending, static_cast<NanoUsd>(holds.size()) * 10);
+    EXPECT_EQ(account.pending, account.in_doubt);
+  }
+}
+
+TEST(Ledger, LeavesASegmentThatCannotBeWrittenForTheNext) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  auto hold = world.Take(key, 10);
+  world.disk.writes_left = 0;
+  world.disk.syncs_left = 0;
+  world.ledger->Tend();  // the flush fails
+  world.disk.writes_left = world.disk.syncs_left = -1;
+  ASSERT_TRUE(hold->Settle(5, 5, "").has_value());
+  const auto dead = world.Kill();
+  EXPECT_EQ(world.At("key:a").debits, 5);
+}
+
+TEST(Ledger, TimeOnlyGoesForwardWhateverTheClockDoes) {
+  World world;
+  world.clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(2'000'000'000)));
+  const AccountNumber key =
+      *world.ledger->Define({.name = "key:a", .limit = 100, .period = Period::kDay});
+  ASSERT_TRUE(world.Take(key, 100)->Settle(100, 100, "").has_value());
+  world.clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'900'000'000)));
+  EXPECT_FALSE(world.Take(key, 1).has_value()) << "a clock set back opens no window again";
+}
+
+TEST(Ledger, OnARealDiskIsUsedByManyThreadsAtOnce) {
+  const tradewind::testing::TempDir home;
+  auto disk = OpenFolder(home.path() / "journal");
+  ASSERT_TRUE(disk.has_value());
+  constexpr int kThreads = 4, kEach = 500;
+  {
+    auto ledger = Ledger::Open(**disk, SystemClock(), {.segment_bytes = 1 << 20});
+    ASSERT_TRUE(ledger.has_value()) << ledger.error().message;
+    const AccountNumber key = *(*ledger)->Define({.name = "key:a", .limit = 1000});
+    std::atomic<int64_t> admitted{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&, t] {
+        for (int i = 0; i < kEach; ++i) {
+          HoldRequest request;
+          request.id = {{static_cast<uint64_t>(t), static_cast<uint64_t>(i)}, 1};
+          request.cost = 3;
+          request.budgets = {&key, 1};
+          auto hold = (*ledger)->Take(request);
+          if (hold.has_value() && hold->Sent().has_value()) {
+            ++admitted;
+            EXPECT_TRUE(hold->Settle(3, 0, "").has_value());
+          }
+        }
+      });
+    }
+    for (std::thread& thread : threads) {
+      thread.join();
+    }
+    EXPECT_EQ(admitted, 333);
+    EXPECT_EQ((*ledger)->FindBudget("key:a")->account.debits, 999);
+    EXPECT_TRUE((*ledger)->WaitDurable().has_value());
+  }
+  auto again = Ledger::Open(**disk, SystemClock(), {.segment_bytes = 1 << 20});
+  ASSERT_TRUE(again.has_value());
+  EXPECT_EQ((*again)->FindBudget("key:a")->account.debits, 999);
+}
+
+}  // namespace
+}  // namespace tradewind::ledger

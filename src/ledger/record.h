@@ -1,0 +1,156 @@
+// What the journal says: one record for each step of a hold, each change of an account, and the
+// snapshots that let older records go. Format: docs/formats/journal.md.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "ledger/ids.h"
+#include "ledger/money.h"
+#include "ledger/window.h"
+
+namespace tradewind::ledger {
+
+enum class RecordType : uint8_t {
+  kHold = 1,        // money is set aside; no byte has gone to the provider yet
+  kSent = 2,        // from here on the provider may bill
+  kUpstreamId = 3,  // `text` is what the provider calls the request
+  kProgress = 4,    // `cost`, `charge`: metered so far, all in all
+  kExtend = 5,      // `cost`, `charge`: more is set aside
+  kSettle = 6,      // `cost`, `charge` are final; the rest of the hold is given back
+  kVoid = 7,        // nothing was billed; all of the hold is given back
+  kInDoubt = 8,     // sent, and the end is not known: the hold stays
+  kBudget = 16,     // a budget is defined, or defined anew
+  kCredit = 17,     // a credit is granted
+  kPayee = 18,      // an account for what a provider is owed
+  kExpire = 19,     // the free part of a credit whose time is over
+  kSnapshotBegin = 32,  // all that follows up to kSnapshotEnd replaces what was known
+  kSnapshotAccount = 33,
+  kSnapshotHold = 34,
+  kSnapshotEnd = 35,
+};
+
+// Which of the two amounts of a request counts: what the provider bills us (retries and cut streams
+// too), or what the user is charged.
+enum class Dimension : uint8_t { kCost, kCharge };
+
+// What a budget does when it is used up. kSoft and kWarn only tell.
+enum class Mode : uint8_t { kHard, kSoft, kWarn };
+std::string_view ModeName(Mode mode);
+Result<Mode> ParseMode(std::string_view name);  // kInvalidArgument (param mode)
+
+struct BudgetSpec {
+  std::string name;  // whose it is, in the words of who defined it: "key:key_2f..."; unique
+  NanoUsd limit = 0;
+  Mode mode = Mode::kHard;
+  Dimension dimension = Dimension::kCost;
+  Period period = Period::kTotal;
+  std::string zone = "UTC";
+  // Shares of the limit at whose crossing its owners are told; 0 = none.
+  std::array<uint8_t, 4> warn_percent = {50, 80, 100, 0};
+  bool closed = false;  // no more: it holds nothing back
+
+  bool operator==(const BudgetSpec&) const = default;
+};
+
+struct CreditSpec {
+  std::string name;   // unique
+  std::string owner;  // who may spend it: "org:org_..."
+  NanoUsd amount = 0;
+  int64_t expires_s = kEndOfTime;
+  int32_t priority = 0;  // lower ones are spent first, among those that expire at the same time
+  bool promotional = false;  // spent before paid ones
+
+  bool operator==(const CreditSpec&) const = default;
+};
+
+// A part of a hold: `amount` of one account. The legs of budgets each carry the whole of their
+// dimension; those of credits share one charge, in this order.
+struct Leg {
+  AccountKey account;
+  int64_t window_end_s = kEndOfTime;  // of the account, should it be new
+  Dimension dimension = Dimension::kCost;
+  bool is_credit = false;
+  NanoUsd amount = 0;
+
+  bool operator==(const Leg&) const = default;
+};
+
+inline constexpr size_t kLegsMax = 24;
+
+// At most kLegsMax, without the heap: holds are made for every request.
+class Legs {
+ public:
+  bool Push(const Leg& leg) {
+    if (size_ == kLegsMax) {
+      return false;
+    }
+    legs_[size_++] = leg;
+    return true;
+  }
+  std::span<const Leg> all() const { return {legs_.data(), size_}; }
+  std::span<Leg> all() { return {legs_.data(), size_}; }
+  size_t size() const { return size_; }
+
+ private:
+  std::array<Leg, kLegsMax> legs_;
+  size_t size_ = 0;
+};
+
+enum class HoldState : uint8_t { kHeld, kSent, kInDoubt };
+
+// One type for all: fields that a record's type does not use stay as they are here, and are not
+// written.
+struct Record {
+  RecordType type = RecordType::kHold;
+  uint64_t seq = 0;     // 1, 2, 3 ... without gaps
+  int64_t time_ns = 0;  // since 1970; strictly increasing, whatever the clock does
+  HoldId hold = {};
+  NanoUsd cost = 0, charge = 0;
+  uint32_t price_version = 0;
+  AccountNumber account = 0;  // of a budget, credit or payee; a hold's payee
+  Legs legs = {};
+  std::string text = {};  // for the records above the ledger: what is bought, in their words
+  // Of definitions.
+  BudgetSpec budget = {};
+  CreditSpec credit = {};
+  // Of snapshots.
+  AccountKey key = {};
+  int64_t window_end_s = kEndOfTime;
+  NanoUsd debits = 0, credits = 0;
+  uint8_t warned_percent = 0;
+  HoldState state = HoldState::kHeld;
+  NanoUsd metered_cost = 0, metered_charge = 0;
+  int64_t since_ns = 0;  // when the hold was taken
+};
+
+inline constexpr size_t kRecordTextBytesMax = 16 << 10;
+inline constexpr size_t kRecordBytesMax = kRecordTextBytesMax + (8 << 10);
+inline constexpr size_t kRecordAlignment = 64;
+inline constexpr size_t kRecordHeaderBytes = 48;
+
+// Appends the record's bytes, padded to kRecordAlignment. The checksum covers the record and
+// `previous`, the checksum of the record before: a record that was cut out, swapped or comes from
+// elsewhere does not fit. Returns its own checksum. Requires text of at most kRecordTextBytesMax.
+uint32_t EncodeRecord(const Record& record, uint32_t previous, std::vector<std::byte>& out);
+
+struct DecodedRecord {
+  Record record;
+  size_t bytes = 0;  // with padding
+  uint32_t checksum = 0;
+};
+
+// The record at the start of `bytes`. Errors: kCorruptFile, with what does not fit; that is also the
+// end of what a killed process wrote.
+Result<DecodedRecord> DecodeRecord(std::span<const std::byte> bytes, uint32_t previous);
+
+// The fields behind the header, of a record whose type is set. Errors: kCorruptFile.
+Status DecodeFields(std::span<const std::byte> bytes, Record& record);
+
+}  // namespace tradewind::ledger

@@ -1,0 +1,37 @@
+// The windows of a budget's period, by the calendar of an IANA time zone: days of 23 and 25 hours
+// included. Source: the system's tz database.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace tradewind::ledger {
+
+enum class Period : uint8_t { kTotal, kMinute, kHour, kDay, kWeek, kMonth, kQuarter };
+
+std::string_view PeriodName(Period period);  // "total", "minute", ...
+// Errors: kInvalidArgument (param period).
+Result<Period> ParsePeriod(std::string_view name);
+// Errors: kInvalidArgument (param zone): the tz database knows no such zone.
+Status CheckZone(const std::string& zone);
+
+// [start, end) in Unix seconds. kTotal is one window from 0 to the end of time.
+struct Window {
+  int64_t start_s = 0, end_s = 0;
+
+  bool Has(int64_t unix_s) const { return start_s <= unix_s && unix_s < end_s; }
+  bool operator==(const Window&) const = default;
+};
+
+inline constexpr int64_t kEndOfTime = INT64_MAX;
+
+// The window that `unix_s` lies in. Weeks begin on Monday. An hour or minute of local time that the
+// clocks show twice is two windows' worth of time in one; a skipped one does not exist.
+// Requires CheckZone(zone); any thread. Instants outside the years 1900 to 9999 count as the nearest
+// of these.
+Window WindowOf(Period period, const std::string& zone, int64_t unix_s);
+
+}  // namespace tradewind::ledger
