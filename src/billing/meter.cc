@@ -124,7 +124,11 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
   known.was_sent = was_sent_;
   Outcome outcome;
   outcome.finish = ended.finish;
-  switch (EndingOf(known)) {
+  Ending ending = EndingOf(known);
+  if (ending == Ending::kDoubt && purchase_.priced && hold_.cost() == 0) {
+    ending = Ending::kMetered;  // whatever it did, it cost nothing
+  }
+  switch (ending) {
     case Ending::kSettle: {
       const chat::Usage& usage = *ended.usage;
       // What contradicts itself is not believed in: the worst case was held for it.

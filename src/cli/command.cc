@@ -445,7 +445,7 @@ constexpr Flag kBudgetFlags[] = {
     kSecretKeyFile,
 };
 constexpr Argument kReceiptArguments[] = {
-    {.name = "ID", .help = "the x-request-id of an answer"}};
+    {.name = "ID", .help = "the x-tradewind-receipt of an answer"}};
 constexpr Flag kReceiptFlags[] = {kJson, kHost, kPort, kSecretKeyFile};
 constexpr Flag kProviderName{
     .name = "provider", .value = "NAME", .help = "slug of the provider: together, groq, ..."};
@@ -667,7 +667,7 @@ constexpr Command kCommands[] = {
      .run = RunBudget},
     {.name = "receipt",
      .summary = "what one request cost, attempt by attempt",
-     .description = "By the x-request-id that every answer has.",
+     .description = "By the x-tradewind-receipt that every answer has.",
      .arguments = kReceiptArguments,
      .flags = kReceiptFlags,
      .examples = "tradewind receipt 019abc...",

@@ -273,7 +273,7 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
   });
   if (rows.empty()) {
     return Fail(ErrorCode::kNotFound,
-                fmt::format("There is no receipt \"{}\": use the x-request-id of an answer.",
+                fmt::format("There is no receipt \"{}\": use the x-tradewind-receipt of an answer.",
                             id.substr(0, 80)),
                 "id");
   }

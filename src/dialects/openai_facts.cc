@@ -133,16 +133,29 @@ void ReadPreferences(const json::object& object, const std::string& text, Fields
 // `messages` holds an image part when "image_url" stands somewhere as a value: `"type":"image_url"`.
 // (As a name it may come with null: some clients write every field of their class.) Inside of a
 // string it would have a backslash before its last quote.
-bool HoldsImage(std::string_view messages) {
+int64_t CountImages(std::string_view messages) {
+  int64_t count = 0;
   constexpr std::string_view kType = "\"image_url\"";
   for (size_t at = messages.find(kType); at != std::string_view::npos;
        at = messages.find(kType, at + 1)) {
     const size_t before = messages.find_last_not_of(" \t\r\n", at - 1);
     if (at > 0 && before != std::string_view::npos && messages[before] == ':') {
-      return true;
+      ++count;
     }
   }
-  return false;
+  return count;
+}
+
+// A completion may have many prompts, each of them text or token ids.
+int64_t CountPrompts(std::string_view prompt) {
+  const size_t first = prompt.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos || prompt[first] != '[') {
+    return 1;
+  }
+  const Result<json::value> list = ParseJson(prompt);
+  const bool has_many = list.has_value() && list->is_array() && !list->get_array().empty() &&
+                        !list->get_array().front().is_number();
+  return has_many ? static_cast<int64_t>(list->get_array().size()) : 1;
 }
 
 bool IsNonEmptyArray(const json::value* value) {
@@ -168,9 +181,10 @@ Result<json::object> Short(const JsonText& request) {
     if (name == "messages" || name == "prompt" || name == "input") {
       continue;
     }
-    constexpr std::array<std::string_view, 12> kRead = {
+    constexpr std::array<std::string_view, 13> kRead = {
         "model",      "models", "stream",   "stream_options",  "tools",    "functions",
-        "max_tokens", "n",      "provider", "response_format", "logprobs", "max_completion_tokens"};
+        "max_tokens", "n",      "provider", "response_format", "logprobs", "max_completion_tokens",
+        "best_of"};
     if (std::find(kRead.begin(), kRead.end(), name) != kRead.end()) {
       TW_ASSIGN_OR_RETURN(json::value value, ParseJson(request.Raw(name)));
       out.emplace(name, std::move(value));
@@ -211,6 +225,9 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   std::optional<int64_t> n;
   fields.Integer("n", 1, limits::kChoicesMax, n);
   facts.n = n.value_or(1);
+  std::optional<int64_t> best_of;
+  fields.Integer("best_of", 1, limits::kChoicesMax, best_of);
+  facts.answers = std::max(facts.n, best_of.value_or(1)) * CountPrompts(request.Raw("prompt"));
   if (const json::value* provider = fields.Find("provider"); provider != nullptr) {
     if (provider->is_object()) {
       ReadPreferences(provider->get_object(), std::string(request.Raw("provider")), fields,
@@ -220,7 +237,8 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
     }
   }
   TW_RETURN_IF_ERROR(fields.status());
-  facts.has_images = HoldsImage(request.Raw("messages"));
+  facts.images = CountImages(request.Raw("messages"));
+  facts.has_images = facts.images > 0;
   facts.input_bytes = static_cast<int64_t>(
       request.Raw("messages").size() + request.Raw("prompt").size() + request.Raw("input").size());
   return facts;

@@ -46,6 +46,7 @@ Answered FromPassed(Passed passed) {
   answered.first_token_at = passed.first_token_at;
   answered.last_token_at = passed.last_token_at;
   answered.finish_reason = std::move(passed.finish_reason);
+  answered.delivered_bytes = passed.delivered_bytes;
   return answered;
 }
 
@@ -58,6 +59,17 @@ std::optional<int64_t> CostOf(const catalog::Mapping& mapping,
   const Result<int64_t> cost = pricing::CostNanoUsd(
       mapping.prices, {usage->input_tokens, usage->cached_tokens, usage->output_tokens});
   return cost.has_value() ? std::optional(*cost) : std::nullopt;
+}
+
+// What is known to have been used is settled; what is not, when the attempt is over.
+void EndMoney(const std::optional<chat::Usage>& usage, billing::Metered* money) {
+  if (money != nullptr && usage.has_value()) {
+    billing::Ended ended;
+    ended.is_complete = true;
+    ended.usage = usage;
+    ended.finish = "answered";
+    static_cast<void>(money->End(ended));
+  }
 }
 
 using Earlier = std::vector<std::string>;  // slugs of those who gave the beginning of the answer
@@ -102,6 +114,9 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
     return Fail(ErrorCode::kUpstreamFailed,
                 "The stream was cut, and this request cannot go on elsewhere.");
   }
+  if (terms.money != nullptr && terms.money->output_cap().has_value()) {
+    text.Set("max_tokens", std::to_string(*terms.money->output_cap()));
+  }
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
   sent.is_stream = order.facts.stream;
@@ -143,13 +158,25 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
                              : HeaderSafe(upstream->upstream_request_id());
   http::Headers headers =
       AnswerHeaders(call, id, route.slug(), route.mapping->provider_model, opening.dropped);
+  billing::Metered* const money = terms.money;
+  if (money != nullptr) {
+    money->UpstreamId(upstream->upstream_request_id());
+    if (money->output_cap().has_value()) {
+      headers.Set("x-tradewind-max-tokens-applied", std::to_string(*money->output_cap()));
+    }
+  }
   if (order.facts.stream) {
     SetStreamHeaders(headers);
     const Earlier earlier = stream.providers;
     const PassOptions options{
         route.slug(), order.facts.include_usage,
-        [&route, &earlier](const auto& usage) { return Receipt(route, usage, earlier); },
-        terms.on_first_token};
+        [&](const auto& usage) {
+          EndMoney(usage, money);  // before the client has the last of it
+          return Receipt(route, usage, earlier);
+        },
+        terms.on_first_token,
+        money == nullptr ? std::function<void(int64_t)>()
+                         : [money](int64_t bytes) { money->Progress(bytes); }};
     Answered answered = FromPassed(
         co_await PassStream(call.exchange, upstream, std::move(headers), options, stream, clock_));
     call.record.cost_nanousd = CostOf(*route.mapping, answered.usage, earlier);
@@ -157,6 +184,7 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
   }
   PassedWhole whole = co_await PassWhole(upstream, clock_);
   if (!whole.failed_before_first_byte.has_value()) {
+    EndMoney(whole.usage, money);
     call.record.cost_nanousd = CostOf(*route.mapping, whole.usage);
     headers.Set("Content-Type", "application/json");
     if (call.record.cost_nanousd.has_value()) {

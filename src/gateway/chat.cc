@@ -195,6 +195,7 @@ http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
   http::Headers headers = call.cors;
   headers.Set("x-request-id", call.request_id);
   headers.Set("Inference-Id", inference_id);
+  headers.Set("x-tradewind-receipt", call.receipt.ToString());
   headers.Set("x-inference-provider", std::string(provider));
   headers.Set("x-tradewind-route", fmt::format("{}/{}", provider, HeaderSafe(model)));
   if (!ignored.empty()) {
@@ -266,8 +267,7 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
     co_return co_await Refuse(call, plan.error());
   }
 
-  // Hold the worst-case cost: comes with the ledger.
-  // Open, relay and meter: as many attempts as it takes
+  // Hold the worst-case cost, open, relay and meter, settle: as many attempts as it takes
   const Answered answered = co_await TryRoutes(call, *order, *plan);
   if (answered.failed_before_first_byte.has_value()) {
     co_await GiveUp(call, answered);

@@ -46,6 +46,7 @@ struct AttemptTerms {
   std::chrono::steady_clock::time_point visible_by = std::chrono::steady_clock::time_point::max();
   // Called once, when the first token is there; of an answer that is no stream nobody knows when.
   std::function<void()> on_first_token;
+  billing::Metered* money = nullptr;  // what is held for it; null: nothing is counted
 };
 
 class Prober;
@@ -72,6 +73,7 @@ struct GatewayOptions {
 struct Call {
   http::Exchange& exchange;
   std::string request_id;
+  ledger::RequestId receipt;  // names its attempts in the ledger
   std::chrono::steady_clock::time_point started;
   telemetry::AccessRecord record;
   std::string_view route;  // the pattern, for metrics: "/v1/models/{id}", "other"
@@ -158,6 +160,10 @@ class Gateway {
   static Task<std::optional<Answered>> Reach(Opening& opening, bool until_visible);
   Task<Answered> Deliver(Call& call, const Order& order, const routing::PlannedRoute& route,
                          const AttemptTerms& terms, Opening& opening, ClientStream& stream);
+  // money.cc
+  // Holds the most that the attempt can cost; from then on it counts as sent. Errors:
+  // kPaymentRequired, kUnavailable.
+  Status HoldFor(Tries& tries, Begun& begun) const;
   // passthrough.cc
   bool NamesProvider(std::string_view path) const;
   Task<void> PassThrough(Call& call);

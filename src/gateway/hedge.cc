@@ -22,6 +22,13 @@ Answered Unfinished() {
   return answered;
 }
 
+Answered NotSent() {
+  Answered answered = Unfinished();
+  answered.kind = FailureKind::kConnect;
+  answered.reached = routing::Reached::kNotSent;
+  return answered;
+}
+
 struct Leg {
   Begun begun;
   Opening opening;
@@ -82,10 +89,19 @@ std::optional<Begun> Gateway::BeginSecond(Tries& tries) const {
   const PlannedRoute& route = tries.plan.routes[tries.attempts.route() + 1];
   auto lesson = route.health->Begin(KeyFor(tries.call, route).ref, false);
   const auto now = clock_.Now();
-  if (!lesson.has_value() || !tries.attempts.Hedge(route.slug(), now)) {
+  if (!lesson.has_value()) {
     return std::nullopt;
   }
-  return Begun{&route, std::move(*lesson), now};
+  // Both are paid for in the worst case, so both are held.
+  Begun second{&route, std::move(*lesson), now};
+  if (!HoldFor(tries, second).has_value()) {
+    return std::nullopt;
+  }
+  if (!tries.attempts.Hedge(route.slug(), now)) {
+    EndMoney(NotSent(), second);
+    return std::nullopt;
+  }
+  return second;
 }
 
 Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_ms) {
@@ -101,8 +117,9 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
   });
   const auto start = [&](Begun begun) {
     // Nothing is there to go on with, so it cannot fail.
-    auto opening =
-        Prepare(call, tries.order, *begun.route, tries.DeadlinesFrom(begun.started), tries.stream);
+    AttemptTerms terms = tries.TermsFrom(begun.started);
+    terms.money = &begun.money;
+    auto opening = Prepare(call, tries.order, *begun.route, terms, tries.stream);
     auto leg = std::make_shared<Leg>(Leg{std::move(begun), std::move(*opening)});
     legs->push_back(leg);
     ++call.record.attempts;
@@ -139,6 +156,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
     if (leg.get() == won) {
       continue;
     }
+    EndMoney(leg->failed.has_value() ? *leg->failed : Unfinished(), leg->begun);
     const bool has_lost = !leg->failed.has_value() || leg->failed->kind == FailureKind::kClientLeft;
     if (won != nullptr && has_lost) {
       CountAttempt(slug, "hedge_lost");  // nothing is learnt from it
@@ -161,6 +179,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
     co_return answered;
   }
   AttemptTerms terms;
+  terms.money = &won->begun.money;
   terms.on_first_token = [&] {
     won->begun.lesson.Answered(MsBetween(won->begun.started, clock_.Now()));
   };
@@ -170,6 +189,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
   }
   CountAttempt(route.slug(), answered.has_failed() ? routing::FailureKindName(answered.kind)
                                                    : std::string_view("answered"));
+  EndMoney(answered, won->begun);
   Teach(answered, std::move(won->begun));
   co_return answered;
 }

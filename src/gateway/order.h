@@ -48,6 +48,7 @@ struct Answered {
   std::optional<chat::Usage> usage;  // nullopt: nobody told
   std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;
   std::string finish_reason;
+  int64_t delivered_bytes = 0;  // of what a reader sees
 
   bool has_failed() const {
     return failed_before_first_byte.has_value() || failed_after_first_byte.has_value();

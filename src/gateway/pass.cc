@@ -92,6 +92,12 @@ class StreamPass {
  private:
   void Note(const WireEvent& event) {
     if (event.chunk.has_content) {
+      // Of thoughts and tool calls the text is not known: their event's size is more than theirs.
+      passed_.delivered_bytes += static_cast<int64_t>(
+          event.chunk.has_other ? event.data.size() : event.chunk.text.size());
+      if (options_.on_delivered) {
+        options_.on_delivered(passed_.delivered_bytes);
+      }
       passed_.last_token_at = clock_.Now();
       if (!passed_.first_token_at.has_value()) {
         passed_.first_token_at = passed_.last_token_at;

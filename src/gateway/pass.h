@@ -41,6 +41,7 @@ struct Passed {
   std::optional<Error> client_failed;
   std::optional<chat::Usage> usage;  // as the upstream counted it; nullopt: it did not say
   std::string finish_reason;         // "" when the answer did not end
+  int64_t delivered_bytes = 0;       // of what a reader sees
   std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;
 };
 
@@ -50,6 +51,7 @@ struct PassOptions {
   // The receipt as a JSON object, when usage is known or known to be unknown.
   std::function<std::string(const std::optional<chat::Usage>&)> receipt;
   std::function<void()> on_first_token = {};  // once, when it is there; may be null
+  std::function<void(int64_t delivered_bytes)> on_delivered = {};  // so far; may be null
 };
 
 // Waits until there is something for a reader to see, and sends the head only then: until that

@@ -20,6 +20,7 @@ struct Tries {
   ClientStream stream = {};
   const routing::PlannedRoute* began = nullptr;  // whose stream the client has
   bool may_be_billed = false;                    // one of those that failed
+  uint16_t attempt = 0;                          // of the ledger: each has a hold of its own
 
   AttemptTerms TermsFrom(std::chrono::steady_clock::time_point started) const;
 };
@@ -29,7 +30,11 @@ struct Begun {
   const routing::PlannedRoute* route = nullptr;
   routing::Attempt lesson;  // what the route learns from it
   std::chrono::steady_clock::time_point started;
+  billing::Metered money = {};  // held for it
 };
+
+// The attempt has ended: so does its hold (billing/ending.h).
+void EndMoney(const Answered& answered, Begun& begun);
 
 // Tells the route how it went.
 void Teach(const Answered& answered, Begun begun);

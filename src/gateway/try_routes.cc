@@ -34,6 +34,16 @@ bool MayGoOn(const Call& call, const Order& order, const routing::Market& market
          order.endpoint != providers::Endpoint::kEmbeddings;
 }
 
+Answered NoMoney(Error error, const ClientStream& stream) {
+  Answered answered;
+  answered.kind = FailureKind::kNotCapable;
+  answered.reached = routing::Reached::kNotSent;
+  (stream.head_is_out ? answered.failed_after_first_byte : answered.failed_before_first_byte) =
+      std::move(error);
+  answered.is_left_open = answered.gave_nothing = stream.head_is_out;
+  return answered;
+}
+
 // Whether the route can go on with what `before` began: the same model, from its beginning.
 bool CanGoOn(const PlannedRoute& route, const PlannedRoute& before, const Order& order) {
   return !route.is_local() && route.model == before.model &&
@@ -108,6 +118,7 @@ Task<Answered> Gateway::Attempt(Tries& tries, Begun begun) {
   ++call.record.attempts;
   AttemptTerms terms = tries.TermsFrom(begun.started);
   terms.on_first_token = [&] { begun.lesson.Answered(MsBetween(begun.started, clock_.Now())); };
+  terms.money = &begun.money;
   Answered answered;
   if (route.is_local()) {
     answered = co_await AnswerHere(call, tries.order, route.mapping->provider_model, terms);
@@ -119,6 +130,7 @@ Task<Answered> Gateway::Attempt(Tries& tries, Begun begun) {
   }
   CountAttempt(route.slug(), answered.has_failed() ? routing::FailureKindName(answered.kind)
                                                    : std::string_view("answered"));
+  EndMoney(answered, begun);
   Teach(answered, std::move(begun));
   co_return answered;
 }
@@ -143,7 +155,9 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
   Answered answered;
   while (auto begun = Begin(tries)) {
     const auto first_token_at = answered.first_token_at;
-    if (const auto after_ms = HedgeAfterMs(tries); after_ms.has_value()) {
+    if (const Status held = HoldFor(tries, *begun); !held.has_value()) {
+      answered = NoMoney(held.error(), tries.stream);  // another route may be cheaper
+    } else if (const auto after_ms = HedgeAfterMs(tries); after_ms.has_value()) {
       answered = co_await AttemptHedged(tries, std::move(*begun), *after_ms);
     } else {
       answered = co_await Attempt(tries, std::move(*begun));

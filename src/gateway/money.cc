@@ -1,0 +1,82 @@
+// An attempt and its money: what it may cost is held before it, what it did cost is settled after it.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "gateway/tries.h"
+#include "routing/attempts.h"
+
+namespace tradewind::gateway {
+namespace {
+
+using providers::Endpoint;
+using routing::PlannedRoute;
+
+// What a template and the provider's own instructions add to the text of a request.
+constexpr int64_t kTemplateTokens = 1024;
+// No provider makes more of one picture.
+constexpr int64_t kImageTokensMax = 32'768;
+
+// A vocabulary of bytes makes at most one token of each, and JSON is longer than what it says. What
+// is more than the context is refused by the provider, and not billed.
+int64_t InputTokensMax(const Call& call, const Order& order, const catalog::Mapping& mapping) {
+  int64_t tokens = static_cast<int64_t>(call.request().body.size()) + kTemplateTokens;
+  tokens += order.facts.images * kImageTokensMax;
+  return std::min(tokens, mapping.context_length.value_or(tokens));
+}
+
+std::optional<int64_t> OutputTokensMax(const Order& order) {
+  return order.endpoint == Endpoint::kEmbeddings ? 0 : order.facts.max_tokens;
+}
+
+billing::Purchase PurchaseOf(const Call& call, const PlannedRoute& route, bool own_key) {
+  billing::Purchase bought;
+  if (call.caller != nullptr) {
+    bought.org_id = call.bill_to.has_value() ? call.bill_to->org_id : call.caller->org_id;
+    bought.project_id = call.caller->project_id;
+    bought.key_id = call.caller->key_id;
+    bought.user_id = call.caller->user_id();
+  }
+  bought.model = route.mapping->hf_model;
+  bought.provider = route.slug();
+  bought.provider_model = route.mapping->provider_model;
+  bought.own_key = own_key;
+  return bought;
+}
+
+}  // namespace
+
+Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
+  if (options_.meter == nullptr) {
+    return {};
+  }
+  const PlannedRoute& route = *begun.route;
+  billing::Offer offer;
+  offer.id = {tries.call.receipt, ++tries.attempt};
+  offer.purchase = PurchaseOf(tries.call, route, !KeyFor(tries.call, route).ref.empty());
+  offer.prices = &route.mapping->prices;
+  offer.input_tokens_max = InputTokensMax(tries.call, tries.order, *route.mapping);
+  offer.output_tokens_max = OutputTokensMax(tries.order);
+  offer.model_output_max = route.mapping->max_output;
+  offer.choices = tries.order.facts.answers;
+  TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(offer));
+  return begun.money.Sent();
+}
+
+void EndMoney(const Answered& answered, Begun& begun) {
+  billing::Ended ended;
+  ended.is_complete = !answered.has_failed();
+  ended.usage = answered.usage;
+  ended.delivered_bytes = answered.delivered_bytes;
+  if (answered.has_failed()) {
+    const routing::AttemptFailure failure{answered.kind, answered.reached};
+    ended.surely_unbilled = routing::RuleFor(failure, routing::SecondTries::kYes, false).bill ==
+                            routing::Bill::kNothing;
+    ended.finish = routing::FailureKindName(answered.kind);
+  } else {
+    ended.finish = answered.finish_reason;
+  }
+  static_cast<void>(begun.money.End(ended));
+}
+
+}  // namespace tradewind::gateway
