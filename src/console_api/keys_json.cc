@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "console_api/money_api.h"
 #include "dialects/json_reader.h"
 
 namespace tradewind::console_api {
