@@ -102,7 +102,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
   const auto start = [&](Begun begun) {
     // Nothing is there to go on with, so it cannot fail.
     auto opening =
-        Prepare(call, tries.order, *begun.route, tries.DeadlinesFrom(begun.started), tries.stream);
+        Prepare(call, tries.order, *begun.route, tries.TermsFrom(begun.started), tries.stream);
     auto leg = std::make_shared<Leg>(Leg{std::move(begun), std::move(*opening)});
     legs->push_back(leg);
     ++call.record.attempts;
