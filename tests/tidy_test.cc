@@ -64,8 +64,8 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
      {"http", "dialects", "identity", "catalog", "pricing", "ledger", "routing", "billing"}},
     {"cli",
      {"http", "chat", "dialects", "storage", "identity", "catalog", "pricing", "ledger",
-      "providers", "routing", "billing", "gateway", "console_api", "engine", "engine/format", "engine/kernels",
-      "engine/probe", "engine/threads"}},
+      "providers", "routing", "billing", "gateway", "console_api", "engine", "engine/format",
+      "engine/kernels", "engine/probe", "engine/threads"}},
     {".", {"cli"}},
 };
 

@@ -40,11 +40,11 @@ inline constexpr int64_t kClientStopCheckMs = 50;  // how often a waiting fetch 
 inline constexpr int64_t kUpstreamConnectMs = 10'000;     // name, connection and TLS together
 inline constexpr int64_t kUpstreamFirstByteMs = 600'000;  // a long prompt, in a long queue
 inline constexpr int64_t kUpstreamIdleMs = 120'000;       // a stream that stalls this long is dead
-// Events of a stream before there is anything to see, which are held back, and one more: 128 choices
-// announce themselves in 40 kB.
+// Events of a stream before there is anything to see, which are held back, and one more: 128
+// choices announce themselves in 40 kB.
 inline constexpr size_t kUpstreamUnseenBytesMax = 256 << 10;
-// After [DONE], for what ends the body: then the connection can be kept. The client has its end, but
-// its own connection waits.
+// After [DONE], for what ends the body: then the connection can be kept. The client has its end,
+// but its own connection waits.
 inline constexpr int64_t kUpstreamEndMs = 100;
 inline constexpr size_t kUpstreamEndBytesMax = 4 << 10;
 inline constexpr int64_t kUpstreamBufferBytes = 16 << 10;  // while bytes are there; a TLS record

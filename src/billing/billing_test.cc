@@ -1,9 +1,8 @@
+#include <gtest/gtest.h>
+
 #include "billing/meter.h"
 #include "billing/recorder.h"
 #include "billing/usd.h"
-
-#include <gtest/gtest.h>
-
 #include "ledger/fake_disk.h"
 #include "testing/temp_dir.h"
 
@@ -36,7 +35,8 @@ struct World {
   World() { Start(); }
   void Start() {
     recorder.reset();
-    auto opened = ledger::Ledger::Open(disk, clock, {.segment_bytes = 256 << 10, .background = false});
+    auto opened =
+        ledger::Ledger::Open(disk, clock, {.segment_bytes = 256 << 10, .background = false});
     ASSERT_TRUE(opened.has_value()) << opened.error().message;
     ledger = std::move(*opened);
     auto records = Recorder::Open(home.path() / "ledger.db", disk, *ledger, {.background = false});
@@ -158,8 +158,8 @@ TEST(Meter, BoundsAnOutputThatTheRequestDoesNotByWhatIsAffordable) {
   static_cast<void>(world.ledger->Define({.name = "org:org_1", .limit = 500'000}));
   const auto refused = meter.Begin(world.Ask(100, std::nullopt));
   EXPECT_FALSE(refused.has_value()) << "200 tokens are no answer";
-  static_cast<void>(world.ledger->Define(
-      {.name = "org:org_1", .limit = 500'000, .mode = Mode::kSoft}));
+  static_cast<void>(
+      world.ledger->Define({.name = "org:org_1", .limit = 500'000, .mode = Mode::kSoft}));
   attempt = meter.Begin(world.Ask(100, std::nullopt));
   ASSERT_TRUE(attempt.has_value());
   EXPECT_EQ(attempt->output_cap(), std::nullopt) << "a soft budget changes no request";
@@ -200,7 +200,8 @@ TEST(Meter, ChargesNothingForOwnKeysAndAsksNoBudgetForTheModelOnThisDevice) {
   EXPECT_EQ(there->End({.is_complete = true, .usage = Used(10, 5)}), 20'000);
   EXPECT_EQ(world.Sum().cost, 20'000);
   EXPECT_EQ(world.Sum().charge, 0);
-  EXPECT_EQ(world.At("key:key_1").debits, 20'000) << "a hard budget is over what the provider bills";
+  EXPECT_EQ(world.At("key:key_1").debits, 20'000)
+      << "a hard budget is over what the provider bills";
 }
 
 TEST(Meter, TakesABudgetOfOneModelOrProviderToo) {

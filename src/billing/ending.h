@@ -12,19 +12,19 @@ namespace tradewind::billing {
 
 // What the gateway knows when an attempt is over.
 struct Ended {
-  bool was_sent = true;         // Hold::Sent was called: the provider may have seen it
-  bool surely_unbilled = false; // refused before any work: connection refused, 429, a 4xx
-  bool is_complete = false;     // the answer came to its end
+  bool was_sent = true;                   // Hold::Sent was called: the provider may have seen it
+  bool surely_unbilled = false;           // refused before any work: connection refused, 429, a 4xx
+  bool is_complete = false;               // the answer came to its end
   std::optional<chat::Usage> usage = {};  // as the provider said it, zeros too; nullopt: it did not
-  int64_t delivered_bytes = 0;  // of visible text, while usage is not known
-  std::string_view finish = {};  // the finish reason, or what went wrong; for the row
+  int64_t delivered_bytes = 0;            // of visible text, while usage is not known
+  std::string_view finish = {};           // the finish reason, or what went wrong; for the row
 };
 
 enum class Ending {
   kSettle,   // by `usage`
   kMetered,  // by what was delivered, rounded up and flagged
   kVoid,
-  kDoubt,    // stays held; PROGRESS says what was delivered
+  kDoubt,  // stays held; PROGRESS says what was delivered
 };
 
 //   what happened                                        hold

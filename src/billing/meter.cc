@@ -45,9 +45,10 @@ Error NoRoom(const Refusal& refusal, const BudgetState* budget, const Offer& off
             fmt::format("The request may cost {}, and {} is left.", FormatUsd(refusal.asked),
                         FormatUsd(std::max<NanoUsd>(0, refusal.available)))};
   }
-  std::string message = fmt::format(
-      "This request may cost up to {}, and the budget \"{}\" of {} has {} left", FormatUsd(refusal.asked),
-      budget->spec.name, FormatUsd(budget->spec.limit), FormatUsd(std::max<NanoUsd>(0, refusal.available)));
+  std::string message =
+      fmt::format("This request may cost up to {}, and the budget \"{}\" of {} has {} left",
+                  FormatUsd(refusal.asked), budget->spec.name, FormatUsd(budget->spec.limit),
+                  FormatUsd(std::max<NanoUsd>(0, refusal.available)));
   if (offer.output_tokens_max.has_value()) {
     const int64_t affordable =
         pricing::AffordableOutput(*offer.prices, offer.input_tokens_max, *offer.output_tokens_max,
@@ -101,8 +102,7 @@ void Metered::Progress(int64_t delivered_bytes) {
     return;
   }
   progress_bytes_ = delivered_bytes;
-  const NanoUsd cost =
-      CostOf({input_tokens_max_, 0, MeteredTokens(delivered_bytes)}).value_or(0);
+  const NanoUsd cost = CostOf({input_tokens_max_, 0, MeteredTokens(delivered_bytes)}).value_or(0);
   const NanoUsd metered = std::min(cost, hold_.cost());
   static_cast<void>(hold_.Progress(metered, std::min(metered, hold_.charge())));
 }
@@ -178,11 +178,12 @@ Result<Metered> Meter::Begin(const Offer& offer) {
   const auto hard = std::ranges::find(budgets, ledger::Mode::kHard,
                                       [](const BudgetState& state) { return state.spec.mode; });
   if (!is_priced && hard != budgets.end()) {
-    return Fail(ErrorCode::kPaymentRequired,
-                fmt::format("{} has no price for {} in the catalogue, so the budget \"{}\" cannot be "
-                            "kept; give the route a price, or ask another one.",
-                            offer.purchase.provider, offer.purchase.model, hard->spec.name),
-                "model");
+    return Fail(
+        ErrorCode::kPaymentRequired,
+        fmt::format("{} has no price for {} in the catalogue, so the budget \"{}\" cannot be "
+                    "kept; give the route a price, or ask another one.",
+                    offer.purchase.provider, offer.purchase.model, hard->spec.name),
+        "model");
   }
   int64_t output_max = offer.output_tokens_max.value_or(
       std::min(offer.model_output_max.value_or(kOutputTokensDefault), kOutputTokensDefault));
@@ -216,7 +217,7 @@ Result<Metered> Meter::Begin(const Offer& offer) {
   request.text = Encode(metered.purchase_);
   std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request);
   if (!hold.has_value() && is_free && ledger_.is_released()) {
-    return metered;  // of a process that another one has replaced: it costs nothing, and is not counted
+    return metered;  // this process was replaced: what costs nothing goes on, uncounted
   }
   if (!hold.has_value()) {
     const auto at_fault = std::ranges::find(budgets, hold.error().account, &BudgetState::number);
@@ -238,8 +239,8 @@ void Meter::SettleOverdue(int64_t now_ns) {
     Outcome outcome;
     outcome.source = UsageSource::kMetered;
     outcome.finish = "in doubt for a day";
-    static_cast<void>(ledger_.ResolveSettled(id, hold.metered_cost, hold.metered_charge,
-                                             Encode(outcome)));
+    static_cast<void>(
+        ledger_.ResolveSettled(id, hold.metered_cost, hold.metered_charge, Encode(outcome)));
   }
 }
 

@@ -79,9 +79,9 @@ std::string Encode(const Purchase& purchase) {
 Purchase DecodePurchase(std::string_view text) {
   Reader reader(text);
   Purchase purchase;
-  for (std::string* field : {&purchase.org_id, &purchase.project_id, &purchase.key_id,
-                             &purchase.user_id, &purchase.model, &purchase.provider,
-                             &purchase.provider_model}) {
+  for (std::string* field :
+       {&purchase.org_id, &purchase.project_id, &purchase.key_id, &purchase.user_id,
+        &purchase.model, &purchase.provider, &purchase.provider_model}) {
     *field = reader.Text();
   }
   purchase.own_key = reader.Number() != 0;

@@ -93,8 +93,12 @@ AttemptRow RowOf(const storage::Statement& row) {
   out.cost = row.Integer(15);
   out.charge = row.Integer(16);
   out.price_version = static_cast<uint32_t>(row.Integer(17));
-  out.outcome = {row.Integer(18), row.Integer(19), row.Integer(20), row.Integer(21),
-                 UsageSourceFromName(row.Text(22)), std::string(row.Text(23))};
+  out.outcome = {row.Integer(18),
+                 row.Integer(19),
+                 row.Integer(20),
+                 row.Integer(21),
+                 UsageSourceFromName(row.Text(22)),
+                 std::string(row.Text(23))};
   out.upstream_id = row.Text(24);
   out.reason = row.Text(25);
   return out;
@@ -123,8 +127,8 @@ std::string_view AttemptStateName(AttemptState state) {
 struct Recorder::Statements {
   storage::Statement put, add;
   std::unordered_map<HoldId, AttemptRow, ledger::HashOfId> open;  // held, sent, in doubt
-  std::set<HoldId> dirty;                  // of them: rows to be written
-  std::vector<AttemptRow> ended;           // rows to be written for the last time
+  std::set<HoldId> dirty;                                         // of them: rows to be written
+  std::vector<AttemptRow> ended;  // rows to be written for the last time
 };
 
 Recorder::Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database)
@@ -155,21 +159,21 @@ Recorder::~Recorder() {
 
 Status Recorder::Prepare() {
   TW_RETURN_IF_ERROR(storage::Migrate(database_, kMigrations));
-  TW_ASSIGN_OR_RETURN(storage::Statement put,
-                      database_.Prepare("INSERT OR REPLACE INTO attempts (" +
-                                        std::string(kColumns) +
-                                        ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
-                                        "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26)"));
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement put,
+      database_.Prepare("INSERT OR REPLACE INTO attempts (" + std::string(kColumns) +
+                        ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
+                        "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26)"));
   TW_ASSIGN_OR_RETURN(
       storage::Statement add,
       database_.Prepare(
           "INSERT INTO sums VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13) "
           "ON CONFLICT DO UPDATE SET settled=settled+?6, voided=voided+?7, unpriced=unpriced+?8, "
-          "cost=cost+?9, charge=charge+?10, input=input+?11, cached=cached+?12, output=output+?13"));
+          "cost=cost+?9, charge=charge+?10, input=input+?11, cached=cached+?12, "
+          "output=output+?13"));
   statements_.reset(new Statements{std::move(put), std::move(add), {}, {}, {}});
-  TW_ASSIGN_OR_RETURN(storage::Statement open,
-                      database_.Prepare("SELECT " + std::string(kColumns) +
-                                        " FROM attempts WHERE state < 3"));
+  TW_ASSIGN_OR_RETURN(storage::Statement open, database_.Prepare("SELECT " + std::string(kColumns) +
+                                                                 " FROM attempts WHERE state < 3"));
   while (true) {
     TW_ASSIGN_OR_RETURN(const bool has_row, open.Next());
     if (!has_row) {
@@ -196,8 +200,7 @@ void Recorder::Take(const Record& record) {
       AttemptRow row;
       row.id = record.hold;
       row.purchase = DecodePurchase(record.text);
-      row.admitted_ns =
-          record.type == RecordType::kHold ? record.time_ns : record.since_ns;
+      row.admitted_ns = record.type == RecordType::kHold ? record.time_ns : record.since_ns;
       row.held = record.cost;
       row.price_version = record.price_version;
       open.emplace(record.hold, std::move(row));

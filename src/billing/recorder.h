@@ -59,8 +59,8 @@ struct RecorderOptions {
 // Errors of all: those of storage::Database.
 class Recorder {
  public:
-  // Goes on where it stopped. `ledger` and `disk` must outlive it. Errors besides: kCorruptFile when
-  // the journal lacks records that the database has not seen.
+  // Goes on where it stopped. `ledger` and `disk` must outlive it. Errors besides: kCorruptFile
+  // when the journal lacks records that the database has not seen.
   static Result<std::unique_ptr<Recorder>> Open(const std::filesystem::path& database,
                                                 ledger::Disk& disk, ledger::Ledger& ledger,
                                                 RecorderOptions options = {});
@@ -81,8 +81,8 @@ class Recorder {
  private:
   Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database);
   Status Prepare();
-  Status CheckOpen() const;  // requires mutex_
-  Result<bool> ReadBatch();  // requires mutex_; false: there is nothing new
+  Status CheckOpen() const;                 // requires mutex_
+  Result<bool> ReadBatch();                 // requires mutex_; false: there is nothing new
   void Take(const ledger::Record& record);  // requires mutex_
   void Run();
 

@@ -83,10 +83,11 @@ Result<std::string> AdminLink::Send(std::string_view method, std::string_view pa
   identity::Principal operator_himself;  // whoever may write the folder
   operator_himself.is_admin_token = true;
   console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_);
-  TW_ASSIGN_OR_RETURN(const http::Response response,
-                      console_api::MoneyApi::Has(path)
-                          ? money.Answer(request, operator_himself)
-                          : console_api::KeysApi(*store_, &money).Answer(request, operator_himself));
+  TW_ASSIGN_OR_RETURN(
+      const http::Response response,
+      console_api::MoneyApi::Has(path)
+          ? money.Answer(request, operator_himself)
+          : console_api::KeysApi(*store_, &money).Answer(request, operator_himself));
   return response.body;
 }
 

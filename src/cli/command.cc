@@ -420,13 +420,11 @@ constexpr Flag kUsageFlags[] = {
     kSecretKeyFile,
 };
 constexpr Argument kBudgetArguments[] = {
-    {.name = "ACTION",
-     .help = "ls, set or rm",
-     .offer = Offer::kChoice,
-     .choices = "ls set rm"},
+    {.name = "ACTION", .help = "ls, set or rm", .offer = Offer::kChoice, .choices = "ls set rm"},
     {.name = "SCOPE",
-     .help = "key:ID, user:ID, project:ID or org:ID; with /model:ID or /provider:SLUG behind it, of "
-             "these alone",
+     .help =
+         "key:ID, user:ID, project:ID or org:ID; with /model:ID or /provider:SLUG behind it, of "
+         "these alone",
      .required = false}};
 constexpr Flag kBudgetFlags[] = {
     {.name = "usd", .value = "USD", .help = "set: the limit, like 5 or 0.25"},
@@ -647,7 +645,8 @@ constexpr Command kCommands[] = {
      .summary = "what was spent, what is held, and what is in doubt",
      .description =
          "Sums over requests: settled ones at their cost, running ones at the most that they can "
-         "cost, and those in doubt, whose end nobody knows yet. What has no price is counted, never "
+         "cost, and those in doubt, whose end nobody knows yet. What has no price is counted, "
+         "never "
          "as zero.",
      .arguments = {},
      .flags = kUsageFlags,
@@ -657,7 +656,8 @@ constexpr Command kCommands[] = {
     {.name = "budget",
      .summary = "bound what a key, user, project or organisation may spend",
      .description =
-         "A hard budget is never exceeded, not by one nano-dollar: before each request the most that "
+         "A hard budget is never exceeded, not by one nano-dollar: before each request the most "
+         "that "
          "it can cost is held. Raising a limit acts at once; lowering one below what is used stops "
          "new requests, and ends no running one.",
      .arguments = kBudgetArguments,

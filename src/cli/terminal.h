@@ -29,8 +29,8 @@ Status OutputStatus();
 // removed.
 std::string FormatTable(const std::vector<std::vector<std::string>>& rows, bool color);
 
-std::string FormatBytes(int64_t bytes);      // "98 MB", "3.1 GB": decimal, as disks and hubs count
-std::string FormatCount(int64_t count);      // "135M", "3.8B"
+std::string FormatBytes(int64_t bytes);  // "98 MB", "3.1 GB": decimal, as disks and hubs count
+std::string FormatCount(int64_t count);  // "135M", "3.8B"
 std::string FormatDuration(std::chrono::milliseconds duration);  // "850 ms", "23 s", "4m"
 
 // What a waiting verb is doing, on stderr: one line, redrawn at most ten times a second, on a

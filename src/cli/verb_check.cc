@@ -57,8 +57,7 @@ std::vector<const json::object*> Objects(const json::object& object, std::string
 Result<json::object> State(const Endpoint& endpoint, const std::string& name) {
   TW_ASSIGN_OR_RETURN(
       const Reply reply,
-      Get(endpoint,
-          "/tw/v1/providers" + (name.empty() ? "" : "?name=" + http::EncodeQuery(name))));
+      Get(endpoint, "/tw/v1/providers" + (name.empty() ? "" : "?name=" + http::EncodeQuery(name))));
   boost::system::error_code failed;
   json::value root = json::parse(reply.body, failed);
   if (failed || !root.is_object()) {

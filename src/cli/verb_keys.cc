@@ -41,10 +41,9 @@ Result<std::string> CreateBody(const Settings& settings) {
   }
   dialects::JsonWriter body;
   body.BeginObject();
-  for (const char* name :
-       {"name", "org", "project", "user", "role", "scopes", "models", "providers", "expires",
-        "budget", "period", "zone"}) {
-    if (const auto value = settings.Find(name)) {
+  for (const char* name : {"name", "org", "project", "user", "role", "scopes", "models",
+                           "providers", "expires", "budget", "period", "zone"}) {
+    if (const auto value = settings.Find(name); value && !value->is_built_in) {
       body.Field(name, value->text);
     }
   }

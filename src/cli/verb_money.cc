@@ -74,10 +74,14 @@ Result<ExitCode> Run(const Settings& settings, const Errand& errand,
 
 std::vector<std::string> BudgetRow(const json::object& budget) {
   const std::string resets = Text(budget, "resets_at");
-  return {WithoutControls(Text(budget, "scope")), Dollars(budget, "budget_nanousd"),
-          Dollars(budget, "spent_nanousd"),       Dollars(budget, "held_nanousd"),
-          Dollars(budget, "in_doubt_nanousd"),    Dollars(budget, "available_nanousd"),
-          Text(budget, "mode"),                   Text(budget, "period"),
+  return {WithoutControls(Text(budget, "scope")),
+          Dollars(budget, "budget_nanousd"),
+          Dollars(budget, "spent_nanousd"),
+          Dollars(budget, "held_nanousd"),
+          Dollars(budget, "in_doubt_nanousd"),
+          Dollars(budget, "available_nanousd"),
+          Text(budget, "mode"),
+          Text(budget, "period"),
           resets.empty() ? "never" : resets};
 }
 
@@ -110,10 +114,10 @@ void PrintUsage(const json::object& usage, const Settings& settings) {
   Print(fmt::format("tokens    {} in ({} cached), {} out\n", Number(usage, "input_tokens"),
                     Number(usage, "cached_tokens"), Number(usage, "output_tokens")));
   if (const json::object& budget = Object(usage, "budget"); !budget.empty()) {
-    Print(FormatTable({{"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD",
-                        "RESETS"},
-                       BudgetRow(budget)},
-                      UseColor(stdout, settings.environment())));
+    Print(FormatTable(
+        {{"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD", "RESETS"},
+         BudgetRow(budget)},
+        UseColor(stdout, settings.environment())));
   }
 }
 
@@ -126,13 +130,12 @@ void PrintReceipt(const json::object& receipt, const Settings& settings) {
     }
     const json::object& attempt = entry.get_object();
     const std::string finish = Text(attempt, "finish") + Text(attempt, "reason");
-    rows.push_back({std::to_string(Number(attempt, "attempt")),
-                    WithoutControls(Text(attempt, "provider")),
-                    WithoutControls(Text(attempt, "model")), Text(attempt, "state"),
-                    std::to_string(Number(attempt, "input_tokens")),
-                    std::to_string(Number(attempt, "output_tokens")),
-                    Dollars(attempt, "held_nanousd"), Dollars(attempt, "cost_nanousd"),
-                    WithoutControls(finish)});
+    rows.push_back(
+        {std::to_string(Number(attempt, "attempt")), WithoutControls(Text(attempt, "provider")),
+         WithoutControls(Text(attempt, "model")), Text(attempt, "state"),
+         std::to_string(Number(attempt, "input_tokens")),
+         std::to_string(Number(attempt, "output_tokens")), Dollars(attempt, "held_nanousd"),
+         Dollars(attempt, "cost_nanousd"), WithoutControls(finish)});
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
   Print(fmt::format("{} together\n", Dollars(receipt, "cost_nanousd")));
@@ -145,8 +148,8 @@ Result<ExitCode> RunUsage(const Settings& settings) {
   errand.path = "/tw/v1/usage";
   for (const char* name : {"key", "model", "provider", "from", "to"}) {
     if (const std::string value = settings.Text(name); !value.empty()) {
-      errand.query += fmt::format("{}{}={}", errand.query.empty() ? "" : "&", name,
-                                  http::EncodeQuery(value));
+      errand.query +=
+          fmt::format("{}{}={}", errand.query.empty() ? "" : "&", name, http::EncodeQuery(value));
     }
   }
   return Run(settings, errand, PrintUsage);

@@ -206,10 +206,11 @@ Status OpenBooks(const ServeConfig& config, Parts& parts) {
   TW_ASSIGN_OR_RETURN(parts.books, billing::Books::Open(config.home));
   const ledger::Recovery& found = parts.books->ledger().recovery();
   if (found.voided + found.in_doubt > 0) {
-    telemetry::Log(telemetry::Level::kWarn,
-                   fmt::format("the last process was ended while requests ran: {} had not been sent "
-                               "and are void, {} are in doubt and stay held (tradewind usage)",
-                               found.voided, found.in_doubt));
+    telemetry::Log(
+        telemetry::Level::kWarn,
+        fmt::format("the last process was ended while requests ran: {} had not been sent "
+                    "and are void, {} are in doubt and stay held (tradewind usage)",
+                    found.voided, found.in_doubt));
   }
   return {};
 }
@@ -219,8 +220,7 @@ Status OpenIdentity(const ServeConfig& config, Parts& parts) {
   TW_RETURN_IF_ERROR(OpenBooks(config, parts));
   parts.money_api = std::make_unique<console_api::MoneyApi>(
       parts.books->ledger(), parts.books->recorder(), *parts.identity);
-  parts.keys_api =
-      std::make_unique<console_api::KeysApi>(*parts.identity, parts.money_api.get());
+  parts.keys_api = std::make_unique<console_api::KeysApi>(*parts.identity, parts.money_api.get());
   if (!IsLoopback(config.listen.host) && !parts.identity->has_live_key()) {
     return Fail(ErrorCode::kPermissionDenied,
                 fmt::format("listening on {} needs a token to tell callers apart, and there is "

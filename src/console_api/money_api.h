@@ -29,9 +29,9 @@ class MoneyApi {
   // Whether this is the API of a path.
   static bool Has(std::string_view path);
 
-  // The admin token sees and changes everything; a key with the scope manage its organisation; every
-  // other one sees what it spent itself, and changes nothing. Errors: kNotFound, kMethodNotAllowed,
-  // kPermissionDenied, kInvalidArgument.
+  // The admin token sees and changes everything; a key with the scope manage its organisation;
+  // every other one sees what it spent itself, and changes nothing. Errors: kNotFound,
+  // kMethodNotAllowed, kPermissionDenied, kInvalidArgument.
   Result<http::Response> Answer(const http::Request& request, const identity::Principal& caller);
 
   // What a new key may spend. Errors: those of ledger::Ledger::Define.

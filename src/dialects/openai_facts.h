@@ -42,8 +42,8 @@ struct OpenAiFacts {
   bool has_logprobs = false;
   std::optional<int64_t> max_tokens;  // the smallest of its names
   int64_t n = 1;
-  int64_t answers = 1;  // that the provider may bill: prompts x the larger of n and best_of
-  int64_t images = 0;   // at most so many in the messages
+  int64_t answers = 1;      // that the provider may bill: prompts x the larger of n and best_of
+  int64_t images = 0;       // at most so many in the messages
   int64_t input_bytes = 0;  // of the messages, prompt or input: the basis of estimates
   ProviderPreferences provider;
 };

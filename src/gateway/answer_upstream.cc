@@ -168,15 +168,15 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
   if (order.facts.stream) {
     SetStreamHeaders(headers);
     const Earlier earlier = stream.providers;
-    const PassOptions options{
-        route.slug(), order.facts.include_usage,
-        [&](const auto& usage) {
-          EndMoney(usage, money);  // before the client has the last of it
-          return Receipt(route, usage, earlier);
-        },
-        terms.on_first_token,
-        money == nullptr ? std::function<void(int64_t)>()
-                         : [money](int64_t bytes) { money->Progress(bytes); }};
+    const PassOptions options{route.slug(), order.facts.include_usage,
+                              [&](const auto& usage) {
+                                EndMoney(usage, money);  // before the client has the last of it
+                                return Receipt(route, usage, earlier);
+                              },
+                              terms.on_first_token,
+                              money == nullptr
+                                  ? std::function<void(int64_t)>()
+                                  : [money](int64_t bytes) { money->Progress(bytes); }};
     Answered answered = FromPassed(
         co_await PassStream(call.exchange, upstream, std::move(headers), options, stream, clock_));
     call.record.cost_nanousd = CostOf(*route.mapping, answered.usage, earlier);

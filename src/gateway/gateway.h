@@ -59,7 +59,8 @@ struct GatewayOptions {
       0};  // whoever runs it ends it after this long without work; 0 = never
   RouteTimes times;
   // Answers the routes of what people manage (keys, provider keys), for callers with the scope for
-  // it. Called on worker threads with a request that has method, path, query and body only. Null: 404.
+  // it. Called on worker threads with a request that has method, path, query and body only. Null:
+  // 404.
   std::function<Result<http::Response>(const http::Request&, const identity::Principal&)> console;
   // Holds and settles the money of attempts; must outlive the gateway. Null: nothing is counted.
   billing::Meter* meter = nullptr;

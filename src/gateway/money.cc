@@ -1,4 +1,5 @@
-// An attempt and its money: what it may cost is held before it, what it did cost is settled after it.
+// An attempt and its money: what it may cost is held before it, what it did cost is settled after
+// it.
 #include <algorithm>
 #include <string>
 #include <utility>

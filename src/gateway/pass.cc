@@ -93,8 +93,8 @@ class StreamPass {
   void Note(const WireEvent& event) {
     if (event.chunk.has_content) {
       // Of thoughts and tool calls the text is not known: their event's size is more than theirs.
-      passed_.delivered_bytes += static_cast<int64_t>(
-          event.chunk.has_other ? event.data.size() : event.chunk.text.size());
+      passed_.delivered_bytes +=
+          static_cast<int64_t>(event.chunk.has_other ? event.data.size() : event.chunk.text.size());
       if (options_.on_delivered) {
         options_.on_delivered(passed_.delivered_bytes);
       }

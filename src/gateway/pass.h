@@ -59,8 +59,8 @@ struct PassOptions {
 // bytes, framed as `data: ` and one space. A usage chunk that the client did not ask for is
 // swallowed; the receipt is a field of the one it asked for, and a comment otherwise. The end is
 // [DONE] in every complete stream and in no other: a stream that was cut ends with an error event,
-// unless it may go on elsewhere. One that goes on shows nothing of an answer that begins as the text
-// so far began: that one started anew, and text is never shown twice.
+// unless it may go on elsewhere. One that goes on shows nothing of an answer that begins as the
+// text so far began: that one started anew, and text is never shown twice.
 Task<Passed> PassStream(http::Exchange& exchange,
                         std::shared_ptr<providers::UpstreamExchange> upstream,
                         http::Headers headers, const PassOptions& options, ClientStream& stream,

@@ -263,8 +263,7 @@ std::expected<Record, Refusal> Book::DecideStep(RecordType type, HoldId id,
   return decided;
 }
 
-std::expected<Record, Refusal> Book::DecideProgress(HoldId id, NanoUsd cost,
-                                                    NanoUsd charge) const {
+std::expected<Record, Refusal> Book::DecideProgress(HoldId id, NanoUsd cost, NanoUsd charge) const {
   const auto found = holds_.find(id);
   if (found == holds_.end()) {
     return Refuse(Refusal::Reason::kNoHold);

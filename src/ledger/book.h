@@ -1,6 +1,7 @@
 // The state of all money: accounts, budgets, credits and the holds on them. A deterministic machine
-// without input or output: it decides what may happen (a Record, or a Refusal), and applies records,
-// the same ones when they happen and when the journal is read again. Time comes in with them.
+// without input or output: it decides what may happen (a Record, or a Refusal), and applies
+// records, the same ones when they happen and when the journal is read again. Time comes in with
+// them.
 #pragma once
 
 #include <array>
@@ -40,12 +41,12 @@ struct Account {
 
 struct HoldRequest {
   HoldId id;
-  NanoUsd cost = 0, charge = 0;             // at most
-  std::span<const AccountNumber> budgets;   // of every scope the request falls into
-  std::string_view payer;                   // whose credits pay the charge; empty: it is invoiced
-  AccountNumber payee = kUnknownPayee;      // whom the cost is owed to
+  NanoUsd cost = 0, charge = 0;            // at most
+  std::span<const AccountNumber> budgets;  // of every scope the request falls into
+  std::string_view payer;                  // whose credits pay the charge; empty: it is invoiced
+  AccountNumber payee = kUnknownPayee;     // whom the cost is owed to
   uint32_t price_version = 0;
-  std::string text;                         // kept for the records above the ledger
+  std::string text;  // kept for the records above the ledger
 };
 
 struct Refusal {

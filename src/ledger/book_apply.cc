@@ -15,9 +15,10 @@ namespace {
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
 std::unexpected<Error> DoesNotFollow(const Record& record, std::string_view why) {
-  return Fail(ErrorCode::kCorruptFile,
-              fmt::format("the journal's record {} (type {}) cannot follow what stands before it: {}",
-                          record.seq, static_cast<int>(record.type), why));
+  return Fail(
+      ErrorCode::kCorruptFile,
+      fmt::format("the journal's record {} (type {}) cannot follow what stands before it: {}",
+                  record.seq, static_cast<int>(record.type), why));
 }
 
 bool IsWithin(NanoUsd amount) {
@@ -90,7 +91,8 @@ Status Book::CheckLegs(const Legs& legs, bool is_new) const {
                               : budget != budgets_.end();
     if (!is_known || !IsWithin(leg.amount) ||
         std::ranges::count(legs.all(), leg.account, &Leg::account) != 1) {
-      return Fail(ErrorCode::kCorruptFile, "a leg is on an account that there is not, or on it twice");
+      return Fail(ErrorCode::kCorruptFile,
+                  "a leg is on an account that there is not, or on it twice");
     }
     const Account now = account != accounts_.end() ? account->second : Account();
     NanoUsd sum = 0;
@@ -98,8 +100,7 @@ Status Book::CheckLegs(const Legs& legs, bool is_new) const {
       return Fail(ErrorCode::kCorruptFile, "a balance beyond 64 bits");
     }
     const bool is_hard = leg.is_credit || budget->second.mode == Mode::kHard;
-    const NanoUsd available =
-        account != accounts_.end() ? now.available() : budget->second.limit;
+    const NanoUsd available = account != accounts_.end() ? now.available() : budget->second.limit;
     if (is_new && is_hard && leg.amount > 0 && leg.amount > available) {
       return Fail(ErrorCode::kCorruptFile, "a hold goes beyond a hard bound");
     }
@@ -189,8 +190,7 @@ Status Book::ApplySettle(const Record& record) {
   bool fits = Fits({kExpense, 0}, {open.payee, 0}, record.cost) &&
               Fits({kReceivable, 0}, {kRevenue, 0}, record.charge);
   for (const Leg& leg : open.legs.all()) {
-    const NanoUsd amount =
-        leg.is_credit ? leg.amount : AmountOf(leg, record.cost, record.charge);
+    const NanoUsd amount = leg.is_credit ? leg.amount : AmountOf(leg, record.cost, record.charge);
     fits = fits && AddMoney(accounts_.at(leg.account).debits, amount, sum);
   }
   if (!fits) {
@@ -315,8 +315,8 @@ Status Book::ApplyDefinition(const Record& record) {
       }
     }
   } else if (record.type == RecordType::kCredit) {
-    if (!IsWithin(record.credit.amount) || credits_.contains(number) ||
-        budgets_.contains(number) || payees_.contains(number) ||
+    if (!IsWithin(record.credit.amount) || credits_.contains(number) || budgets_.contains(number) ||
+        payees_.contains(number) ||
         !Fits({kCreditSource, 0}, {kCreditSource, 0}, record.credit.amount)) {
       return DoesNotFollow(record, "its definition is none");
     }

@@ -79,10 +79,10 @@ Status Book::Audit() const {
     const auto found = expected.find(key);
     const Account held = found == expected.end() ? Account() : found->second;
     if (account.pending != held.pending || account.in_doubt != held.in_doubt) {
-      return Fail(ErrorCode::kInternal,
-                  fmt::format("account {} has {} pending, {} in doubt; its holds say {} and {}",
-                              key.number, account.pending, account.in_doubt, held.pending,
-                              held.in_doubt));
+      return Fail(
+          ErrorCode::kInternal,
+          fmt::format("account {} has {} pending, {} in doubt; its holds say {} and {}", key.number,
+                      account.pending, account.in_doubt, held.pending, held.in_doubt));
     }
     if (!budgets_.contains(key.number)) {
       debits += account.debits;

@@ -45,9 +45,7 @@ struct Live {
   void Settle(HoldId id, NanoUsd cost, NanoUsd charge = 0) {
     Commit(*book.DecideSettle(id, cost, charge, ""));
   }
-  Account At(AccountNumber number) {
-    return book.BudgetAccount(number, now_ns / 1'000'000'000);
-  }
+  Account At(AccountNumber number) { return book.BudgetAccount(number, now_ns / 1'000'000'000); }
 };
 
 TEST(Book, HoldsTheWorstCaseAndGivesBackWhatWasNotUsed) {
@@ -91,8 +89,7 @@ TEST(Book, TakesFromEveryScopeOrFromNone) {
 
 TEST(Book, SoftBudgetsTellButNeverRefuse) {
   Live live;
-  const AccountNumber key =
-      live.Budget({.name = "key:a", .limit = 100, .mode = Mode::kSoft});
+  const AccountNumber key = live.Budget({.name = "key:a", .limit = 100, .mode = Mode::kSoft});
   const auto hold = live.Hold({key}, 500);
   ASSERT_TRUE(hold.has_value());
   live.Settle(*hold, 85);
@@ -134,8 +131,7 @@ TEST(Book, PostsACostBeyondItsHoldWholeAndTellsOfIt) {
 
 TEST(Book, CountsARequestInTheWindowInWhichItWasAdmitted) {
   Live live;
-  const AccountNumber key =
-      live.Budget({.name = "key:a", .limit = 100, .period = Period::kDay});
+  const AccountNumber key = live.Budget({.name = "key:a", .limit = 100, .period = Period::kDay});
   const auto late = live.Hold({key}, 60);
   const int64_t today_s = live.now_ns / 1'000'000'000;
   live.now_ns += 86'400'000'000'000;
@@ -308,8 +304,7 @@ TEST(Book, ComesBackWholeFromItsSnapshot) {
 
 TEST(Book, ForgetsWindowsThatEndedLongAgo) {
   Live live;
-  const AccountNumber key =
-      live.Budget({.name = "key:a", .limit = 100, .period = Period::kDay});
+  const AccountNumber key = live.Budget({.name = "key:a", .limit = 100, .period = Period::kDay});
   live.Settle(*live.Hold({key}, 10), 10);
   const int64_t then_s = live.now_ns / 1'000'000'000;
   const auto ignore = [](const Record&) { return Status(); };

@@ -1,15 +1,14 @@
 #include "ledger/disk.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
+#include <fcntl.h>
 #include <system_error>
+#include <unistd.h>
 #include <utility>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 namespace tradewind::ledger {
 namespace {
@@ -107,8 +106,8 @@ class Folder final : public Disk {
     std::vector<std::byte> out(bytes);
     size_t size = 0;
     while (size < bytes) {
-      const ssize_t done = ::pread(fd.get(), out.data() + size, bytes - size,
-                                   static_cast<off_t>(offset + size));
+      const ssize_t done =
+          ::pread(fd.get(), out.data() + size, bytes - size, static_cast<off_t>(offset + size));
       if (done < 0 && errno == EINTR) {
         continue;
       }

@@ -1,5 +1,5 @@
-// The files of one folder, as the journal needs them: a seam, so that tests can tear writes, fill the
-// disk and cut the power.
+// The files of one folder, as the journal needs them: a seam, so that tests can tear writes, fill
+// the disk and cut the power.
 #pragma once
 
 #include <cstddef>

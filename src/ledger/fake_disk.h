@@ -150,7 +150,9 @@ class SeededRandom final : public Random {
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
     return z ^ (z >> 31);
   }
-  int64_t Below(int64_t bound) { return static_cast<int64_t>(Next64() % static_cast<uint64_t>(bound)); }
+  int64_t Below(int64_t bound) {
+    return static_cast<int64_t>(Next64() % static_cast<uint64_t>(bound));
+  }
 
  private:
   uint64_t state_;

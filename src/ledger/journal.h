@@ -1,5 +1,5 @@
-// The journal on the disk: records in segments of a fixed size, each of which begins with a snapshot,
-// so that the ones before it can go. Format: docs/formats/journal.md.
+// The journal on the disk: records in segments of a fixed size, each of which begins with a
+// snapshot, so that the ones before it can go. Format: docs/formats/journal.md.
 #pragma once
 
 #include <cstddef>
@@ -59,8 +59,8 @@ class Journal {
   static Result<std::unique_ptr<Journal>> Begin(Disk& disk, uint64_t segment, uint32_t previous,
                                                 uint64_t segment_bytes = kSegmentBytes);
 
-  // When it returns, a kill of the process does not lose the record. Errors: kResourceExhausted when
-  // the segment is full, kIo; after kIo every call fails until Rotate.
+  // When it returns, a kill of the process does not lose the record. Errors: kResourceExhausted
+  // when the segment is full, kIo; after kIo every call fails until Rotate.
   Status Append(const Record& record);
   // True: what comes next should be a new segment. There is room left for what is running.
   bool is_nearly_full() const { return offset_ + segment_bytes_ / 4 > segment_bytes_; }

@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
-
 #include "ledger/fake_disk.h"
 #include "testing/temp_dir.h"
 

@@ -164,10 +164,11 @@ Result<std::optional<uint64_t>> Ledger::FindLastSnapshot() {
       }
     }
     if (segments.size() == 1 && last != 1) {
-      return Fail(ErrorCode::kCorruptFile,
-                  fmt::format("{} has no whole snapshot, and no segment before it is there: restore "
-                              "the journal from a backup",
-                              SegmentName(last)));
+      return Fail(
+          ErrorCode::kCorruptFile,
+          fmt::format("{} has no whole snapshot, and no segment before it is there: restore "
+                      "the journal from a backup",
+                      SegmentName(last)));
     }
     TW_RETURN_IF_ERROR(disk_.Remove(SegmentName(last)));
     segments.pop_back();
@@ -195,9 +196,8 @@ Status Ledger::Recover() {
   TW_RETURN_IF_ERROR(book_.Audit());
   // A segment of our own: what a killed process left unfinished is never written over.
   TW_ASSIGN_OR_RETURN(journal_, Journal::Begin(disk_, last + 1, checksum, options_.segment_bytes));
-  TW_RETURN_IF_ERROR(book_.Snapshot(NowNs(), [this](const Record& record) {
-    return journal_->Append(record);
-  }));
+  TW_RETURN_IF_ERROR(
+      book_.Snapshot(NowNs(), [this](const Record& record) { return journal_->Append(record); }));
   TW_RETURN_IF_ERROR(EndWhatWasOpen());
   return journal_->Sync();
 }
@@ -225,8 +225,8 @@ Status Ledger::EndWhatWasOpen() {
 }
 
 int64_t Ledger::NowNs() const {
-  const auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(
-      clock_.WallNow().time_since_epoch());
+  const auto now =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(clock_.WallNow().time_since_epoch());
   return std::max(book_.time_ns() + 1, int64_t{now.count()});
 }
 
@@ -238,8 +238,7 @@ void Ledger::Stop(std::string why) {
 
 Status Ledger::RotateAndSnapshot() {
   TW_RETURN_IF_ERROR(journal_->Rotate());
-  return book_.Snapshot(NowNs(),
-                        [this](const Record& record) { return journal_->Append(record); });
+  return book_.Snapshot(NowNs(), [this](const Record& record) { return journal_->Append(record); });
 }
 
 Status Ledger::MakeRoom() {

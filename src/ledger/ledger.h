@@ -89,8 +89,8 @@ struct BudgetState {
 // Thread-safe: calls take microseconds, under one lock.
 class Ledger {
  public:
-  // Reads what is in the journal, and ends what the last process left: a hold that was never sent is
-  // void, every other one is in doubt. Errors: kCorruptFile (records are missing: never a fresh
+  // Reads what is in the journal, and ends what the last process left: a hold that was never sent
+  // is void, every other one is in doubt. Errors: kCorruptFile (records are missing: never a fresh
   // start over old money), those of Disk.
   static Result<std::unique_ptr<Ledger>> Open(Disk& disk, const Clock& clock,
                                               LedgerOptions options = {});
@@ -123,8 +123,8 @@ class Ledger {
   // Empty: all is well. Otherwise why nothing new is admitted; what runs is still recorded.
   std::string stopped_because();
 
-  // Gives the journal to another process. From then on nothing can be recorded here: what still runs
-  // is in doubt there, and nothing new is admitted (kStopped).
+  // Gives the journal to another process. From then on nothing can be recorded here: what still
+  // runs is in doubt there, and nothing new is admitted (kStopped).
   void Release();
   bool is_released();
   // Takes it back, with all that the other process has written. Errors: as Open.
@@ -149,10 +149,10 @@ class Ledger {
   Status EndWhatWasOpen();
   int64_t NowNs() const;
   BudgetState StateOf(AccountNumber number);  // requires mutex_
-  Status Commit(Record& record);  // requires mutex_
-  Status RotateAndSnapshot();     // requires mutex_
-  Status MakeRoom();              // requires mutex_
-  void Stop(std::string why);     // requires mutex_
+  Status Commit(Record& record);              // requires mutex_
+  Status RotateAndSnapshot();                 // requires mutex_
+  Status MakeRoom();                          // requires mutex_
+  void Stop(std::string why);                 // requires mutex_
   Status Step(RecordType type, HoldId id, std::string text);
   Status CommitDecided(std::expected<Record, Refusal> decided);  // requires mutex_
   void Run();

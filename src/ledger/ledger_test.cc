@@ -72,7 +72,9 @@ TEST(Ledger, FindsEveryHoldOfAKilledProcess) {
 TEST(Ledger, EndsAHoldThatNobodyEnded) {
   World world;
   const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
-  { auto forgotten = world.Take(key, 100); }
+  {
+    auto forgotten = world.Take(key, 100);
+  }
   EXPECT_EQ(world.At("key:a").pending, 0) << "never sent: void";
   {
     auto forgotten = world.Take(key, 100);

@@ -1,4 +1,5 @@
-// Amounts of money, and who may not be told apart from zero: nobody. Nothing here is floating point.
+// Amounts of money, and who may not be told apart from zero: nobody. Nothing here is floating
+// point.
 #pragma once
 
 #include <cstdint>

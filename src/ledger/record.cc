@@ -15,15 +15,15 @@ namespace {
 constexpr std::array<std::string_view, 3> kModeNames = {"hard", "soft", "warn"};
 
 // Where a field of the header lies.
-constexpr size_t kSizeAt = 0;       // u32: the record's bytes without padding
-constexpr size_t kChecksumAt = 4;   // u32
-constexpr size_t kSeqAt = 8;        // u64
-constexpr size_t kTimeAt = 16;      // i64
-constexpr size_t kRequestAt = 24;   // u64 high, u64 low
-constexpr size_t kTypeAt = 40;      // u8
-constexpr size_t kVersionAt = 41;   // u8
-constexpr size_t kAttemptAt = 42;   // u16
-constexpr size_t kAccountAt = 44;   // u32
+constexpr size_t kSizeAt = 0;      // u32: the record's bytes without padding
+constexpr size_t kChecksumAt = 4;  // u32
+constexpr size_t kSeqAt = 8;       // u64
+constexpr size_t kTimeAt = 16;     // i64
+constexpr size_t kRequestAt = 24;  // u64 high, u64 low
+constexpr size_t kTypeAt = 40;     // u8
+constexpr size_t kVersionAt = 41;  // u8
+constexpr size_t kAttemptAt = 42;  // u16
+constexpr size_t kAccountAt = 44;  // u32
 static_assert(kAccountAt + sizeof(uint32_t) == kRecordHeaderBytes);
 
 constexpr uint8_t kFormatVersion = 1;
@@ -43,7 +43,8 @@ bool WalkBudget(Walker& walker, BudgetSpec& budget) {
          walker.Enum(budget.mode, Mode::kWarn) &&
          walker.Enum(budget.dimension, Dimension::kCharge) &&
          walker.Enum(budget.period, Period::kQuarter) && walker.Text(budget.zone, kZoneBytesMax) &&
-         std::ranges::all_of(budget.warn_percent, [&](auto& share) { return walker.Number(share); }) &&
+         std::ranges::all_of(budget.warn_percent,
+                             [&](auto& share) { return walker.Number(share); }) &&
          walker.Flag(budget.closed);
 }
 
@@ -75,8 +76,7 @@ bool WalkFields(Walker& walker, Record& record) {
       return walker.Number(record.cost) && walker.Number(record.charge) &&
              walker.Text(record.text, kRecordTextBytesMax);
     case RecordType::kExtend:
-      return walker.Number(record.cost) && walker.Number(record.charge) &&
-             walker.Legs(record.legs);
+      return walker.Number(record.cost) && walker.Number(record.charge) && walker.Legs(record.legs);
     case RecordType::kBudget:
       return WalkBudget(walker, record.budget);
     case RecordType::kCredit:
@@ -88,15 +88,14 @@ bool WalkFields(Walker& walker, Record& record) {
     case RecordType::kSnapshotAccount:
       return walker.Number(record.key.number) && walker.Number(record.key.window_start_s) &&
              walker.Number(record.window_end_s) && walker.Number(record.cost) &&
-             walker.Number(record.debits) &&
-             walker.Number(record.credits) && walker.Number(record.warned_percent);
+             walker.Number(record.debits) && walker.Number(record.credits) &&
+             walker.Number(record.warned_percent);
     case RecordType::kSnapshotHold:
       return walker.Number(record.cost) && walker.Number(record.charge) &&
              walker.Number(record.price_version) && walker.Legs(record.legs) &&
              walker.Text(record.text, kRecordTextBytesMax) &&
-             walker.Enum(record.state, HoldState::kInDoubt) &&
-             walker.Number(record.metered_cost) && walker.Number(record.metered_charge) &&
-             walker.Number(record.since_ns);
+             walker.Enum(record.state, HoldState::kInDoubt) && walker.Number(record.metered_cost) &&
+             walker.Number(record.metered_charge) && walker.Number(record.since_ns);
   }
   return false;
 }

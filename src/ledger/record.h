@@ -18,18 +18,18 @@
 namespace tradewind::ledger {
 
 enum class RecordType : uint8_t {
-  kHold = 1,        // money is set aside; no byte has gone to the provider yet
-  kSent = 2,        // from here on the provider may bill
-  kUpstreamId = 3,  // `text` is what the provider calls the request
-  kProgress = 4,    // `cost`, `charge`: metered so far, all in all
-  kExtend = 5,      // `cost`, `charge`: more is set aside
-  kSettle = 6,      // `cost`, `charge` are final; the rest of the hold is given back
-  kVoid = 7,        // nothing was billed; all of the hold is given back
-  kInDoubt = 8,     // sent, and the end is not known: the hold stays
-  kBudget = 16,     // a budget is defined, or defined anew
-  kCredit = 17,     // a credit is granted
-  kPayee = 18,      // an account for what a provider is owed
-  kExpire = 19,     // the free part of a credit whose time is over
+  kHold = 1,            // money is set aside; no byte has gone to the provider yet
+  kSent = 2,            // from here on the provider may bill
+  kUpstreamId = 3,      // `text` is what the provider calls the request
+  kProgress = 4,        // `cost`, `charge`: metered so far, all in all
+  kExtend = 5,          // `cost`, `charge`: more is set aside
+  kSettle = 6,          // `cost`, `charge` are final; the rest of the hold is given back
+  kVoid = 7,            // nothing was billed; all of the hold is given back
+  kInDoubt = 8,         // sent, and the end is not known: the hold stays
+  kBudget = 16,         // a budget is defined, or defined anew
+  kCredit = 17,         // a credit is granted
+  kPayee = 18,          // an account for what a provider is owed
+  kExpire = 19,         // the free part of a credit whose time is over
   kSnapshotBegin = 32,  // all that follows up to kSnapshotEnd replaces what was known
   kSnapshotAccount = 33,
   kSnapshotHold = 34,
@@ -64,7 +64,7 @@ struct CreditSpec {
   std::string owner;  // who may spend it: "org:org_..."
   NanoUsd amount = 0;
   int64_t expires_s = kEndOfTime;
-  int32_t priority = 0;  // lower ones are spent first, among those that expire at the same time
+  int32_t priority = 0;      // lower ones are spent first, among those that expire at the same time
   bool promotional = false;  // spent before paid ones
 
   bool operator==(const CreditSpec&) const = default;
@@ -146,8 +146,8 @@ struct DecodedRecord {
   uint32_t checksum = 0;
 };
 
-// The record at the start of `bytes`. Errors: kCorruptFile, with what does not fit; that is also the
-// end of what a killed process wrote.
+// The record at the start of `bytes`. Errors: kCorruptFile, with what does not fit; that is also
+// the end of what a killed process wrote.
 Result<DecodedRecord> DecodeRecord(std::span<const std::byte> bytes, uint32_t previous);
 
 // The fields behind the header, of a record whose type is set. Errors: kCorruptFile.

@@ -128,7 +128,8 @@ class Simulation {
     if (running_.empty()) {
       return;
     }
-    Running& one = running_[static_cast<size_t>(random_.Below(static_cast<int64_t>(running_.size())))];
+    Running& one =
+        running_[static_cast<size_t>(random_.Below(static_cast<int64_t>(running_.size())))];
     if (!one.sent) {
       // A power cut may take what was not flushed; who must not lose it waits.
       one.sent = one.hold.Sent().has_value() && ledger_->WaitDurable().has_value();
@@ -242,8 +243,8 @@ TEST(Simulator, NothingIsOverspentLostOrStuckUnderAnyFault) {
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
     Simulation simulation(seed);
     simulation.Run();
-    ASSERT_FALSE(HasFatalFailure()) << "replay: TW_LEDGER_SEED=" << seed
-                                    << " ledger_test --gtest_filter='Simulator.*'";
+    ASSERT_FALSE(HasFatalFailure())
+        << "replay: TW_LEDGER_SEED=" << seed << " ledger_test --gtest_filter='Simulator.*'";
     const Faults& faults = simulation.faults();
     all.kills += faults.kills;
     all.power_cuts += faults.power_cuts;

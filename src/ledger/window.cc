@@ -26,8 +26,8 @@ constexpr std::array<std::pair<Period, std::string_view>, 7> kNames = {{
     {Period::kQuarter, "quarter"},
 }};
 
-constexpr int64_t kFirstSecond = -2'208'988'800;   // 1900-01-01
-constexpr int64_t kLastSecond = 253'370'764'799;   // 9998-12-31, so that a next window exists
+constexpr int64_t kFirstSecond = -2'208'988'800;  // 1900-01-01
+constexpr int64_t kLastSecond = 253'370'764'799;  // 9998-12-31, so that a next window exists
 
 // First day of the period that `day` lies in, and of the next one.
 std::pair<LocalDays, LocalDays> DaysOf(Period period, LocalDays day) {
@@ -74,7 +74,8 @@ Window ClockWindow(const date::time_zone& zone, int64_t length_s, int64_t unix_s
 }  // namespace
 
 std::string_view PeriodName(Period period) {
-  const auto* found = std::ranges::find(kNames, period, &std::pair<Period, std::string_view>::first);
+  const auto* found =
+      std::ranges::find(kNames, period, &std::pair<Period, std::string_view>::first);
   return found == kNames.end() ? "total" : found->second;
 }
 

@@ -29,9 +29,9 @@ struct Window {
 inline constexpr int64_t kEndOfTime = INT64_MAX;
 
 // The window that `unix_s` lies in. Weeks begin on Monday. An hour or minute of local time that the
-// clocks show twice is two windows' worth of time in one; a skipped one does not exist.
-// Requires CheckZone(zone); any thread. Instants outside the years 1900 to 9999 count as the nearest
-// of these.
+// clocks show twice is two windows' worth of time in one; a skipped one does not exist. Requires
+// CheckZone(zone); any thread. Instants outside the years 1900 to 9999 count as the nearest of
+// these.
 Window WindowOf(Period period, const std::string& zone, int64_t unix_s);
 
 }  // namespace tradewind::ledger

@@ -42,10 +42,18 @@ TEST(Window, HasTheMidnightsOfZonesWithOddOffsets) {
 
 // Every instant lies in one window, and each window begins where the one before ends.
 TEST(Window, TilesTenYearsInTwelveZones) {
-  constexpr std::array kZones = {
-      "UTC",           "Europe/Berlin",    "America/New_York",    "America/St_Johns",
-      "Asia/Kolkata",  "Asia/Kathmandu",   "Australia/Lord_Howe", "Pacific/Chatham",
-      "America/Havana", "America/Santiago", "Africa/Casablanca",   "Pacific/Apia"};
+  constexpr std::array kZones = {"UTC",
+                                 "Europe/Berlin",
+                                 "America/New_York",
+                                 "America/St_Johns",
+                                 "Asia/Kolkata",
+                                 "Asia/Kathmandu",
+                                 "Australia/Lord_Howe",
+                                 "Pacific/Chatham",
+                                 "America/Havana",
+                                 "America/Santiago",
+                                 "Africa/Casablanca",
+                                 "Pacific/Apia"};
   for (const char* zone : kZones) {
     for (const Period period :
          {Period::kHour, Period::kDay, Period::kWeek, Period::kMonth, Period::kQuarter}) {

@@ -20,8 +20,8 @@ struct TokenCounts {
 // negative count, more cached than input), kResourceExhausted (beyond 64 bits of nano-USD).
 Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& counts);
 
-// The most that a request can cost: its whole input at the dearest of its prices (fresh, read from a
-// cache, written to one), and every one of `choices` answers as long as it may get. At least
+// The most that a request can cost: its whole input at the dearest of its prices (fresh, read from
+// a cache, written to one), and every one of `choices` answers as long as it may get. At least
 // CostNanoUsd of every usage within these counts. Errors: as above.
 Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, int64_t input_max,
                                  int64_t output_max, int64_t choices);

@@ -62,7 +62,8 @@ TEST(WorstCase, IsNeverLessThanAnyUsageWithinItsBounds) {
   for (int round = 0; round < 20'000; ++round) {
     catalog::Prices prices;
     const auto price = [&] {
-      return Decimal::Parse(std::to_string(below(30)) + "." + std::to_string(below(100000))).value();
+      return Decimal::Parse(std::to_string(below(30)) + "." + std::to_string(below(100000)))
+          .value();
     };
     prices.input = price();
     prices.output = price();
