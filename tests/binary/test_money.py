@@ -5,6 +5,7 @@ provider's own bill.
 """
 
 import concurrent.futures
+import http.client
 import json
 import os
 import random
@@ -98,7 +99,7 @@ def test_kills_under_load_overspend_nothing_and_lose_nothing(tmp_path):
                 while not stop.is_set():
                     try:
                         chat(server, key["token"], stream=index % 2 == 0, max_tokens=40)
-                    except OSError:
+                    except (OSError, http.client.HTTPException):
                         return
 
             with concurrent.futures.ThreadPoolExecutor(8) as pool:
