@@ -182,7 +182,7 @@ TEST_F(UpstreamRouteTest, AnAnswerThatIsNoStreamHasTheRequestsWholeTime) {
 }
 
 TEST_F(UpstreamRouteTest, KeepAlivesAreNoFirstByte) {
-  times_.first_byte_ms = 200;
+  times_.first_byte_ms = 2'000;  // site-b has no more, on a busy machine too
   Start({"site-a", "site-b"});
   TestSocket client = Ask(kStream);
   TestSocket slow = Take(a_);
@@ -199,18 +199,18 @@ TEST_F(UpstreamRouteTest, KeepAlivesAreNoFirstByte) {
 }
 
 TEST_F(UpstreamRouteTest, ASlowStreamIsNoLateFirstByte) {
-  times_.first_byte_ms = 300;
+  times_.first_byte_ms = 1'500;
   Start({"site-a", "site-b"});
   TestSocket client = Ask(kStream);
   TestSocket provider = Take(a_);
   provider.Send(kStreamHead + Text("one"));
-  EXPECT_FALSE(b_.HasCallerWithin(600));
+  EXPECT_FALSE(b_.HasCallerWithin(2'500));
   provider.Send(Text("two") + End() + Event("[DONE]") + kLastChunk);
   EXPECT_NE(ReadStream(client).find("[DONE]"), std::string::npos);
 }
 
 TEST_F(UpstreamRouteTest, RowDeadlineIsNoFaultOfTheRoute) {
-  times_.deadline_ms = 300;
+  times_.deadline_ms = 1'000;
   Start({"site-a"});
   for (const char* fields : {kStream, R"("stream":false)"}) {
     TestSocket client = Ask(fields);
@@ -225,7 +225,7 @@ TEST_F(UpstreamRouteTest, RowDeadlineIsNoFaultOfTheRoute) {
 }
 
 TEST_F(UpstreamRouteTest, RowDeadlineAfterTheFirstByte) {
-  times_.deadline_ms = 500;
+  times_.deadline_ms = 1'500;
   Start({"site-a"});
   TestSocket client = Ask(kStream);
   TestSocket provider = Take(a_);
@@ -239,7 +239,7 @@ TEST_F(UpstreamRouteTest, RowDeadlineAfterTheFirstByte) {
 }
 
 TEST_F(UpstreamRouteTest, RowDeadlineHoldsForTheModelOnThisDevice) {
-  times_.deadline_ms = 300;
+  times_.deadline_ms = 1'000;
   world_.play = [](FakeSequence& sequence) { sequence.Push(TextEvent("begun")); };
   Start({"site-a"});
   TestSocket whole = Ask("", "org-m");
@@ -274,10 +274,9 @@ TEST_F(UpstreamRouteTest, TheFirstTokenCountsWhenItComesAndNotAtTheEnd) {
 
 TEST_F(UpstreamRouteTest, WhoLeavesEarlyHasUsedHisTokensAllTheSame) {
   Start({"site-a"}, 150);
-  {
-    const TestSocket client = Ask(R"("stream":true,"max_tokens":100)");
-    const TestSocket provider = Take(a_);
-  }
+  TestSocket client = Ask(R"("stream":true,"max_tokens":100)");
+  const TestSocket provider = Take(a_);
+  client.Close();
   Logged();
   TestSocket again = Ask(R"("stream":true,"max_tokens":100)");
   const std::string refused = again.ReadResponse();
@@ -307,18 +306,17 @@ TEST_F(UpstreamRouteTest, WhatTheProviderRefusedUsesNoTokens) {
 
 TEST_F(UpstreamRouteTest, RowClientLeft) {
   Start({"site-a"});
-  {
-    const TestSocket before_the_first_byte = Ask(kStream);
-    const TestSocket provider = Take(a_);
+  for (size_t i = 0; i < 2; ++i) {  // before the first byte, and after it
+    TestSocket client = Ask(kStream);
+    TestSocket provider = Take(a_);
+    if (i == 1) {
+      provider.Send(kStreamHead + Text("begun"));
+      EXPECT_NE(client.ReadUntil("begun").find("HTTP/1.1 200"), std::string::npos);
+    }
+    client.Close();
+    EXPECT_EQ(provider.ReadAll(), "") << "the upstream is closed";
+    EXPECT_EQ(Logged(i).outcome, "cancelled");
   }
-  EXPECT_EQ(Logged().outcome, "cancelled");
-  TestSocket client = Ask(kStream);
-  TestSocket provider = Take(a_);
-  provider.Send(kStreamHead + Text("begun"));
-  EXPECT_NE(client.ReadUntil("begun"), "");
-  client.Close();
-  EXPECT_EQ(provider.ReadAll(), "") << "the upstream is closed";
-  EXPECT_EQ(Logged(1).outcome, "cancelled");
   EXPECT_EQ(Health().window_faults, 0);
 }
 
