@@ -136,7 +136,7 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
       order,
       plan,
       deadline,
-      options_.times.stall_ms,
+      options_.times,
       routing::Attempts(options, plan.routes.size(), deadline, market_.retries, SystemRandom())};
   tries.stream.may_go_on = options.continuation;
 
