@@ -114,6 +114,22 @@ TEST(Principal, BillsOnlyOrganisationsOfItsUser) {
   EXPECT_EQ(BillTo(principal, "").error().code, ErrorCode::kPermissionDenied);
 }
 
+TEST(Principal, BillsNoOrganisationInWhichItsUserMayOnlyLook) {
+  auto user = std::make_shared<User>();
+  user->memberships = {{"org_1", "home", Role::kMember},
+                       {"org_2", "acme", Role::kViewer},
+                       {"org_3", "zoo", Role::kAdmin}};
+  Principal principal;
+  principal.user = user;
+  for (const char* name : {"acme", "org_2"}) {
+    const auto refused = BillTo(principal, name);
+    ASSERT_FALSE(refused) << name;
+    EXPECT_EQ(refused.error().code, ErrorCode::kPermissionDenied);
+    EXPECT_NE(refused.error().message.find("a viewer"), std::string::npos);
+  }
+  EXPECT_EQ(BillTo(principal, "zoo")->org_id, "org_3");
+}
+
 class KeyRingTest : public ::testing::Test {
  protected:
   RingEntry Entry(const Secret& token, const std::string& id) {
