@@ -314,6 +314,7 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
   const std::vector<routing::PlannedRoute>& routes = plan->routes;
   routing::AttemptOptions attempt_options;
   attempt_options.first_byte_ms = options_.times.first_byte_ms;
+  attempt_options.second_tries = plan->second_tries();
   for (const routing::PlannedRoute& route : routes) {
     market_.retries.CountRequest(route.slug());
   }

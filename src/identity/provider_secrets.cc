@@ -41,6 +41,11 @@ std::optional<OwnerKind> OwnerKindFromName(std::string_view name) {
   return found == std::end(kKinds) ? std::nullopt : std::optional(*found);
 }
 
+std::string OwnerRef(OwnerKind kind, std::string_view owner_id) {
+  return kind == OwnerKind::kServer ? std::string()
+                                    : fmt::format("{}:{}", OwnerKindName(kind), owner_id);
+}
+
 std::optional<ProviderSecret> ProviderSecrets::Find(std::string_view org_id,
                                                     std::string_view user_id,
                                                     std::string_view provider) const {

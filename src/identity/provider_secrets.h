@@ -20,6 +20,9 @@ enum class OwnerKind { kServer, kOrg, kUser };
 std::string_view OwnerKindName(OwnerKind kind);  // "server", "org", "user"
 std::optional<OwnerKind> OwnerKindFromName(std::string_view name);
 
+// Names whose key it is without showing any of it: "" the server's, "org:ID", "user:ID".
+std::string OwnerRef(OwnerKind kind, std::string_view owner_id);
+
 struct ProviderSecret {
   std::shared_ptr<const Secret> secret;
   OwnerKind owner = OwnerKind::kServer;
