@@ -52,7 +52,8 @@ std::optional<int64_t> CostOf(const catalog::Mapping& mapping,
     return std::nullopt;
   }
   const Result<int64_t> cost = pricing::CostNanoUsd(
-      mapping.prices, {usage->input_tokens, usage->cached_tokens, usage->output_tokens});
+      mapping.prices,
+      {usage->input_tokens, usage->cached_tokens, usage->output_tokens, usage->cache_write_tokens});
   return cost.has_value() ? std::optional(*cost) : std::nullopt;
 }
 
@@ -77,8 +78,12 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
   dialects::JsonText text = order.text;
   const std::vector<std::string> dropped = providers::PrepareRequest(
       *place.quirks, order.endpoint, route.mapping->provider_model, order.facts.stream, text);
-  providers::UpstreamOrder sent{order.endpoint,          text.Text(),     order.facts.stream,
-                                KeyFor(call, route).key, call.request_id, deadlines};
+  const UpstreamKey key = KeyFor(call, route);
+  const KeyOwner key_owner = key.key.empty()   ? KeyOwner::kNobody
+                             : key.ref.empty() ? KeyOwner::kOperator
+                                               : KeyOwner::kCaller;
+  providers::UpstreamOrder sent{order.endpoint, text.Text(),     order.facts.stream,
+                                key.key,        call.request_id, deadlines};
   const auto upstream =
       std::make_shared<providers::UpstreamExchange>(*market_.upstreams, place, std::move(sent));
   call.exchange.OnClientLeft([weak = std::weak_ptr(upstream)] {
@@ -89,6 +94,7 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
   if (auto opened = co_await upstream->Open(); !opened.has_value()) {
     Answered answered;
     SetFailure(std::move(opened).error(), true, answered);
+    answered.key_owner = key_owner;
     co_return answered;
   }
   const std::string id = upstream->upstream_request_id().empty()

@@ -20,6 +20,10 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
   UseSystemForDeveloper(request);
 }
 
+Refusal Classify(int status, const dialects::WireError&) {
+  return status == 412 ? Refusal::kKey : Refusal::kByStatus;  // the account is suspended
+}
+
 }  // namespace
 
 constinit const Quirks kFireworks = {
@@ -27,6 +31,7 @@ constinit const Quirks kFireworks = {
     .name = "Fireworks AI",
     .base_url = "https://api.fireworks.ai/inference/v1",
     .translate = Translate,
+    .classify = Classify,
 };
 
 }  // namespace tradewind::providers

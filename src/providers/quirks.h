@@ -5,12 +5,24 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "dialects/json_text.h"
+#include "dialects/wire_answer.h"
 
 namespace tradewind::providers {
 
 enum class Endpoint { kChat, kCompletions, kEmbeddings };
+
+// What an error status means beyond its number.
+enum class Refusal {
+  kByStatus,    // nothing: the status says it all
+  kKey,         // the key or its account: no request with it is served
+  kNoFunds,     // the account has nothing left
+  kModel,       // the model is not there
+  kNotHere,     // this route cannot; another one may: context, a parameter, a rule of the provider
+  kOverloaded,  // no room now, and nothing was done
+};
 
 struct Quirks {
   std::string_view kind;      // "fireworks-ai": the slug, unless the config gives another name
@@ -28,8 +40,12 @@ struct Quirks {
   // Fields of a chat request that the provider knows; empty: it ignores what it does not know. The
   // others are taken out, and reported.
   std::span<const std::string_view> chat_fields = {};
+  // And those that it answers with an error: taken out of a chat request, and reported.
+  std::span<const std::string_view> refused_fields = {};
   // From OpenAI's form to the provider's, after Normalize. May be null.
   void (*translate)(Endpoint endpoint, dialects::JsonText& request) = nullptr;
+  // What the provider says in a way of its own; kByStatus for everything else. May be null.
+  Refusal (*classify)(int status, const dialects::WireError& error) = nullptr;
 
   std::string_view Path(Endpoint endpoint) const;
 };
@@ -39,6 +55,10 @@ extern const Quirks kFireworks, kTogether, kCerebras, kGroq, kHuggingFace, kOpen
 // nullptr for a kind that is not known.
 const Quirks* FindQuirks(std::string_view kind);
 std::span<const Quirks* const> AllQuirks();
+
+// What a refusal (a status of 400 or more) means: by the provider's own file, else by the codes and
+// words that most share.
+Refusal RefusalOf(const Quirks& quirks, int status, const dialects::WireError& error);
 
 // Brings the spellings that clients use to OpenAI's: drops what is meant for a router (`provider`,
 // `models`) and empty `tools`, gives `tool_choice` its type, and reads every `response_format`.

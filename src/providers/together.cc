@@ -37,6 +37,10 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
   UseSystemForDeveloper(request);
 }
 
+Refusal Classify(int, const dialects::WireError& error) {
+  return error.type == "model_not_available" ? Refusal::kModel : Refusal::kByStatus;
+}
+
 }  // namespace
 
 constinit const Quirks kTogether = {
@@ -44,6 +48,7 @@ constinit const Quirks kTogether = {
     .name = "Together AI",
     .base_url = "https://api.together.xyz/v1",
     .translate = Translate,
+    .classify = Classify,
 };
 
 }  // namespace tradewind::providers

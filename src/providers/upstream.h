@@ -51,6 +51,7 @@ struct UpstreamFailure {
   Stage stage = Stage::kConnect;
   bool is_timeout = false;                // of kConnect, kNoHead, kCut: it was silent for too long
   int status = 0;                         // of kStatus
+  Refusal refusal = Refusal::kByStatus;   // of kStatus
   dialects::WireError wire;               // of kStatus and kErrorEvent: what it said
   std::optional<int64_t> retry_after_ms;  // of kStatus
   Error error;  // for the log; the client gets it when no other route answers
