@@ -137,8 +137,8 @@ Gateway::UpstreamKey Gateway::KeyFor(const Call& call, const routing::PlannedRou
   const std::string org = PayingOrg(call);
   const std::string_view user = call.caller->user_id();
   const auto stored = options_.provider_secrets->Find(org, user, route.slug());
-  if (!stored.has_value() || (stored->owner == identity::OwnerKind::kServer && !out.key.empty())) {
-    return out;
+  if (!stored.has_value() || stored->owner == identity::OwnerKind::kServer) {
+    return out;  // the place has the operator's
   }
   out.key = std::string(stored->secret->Reveal());
   out.ref = OwnKeyRef(stored, org, user).value_or(std::string());

@@ -125,5 +125,29 @@ TEST_F(PlanTest, ACallersOwnKeyIsJudgedByItsOwnHealth) {
   EXPECT_EQ(Routes({"org/a"}), (Names{"site-b/org/a", "site-a/org/a"}));
 }
 
+TEST_F(PlanTest, AKeyThatTheOperatorReplacesIsTrustedAgain) {
+  catalog::CatalogSources sources;
+  sources.configured = configured_;
+  const auto catalog = catalog::Catalog::Build(std::move(sources));
+  const auto with_key = [&](std::string key) {
+    return Market::Build(catalog, route_, [key](const catalog::Provider& provider) {
+      return std::optional(provider.slug == "site-a" ? key : "other");
+    });
+  };
+  Marketplace market(with_key("old"), nullptr, clock_, random_);
+  const auto is_refused = [&](const char* site) {
+    return market.health.Route(site, "a").Snapshot().availability == Availability::kKeyHeld;
+  };
+  for (const char* site : {"site-a", "site-b"}) {
+    market.health.Route(site, "a").Begin("", true)->Failed(FailureKind::kKeyRejected);
+  }
+  market.Adopt(with_key("old"));
+  EXPECT_TRUE(is_refused("site-a")) << "the same key is as bad as before";
+  market.Adopt(with_key("new"));
+  EXPECT_FALSE(is_refused("site-a"));
+  EXPECT_TRUE(is_refused("site-b"));
+  EXPECT_EQ(market.board.Get()->Find("site-a")->api_key, "new");
+}
+
 }  // namespace
 }  // namespace tradewind::routing
