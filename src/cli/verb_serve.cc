@@ -320,8 +320,8 @@ void FlushLastUse(identity::Store& store, std::chrono::steady_clock::time_point&
   }
 }
 
-// Providers, prices, keys, routes and CORS origins anew; running answers keep what they began with. A config that
-// is wrong changes nothing.
+// Providers, prices, keys, routes and CORS origins anew; running answers keep what they began with.
+// A config that is wrong changes nothing.
 void ReloadMarket(Parts& parts) {
   const Result<Settings> fresh = parts.live_market->Reload();
   if (!fresh.has_value()) {

@@ -192,10 +192,10 @@ def test_a_stored_key_is_known_wherever_keys_matter(tmp_path, monkeypatch):
         assert running.chat().status == 502
         probed = cli("providers", "check", "site-a", "--probe")
         assert probed.returncode == 6 and "not well" in probed.stdout, probed
-        assert "key rejected" in cli("route", "explain", market.MODEL).stdout
+        assert "refuses our key" in cli("route", "explain", market.MODEL).stdout
         login(market.KEY)
         told = cli("route", "explain", market.MODEL).stdout
-        assert "key rejected" not in told and "CHOSEN" in told, "a new key is trusted again"
+        assert "refuses our key" not in told and "CHOSEN" in told, "a new key is trusted again"
         assert running.chat().status == 200
         probed = cli("providers", "check", "site-a", "--probe")
         assert probed.returncode == 0 and "not well" not in probed.stdout, probed
