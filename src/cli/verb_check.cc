@@ -80,9 +80,9 @@ Status ProbeNow(const Settings& settings, const Endpoint& endpoint, const std::s
   TW_ASSIGN_OR_RETURN(const std::string reply,
                       link.Send("POST", "/tw/v1/probes", json::serialize(body)));
   boost::system::error_code failed;
-  const json::value asked = json::parse(reply, failed);
+  const json::value answer = json::parse(reply, failed);
   const auto too_soon =
-      failed || !asked.is_object() ? std::nullopt : Number(asked.get_object(), "too_soon");
+      failed || !answer.is_object() ? std::nullopt : Number(answer.get_object(), "too_soon");
   if (too_soon.value_or(0) > 0) {
     fmt::print(stderr, "{:.0f} models were well less than a minute ago and are not probed again\n",
                *too_soon);

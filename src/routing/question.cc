@@ -77,7 +77,7 @@ Result<Explained> Explain(std::shared_ptr<const Market> market, HealthBook& heal
     const auto rows = ExplainRows(plan.facts, plan.needs, plan.ranking);
     Explained out{ExplainJson(request.models.front(), plan.facts, plan.needs, plan.ranking),
                   ExplainText(rows)};
-    out.json["task"] = task;
+    out.json["task"] = of_task.task;
     return out;
   }
   return Fail(ErrorCode::kModelNotSupported,
