@@ -22,6 +22,8 @@ struct ProviderConfig {
   std::string origin;            // "config.toml line 3"
 };
 
+// What may follow a route that fails: nothing; other routes of the asked model; also those of the
+// models that the request lists in `models`.
 enum class Fallback { kOff, kSameModel, kList };
 enum class RoutePolicy { kPreferred, kFastest, kCheapest, kPrivate };
 enum class DataRule { kAny, kNoRetention, kLocalOnly };
@@ -31,7 +33,7 @@ enum class ProbeRule { kOff, kFree, kAll };
 struct RouteConfig {
   RoutePolicy default_policy = RoutePolicy::kPreferred;
   std::vector<std::string> order;  // slugs, most preferred first; empty = local, config, starter
-  Fallback fallback = Fallback::kSameModel;
+  Fallback fallback = Fallback::kList;  // no other model unless the request names it
   DataRule data_policy = DataRule::kAny;
   ProbeRule probes = ProbeRule::kFree;
   bool continuation = false;   // a stream that was cut goes on elsewhere

@@ -82,6 +82,8 @@ struct Usage {
   int64_t output_tokens = 0;
   int64_t cached_tokens = 0;     // of the input: not evaluated again
   int64_t reasoning_tokens = 0;  // of the output: thought, not said
+  // Of the input: written to a provider's cache, which may cost extra; nullopt: it did not say.
+  std::optional<int64_t> cache_write_tokens = {};
 };
 
 // What the answer cost and how fast it was: the receipt.

@@ -233,9 +233,9 @@ Result<ChatOutcome> StreamChat(const Endpoint& endpoint, const ChatCall& call,
   return outcome;
 }
 
-namespace {
-
-Result<Reply> Ask(http::ClientRequest request, int64_t timeout_ms) {
+Result<Reply> Get(const Endpoint& endpoint, std::string target, int64_t timeout_ms) {
+  http::ClientRequest request = RequestTo(endpoint);
+  request.target = std::move(target);
   request.connect_timeout_ms = timeout_ms;
   request.idle_timeout_ms = timeout_ms;
   auto response = http::Fetch(request);
@@ -246,24 +246,6 @@ Result<Reply> Ask(http::ClientRequest request, int64_t timeout_ms) {
     return Fail(ErrorFromReply(response->status, response->body));
   }
   return Reply{response->status, std::move(response->body)};
-}
-
-}  // namespace
-
-Result<Reply> Get(const Endpoint& endpoint, std::string target, int64_t timeout_ms) {
-  http::ClientRequest request = RequestTo(endpoint);
-  request.target = std::move(target);
-  return Ask(std::move(request), timeout_ms);
-}
-
-Result<Reply> Post(const Endpoint& endpoint, std::string target, std::string json,
-                   int64_t timeout_ms) {
-  http::ClientRequest request = RequestTo(endpoint);
-  request.method = "POST";
-  request.target = std::move(target);
-  request.headers.Set("Content-Type", "application/json");
-  request.body = std::move(json);
-  return Ask(std::move(request), timeout_ms);
 }
 
 std::string FormatStats(const ChatOutcome& outcome, double load_ms) {

@@ -79,10 +79,6 @@ struct Reply {
 };
 Result<Reply> Get(const Endpoint& endpoint, std::string target, int64_t timeout_ms = 5000);
 
-// The same with a JSON body.
-Result<Reply> Post(const Endpoint& endpoint, std::string target, std::string json,
-                   int64_t timeout_ms = 5000);
-
 // "load 0.0s  prompt 412 tok 61.0/s  first token 6.8s  output 180 tok 9.8/s  total 25.1s  cost
 // $0.00". What the server did not tell is left out; an unknown cost says so.
 std::string FormatStats(const ChatOutcome& outcome, double load_ms);

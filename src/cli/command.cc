@@ -256,7 +256,8 @@ constexpr Flag kSearchFlags[] = {
      .choices = "name price context",
      .offer = Offer::kChoice},
     kJson,
-    kModels};
+    kModels,
+    kSecretKeyFile};
 constexpr Argument kProvidersArguments[] = {
     {.name = "ACTION",
      .help = "check: keys, health and probes",
@@ -271,11 +272,17 @@ constexpr Flag kProvidersFlags[] = {
     kJson,
     kHost,
     kPort,
-    kModels};
+    kModels,
+    kSecretKeyFile};
 constexpr Argument kRouteArguments[] = {
     {.name = "ACTION", .help = "explain", .offer = Offer::kChoice, .choices = "explain"},
     {.name = "REF", .help = "model id, with a place or policy if any", .offer = Offer::kModel}};
 constexpr Flag kRouteFlags[] = {
+    {.name = "task",
+     .value = "NAME",
+     .help = "what it is asked for (default: the first of these that the model serves)",
+     .choices = "conversational text-generation feature-extraction",
+     .offer = Offer::kChoice},
     {.name = "need",
      .value = "LIST",
      .help = "what the request would use: tools,json,vision,audio,logprobs,reasoning"},
@@ -285,7 +292,8 @@ constexpr Flag kRouteFlags[] = {
     kJson,
     kHost,
     kPort,
-    kModels};
+    kModels,
+    kSecretKeyFile};
 constexpr Argument kPricesArguments[] = {
     {.name = "ACTION", .help = "import", .offer = Offer::kChoice, .choices = "import"},
     {.name = "FILE", .help = "a price map", .repeated = true, .offer = Offer::kFile}};
@@ -583,7 +591,8 @@ constexpr Command kCommands[] = {
                     "comes from (never the key), its data policy and how many models it serves.\n\n"
                     "`providers check [NAME]` shows each model of the running server's providers: "
                     "what the last probe found, and how its traffic goes. With --probe it is "
-                    "probed first, which costs some hundred tokens a model.",
+                    "probed first, which costs some hundred tokens a model; exits with 6 when one "
+                    "does not end well.",
      .arguments = kProvidersArguments,
      .flags = kProvidersFlags,
      .examples = "tradewind providers --json\ntradewind providers check together --probe",

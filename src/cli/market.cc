@@ -71,7 +71,8 @@ Result<ProviderKey> ReadProviderKey(const catalog::Provider& provider,
 }
 
 Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
-                  std::shared_ptr<const catalog::LocalModels> local) {
+                  std::shared_ptr<const catalog::LocalModels> local,
+                  const StoredKeyReader& stored) {
   Market out;
   catalog::CatalogSources sources;
   sources.local = std::move(local);
@@ -86,10 +87,15 @@ Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
         fmt::format("imported prices do not count: {}", imported.error().message));
   }
   sources.why_off = [&](const catalog::Provider& provider) -> std::string {
-    if (!provider.needs_key) {
+    auto key = ReadProviderKey(provider, settings.environment());
+    if (!key && stored) {
+      if (auto text = stored(provider.slug)) {
+        key = ProviderKey{std::move(*text), "login"};
+      }
+    }
+    if (!key && !provider.needs_key) {
       return "";
     }
-    auto key = ReadProviderKey(provider, settings.environment());
     if (!key) {
       if (provider.source == catalog::Source::kConfig) {  // others were never asked for
         out.warnings.push_back(fmt::format("{}: the provider {} is off: {}", provider.origin,
@@ -97,7 +103,8 @@ Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
       }
       return key.error().message;
     }
-    if (!provider.api_key_file.empty() && OthersMayRead(provider.api_key_file)) {
+    if (key->from != "login" && !provider.api_key_file.empty() &&
+        OthersMayRead(provider.api_key_file)) {
       out.warnings.push_back(
           fmt::format("{} can be read by other users; chmod 600 it", provider.api_key_file));
     }
@@ -110,11 +117,26 @@ Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
   return out;
 }
 
+std::shared_ptr<const routing::Market> BuildRoutes(const Market& market,
+                                                   const catalog::RouteConfig& route) {
+  return routing::Market::Build(market.catalog, route, [&](const catalog::Provider& provider) {
+    const auto found = market.keys.find(provider.slug);
+    return found == market.keys.end() ? std::nullopt : std::optional(found->second.secret);
+  });
+}
+
 Result<Market> OpenMarket(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const std::filesystem::path home, HomeFolder(settings));
   TW_ASSIGN_OR_RETURN(catalog::LocalModels local, ScanModels(settings));
+  std::vector<std::string> warnings;
+  const auto stored = FindStoredKeys(settings, home, warnings);
   Market market =
-      LoadMarket(settings, home, std::make_shared<catalog::LocalModels>(std::move(local)));
+      LoadMarket(settings, home, std::make_shared<catalog::LocalModels>(std::move(local)),
+                 [&](std::string_view slug) {
+                   const auto found = stored.find(slug);
+                   return found == stored.end() ? std::nullopt : std::optional(found->second);
+                 });
+  market.warnings.insert(market.warnings.end(), warnings.begin(), warnings.end());
   for (const std::string& warning : market.warnings) {
     fmt::print(stderr, "tradewind: warning: {}\n", WithoutControls(warning));
   }

@@ -18,7 +18,8 @@ using Variables = std::map<std::string, std::string>;
 
 class MarketTest : public ::testing::Test {
  protected:
-  Market Load(std::string_view toml = "", Variables variables = {}) {
+  Market Load(std::string_view toml = "", Variables variables = {},
+              const StoredKeyReader& stored = {}) {
     const fs::path file = home_.path() / "config.toml";
     EXPECT_TRUE(WriteFileAtomic(file, toml).has_value());
     auto arguments = ParseArguments({"serve", "--config", file.string()});
@@ -29,7 +30,7 @@ class MarketTest : public ::testing::Test {
           return found == variables.end() ? std::nullopt : std::optional(found->second);
         });
     EXPECT_TRUE(settings.has_value()) << settings.error().message;
-    return LoadMarket(*settings, home_.path(), nullptr);
+    return LoadMarket(*settings, home_.path(), nullptr, stored);
   }
   std::string KeyFile(const std::string& text, int mode = 0600) {
     EXPECT_TRUE(WriteFileAtomic(home_.path() / "key", text, mode).has_value());
@@ -55,6 +56,26 @@ TEST_F(MarketTest, AKeyInTheEnvironmentTurnsAProviderOn) {
   EXPECT_EQ(market.keys.at("groq").from, "environment GROQ_API_KEY");
   EXPECT_FALSE(market.keys.contains("huggingface"))
       << "a token for downloads pays for nothing unless somebody says so";
+}
+
+TEST_F(MarketTest, AStoredKeyTurnsAProviderOnWhereConfigAndEnvironmentHaveNone) {
+  const StoredKeyReader stored = [](std::string_view slug) {
+    return slug == "groq" || slug == "together" || slug == "mine"
+               ? std::optional<std::string>("stored")
+               : std::nullopt;
+  };
+  const Market market =
+      Load("[[providers]]\nname = 'mine'\nkind = 'openai'\nbase_url = 'https://a.example/v1'\n",
+           {{"GROQ_API_KEY", "gsk-1"}}, stored);
+  EXPECT_EQ(market.keys.at("groq").secret, "gsk-1") << "the environment comes first";
+  EXPECT_EQ(market.keys.at("together").secret, "stored");
+  EXPECT_EQ(market.keys.at("together").from, "login");
+  EXPECT_EQ(market.catalog->FindProvider("together")->off, "");
+  EXPECT_EQ(market.keys.at("mine").secret, "stored") << "one that needs none gets it all the same";
+  const auto routes = BuildRoutes(market, {});
+  EXPECT_TRUE(routes->has_usable_provider());
+  EXPECT_TRUE(routes->Find("together")->has_key());
+  EXPECT_NE(market.catalog->FindProvider("cerebras")->off, "");
 }
 
 TEST_F(MarketTest, AConfiguredProviderWithoutItsKeyIsOffWithAWarningAndTheRestWorks) {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/clock.h"
+#include "cli/admin_link.h"
 #include "cli/json_output.h"
 #include "cli/market.h"
 #include "cli/server_link.h"
@@ -69,12 +70,22 @@ Result<json::object> State(const Endpoint& endpoint, const std::string& name) {
 }
 
 // Asks for probes and waits until all have ended.
-Status ProbeNow(const Endpoint& endpoint, const std::string& name) {
+Status ProbeNow(const Settings& settings, const Endpoint& endpoint, const std::string& name) {
   json::object body;
   if (!name.empty()) {
     body["provider"] = name;
   }
-  TW_RETURN_IF_ERROR(Post(endpoint, "/tw/v1/probes", json::serialize(body)));
+  TW_ASSIGN_OR_RETURN(AdminLink link, AdminLink::Open(settings));  // probing is the operator's
+  TW_ASSIGN_OR_RETURN(const std::string reply,
+                      link.Send("POST", "/tw/v1/probes", json::serialize(body)));
+  boost::system::error_code failed;
+  const json::value answer = json::parse(reply, failed);
+  const auto too_soon =
+      failed || !answer.is_object() ? std::nullopt : Number(answer.get_object(), "too_soon");
+  if (too_soon.value_or(0) > 0) {
+    fmt::print(stderr, "{:.0f} models were well less than a minute ago and are not probed again\n",
+               *too_soon);
+  }
   const auto deadline = SystemClock().Now() + kProbePatience;
   while (SystemClock().Now() < deadline) {
     TW_ASSIGN_OR_RETURN(const json::object state, State(endpoint, name));
@@ -156,6 +167,19 @@ void PrintTable(const json::object& state, const Settings& settings) {
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
 }
 
+// Whether the last probe of each model ended well; one that was never probed says nothing.
+bool AllWell(const json::object& state) {
+  for (const json::object* provider : Objects(state, "providers")) {
+    for (const json::object* model : Objects(*provider, "models")) {
+      const json::value* probe = model->if_contains("probe");
+      if (probe != nullptr && probe->is_object() && Text(probe->get_object(), "end") != "well") {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
 // Without a server only the keys can be looked at; in the same form.
 Result<json::object> KeysAlone(const Settings& settings, const std::string& name) {
   TW_ASSIGN_OR_RETURN(const Market market, OpenMarket(settings));
@@ -191,7 +215,7 @@ Result<ExitCode> CheckProviders(const Settings& settings) {
     }
     fmt::print(stderr, "no server runs: only the keys are looked at\n");
   } else if (probe) {
-    TW_RETURN_IF_ERROR(ProbeNow(*endpoint, name));
+    TW_RETURN_IF_ERROR(ProbeNow(settings, *endpoint, name));
   }
   TW_ASSIGN_OR_RETURN(const json::object state,
                       endpoint ? State(*endpoint, name) : KeysAlone(settings, name));
@@ -203,7 +227,7 @@ Result<ExitCode> CheckProviders(const Settings& settings) {
   } else {
     PrintTable(state, settings);
   }
-  return ExitCode::kDone;
+  return probe && !AllWell(state) ? ExitCode::kUpstreamFailed : ExitCode::kDone;
 }
 
 }  // namespace tradewind::cli

@@ -36,6 +36,7 @@ Result<std::string> AskServer(const Endpoint& endpoint, const routing::Question&
   };
   add("need", question.need);
   add("max_price", question.max_price);
+  add("task", question.task);
   add("format", as_json ? "" : "text");
   TW_ASSIGN_OR_RETURN(Reply reply, Get(endpoint, std::move(target)));
   return std::move(reply.body);
@@ -45,11 +46,7 @@ Result<std::string> AskServer(const Endpoint& endpoint, const routing::Question&
 Result<std::string> FindOut(const Settings& settings, const routing::Question& question,
                             bool as_json) {
   TW_ASSIGN_OR_RETURN(const Market market, OpenMarket(settings));
-  const auto built = routing::Market::Build(
-      market.catalog, settings.market().route, [&](const catalog::Provider& provider) {
-        const auto key = market.keys.find(provider.slug);
-        return key == market.keys.end() ? std::nullopt : std::optional(key->second.secret);
-      });
+  const auto built = BuildRoutes(market, settings.market().route);
   routing::HealthBook nothing_known(SystemClock(), SystemRandom());
   TW_ASSIGN_OR_RETURN(const routing::PlanRequest request, routing::ReadQuestion(question));
   TW_ASSIGN_OR_RETURN(const routing::Explained explained,
@@ -78,7 +75,7 @@ Result<ExitCode> RunRoute(const Settings& settings) {
   const routing::Question question = {.model = OnTheWire(settings.Words(1).front()),
                                       .need = settings.Text("need"),
                                       .max_price = settings.Text("max-price"),
-                                      .task = {}};
+                                      .task = settings.Text("task")};
   TW_ASSIGN_OR_RETURN(const auto endpoint, FindEndpoint(settings));
   if (!endpoint) {
     fmt::print(stderr, "no server runs: nothing is known of how the routes are doing\n");

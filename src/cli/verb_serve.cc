@@ -20,7 +20,7 @@
 #include "cli/engine_settings.h"
 #include "cli/hand_over.h"
 #include "cli/home.h"
-#include "cli/market.h"
+#include "cli/live_market.h"
 #include "cli/port_holder.h"
 #include "cli/terminal.h"
 #include "cli/upgrade.h"
@@ -180,26 +180,10 @@ struct Parts {
   std::unique_ptr<http::UpstreamClient> upstreams;
   std::unique_ptr<routing::Marketplace> market;
   std::unique_ptr<gateway::Prober> prober;
+  std::unique_ptr<LiveMarket> live_market;
   std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<http::Server> server;
 };
-
-// Config, catalogue, prices and keys as they are now.
-std::shared_ptr<const routing::Market> MarketNow(const Settings& settings,
-                                                 const ServeConfig& config) {
-  const Market market = LoadMarket(settings, config.home, config.models);
-  auto built = routing::Market::Build(
-      market.catalog, settings.market().route, [&](const catalog::Provider& provider) {
-        const auto found = market.keys.find(provider.slug);
-        return found == market.keys.end() ? std::nullopt : std::optional(found->second.secret);
-      });
-  for (const auto* warnings : {&market.warnings, &built->warnings()}) {
-    for (const std::string& warning : *warnings) {
-      telemetry::Log(telemetry::Level::kWarn, WithoutControls(warning));
-    }
-  }
-  return built;
-}
 
 // What a killed process left is told, so that an operator knows why a budget has less left.
 Status OpenBooks(const ServeConfig& config, Parts& parts) {
@@ -299,9 +283,12 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
                                               config.access_log == "-" ? "" : config.access_log));
   }
   parts.upstreams = http::UpstreamClient::Create();
+  parts.live_market = std::make_unique<LiveMarket>(settings, config.home, config.models,
+                                                   parts.identity->provider_secrets());
   parts.market = std::make_unique<routing::Marketplace>(
-      MarketNow(settings, config), parts.upstreams.get(), SystemClock(), SystemRandom());
+      parts.live_market->Build(), parts.upstreams.get(), SystemClock(), SystemRandom());
   parts.prober = std::make_unique<gateway::Prober>(*parts.market, parts.metrics);
+  parts.live_market->Serve(*parts.market, *parts.prober);
   gateway::GatewayOptions options;
   options.prober = parts.prober.get();
   options.default_model = config.model;
@@ -365,24 +352,23 @@ void SettleOverdue(billing::Books& books, std::chrono::steady_clock::time_point&
   }
 }
 
-// Providers, prices, keys and routes anew; running answers keep what they began with. A config that
-// is wrong changes nothing.
-void ReloadMarket(const Settings& settings, const ServeConfig& config, Parts& parts) {
-  const Result<Settings> fresh = settings.Reload();
+// Providers, prices, keys, routes and CORS origins anew; running answers keep what they began with.
+// A config that is wrong changes nothing.
+void ReloadMarket(Parts& parts) {
+  const Result<Settings> fresh = parts.live_market->Reload();
   if (!fresh.has_value()) {
     telemetry::Log(telemetry::Level::kError, fmt::format("the config stays as it was: {}",
                                                          WithoutControls(fresh.error().message)));
     return;
   }
-  parts.market->board.Set(MarketNow(*fresh, config));
-  parts.prober->MarketChanged();
+  parts.gateway->SetCorsOrigins(fresh->market().cors_origins);
   telemetry::Log(telemetry::Level::kInfo, "the config was read again");
 }
 
 // Runs until a signal ends it (returned; SIGUSR2 when a successor has taken over), until it has
 // been idle for long enough (0), or until the named model fails to load.
-Result<int> RunUntilStopped(const Settings& settings, const ServeConfig& config,
-                            const ServerRecord& record, const HomeLock& lock, Parts& parts) {
+Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& record,
+                            const HomeLock& lock, Parts& parts) {
   constexpr auto kTick = std::chrono::milliseconds(100);
   const auto started = SystemClock().Now();
   auto loaded = started;  // the time that loading took is not idle time
@@ -400,7 +386,7 @@ Result<int> RunUntilStopped(const Settings& settings, const ServeConfig& config,
                                    : is_watching          ? kTick
                                                           : 100 * kTick);
     if (signal == SIGHUP) {
-      ReloadMarket(settings, config, parts);
+      ReloadMarket(parts);
     } else if (signal == SIGUSR2) {
       upgrade.Begin();
     } else if (signal != 0) {
@@ -507,7 +493,7 @@ Result<ExitCode> RunServe(const Settings& settings) {
     TW_RETURN_IF_ERROR(OutputStatus());
   }
   NotifyManager(fmt::format("READY=1\nMAINPID={}", ::getpid()));
-  const Result<int> stopped = RunUntilStopped(settings, config, record, *lock, parts);
+  const Result<int> stopped = RunUntilStopped(config, record, *lock, parts);
   if (!stopped) {
     RemoveServerRecord(config.home);
     return Fail(stopped.error());

@@ -75,6 +75,10 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder) {
   dom::element details;
   if (usage["prompt_tokens_details"].get(details) == simdjson::SUCCESS) {
     out.cached_tokens = Count(details, "cached_tokens").value_or(0);
+    out.cache_write_tokens = Count(details, "cache_write_tokens");  // OpenRouter
+  }
+  if (!out.cache_write_tokens.has_value()) {
+    out.cache_write_tokens = Count(usage, "cache_creation_input_tokens");  // LiteLLM
   }
   if (out.cached_tokens == 0) {
     out.cached_tokens = Count(usage, "cached_tokens").value_or(0);  // Together

@@ -26,6 +26,17 @@ TEST(WireChunk, ReadsContentEndAndUsage) {
   EXPECT_EQ(alone->usage->output_tokens, 2);
 }
 
+TEST(WireChunk, ReadsWhatWasWrittenToACacheInBothSpellings) {
+  const auto written = [](const char* chunk) {
+    return ReadWireChunk(chunk)->usage->cache_write_tokens;
+  };
+  EXPECT_EQ(
+      written(R"({"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cache_write_tokens":5}}})"),
+      5);
+  EXPECT_EQ(written(R"({"usage":{"prompt_tokens":9,"cache_creation_input_tokens":0}})"), 0);
+  EXPECT_EQ(written(R"({"usage":{"prompt_tokens":9}})"), std::nullopt) << "not told is not zero";
+}
+
 TEST(WireChunk, KnowsZeroFromUnknown) {
   EXPECT_FALSE(ReadWireChunk(R"({"choices":[],"usage":null})")->usage.has_value());
   EXPECT_FALSE(ReadWireChunk(R"({"choices":[],"usage":{}})")->usage.has_value());

@@ -57,7 +57,8 @@ std::optional<int64_t> CostOf(const catalog::Mapping& mapping,
     return std::nullopt;
   }
   const Result<int64_t> cost = pricing::CostNanoUsd(
-      mapping.prices, {usage->input_tokens, usage->cached_tokens, usage->output_tokens});
+      mapping.prices,
+      {usage->input_tokens, usage->cached_tokens, usage->output_tokens, usage->cache_write_tokens});
   return cost.has_value() ? std::optional(*cost) : std::nullopt;
 }
 
@@ -120,7 +121,11 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
   sent.is_stream = order.facts.stream;
-  sent.api_key = KeyFor(call, route).key;
+  const UpstreamKey key = KeyFor(call, route);
+  opening.key_owner = key.key.empty()   ? KeyOwner::kNobody
+                      : key.ref.empty() ? KeyOwner::kOperator
+                                        : KeyOwner::kCaller;
+  sent.api_key = key.key;
   sent.request_id = call.request_id;
   sent.deadlines = terms.deadlines;
   sent.visible_by = terms.visible_by;
@@ -147,6 +152,7 @@ Task<std::optional<Answered>> Gateway::Reach(Opening& opening, bool until_visibl
   }
   Answered answered;
   SetFailure(std::move(reached).error(), true, answered);
+  answered.key_owner = opening.key_owner;
   co_return answered;
 }
 

@@ -20,7 +20,7 @@
 //   refused here             400: context, template; 429, 503 with   void    context_too_long,
 //                            Retry-After; 500, 507: loading                  too_many_requests ...
 //   refused by the provider  its 4xx, in our envelope; its 401, 402  void    upstream_failed
-//                            and 403 are ours to solve: 502
+//                            and 403 about the key are not: 502
 //   provider not reached     the next route; 502 when none is left   void    upstream_failed
 //   provider fails before    the next route; then 502, 503, 504,     void or upstream_failed,
 //    the 1st byte: 5xx, 429, or its 429 with Retry-After             in      deadline_exceeded
@@ -51,6 +51,7 @@
 #include "base/ids.h"
 #include "dialects/json_writer.h"
 #include "gateway/gateway.h"
+#include "gateway/upstream_failure.h"
 
 namespace tradewind::gateway {
 namespace {
@@ -148,8 +149,8 @@ http::Response ProviderRefusal(const Answered& answered) {
   return response;
 }
 
-// What the client is told of a failure that is the provider's. Its 401, 402 and 403 are about our
-// account there: the client's own token is fine.
+// What the client is told of a failure that is the provider's. A refused key or an empty account is
+// about our account there: the client's own token is fine.
 Error ErrorForClient(const Answered& answered) {
   Error error = *answered.failed_before_first_byte;
   switch (answered.kind) {
@@ -161,13 +162,8 @@ Error ErrorForClient(const Answered& answered) {
       }
       break;
     case FailureKind::kKeyRejected:
-      error.message =
-          "The provider refused the key that is stored for it; the operator has to "
-          "renew it (tradewind providers).";
-      break;
     case FailureKind::kNoFunds:
-      error.message =
-          "The account at the provider has no credit left; the operator has to renew it.";
+      error.message = AccountWords(answered.kind, answered.key_owner);
       break;
     default:
       break;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -64,7 +65,7 @@ struct GatewayOptions {
   std::function<Result<http::Response>(const http::Request&, const identity::Principal&)> console;
   // Holds and settles the money of attempts; must outlive the gateway. Null: nothing is counted.
   billing::Meter* meter = nullptr;
-  // Keys that were stored for providers; must outlive the gateway. Null: there are none.
+  // Keys that callers stored for providers; must outlive the gateway. Null: there are none.
   const identity::ProviderSecrets* provider_secrets = nullptr;
   // Probes on demand, and tells what it is at; must outlive the gateway. Null: there is none.
   Prober* prober = nullptr;
@@ -97,6 +98,7 @@ struct Begun;
 struct Opening {
   std::shared_ptr<providers::UpstreamExchange> upstream;
   std::vector<std::string> dropped;  // fields that the provider does not know
+  KeyOwner key_owner = KeyOwner::kNobody;
 };
 
 // Thread-safe: calls run on every event loop at once. What it refers to must outlive it, and it the
@@ -111,6 +113,9 @@ class Gateway {
   Task<void> Handle(http::Exchange& exchange);
   // For http::Server's `on_error`: errors of the protocol in the body that every other error has.
   http::Response OnProtocolError(const Error& error);
+
+  // Pages of these origins may read answers from now on, and no others.
+  void SetCorsOrigins(std::vector<std::string> origins);
 
   void Drain();  // /readyz says 503 and the engines admit nothing more; running answers go on
 
@@ -207,8 +212,11 @@ class Gateway {
     std::string key;  // "" = none is sent
     std::string ref;  // "" = the operator's; "org:ID", "user:ID"
   };
-  // The user's own, the organisation's, the operator's of the config, the one that he stored.
+  // The user's own, the organisation's, the operator's.
   UpstreamKey KeyFor(const Call& call, const routing::PlannedRoute& route) const;
+
+  // With the CORS origins as they are now.
+  std::shared_ptr<const AdmissionPolicy> CorsPolicy() const;
 
   // Answers, with x-request-id; a client that has left is no error.
   Task<void> Respond(Call& call, http::Response response);
@@ -217,6 +225,8 @@ class Gateway {
   void Record(Call& call);
 
   const GatewayOptions options_;
+  mutable std::mutex cors_mutex_;  // held for the copy of one pointer
+  std::shared_ptr<const AdmissionPolicy> cors_policy_;
   providers::LocalProvider& local_;
   routing::Marketplace& market_;
   telemetry::Registry& metrics_;

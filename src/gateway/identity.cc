@@ -87,6 +87,15 @@ std::string PayingOrg(const Call& call) {
   return call.bill_to.has_value() ? call.bill_to->org_id : call.caller->org_id;
 }
 
+// How routing tells own keys apart; nothing for the operator's.
+std::optional<std::string> OwnKeyRef(const std::optional<identity::ProviderSecret>& stored,
+                                     std::string_view org, std::string_view user) {
+  if (!stored.has_value() || stored->owner == identity::OwnerKind::kServer) {
+    return std::nullopt;
+  }
+  return identity::OwnerRef(stored->owner, stored->owner == identity::OwnerKind::kOrg ? org : user);
+}
+
 }  // namespace
 
 Status Gateway::Authorize(Call& call, Access access) {
@@ -109,9 +118,9 @@ void Gateway::Permit(const Call& call, routing::PlanRequest& request) const {
     request.needs.allowed_providers = caller.providers;
   }
   if (options_.provider_secrets != nullptr) {
-    request.has_own_key = [&secrets = *options_.provider_secrets, org = PayingOrg(call),
+    request.own_key_ref = [&secrets = *options_.provider_secrets, org = PayingOrg(call),
                            user = std::string(caller.user_id())](std::string_view slug) {
-      return secrets.Find(org, user, slug).has_value();
+      return OwnKeyRef(secrets.Find(org, user, slug), org, user);
     };
   }
 }
@@ -128,15 +137,11 @@ Gateway::UpstreamKey Gateway::KeyFor(const Call& call, const routing::PlannedRou
   const std::string org = PayingOrg(call);
   const std::string_view user = call.caller->user_id();
   const auto stored = options_.provider_secrets->Find(org, user, route.slug());
-  if (!stored.has_value() || (stored->owner == identity::OwnerKind::kServer && !out.key.empty())) {
-    return out;
+  if (!stored.has_value() || stored->owner == identity::OwnerKind::kServer) {
+    return out;  // the place has the operator's
   }
   out.key = std::string(stored->secret->Reveal());
-  if (stored->owner != identity::OwnerKind::kServer) {
-    out.ref =
-        fmt::format("{}:{}", identity::OwnerKindName(stored->owner),
-                    stored->owner == identity::OwnerKind::kOrg ? std::string_view(org) : user);
-  }
+  out.ref = OwnKeyRef(stored, org, user).value_or(std::string());
   return out;
 }
 

@@ -244,6 +244,17 @@ TEST_F(TokenTest, PagesOfAllowedOriginsMayReadAnswersStreamsAndErrors) {
   EXPECT_EQ(Send("OPTIONS", kChatPath).status, 405) << "no preflight";
 }
 
+TEST_F(TokenTest, AllowedOriginsMayChangeWhileItServes) {
+  const HeaderList page = {{"Origin", "https://new.example"}};
+  EXPECT_FALSE(Send("GET", "/v1/models", "", page).headers.Find("Access-Control-Allow-Origin"));
+  gateway_->SetCorsOrigins({"https://new.example"});
+  EXPECT_EQ(Send("GET", "/v1/models", "", page).headers.Find("Access-Control-Allow-Origin"),
+            "https://new.example");
+  const HeaderList before = {{"Origin", "https://app.example"}};
+  EXPECT_FALSE(Send("GET", "/v1/models", "", before).headers.Find("Access-Control-Allow-Origin"))
+      << "one that was taken out of the list is shut out";
+}
+
 TEST_F(TokenTest, OverALimitOfTheKeyTheAnswerSaysWhoseWhichAndWhen) {
   const std::string laptop = Limited("laptop", {2, {}, {}});
   const std::string phone = Token("phone");
@@ -299,7 +310,7 @@ TEST_F(TokenTest, RequestsAtATimeAreCountedUntilTheyEnd) {
   })) << "its place is free again";
 }
 
-TEST_F(TokenTest, RoutesAreForReadersAndProbesForThoseWhoManage) {
+TEST_F(TokenTest, RoutesAreForReadersAndProbesForTheOperator) {
   const std::string token = Token("a");
   EXPECT_EQ(Send("GET", "/tw/v1/route?model=org-m").status, 401);
   EXPECT_EQ(Send("GET", "/tw/v1/route?model=org-m", token).status, 200);
@@ -307,6 +318,15 @@ TEST_F(TokenTest, RoutesAreForReadersAndProbesForThoseWhoManage) {
   EXPECT_EQ(state.status, 200);
   EXPECT_NE(state.body.find(R"("probes":"free")"), std::string::npos) << state.body;
   EXPECT_EQ(Send("POST", "/tw/v1/probes", token, {}, "{}").status, 403);
+  identity::KeySpec spec;
+  spec.name = "manager";
+  spec.org = "acme";
+  spec.user = "ada";
+  spec.role = identity::Role::kAdmin;
+  spec.scopes = {identity::Scope::kManage};
+  EXPECT_EQ(
+      Send("POST", "/tw/v1/probes", std::string(Create(spec).token.Reveal()), {}, "{}").status, 403)
+      << "who manages an organisation does not spend the operator's money";
   const auto ask = [&](const char* body) {
     return Send("POST", "/tw/v1/probes", AdminToken(), {}, body).status;
   };

@@ -29,6 +29,9 @@ Result<Order> ReadOrder(providers::Endpoint endpoint, std::string body);
 // The order in the router's terms. Errors: kInvalidArgument for a price that is no decimal.
 Result<routing::RouteNeeds> NeedsOf(const Order& order);
 
+// Whose key an upstream was asked with.
+enum class KeyOwner { kOperator, kCaller, kNobody };
+
 // What became of one attempt at answering.
 struct Answered {
   // Set: nothing was sent, and this is what the client gets if no other route answers.
@@ -43,6 +46,7 @@ struct Answered {
   // Of an upstream's own refusal: its status and error, which the client gets as they are.
   int upstream_status = 0;
   dialects::WireError upstream_error;
+  KeyOwner key_owner = KeyOwner::kOperator;
 
   bool may_be_billed = false;        // an attempt that failed, whose usage nobody tells
   std::optional<chat::Usage> usage;  // nullopt: nobody told

@@ -19,10 +19,11 @@ using routing::ProbeTarget;
 using routing::WatchedMapping;
 
 Prober::Prober(routing::Marketplace& market, telemetry::Registry& metrics, const Clock& clock,
-               Random& random)
+               Random& random, int64_t ask_pause_ms)
     : market_(market),
       metrics_(metrics),
       clock_(clock),
+      ask_pause_ms_(ask_pause_ms),
       schedule_(random),
       loop_(http::EventLoop::Start()) {
   loop_->Spawn([this] { return Run(); });
@@ -53,20 +54,29 @@ void Prober::MarketChanged() {
   });
 }
 
-size_t Prober::Ask(std::string_view provider) {
+Prober::Asked Prober::Ask(std::string_view provider) {
   const std::shared_ptr<const routing::Market> market = market_.board.Get();
-  size_t count = 0;
+  const auto now = clock_.Now();
+  Asked out;
   {
     const std::lock_guard lock(mutex_);
     for (const WatchedMapping& one : routing::WatchedMappings(*market)) {
-      if (provider.empty() || one.probe.target.provider == provider) {
-        asked_.insert(one.probe.target);
-        ++count;
+      const ProbeTarget& target = one.probe.target;
+      if (!provider.empty() && target.provider != provider) {
+        continue;
       }
+      const auto note = market_.probes.Find(target.provider, target.model);
+      if (note.has_value() && note->last.end == ProbeEnd::kWell &&
+          MsBetween(note->steady_at, now) < static_cast<double>(ask_pause_ms_)) {
+        ++out.too_soon;
+        continue;
+      }
+      asked_.insert(target);
+      ++out.count;
     }
   }
   loop_->Post([this] { Sync(); });
-  return count;
+  return out;
 }
 
 bool Prober::is_asked(const ProbeTarget& target) const {

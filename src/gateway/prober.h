@@ -34,7 +34,8 @@ namespace tradewind::gateway {
 class Prober {
  public:
   Prober(routing::Marketplace& market, telemetry::Registry& metrics,
-         const Clock& clock = SystemClock(), Random& random = SystemRandom());
+         const Clock& clock = SystemClock(), Random& random = SystemRandom(),
+         int64_t ask_pause_ms = routing::kProbeAskPauseMs);
   ~Prober();
   Prober(const Prober&) = delete;
   Prober& operator=(const Prober&) = delete;
@@ -47,9 +48,13 @@ class Prober {
   // loop's own thread; the rest may still be called, and does nothing.
   void Stop();
 
+  struct Asked {
+    size_t count = 0;
+    size_t too_soon = 0;  // were well less than ask_pause_ms ago: what was found then still counts
+    bool operator==(const Asked&) const = default;
+  };
   // Probes these now, whatever they cost: all mappings of a provider, or of all with a key ("").
-  // Returns how many there are.
-  size_t Ask(std::string_view provider);
+  Asked Ask(std::string_view provider);
   bool is_asked(const routing::ProbeTarget& target) const;  // and has not been probed since
   size_t asked() const;
 
@@ -68,6 +73,7 @@ class Prober {
   routing::Marketplace& market_;
   telemetry::Registry& metrics_;
   const Clock& clock_;
+  const int64_t ask_pause_ms_;
 
   // On the loop's thread:
   routing::ProbeSchedule schedule_;

@@ -62,6 +62,10 @@ class FakeProvider {
     tools_ = std::move(tools);
     schema_ = std::move(schema);
   }
+  void SayStreamsAre(std::string type) {
+    const std::lock_guard lock(mutex_);
+    stream_type_ = std::move(type);
+  }
 
  private:
   Task<void> Answer(http::Exchange& exchange) {
@@ -73,7 +77,7 @@ class FakeProvider {
       response.status = status_;
       const bool is_stream = body.find("\"stream\":true") != std::string::npos;
       response.headers.Set("Content-Type",
-                           is_stream && status_ == 200 ? "text/event-stream" : "application/json");
+                           is_stream && status_ == 200 ? stream_type_ : "application/json");
       response.body = status_ != 200 ? R"({"error":{"message":"no capacity today"}})"
                       : is_stream    ? kStream
                       : body.find("get_weather") != std::string::npos ? tools_
@@ -85,6 +89,7 @@ class FakeProvider {
   mutable std::mutex mutex_;
   std::vector<std::string> bodies_;
   int status_ = 200;
+  std::string stream_type_ = "text/event-stream";
   std::string tools_ = Whole(
       R"({"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":)"
       R"({"name":"get_weather","arguments":"{\"city\":\"Paris\"}"}}]})",
@@ -99,7 +104,8 @@ class ProberTest : public ::testing::Test {
   void Start(const char* price, catalog::ProbeRule rule = catalog::ProbeRule::kFree) {
     market_ = std::make_unique<routing::Marketplace>(Build(price, rule), upstreams_.get(),
                                                      SystemClock(), SystemRandom());
-    prober_ = std::make_unique<Prober>(*market_, metrics_);
+    prober_ =
+        std::make_unique<Prober>(*market_, metrics_, SystemClock(), SystemRandom(), ask_pause_ms_);
     prober_->MarketChanged();
   }
   std::shared_ptr<const routing::Market> Build(const char* price, catalog::ProbeRule rule) {
@@ -133,6 +139,7 @@ class ProberTest : public ::testing::Test {
     return market_->probes.Find("site-a", provider_model_);
   }
 
+  int64_t ask_pause_ms_ = 0;
   std::string provider_model_ = "m-1";
   FakeProvider provider_;
   telemetry::Registry metrics_;
@@ -158,11 +165,29 @@ TEST_F(ProberTest, AFreeMappingIsProbedAtOnceAndWhatItCanDoIsKnownAfterwards) {
 
 TEST_F(ProberTest, WhatCostsMoneyIsProbedWhenSomebodyAsksAndNotBefore) {
   Start("0.10");
-  EXPECT_EQ(prober_->Ask("site-b"), 0u) << "nobody of that name";
+  EXPECT_EQ(prober_->Ask("site-b").count, 0u) << "nobody of that name";
   EXPECT_EQ(provider_.count(), 0u);
-  EXPECT_EQ(prober_->Ask("site-a"), 1u);
+  EXPECT_EQ(prober_->Ask("site-a").count, 1u);
   EXPECT_EQ(NoteOf(1, "well")->last.end, ProbeEnd::kWell);
   EXPECT_EQ(provider_.count(), 3u);
+}
+
+TEST_F(ProberTest, WhatWasWellAMomentAgoIsNotPaidForAgain) {
+  ask_pause_ms_ = 3'600'000;
+  Start("0.10");
+  EXPECT_EQ(prober_->Ask("site-a"), (Prober::Asked{.count = 1, .too_soon = 0}));
+  ASSERT_TRUE(NoteOf(1, "well").has_value());
+  EXPECT_EQ(prober_->Ask("site-a"), (Prober::Asked{.count = 0, .too_soon = 1}));
+  EXPECT_EQ(prober_->asked(), 0u);
+}
+
+TEST_F(ProberTest, WhatFailedMayBeProbedAgainAtOnce) {
+  ask_pause_ms_ = 3'600'000;
+  provider_.Say(500, "", "");
+  Start("0.10");
+  prober_->Ask("site-a");
+  ASSERT_TRUE(NoteOf(1, "failed").has_value());
+  EXPECT_EQ(prober_->Ask("site-a").count, 1u);
 }
 
 TEST_F(ProberTest, WithTheRuleAllPaidMappingsAreProbedUnasked) {
@@ -179,6 +204,18 @@ TEST_F(ProberTest, AFailureSaysWhatTheProviderSaidAndIsNotAskedFurther) {
       << note->verdict.words;
   EXPECT_EQ(provider_.count(), 1u) << "what does not answer is not asked for tools";
   EXPECT_EQ(market_->health.Route("site-a", "m-1").Snapshot().window_faults, 1);
+}
+
+TEST_F(ProberTest, AContentTypeIsReadWithoutItsCaseAndParameters) {
+  provider_.SayStreamsAre("Text/Event-Stream ; charset=utf-8");
+  Start("0");
+  EXPECT_EQ(NoteOf(1, "well")->last.end, ProbeEnd::kWell);
+}
+
+TEST_F(ProberTest, AContentTypeThatOnlyBeginsLikeTheRightOneIsAnother) {
+  provider_.SayStreamsAre("text/event-streams");
+  Start("0");
+  EXPECT_EQ(NoteOf(1, "failed")->verdict.status, RouteStatus::kError);
 }
 
 TEST_F(ProberTest, ALimitOfOurAccountSaysNothingAboutTheMapping) {

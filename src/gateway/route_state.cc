@@ -180,8 +180,14 @@ Task<void> Gateway::ShowProviders(Call& call) {
   co_await RespondJson(call, json.Take());
 }
 
-// {"provider":"site-a"}, or all of them without: 202 with how many were asked for.
+// {"provider":"site-a"}, or all of them without: 202 with how many were asked for. For the operator
+// alone, as he pays: an organisation's managers have keys of their own.
 Task<void> Gateway::AskProbes(Call& call) {
+  if (!call.caller->is_admin_token) {
+    co_return co_await Refuse(
+        call, {ErrorCode::kPermissionDenied,
+               "Probes cost the operator money: only the admin token may ask for them."});
+  }
   std::string provider;
   const std::string& body = call.request().body;
   if (!body.empty()) {
@@ -204,9 +210,11 @@ Task<void> Gateway::AskProbes(Call& call) {
                                      "provider",
                                      {}});
   }
-  const size_t count = options_.prober == nullptr ? 0 : options_.prober->Ask(provider);
+  const Prober::Asked asked =
+      options_.prober == nullptr ? Prober::Asked{} : options_.prober->Ask(provider);
   JsonWriter json;
-  json.BeginObject().Field("schema", "tradewind.probes_asked/v1").Field("asked", count).EndObject();
+  json.BeginObject().Field("schema", "tradewind.probes_asked/v1").Field("asked", asked.count);
+  json.Field("too_soon", asked.too_soon).EndObject();
   co_await RespondJson(call, json.Take(), 202);
 }
 

@@ -84,6 +84,7 @@ Gateway::Gateway(GatewayOptions options, providers::LocalProvider& local,
                  routing::Marketplace& market, telemetry::Registry& metrics,
                  telemetry::AccessLog* access_log, const Clock& clock)
     : options_(std::move(options)),
+      cors_policy_(std::make_shared<AdmissionPolicy>(options_.admission)),
       local_(local),
       market_(market),
       metrics_(metrics),
@@ -133,9 +134,10 @@ Task<void> Gateway::Handle(http::Exchange& exchange) {
 
 Task<void> Gateway::Dispatch(Call& call) {
   const http::Request& request = call.request();
-  call.cors = CorsHeaders(request, options_.admission);
+  const std::shared_ptr<const AdmissionPolicy> cors = CorsPolicy();
+  call.cors = CorsHeaders(request, *cors);
   if (IsPreflight(request)) {
-    co_return co_await Respond(call, AnswerPreflight(request, options_.admission));
+    co_return co_await Respond(call, AnswerPreflight(request, *cors));
   }
   std::string allowed;
   for (const Route& route : Routes()) {
@@ -238,6 +240,18 @@ http::Response Gateway::OnProtocolError(const Error& error) {
                   "Requests that were no proper HTTP, too large or too slow, or found no room.")
       .Increment();
   return response;
+}
+
+void Gateway::SetCorsOrigins(std::vector<std::string> origins) {
+  auto next = std::make_shared<AdmissionPolicy>(options_.admission);
+  next->cors_origins = std::move(origins);
+  const std::lock_guard lock(cors_mutex_);
+  cors_policy_ = std::move(next);
+}
+
+std::shared_ptr<const AdmissionPolicy> Gateway::CorsPolicy() const {
+  const std::lock_guard lock(cors_mutex_);
+  return cors_policy_;
 }
 
 void Gateway::Drain() {

@@ -139,6 +139,7 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
   const auto deadline = call.started + std::chrono::milliseconds(options_.times.deadline_ms);
   routing::AttemptOptions options;
   options.first_byte_ms = options_.times.first_byte_ms;
+  options.second_tries = plan.second_tries();
   options.continuation = MayGoOn(call, order, *plan.market);
   for (const PlannedRoute& route : plan.routes) {
     market_.retries.CountRequest(route.slug());

@@ -6,6 +6,28 @@ using providers::UpstreamFailure;
 using routing::FailureKind;
 using Stage = providers::UpstreamFailure::Stage;
 
+namespace {
+
+FailureKind KindOfRefusal(providers::Refusal refusal, int status) {
+  switch (refusal) {
+    case providers::Refusal::kByStatus:
+      return routing::FailureOfStatus(status);
+    case providers::Refusal::kKey:
+      return FailureKind::kKeyRejected;
+    case providers::Refusal::kNoFunds:
+      return FailureKind::kNoFunds;
+    case providers::Refusal::kModel:
+      return FailureKind::kModelUnknown;
+    case providers::Refusal::kNotHere:
+      return FailureKind::kNotCapable;
+    case providers::Refusal::kOverloaded:
+      return FailureKind::kOverloaded;
+  }
+  return routing::FailureOfStatus(status);
+}
+
+}  // namespace
+
 FailureKind KindOf(const UpstreamFailure& failure) {
   if (failure.is_deadline) {
     return FailureKind::kDeadline;
@@ -16,7 +38,7 @@ FailureKind KindOf(const UpstreamFailure& failure) {
     case Stage::kNoHead:
       return failure.is_timeout ? FailureKind::kFirstByteTimeout : FailureKind::kReset;
     case Stage::kStatus:
-      return routing::FailureOfStatus(failure.status);
+      return KindOfRefusal(failure.refusal, failure.status);
     case Stage::kGarbage:
       return FailureKind::kGarbage;
     case Stage::kErrorEvent:
@@ -39,6 +61,23 @@ routing::Reached ReachedOf(const UpstreamFailure& failure) {
       return routing::Reached::kHead;
   }
   return routing::Reached::kHead;
+}
+
+std::string AccountWords(FailureKind kind, KeyOwner owner) {
+  if (owner == KeyOwner::kNobody) {
+    return "The provider wants a key, and none is stored for it; the operator has to store one "
+           "(tradewind login --provider NAME).";
+  }
+  const bool is_own = owner == KeyOwner::kCaller;
+  if (kind == FailureKind::kNoFunds) {
+    return is_own ? "Your own account at the provider has no credit left; renew it there."
+                  : "The account at the provider has no credit left; the operator has to renew it.";
+  }
+  return is_own
+             ? "The provider refused the key of your own, or your organisation's, that is stored "
+               "for it; store a new one (tradewind login --provider NAME --org or --user)."
+             : "The provider refused the key that is stored for it; the operator has to renew it "
+               "(tradewind providers).";
 }
 
 }  // namespace tradewind::gateway

@@ -114,6 +114,44 @@ TEST(Principal, BillsOnlyOrganisationsOfItsUser) {
   EXPECT_EQ(BillTo(principal, "").error().code, ErrorCode::kPermissionDenied);
 }
 
+TEST(Principal, BillsNoOrganisationInWhichItsUserMayOnlyLook) {
+  auto user = std::make_shared<User>();
+  user->memberships = {{"org_1", "home", Role::kMember},
+                       {"org_2", "acme", Role::kViewer},
+                       {"org_3", "zoo", Role::kAdmin}};
+  Principal principal;
+  principal.user = user;
+  for (const char* name : {"acme", "org_2"}) {
+    const auto refused = BillTo(principal, name);
+    ASSERT_FALSE(refused) << name;
+    EXPECT_EQ(refused.error().code, ErrorCode::kPermissionDenied);
+    EXPECT_NE(refused.error().message.find("a viewer"), std::string::npos);
+  }
+  EXPECT_EQ(BillTo(principal, "zoo")->org_id, "org_3");
+}
+
+TEST(ProviderSecrets, TellWhichKeysChangedAndNoOthers) {
+  ProviderSecrets secrets;
+  const auto key = [](const char* text) { return std::make_shared<const Secret>(text); };
+  const std::tuple server(OwnerKind::kServer, std::string(), std::string("groq"));
+  const std::tuple org(OwnerKind::kOrg, std::string("org_1"), std::string("groq"));
+  const std::tuple user(OwnerKind::kUser, std::string("user_1"), std::string("groq"));
+  secrets.Publish({{server, key("a")}, {org, key("b")}});
+  std::vector<std::string> told;
+  secrets.OnChange([&](OwnerKind kind, std::string_view owner, std::string_view provider) {
+    EXPECT_EQ(provider, "groq");
+    told.push_back(std::string(OwnerKindName(kind)) + "/" + OwnerRef(kind, owner));
+  });
+  secrets.Publish({{server, key("a")}, {org, key("c")}, {user, key("d")}});
+  EXPECT_EQ(told, (std::vector<std::string>{"org/org:org_1", "user/user:user_1"}));
+  told.clear();
+  secrets.Publish({{org, key("c")}, {user, key("d")}});
+  EXPECT_EQ(told, std::vector<std::string>{"server/"});
+  secrets.OnChange(nullptr);
+  secrets.Publish({});
+  EXPECT_EQ(told.size(), 1u);
+}
+
 class KeyRingTest : public ::testing::Test {
  protected:
   RingEntry Entry(const Secret& token, const std::string& id) {

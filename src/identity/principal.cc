@@ -119,7 +119,15 @@ std::shared_ptr<const Principal> AnonymousPrincipal() {
 Result<Membership> BillTo(const Principal& principal, std::string_view org) {
   if (principal.user != nullptr) {
     for (const Membership& membership : principal.user->memberships) {
-      if (membership.org == org || membership.org_id == org) {
+      const bool is_named = membership.org == org || membership.org_id == org;
+      if (is_named && !ScopesOf(membership.role).Has(Scope::kInference)) {
+        return Fail(ErrorCode::kPermissionDenied,
+                    fmt::format("X-HF-Bill-To names an organisation in which this token's user is "
+                                "a {}, who may look but not spend; its admins can make members.",
+                                RoleName(membership.role)),
+                    "X-HF-Bill-To");
+      }
+      if (is_named) {
         return membership;
       }
     }

@@ -105,7 +105,7 @@ struct Principal {
 std::shared_ptr<const Principal> AnonymousPrincipal();
 
 // Who pays when the caller names an organisation (X-HF-Bill-To: its name or id): an organisation
-// that the user belongs to. Errors: kPermissionDenied.
+// that the user belongs to in a role that may ask models. Errors: kPermissionDenied.
 Result<Membership> BillTo(const Principal& principal, std::string_view org);
 
 }  // namespace tradewind::identity

@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <sodium.h>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -41,6 +42,11 @@ std::optional<OwnerKind> OwnerKindFromName(std::string_view name) {
   return found == std::end(kKinds) ? std::nullopt : std::optional(*found);
 }
 
+std::string OwnerRef(OwnerKind kind, std::string_view owner_id) {
+  return kind == OwnerKind::kServer ? std::string()
+                                    : fmt::format("{}:{}", OwnerKindName(kind), owner_id);
+}
+
 std::optional<ProviderSecret> ProviderSecrets::Find(std::string_view org_id,
                                                     std::string_view user_id,
                                                     std::string_view provider) const {
@@ -61,9 +67,35 @@ std::optional<ProviderSecret> ProviderSecrets::Find(std::string_view org_id,
 }
 
 void ProviderSecrets::Publish(Map secrets) {
-  std::shared_ptr<const Map> next = std::make_shared<Map>(std::move(secrets));
-  const std::lock_guard lock(mutex_);
-  secrets_.swap(next);
+  const std::shared_ptr<const Map> next = std::make_shared<Map>(std::move(secrets));
+  std::shared_ptr<const Map> before = next;
+  {
+    const std::lock_guard lock(mutex_);
+    std::swap(secrets_, before);
+  }
+  const std::lock_guard lock(listener_mutex_);
+  if (!listener_) {
+    return;
+  }
+  const auto tell = [&](const Map::key_type& of) {
+    listener_(std::get<0>(of), std::get<1>(of), std::get<2>(of));
+  };
+  for (const auto& [of, secret] : *before) {
+    const auto now = next->find(of);
+    if (now == next->end() || now->second->Reveal() != secret->Reveal()) {
+      tell(of);
+    }
+  }
+  for (const auto& [of, secret] : *next) {
+    if (!before->contains(of)) {
+      tell(of);
+    }
+  }
+}
+
+void ProviderSecrets::OnChange(Listener listener) {
+  const std::lock_guard lock(listener_mutex_);
+  listener_ = std::move(listener);
 }
 
 Status CheckProviderSlug(std::string_view slug) {

@@ -1,6 +1,7 @@
 // Keys of inference providers, in memory, for every request that goes to one.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -20,6 +21,9 @@ enum class OwnerKind { kServer, kOrg, kUser };
 std::string_view OwnerKindName(OwnerKind kind);  // "server", "org", "user"
 std::optional<OwnerKind> OwnerKindFromName(std::string_view name);
 
+// Names whose key it is without showing any of it: "" the server's, "org:ID", "user:ID".
+std::string OwnerRef(OwnerKind kind, std::string_view owner_id);
+
 struct ProviderSecret {
   std::shared_ptr<const Secret> secret;
   OwnerKind owner = OwnerKind::kServer;
@@ -37,7 +41,15 @@ class ProviderSecrets {
                        std::shared_ptr<const Secret>, std::less<>>;
   void Publish(Map secrets);
 
+  // Is told of each key that Publish brings, takes away or replaces, on the thread that publishes;
+  // Find has the new ones by then. Null ends that: once this returns, no call is under way.
+  using Listener =
+      std::function<void(OwnerKind kind, std::string_view owner_id, std::string_view provider)>;
+  void OnChange(Listener listener);
+
  private:
+  std::mutex listener_mutex_;  // held while the listener runs
+  Listener listener_;
   mutable std::mutex mutex_;  // held for the copy of one pointer
   std::shared_ptr<const Map> secrets_ = std::make_shared<Map>();
 };

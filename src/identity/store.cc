@@ -21,7 +21,7 @@ using storage::Transaction;
 
 Result<std::unique_ptr<Store>> Store::Open(StoreOptions options, const Clock& clock) {
   TW_CHECK(sodium_init() >= 0);  // fails only where the system has no randomness
-  const fs::path file = options.home / "identity.db";
+  const fs::path file = options.home / kDatabaseFile;
   TW_ASSIGN_OR_RETURN(Database database, Database::Open(file, {.pages_max = options.pages_max}));
   TW_RETURN_IF_ERROR(database.Check());
   TW_RETURN_IF_ERROR(storage::Migrate(database, IdentityMigrations()));

@@ -25,6 +25,7 @@ inline constexpr std::string_view kDefaultOrg = "default";
 inline constexpr std::string_view kDefaultProject = "default";
 inline constexpr std::string_view kDefaultUser = "owner";
 inline constexpr std::string_view kAdminKeyName = "admin";
+inline constexpr std::string_view kDatabaseFile = "identity.db";    // in the data folder
 inline constexpr std::string_view kAdminTokenFile = "admin-token";  // in the data folder
 
 struct StoreOptions {
@@ -108,6 +109,7 @@ class Store {
 
   const KeyRing& keys() const { return *ring_; }
   const ProviderSecrets& provider_secrets() const { return provider_secrets_; }
+  ProviderSecrets& provider_secrets() { return provider_secrets_; }
 
   // The first one ends calls without a token for good.
   Result<MintedKey> CreateKey(const KeySpec& spec, const Reach& reach = {});

@@ -35,12 +35,22 @@ Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& co
   if (!prices.is_priced()) {
     return Fail(ErrorCode::kInvalidArgument, "the route has no price", "price");
   }
-  if (counts.input < 0 || counts.output < 0 || counts.cached < 0 || counts.cached > counts.input) {
+  const int64_t written = counts.cache_write.value_or(0);
+  if (counts.input < 0 || counts.output < 0 || counts.cached < 0 || written < 0 ||
+      counts.cached > counts.input || written > counts.input - counts.cached) {
     return Fail(ErrorCode::kInvalidArgument, "the usage contradicts itself", "usage");
   }
+  const bool writes_cost_extra =
+      prices.cache_write.has_value() && prices.cache_write != prices.input;
+  if (writes_cost_extra && !counts.cache_write.has_value() && counts.cached < counts.input) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "tokens written to the cache have a price, and the usage does not count them",
+                "usage");
+  }
   const Decimal& cached = prices.cached_input.has_value() ? *prices.cached_input : *prices.input;
-  const std::array<Term, 3> terms = {Term{counts.input - counts.cached, &*prices.input},
-                                     Term{counts.cached, &cached},
+  const Decimal& write = writes_cost_extra ? *prices.cache_write : *prices.input;
+  const std::array<Term, 4> terms = {Term{counts.input - counts.cached - written, &*prices.input},
+                                     Term{counts.cached, &cached}, Term{written, &write},
                                      Term{counts.output, &*prices.output}};
   // All terms over one power of ten, so that the sum is exact and is rounded once.
   int least = 0;

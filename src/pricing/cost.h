@@ -14,10 +14,13 @@ struct TokenCounts {
   int64_t cached =
       0;  // of the input; charged as input where cached tokens have no price of their own
   int64_t output = 0;  // reasoning included
+  // Of the input, beside `cached`: written to the provider's cache; nullopt: it did not say.
+  std::optional<int64_t> cache_write = {};
 };
 
 // Errors: kInvalidArgument with param "price" (unpriced, which is not zero; negative), "usage" (a
-// negative count, more cached than input), kResourceExhausted (beyond 64 bits of nano-USD).
+// negative count, more cached and written than input, writes that have a price of their own and are
+// not counted), kResourceExhausted (beyond 64 bits of nano-USD).
 Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& counts);
 
 // The most that a request can cost: its whole input at the dearest of its prices (fresh, read from

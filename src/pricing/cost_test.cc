@@ -36,6 +36,21 @@ TEST(Cost, ChargesCachedTokensOnce) {
   EXPECT_EQ(CostNanoUsd(Priced("1", "2"), {1000, 900, 10}), 1'000'000 + 20'000);
 }
 
+TEST(Cost, ChargesWhatWasWrittenToTheCacheAtItsPrice) {
+  catalog::Prices prices = Priced("1", "2", "0.1");
+  prices.cache_write = Decimal::Parse("1.25").value();
+  EXPECT_EQ(CostNanoUsd(prices, {1000, 600, 10, 300}), 100'000 + 60'000 + 375'000 + 20'000);
+  EXPECT_EQ(CostNanoUsd(prices, {1000, 0, 10, 0}), 1'000'000 + 20'000);
+  const auto uncounted = CostNanoUsd(prices, {1000, 600, 10});
+  ASSERT_FALSE(uncounted) << "some of the 400 may have cost more: the cost is not known";
+  EXPECT_EQ(uncounted.error().param, "usage");
+  EXPECT_EQ(CostNanoUsd(prices, {1000, 1000, 10}), 100'000 + 20'000) << "nothing can be written";
+  EXPECT_FALSE(CostNanoUsd(prices, {1000, 600, 10, 401}));
+  EXPECT_FALSE(CostNanoUsd(prices, {1000, 0, 10, -1}));
+  EXPECT_EQ(CostNanoUsd(Priced("1", "2"), {1000, 0, 10, 300}), 1'000'000 + 20'000)
+      << "without a price of their own they are input";
+}
+
 TEST(Cost, IsUnknownAndNotZeroWithoutAPrice) {
   catalog::Prices unpriced;
   EXPECT_EQ(CostNanoUsd(unpriced, {1, 0, 1}).error().param, "price");

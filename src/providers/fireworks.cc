@@ -20,6 +20,10 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
   UseSystemForDeveloper(request);
 }
 
+Refusal Classify(int status, const dialects::WireError&) {
+  return status == 412 ? Refusal::kKey : Refusal::kByStatus;  // the account is suspended
+}
+
 }  // namespace
 
 constinit const Quirks kFireworks = {
@@ -28,6 +32,7 @@ constinit const Quirks kFireworks = {
     .base_url = "https://api.fireworks.ai/inference/v1",
     .prefix = PrefixForm::kLastMessage,
     .translate = Translate,
+    .classify = Classify,
 };
 
 }  // namespace tradewind::providers

@@ -1,16 +1,20 @@
 // Groq. Usage stands in the chunk that ends a stream, and again in `x_groq`.
+#include <array>
+
 #include "providers/quirks.h"
 
 namespace tradewind::providers {
 namespace {
 
 // What it documents as refused with 400.
-void Translate(Endpoint endpoint, dialects::JsonText& request) {
-  if (endpoint == Endpoint::kChat) {
-    for (const std::string_view name : {"logit_bias", "store"}) {
-      request.Remove(name);
-    }
+constexpr std::array<std::string_view, 2> kRefusedFields = {"logit_bias", "store"};
+
+Refusal Classify(int status, const dialects::WireError& error) {
+  if (status == 498) {  // its flex tier is full
+    return Refusal::kOverloaded;
   }
+  // The model wrote a tool call that cannot be read.
+  return status == 400 && error.code == "tool_use_failed" ? Refusal::kNotHere : Refusal::kByStatus;
 }
 
 }  // namespace
@@ -22,7 +26,8 @@ constinit const Quirks kGroq = {
     .completions_path = "",
     .embeddings_path = "",
     .prefix = PrefixForm::kLastMessage,
-    .translate = Translate,
+    .refused_fields = kRefusedFields,
+    .classify = Classify,
 };
 
 }  // namespace tradewind::providers

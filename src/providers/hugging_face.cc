@@ -3,6 +3,16 @@
 #include "providers/quirks.h"
 
 namespace tradewind::providers {
+namespace {
+
+// Its own 403 has no code: the token lacks the permission to call providers.
+Refusal Classify(int status, const dialects::WireError& error) {
+  return status == 403 && error.message.starts_with("This authentication method does not have")
+             ? Refusal::kKey
+             : Refusal::kByStatus;
+}
+
+}  // namespace
 
 constinit const Quirks kHuggingFace = {
     .kind = "huggingface",
@@ -12,6 +22,7 @@ constinit const Quirks kHuggingFace = {
     .embeddings_path = "",
     .request_id_header = "inference-id",
     .usage_needs_asking = true,
+    .classify = Classify,
 };
 
 }  // namespace tradewind::providers

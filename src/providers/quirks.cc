@@ -171,11 +171,15 @@ std::vector<std::string> PrepareRequest(const Quirks& quirks, Endpoint endpoint,
   if (quirks.translate != nullptr) {
     quirks.translate(endpoint, request);
   }
+  const auto has = [](std::span<const std::string_view> list, std::string_view name) {
+    return std::find(list.begin(), list.end(), name) != list.end();
+  };
   std::vector<std::string> dropped;
-  if (endpoint == Endpoint::kChat && !quirks.chat_fields.empty()) {
+  if (endpoint == Endpoint::kChat &&
+      !(quirks.chat_fields.empty() && quirks.refused_fields.empty())) {
     for (const std::string_view name : request.names()) {
-      if (std::find(quirks.chat_fields.begin(), quirks.chat_fields.end(), name) ==
-          quirks.chat_fields.end()) {
+      if (has(quirks.refused_fields, name) ||
+          (!quirks.chat_fields.empty() && !has(quirks.chat_fields, name))) {
         dropped.emplace_back(name);
       }
     }

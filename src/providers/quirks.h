@@ -5,8 +5,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "dialects/json_text.h"
+#include "dialects/wire_answer.h"
 
 namespace tradewind::providers {
 
@@ -17,6 +19,16 @@ enum class PrefixForm {
   kNone,         // a last message of the assistant is answered by a new one, or refused
   kLastMessage,  // it is gone on with
   kFinalFlag,    // it is, with continue_final_message (vLLM)
+};
+
+// What an error status means beyond its number.
+enum class Refusal {
+  kByStatus,    // nothing: the status says it all
+  kKey,         // the key or its account: no request with it is served
+  kNoFunds,     // the account has nothing left
+  kModel,       // the model is not there
+  kNotHere,     // this route cannot; another one may: context, a parameter, a rule of the provider
+  kOverloaded,  // no room now, and nothing was done
 };
 
 struct Quirks {
@@ -36,8 +48,12 @@ struct Quirks {
   // others are taken out, and reported.
   std::span<const std::string_view> chat_fields = {};
   PrefixForm prefix = PrefixForm::kNone;
+  // And those that it answers with an error: taken out of a chat request, and reported.
+  std::span<const std::string_view> refused_fields = {};
   // From OpenAI's form to the provider's, after Normalize. May be null.
   void (*translate)(Endpoint endpoint, dialects::JsonText& request) = nullptr;
+  // What the provider says in a way of its own; kByStatus for everything else. May be null.
+  Refusal (*classify)(int status, const dialects::WireError& error) = nullptr;
 
   std::string_view Path(Endpoint endpoint) const;
 };
@@ -47,6 +63,10 @@ extern const Quirks kFireworks, kTogether, kCerebras, kGroq, kHuggingFace, kOpen
 // nullptr for a kind that is not known.
 const Quirks* FindQuirks(std::string_view kind);
 std::span<const Quirks* const> AllQuirks();
+
+// What a refusal (a status of 400 or more) means: by the provider's own file, else by the codes and
+// words that most share.
+Refusal RefusalOf(const Quirks& quirks, int status, const dialects::WireError& error);
 
 // Brings the spellings that clients use to OpenAI's: drops what is meant for a router (`provider`,
 // `models`) and empty `tools`, gives `tool_choice` its type, and reads every `response_format`.

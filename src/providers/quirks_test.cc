@@ -171,5 +171,65 @@ TEST(Cerebras, GetsEarlierThoughtsUnderItsOwnName) {
       R"({"model":"their/id","messages":[{"role":"assistant","content":"a","reasoning":"hm"}]})");
 }
 
+TEST(Quirks, NameTheFieldsThatGroqWouldRefuse) {
+  std::vector<std::string> dropped;
+  EXPECT_EQ(
+      Prepared(kGroq, R"({"model":"m","logit_bias":{"1":5},"store":true,"x":1})", false, &dropped),
+      R"({"model":"their/id","x":1})");
+  EXPECT_EQ(dropped, (std::vector<std::string>{"logit_bias", "store"}))
+      << "what plays no part is said, not passed over";
+}
+
+// --- What refusals mean ---
+
+TEST(Refusals, A403IsAboutTheKeyOnlyWhenItSaysSo) {
+  const auto of = [](const char* body, const Quirks& quirks = kOpenAiCompatible) {
+    return RefusalOf(quirks, 403, dialects::ReadWireError(403, body));
+  };
+  EXPECT_EQ(of(R"({"error":{"message":"no","code":"invalid_api_key"}})"), Refusal::kKey);
+  EXPECT_EQ(of(R"({"error":{"message":"no","code":"insufficient_quota"}})"), Refusal::kNoFunds);
+  for (const char* body :
+       {R"({"error":{"message":"flagged","code":"moderation_blocked"}})",
+        R"({"error":"You need to accept the licence of this gated model"})",
+        R"({"error":{"message":"You are not allowed to sample from this model.",)"
+        R"("type":"invalid_request_error"}})",
+        "<html>forbidden</html>", ""}) {
+    EXPECT_EQ(of(body), Refusal::kNotHere) << body;
+  }
+  EXPECT_EQ(of(R"({"error":"This authentication method does not have sufficient permissions to )"
+               R"(call Inference Providers on behalf of user ada"})",
+               kHuggingFace),
+            Refusal::kKey);
+}
+
+TEST(Refusals, WhatDoesNotFitThisRouteMayFitAnother) {
+  const auto of = [](int status, const char* body) {
+    return RefusalOf(kOpenAiCompatible, status, dialects::ReadWireError(status, body));
+  };
+  for (const char* body :
+       {R"({"error":{"message":"long","code":"context_length_exceeded"}})",
+        R"({"object":"error","message":"This model's maximum context length is 4096 tokens."})",
+        R"({"error":{"message":"the request exceeds the available context size","code":400}})",
+        R"({"error":{"message":"no","code":"unsupported_parameter","param":"logprobs"}})",
+        R"({"message":"body.store: property 'body.store' is unsupported"})"}) {
+    EXPECT_EQ(of(400, body), Refusal::kNotHere) << body;
+  }
+  EXPECT_EQ(of(413, ""), Refusal::kNotHere);
+  EXPECT_EQ(of(400, R"({"error":{"message":"temperature must be at most 2"}})"), Refusal::kByStatus)
+      << "every route would say so";
+  EXPECT_EQ(of(429, R"({"error":{"message":"pay","code":"insufficient_quota"}})"),
+            Refusal::kNoFunds)
+      << "it does not pass by itself";
+  EXPECT_EQ(of(429, R"({"error":{"message":"slow down"}})"), Refusal::kByStatus);
+}
+
+TEST(Refusals, AreReadAsTheirProviderMeansThem) {
+  EXPECT_EQ(RefusalOf(kFireworks, 412, {}), Refusal::kKey) << "the account is suspended";
+  EXPECT_EQ(RefusalOf(kGroq, 498, {}), Refusal::kOverloaded);
+  EXPECT_EQ(RefusalOf(kGroq, 400, {"", "", "", "tool_use_failed"}), Refusal::kNotHere);
+  EXPECT_EQ(RefusalOf(kTogether, 404, {"", "model_not_available", "", ""}), Refusal::kModel);
+  EXPECT_EQ(RefusalOf(kCerebras, 401, {}), Refusal::kByStatus);
+}
+
 }  // namespace
 }  // namespace tradewind::providers

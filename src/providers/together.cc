@@ -37,6 +37,10 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
   UseSystemForDeveloper(request);
 }
 
+Refusal Classify(int, const dialects::WireError& error) {
+  return error.type == "model_not_available" ? Refusal::kModel : Refusal::kByStatus;
+}
+
 }  // namespace
 
 constinit const Quirks kTogether = {
@@ -45,6 +49,7 @@ constinit const Quirks kTogether = {
     .base_url = "https://api.together.xyz/v1",
     .prefix = PrefixForm::kLastMessage,
     .translate = Translate,
+    .classify = Classify,
 };
 
 }  // namespace tradewind::providers

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "base/text.h"
 
 namespace tradewind::providers {
 namespace {
@@ -35,9 +36,11 @@ http::UpstreamRequest HttpRequest(const Upstream& upstream, UpstreamOrder& order
   return request;
 }
 
+// The media type without its parameters; case does not count (RFC 9110, 8.3.1).
 bool HasType(const http::Headers& headers, std::string_view wanted) {
-  const auto type = headers.Find("Content-Type");
-  return type.has_value() && type->substr(0, wanted.size()) == wanted;
+  const std::string_view field = headers.Find("Content-Type").value_or(std::string_view());
+  const std::string_view type = field.substr(0, field.find(';'));
+  return AsciiLower(type.substr(0, type.find_last_not_of(" \t") + 1)) == wanted;
 }
 
 // Seconds; the form with a date is rare and is left alone.
@@ -177,6 +180,7 @@ Task<UpstreamFailure> UpstreamExchange::Refused() {
     co_return Lost(body.error());
   }
   failure.wire = dialects::ReadWireError(failure.status, body.value_or(std::string()));
+  failure.refusal = RefusalOf(*upstream_.quirks, failure.status, failure.wire);
   failure.error = {ErrorCode::kUpstreamFailed,
                    fmt::format("{} answered with status {}: {}", upstream_.slug, failure.status,
                                failure.wire.message)};

@@ -66,6 +66,7 @@ struct UpstreamFailure {
   bool is_timeout = false;                // of kConnect, kNoHead, kCut: it was silent for too long
   bool is_deadline = false;               // and that was the request's own end
   int status = 0;                         // of kStatus
+  Refusal refusal = Refusal::kByStatus;   // of kStatus
   dialects::WireError wire;               // of kStatus and kErrorEvent: what it said
   std::optional<int64_t> retry_after_ms;  // of kStatus
   Error error;  // for the log; the client gets it when no other route answers

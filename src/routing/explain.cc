@@ -98,7 +98,7 @@ std::string WhyChosen(const RouteFacts& route, const RouteNeeds& needs) {
     case SortBy::kPolicy:
       break;
   }
-  switch (needs.policy) {
+  switch (PolicyOf(route, needs)) {
     case Policy::kFastest:
       return ExpectedMs(route.health, needs).has_value()
                  ? fmt::format("fastest, about {:.1f} s expected",

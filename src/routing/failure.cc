@@ -56,8 +56,10 @@ Blame BlameOf(FailureKind kind) {
 FailureKind FailureOfStatus(int status) {
   switch (status) {
     case 401:
-    case 403:
       return FailureKind::kKeyRejected;
+    case 403:  // the key is one reason of many
+    case 413:
+      return FailureKind::kNotCapable;
     case 402:
       return FailureKind::kNoFunds;
     case 404:

@@ -15,10 +15,10 @@ enum class FailureKind {
   kServerError,       // 500, 502, 504 and other 5xx: what it had done by then is not known
   kOverloaded,        // 503, 529: refused before any work
   kRateLimited,       // 429: refused before any work; not a fault of the route
-  kKeyRejected,       // 401, 403: our key with this provider
+  kKeyRejected,       // 401, and 403 that says so: our key with this provider
   kNoFunds,           // 402: our account with this provider
   kModelUnknown,      // 404, 410: the provider does not have the id that the catalogue gives
-  kNotCapable,        // a 4xx that another route may not give: context, a parameter, a filter
+  kNotCapable,        // a 4xx that another route may not give: context, a parameter, moderation
   kClientError,       // any other 4xx: the request itself; every route would say the same
   kGarbage,           // 2xx that cannot be read: wrong type, broken, empty
   kErrorEvent,        // 2xx whose stream says that it failed

@@ -7,7 +7,8 @@
 //
 // Circuit: closed --[N faults in a row, or too many in the window]--> open --[its time is up]-->
 // half-open --[k trials answered]--> closed, or --[a fault]--> open for twice as long. A 429 rests
-// the route for one key without a fault; 401, 402 and 403 rest the whole provider for that key.
+// the route for one key without a fault; a refused key or an empty account rests the whole provider
+// for that key.
 // Nothing is ever shut out: Begin with `last_resort` always admits. A forced attempt that fails
 // lengthens no rest, one that answers counts as a trial, so a mass of them neither locks nor loops.
 #pragma once

@@ -386,8 +386,9 @@ TEST_F(Health, StatusesAreReadAsTheFailuresTheyAre) {
   EXPECT_EQ(FailureOfStatus(400), FailureKind::kClientError);
   EXPECT_EQ(FailureOfStatus(401), FailureKind::kKeyRejected);
   EXPECT_EQ(FailureOfStatus(402), FailureKind::kNoFunds);
-  EXPECT_EQ(FailureOfStatus(403), FailureKind::kKeyRejected);
+  EXPECT_EQ(FailureOfStatus(403), FailureKind::kNotCapable) << "moderation, a gated model ...";
   EXPECT_EQ(FailureOfStatus(404), FailureKind::kModelUnknown);
+  EXPECT_EQ(FailureOfStatus(413), FailureKind::kNotCapable);
   EXPECT_EQ(FailureOfStatus(422), FailureKind::kClientError);
   EXPECT_EQ(FailureOfStatus(429), FailureKind::kRateLimited);
   EXPECT_EQ(FailureOfStatus(500), FailureKind::kServerError);

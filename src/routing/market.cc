@@ -58,6 +58,18 @@ const MarketPlace* Market::Find(std::string_view slug) const {
   return found == places_.end() ? nullptr : &found->second;
 }
 
+void Marketplace::Adopt(std::shared_ptr<const Market> next) {
+  const std::shared_ptr<const Market> before = board.Get();
+  board.Set(next);
+  for (const catalog::Provider& provider : next->catalog().providers()) {
+    const MarketPlace* now = next->Find(provider.slug);
+    const MarketPlace* then = before->Find(provider.slug);
+    if (now != nullptr && then != nullptr && now->api_key != then->api_key) {
+      health.KeyChanged(provider.slug, "");
+    }
+  }
+}
+
 bool Market::has_usable_provider() const {
   return std::ranges::any_of(places_, [](const auto& entry) {
     const MarketPlace& place = entry.second;

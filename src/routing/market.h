@@ -32,7 +32,7 @@ struct MarketPlace {
 
 class Market {
  public:
-  // The operator's key for a provider, read anew; nullopt when there is none.
+  // The operator's key for a provider, read anew, wherever it is kept; nullopt when there is none.
   using KeyReader = std::function<std::optional<std::string>(const catalog::Provider&)>;
 
   // Never fails: a provider whose address or kind cannot be used is left out, with a warning.
@@ -79,6 +79,9 @@ struct Marketplace {
   Marketplace(std::shared_ptr<const Market> first, http::UpstreamClient* client, const Clock& clock,
               Random& random)
       : board(std::move(first)), upstreams(client), health(clock, random), retries(clock) {}
+
+  // Hangs up another market. Of operator's keys that it replaces no refusal counts any more.
+  void Adopt(std::shared_ptr<const Market> next);
 
   MarketBoard board;
   http::UpstreamClient* const upstreams;  // null when there is only this device

@@ -1,6 +1,8 @@
 #include "routing/plan.h"
 
 #include <algorithm>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -11,6 +13,8 @@
 
 namespace tradewind::routing {
 namespace {
+
+constexpr size_t kNamedBytesMax = 100;  // of a model string in an error
 
 DataPolicy PolicyOf(catalog::DataPolicy policy) {
   switch (policy) {
@@ -92,14 +96,15 @@ void SetProbed(const catalog::Mapping& mapping, const ProbeBook* probes, RouteFa
   adopt(Capability::kStructuredOutput, verdict->supports_structured_output);
 }
 
-RouteFacts FactsOf(const PlannedRoute& route, int model_rank, const PlanRequest& request,
-                   const ProbeBook* probes) {
+RouteFacts FactsOf(const PlannedRoute& route, int model_rank, const Asked& asked,
+                   const PlanRequest& request, const ProbeBook* probes) {
   const catalog::Mapping& mapping = *route.mapping;
   RouteFacts facts;
   facts.provider = mapping.provider;
   facts.model = mapping.hf_model;
   facts.provider_model = mapping.provider_model;
   facts.model_rank = model_rank;
+  facts.asked = asked;
   facts.is_local = route.is_local();
   SetCapabilities(mapping, facts);
   facts.context_length = mapping.context_length;
@@ -110,9 +115,10 @@ RouteFacts FactsOf(const PlannedRoute& route, int model_rank, const PlanRequest&
   facts.quantization = mapping.quantization;
   facts.status = StatusOf(mapping.status);
   SetProbed(mapping, probes, facts);
-  facts.key_present = facts.is_local || route.place->has_key() ||
-                      (request.has_own_key && request.has_own_key(mapping.provider));
-  facts.health = route.health->Snapshot();
+  const std::optional<std::string> own_key =
+      request.own_key_ref ? request.own_key_ref(mapping.provider) : std::nullopt;
+  facts.key_present = facts.is_local || route.place->has_key() || own_key.has_value();
+  facts.health = route.health->Snapshot(own_key.value_or(std::string()));
   return facts;
 }
 
@@ -132,27 +138,34 @@ Result<const catalog::Model*> FindModel(const catalog::Catalog& catalog,
   return found;
 }
 
-void SetPolicy(const catalog::ModelRef& ref, const catalog::RouteConfig& config,
-               RouteNeeds& needs) {
-  needs.user_order = config.order;
-  needs.keep_private |= config.data_policy == catalog::DataRule::kNoRetention;
-  needs.local_only |= config.data_policy == catalog::DataRule::kLocalOnly;
+Asked AskedBy(const catalog::ModelRef& ref, const catalog::RouteConfig& config) {
   switch (ref.place) {
     case catalog::Place::kDefault:
-      needs.policy =
-          PolicyNamed(catalog::RoutePolicyName(config.default_policy)).value_or(Policy::kPreferred);
       break;
     case catalog::Place::kLocal:
-      needs.policy = Policy::kLocal;
-      break;
+      return {.policy = Policy::kLocal};
     case catalog::Place::kProvider:
-      needs.policy = Policy::kPinned;
-      needs.pinned = ref.suffix;
-      needs.see_staging = true;
-      break;
+      return {.policy = Policy::kPinned, .pinned = ref.suffix, .see_staging = true};
     case catalog::Place::kPolicy:
-      needs.policy = PolicyNamed(ref.suffix).value_or(Policy::kPreferred);
-      break;
+      return {.policy = PolicyNamed(ref.suffix).value_or(Policy::kPreferred)};
+  }
+  return {.policy = PolicyNamed(catalog::RoutePolicyName(config.default_policy))
+                        .value_or(Policy::kPreferred)};
+}
+
+// What the asked model's string and the config say of the whole request.
+void SetNeeds(const Asked& asked, const catalog::Model& model, const catalog::RouteConfig& config,
+              RouteNeeds& needs) {
+  needs.policy = asked.policy;
+  needs.pinned = asked.pinned;
+  needs.see_staging = asked.see_staging;
+  needs.user_order = config.order;
+  needs.keep_private |=
+      asked.policy == Policy::kPrivate || config.data_policy == catalog::DataRule::kNoRetention;
+  needs.local_only |= config.data_policy == catalog::DataRule::kLocalOnly;
+  needs.only_best |= config.fallback == catalog::Fallback::kOff;
+  if (config.fallback != catalog::Fallback::kList) {
+    needs.only_model = model.id;
   }
 }
 
@@ -161,30 +174,52 @@ bool Serves(const catalog::Mapping& mapping, std::string_view task) {
   return mapping.task == task || (task == "text-generation" && mapping.task == "conversational");
 }
 
+struct AskedModel {
+  const catalog::Model* model = nullptr;
+  Asked asked;
+};
+
+Result<AskedModel> ReadModel(const Market& market, const std::string& text) {
+  const catalog::Catalog& catalog = market.catalog();
+  TW_ASSIGN_OR_RETURN(const catalog::ModelRef ref,
+                      catalog::ParseModelRef(text, catalog::RefSource::kWire, catalog.slugs()));
+  TW_ASSIGN_OR_RETURN(const catalog::Model* model, FindModel(catalog, ref));
+  return AskedModel{model, AskedBy(ref, market.route())};
+}
+
 struct Considered {
   const catalog::Model* model = nullptr;
   const catalog::Mapping* mapping = nullptr;
   int rank = 0;
+  Asked asked;
 };
 
-// The mappings of the model strings, and the policy of the first one.
+// The mappings of the model strings, each with its own place and policy. Fallbacks that nobody knows
+// are `unknown`.
 Result<std::vector<Considered>> ConsiderModels(const Market& market, const PlanRequest& request,
-                                               RouteNeeds& needs) {
-  const catalog::Catalog& catalog = market.catalog();
+                                               RouteNeeds& needs,
+                                               std::vector<std::string>& unknown) {
   std::vector<Considered> all;
   for (size_t rank = 0; rank < request.models.size(); ++rank) {
-    TW_ASSIGN_OR_RETURN(
-        const catalog::ModelRef ref,
-        catalog::ParseModelRef(request.models[rank], catalog::RefSource::kWire, catalog.slugs()));
-    TW_ASSIGN_OR_RETURN(const catalog::Model* model, FindModel(catalog, ref));
-    if (rank == 0) {
-      SetPolicy(ref, market.route(), needs);
+    const std::string& text = request.models[rank];
+    const auto before = request.models.begin() + static_cast<ptrdiff_t>(rank);
+    if (std::find(request.models.begin(), before, text) != before) {
+      continue;
     }
-    for (const catalog::Mapping& mapping : model->mappings) {
-      const bool is_other_pin =
-          rank > 0 && ref.place == catalog::Place::kProvider && mapping.provider != ref.suffix;
-      if (!is_other_pin && Serves(mapping, request.task)) {
-        all.push_back({model, &mapping, static_cast<int>(rank)});
+    const Result<AskedModel> read = ReadModel(market, text);
+    if (!read.has_value() && rank > 0) {
+      unknown.push_back(text.substr(0, kNamedBytesMax));
+      continue;
+    }
+    if (!read.has_value()) {
+      return Fail(read.error());
+    }
+    if (rank == 0) {
+      SetNeeds(read->asked, *read->model, market.route(), needs);
+    }
+    for (const catalog::Mapping& mapping : read->model->mappings) {
+      if (Serves(mapping, request.task)) {
+        all.push_back({read->model, &mapping, static_cast<int>(rank), read->asked});
       }
     }
   }
@@ -196,10 +231,6 @@ Result<std::vector<Considered>> ConsiderModels(const Market& market, const PlanR
 Result<std::vector<Considered>> ConsiderNamed(const Market& market, const PlanRequest& request,
                                               RouteNeeds& needs) {
   const NamedMapping& named = *request.named;
-  catalog::ModelRef pin;
-  pin.place = catalog::Place::kProvider;
-  pin.suffix = named.provider;
-  SetPolicy(pin, market.route(), needs);
   const catalog::Mapping* mapping =
       market.catalog().FindByProviderModel(named.provider, named.provider_model);
   if (mapping == nullptr || !Serves(*mapping, request.task)) {
@@ -210,13 +241,24 @@ Result<std::vector<Considered>> ConsiderNamed(const Market& market, const PlanRe
                     named.provider_model, request.task, named.provider),
         "model");
   }
-  return std::vector<Considered>{{market.catalog().Find(mapping->hf_model), mapping, 0}};
+  const Asked asked{.policy = Policy::kPinned, .pinned = named.provider, .see_staging = true};
+  const catalog::Model* model = market.catalog().Find(mapping->hf_model);
+  SetNeeds(asked, *model, market.route(), needs);
+  return std::vector<Considered>{{model, mapping, 0, asked}};
 }
 
 Error NoRoute(const Plan& plan, const std::string& asked) {
   std::vector<std::string> reasons;
+  const auto add = [&reasons](std::string reason) {
+    if (std::ranges::find(reasons, reason) == reasons.end()) {
+      reasons.push_back(std::move(reason));
+    }
+  };
   for (const LeftOut& left_out : plan.ranking.left_out) {
-    reasons.push_back(fmt::format("{}: {}", plan.facts[left_out.index].provider, left_out.reason));
+    add(fmt::format("{}: {}", plan.facts[left_out.index].provider, left_out.reason));
+  }
+  for (const std::string& unknown : plan.unknown) {
+    add(fmt::format("the fallback \"{}\" is not known", unknown));
   }
   return {
       ErrorCode::kModelNotSupported,
@@ -227,7 +269,20 @@ Error NoRoute(const Plan& plan, const std::string& asked) {
       {}};
 }
 
+// Two model strings may lead to one route; the first that does so counts.
+void DropTwins(const std::vector<RouteFacts>& facts, Ranking& ranking) {
+  std::set<std::pair<std::string_view, std::string_view>> seen;
+  std::erase_if(ranking.candidates, [&](const Candidate& candidate) {
+    const RouteFacts& route = facts[candidate.index];
+    return !seen.emplace(route.provider, route.provider_model).second;
+  });
+}
+
 }  // namespace
+
+SecondTries Plan::second_tries() const {
+  return needs.only_best ? SecondTries::kOff : SecondTries::kYes;
+}
 
 int64_t NanoUsdPerMtok(const Decimal& usd_per_mtok) {
   __int128 value = usd_per_mtok.digits();
@@ -251,14 +306,15 @@ Result<Plan> ExplainPlan(std::shared_ptr<const Market> market, HealthBook& healt
   Plan plan;
   RouteNeeds needs = request.needs;
   TW_ASSIGN_OR_RETURN(const std::vector<Considered> considered,
-                      request.named.has_value() ? ConsiderNamed(*market, request, needs)
-                                                : ConsiderModels(*market, request, needs));
+                      request.named.has_value()
+                          ? ConsiderNamed(*market, request, needs)
+                          : ConsiderModels(*market, request, needs, plan.unknown));
   std::vector<PlannedRoute> all;
-  for (const auto& [model, mapping, rank] : considered) {
+  for (const auto& [model, mapping, rank, asked] : considered) {
     if (const MarketPlace* place = market->Find(mapping->provider); place != nullptr) {
       const PlannedRoute route{place, model, mapping,
                                &health.Route(mapping->provider, mapping->provider_model), false};
-      plan.facts.push_back(FactsOf(route, rank, request, probes));
+      plan.facts.push_back(FactsOf(route, rank, asked, request, probes));
       all.push_back(route);
     }
   }
@@ -267,6 +323,7 @@ Result<Plan> ExplainPlan(std::shared_ptr<const Market> market, HealthBook& healt
     needs.capabilities.clear();
   }
   plan.ranking = Rank(plan.facts, needs);
+  DropTwins(plan.facts, plan.ranking);
   plan.needs = std::move(needs);
   for (const Candidate& candidate : plan.ranking.candidates) {
     plan.routes.push_back(all[candidate.index]);

@@ -27,9 +27,10 @@ struct PlanRequest {
   std::vector<std::string> models;         // as written, suffix and all; then the fallbacks
   std::optional<NamedMapping> named = {};  // instead of `models`, which is empty then
   std::string task = "conversational";
-  RouteNeeds needs;  // policy, order and pin are read from the model string
-  // Providers for which the caller brings a key of their own. May be empty.
-  std::function<bool(std::string_view slug)> has_own_key;
+  RouteNeeds needs;  // what the config says of routes is added
+  // Which key of the caller's own goes to a provider, in HealthBook's names; nullopt: none, so that
+  // the operator's does. May be empty: nobody has one.
+  std::function<std::optional<std::string>(std::string_view slug)> own_key_ref;
 };
 
 struct PlannedRoute {
@@ -49,9 +50,15 @@ struct Plan {
   // For `route explain`: every fact, and the ranking over them.
   std::vector<RouteFacts> facts;
   Ranking ranking;
-  RouteNeeds needs;  // with what the model string and the config say
+  RouteNeeds needs;  // with what the asked model's string and the config say
+  SecondTries second_tries() const;
+  std::vector<std::string> unknown;  // of `models`, beyond the first: nobody has these
 };
 
+// What each string says behind its colon (place, policy) holds for its own model; but `private` of
+// the asked one is about the request's data, and holds for its fallbacks too. A fallback that is
+// not known is skipped; a route that two strings lead to is planned once.
+//
 // `probes`: what they found counts over what the catalogue says; null: nothing is known.
 // Errors: kModelNotSupported with param "model": which providers were looked at, and why each does
 // not serve this.

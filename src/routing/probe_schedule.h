@@ -45,6 +45,9 @@ struct ProbeMapping {
   ProbeEnd last_end = ProbeEnd::kWell;
 };
 
+// A mapping that was well so lately is not probed again because somebody asks.
+inline constexpr int64_t kProbeAskPauseMs = 60'000;
+
 struct ProbeScheduleOptions {
   int64_t well_ms = 6 * 3'600'000;
   int64_t failed_ms = 3'600'000;

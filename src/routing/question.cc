@@ -46,12 +46,10 @@ Result<PlanRequest> ReadQuestion(const Question& question) {
     return Wrong("model", "must name a model such as org/name:cheapest");
   }
   request.models = {question.model};
-  if (!question.task.empty()) {
-    if (std::ranges::find(kTasks, question.task) == kTasks.end()) {
-      return Wrong("task", fmt::format("must be one of {}", fmt::join(kTasks, ", ")));
-    }
-    request.task = question.task;
+  if (!question.task.empty() && std::ranges::find(kTasks, question.task) == kTasks.end()) {
+    return Wrong("task", fmt::format("must be one of {}", fmt::join(kTasks, ", ")));
   }
+  request.task = question.task;
   TW_ASSIGN_OR_RETURN(request.needs.capabilities, ReadNeed(question.need));
   if (!question.max_price.empty()) {
     const Result<Decimal> price = Decimal::Parse(question.max_price);
@@ -66,10 +64,27 @@ Result<PlanRequest> ReadQuestion(const Question& question) {
 
 Result<Explained> Explain(std::shared_ptr<const Market> market, HealthBook& health,
                           const PlanRequest& request, const ProbeBook* probes) {
-  TW_ASSIGN_OR_RETURN(const Plan plan, ExplainPlan(std::move(market), health, request, probes));
-  const auto rows = ExplainRows(plan.facts, plan.needs, plan.ranking);
-  return Explained{ExplainJson(request.models.front(), plan.facts, plan.needs, plan.ranking),
-                   ExplainText(rows)};
+  for (const std::string_view task : kTasks) {
+    if (!request.task.empty() && request.task != task) {
+      continue;
+    }
+    PlanRequest of_task = request;
+    of_task.task = task;
+    TW_ASSIGN_OR_RETURN(const Plan plan, ExplainPlan(market, health, of_task, probes));
+    if (plan.facts.empty()) {
+      continue;
+    }
+    const auto rows = ExplainRows(plan.facts, plan.needs, plan.ranking);
+    Explained out{ExplainJson(request.models.front(), plan.facts, plan.needs, plan.ranking),
+                  ExplainText(rows)};
+    out.json["task"] = of_task.task;
+    return out;
+  }
+  return Fail(ErrorCode::kModelNotSupported,
+              fmt::format("No provider serves \"{}\" for {}.", request.models.front(),
+                          request.task.empty() ? std::string("any task that is routed here")
+                                               : "the task " + request.task),
+              "model");
 }
 
 }  // namespace tradewind::routing

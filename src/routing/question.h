@@ -16,18 +16,19 @@ struct Question {
   std::string model = {};      // as on the wire: "org/name:cheapest"
   std::string need = {};       // "tools,json"; "" = nothing
   std::string max_price = {};  // USD per million tokens, of input and of output; "" = any
-  std::string task = {};       // "" = conversational
+  std::string task = {};       // "" = the first that the model serves, conversational first
 };
 
 // Errors: kInvalidArgument naming the field (param model, need, max_price, task).
 Result<PlanRequest> ReadQuestion(const Question& question);
 
 struct Explained {
-  boost::json::object json;  // explain.h's ExplainJson
+  boost::json::object json;  // explain.h's ExplainJson, and "task"
   std::string text;          // explain.h's ExplainText
 };
 
-// Errors: kModelNotSupported with param "model" for a model that nobody is known to have.
+// Errors: kModelNotSupported with param "model" for a model that nobody is known to have, or to
+// serve for this task.
 Result<Explained> Explain(std::shared_ptr<const Market> market, HealthBook& health,
                           const PlanRequest& request, const ProbeBook* probes = nullptr);
 

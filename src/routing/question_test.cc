@@ -118,6 +118,20 @@ TEST_F(QuestionTest, TheConfigsDataPolicyHoldsForEveryModelString) {
   EXPECT_EQ(Chosen(Ask({.model = "org/model:site-c"})), "nobody");
 }
 
+TEST_F(QuestionTest, AModelForAnotherTaskIsExplainedForThatTask) {
+  for (catalog::ProviderConfig& config : configured_) {
+    config.models.front().task = "feature-extraction";
+  }
+  const json::object answer = Ask({.model = "org/model:cheapest"});
+  EXPECT_EQ(Chosen(answer), "site-b");
+  EXPECT_EQ(answer.at("task").as_string(), "feature-extraction");
+  EXPECT_EQ(Chosen(Ask({.model = "org/model:cheapest", .task = "feature-extraction"})), "site-b");
+  const auto request = ReadQuestion({.model = "org/model", .task = "conversational"}).value();
+  const auto refused = Explain(BuildMarket(), health_, request, &probes_);
+  ASSERT_FALSE(refused.has_value()) << "an empty table says nothing";
+  EXPECT_EQ(refused.error().code, ErrorCode::kModelNotSupported);
+}
+
 TEST_F(QuestionTest, AWrongQuestionNamesItsField) {
   const auto field = [](Question question) {
     const auto request = ReadQuestion(question);

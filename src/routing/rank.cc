@@ -17,6 +17,7 @@ constexpr std::array<std::string_view, kCapabilities> kCapabilityNames = {
     "tools", "json", "vision", "audio", "logprobs", "reasoning"};
 constexpr std::array<std::string_view, kExclusions> kExclusionNames = {"model_not_allowed",
                                                                        "provider_not_allowed",
+                                                                       "other_model",
                                                                        "not_pinned",
                                                                        "not_local",
                                                                        "not_in_only",
@@ -79,11 +80,16 @@ MaybeReason NotPermitted(const RouteFacts& route, const RouteNeeds& needs) {
 }
 
 MaybeReason NotAsked(const RouteFacts& route, const RouteNeeds& needs) {
-  if (needs.policy == Policy::kPinned && route.provider != needs.pinned) {
-    return Reason{Exclusion::kNotPinned,
-                  fmt::format("the request names {} and no other", needs.pinned)};
+  const Policy policy = PolicyOf(route, needs);
+  const std::string& pinned = route.asked.has_value() ? route.asked->pinned : needs.pinned;
+  if (!needs.only_model.empty() && route.model != needs.only_model) {
+    return Reason{Exclusion::kOtherModel,
+                  "the config's [route] fallback lets no other model answer"};
   }
-  if ((needs.policy == Policy::kLocal || needs.local_only) && !route.is_local) {
+  if (policy == Policy::kPinned && route.provider != pinned) {
+    return Reason{Exclusion::kNotPinned, fmt::format("the request names {} and no other", pinned)};
+  }
+  if ((policy == Policy::kLocal || needs.local_only) && !route.is_local) {
     return Reason{Exclusion::kNotLocal, "only this device is asked for"};
   }
   if (!needs.only.empty() && !Contains(needs.only, route.provider)) {
@@ -103,7 +109,8 @@ MaybeReason NotUsable(const RouteFacts& route, const RouteNeeds& needs) {
     return Reason{Exclusion::kNoKey,
                   fmt::format("no key for it: tradewind login --provider {}", route.provider)};
   }
-  if (route.status == RouteStatus::kStaging && !needs.see_staging) {
+  const bool sees_staging = route.asked.has_value() ? route.asked->see_staging : needs.see_staging;
+  if (route.status == RouteStatus::kStaging && !sees_staging) {
     return Reason{Exclusion::kStaging, "not released yet (staging)"};
   }
   return {};
@@ -114,7 +121,7 @@ MaybeReason NotPrivateEnough(const RouteFacts& route, const RouteNeeds& needs) {
     return {};
   }
   const bool keeps_none =
-      needs.policy == Policy::kPrivate || needs.keep_private || needs.zero_data_retention;
+      PolicyOf(route, needs) == Policy::kPrivate || needs.keep_private || needs.zero_data_retention;
   if (keeps_none && route.data_policy != DataPolicy::kNoRetention) {
     return Reason{Exclusion::kRetainsData, route.data_policy == DataPolicy::kUnknown
                                                ? "it is not known to keep no data"
@@ -226,7 +233,8 @@ size_t NamedPlace(const RouteFacts& route, const RouteNeeds& needs) {
   if (!needs.order.empty()) {
     return PlaceIn(needs.order, route.provider);
   }
-  const bool by_user = needs.policy == Policy::kPreferred || needs.policy == Policy::kPrivate;
+  const Policy policy = PolicyOf(route, needs);
+  const bool by_user = policy == Policy::kPreferred || policy == Policy::kPrivate;
   if (!by_user || needs.sort != SortBy::kPolicy) {
     return 0;
   }
@@ -265,7 +273,9 @@ double SpeedMeasureOf(const RouteFacts& route, const RouteNeeds& needs) {
     case SortBy::kPolicy:
       break;
   }
-  return needs.policy == Policy::kFastest ? ExpectedMs(health, needs).value_or(kUnmeasured) : 0;
+  return PolicyOf(route, needs) == Policy::kFastest
+             ? ExpectedMs(health, needs).value_or(kUnmeasured)
+             : 0;
 }
 
 double SpeedMeasure(const RouteFacts& route, const RouteNeeds& needs) {
@@ -309,19 +319,20 @@ SortKey KeyOf(const RouteFacts& route, size_t index, const RouteNeeds& needs) {
           .index = index};
 }
 
-// allow_fallbacks false: only what the request names, or else the first, may be tried.
+// allow_fallbacks false: only what the request names, or else the first, may be tried. The config's
+// `off` leaves the first alone, whatever the request says.
 void DropFallbacks(std::span<const RouteFacts> facts, const RouteNeeds& needs, Ranking& ranking) {
+  const bool by_order = !needs.allow_fallbacks && !needs.order.empty();
   std::vector<Candidate> kept;
   for (const Candidate& candidate : ranking.candidates) {
-    const bool stays =
-        needs.order.empty() ? kept.empty() : Contains(needs.order, facts[candidate.index].provider);
-    if (stays) {
+    const bool is_named = !by_order || Contains(needs.order, facts[candidate.index].provider);
+    const bool is_one_more = !kept.empty() && (!by_order || needs.only_best);
+    if (is_named && !is_one_more) {
       kept.push_back(candidate);
     } else {
       ranking.left_out.push_back({candidate.index, Exclusion::kNoFallbacks,
-                                  needs.order.empty()
-                                      ? "fallbacks are off, and another route is better"
-                                      : "fallbacks are off, and it is not in provider.order"});
+                                  is_named ? "fallbacks are off, and another route is better"
+                                           : "fallbacks are off, and it is not in provider.order"});
     }
   }
   ranking.candidates = std::move(kept);
@@ -338,6 +349,10 @@ std::optional<Capability> CapabilityNamed(std::string_view name) {
   return found == kCapabilityNames.end()
              ? std::nullopt
              : std::optional(static_cast<Capability>(found - kCapabilityNames.begin()));
+}
+
+Policy PolicyOf(const RouteFacts& route, const RouteNeeds& needs) {
+  return route.asked.has_value() ? route.asked->policy : needs.policy;
 }
 
 std::string_view PolicyName(Policy policy) {
@@ -397,7 +412,7 @@ Ranking Rank(std::span<const RouteFacts> facts, const RouteNeeds& needs) {
   for (const SortKey& key : keys) {
     ranking.candidates.push_back({key.index, key.rest > 0});
   }
-  if (!needs.allow_fallbacks) {
+  if (!needs.allow_fallbacks || needs.only_best) {
     DropFallbacks(facts, needs, ranking);
   }
   std::ranges::sort(ranking.left_out, {}, [&](const LeftOut& out) {

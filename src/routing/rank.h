@@ -47,11 +47,31 @@ inline constexpr int64_t kPriceMax = 1'000'000'000'000'000'000;  // a billion do
 enum class DataPolicy { kUnknown, kMayTrain, kNoTraining, kNoRetention };  // rising privacy
 enum class RouteStatus { kLive, kStaging, kError };
 
+enum class Policy {
+  kFastest,    // shortest expected time for this request: TTFT + output / throughput
+  kCheapest,   // lowest expected cost of this request
+  kPreferred,  // the user's order, local first; the rest cheapest first
+  kPrivate,    // as preferred, of the routes that keep no data
+  kPinned,     // exactly the pinned provider, no other
+  kLocal,      // this device, no other
+};
+std::string_view PolicyName(Policy policy);
+// "fastest", "cheapest", "preferred", "private", "local"; nothing for another word.
+std::optional<Policy> PolicyNamed(std::string_view name);
+
+// What a model string says behind its last colon.
+struct Asked {
+  Policy policy = Policy::kPreferred;
+  std::string pinned = {};   // slug, with Policy::kPinned
+  bool see_staging = false;  // a provider that is named may be one not released yet
+};
+
 struct RouteFacts {
-  std::string provider;        // slug
-  std::string model;           // catalogue id
-  std::string provider_model;  // what the provider calls it
-  int model_rank = 0;          // 0: the asked model; 1, 2 ...: place in the `models` list
+  std::string provider;             // slug
+  std::string model;                // catalogue id
+  std::string provider_model;       // what the provider calls it
+  int model_rank = 0;               // 0: the asked model; 1, 2 ...: place in the `models` list
+  std::optional<Asked> asked = {};  // by the string of this model; nothing: what RouteNeeds says
   std::array<Known, kCapabilities> capabilities = {};
   std::optional<int64_t> context_length = {};
   std::optional<int64_t> max_output_tokens = {};
@@ -72,18 +92,6 @@ struct RouteFacts {
   }
 };
 
-enum class Policy {
-  kFastest,    // shortest expected time for this request: TTFT + output / throughput
-  kCheapest,   // lowest expected cost of this request
-  kPreferred,  // the user's order, local first; the rest cheapest first
-  kPrivate,    // as preferred, of the routes that keep no data
-  kPinned,     // exactly RouteNeeds.pinned, no other
-  kLocal,      // this device, no other
-};
-std::string_view PolicyName(Policy policy);
-// "fastest", "cheapest", "preferred", "private", "local"; nothing for another word.
-std::optional<Policy> PolicyNamed(std::string_view name);
-
 // OpenRouter's provider.sort; replaces the policy's measure, not its filters.
 enum class SortBy { kPolicy, kPrice, kThroughput, kLatency };
 
@@ -97,6 +105,7 @@ struct MaxPrice {
 using AllowList = std::optional<std::vector<std::string>>;
 
 struct RouteNeeds {
+  // These three for routes that do not say it themselves (RouteFacts.asked).
   Policy policy = Policy::kPreferred;
   std::string pinned = {};                   // slug, with Policy::kPinned
   std::vector<std::string> user_order = {};  // [route] order, or the user's own
@@ -128,12 +137,15 @@ struct RouteNeeds {
   bool keep_private = false;  // [route] data_policy = no-retention; as Policy::kPrivate's filter
   bool local_only = false;    // data_policy = local-only, or offline
   bool see_staging = false;
+  std::string only_model = {};  // [route] fallback = same-model, off; "" = any
+  bool only_best = false;       // [route] fallback = off: one route
 };
 
 // Why a route is left out; the first that holds, in this order.
 enum class Exclusion {
   kModelNotAllowed,
   kProviderNotAllowed,
+  kOtherModel,
   kNotPinned,
   kNotLocal,
   kNotInOnly,
@@ -172,6 +184,9 @@ struct Ranking {
 };
 
 Ranking Rank(std::span<const RouteFacts> facts, const RouteNeeds& needs);
+
+// By which policy a route is looked at: that of its own model string, else the request's.
+Policy PolicyOf(const RouteFacts& route, const RouteNeeds& needs);
 
 // What the request is expected to cost on a route, in 1e-6 nano-USD (nano-USD × a million tokens,
 // undivided so that it is exact). Not for billing.

@@ -131,7 +131,7 @@ def test_config_get_says_where_routes_and_providers_come_from(home, config):
     answer = data(run_cli("config", "get", "--json", "--config", config, home=home), "config")
     values = {entry["key"]: entry for entry in answer["values"]}
     assert values["route.default"]["value"] == "cheapest" and values["route.default"]["origin"] == f"{config} line 3"
-    assert values["route.fallback"] == {"key": "route.fallback", "value": "same-model", "origin": "built-in"}
+    assert values["route.fallback"] == {"key": "route.fallback", "value": "list", "origin": "built-in"}
     assert values["server.cors_origins"]["value"] is None
     assert values["providers.site-a.base_url"]["value"] == "http://127.0.0.1:9/v1"
     text = run_cli("config", "get", "route.default", "--origin", "--config", config, home=home).stdout

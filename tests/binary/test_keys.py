@@ -169,6 +169,53 @@ def test_a_stored_key_reaches_its_provider_and_an_own_key_comes_first(tmp_path, 
         assert market.KEY.encode() not in listed.body
 
 
+def test_a_stored_key_is_known_wherever_keys_matter(tmp_path, monkeypatch):
+    monkeypatch.setattr(market, "keys", lambda sites: {})
+    with market.Market(tmp_path, "site-a") as running:
+        home = tmp_path / "home"
+
+        def cli(*words):
+            return run_cli(*words, "--config", running.config, home=home)
+
+        def login(secret):
+            done = run_cli("login", "--provider", "site-a", "--stdin", home=home, stdin=secret)
+            assert done.returncode == 0, done
+
+        def key_of_site_a():
+            listed = json.loads(cli("providers", "--json").stdout)["providers"]
+            return next(p["key_from"] for p in listed if p["name"] == "site-a")
+
+        assert key_of_site_a() is None
+        login("a-key-that-the-provider-refuses")
+        assert key_of_site_a() == "login"
+        assert running.server.get("/readyz").status == 200
+        assert running.chat().status == 502
+        probed = cli("providers", "check", "site-a", "--probe")
+        assert probed.returncode == 6 and "not well" in probed.stdout, probed
+        assert "refuses our key" in cli("route", "explain", market.MODEL).stdout
+        login(market.KEY)
+        told = cli("route", "explain", market.MODEL).stdout
+        assert "refuses our key" not in told and "CHOSEN" in told, "a new key is trusted again"
+        assert running.chat().status == 200
+        probed = cli("providers", "check", "site-a", "--probe")
+        assert probed.returncode == 0 and "not well" not in probed.stdout, probed
+    assert key_of_site_a() == "login", "without a server too"
+
+
+def test_a_viewer_does_not_spend_an_organisations_key(tmp_path, monkeypatch):
+    monkeypatch.setattr(market, "keys", lambda sites: {})
+    with market.Market(tmp_path, "site-a") as running:
+        home = tmp_path / "home"
+        create(home, "boss", "--org", "acme", "--user", "boss")
+        create(home, "looks", "--org", "acme", "--user", "eve", "--role", "viewer", "--scopes", "read")
+        own = create(home, "own", "--org", "elsewhere", "--user", "eve")["token"]
+        done = run_cli("login", "--provider", "site-a", "--stdin", "--org", "acme", home=home, stdin=market.KEY)
+        assert done.returncode == 0, done
+        refused = running.chat(headers={**bearer(own), "X-HF-Bill-To": "acme"})
+        assert refused.status == 403 and "viewer" in refused.headers["X-Error-Message"]
+        assert not running.sim.log()
+
+
 def test_lists_of_a_key_hold_for_providers(tmp_path):
     with market.Market(tmp_path, "site-a", "together") as running:
         home = tmp_path / "home"

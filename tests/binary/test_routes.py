@@ -88,7 +88,7 @@ def test_a_probe_that_fails_takes_the_mapping_out_until_one_succeeds(tmp_path):
     with Market(tmp_path, "site-a", "together", extra='[route]\norder = ["site-a", "together"]\n') as market:
         market.sim.fault(provider="site-a", body="html")
         told = cli(market, "providers", "check", "site-a", "--probe")
-        assert told.returncode == 0 and "not well" in told.stdout, told.stdout
+        assert told.returncode == 6 and "not well" in told.stdout, told.stdout
         assert state(market)["site-a"]["status"] == "error"
         listed = {p["provider"]: p["status"] for p in market.server.get("/v1/models").json()["data"][0]["providers"]}
         assert listed == {"site-a": "error", "together": "live"}
@@ -139,3 +139,26 @@ def test_a_keys_limits_hold_and_say_whose_which_and_when(tmp_path):
         assert 1 <= int(refused.headers["Retry-After"]) <= 62
         assert market.chat().status == 200, "another key is not touched"
         assert len(market.sim.log()) == 3, "what is refused here reaches nobody"
+
+
+def test_web_pages_of_origins_that_the_config_gains_are_let_in_at_sighup(tmp_path):
+    with Market(tmp_path, "site-a") as market:
+        page = {"Origin": "https://app.example"}
+        assert "Access-Control-Allow-Origin" not in market.server.get("/healthz", page).headers
+        market.config.write_text('[server]\ncors_origins = ["https://app.example"]\n' + market.config.read_text())
+        market.server.process.send_signal(signal.SIGHUP)
+        harness.wait_for(lambda: "the config was read again" in market.server.log(), "the new config")
+        assert market.server.get("/healthz", page).headers["Access-Control-Allow-Origin"] == "https://app.example"
+
+
+def test_fallback_off_is_one_try_and_same_model_no_other_model(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with Market(first, "site-a", "together", extra='[route]\norder = ["site-a"]\nfallback = "off"\n') as market:
+        market.sim.fault(provider="site-a", status=503)
+        assert market.chat().status != 200
+        assert [entry["provider"] for entry in market.sim.log()] == ["site-a"], "no second try, here or elsewhere"
+    with Market(second, "site-a", "together", extra='[route]\norder = ["site-a"]\n') as market:
+        market.sim.fault(provider="site-a", status=503)
+        assert market.chat().headers["x-inference-provider"] == "together"

@@ -1,0 +1,55 @@
+#include "cli/live_market.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "cli/market.h"
+#include "cli/terminal.h"
+#include "telemetry/log.h"
+
+namespace tradewind::cli {
+
+std::shared_ptr<const routing::Market> LiveMarket::Build() const {
+  const StoredKeyReader stored = [this](std::string_view slug) -> std::optional<std::string> {
+    const auto found = secrets_.Find("", "", slug);
+    return found.has_value() ? std::optional(std::string(found->secret->Reveal())) : std::nullopt;
+  };
+  const Market market = LoadMarket(settings_, home_, models_, stored);
+  auto built = BuildRoutes(market, settings_.market().route);
+  for (const auto* warnings : {&market.warnings, &built->warnings()}) {
+    for (const std::string& warning : *warnings) {
+      telemetry::Log(telemetry::Level::kWarn, WithoutControls(warning));
+    }
+  }
+  return built;
+}
+
+void LiveMarket::Serve(routing::Marketplace& market, gateway::Prober& prober) {
+  market_ = &market;
+  prober_ = &prober;
+  secrets_.OnChange([this](identity::OwnerKind kind, std::string_view owner_id,
+                           std::string_view provider) { KeyChanged(kind, owner_id, provider); });
+}
+
+Result<Settings> LiveMarket::Reload() {
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(Settings fresh, settings_.Reload());
+  settings_ = fresh;
+  market_->Adopt(Build());
+  prober_->MarketChanged();
+  return fresh;
+}
+
+void LiveMarket::KeyChanged(identity::OwnerKind kind, std::string_view owner_id,
+                            std::string_view provider) {
+  if (kind != identity::OwnerKind::kServer) {
+    market_->health.KeyChanged(provider, identity::OwnerRef(kind, owner_id));
+    return;
+  }
+  const std::lock_guard lock(mutex_);
+  market_->Adopt(Build());
+  prober_->MarketChanged();
+}
+
+}  // namespace tradewind::cli

@@ -1,0 +1,52 @@
+// The market of a running server: built at the start, again when the config is read again, and when
+// a stored key changes.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <string_view>
+
+#include "base/result.h"
+#include "catalog/local_models.h"
+#include "cli/settings.h"
+#include "gateway/prober.h"
+#include "identity/provider_secrets.h"
+#include "routing/market.h"
+
+namespace tradewind::cli {
+
+// Thread-safe. What it refers to must outlive it.
+class LiveMarket {
+ public:
+  LiveMarket(Settings settings, std::filesystem::path home,
+             std::shared_ptr<const catalog::LocalModels> models, identity::ProviderSecrets& secrets)
+      : settings_(std::move(settings)),
+        home_(std::move(home)),
+        models_(std::move(models)),
+        secrets_(secrets) {}
+  ~LiveMarket() { secrets_.OnChange(nullptr); }
+  LiveMarket(const LiveMarket&) = delete;
+  LiveMarket& operator=(const LiveMarket&) = delete;
+
+  // Config, catalogue, prices and keys as they are now; warnings go to the log.
+  std::shared_ptr<const routing::Market> Build() const;
+
+  // From now on stored keys count for `market` as soon as they change. Call once.
+  void Serve(routing::Marketplace& market, gateway::Prober& prober);
+  // The config anew, for requests to come. Errors: those of Settings::Reload; then nothing changes.
+  Result<Settings> Reload();
+
+ private:
+  void KeyChanged(identity::OwnerKind kind, std::string_view owner_id, std::string_view provider);
+
+  mutable std::mutex mutex_;  // of settings_, and one rebuild at a time
+  Settings settings_;
+  const std::filesystem::path home_;
+  const std::shared_ptr<const catalog::LocalModels> models_;
+  identity::ProviderSecrets& secrets_;
+  routing::Marketplace* market_ = nullptr;
+  gateway::Prober* prober_ = nullptr;
+};
+
+}  // namespace tradewind::cli

@@ -1,0 +1,153 @@
+// Model strings, `models` and the config's [route] -> the routes of a request, in their order.
+#include "routing/plan.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "catalog/catalog.h"
+#include "routing/test_support.h"
+
+namespace tradewind::routing {
+namespace {
+
+using Names = std::vector<std::string>;
+
+class PlanTest : public testing::Test {
+ protected:
+  PlanTest() {
+    Add("site-a", catalog::DataPolicy::kUnknown, {"org/a", "org/b"});
+    Add("site-b", catalog::DataPolicy::kNoRetention, {"org/a", "org/c"});
+  }
+  void Add(std::string name, catalog::DataPolicy policy, const std::vector<std::string>& models) {
+    catalog::ProviderConfig config;
+    config.name = std::move(name);
+    config.kind = "openai";
+    config.base_url = "https://a.example/v1";
+    config.data_policy = policy;
+    for (const std::string& model : models) {
+      catalog::Mapping mapping;
+      mapping.provider = config.name;
+      mapping.hf_model = model;
+      mapping.provider_model = model.substr(4);
+      mapping.source = catalog::Source::kConfig;
+      config.models.push_back(std::move(mapping));
+    }
+    configured_.push_back(std::move(config));
+  }
+  Result<Plan> Make(Names models) {
+    catalog::CatalogSources sources;
+    sources.configured = configured_;
+    auto market = Market::Build(catalog::Catalog::Build(std::move(sources)), route_,
+                                [](const catalog::Provider&) { return std::optional("k"); });
+    PlanRequest request;
+    request.models = std::move(models);
+    request.own_key_ref = own_key_ref_;
+    return MakePlan(std::move(market), health_, request);
+  }
+  // "site-a/org/a" in order; or the one error.
+  Names Routes(Names models) {
+    const auto plan = Make(std::move(models));
+    if (!plan.has_value()) {
+      return {plan.error().message};
+    }
+    Names out;
+    for (const PlannedRoute& route : plan->routes) {
+      out.push_back(route.slug() + "/" + route.mapping->hf_model);
+    }
+    return out;
+  }
+
+  std::vector<catalog::ProviderConfig> configured_;
+  catalog::RouteConfig route_;
+  std::function<std::optional<std::string>(std::string_view)> own_key_ref_;
+  FakeClock clock_;
+  SeededRandom random_{1};
+  HealthBook health_{clock_, random_};
+};
+
+TEST_F(PlanTest, EachModelStringSpeaksForItself) {
+  EXPECT_EQ(Routes({"org/b", "org/a:site-b"}), (Names{"site-a/org/b", "site-b/org/a"}))
+      << "a pin of a fallback holds";
+  EXPECT_EQ(Routes({"org/a:site-a", "org/a:site-b"}), (Names{"site-a/org/a", "site-b/org/a"}))
+      << "a pin of the asked model does not hold for its fallbacks";
+  EXPECT_EQ(Routes({"org/b", "org/a:private"}), (Names{"site-a/org/b", "site-b/org/a"}))
+      << "a fallback that is to be private never reaches who may keep data";
+  EXPECT_EQ(Routes({"org/b", "org/a:local"}), (Names{"site-a/org/b"}))
+      << "nor does one that is to stay on this device";
+}
+
+TEST_F(PlanTest, PrivateOfTheAskedModelHoldsForItsFallbacks) {
+  EXPECT_EQ(Routes({"org/c:private", "org/b", "org/a:cheapest"}),
+            (Names{"site-b/org/c", "site-b/org/a"}));
+}
+
+TEST_F(PlanTest, ARouteIsPlannedOnceHoweverOftenItIsNamed) {
+  EXPECT_EQ(Routes({"org/b", "org/b", "org/b:site-a", "org/b:fastest"}), (Names{"site-a/org/b"}));
+  EXPECT_EQ(Routes({"org/a", "org/a:site-b"}), (Names{"site-a/org/a", "site-b/org/a"}));
+}
+
+TEST_F(PlanTest, AFallbackThatNobodyKnowsIsSkipped) {
+  EXPECT_EQ(Routes({"org/b", "org/nowhere", "org/c"}), (Names{"site-a/org/b", "site-b/org/c"}));
+  const auto unknown = Make({"org/nowhere", "org/b"});
+  ASSERT_FALSE(unknown.has_value());
+  EXPECT_EQ(unknown.error().code, ErrorCode::kModelNotSupported) << "the asked one must be known";
+  const std::string why = Routes({"org/b:site-b", "org/nowhere"}).front();
+  EXPECT_NE(why.find("\"org/nowhere\" is not known"), std::string::npos) << why;
+}
+
+TEST_F(PlanTest, FallbackOffLeavesOneRouteAndOneTry) {
+  EXPECT_EQ(Make({"org/a"})->second_tries(), SecondTries::kYes);
+  route_.fallback = catalog::Fallback::kOff;
+  EXPECT_EQ(Routes({"org/a", "org/b"}), (Names{"site-a/org/a"}));
+  EXPECT_EQ(Make({"org/a"})->second_tries(), SecondTries::kOff);
+}
+
+TEST_F(PlanTest, FallbackSameModelLetsNoOtherModelAnswer) {
+  route_.fallback = catalog::Fallback::kSameModel;
+  EXPECT_EQ(Routes({"org/a:site-b", "org/b", "org/a:site-a"}),
+            (Names{"site-b/org/a", "site-a/org/a"}));
+  EXPECT_NE(Routes({"org/b:site-b", "org/c"}).front().find("[route] fallback"), std::string::npos);
+}
+
+TEST_F(PlanTest, ACallersOwnKeyIsJudgedByItsOwnHealth) {
+  health_.Route("site-a", "a").Begin("", true)->Failed(FailureKind::kKeyRejected);
+  EXPECT_EQ(Routes({"org/a"}), (Names{"site-b/org/a", "site-a/org/a"}))
+      << "the operator's key was refused: the last resort";
+  own_key_ref_ = [](std::string_view slug) {
+    return slug == "site-a" ? std::optional<std::string>("org:1") : std::nullopt;
+  };
+  EXPECT_EQ(Routes({"org/a"}), (Names{"site-a/org/a", "site-b/org/a"}))
+      << "that says nothing about the caller's own";
+  health_.Route("site-a", "a").Begin("org:1", true)->Failed(FailureKind::kNoFunds);
+  EXPECT_EQ(Routes({"org/a"}), (Names{"site-b/org/a", "site-a/org/a"}));
+}
+
+TEST_F(PlanTest, AKeyThatTheOperatorReplacesIsTrustedAgain) {
+  catalog::CatalogSources sources;
+  sources.configured = configured_;
+  const auto catalog = catalog::Catalog::Build(std::move(sources));
+  const auto with_key = [&](std::string key) {
+    return Market::Build(catalog, route_, [key](const catalog::Provider& provider) {
+      return std::optional(provider.slug == "site-a" ? key : "other");
+    });
+  };
+  Marketplace market(with_key("old"), nullptr, clock_, random_);
+  const auto is_refused = [&](const char* site) {
+    return market.health.Route(site, "a").Snapshot().availability == Availability::kKeyHeld;
+  };
+  for (const char* site : {"site-a", "site-b"}) {
+    market.health.Route(site, "a").Begin("", true)->Failed(FailureKind::kKeyRejected);
+  }
+  market.Adopt(with_key("old"));
+  EXPECT_TRUE(is_refused("site-a")) << "the same key is as bad as before";
+  market.Adopt(with_key("new"));
+  EXPECT_FALSE(is_refused("site-a"));
+  EXPECT_TRUE(is_refused("site-b"));
+  EXPECT_EQ(market.board.Get()->Find("site-a")->api_key, "new");
+}
+
+}  // namespace
+}  // namespace tradewind::routing
