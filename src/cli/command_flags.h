@@ -1,0 +1,494 @@
+// The arguments and flags of every verb, in the order of the table in command.cc, which alone uses
+// them.
+#pragma once
+
+#include "cli/command.h"
+
+namespace tradewind::cli {
+
+inline constexpr Flag kJson{
+    .name = "json", .value = "", .help = "print JSON with a versioned schema"};
+inline constexpr Flag kContext{
+    .name = "ctx",
+    .value = "N",
+    .help = "positions per sequence; clamped to what the model was trained for",
+    .built_in = "8192",
+    .config = "local.context"};
+inline constexpr Flag kThreads{
+    .name = "threads",
+    .value = "N|auto",
+    .help = "threads of the engine; auto = the CPUs this process may use",
+    .built_in = "auto",
+    .config = "local.threads"};
+inline constexpr Flag kKv{.name = "kv",
+                          .value = "TYPE",
+                          .help = "element type of the KV cache",
+                          .built_in = "f16",
+                          .config = "local.kv",
+                          .choices = "f16 f32 q8_0",
+                          .offer = Offer::kChoice};
+inline constexpr Flag kActivations{
+    .name = "activations",
+    .value = "TYPE",
+    .help =
+        "how activations enter the products with weights: f32 is exact "
+        "and slow, i16 is near it, i8 rounds like other engines",
+    .built_in = "i16",
+    .config = "local.activations",
+    .choices = "f32 i16 i8",
+    .offer = Offer::kChoice};
+inline constexpr Flag kKvMemory{
+    .name = "kv-memory",
+    .value = "MB|auto",
+    .help =
+        "memory for keys and values, of running and ended sequences; auto = slots x ctx, at "
+        "most a quarter of the memory there is",
+    .built_in = "auto",
+    .config = "local.kv_memory"};
+inline constexpr Flag kNoPrefixCache{
+    .name = "no-prefix-cache",
+    .value = "",
+    .help = "evaluate every prompt from its first token, even when the beginning is known",
+    .config = "local.no_prefix_cache"};
+inline constexpr Flag kKernels{.name = "kernels",
+                               .value = "NAME",
+                               .help = "force one set of kernels instead of the best this CPU has",
+                               .built_in = "auto",
+                               .config = "local.kernels",
+                               .choices = "auto scalar avx2 avx512",
+                               .offer = Offer::kChoice};
+inline constexpr Flag kHost{.name = "host",
+                            .value = "ADDRESS",
+                            .help = "address to listen on or to reach",
+                            .built_in = "127.0.0.1",
+                            .config = "server.host"};
+inline constexpr Flag kPort{.name = "port",
+                            .value = "N",
+                            .help = "port to listen on or to reach; 0 lets the system pick one",
+                            .built_in = "8737",
+                            .config = "server.port"};
+inline constexpr Flag kModels{.name = "models-dir",
+                              .value = "FOLDER",
+                              .help = "folder of GGUF files (default: HOME/models)",
+                              .config = "local.models_dir",
+                              .env = "TRADEWIND_MODELS",
+                              .offer = Offer::kFile};
+
+inline constexpr Flag kSecretKeyFile{
+    .name = "secret-key-file",
+    .value = "FILE",
+    .help =
+        "the server's own key, 64 hex digits, which guards tokens and provider keys (default: "
+        "HOME/secret.key, made at the first start)",
+    .config = "server.secret_key_file",
+    .offer = Offer::kFile};
+
+inline constexpr Flag kProgress{
+    .name = "progress",
+    .value = "HOW",
+    .help =
+        "what stderr says meanwhile: auto = a line on a terminal, now and then one elsewhere "
+        "(none with --json); json = one object per line",
+    .built_in = "auto",
+    .choices = "auto json none",
+    .offer = Offer::kChoice};
+
+inline constexpr Flag kCommonFlags[] = {
+    {.name = "home",
+     .value = "FOLDER",
+     .help = "data folder (default: the XDG data folder)",
+     .offer = Offer::kFile},
+    {.name = "config",
+     .value = "FILE",
+     .help = "config file (default: the XDG config folder's tradewind/config.toml)",
+     .offer = Offer::kFile},
+};
+
+inline constexpr Flag kServeFlags[] = {
+    kHost,
+    kPort,
+    {.name = "model",
+     .value = "REF",
+     .help = "model to load, or a path to a GGUF file (default: the only or first one in the "
+             "models folder)",
+     .config = "local.model",
+     .offer = Offer::kModel},
+    kModels,
+    kContext,
+    {.name = "slots",
+     .value = "N",
+     .help = "sequences that share each pass over the weights",
+     .built_in = "8",
+     .config = "local.slots"},
+    {.name = "queue",
+     .value = "N",
+     .help = "sequences that may wait for a slot; beyond it clients get 429",
+     .built_in = "64",
+     .config = "local.queue"},
+    kThreads,
+    kKv,
+    kActivations,
+    kKvMemory,
+    kNoPrefixCache,
+    kKernels,
+    {.name = "loaded",
+     .value = "N",
+     .help = "models in memory at once; the least recently used one makes room",
+     .built_in = "1",
+     .config = "local.loaded"},
+    {.name = "access-log",
+     .value = "FILE",
+     .help = "write one JSON line per request there; - means stderr, none turns it off",
+     .built_in = "-",
+     .config = "server.access_log",
+     .offer = Offer::kFile},
+    {.name = "first-byte",
+     .value = "TIME",
+     .help = "the longest wait for the first byte of a provider's stream",
+     .built_in = "2m",
+     .config = "server.first_byte"},
+    {.name = "stall",
+     .value = "TIME",
+     .help = "the longest pause inside a provider's answer",
+     .built_in = "2m",
+     .config = "server.stall"},
+    {.name = "deadline",
+     .value = "TIME",
+     .help = "the longest time for a request, all attempts together",
+     .built_in = "15m",
+     .config = "server.deadline"},
+    kSecretKeyFile,
+    {.name = "idle-exit",
+     .value = "TIME",
+     .help = "exit after this long without a request (30s, 5m, 1h); 0 = never",
+     .built_in = "0"},
+};
+inline constexpr Argument kRunArguments[] = {
+    {.name = "REF", .help = "model id, or a path to a GGUF file", .offer = Offer::kModel},
+    {.name = "PROMPT",
+     .help = "one question; without it, chat",
+     .required = false,
+     .repeated = true},
+};
+inline constexpr Flag kRunFlags[] = {
+    {.name = "system", .value = "TEXT", .help = "system message"},
+    {.name = "temp", .value = "T", .help = "temperature; 0 always takes the most likely token"},
+    {.name = "top-p", .value = "P", .help = "keep the most likely tokens up to this mass"},
+    {.name = "max-tokens", .value = "N", .help = "longest answer"},
+    {.name = "seed", .value = "N", .help = "the same seed and settings repeat the answer"},
+    {.name = "stats", .value = "", .help = "print times, speeds and cost to stderr"},
+    {.name = "raw", .value = "", .help = "no chat template: the prompt goes to the model as it is"},
+    kJson,
+    kProgress,
+    kHost,
+    kPort,
+    kModels,
+    {.name = "ctx",
+     .value = "N",
+     .help = "context of a server that run starts",
+     .built_in = "8192",
+     .config = "local.context"},
+    {.name = "keep",
+     .value = "TIME",
+     .help = "idle time after which a server that run started exits",
+     .built_in = "30m",
+     .config = "local.keep"},
+};
+inline constexpr Flag kUpgradeFlags[] = {kJson};
+inline constexpr Flag kQuiet{.name = "quiet", .value = "", .help = "names only", .letter = 'q'};
+inline constexpr Flag kListFlags[] = {kJson, kQuiet, kModels};
+inline constexpr Flag kProcessFlags[] = {kJson, kQuiet, kHost, kPort};
+inline constexpr Argument kShowArguments[] = {
+    {.name = "REF", .help = "model id, or a path to a GGUF file", .offer = Offer::kModel}};
+inline constexpr Flag kShowFlags[] = {
+    kJson, {.name = "template", .value = "", .help = "print the chat template only"}, kModels};
+inline constexpr Argument kBenchArguments[] = {
+    {.name = "REF", .help = "model id, or a path to a GGUF file", .offer = Offer::kModel}};
+inline constexpr Flag kBenchFlags[] = {
+    {.name = "prompt-tokens", .value = "N,...", .help = "prompt lengths", .built_in = "128,512"},
+    {.name = "gen-tokens", .value = "N", .help = "tokens to generate", .built_in = "64"},
+    {.name = "concurrency",
+     .value = "N,...",
+     .help = "sequences at the same time",
+     .built_in = "1,4"},
+    {.name = "plan",
+     .value = "PxNxC,...",
+     .help = "prompt x output tokens x sequences, instead of the three above: 512x1x1,64x64x8"},
+    {.name = "reps",
+     .value = "N",
+     .help = "measured repetitions, after a short one to warm up",
+     .built_in = "3"},
+    kContext,
+    kThreads,
+    kKv,
+    kActivations,
+    kKernels,
+    kJson,
+    kProgress,
+    kModels,
+};
+inline constexpr Flag kDoctorFlags[] = {
+    kJson,
+    kHost,
+    kPort,
+    kModels,
+    {.name = "measure",
+     .value = "",
+     .help = "measure read bandwidth and dot-product peaks too; takes two seconds"},
+    kThreads,
+};
+inline constexpr Argument kSearchArguments[] = {{.name = "TEXT",
+                                                 .help = "part of a model's id; without it, all",
+                                                 .required = false,
+                                                 .repeated = true}};
+inline constexpr Flag kSearchFlags[] = {
+    {.name = "place", .value = "NAME", .help = "only at this provider, or local"},
+    {.name = "tools", .value = "", .help = "only where tool calls are known to work"},
+    {.name = "schema-output",
+     .value = "",
+     .help = "only where answers by a JSON schema are known to work"},
+    {.name = "max-price",
+     .value = "USD",
+     .help = "only where neither input nor output costs more per million tokens"},
+    {.name = "min-ctx", .value = "N", .help = "only with a context of at least N tokens"},
+    {.name = "license", .value = "NAME", .help = "only models under this licence: apache-2.0"},
+    {.name = "sort",
+     .value = "HOW",
+     .help = "name; price, the cheapest output first; context, the longest first",
+     .built_in = "name",
+     .choices = "name price context",
+     .offer = Offer::kChoice},
+    kJson,
+    kModels,
+    kSecretKeyFile};
+inline constexpr Argument kProvidersArguments[] = {
+    {.name = "ACTION",
+     .help = "check: keys, health and probes",
+     .required = false,
+     .offer = Offer::kChoice,
+     .choices = "check"},
+    {.name = "NAME", .help = "only this provider", .required = false}};
+inline constexpr Flag kProvidersFlags[] = {
+    {.name = "probe",
+     .value = "",
+     .help = "with check: let the server probe now; each model costs some hundred tokens"},
+    kJson,
+    kHost,
+    kPort,
+    kModels,
+    kSecretKeyFile};
+inline constexpr Argument kRouteArguments[] = {
+    {.name = "ACTION", .help = "explain", .offer = Offer::kChoice, .choices = "explain"},
+    {.name = "REF", .help = "model id, with a place or policy if any", .offer = Offer::kModel}};
+inline constexpr Flag kRouteFlags[] = {
+    {.name = "task",
+     .value = "NAME",
+     .help = "what it is asked for (default: the first of these that the model serves)",
+     .choices = "conversational text-generation feature-extraction",
+     .offer = Offer::kChoice},
+    {.name = "need",
+     .value = "LIST",
+     .help = "what the request would use: tools,json,vision,audio,logprobs,reasoning"},
+    {.name = "max-price",
+     .value = "USD",
+     .help = "only where neither input nor output costs more per million tokens"},
+    kJson,
+    kHost,
+    kPort,
+    kModels,
+    kSecretKeyFile};
+inline constexpr Argument kPricesArguments[] = {
+    {.name = "ACTION", .help = "import", .offer = Offer::kChoice, .choices = "import"},
+    {.name = "FILE", .help = "a price map", .repeated = true, .offer = Offer::kFile}};
+inline constexpr Flag kPricesFlags[] = {
+    {.name = "format",
+     .value = "NAME",
+     .help = "portkey: US cents per token, one file a provider, which "
+             "names it; litellm: USD per token, all in one file",
+     .built_in = "auto",
+     .choices = "auto portkey litellm",
+     .offer = Offer::kChoice},
+    kJson};
+inline constexpr Argument kConfigArguments[] = {
+    {.name = "ACTION", .help = "get or path", .offer = Offer::kChoice, .choices = "get path"},
+    {.name = "KEY", .help = "as in the file: server.port; without it, all", .required = false},
+};
+inline constexpr Flag kConfigFlags[] = {
+    {.name = "origin", .value = "", .help = "say where each value came from"}, kJson};
+inline constexpr Argument kKeysArguments[] = {
+    {.name = "ACTION",
+     .help = "create, ls, rotate or revoke",
+     .offer = Offer::kChoice,
+     .choices = "create ls rotate revoke"},
+    {.name = "KEY", .help = "name or id of a key; rotate also takes admin", .required = false},
+};
+inline constexpr Flag kOrg{.name = "org",
+                           .value = "NAME",
+                           .help = "organisation; made when it is not there",
+                           .env = "TRADEWIND_KEY_ORG"};
+inline constexpr Flag kUser{
+    .name = "user", .value = "NAME", .help = "user; likewise", .env = "TRADEWIND_KEY_USER"};
+inline constexpr Flag kPeriod{.name = "period",
+                              .value = "P",
+                              .help = "of the budget: it begins anew with each",
+                              .built_in = "total",
+                              .choices = "total minute hour day week month quarter",
+                              .env = "TRADEWIND_BUDGET_PERIOD",
+                              .offer = Offer::kChoice};
+inline constexpr Flag kZone{
+    .name = "zone",
+    .value = "ZONE",
+    .help = "whose calendar the period follows, like Europe/Berlin (default: UTC)",
+    .env = "TRADEWIND_BUDGET_ZONE"};
+inline constexpr Flag kKeysFlags[] = {
+    {.name = "name",
+     .value = "N",
+     .help = "name of a new key; unique",
+     .env = "TRADEWIND_KEY_NAME"},
+    kOrg,
+    {.name = "project",
+     .value = "NAME",
+     .help = "project of the organisation; likewise",
+     .env = "TRADEWIND_KEY_PROJECT"},
+    kUser,
+    {.name = "role",
+     .value = "ROLE",
+     .help = "what the user may do in the organisation, from now on",
+     .choices = "viewer member admin",
+     .env = "TRADEWIND_KEY_ROLE",
+     .offer = Offer::kChoice},
+    {.name = "scopes",
+     .value = "S,...",
+     .help = "inference (ask models), read (look), manage (keys of the organisation)",
+     .built_in = "inference,read",
+     .env = "TRADEWIND_KEY_SCOPES"},
+    {.name = "models",
+     .value = "REF,...",
+     .help = "allow these models only; org/* allows all of an organisation",
+     .env = "TRADEWIND_KEY_MODELS"},
+    {.name = "providers",
+     .value = "SLUG,...",
+     .help = "allow these providers only; local is this device",
+     .env = "TRADEWIND_KEY_PROVIDERS"},
+    {.name = "expires",
+     .value = "WHEN",
+     .help = "30d, 12h, a date, or a time such as 2027-01-31T12:00:00Z (default: never)",
+     .env = "TRADEWIND_KEY_EXPIRES"},
+    {.name = "rpm", .value = "N", .help = "requests per minute", .env = "TRADEWIND_KEY_RPM"},
+    {.name = "tpm", .value = "N", .help = "tokens per minute", .env = "TRADEWIND_KEY_TPM"},
+    {.name = "parallel", .value = "N", .help = "requests at the same time"},
+    {.name = "budget",
+     .value = "USD",
+     .help = "what the key may spend, hard: not a nano-dollar more",
+     .env = "TRADEWIND_KEY_BUDGET"},
+    kPeriod,
+    kZone,
+    {.name = "grace",
+     .value = "TIME",
+     .help = "rotate: how long the old secret goes on working (15m, 24h)",
+     .built_in = "0",
+     .env = "TRADEWIND_KEY_GRACE"},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
+inline constexpr Argument kOrgsArguments[] = {
+    {.name = "ACTION",
+     .help = "ls, set, add or remove",
+     .offer = Offer::kChoice,
+     .choices = "ls set add remove"},
+    {.name = "ORG", .help = "name of an organisation", .required = false},
+};
+inline constexpr Flag kOrgsFlags[] = {
+    {.name = "rpm", .value = "N", .help = "set: requests per minute of all its keys; 0: no limit"},
+    {.name = "tpm", .value = "N", .help = "set: tokens per minute; likewise"},
+    {.name = "parallel", .value = "N", .help = "set: requests at the same time; likewise"},
+    {.name = "user", .value = "NAME", .help = "add, remove: who"},
+    {.name = "role",
+     .value = "ROLE",
+     .help = "add: what he may do there",
+     .built_in = "member",
+     .choices = "viewer member admin",
+     .offer = Offer::kChoice},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
+inline constexpr Flag kUsageFlags[] = {
+    {.name = "key", .value = "KEY", .help = "of this key only, by name or id"},
+    {.name = "model", .value = "ID", .help = "of this model only", .env = "TRADEWIND_USAGE_MODEL"},
+    {.name = "provider",
+     .value = "SLUG",
+     .help = "of this provider only",
+     .env = "TRADEWIND_USAGE_PROVIDER"},
+    {.name = "from",
+     .value = "TIME",
+     .help = "admitted at this date or time, or later; whole quarters of an hour"},
+    {.name = "to", .value = "TIME", .help = "and before this one"},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
+inline constexpr Argument kBudgetArguments[] = {
+    {.name = "ACTION", .help = "ls, set or rm", .offer = Offer::kChoice, .choices = "ls set rm"},
+    {.name = "SCOPE",
+     .help =
+         "key:ID, user:ID, project:ID or org:ID; with /model:ID or /provider:SLUG behind it, of "
+         "these alone",
+     .required = false}};
+inline constexpr Flag kBudgetFlags[] = {
+    {.name = "usd", .value = "USD", .help = "set: the limit, like 5 or 0.25"},
+    kPeriod,
+    kZone,
+    {.name = "mode",
+     .value = "MODE",
+     .help = "hard refuses what does not fit, soft and warn only tell",
+     .built_in = "hard",
+     .choices = "hard soft warn",
+     .env = "TRADEWIND_BUDGET_MODE",
+     .offer = Offer::kChoice},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
+inline constexpr Argument kReceiptArguments[] = {
+    {.name = "ID", .help = "the x-tradewind-receipt of an answer"}};
+inline constexpr Flag kReceiptFlags[] = {kJson, kHost, kPort, kSecretKeyFile};
+inline constexpr Flag kProviderName{
+    .name = "provider", .value = "NAME", .help = "slug of the provider: together, groq, ..."};
+inline constexpr Flag kLoginFlags[] = {
+    kProviderName,
+    {.name = "stdin", .value = "", .help = "read the key from stdin"},
+    {.name = "org",
+     .value = "NAME",
+     .help = "the key is this organisation's own, not the server's",
+     .env = "TRADEWIND_KEY_ORG"},
+    {.name = "user",
+     .value = "NAME",
+     .help = "the key is this user's own",
+     .env = "TRADEWIND_KEY_USER"},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
+inline constexpr Flag kLogoutFlags[] = {kProviderName, kOrg,  kUser,         kJson,
+                                        kHost,         kPort, kSecretKeyFile};
+inline constexpr Flag kWhoAmIFlags[] = {kJson, kHost, kPort};
+inline constexpr Flag kVersionFlags[] = {kJson};
+inline constexpr Argument kCompletionArguments[] = {
+    {.name = "SHELL", .help = "bash, zsh or fish", .offer = Offer::kShell}};
+inline constexpr Argument kHelpArguments[] = {{.name = "VERB",
+                                               .help = "a verb; without it, all of them",
+                                               .required = false,
+                                               .offer = Offer::kVerb}};
+inline constexpr Argument kCompleteArguments[] = {
+    {.name = "WHAT", .help = "models or verbs"},
+    {.name = "PREFIX", .help = "what is typed so far", .required = false},
+};
+
+}  // namespace tradewind::cli
