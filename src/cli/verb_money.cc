@@ -1,6 +1,7 @@
 // usage, budget, receipt: what was spent, and what may be.
 #include <charconv>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <boost/json.hpp>
@@ -146,8 +147,10 @@ void PrintReceipt(const json::object& receipt, const Settings& settings) {
 Result<ExitCode> RunUsage(const Settings& settings) {
   Errand errand;
   errand.path = "/tw/v1/usage";
-  for (const char* name : {"key", "model", "provider", "from", "to"}) {
-    if (const std::string value = settings.Text(name); !value.empty()) {
+  for (const auto& [flag, name] :
+       {std::pair("key", "key"), std::pair("for-model", "model"), std::pair("provider", "provider"),
+        std::pair("from", "from"), std::pair("to", "to")}) {
+    if (const std::string value = settings.Text(flag); !value.empty()) {
       errand.query +=
           fmt::format("{}{}={}", errand.query.empty() ? "" : "&", name, http::EncodeQuery(value));
     }

@@ -1,5 +1,5 @@
-// What money costs a request: hold, sent and settle, each written to the journal of a real disk, with
-// a flush running behind them. CPU time is of the calling thread.
+// What money costs a request: hold, sent and settle, each written to the journal of a real disk,
+// with a flush running behind them. CPU time is of the calling thread.
 #include <string>
 #include <vector>
 

@@ -194,8 +194,8 @@ struct Considered {
   Asked asked;
 };
 
-// The mappings of the model strings, each with its own place and policy. Fallbacks that nobody knows
-// are `unknown`.
+// The mappings of the model strings, each with its own place and policy. Fallbacks that nobody
+// knows are `unknown`.
 Result<std::vector<Considered>> ConsiderModels(const Market& market, const PlanRequest& request,
                                                RouteNeeds& needs,
                                                std::vector<std::string>& unknown) {
