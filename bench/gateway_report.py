@@ -77,8 +77,8 @@ def _split(split):
     total = sum(shares.values())
     yield "## Of what the CPU time of a request is made, 64 at a time"
     yield ""
-    yield (f"perf's samples over {split['requests']:,} requests, by the part of the program whose code ran; {kernel / total:.0%} of them in "
-           f"the kernel. A request took {split['cpu_us']:.0f} µs meanwhile.")
+    yield (f"perf's samples over {split['requests']:,} requests, by the part of the program whose code ran; {kernel / total:.0%} "
+           f"of them in the kernel. A request took {split['cpu_us']:.0f} µs meanwhile.")
     yield ""
     yield "| part | share | µs |"
     yield "|---|---:|---:|"
@@ -97,7 +97,7 @@ def render(result):
     for target, one in result["streams"].items():
         lines.append(f"| {target} | {one['streams']:,} | {one['before_bytes'] / 1e6:.1f} | {one['held_bytes'] / 1e6:.1f} | "
                      f"{one['per_stream_bytes'] / 1000:.1f} |")
-    if result["split"]:
+    if result["split"].get("shares"):  # a short run may end before the first sample
         lines += ["", *_split(result["split"])]
     course = result["course"]
     lines += ["", f"Resident memory over {course['requests']:,} requests, MB: " +

@@ -216,8 +216,8 @@ Result<Metered> Meter::Begin(const Offer& offer) {
                       .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
   request.text = Encode(metered.purchase_);
   std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request);
-  if (!hold.has_value() && is_free && ledger_.is_released()) {
-    return metered;  // this process was replaced: what costs nothing goes on, uncounted
+  if (!hold.has_value() && hard == budgets.end() && ledger_.is_released()) {
+    return metered;  // this process was replaced: what no budget bounds goes on, uncounted
   }
   if (!hold.has_value()) {
     const auto at_fault = std::ranges::find(budgets, hold.error().account, &BudgetState::number);

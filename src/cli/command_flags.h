@@ -157,6 +157,12 @@ inline constexpr Flag kServeFlags[] = {
      .help = "the longest time for a request, all attempts together",
      .built_in = "15m",
      .config = "server.deadline"},
+    {.name = "connections",
+     .value = "N",
+     .help =
+         "clients' connections at once; further ones wait; fewer when too few files may be open",
+     .built_in = "8192",
+     .config = "server.connections_max"},
     kSecretKeyFile,
     {.name = "idle-exit",
      .value = "TIME",

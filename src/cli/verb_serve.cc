@@ -135,12 +135,15 @@ Status UsePassedListener(ServeConfig& config) {
 Result<ServeConfig> ReadConfig(const Settings& settings) {
   constexpr int64_t kLoadedMax = 16;
   constexpr int kCpusForTwoLoops = 8;  // fewer belong to the engine
+  constexpr int64_t kConnectionsMost = 65'536;
   ServeConfig config;
   config.listen.host = settings.Text("host");
   TW_ASSIGN_OR_RETURN(const auto port, settings.Integer("port", 0, 65535));
   config.listen.port = static_cast<uint16_t>(*port);
   TW_RETURN_IF_ERROR(UsePassedListener(config));
   config.listen.threads = engine::AllowedCpus() >= kCpusForTwoLoops ? 2 : 1;
+  TW_ASSIGN_OR_RETURN(const auto connections, settings.Integer("connections", 1, kConnectionsMost));
+  config.listen.connections_max = *connections;
   TW_ASSIGN_OR_RETURN(config.home, HomeFolder(settings));
   config.identity = IdentityOptions(config.home, settings);
   TW_ASSIGN_OR_RETURN(config.local.engine, ReadEngineOptions(settings));
@@ -189,7 +192,7 @@ struct Parts {
 Status OpenBooks(const ServeConfig& config, Parts& parts) {
   TW_ASSIGN_OR_RETURN(parts.books, billing::Books::Open(config.home));
   const ledger::Recovery& found = parts.books->ledger().recovery();
-  if (found.voided + found.in_doubt > 0) {
+  if (found.in_doubt_cost > 0) {
     telemetry::Log(
         telemetry::Level::kWarn,
         fmt::format("the last process was ended while requests ran: {} had not been sent "

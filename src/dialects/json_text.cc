@@ -44,13 +44,14 @@ class TopLevel {
     at_ = text_.find(c, at_) + 1;
     return at_;
   }
-  // From behind the opening quote to behind the closing one.
+  // From behind the opening quote to behind the closing one: the first that an even number of
+  // backslashes stands before. (Looking for one byte is many times faster than for one of two.)
   void SkipString() {
-    while (true) {
-      at_ = text_.find_first_of("\"\\", at_);
-      if (text_[at_++] == '"') {
-        return;
-      }
+    bool is_escaped = true;
+    while (is_escaped) {
+      at_ = text_.find('"', at_);
+      const size_t before = text_.find_last_not_of('\\', at_ - 1);
+      is_escaped = (at_ - before) % 2 == 0;
       ++at_;
     }
   }
@@ -111,6 +112,7 @@ Result<JsonText> JsonText::Parse(std::string body, std::string_view what) {
                 fmt::format("The {} has more than {} fields.", what, limits::kRequestFieldsMax));
   }
   JsonText out;
+  out.fields_.reserve(object.size() + 1);  // mostly one is added on the way to a provider
   TopLevel walk(body);
   for (const simdjson::dom::key_value_pair& field : object) {
     const TopLevel::Range range = walk.Next();

@@ -67,7 +67,9 @@ Task<Result<Order>> Parse(Endpoint endpoint, const std::string& body,
   if (body.size() <= kBodyBytesParsedOnLoopMax) {
     co_return ReadOrder(endpoint, body);
   }
-  std::function<Result<Order>()> job = [endpoint, body] { return ReadOrder(endpoint, body); };
+  std::function<Result<Order>()> job = [endpoint, own = body]() mutable {
+    return ReadOrder(endpoint, std::move(own));
+  };
   co_return co_await workers.Run(std::move(job));
 }
 

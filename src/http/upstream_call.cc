@@ -102,8 +102,9 @@ class PooledCall final : public UpstreamCall {
         loop_(loop),
         request_(std::move(request)),
         authority_(request_.url.Authority()),
-        key_(fmt::format("{}{}{}", request_.url.is_tls() ? "s" : "p",
-                         request_.allow_private ? "+" : "-", authority_)),
+        key_(std::string(request_.url.is_tls() ? "s" : "p")
+                 .append(request_.allow_private ? "+" : "-")
+                 .append(authority_)),
         inbox_(*pool_) {}
   ~PooledCall() override { DropConnection(); }
 

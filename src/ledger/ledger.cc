@@ -206,6 +206,7 @@ Status Ledger::EndWhatWasOpen() {
   std::vector<std::pair<HoldId, HoldState>> open;
   for (const auto& [id, hold] : book_.holds()) {
     open.emplace_back(id, hold.state);
+    recovery_.in_doubt_cost += hold.state == HoldState::kHeld ? 0 : hold.cost;
   }
   std::ranges::sort(open);  // the same journal gives the same records
   for (const auto& [id, state] : open) {

@@ -119,7 +119,7 @@ def test_not_on_the_allow_list(running):
 
 @row("bad request")
 def test_bad_request(running):
-    error = refused(running, running.chat(stream="yes"), 400, "invalid_request_error", "invalid_argument")
+    error = refused(running, running.chat(stream="yes"), 400, "invalid_value", "invalid_argument")
     assert error["param"] == "stream"
     assert running.sim.log() == []
 

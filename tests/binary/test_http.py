@@ -362,3 +362,19 @@ def test_no_model_in_the_folder_is_said_not_hidden(tmp_path):
         assert empty.get("/v1/models").json()["data"] == []
         asked = empty.chat()
         assert (asked.status, asked.error()["code"]) == (400, "model_not_supported")
+
+
+def test_a_connection_beyond_the_setting_waits_until_another_closes(tmp_path):
+    (tmp_path / "models").mkdir()
+    ask = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with Server(tmp_path / "home", "--connections", "1", models=tmp_path / "models", ready=False) as server:
+        first, second = server.connect(), server.connect(timeout=0.3)
+        first.sendall(ask)
+        assert first.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+        second.sendall(ask)
+        with pytest.raises(TimeoutError):
+            second.recv(4096)
+        first.close()
+        second.settimeout(PATIENCE_S)
+        assert second.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+        second.close()

@@ -87,7 +87,8 @@ def test_keys_with_a_server(home):
 
 
 def test_refusals_of_the_verbs(home):
-    refuses(run_cli("keys", "create", "--name", "a", "--budget", "5", home=home), 2, "--budget", "refuses")
+    refuses(run_cli("keys", "create", "--name", "a", "--budget", "much", home=home), 2, "budget", "USD")
+    refuses(run_cli("keys", "create", "--name", "a", "--period", "day", home=home), 2, "budget")
     refuses(run_cli("keys", "create", home=home), 2, "--name")
     refuses(run_cli("keys", "create", "--name", "admin", home=home), 2, "name")
     refuses(run_cli("keys", "create", "--name", "a", "--scopes", "all", home=home), 2, "inference")

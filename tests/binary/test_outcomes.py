@@ -406,9 +406,9 @@ def test_a_missing_model_is_not_found(home, tmp_path):
 
 @contextlib.contextmanager
 def full_disk(folder):
-    """A file system with room for a data folder (its database takes some 200 kB), all used."""
+    """A file system with room for a data folder (its journal takes 16 MiB), all used."""
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", folder], capture_output=True, text=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", folder], capture_output=True, text=True)
     if mounted.returncode != 0:
         pytest.skip(f"cannot mount a small file system here: {mounted.stderr.strip() or 'not root'}")
     try:

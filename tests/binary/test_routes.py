@@ -94,7 +94,7 @@ def test_a_probe_that_fails_takes_the_mapping_out_until_one_succeeds(tmp_path):
         assert listed == {"site-a": "error", "together": "live"}
         assert market.chat().headers["x-inference-provider"] == "together"
         market.sim.clear_faults()
-        assert cli(market, "providers", "check", "--probe").returncode == 0
+        assert cli(market, "providers", "check", "site-a", "--probe").returncode == 0
         assert state(market)["site-a"]["status"] == "live"
         assert market.chat().headers["x-inference-provider"] == "site-a"
 

@@ -20,6 +20,7 @@ def route(*sites, **settings):
 def market(folder, *sites, flags=("--stall", "300ms"), prefix="message", **settings):
     """Providers who go on with a last message of the assistant, if they are told to by `continues`."""
     fields = {"assistant_prefix": f'"{prefix}"'} if prefix else {}
+    folder.mkdir(exist_ok=True)
     return Market(folder, *sites, flags=flags, extra=route(*sites, **settings), **fields)
 
 
