@@ -133,6 +133,7 @@ struct Connection {
   Answer answer;
   Clock::time_point started;
   bool is_held = false;
+  bool is_busy = false;  // between its request and the end of the answer
 };
 
 class Load {
@@ -201,6 +202,7 @@ class Load {
       return;
     }
     ++begun_;
+    connection.is_busy = true;
     connection.sent = 0;
     connection.answer = Answer();
     connection.started = Clock::now();
@@ -229,6 +231,9 @@ class Load {
         return;
       }
       if (n <= 0) {
+        if (!connection.is_busy) {
+          return;  // the others are still at it, and the server does not wait for this one
+        }
         Die("the server closed a connection");
       }
       const bool is_whole = connection.answer.Add({buffer.data(), static_cast<size_t>(n)});
@@ -248,6 +253,7 @@ class Load {
       started_ = now;
     }
     failed_ += connection.answer.is_good() ? 0 : 1;
+    connection.is_busy = false;
     Begin(connection);
   }
 
