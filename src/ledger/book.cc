@@ -67,6 +67,19 @@ std::string_view RefusalName(Refusal::Reason reason) {
   return "unknown";
 }
 
+Error ErrorOf(const Refusal& refusal) {
+  return {refusal.reason == Refusal::Reason::kNoHold ? ErrorCode::kNotFound
+                                                     : ErrorCode::kInvalidArgument,
+          fmt::format("the ledger refuses: {}", RefusalName(refusal.reason))};
+}
+
+Refusal Stopped(std::string why) {
+  Refusal refusal;
+  refusal.reason = Refusal::Reason::kStopped;
+  refusal.detail = std::move(why);
+  return refusal;
+}
+
 Book::Book() {
   for (const AccountNumber fixed :
        {kExpense, kRevenue, kReceivable, kCreditSource, kBreakage, kUnknownPayee}) {

@@ -66,6 +66,8 @@ struct Refusal {
   std::string detail;
 };
 std::string_view RefusalName(Refusal::Reason reason);  // "budget_exhausted", ...
+Refusal Stopped(std::string why);
+Error ErrorOf(const Refusal& refusal);  // for those who cannot tell refusals apart
 
 struct OpenHold {
   HoldState state = HoldState::kHeld;

@@ -75,8 +75,8 @@ struct LedgerOptions {
 // What the last start found.
 struct Recovery {
   uint64_t records = 0;
-  int64_t voided = 0;    // holds that had not been sent
-  int64_t in_doubt = 0;  // holds that had been, with those that were in doubt before
+  int64_t voided = 0;         // holds that had not been sent
+  int64_t in_doubt = 0;       // holds that had been, with those that were in doubt before
   NanoUsd in_doubt_cost = 0;  // held by these
 };
 

@@ -1,0 +1,102 @@
+// Money set aside for one attempt, and its ends.
+#include <utility>
+
+#include "base/check.h"
+#include "ledger/ledger.h"
+
+namespace tradewind::ledger {
+
+Hold::Hold(Hold&& other) noexcept
+    : ledger_(std::exchange(other.ledger_, nullptr)),
+      id_(other.id_),
+      cost_(other.cost_),
+      charge_(other.charge_),
+      payer_(std::move(other.payer_)),
+      sent_(other.sent_) {}
+
+Hold& Hold::operator=(Hold&& other) noexcept {
+  if (this != &other) {
+    End();
+    ledger_ = std::exchange(other.ledger_, nullptr);
+    id_ = other.id_;
+    cost_ = other.cost_;
+    charge_ = other.charge_;
+    payer_ = std::move(other.payer_);
+    sent_ = other.sent_;
+  }
+  return *this;
+}
+
+Hold::~Hold() {
+  End();
+}
+
+void Hold::End() {
+  if (ledger_ != nullptr) {
+    // When even this cannot be written, the book keeps the hold and the next start finds it.
+    static_cast<void>(sent_ ? Doubt("nobody ended it") : Void("nothing was sent"));
+    ledger_ = nullptr;
+  }
+}
+
+Status Hold::Sent() {
+  TW_CHECK(ledger_ != nullptr);
+  TW_RETURN_IF_ERROR(ledger_->Step(RecordType::kSent, id_, {}));
+  sent_ = true;
+  return {};
+}
+
+Status Hold::UpstreamId(std::string_view id) {
+  TW_CHECK(ledger_ != nullptr);
+  return ledger_->Step(RecordType::kUpstreamId, id_, std::string(id));
+}
+
+Status Hold::Progress(NanoUsd cost, NanoUsd charge) {
+  TW_CHECK(ledger_ != nullptr);
+  const std::lock_guard lock(ledger_->mutex_);
+  return ledger_->CommitDecided(ledger_->book_.DecideProgress(id_, cost, charge));
+}
+
+std::expected<void, Refusal> Hold::Extend(NanoUsd cost, NanoUsd charge) {
+  TW_CHECK(ledger_ != nullptr);
+  const std::lock_guard lock(ledger_->mutex_);
+  if (!ledger_->stopped_because_.empty()) {
+    return std::unexpected(Stopped(ledger_->stopped_because_));
+  }
+  std::expected<Record, Refusal> decided =
+      ledger_->book_.DecideExtend(id_, cost, charge, payer_, ledger_->NowNs());
+  if (!decided.has_value()) {
+    return std::unexpected(std::move(decided).error());
+  }
+  if (Status written = ledger_->Commit(*decided); !written.has_value()) {
+    return std::unexpected(Stopped(written.error().message));
+  }
+  cost_ += cost;
+  charge_ += charge;
+  return {};
+}
+
+Status Hold::Settle(NanoUsd cost, NanoUsd charge, std::string text) {
+  TW_CHECK(ledger_ != nullptr);
+  const std::lock_guard lock(ledger_->mutex_);
+  TW_RETURN_IF_ERROR(
+      ledger_->CommitDecided(ledger_->book_.DecideSettle(id_, cost, charge, std::move(text))));
+  ledger_ = nullptr;
+  return {};
+}
+
+Status Hold::Void(std::string reason) {
+  TW_CHECK(ledger_ != nullptr);
+  TW_RETURN_IF_ERROR(ledger_->Step(RecordType::kVoid, id_, std::move(reason)));
+  ledger_ = nullptr;
+  return {};
+}
+
+Status Hold::Doubt(std::string reason) {
+  TW_CHECK(ledger_ != nullptr);
+  TW_RETURN_IF_ERROR(ledger_->Step(RecordType::kInDoubt, id_, std::move(reason)));
+  ledger_ = nullptr;
+  return {};
+}
+
+}  // namespace tradewind::ledger

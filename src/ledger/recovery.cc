@@ -1,0 +1,91 @@
+// A start: what the journal says, and the end of what the last process left.
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ledger/ledger.h"
+
+namespace tradewind::ledger {
+
+// The newest segment with a whole snapshot. Newer ones were left while they were begun: they say
+// nothing that an older one does not, and go.
+Result<std::optional<uint64_t>> Ledger::FindLastSnapshot() {
+  TW_ASSIGN_OR_RETURN(std::vector<uint64_t> segments, ListSegments(disk_));
+  while (!segments.empty()) {
+    const uint64_t last = segments.back();
+    JournalReader reader(disk_, last);
+    while (true) {
+      TW_ASSIGN_OR_RETURN(const std::optional<Record> record, reader.Next());
+      if (!record.has_value()) {
+        break;
+      }
+      if (record->type == RecordType::kSnapshotEnd) {
+        first_segment_ = segments.front();
+        return last;
+      }
+    }
+    if (segments.size() == 1 && last != 1) {
+      return Fail(
+          ErrorCode::kCorruptFile,
+          fmt::format("{} has no whole snapshot, and no segment before it is there: restore "
+                      "the journal from a backup",
+                      SegmentName(last)));
+    }
+    TW_RETURN_IF_ERROR(disk_.Remove(SegmentName(last)));
+    segments.pop_back();
+  }
+  return std::nullopt;
+}
+
+Status Ledger::Recover() {
+  TW_ASSIGN_OR_RETURN(const std::optional<uint64_t> start, FindLastSnapshot());
+  uint64_t last = 0;
+  uint32_t checksum = 0;
+  if (start.has_value()) {
+    JournalReader reader(disk_, *start);
+    while (true) {
+      TW_ASSIGN_OR_RETURN(const std::optional<Record> record, reader.Next());
+      if (!record.has_value()) {
+        break;
+      }
+      TW_RETURN_IF_ERROR(book_.Apply(*record));
+      ++recovery_.records;
+    }
+    last = reader.segment();
+    checksum = reader.checksum();
+  }
+  TW_RETURN_IF_ERROR(book_.Audit());
+  // A segment of our own: what a killed process left unfinished is never written over.
+  TW_ASSIGN_OR_RETURN(journal_, Journal::Begin(disk_, last + 1, checksum, options_.segment_bytes));
+  TW_RETURN_IF_ERROR(
+      book_.Snapshot(NowNs(), [this](const Record& record) { return journal_->Append(record); }));
+  TW_RETURN_IF_ERROR(EndWhatWasOpen());
+  return journal_->Sync();
+}
+
+Status Ledger::EndWhatWasOpen() {
+  std::vector<std::pair<HoldId, HoldState>> open;
+  for (const auto& [id, hold] : book_.holds()) {
+    open.emplace_back(id, hold.state);
+    recovery_.in_doubt_cost += hold.state == HoldState::kHeld ? 0 : hold.cost;
+  }
+  std::ranges::sort(open);  // the same journal gives the same records
+  for (const auto& [id, state] : open) {
+    if (state == HoldState::kHeld) {
+      ++recovery_.voided;
+      TW_RETURN_IF_ERROR(
+          CommitDecided(book_.DecideStep(RecordType::kVoid, id, "ended before it was sent")));
+    } else {
+      ++recovery_.in_doubt;
+      if (state == HoldState::kSent) {
+        TW_RETURN_IF_ERROR(CommitDecided(
+            book_.DecideStep(RecordType::kInDoubt, id, "the process ended before the answer")));
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace tradewind::ledger
