@@ -216,8 +216,11 @@ Result<Metered> Meter::Begin(const Offer& offer) {
                       .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
   request.text = Encode(metered.purchase_);
   std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request);
-  if (!hold.has_value() && hard == budgets.end() && ledger_.is_released()) {
-    return metered;  // this process was replaced: what no budget bounds goes on, uncounted
+  // What costs nothing is not refused because it cannot be counted. Nor, when another process has
+  // taken over, what no budget bounds.
+  const bool is_stopped = !hold.has_value() && hold.error().reason == Refusal::Reason::kStopped;
+  if (is_stopped && (is_free || (hard == budgets.end() && ledger_.is_released()))) {
+    return metered;
   }
   if (!hold.has_value()) {
     const auto at_fault = std::ranges::find(budgets, hold.error().account, &BudgetState::number);

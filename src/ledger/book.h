@@ -129,6 +129,9 @@ class Book {
   // that ended long before `time_ns` first. Stops at the first error of `write`.
   Status Snapshot(int64_t time_ns, const std::function<Status(const Record&)>& write);
 
+  // No snapshot of now takes more.
+  uint64_t snapshot_bytes_max() const;
+
   // --- Views ---
 
   uint64_t seq() const { return seq_; }

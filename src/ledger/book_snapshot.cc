@@ -66,6 +66,17 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
   return put(RecordType::kSnapshotEnd, {});
 }
 
+uint64_t Book::snapshot_bytes_max() const {
+  // Names have at most 256 bytes; a record is a multiple of 64.
+  constexpr uint64_t kDefinition = 768, kAccount = 192, kHold = 256 + kLegsMax * 48;
+  uint64_t bytes = 1024 + (budgets_.size() + credits_.size() + payees_.size()) * kDefinition +
+                   accounts_.size() * kAccount;
+  for (const auto& [id, hold] : holds_) {
+    bytes += kHold + hold.text.size();
+  }
+  return bytes;
+}
+
 Status Book::Audit() const {
   std::unordered_map<AccountKey, Account, HashOfId> expected;
   for (const auto& [id, hold] : holds_) {

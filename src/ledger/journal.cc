@@ -168,7 +168,7 @@ Status Journal::Append(const Record& record) {
   }
   scratch_.clear();
   const uint32_t checksum = EncodeRecord(record, previous_, scratch_);
-  if (offset_ + scratch_.size() > segment_bytes_) {
+  if (offset_ + scratch_.size() > bytes_) {
     return Fail(ErrorCode::kResourceExhausted, "the journal's segment is full");
   }
   if (Status written = file_->Write(offset_, scratch_); !written.has_value()) {
@@ -184,6 +184,11 @@ Status Journal::Append(const Record& record) {
   return {};
 }
 
+void Journal::SetSegmentBytes(uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  segment_bytes_ = bytes;
+}
+
 Status Journal::Rotate() {
   if (Status made = PrepareSpare(); !made.has_value()) {
     return made;
@@ -192,6 +197,7 @@ Status Journal::Rotate() {
   {
     const std::lock_guard lock(mutex_);
     file = std::move(spare_);
+    bytes_ = spare_bytes_;
     ++segment_;
   }
   return Start(std::move(file));
@@ -222,18 +228,25 @@ bool Journal::sync_failed() const {
 
 Status Journal::PrepareSpare() {
   const std::lock_guard making(making_spare_);
-  uint64_t next = 0;
+  uint64_t next = 0, bytes = 0;
+  bool is_too_small = false;
   {
     const std::lock_guard lock(mutex_);
-    if (spare_ != nullptr) {
+    if (spare_ != nullptr && spare_bytes_ >= segment_bytes_) {
       return {};
     }
+    is_too_small = spare_ != nullptr;
+    spare_ = nullptr;
     next = segment_ + 1;
+    bytes = segment_bytes_;
   }
-  TW_ASSIGN_OR_RETURN(std::shared_ptr<DiskFile> file,
-                      disk_.Create(SegmentName(next), segment_bytes_));
+  if (is_too_small) {
+    TW_RETURN_IF_ERROR(disk_.Remove(SegmentName(next)));
+  }
+  TW_ASSIGN_OR_RETURN(std::shared_ptr<DiskFile> file, disk_.Create(SegmentName(next), bytes));
   const std::lock_guard lock(mutex_);
   spare_ = std::move(file);
+  spare_bytes_ = bytes;
   return {};
 }
 

@@ -63,7 +63,9 @@ class Journal {
   // when the segment is full, kIo; after kIo every call fails until Rotate.
   Status Append(const Record& record);
   // True: what comes next should be a new segment. There is room left for what is running.
-  bool is_nearly_full() const { return offset_ + segment_bytes_ / 4 > segment_bytes_; }
+  bool is_nearly_full() const { return offset_ + bytes_ / 4 > bytes_; }
+  // Of the segments to come: a snapshot has to find room in one, and more than that beside it.
+  void SetSegmentBytes(uint64_t bytes);
   // Goes on in the next segment, which its owner then begins with a snapshot.
   Status Rotate();
 
@@ -74,7 +76,7 @@ class Journal {
   // Makes the next segment's file ahead of time, so that Rotate does not wait for the disk.
   Status PrepareSpare();
   // There is time enough to make the next segment's file now.
-  bool wants_spare() const { return offset_ > segment_bytes_ / 2 && !has_spare(); }
+  bool wants_spare() const { return offset_ > bytes_ / 2 && !has_spare(); }
   // True: a full disk would not stop Rotate.
   bool has_spare() const;
 
@@ -83,11 +85,15 @@ class Journal {
 
  private:
   Journal(Disk& disk, uint64_t segment, uint32_t previous, uint64_t segment_bytes)
-      : disk_(disk), segment_bytes_(segment_bytes), previous_(previous), segment_(segment) {}
+      : disk_(disk),
+        bytes_(segment_bytes),
+        previous_(previous),
+        segment_(segment),
+        segment_bytes_(segment_bytes) {}
   Status Start(std::shared_ptr<DiskFile> file);
 
   Disk& disk_;
-  const uint64_t segment_bytes_;
+  uint64_t bytes_;  // of this segment
   uint32_t previous_;
   uint64_t offset_ = 0;
   bool broken_ = false;
@@ -98,7 +104,9 @@ class Journal {
   uint64_t segment_;
   std::shared_ptr<DiskFile> file_;
   std::vector<std::shared_ptr<DiskFile>> unsynced_;  // segments that ended since the last Sync
+  uint64_t segment_bytes_;                           // of those to come
   std::shared_ptr<DiskFile> spare_;                  // of segment_ + 1
+  uint64_t spare_bytes_ = 0;
   bool sync_failed_ = false;
 };
 

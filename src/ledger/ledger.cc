@@ -48,7 +48,16 @@ void Ledger::Stop(std::string why) {
   }
 }
 
+// A quarter of a segment is kept for what runs when the next one cannot be made.
+uint64_t Ledger::SegmentBytes() const {
+  constexpr uint64_t kMegabyte = 1 << 20;
+  const uint64_t wanted = book_.snapshot_bytes_max() * 4;
+  return wanted <= options_.segment_bytes ? options_.segment_bytes
+                                          : (wanted + kMegabyte - 1) / kMegabyte * kMegabyte;
+}
+
 Status Ledger::RotateAndSnapshot() {
+  journal_->SetSegmentBytes(SegmentBytes());
   TW_RETURN_IF_ERROR(journal_->Rotate());
   return book_.Snapshot(NowNs(), [this](const Record& record) { return journal_->Append(record); });
 }

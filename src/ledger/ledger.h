@@ -152,6 +152,7 @@ class Ledger {
   BudgetState StateOf(AccountNumber number);  // requires mutex_
   Status Commit(Record& record);              // requires mutex_
   Status RotateAndSnapshot();                 // requires mutex_
+  uint64_t SegmentBytes() const;              // requires mutex_
   Status MakeRoom();                          // requires mutex_
   void Stop(std::string why);                 // requires mutex_
   Status Step(RecordType type, HoldId id, std::string text);

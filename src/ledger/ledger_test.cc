@@ -130,6 +130,23 @@ TEST(Ledger, AdmitsNothingMoreWhenTheJournalIsAsLargeAsItMayGet) {
   EXPECT_TRUE(world.Take(key, 1).has_value()) << "until there is room again";
 }
 
+TEST(Ledger, MakesSegmentsLargeEnoughForWhatTheyBeginWith) {
+  World world;
+  for (int i = 0; i < 3000; ++i) {
+    const auto key = world.ledger->Define(
+        {.name = "key:" + std::string(200, 'k') + std::to_string(i), .limit = 1000});
+    ASSERT_TRUE(key.has_value()) << i << " " << key.error().message;
+    ASSERT_TRUE(world.Take(*key, 10)->Settle(5, 5, "").has_value());
+    if (i % 100 == 0) {
+      world.ledger->Tend();
+      ASSERT_TRUE(world.ledger->ForgetBefore(UINT64_MAX).has_value());
+    }
+  }
+  const auto dead = world.Kill();
+  EXPECT_EQ(world.ledger->Budgets().size(), 3000U);
+  EXPECT_EQ(world.At("key:" + std::string(200, 'k') + "2999").debits, 5);
+}
+
 TEST(Ledger, NeverStartsAfreshOverOldMoney) {
   World world;
   static_cast<void>(world.ledger->Define({.name = "key:a", .limit = 1}));

@@ -58,7 +58,7 @@ Status Ledger::Recover() {
   }
   TW_RETURN_IF_ERROR(book_.Audit());
   // A segment of our own: what a killed process left unfinished is never written over.
-  TW_ASSIGN_OR_RETURN(journal_, Journal::Begin(disk_, last + 1, checksum, options_.segment_bytes));
+  TW_ASSIGN_OR_RETURN(journal_, Journal::Begin(disk_, last + 1, checksum, SegmentBytes()));
   TW_RETURN_IF_ERROR(
       book_.Snapshot(NowNs(), [this](const Record& record) { return journal_->Append(record); }));
   TW_RETURN_IF_ERROR(EndWhatWasOpen());
