@@ -181,6 +181,17 @@ TEST(Meter, KeepsNoBudgetWithARouteWithoutAPrice) {
   EXPECT_EQ(refused.error().param, "model");
 }
 
+TEST(Meter, KeepsNoBudgetWithWhatIsBilledApartFromTokens) {
+  World world;
+  Meter meter(*world.ledger);
+  Offer offer = world.Ask(100, 50);
+  offer.billed_apart = "web_search_options";
+  EXPECT_TRUE(meter.Begin(offer).has_value());
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
+  offer.id.attempt = 2;
+  EXPECT_EQ(meter.Begin(offer).error().param, "web_search_options");
+}
+
 TEST(Meter, ChargesNothingForOwnKeysAndAsksNoBudgetForTheModelOnThisDevice) {
   World world;
   static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 0}));

@@ -37,8 +37,11 @@ std::vector<std::string> ScopesOf(const Purchase& purchase) {
 
 Error NoRoom(const Refusal& refusal, const BudgetState* budget, const Offer& offer) {
   if (refusal.reason == Refusal::Reason::kStopped || refusal.reason == Refusal::Reason::kTooMany) {
+    constexpr int64_t kRetryAfterMs = 1000;
     return {ErrorCode::kUnavailable,
-            fmt::format("The ledger admits no paid request now: {}", refusal.detail)};
+            fmt::format("The ledger admits no paid request now: {}", refusal.detail),
+            {},
+            kRetryAfterMs};
   }
   if (refusal.reason != Refusal::Reason::kBudget || budget == nullptr) {
     return {ErrorCode::kPaymentRequired,
@@ -184,6 +187,13 @@ Result<Metered> Meter::Begin(const Offer& offer) {
                     "kept; give the route a price, or ask another one.",
                     offer.purchase.provider, offer.purchase.model, hard->spec.name),
         "model");
+  }
+  if (!offer.billed_apart.empty() && hard != budgets.end()) {
+    return Fail(ErrorCode::kPaymentRequired,
+                fmt::format("`{}` is billed apart from tokens, so the budget \"{}\" cannot be kept "
+                            "with it; leave it out, or use a token without a hard budget.",
+                            offer.billed_apart, hard->spec.name),
+                offer.billed_apart);
   }
   int64_t output_max = offer.output_tokens_max.value_or(
       std::min(offer.model_output_max.value_or(kOutputTokensDefault), kOutputTokensDefault));

@@ -36,6 +36,7 @@ struct Offer {
   std::optional<int64_t> output_tokens_max;  // as the request says; nullopt: it does not
   std::optional<int64_t> model_output_max;   // of the route, if known
   int64_t choices = 1;
+  std::string billed_apart;  // a field whose cost no token price bounds; "" = none
 };
 
 // One attempt's money. Movable; one thread at a time; the Meter outlives it.

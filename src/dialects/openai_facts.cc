@@ -153,9 +153,12 @@ int64_t CountPrompts(std::string_view prompt) {
     return 1;
   }
   const Result<json::value> list = ParseJson(prompt);
-  const bool has_many = list.has_value() && list->is_array() && !list->get_array().empty() &&
-                        !list->get_array().front().is_number();
-  return has_many ? static_cast<int64_t>(list->get_array().size()) : 1;
+  if (!list.has_value() || !list->is_array() ||
+      std::ranges::all_of(list->get_array(),
+                          [](const json::value& one) { return one.is_number(); })) {
+    return 1;
+  }
+  return static_cast<int64_t>(list->get_array().size());
 }
 
 bool IsNonEmptyArray(const json::value* value) {
@@ -181,16 +184,49 @@ Result<json::object> Short(const JsonText& request) {
     if (name == "messages" || name == "prompt" || name == "input") {
       continue;
     }
-    constexpr std::array<std::string_view, 13> kRead = {
-        "model",      "models", "stream",   "stream_options",  "tools",    "functions",
-        "max_tokens", "n",      "provider", "response_format", "logprobs", "max_completion_tokens",
-        "best_of"};
+    constexpr std::array<std::string_view, 16> kRead = {"model",
+                                                        "models",
+                                                        "stream",
+                                                        "stream_options",
+                                                        "tools",
+                                                        "functions",
+                                                        "max_tokens",
+                                                        "n",
+                                                        "provider",
+                                                        "response_format",
+                                                        "logprobs",
+                                                        "max_completion_tokens",
+                                                        "best_of",
+                                                        "service_tier",
+                                                        "web_search_options",
+                                                        "plugins"};
     if (std::find(kRead.begin(), kRead.end(), name) != kRead.end()) {
       TW_ASSIGN_OR_RETURN(json::value value, ParseJson(request.Raw(name)));
       out.emplace(name, std::move(value));
     }
   }
   return out;
+}
+
+// Tools of the client's own are functions; the provider runs, and bills, every other kind.
+std::string BilledApart(Fields& fields) {
+  if (const json::value* tools = fields.Find("tools"); tools != nullptr && tools->is_array()) {
+    for (const json::value& tool : tools->get_array()) {
+      const json::value* type = tool.is_object() ? tool.get_object().if_contains("type") : nullptr;
+      if (type != nullptr && *type != "function") {
+        return "tools";
+      }
+    }
+  }
+  for (const char* name : {"web_search_options", "plugins"}) {
+    if (fields.Find(name) != nullptr) {
+      return name;
+    }
+  }
+  const json::value* tier = fields.Find("service_tier");
+  const bool is_usual =
+      tier == nullptr || *tier == "auto" || *tier == "default" || *tier == "standard";
+  return is_usual ? "" : "service_tier";
 }
 
 }  // namespace
@@ -220,6 +256,7 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
     std::optional<int64_t> tokens;
     if (fields.Integer(name, 0, std::numeric_limits<int64_t>::max(), tokens) && tokens) {
       facts.max_tokens = std::min(*tokens, facts.max_tokens.value_or(*tokens));
+      facts.largest_max_tokens = std::max(*tokens, facts.largest_max_tokens.value_or(0));
     }
   }
   std::optional<int64_t> n;
@@ -237,6 +274,7 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
     }
   }
   TW_RETURN_IF_ERROR(fields.status());
+  facts.billed_apart = BilledApart(fields);
   facts.images = CountImages(request.Raw("messages"));
   facts.has_images = facts.images > 0;
   facts.input_bytes = static_cast<int64_t>(

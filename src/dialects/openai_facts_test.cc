@@ -22,6 +22,7 @@ TEST(OpenAiFacts, ReadsWhatChoosesARoute) {
   EXPECT_TRUE(facts->stream && facts->include_usage && facts->has_tools && facts->has_schema);
   EXPECT_TRUE(facts->has_logprobs);
   EXPECT_EQ(facts->max_tokens, 80);
+  EXPECT_EQ(facts->largest_max_tokens, 90);
   EXPECT_EQ(facts->n, 2);
   EXPECT_FALSE(facts->has_images);
   EXPECT_GT(facts->input_bytes, 20);
@@ -34,6 +35,26 @@ TEST(OpenAiFacts, NeedsNothingForWhatIsEmptyOrNull) {
   ASSERT_TRUE(facts.has_value());
   EXPECT_FALSE(facts->has_tools || facts->has_schema || facts->has_logprobs || facts->stream);
   EXPECT_FALSE(facts->has_images);
+}
+
+TEST(OpenAiFacts, CountsTheAnswersThatMayBeBilled) {
+  EXPECT_EQ(Facts(R"({"model":"m","prompt":"a"})")->answers, 1);
+  EXPECT_EQ(Facts(R"({"model":"m","prompt":["a","b","c"],"n":2})")->answers, 6);
+  EXPECT_EQ(Facts(R"({"model":"m","prompt":[1,2,3],"best_of":5})")->answers, 5);
+  EXPECT_EQ(Facts(R"({"model":"m","prompt":[[1],[2]]})")->answers, 2);
+  EXPECT_EQ(Facts(R"({"model":"m","prompt":[1,"a"]})")->answers, 2);
+}
+
+TEST(OpenAiFacts, NamesWhatIsBilledApartFromTokens) {
+  const auto apart = [](const std::string& field) {
+    return Facts(R"({"model":"m",)" + field + "}")->billed_apart;
+  };
+  EXPECT_EQ(apart(R"("tools":[{"type":"function","function":{"name":"f"}}])"), "");
+  EXPECT_EQ(apart(R"("tools":[{"type":"web_search"}])"), "tools");
+  EXPECT_EQ(apart(R"("web_search_options":{})"), "web_search_options");
+  EXPECT_EQ(apart(R"("service_tier":"priority")"), "service_tier");
+  EXPECT_EQ(apart(R"("service_tier":"default")"), "");
+  EXPECT_EQ(apart(R"("service_tier":null)"), "");
 }
 
 TEST(OpenAiFacts, SeesAnImagePart) {

@@ -26,8 +26,13 @@ int64_t InputTokensMax(const Call& call, const Order& order, const catalog::Mapp
   return std::min(tokens, mapping.context_length.value_or(tokens));
 }
 
+// Some providers read 0 as no bound.
 std::optional<int64_t> OutputTokensMax(const Order& order) {
-  return order.endpoint == Endpoint::kEmbeddings ? 0 : order.facts.max_tokens;
+  if (order.endpoint == Endpoint::kEmbeddings) {
+    return 0;
+  }
+  return order.facts.largest_max_tokens == 0 ? billing::kOutputTokensDefault
+                                             : order.facts.largest_max_tokens;
 }
 
 billing::Purchase PurchaseOf(const Call& call, const PlannedRoute& route, bool own_key) {
@@ -60,6 +65,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.output_tokens_max = OutputTokensMax(tries.order);
   offer.model_output_max = route.mapping->max_output;
   offer.choices = tries.order.facts.answers;
+  offer.billed_apart = tries.order.facts.billed_apart;
   TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(offer));
   return begun.money.Sent();
 }
