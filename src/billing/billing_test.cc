@@ -47,6 +47,7 @@ struct World {
     disk.Kill();
     recorder.reset();
     ledger.reset();
+    disk.Revive();
     Start();
   }
   Offer Ask(int64_t input, std::optional<int64_t> output) {
@@ -215,6 +216,30 @@ TEST(Meter, ChargesNothingForOwnKeysAndAsksNoBudgetForTheModelOnThisDevice) {
       << "a hard budget is over what the provider bills";
 }
 
+TEST(Meter, SettlesWritesToACacheAndNothingPricedForNothing) {
+  World world;
+  world.prices.cache_write = Decimal::Parse("4").value();
+  Meter meter(*world.ledger);
+  const auto ask = [&](std::optional<int64_t> written) {
+    auto attempt = meter.Begin(world.Ask(100, 50));
+    EXPECT_TRUE(attempt->Sent().has_value());
+    chat::Usage usage = Used(10, 5);
+    usage.cache_write_tokens = written;
+    return attempt->End({.is_complete = true, .usage = usage});
+  };
+  EXPECT_EQ(ask(4), 6 * 1000 + 4 * 4000 + 5 * 2000);
+  EXPECT_EQ(ask(std::nullopt), 10 * 4000 + 5 * 2000) << "not counted: at the dearest";
+  EXPECT_EQ(ask(11), 10 * 4000 + 5 * 2000) << "contradicts itself: likewise";
+}
+
+TEST(Meter, NeverMakesAnOverrunOfAnEstimate) {
+  World world;
+  Meter meter(*world.ledger);
+  auto attempt = meter.Begin(world.Ask(100, 50));
+  ASSERT_TRUE(attempt->Sent().has_value());
+  EXPECT_EQ(attempt->End({.is_complete = true, .delivered_bytes = 1 << 20}), 200'000);
+}
+
 TEST(Meter, TakesABudgetOfOneModelOrProviderToo) {
   World world;
   static_cast<void>(world.ledger->Define({.name = "key:key_1/model:org/model", .limit = 10}));
@@ -293,6 +318,29 @@ TEST(Recorder, ReadsTheJournalAgainWhenItsDatabaseWasNotWritten) {
   EXPECT_EQ(world.Sum().settled, 1);
   EXPECT_EQ(world.Sum().in_doubt, 1);
   EXPECT_EQ(world.recorder->Find({1, 2})->front().reason, "the process ended before the answer");
+}
+
+TEST(Recorder, IsNeverAheadOfWhatSurvivesAPowerCut) {
+  World world;
+  Meter meter(*world.ledger);
+  auto attempt = meter.Begin(world.Ask(100, 50));
+  ASSERT_TRUE(attempt->Sent().has_value());
+  world.disk.syncs_left = 0;
+  EXPECT_FALSE(world.recorder->CatchUp().has_value());
+  world.disk.syncs_left = -1;
+  ledger::SeededRandom random(3);
+  world.disk.Kill();
+  world.disk.CutPower(random);
+  attempt = Metered();
+  world.recorder.reset();
+  world.ledger.reset();
+  world.disk.Revive();
+  world.Start();
+  Meter again(*world.ledger);
+  auto next = again.Begin(world.Ask(100, 50));
+  ASSERT_TRUE(next->Sent().has_value());
+  next->End({.is_complete = true, .usage = Used(1, 1)});
+  EXPECT_EQ(world.Sum().settled, 1) << "no record is taken for one that was seen before";
 }
 
 TEST(Recorder, LetsSegmentsGoThatItHasRead) {

@@ -12,12 +12,15 @@ namespace tradewind::billing {
 
 // What the gateway knows when an attempt is over.
 struct Ended {
-  bool was_sent = true;                   // Hold::Sent was called: the provider may have seen it
-  bool surely_unbilled = false;           // refused before any work: connection refused, 429, a 4xx
-  bool is_complete = false;               // the answer came to its end
-  std::optional<chat::Usage> usage = {};  // as the provider said it, zeros too; nullopt: it did not
-  int64_t delivered_bytes = 0;            // of visible text, while usage is not known
-  std::string_view finish = {};           // the finish reason, or what went wrong; for the row
+  bool was_sent = true;          // Hold::Sent was called: the provider may have seen it
+  bool surely_unbilled = false;  // refused before any work: connection refused, 429, a 4xx
+  bool is_complete = false;      // the answer came to its end
+  bool likely_billed = false;    // it did not, but the provider was at work: cut, stalled, left
+  // As the provider said it, zeros too; nullopt: it did not, or not at the end: some say with every
+  // chunk what there is by then.
+  std::optional<chat::Usage> usage = {};
+  int64_t delivered_bytes = 0;   // of visible text, while usage is not known
+  std::string_view finish = {};  // the finish reason, or what went wrong; for the row
 };
 
 enum class Ending {
@@ -30,7 +33,7 @@ enum class Ending {
 //   what happened                                        hold
 //   ---------------------------------------------------  -------------------------------------
 //   never sent                                           void
-//   the provider said the usage (0 is a value)           settle, whatever else went wrong
+//   the provider said the final usage (0 is a value)     settle, whatever else went wrong
 //   refused before any work, no usage                    void
 //   complete, but nobody said the usage                  metered
 //   cut, failed, timed out or left, without a usage      in doubt, until the provider is asked

@@ -93,11 +93,17 @@ std::optional<int64_t> Metered::CostOf(const pricing::TokenCounts& counts) const
   if (purchase_.provider == catalog::kLocalSlug) {
     return 0;
   }
-  if (prices_ == nullptr || !prices_->is_priced()) {
+  if (!purchase_.priced) {
     return std::nullopt;
   }
-  const Result<int64_t> cost = pricing::CostNanoUsd(*prices_, counts);
-  return cost.has_value() ? std::optional(*cost) : std::nullopt;
+  if (const Result<int64_t> cost = pricing::CostNanoUsd(*prices_, counts); cost.has_value()) {
+    return *cost;
+  }
+  // A usage that contradicts itself, or leaves out what has a price: at its dearest, never for
+  // nothing.
+  return pricing::WorstCaseNanoUsd(*prices_, std::max<int64_t>(0, counts.input),
+                                   std::max<int64_t>(0, counts.output), 1)
+      .value_or(hold_.cost());
 }
 
 void Metered::Progress(int64_t delivered_bytes) {
@@ -105,14 +111,13 @@ void Metered::Progress(int64_t delivered_bytes) {
     return;
   }
   progress_bytes_ = delivered_bytes;
-  const NanoUsd cost = CostOf({input_tokens_max_, 0, MeteredTokens(delivered_bytes)}).value_or(0);
+  const NanoUsd cost =
+      CostOf({input_tokens_max_, 0, MeteredTokens(delivered_bytes), 0}).value_or(0);
   const NanoUsd metered = std::min(cost, hold_.cost());
   static_cast<void>(hold_.Progress(metered, std::min(metered, hold_.charge())));
 }
 
-std::optional<int64_t> Metered::Settle(const Outcome& outcome) {
-  const std::optional<int64_t> cost =
-      CostOf({outcome.input_tokens, outcome.cached_tokens, outcome.output_tokens});
+std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost) {
   // A caller's own account at the provider pays there, and nothing here.
   const int64_t charge = purchase_.own_key ? 0 : cost.value_or(0);
   static_cast<void>(hold_.Settle(cost.value_or(0), charge, Encode(outcome)));
@@ -120,43 +125,51 @@ std::optional<int64_t> Metered::Settle(const Outcome& outcome) {
 }
 
 std::optional<int64_t> Metered::End(const Ended& ended) {
+  constexpr size_t kFinishBytesMax = 256;
   if (!hold_.is_open()) {
     return std::nullopt;
   }
   Ended known = ended;
   known.was_sent = was_sent_;
-  Outcome outcome;
-  outcome.finish = ended.finish;
   Ending ending = EndingOf(known);
   if (ending == Ending::kDoubt && purchase_.priced && hold_.cost() == 0) {
     ending = Ending::kMetered;  // whatever it did, it cost nothing
   }
+  Outcome outcome;
+  outcome.finish = ended.finish.substr(0, kFinishBytesMax);
   switch (ending) {
     case Ending::kSettle: {
       const chat::Usage& usage = *ended.usage;
-      // What contradicts itself is not believed in: the worst case was held for it.
       outcome.input_tokens = std::max<int64_t>(0, usage.input_tokens);
       outcome.cached_tokens = std::clamp<int64_t>(usage.cached_tokens, 0, outcome.input_tokens);
       outcome.output_tokens = std::max<int64_t>(0, usage.output_tokens);
       outcome.reasoning_tokens =
           std::clamp<int64_t>(usage.reasoning_tokens, 0, outcome.output_tokens);
       outcome.source = UsageSource::kProvider;
-      return Settle(outcome);
+      return Settle(outcome, CostOf({outcome.input_tokens, outcome.cached_tokens,
+                                     outcome.output_tokens, usage.cache_write_tokens}));
     }
-    case Ending::kMetered:
+    case Ending::kMetered: {
       outcome.input_tokens = input_tokens_max_;
       outcome.output_tokens = MeteredTokens(ended.delivered_bytes);
       outcome.source = UsageSource::kMetered;
-      return Settle(outcome);
+      std::optional<int64_t> cost = CostOf({outcome.input_tokens, 0, outcome.output_tokens, 0});
+      if (cost.has_value()) {
+        cost = std::min(*cost, hold_.cost());  // an estimate is no overrun
+      }
+      return Settle(outcome, cost);
+    }
     case Ending::kVoid:
-      static_cast<void>(hold_.Void(std::string(ended.finish)));
+      static_cast<void>(hold_.Void(outcome.finish));
       return std::nullopt;
     case Ending::kDoubt:
-      progress_bytes_ = -kProgressBytes;
       if (ended.delivered_bytes > 0) {
+        progress_bytes_ = -kProgressBytes;
         Progress(ended.delivered_bytes);
+      } else if (ended.likely_billed) {
+        static_cast<void>(hold_.Progress(hold_.cost(), hold_.charge()));
       }
-      static_cast<void>(hold_.Doubt(std::string(ended.finish)));
+      static_cast<void>(hold_.Doubt(outcome.finish));
       return std::nullopt;
   }
   return std::nullopt;
@@ -228,8 +241,9 @@ Result<Metered> Meter::Begin(const Offer& offer) {
   std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request);
   // What costs nothing is not refused because it cannot be counted. Nor, when another process has
   // taken over, what no budget bounds.
-  const bool is_stopped = !hold.has_value() && hold.error().reason == Refusal::Reason::kStopped;
-  if (is_stopped && (is_free || (hard == budgets.end() && ledger_.is_released()))) {
+  const bool is_full = !hold.has_value() && (hold.error().reason == Refusal::Reason::kStopped ||
+                                             hold.error().reason == Refusal::Reason::kTooMany);
+  if (is_full && (is_free || (hard == budgets.end() && ledger_.is_released()))) {
     return metered;
   }
   if (!hold.has_value()) {

@@ -62,7 +62,7 @@ class Metered {
  private:
   friend class Meter;
   std::optional<int64_t> CostOf(const pricing::TokenCounts& counts) const;
-  std::optional<int64_t> Settle(const Outcome& outcome);
+  std::optional<int64_t> Settle(const Outcome& outcome, std::optional<int64_t> cost);
 
   ledger::Hold hold_;
   Purchase purchase_;

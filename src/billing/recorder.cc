@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "storage/migrations.h"
+#include "telemetry/log.h"
 
 namespace tradewind::billing {
 namespace {
@@ -186,6 +187,11 @@ Status Recorder::Prepare() {
   TW_ASSIGN_OR_RETURN(storage::Statement applied, database_.Prepare("SELECT seq FROM applied"));
   TW_ASSIGN_OR_RETURN(const bool has_seq, applied.Next());
   applied_seq_ = read_seq_ = has_seq ? static_cast<uint64_t>(applied.Integer(0)) : 0;
+  if (applied_seq_ > ledger_.seq()) {
+    return Fail(ErrorCode::kCorruptFile,
+                "ledger.db has seen more than the journal: restore both from one backup");
+  }
+  ahead_.reset();
   TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ledger::ListSegments(disk_));
   reader_.emplace(disk_, segments.empty() ? 1 : segments.front());
   return {};
@@ -300,15 +306,19 @@ Status AddToSum(storage::Statement& add, const AttemptRow& row) {
 // The rows and the number of the last record change together: a kill between two batches repeats
 // nothing and leaves nothing out.
 Result<bool> Recorder::ReadBatch() {
+  const uint64_t synced = ledger_.synced_seq();
   for (int i = 0; i < kBatchRecords; ++i) {
-    TW_ASSIGN_OR_RETURN(const std::optional<Record> record, reader_->Next());
-    if (!record.has_value()) {
+    if (!ahead_.has_value()) {
+      TW_ASSIGN_OR_RETURN(ahead_, reader_->Next());
+    }
+    if (!ahead_.has_value() || ahead_->seq > synced) {
       break;
     }
-    if (record->seq > read_seq_) {
-      Take(*record);
-      read_seq_ = record->seq;
+    if (ahead_->seq > read_seq_) {
+      Take(*ahead_);
+      read_seq_ = ahead_->seq;
     }
+    ahead_.reset();
   }
   if (read_seq_ == applied_seq_) {
     return false;
@@ -354,6 +364,9 @@ Status Recorder::CheckOpen() const {
 
 Status Recorder::CatchUp() {
   const uint64_t goal = ledger_.seq();
+  if (ledger_.synced_seq() < goal) {
+    TW_RETURN_IF_ERROR(ledger_.WaitDurable());
+  }
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
   while (applied_seq_ < goal) {
@@ -367,6 +380,7 @@ Status Recorder::CatchUp() {
 
 void Recorder::Run() {
   auto pause = kShortestPause;
+  std::string trouble;  // told once
   while (true) {
     {
       std::unique_lock lock(waiting_);
@@ -376,10 +390,15 @@ void Recorder::Run() {
     }
     const std::lock_guard lock(mutex_);
     bool has_read = false;
-    if (database_.is_open() && ledger_.seq() > applied_seq_) {
+    if (database_.is_open() && ledger_.synced_seq() > applied_seq_) {
       // What fails is tried again: nothing is lost, and the ledger stops admitting before the
       // journal outgrows its bound.
-      has_read = ReadBatch().value_or(false);
+      const Result<bool> read = ReadBatch();
+      has_read = read.value_or(false);
+      if (!read.has_value() && read.error().message != trouble) {
+        trouble = read.error().message;
+        telemetry::Log(telemetry::Level::kError, "ledger.db is behind: " + trouble);
+      }
     }
     pause = has_read ? kShortestPause : std::min(pause * 2, kLongestPause);
   }

@@ -66,7 +66,8 @@ class Recorder {
                                                 RecorderOptions options = {});
   ~Recorder();
 
-  // Writes everything that the journal says by now.
+  // Writes everything that the journal says by now, once it survives a power cut: the tables are
+  // never ahead of the journal.
   Status CatchUp();
 
   // Gives the database to another process, everything written; calls fail with kUnavailable until
@@ -91,8 +92,9 @@ class Recorder {
   std::mutex mutex_;  // guards what follows
   storage::Database database_;
   std::optional<ledger::JournalReader> reader_;
-  uint64_t read_seq_ = 0;     // of the last record that the rows in memory know
-  uint64_t applied_seq_ = 0;  // of the last one that is in the database
+  std::optional<ledger::Record> ahead_;  // read, and not yet sure to survive a power cut
+  uint64_t read_seq_ = 0;                // of the last record that the rows in memory know
+  uint64_t applied_seq_ = 0;             // of the last one that is in the database
   struct Statements;
   std::unique_ptr<Statements> statements_;
 

@@ -178,8 +178,8 @@ Result<ExitCode> RunBudget(const Settings& settings) {
     dialects::JsonWriter body;
     body.BeginObject().Field("budget", settings.Text("usd"));
     for (const char* name : {"period", "zone", "mode"}) {
-      if (const std::string value = settings.Text(name); !value.empty()) {
-        body.Field(name, value);
+      if (const auto value = settings.Find(name); value && !value->is_built_in) {
+        body.Field(name, value->text);
       }
     }
     body.EndObject();

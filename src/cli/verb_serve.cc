@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/limits.h"
+#include "billing/usd.h"
 #include "catalog/local_models.h"
 #include "catalog/model_ref.h"
 #include "cli/admin_link.h"
@@ -345,6 +346,19 @@ void FlushLastUse(identity::Store& store, std::chrono::steady_clock::time_point&
   }
 }
 
+// Budgets whose shares were crossed, and bills beyond their holds.
+void TellNotices(ledger::Ledger& ledger) {
+  for (const ledger::Notice& notice : ledger.TakeNotices()) {
+    const std::string text =
+        notice.account == 0
+            ? fmt::format("request {}: the provider billed {} more than was held",
+                          notice.hold.request.ToString(), billing::FormatUsd(notice.amount))
+            : fmt::format("{} % of the budget {} are used: {}", notice.percent,
+                          ledger.BudgetName(notice.account), billing::FormatUsd(notice.amount));
+    telemetry::Log(telemetry::Level::kWarn, WithoutControls(text));
+  }
+}
+
 // Holds that nobody could end for a day.
 void SettleOverdue(billing::Books& books, std::chrono::steady_clock::time_point& looked) {
   const auto now = SystemClock().Now();
@@ -400,6 +414,7 @@ Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& recor
     }
     FlushLastUse(*parts.identity, flushed);
     SettleOverdue(*parts.books, looked);
+    TellNotices(parts.books->ledger());
     if (is_loading && parts.local->pool().was_loaded(config.model)) {
       is_loading = false;
       loaded = SystemClock().Now();

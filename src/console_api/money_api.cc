@@ -69,7 +69,7 @@ Sight SightOf(const identity::Principal& caller) {
   if (caller.scopes.Has(identity::Scope::kManage)) {
     return {caller.org_id, std::nullopt};
   }
-  return {caller.org_id, caller.key_id};
+  return {std::nullopt, caller.key_id};  // also what another organisation paid for
 }
 
 Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& name,
@@ -98,8 +98,8 @@ Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t 
   return *seconds * kNanosPerSecond;
 }
 
-// Of the budget's name: "key:ID...", "org:ID...": whose it is.
-bool MayManage(std::string_view scope, const identity::Principal& caller, identity::Store& store) {
+// Of the budget's name: "key:ID...", "org:ID...": whether it is of the caller's organisation.
+bool MaySee(std::string_view scope, const identity::Principal& caller, identity::Store& store) {
   if (caller.is_admin_token) {
     return true;
   }
@@ -109,6 +109,31 @@ bool MayManage(std::string_view scope, const identity::Principal& caller, identi
   }
   return owner.starts_with("key:") &&
          FindKey(store, std::string(owner.substr(4)), {caller.org_id, std::nullopt}).has_value();
+}
+
+// The scope that requests fall into: a key by its name becomes its id. A budget of what nobody has
+// would bind nobody.
+Result<std::string> ReadScope(const std::string& text, identity::Store& store) {
+  const size_t slash = std::min(text.find('/'), text.size());
+  std::string owner = text.substr(0, slash);
+  const std::string rest = text.substr(slash);
+  const size_t colon = std::min(owner.find(':'), owner.size());
+  const std::string kind = owner.substr(0, colon);
+  const std::string id = colon < owner.size() ? owner.substr(colon + 1) : "";
+  const bool is_kind = kind == "key" || kind == "user" || kind == "project" || kind == "org";
+  const bool is_rest = rest.empty() || (rest.starts_with("/model:") && rest.size() > 7) ||
+                       (rest.starts_with("/provider:") && rest.size() > 10);
+  if (!is_kind || id.empty() || !is_rest) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "A scope is key:KEY, user:ID, project:ID or org:ID; behind it may stand "
+                "/model:ORG/NAME or /provider:SLUG.",
+                "scope");
+  }
+  if (kind == "key") {
+    TW_ASSIGN_OR_RETURN(const identity::KeyInfo key, FindKey(store, id, {}));
+    owner = billing::BudgetName("key", key.id);
+  }
+  return owner + rest;
 }
 
 }  // namespace
@@ -212,7 +237,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     }
     json.BeginObject().Field("schema", "tradewind.budgets/v1").Key("budgets").BeginArray();
     for (const BudgetState& state : ledger_.Budgets()) {
-      if (MayManage(state.spec.name, caller, store_)) {
+      if (MaySee(state.spec.name, caller, store_)) {
         json.BeginObject();
         WriteBudget(state, json);
         json.EndObject();
@@ -221,9 +246,13 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     json.EndArray();
     return Json(json);
   }
-  const std::string scope(rest.substr(1));
-  if (!MayManage(scope, caller, store_)) {
+  TW_ASSIGN_OR_RETURN(const std::string scope, ReadScope(std::string(rest.substr(1)), store_));
+  if (!MaySee(scope, caller, store_)) {
     return Fail(ErrorCode::kNotFound, fmt::format("There is no \"{}\".", scope.substr(0, 80)));
+  }
+  // A tenant that could change it would not be bound by it.
+  if (request.method != "GET" && !caller.is_admin_token) {
+    return Fail(ErrorCode::kPermissionDenied, "Budgets are changed with the admin token.");
   }
   if (request.method == "PUT") {
     TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(request.body));
@@ -239,8 +268,13 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
                   fmt::format("`{}` is not a field of a budget.", unknown.front().substr(0, 80)),
                   unknown.front().substr(0, 80));
     }
-    TW_ASSIGN_OR_RETURN(const ledger::BudgetSpec spec,
+    TW_ASSIGN_OR_RETURN(ledger::BudgetSpec spec,
                         BudgetFromFields(scope, budget, period, zone, mode));
+    if (const auto known = ledger_.FindBudget(scope); known.has_value() && !known->spec.closed) {
+      spec.period = period.empty() ? known->spec.period : spec.period;  // what is not named stays
+      spec.zone = zone.empty() ? known->spec.zone : spec.zone;
+      spec.mode = mode.empty() ? known->spec.mode : spec.mode;
+    }
     TW_RETURN_IF_ERROR(ledger_.Define(spec));
     TW_RETURN_IF_ERROR(ledger_.WaitDurable());
   } else if (request.method == "DELETE") {

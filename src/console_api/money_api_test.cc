@@ -123,7 +123,33 @@ TEST_F(MoneyApiTest, SetsListsAndRemovesBudgetsOfAnyScope) {
   EXPECT_EQ(Try("GET", "/tw/v1/budgets/org:acme/model:org/x").error().code, ErrorCode::kNotFound);
   EXPECT_EQ(Try("PUT", "/tw/v1/budgets/org:acme", R"({"budget":"2","limt":"3"})").error().param,
             "limt");
+  for (const char* scope : {"acme", "kye:x", "org:", "org:acme/modell:x", "org:acme/model:"}) {
+    EXPECT_EQ(Try("PUT", std::string("/tw/v1/budgets/") + scope, R"({"budget":"2"})").error().param,
+              "scope")
+        << "it would bind nobody: " << scope;
+  }
   EXPECT_EQ(Try("POST", "/tw/v1/budgets").error().code, ErrorCode::kMethodNotAllowed);
+}
+
+TEST_F(MoneyApiTest, ChangesOnlyWhatIsNamedAndTakesAKeyByItsName) {
+  const std::string key = Key(R"({"name":"a","budget":"1","period":"month"})", false);
+  const auto set = Ask("PUT", "/tw/v1/budgets/key:a", R"({"budget":"2"})");
+  EXPECT_EQ(Text(set, "scope"), "key:" + key);
+  EXPECT_EQ(Text(set, "period"), "month");
+  EXPECT_EQ(Text(set, "budget_nanousd"), "2000000000");
+  EXPECT_EQ(Try("PUT", "/tw/v1/budgets/key:nobody", R"({"budget":"2"})").error().code,
+            ErrorCode::kNotFound);
+}
+
+TEST_F(MoneyApiTest, LetsATenantSeeButNotLiftItsBudgets) {
+  const std::string key = Key(R"({"name":"boss","scopes":["manage","read"],"role":"admin"})");
+  const std::string org = "/tw/v1/budgets/org:" + caller_->org_id;
+  caller_ = nullptr;
+  Ask("PUT", org, R"({"budget":"1"})");
+  caller_ = store_->keys().Find(Text(Ask("POST", "/tw/v1/keys/boss/rotate"), "token"));
+  EXPECT_EQ(Text(Ask("GET", org), "budget_nanousd"), "1000000000");
+  EXPECT_EQ(Try("PUT", org, R"({"budget":"9"})").error().code, ErrorCode::kPermissionDenied);
+  EXPECT_EQ(Try("DELETE", org).error().code, ErrorCode::kPermissionDenied);
 }
 
 TEST_F(MoneyApiTest, ShowsTheReceiptOfEveryAttempt) {

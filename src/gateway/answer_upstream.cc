@@ -73,6 +73,21 @@ void EndMoney(const std::optional<chat::Usage>& usage, billing::Metered* money) 
   }
 }
 
+// The bound that is held is the one that is sent: under one name, when the request has none.
+void BoundOutput(const AttemptTerms& terms, dialects::JsonText& text) {
+  if (terms.money == nullptr || terms.money->held() == 0) {
+    return;
+  }
+  for (const char* name : {"max_tokens", "max_completion_tokens"}) {
+    if (text.Raw(name) == "null") {
+      text.Remove(name);  // as good as absent, but in the way of the other name
+    }
+  }
+  if (terms.money->output_cap().has_value()) {
+    text.Set("max_tokens", std::to_string(*terms.money->output_cap()));
+  }
+}
+
 using Earlier = std::vector<std::string>;  // slugs of those who gave the beginning of the answer
 
 // Nothing too for an answer in pieces: what the ones that were cut cost is not known.
@@ -115,9 +130,7 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
     return Fail(ErrorCode::kUpstreamFailed,
                 "The stream was cut, and this request cannot go on elsewhere.");
   }
-  if (terms.money != nullptr && terms.money->output_cap().has_value()) {
-    text.Set("max_tokens", std::to_string(*terms.money->output_cap()));
-  }
+  BoundOutput(terms, text);
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
   sent.is_stream = order.facts.stream;
@@ -174,21 +187,23 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
   if (order.facts.stream) {
     SetStreamHeaders(headers);
     const Earlier earlier = stream.providers;
-    const PassOptions options{route.slug(), order.facts.include_usage,
+    const PassOptions options{route.slug(),
+                              order.facts.include_usage,
                               [&](const auto& usage) {
                                 EndMoney(usage, money);  // before the client has the last of it
                                 return Receipt(route, usage, earlier);
                               },
                               terms.on_first_token,
-                              money == nullptr
-                                  ? std::function<void(int64_t)>()
-                                  : [money](int64_t bytes) { money->Progress(bytes); }};
+                              money == nullptr ? std::function<void(int64_t)>()
+                                               : [money](int64_t bytes) { money->Progress(bytes); },
+                              [money](const auto& usage) { EndMoney(usage, money); }};
     Answered answered = FromPassed(
         co_await PassStream(call.exchange, upstream, std::move(headers), options, stream, clock_));
     call.record.cost_nanousd = CostOf(*route.mapping, answered.usage, earlier);
     co_return answered;
   }
   PassedWhole whole = co_await PassWhole(upstream, clock_);
+  whole.delivered_bytes = static_cast<int64_t>(whole.body.size());
   if (!whole.failed_before_first_byte.has_value()) {
     EndMoney(whole.usage, money);
     call.record.cost_nanousd = CostOf(*route.mapping, whole.usage);

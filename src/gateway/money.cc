@@ -20,10 +20,15 @@ constexpr int64_t kImageTokensMax = 32'768;
 
 // A vocabulary of bytes makes at most one token of each, and JSON is longer than what it says. What
 // is more than the context is refused by the provider, and not billed.
-int64_t InputTokensMax(const Call& call, const Order& order, const catalog::Mapping& mapping) {
-  int64_t tokens = static_cast<int64_t>(call.request().body.size()) + kTemplateTokens;
-  tokens += order.facts.images * kImageTokensMax;
-  return std::min(tokens, mapping.context_length.value_or(tokens));
+// Where a stream goes on elsewhere, what the client has of it is input too. Some providers bill the
+// prompt for each of its answers.
+int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
+  const dialects::OpenAiFacts& facts = tries.order.facts;
+  int64_t tokens =
+      static_cast<int64_t>(tries.call.request().body.size() + tries.stream.text.size()) +
+      kTemplateTokens + facts.images * kImageTokensMax;
+  tokens = std::min(tokens, mapping.context_length.value_or(tokens));
+  return tokens * facts.n;
 }
 
 // Some providers read 0 as no bound.
@@ -61,7 +66,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.id = {tries.call.receipt, ++tries.attempt};
   offer.purchase = PurchaseOf(tries.call, route, !KeyFor(tries.call, route).ref.empty());
   offer.prices = &route.mapping->prices;
-  offer.input_tokens_max = InputTokensMax(tries.call, tries.order, *route.mapping);
+  offer.input_tokens_max = InputTokensMax(tries, *route.mapping);
   offer.output_tokens_max = OutputTokensMax(tries.order);
   offer.model_output_max = route.mapping->max_output;
   offer.choices = tries.order.facts.answers;
@@ -73,12 +78,18 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
 void EndMoney(const Answered& answered, Begun& begun) {
   billing::Ended ended;
   ended.is_complete = !answered.has_failed();
-  ended.usage = answered.usage;
+  // Some say with every chunk what there is by then: that is no bill of an answer that was cut.
+  if (!answered.has_failed() || !answered.finish_reason.empty() || begun.route->is_local()) {
+    ended.usage = answered.usage;
+  }
   ended.delivered_bytes = answered.delivered_bytes;
   if (answered.has_failed()) {
     const routing::AttemptFailure failure{answered.kind, answered.reached};
     ended.surely_unbilled = routing::RuleFor(failure, routing::SecondTries::kYes, false).bill ==
                             routing::Bill::kNothing;
+    // An error status or garbage is seldom billed; what was cut, stalled or left usually is.
+    ended.likely_billed = answered.kind != routing::FailureKind::kServerError &&
+                          answered.kind != routing::FailureKind::kGarbage;
     ended.finish = routing::FailureKindName(answered.kind);
   } else {
     ended.finish = answered.finish_reason;

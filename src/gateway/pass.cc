@@ -169,6 +169,9 @@ class StreamPass {
 
   std::string FrameEvent(const WireEvent& event) {
     if (event.done) {
+      if (options_.on_complete) {
+        options_.on_complete(passed_.usage);
+      }
       std::string end;
       if (!stream_.receipt_is_out) {
         end = http::FormatSseComment("tradewind " + options_.receipt(passed_.usage));

@@ -52,6 +52,8 @@ struct PassOptions {
   std::function<std::string(const std::optional<chat::Usage>&)> receipt;
   std::function<void()> on_first_token = {};  // once, when it is there; may be null
   std::function<void(int64_t delivered_bytes)> on_delivered = {};  // so far; may be null
+  // The stream is complete, and the client does not have its end yet; may be null.
+  std::function<void(const std::optional<chat::Usage>&)> on_complete = {};
 };
 
 // Waits until there is something for a reader to see, and sends the head only then: until that

@@ -156,7 +156,9 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
   Answered answered;
   while (auto begun = Begin(tries)) {
     const auto first_token_at = answered.first_token_at;
-    if (const Status held = HoldFor(tries, *begun); !held.has_value()) {
+    const Status held = HoldFor(tries, *begun);
+    const bool is_refused_here = !held.has_value();
+    if (is_refused_here) {
       answered = NoMoney(held.error(), tries.stream);  // another route may be cheaper
     } else if (const auto after_ms = HedgeAfterMs(tries); after_ms.has_value()) {
       answered = co_await AttemptHedged(tries, std::move(*begun), *after_ms);
@@ -177,7 +179,7 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
         tries.attempts.Next({answered.kind, answered.reached, answered.is_left_open, false,
                              answered.retry_after_ms, answered.gave_nothing},
                             plan.routes[next].slug(), clock_.Now());
-    tries.may_be_billed |= decision.bill == routing::Bill::kUnknown;
+    tries.may_be_billed |= decision.bill == routing::Bill::kUnknown && !is_refused_here;
     if (decision.step == Step::kGiveUp ||
         !co_await Pause(call.exchange, clock_, decision.wait_ms)) {
       break;

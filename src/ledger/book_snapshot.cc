@@ -1,5 +1,6 @@
 // A whole book as records, and the audit that computes balances another way.
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -17,9 +18,15 @@ constexpr int64_t kForgetWindowAfterS = 8 * 86'400;
 }  // namespace
 
 Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)>& write) {
+  std::set<AccountKey> in_use;  // by a hold of nothing, too
+  for (const auto& [id, hold] : holds_) {
+    for (const Leg& leg : hold.legs.all()) {
+      in_use.insert(leg.account);
+    }
+  }
   std::erase_if(accounts_, [&](const auto& entry) {
     const auto& [key, account] = entry;
-    return budgets_.contains(key.number) && account.pending == 0 &&
+    return budgets_.contains(key.number) && !in_use.contains(key) &&
            account.window_end_s < time_ns / kNanosPerSecond - kForgetWindowAfterS;
   });
   const auto put = [&](RecordType type, Record record) {

@@ -26,8 +26,13 @@ class FakeDisk final : public Disk {
   // Calls until the disk fails; negative: never. A failing write leaves half of its bytes.
   int64_t writes_left = -1, syncs_left = -1, creates_left = -1;
 
-  // The process is killed: what was written stays, and what it still does reaches nothing.
-  void Kill() { ++process_; }
+  // The process is killed: what was written stays, and what it still does reaches nothing. The next
+  // process has the disk from Revive on.
+  void Kill() {
+    ++process_;
+    is_dead_ = true;
+  }
+  void Revive() { is_dead_ = false; }
   // The power is cut: what was not flushed comes in part, torn in sectors, in any order.
   void CutPower(Random& random) {
     for (auto& [name, file] : files_) {
@@ -52,6 +57,9 @@ class FakeDisk final : public Disk {
   File& file(const std::string& name) { return *files_.at(name); }
 
   Result<std::unique_ptr<DiskFile>> Create(const std::string& name, uint64_t bytes) override {
+    if (is_dead_) {
+      return Fail(ErrorCode::kIo, "the process is dead");
+    }
     if (!Take(creates_left)) {
       return Fail(ErrorCode::kResourceExhausted, "the disk is full");
     }
@@ -87,6 +95,9 @@ class FakeDisk final : public Disk {
   }
 
   Status Remove(const std::string& name) override {
+    if (is_dead_) {
+      return Fail(ErrorCode::kIo, "the process is dead");
+    }
     files_.erase(name);
     return {};
   }
@@ -138,6 +149,7 @@ class FakeDisk final : public Disk {
 
   std::map<std::string, std::shared_ptr<File>> files_;
   int process_ = 0;
+  bool is_dead_ = false;
 };
 
 // A sequence that a seed repeats (splitmix64, Steele et al. 2014).

@@ -194,19 +194,32 @@ Status Journal::Rotate() {
     return made;
   }
   std::shared_ptr<DiskFile> file;
+  const uint64_t bytes_before = bytes_;
   {
     const std::lock_guard lock(mutex_);
     file = std::move(spare_);
     bytes_ = spare_bytes_;
     ++segment_;
   }
-  return Start(std::move(file));
+  const Status started = Start(std::move(file));
+  if (!started.has_value()) {
+    // As if it had not been tried: a segment that never began would end every reader's way.
+    const std::lock_guard lock(mutex_);
+    static_cast<void>(disk_.Remove(SegmentName(segment_)));
+    bytes_ = bytes_before;
+    --segment_;
+  }
+  return started;
 }
 
 Status Journal::Sync() {
   std::vector<std::shared_ptr<DiskFile>> files;
   {
     const std::lock_guard lock(mutex_);
+    if (sync_failed_) {
+      return Fail(ErrorCode::kIo,
+                  "the journal's segment could not be flushed");  // never tried again
+    }
     files = std::exchange(unsynced_, {});
     files.push_back(file_);
   }

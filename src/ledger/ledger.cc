@@ -59,7 +59,11 @@ uint64_t Ledger::SegmentBytes() const {
 Status Ledger::RotateAndSnapshot() {
   journal_->SetSegmentBytes(SegmentBytes());
   TW_RETURN_IF_ERROR(journal_->Rotate());
-  return book_.Snapshot(NowNs(), [this](const Record& record) { return journal_->Append(record); });
+  TW_RETURN_IF_ERROR(
+      book_.Snapshot(NowNs(), [this](const Record& record) { return journal_->Append(record); }));
+  snapshot_segment_ = journal_->segment();
+  snapshot_seq_ = book_.seq();
+  return {};
 }
 
 Status Ledger::MakeRoom() {
@@ -246,6 +250,12 @@ std::vector<Notice> Ledger::TakeNotices() {
   return book_.TakeNotices();
 }
 
+std::string Ledger::BudgetName(AccountNumber number) {
+  const std::lock_guard lock(mutex_);
+  const BudgetSpec* budget = book_.BudgetOf(number);
+  return budget == nullptr ? "" : budget->name;
+}
+
 uint64_t Ledger::seq() {
   const std::lock_guard lock(mutex_);
   return book_.seq();
@@ -278,7 +288,6 @@ Status Ledger::Reopen() {
     is_released_ = true;
     return recovered;
   }
-  synced_seq_ = book_.seq();
   return {};
 }
 
@@ -287,7 +296,7 @@ Status Ledger::ForgetBefore(uint64_t segment) {
   if (is_released_) {
     return Fail(ErrorCode::kUnavailable, "another process has the ledger");
   }
-  const uint64_t last = std::min(segment, journal_->segment());
+  const uint64_t last = std::min(segment, synced_snapshot_segment_);
   for (; first_segment_ < last; ++first_segment_) {
     const Status removed = disk_.Remove(SegmentName(first_segment_));
     if (!removed.has_value() && removed.error().code != ErrorCode::kNotFound) {
@@ -301,12 +310,17 @@ Status Ledger::ForgetBefore(uint64_t segment) {
 
 Status Ledger::WaitDurable() {
   std::unique_lock lock(mutex_);
+  const uint64_t seq = book_.seq();
   if (!thread_.joinable()) {
     lock.unlock();
-    const std::lock_guard flushing(flushing_);
-    return journal_->Sync();
+    {
+      const std::lock_guard flushing(flushing_);
+      TW_RETURN_IF_ERROR(journal_->Sync());
+    }
+    lock.lock();
+    NoteSynced(seq);
+    return {};
   }
-  const uint64_t seq = book_.seq();
   dirty_.notify_one();
   synced_.wait(lock, [&] { return synced_seq_ >= seq || last_sync_failed_ || stopping_; });
   if (synced_seq_ < seq) {
@@ -315,21 +329,44 @@ Status Ledger::WaitDurable() {
   return {};
 }
 
-void Ledger::Tend() {
-  if (is_released()) {
-    return;
+void Ledger::NoteSynced(uint64_t seq) {
+  synced_seq_ = std::max(synced_seq_, seq);
+  if (synced_seq_ >= snapshot_seq_) {
+    synced_snapshot_segment_ = snapshot_segment_;
   }
+}
+
+uint64_t Ledger::synced_seq() {
+  const std::lock_guard lock(mutex_);
+  return synced_seq_;
+}
+
+void Ledger::Tend() {
+  bool wants_spare = false;
+  uint64_t seq = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (is_released_) {
+      return;
+    }
+    wants_spare = journal_->wants_spare();
+    seq = book_.seq();
+  }
+  bool is_synced = false;
   {
     const std::lock_guard flushing(flushing_);
     // When it fails, the next record begins a new segment, with all there is to know.
-    static_cast<void>(journal_->Sync());
-    if (journal_->wants_spare()) {
+    is_synced = journal_->Sync().has_value();
+    if (wants_spare) {
       static_cast<void>(journal_->PrepareSpare());  // on a full disk: tried again
     }
   }
   const std::lock_guard lock(mutex_);
   if (is_released_) {
     return;
+  }
+  if (is_synced) {
+    NoteSynced(seq);
   }
   for (Record& expired : book_.DecideExpiries(NowNs())) {
     if (!Commit(expired).has_value()) {
@@ -366,7 +403,7 @@ void Ledger::Run() {
       const std::lock_guard lock(mutex_);
       last_sync_failed_ = !is_synced;
       if (is_synced) {
-        synced_seq_ = seq;
+        NoteSynced(seq);
       } else if (stopping_) {
         synced_.notify_all();
         return;

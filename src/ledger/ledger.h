@@ -119,6 +119,7 @@ class Ledger {
   std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();
   size_t open_holds();
   std::vector<Notice> TakeNotices();
+  std::string BudgetName(AccountNumber number);  // "" when there is none
   const Recovery& recovery() const { return recovery_; }
   uint64_t seq();
   // Empty: all is well. Otherwise why nothing new is admitted; what runs is still recorded.
@@ -133,7 +134,10 @@ class Ledger {
 
   // Waits until everything up to now survives a power cut. Errors: those of Disk.
   Status WaitDurable();
-  // Segments before this one are in the database and in backups: they may go.
+  // Of the last record that survives a power cut.
+  uint64_t synced_seq();
+  // Segments before this one are in the database and in backups: they may go, as far as a later one
+  // has a whole snapshot that survives a power cut.
   Status ForgetBefore(uint64_t segment);
 
   // One round of what the thread does: flush, make the next segment's file, let credits expire,
@@ -152,6 +156,7 @@ class Ledger {
   BudgetState StateOf(AccountNumber number);  // requires mutex_
   Status Commit(Record& record);              // requires mutex_
   Status RotateAndSnapshot();                 // requires mutex_
+  void NoteSynced(uint64_t seq);              // requires mutex_
   uint64_t SegmentBytes() const;              // requires mutex_
   Status MakeRoom();                          // requires mutex_
   void Stop(std::string why);                 // requires mutex_
@@ -172,6 +177,9 @@ class Ledger {
   bool stopping_ = false;
   bool is_released_ = false;
   uint64_t synced_seq_ = 0;
+  uint64_t snapshot_segment_ = 0;         // the last one with a whole snapshot,
+  uint64_t snapshot_seq_ = 0;             // where that ends,
+  uint64_t synced_snapshot_segment_ = 0;  // and the last whose snapshot is synced
   bool last_sync_failed_ = false;
   std::condition_variable dirty_, synced_;
   std::mutex flushing_;  // held while journal_ is used without mutex_; taken after it

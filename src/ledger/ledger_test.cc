@@ -30,6 +30,7 @@ struct World {
   std::unique_ptr<Ledger> Kill() {
     disk.Kill();
     std::unique_ptr<Ledger> dead = std::move(ledger);
+    disk.Revive();
     Start();
     return dead;
   }
@@ -127,6 +128,9 @@ TEST(Ledger, AdmitsNothingMoreWhenTheJournalIsAsLargeAsItMayGet) {
   EXPECT_NE(refusal->detail.find("fallen behind"), std::string::npos);
   EXPECT_TRUE(running->Settle(500, 500, "").has_value()) << "what runs is still recorded";
   ASSERT_TRUE(world.ledger->ForgetBefore(UINT64_MAX).has_value());
+  EXPECT_FALSE(world.Take(key, 1).has_value()) << "nothing goes before a later snapshot is flushed";
+  world.ledger->Tend();
+  ASSERT_TRUE(world.ledger->ForgetBefore(UINT64_MAX).has_value());
   EXPECT_TRUE(world.Take(key, 1).has_value()) << "until there is room again";
 }
 
@@ -157,6 +161,44 @@ TEST(Ledger, NeverStartsAfreshOverOldMoney) {
   const auto opened = Ledger::Open(world.disk, world.clock, kByHand);
   ASSERT_FALSE(opened.has_value());
   EXPECT_EQ(opened.error().code, ErrorCode::kCorruptFile);
+}
+
+TEST(Ledger, KeepsTheWindowOfAHoldOfNothing) {
+  World world;
+  world.clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
+  const AccountNumber key = *world.ledger->Define(
+      {.name = "key:a", .limit = 100, .mode = Mode::kSoft, .period = Period::kMinute});
+  auto hold = world.Take(key, 0);
+  ASSERT_TRUE(hold->Sent().has_value());
+  world.clock.Advance(std::chrono::hours(24 * 30));
+  const auto dead = world.Kill();
+  ASSERT_EQ(world.ledger->HoldsInDoubt().size(), 1U);
+  EXPECT_TRUE(world.ledger->ResolveVoid(hold->id(), "").has_value());
+}
+
+TEST(Ledger, MayHaveBeenBilledInFullWhatAKilledProcessHadSent) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  auto hold = world.Take(key, 70);
+  ASSERT_TRUE(hold->Sent().has_value());
+  const auto dead = world.Kill();
+  EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_cost, 70);
+}
+
+TEST(Ledger, GoesOnInItsSegmentWhenTheNextCannotBegin) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = kAmountMax});
+  int admitted = 0;
+  while (ListSegments(world.disk)->size() < 2 && admitted < 10'000) {
+    ASSERT_TRUE(world.Take(key, 10)->Settle(5, 5, "").has_value());
+    world.ledger->Tend();  // until the next segment's file is there
+    ++admitted;
+  }
+  world.disk.writes_left = 0;
+  EXPECT_FALSE(world.Take(key, 10).has_value());
+  world.disk.writes_left = -1;
+  const auto dead = world.Kill();
+  EXPECT_EQ(world.At("key:a").debits, admitted * 5);
 }
 
 // The disk fails at each call in turn: nothing is admitted that is not written, and what the next

@@ -61,8 +61,13 @@ Status Ledger::Recover() {
   TW_ASSIGN_OR_RETURN(journal_, Journal::Begin(disk_, last + 1, checksum, SegmentBytes()));
   TW_RETURN_IF_ERROR(
       book_.Snapshot(NowNs(), [this](const Record& record) { return journal_->Append(record); }));
+  snapshot_segment_ = journal_->segment();
+  snapshot_seq_ = book_.seq();
   TW_RETURN_IF_ERROR(EndWhatWasOpen());
-  return journal_->Sync();
+  TW_RETURN_IF_ERROR(journal_->Sync());
+  synced_seq_ = 0;
+  NoteSynced(book_.seq());
+  return {};
 }
 
 Status Ledger::EndWhatWasOpen() {
@@ -80,6 +85,10 @@ Status Ledger::EndWhatWasOpen() {
     } else {
       ++recovery_.in_doubt;
       if (state == HoldState::kSent) {
+        if (const OpenHold& hold = *book_.Find(id); hold.metered_cost == 0) {
+          // How far it was nobody knows: all of it may have been billed.
+          TW_RETURN_IF_ERROR(CommitDecided(book_.DecideProgress(id, hold.cost, hold.charge)));
+        }
         TW_RETURN_IF_ERROR(CommitDecided(
             book_.DecideStep(RecordType::kInDoubt, id, "the process ended before the answer")));
       }

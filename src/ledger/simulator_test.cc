@@ -175,6 +175,7 @@ class Simulation {
       ++faults_.kills;
     }
     ledger_.reset();
+    disk_.Revive();
     Start();
   }
 

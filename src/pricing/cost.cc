@@ -99,6 +99,7 @@ Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, int64_t input_ma
       dearest.input = price;
     }
   }
+  dearest.cache_write.reset();  // it is in the price of the input by now
   return CostNanoUsd(dearest, {input_max, 0, output});
 }
 

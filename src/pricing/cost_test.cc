@@ -91,9 +91,16 @@ TEST(WorstCase, IsNeverLessThanAnyUsageWithinItsBounds) {
     const int64_t input_max = below(10'000), output_max = below(10'000), choices = 1 + below(4);
     const int64_t bound = WorstCaseNanoUsd(prices, input_max, output_max, choices).value();
     const int64_t input = below(input_max + 1), output = below(output_max * choices + 1);
-    const int64_t cost = CostNanoUsd(prices, {input, below(input + 1), output}).value();
+    const int64_t cached = below(input + 1), written = below(input - cached + 1);
+    const int64_t cost = CostNanoUsd(prices, {input, cached, output, written}).value();
     ASSERT_LE(cost, bound) << round;
   }
+}
+
+TEST(WorstCase, HoldsForWritesThatAreCheaperThanFreshInputToo) {
+  catalog::Prices prices = Priced("3", "15");
+  prices.cache_write = Decimal::Parse("0").value();
+  EXPECT_EQ(WorstCaseNanoUsd(prices, 100, 10, 1), 300'000 + 150'000);
 }
 
 TEST(WorstCase, IsUnknownWithoutAPriceAndRefusesOverflow) {
