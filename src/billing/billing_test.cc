@@ -27,6 +27,7 @@ struct World {
   testing::TempDir home;
   ledger::FakeDisk disk;
   FakeClock clock;
+  std::vector<std::unique_ptr<ledger::Ledger>> dead;
   std::unique_ptr<ledger::Ledger> ledger;
   std::unique_ptr<Recorder> recorder;
   catalog::Prices prices = Priced("1", "2");  // 1,000 and 2,000 nano-USD a token
@@ -46,7 +47,7 @@ struct World {
   void KillAndStart() {
     disk.Kill();
     recorder.reset();
-    ledger.reset();
+    dead.push_back(std::move(ledger));  // its holds may still be destroyed
     disk.Revive();
     Start();
   }

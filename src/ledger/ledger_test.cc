@@ -17,6 +17,7 @@ constexpr LedgerOptions kByHand = {
 struct World {
   FakeDisk disk;
   FakeClock clock;
+  std::vector<std::unique_ptr<Ledger>> dead;
   std::unique_ptr<Ledger> ledger;
   uint64_t ids = 0;
 
@@ -26,13 +27,12 @@ struct World {
     ASSERT_TRUE(opened.has_value()) << opened.error().message;
     ledger = std::move(*opened);
   }
-  // The holds of the dead process may still be destroyed.
-  std::unique_ptr<Ledger> Kill() {
+  // The holds of the dead process may still be destroyed: its ledger stays as long as this.
+  void Kill() {
     disk.Kill();
-    std::unique_ptr<Ledger> dead = std::move(ledger);
+    dead.push_back(std::move(ledger));
     disk.Revive();
     Start();
-    return dead;
   }
   std::expected<Hold, Refusal> Take(AccountNumber budget, NanoUsd cost) {
     HoldRequest request;
@@ -54,7 +54,7 @@ TEST(Ledger, FindsEveryHoldOfAKilledProcess) {
   auto sent = world.Take(key, 300);
   ASSERT_TRUE(sent->Sent().has_value());
   ASSERT_TRUE(sent->Progress(10, 10).has_value());
-  const auto dead = world.Kill();
+  world.Kill();
   EXPECT_EQ(world.ledger->recovery().voided, 1);
   EXPECT_EQ(world.ledger->recovery().in_doubt, 1);
   const Account account = world.At("key:a");
@@ -106,7 +106,7 @@ TEST(Ledger, GoesOnAcrossManySegmentsAndForgetsThem) {
       EXPECT_LE(ListSegments(world.disk)->size(), 2U) << "this one, and the next";
     }
   }
-  const auto dead = world.Kill();
+  world.Kill();
   EXPECT_EQ(world.At("key:a").debits, 21'000);
 }
 
@@ -146,7 +146,7 @@ TEST(Ledger, MakesSegmentsLargeEnoughForWhatTheyBeginWith) {
       ASSERT_TRUE(world.ledger->ForgetBefore(UINT64_MAX).has_value());
     }
   }
-  const auto dead = world.Kill();
+  world.Kill();
   EXPECT_EQ(world.ledger->Budgets().size(), 3000U);
   EXPECT_EQ(world.At("key:" + std::string(200, 'k') + "2999").debits, 5);
 }
@@ -154,7 +154,7 @@ TEST(Ledger, MakesSegmentsLargeEnoughForWhatTheyBeginWith) {
 TEST(Ledger, NeverStartsAfreshOverOldMoney) {
   World world;
   static_cast<void>(world.ledger->Define({.name = "key:a", .limit = 1}));
-  const auto dead = world.Kill();
+  world.Kill();
   ASSERT_TRUE(world.ledger->ForgetBefore(UINT64_MAX).has_value());
   const uint64_t last = ListSegments(world.disk)->back();
   world.disk.file(SegmentName(last)).bytes[kSegmentHeaderBytes + 10] ^= std::byte{1};
@@ -171,7 +171,7 @@ TEST(Ledger, KeepsTheWindowOfAHoldOfNothing) {
   auto hold = world.Take(key, 0);
   ASSERT_TRUE(hold->Sent().has_value());
   world.clock.Advance(std::chrono::hours(24 * 30));
-  const auto dead = world.Kill();
+  world.Kill();
   ASSERT_EQ(world.ledger->HoldsInDoubt().size(), 1U);
   EXPECT_TRUE(world.ledger->ResolveVoid(hold->id(), "").has_value());
 }
@@ -181,7 +181,7 @@ TEST(Ledger, MayHaveBeenBilledInFullWhatAKilledProcessHadSent) {
   const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
   auto hold = world.Take(key, 70);
   ASSERT_TRUE(hold->Sent().has_value());
-  const auto dead = world.Kill();
+  world.Kill();
   EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_cost, 70);
 }
 
@@ -197,7 +197,7 @@ TEST(Ledger, GoesOnInItsSegmentWhenTheNextCannotBegin) {
   world.disk.writes_left = 0;
   EXPECT_FALSE(world.Take(key, 10).has_value());
   world.disk.writes_left = -1;
-  const auto dead = world.Kill();
+  world.Kill();
   EXPECT_EQ(world.At("key:a").debits, admitted * 5);
 }
 
@@ -225,7 +225,7 @@ TEST(Ledger, SurvivesADiskThatFailsAtAnyWrite) {
       }
     }
     world.disk.writes_left = world.disk.creates_left = -1;
-    const auto dead = world.Kill();
+    world.Kill();
     const Account account = world.At("key:a");
     EXPECT_EQ(account.debits, confirmed) << failing;
     EXPECT_LE(account.pending, static_cast<NanoUsd>(holds.size()) * 10);
@@ -242,7 +242,7 @@ TEST(Ledger, LeavesASegmentThatCannotBeWrittenForTheNext) {
   world.ledger->Tend();  // the flush fails
   world.disk.writes_left = world.disk.syncs_left = -1;
   ASSERT_TRUE(hold->Settle(5, 5, "").has_value());
-  const auto dead = world.Kill();
+  world.Kill();
   EXPECT_EQ(world.At("key:a").debits, 5);
 }
 
