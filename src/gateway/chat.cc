@@ -2,8 +2,9 @@
 // hold the worst-case cost → open an upstream → relay and meter the stream → settle. Opening and
 // relaying are one attempt, and may be followed by another (try_routes.cc).
 //
-// Early exits. "Hold" is what becomes of the money set aside, once there is a ledger. Each row has
-// a test that names it: tests/binary/test_early_exits.py reads this table.
+// Early exits. "Hold" is what becomes of the money set aside (billing/ending.h): where it says
+// settle, it is settled when the provider told the final usage, and in doubt when it did not. Each
+// row has a test that names it: tests/binary/test_early_exits.py reads this table.
 //
 //   row                      what the client sees                    hold    outcome in the log
 //   -----------------------  --------------------------------------  ------  ----------------------
@@ -17,6 +18,8 @@
 //                            considered, and why each does not serve
 //   provider's own path: no  404 naming its paths; 400               none    not_found,
 //    such, or no such pair   model_not_supported                             model_not_supported
+//   no room in a budget      the next route; 402 when none is left:  none    payment_required
+//                            whose budget, what is left, what fits
 //   refused here             400: context, template; 429, 503 with   void    context_too_long,
 //                            Retry-After; 500, 507: loading                  too_many_requests ...
 //   refused by the provider  its 4xx, in our envelope; its 401, 402  void    upstream_failed

@@ -154,8 +154,8 @@ class Book {
   std::vector<Notice> TakeNotices() { return std::exchange(notices_, {}); }
 
   // Computes every balance that can be computed another way, and compares: money sums to zero,
-  // pending is what open holds say, hard budgets are within their limits. Slow. Errors: kInternal
-  // with what differs.
+  // pending is what open holds say, no credit is overdrawn. (A hard budget may be: by a bill beyond
+  // its hold, or a limit that was lowered.) Slow. Errors: kInternal with what differs.
   Status Audit() const;
 
  private:

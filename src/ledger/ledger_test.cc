@@ -185,7 +185,7 @@ TEST(Ledger, MayHaveBeenBilledInFullWhatAKilledProcessHadSent) {
   EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_cost, 70);
 }
 
-TEST(Ledger, GoesOnInItsSegmentWhenTheNextCannotBegin) {
+TEST(Ledger, LosesNothingWhenNeitherThisSegmentNorTheNextCanBeWritten) {
   World world;
   const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = kAmountMax});
   int admitted = 0;

@@ -139,6 +139,15 @@ def test_over_a_limit(running):
     assert int(reply.headers["Retry-After"]) > 0
 
 
+@row("no room in a budget")
+def test_no_room_in_a_budget(running):
+    poor = token(running, "poor", "--budget", "0.000001")
+    reply = running.chat(headers=poor, max_tokens=5)
+    message = refused(running, reply, 402, "insufficient_quota", "payment_required")["message"]
+    assert "budget" in message and "$0.000001" in message and reply.headers["X-Error-Message"]
+    assert running.sim.log() == [], "nothing was sent to either route"
+
+
 @row("no candidate")
 def test_no_candidate(running):
     reply = running.chat(provider={"only": ["groq"]})
