@@ -17,6 +17,7 @@ using ledger::BudgetState;
 using ledger::NanoUsd;
 using ledger::Refusal;
 
+constexpr size_t kUpstreamIdBytesMax = 256;
 constexpr int64_t kProgressBytes = 1024;  // about 256 tokens
 constexpr int64_t kDoubtNs = int64_t{86'400} * 1'000'000'000;
 
@@ -85,8 +86,12 @@ Status Metered::Sent() {
 
 void Metered::UpstreamId(std::string_view id) {
   if (hold_.is_open() && !id.empty()) {
-    static_cast<void>(hold_.UpstreamId(id.substr(0, 256)));
+    static_cast<void>(hold_.UpstreamId(id.substr(0, kUpstreamIdBytesMax)));
   }
+}
+
+void Metered::UpstreamIdWithNext(std::string_view id) {
+  hold_.UpstreamIdWithNext(id.substr(0, kUpstreamIdBytesMax));
 }
 
 std::optional<int64_t> Metered::CostOf(const pricing::TokenCounts& counts) const {
@@ -177,7 +182,7 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
 
 // --- Meter ---
 
-Result<Metered> Meter::Begin(const Offer& offer) {
+Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
   Metered metered;
   metered.purchase_ = offer.purchase;
   metered.prices_ = offer.prices;
@@ -238,7 +243,7 @@ Result<Metered> Meter::Begin(const Offer& offer) {
   request.payee = ledger_.Payee("provider:" + offer.purchase.provider)
                       .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
   request.text = Encode(metered.purchase_);
-  std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request);
+  std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request, send);
   // What costs nothing is not refused because it cannot be counted. Nor, when another process has
   // taken over, what no budget bounds.
   const bool is_full = !hold.has_value() && (hold.error().reason == Refusal::Reason::kStopped ||
@@ -251,6 +256,7 @@ Result<Metered> Meter::Begin(const Offer& offer) {
     return Fail(NoRoom(hold.error(), at_fault == budgets.end() ? nullptr : &*at_fault, offer));
   }
   metered.hold_ = std::move(*hold);
+  metered.was_sent_ = send == ledger::Send::kNow;
   return metered;
 }
 

@@ -54,6 +54,7 @@ class Metered {
   // Before the first byte goes out. Errors: kUnavailable; then nothing may be sent.
   Status Sent();
   void UpstreamId(std::string_view id);
+  void UpstreamIdWithNext(std::string_view id);  // the end follows in a moment
   // Text delivered so far, so that a kill knows of it; cheap when little was added.
   void Progress(int64_t delivered_bytes);
   // What the answer cost; nullopt: not known, which is not zero.
@@ -81,7 +82,8 @@ class Meter {
   // Holds the worst case in every budget that the purchase falls into. Errors: kPaymentRequired (a
   // hard budget has no room for it; or the route has no price and a hard budget cannot be kept
   // without one), kUnavailable (the ledger admits nothing).
-  Result<Metered> Begin(const Offer& offer);
+  // With Send::kNow, Metered::Sent has been done.
+  Result<Metered> Begin(const Offer& offer, ledger::Send send = ledger::Send::kLater);
 
   // Attempts in doubt for longer than a day: settled at what was delivered, void when nothing was.
   void SettleOverdue(int64_t now_ns);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <map>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -21,7 +22,7 @@ using ledger::RecordType;
 
 // Records of one transaction: large enough that a flush of the disk is shared by thousands.
 constexpr int kBatchRecords = 8192;
-constexpr auto kShortestPause = std::chrono::milliseconds(10);
+constexpr auto kShortestPause = std::chrono::milliseconds(20);
 constexpr auto kLongestPause = std::chrono::milliseconds(320);  // when there was nothing for long
 // Sums have this grain: every zone's midnight is a multiple of it.
 constexpr int64_t kSlotNs = int64_t{900} * 1'000'000'000;
@@ -287,17 +288,33 @@ Status PutRow(storage::Statement& put, const AttemptRow& row) {
   return put.Run();
 }
 
-Status AddToSum(storage::Statement& add, const AttemptRow& row) {
+// Whose sums a row belongs to: slot, org, key, model, provider.
+using SumKey =
+    std::tuple<int64_t, std::string_view, std::string_view, std::string_view, std::string_view>;
+
+SumKey SumKeyOf(const AttemptRow& row) {
+  const Purchase& bought = row.purchase;
+  return {row.admitted_ns / kSlotNs, bought.org_id, bought.key_id, bought.model, bought.provider};
+}
+
+void AddTo(UsageSum& sum, const AttemptRow& row) {
   const bool is_settled = row.state == AttemptState::kSettled;
+  ++(is_settled ? sum.settled : sum.voided);
+  sum.unpriced += is_settled && !row.purchase.priced ? 1 : 0;
+  sum.cost += row.cost;
+  sum.charge += row.charge;
+  sum.input_tokens += row.outcome.input_tokens;
+  sum.cached_tokens += row.outcome.cached_tokens;
+  sum.output_tokens += row.outcome.output_tokens;
+}
+
+Status AddToSum(storage::Statement& add, const SumKey& key, const UsageSum& sum) {
   add.Reset();
-  add.Bind(1, row.admitted_ns / kSlotNs).Bind(2, std::string_view(row.purchase.org_id));
-  add.Bind(3, std::string_view(row.purchase.key_id));
-  add.Bind(4, std::string_view(row.purchase.model));
-  add.Bind(5, std::string_view(row.purchase.provider));
-  add.Bind(6, int64_t{is_settled}).Bind(7, int64_t{!is_settled});
-  add.Bind(8, int64_t{is_settled && !row.purchase.priced});
-  add.Bind(9, row.cost).Bind(10, row.charge).Bind(11, row.outcome.input_tokens);
-  add.Bind(12, row.outcome.cached_tokens).Bind(13, row.outcome.output_tokens);
+  const auto& [slot, org, key_id, model, provider] = key;
+  add.Bind(1, slot).Bind(2, org).Bind(3, key_id).Bind(4, model).Bind(5, provider);
+  add.Bind(6, sum.settled).Bind(7, sum.voided).Bind(8, sum.unpriced);
+  add.Bind(9, sum.cost).Bind(10, sum.charge).Bind(11, sum.input_tokens);
+  add.Bind(12, sum.cached_tokens).Bind(13, sum.output_tokens);
   return add.Run();
 }
 
@@ -327,9 +344,13 @@ Result<bool> Recorder::ReadBatch() {
   for (const HoldId& id : statements_->dirty) {
     TW_RETURN_IF_ERROR(PutRow(statements_->put, statements_->open.at(id)));
   }
+  std::map<SumKey, UsageSum> sums;  // most of a batch falls into a few
   for (const AttemptRow& row : statements_->ended) {
     TW_RETURN_IF_ERROR(PutRow(statements_->put, row));
-    TW_RETURN_IF_ERROR(AddToSum(statements_->add, row));
+    AddTo(sums[SumKeyOf(row)], row);
+  }
+  for (const auto& [key, sum] : sums) {
+    TW_RETURN_IF_ERROR(AddToSum(statements_->add, key, sum));
   }
   statements_->put.Reset();
   statements_->add.Reset();

@@ -179,7 +179,12 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
       AnswerHeaders(call, id, route.slug(), route.mapping->provider_model, opening.dropped);
   billing::Metered* const money = terms.money;
   if (money != nullptr) {
-    money->UpstreamId(upstream->upstream_request_id());
+    // An answer that is no stream comes right behind its head.
+    if (order.facts.stream) {
+      money->UpstreamId(upstream->upstream_request_id());
+    } else {
+      money->UpstreamIdWithNext(upstream->upstream_request_id());
+    }
     if (money->output_cap().has_value()) {
       headers.Set("x-tradewind-max-tokens-applied", std::to_string(*money->output_cap()));
     }

@@ -71,8 +71,8 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.model_output_max = route.mapping->max_output;
   offer.choices = tries.order.facts.answers;
   offer.billed_apart = tries.order.facts.billed_apart;
-  TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(offer));
-  return begun.money.Sent();
+  TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(offer, ledger::Send::kNow));
+  return {};
 }
 
 void EndMoney(const Answered& answered, Begun& begun) {

@@ -23,8 +23,10 @@ class FakeDisk final : public Disk {
     std::vector<std::pair<uint64_t, std::vector<std::byte>>> unflushed;
   };
 
-  // Calls until the disk fails; negative: never. A failing write leaves half of its bytes.
+  // Calls until the disk fails; negative: never. A failing write leaves a part of its bytes.
   int64_t writes_left = -1, syncs_left = -1, creates_left = -1;
+  size_t torn_percent = 50;
+  bool only_once = false;  // a write fails
 
   // The process is killed: what was written stays, and what it still does reaches nothing. The next
   // process has the disk from Revive on.
@@ -113,7 +115,10 @@ class FakeDisk final : public Disk {
         return Fail(ErrorCode::kIo, "the process is dead");
       }
       const bool is_whole = Take(disk_.writes_left);
-      const std::span<const std::byte> part = is_whole ? bytes : bytes.first(bytes.size() / 2);
+      if (!is_whole && disk_.only_once) {
+        disk_.writes_left = -1;
+      }
+      const auto part = is_whole ? bytes : bytes.first(bytes.size() * disk_.torn_percent / 100);
       std::ranges::copy(part, file_->bytes.begin() + static_cast<ptrdiff_t>(offset));
       file_->unflushed.emplace_back(offset, std::vector<std::byte>(part.begin(), part.end()));
       return is_whole ? Status() : Fail(ErrorCode::kIo, "the disk failed");

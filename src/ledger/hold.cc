@@ -12,6 +12,7 @@ Hold::Hold(Hold&& other) noexcept
       cost_(other.cost_),
       charge_(other.charge_),
       payer_(std::move(other.payer_)),
+      upstream_id_(std::move(other.upstream_id_)),
       sent_(other.sent_) {}
 
 Hold& Hold::operator=(Hold&& other) noexcept {
@@ -22,6 +23,7 @@ Hold& Hold::operator=(Hold&& other) noexcept {
     cost_ = other.cost_;
     charge_ = other.charge_;
     payer_ = std::move(other.payer_);
+    upstream_id_ = std::move(other.upstream_id_);
     sent_ = other.sent_;
   }
   return *this;
@@ -54,7 +56,8 @@ Status Hold::UpstreamId(std::string_view id) {
 Status Hold::Progress(NanoUsd cost, NanoUsd charge) {
   TW_CHECK(ledger_ != nullptr);
   const std::lock_guard lock(ledger_->mutex_);
-  return ledger_->CommitDecided(ledger_->book_.DecideProgress(id_, cost, charge));
+  return ledger_->CommitWithUpstreamId(ledger_->book_.DecideProgress(id_, cost, charge),
+                                       upstream_id_);
 }
 
 std::expected<void, Refusal> Hold::Extend(NanoUsd cost, NanoUsd charge) {
@@ -79,22 +82,26 @@ std::expected<void, Refusal> Hold::Extend(NanoUsd cost, NanoUsd charge) {
 Status Hold::Settle(NanoUsd cost, NanoUsd charge, std::string text) {
   TW_CHECK(ledger_ != nullptr);
   const std::lock_guard lock(ledger_->mutex_);
-  TW_RETURN_IF_ERROR(
-      ledger_->CommitDecided(ledger_->book_.DecideSettle(id_, cost, charge, std::move(text))));
+  TW_RETURN_IF_ERROR(ledger_->CommitWithUpstreamId(
+      ledger_->book_.DecideSettle(id_, cost, charge, std::move(text)), upstream_id_));
   ledger_ = nullptr;
   return {};
 }
 
 Status Hold::Void(std::string reason) {
   TW_CHECK(ledger_ != nullptr);
-  TW_RETURN_IF_ERROR(ledger_->Step(RecordType::kVoid, id_, std::move(reason)));
+  const std::lock_guard lock(ledger_->mutex_);
+  TW_RETURN_IF_ERROR(ledger_->CommitWithUpstreamId(
+      ledger_->book_.DecideStep(RecordType::kVoid, id_, std::move(reason)), upstream_id_));
   ledger_ = nullptr;
   return {};
 }
 
 Status Hold::Doubt(std::string reason) {
   TW_CHECK(ledger_ != nullptr);
-  TW_RETURN_IF_ERROR(ledger_->Step(RecordType::kInDoubt, id_, std::move(reason)));
+  const std::lock_guard lock(ledger_->mutex_);
+  TW_RETURN_IF_ERROR(ledger_->CommitWithUpstreamId(
+      ledger_->book_.DecideStep(RecordType::kInDoubt, id_, std::move(reason)), upstream_id_));
   ledger_ = nullptr;
   return {};
 }

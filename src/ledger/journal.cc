@@ -162,26 +162,36 @@ Status Journal::Start(std::shared_ptr<DiskFile> file) {
   return {};
 }
 
-Status Journal::Append(const Record& record) {
+Journal::Appended Journal::Append(std::span<const Record> records) {
   if (broken_) {
-    return Fail(ErrorCode::kIo, "the journal's segment cannot be written any more");
+    return {0, Fail(ErrorCode::kIo, "the journal's segment cannot be written any more")};
   }
   scratch_.clear();
-  const uint32_t checksum = EncodeRecord(record, previous_, scratch_);
+  ends_.clear();
+  uint32_t checksum = previous_;
+  for (const Record& record : records) {
+    checksum = EncodeRecord(record, checksum, scratch_);
+    ends_.push_back({scratch_.size(), checksum});
+  }
   if (offset_ + scratch_.size() > bytes_) {
-    return Fail(ErrorCode::kResourceExhausted, "the journal's segment is full");
+    return {0, Fail(ErrorCode::kResourceExhausted, "the journal's segment is full")};
   }
-  if (Status written = file_->Write(offset_, scratch_); !written.has_value()) {
+  const Status written = file_->Write(offset_, scratch_);
+  if (!written.has_value()) {
     broken_ = true;  // what follows a torn record could not be read
-    // Readers may see the record all the same; then it counts.
+    // Readers may see some all the same; then these count.
     const auto there = disk_.Read(SegmentName(segment()), offset_, scratch_.size());
-    if (!there.has_value() || *there != scratch_) {
-      return written;
-    }
+    const size_t same =
+        there.has_value()
+            ? static_cast<size_t>(std::ranges::mismatch(*there, scratch_).in1 - there->begin())
+            : 0;
+    std::erase_if(ends_, [same](const RecordEnd& end) { return end.bytes > same; });
   }
-  offset_ += scratch_.size();
-  previous_ = checksum;
-  return {};
+  if (!ends_.empty()) {
+    offset_ += ends_.back().bytes;
+    previous_ = ends_.back().checksum;
+  }
+  return {ends_.size(), ends_.size() == records.size() ? Status() : written};
 }
 
 void Journal::SetSegmentBytes(uint64_t bytes) {

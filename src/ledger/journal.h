@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -59,9 +60,15 @@ class Journal {
   static Result<std::unique_ptr<Journal>> Begin(Disk& disk, uint64_t segment, uint32_t previous,
                                                 uint64_t segment_bytes = kSegmentBytes);
 
-  // When it returns, a kill of the process does not lose the record. Errors: kResourceExhausted
-  // when the segment is full, kIo; after kIo every call fails until Rotate.
-  Status Append(const Record& record);
+  // All of them in one write. When it returns, a kill of the process does not lose the records that
+  // it counts; a kill before that may leave the first few. Errors: kResourceExhausted when the
+  // segment is full, kIo; after kIo every call fails until Rotate.
+  struct Appended {
+    size_t records = 0;  // from the first on: readers see them, also when what follows failed
+    Status status;
+  };
+  Appended Append(std::span<const Record> records);
+  Status Append(const Record& record) { return Append(std::span(&record, 1)).status; }
   // True: what comes next should be a new segment. There is room left for what is running.
   bool is_nearly_full() const { return offset_ + bytes_ / 4 > bytes_; }
   // Of the segments to come: a snapshot has to find room in one, and more than that beside it.
@@ -97,7 +104,12 @@ class Journal {
   uint32_t previous_;
   uint64_t offset_ = 0;
   bool broken_ = false;
+  struct RecordEnd {
+    size_t bytes;
+    uint32_t checksum;
+  };
   std::vector<std::byte> scratch_;
+  std::vector<RecordEnd> ends_;  // of the records in scratch_
 
   std::mutex making_spare_;   // held while a file is made; taken before mutex_
   mutable std::mutex mutex_;  // guards what follows

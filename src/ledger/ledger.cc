@@ -1,6 +1,7 @@
 #include "ledger/ledger.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,6 +13,9 @@ namespace {
 
 constexpr auto kFlushPause = std::chrono::milliseconds(1);  // gathers what one flush can cover
 constexpr auto kTendPause = std::chrono::seconds(1);
+// While requests come in, the flusher looks again by itself: to wake it up costs a request more
+// than the flush that it waits for.
+constexpr int kIdleRounds = 50;
 
 }  // namespace
 
@@ -77,33 +81,45 @@ Status Ledger::MakeRoom() {
   return RotateAndSnapshot();
 }
 
-// What cannot be written did not happen: the book changes after the journal.
-Status Ledger::Commit(Record& record) {
+// What cannot be written did not happen: the book changes after the journal. Several records are
+// one write; when it fails in the middle, the first ones have happened.
+Status Ledger::Commit(std::span<Record> records) {
   if (is_released_) {
     return Fail(ErrorCode::kUnavailable, "another process has the ledger");
   }
   const Status room = MakeRoom();  // without it there is still some in this segment
-  const auto stamp = [&] {
-    record.seq = book_.seq() + 1;
-    record.time_ns = NowNs();
-  };
-  stamp();
-  Status written = journal_->Append(record);
+  Status written = AppendAndApply(records);
   if (!written.has_value()) {
     // A segment that cannot be written is left for the next one, which knows all of it.
     if (Status rotated = RotateAndSnapshot(); rotated.has_value()) {
-      stamp();
-      written = journal_->Append(record);
+      written = AppendAndApply(records);
     }
   }
   if (!written.has_value()) {
     Stop(fmt::format("the journal cannot be written: {}", written.error().message));
     return written;
   }
-  const Status applied = book_.Apply(record);
-  TW_CHECK(applied.has_value());
-  dirty_.notify_one();
+  if (flusher_sleeps_) {
+    dirty_.notify_one();  // a system call, so only when somebody waits for it
+  }
   return {};
+}
+
+// Leaves those in `records` that could not be written.
+Status Ledger::AppendAndApply(std::span<Record>& records) {
+  uint64_t seq = book_.seq();
+  int64_t time_ns = NowNs();
+  for (Record& record : records) {
+    record.seq = ++seq;
+    record.time_ns = time_ns++;
+  }
+  Journal::Appended appended = journal_->Append(records);
+  for (const Record& record : records.first(appended.records)) {
+    const Status applied = book_.Apply(record);
+    TW_CHECK(applied.has_value());
+  }
+  records = records.subspan(appended.records);
+  return std::move(appended.status);
 }
 
 Status Ledger::CommitDecided(std::expected<Record, Refusal> decided) {
@@ -118,7 +134,21 @@ Status Ledger::Step(RecordType type, HoldId id, std::string text) {
   return CommitDecided(book_.DecideStep(type, id, std::move(text)));
 }
 
-std::expected<Hold, Refusal> Ledger::Take(const HoldRequest& request) {
+Status Ledger::CommitWithUpstreamId(std::expected<Record, Refusal> decided,
+                                    std::string& upstream_id) {
+  if (!decided.has_value() || upstream_id.empty()) {
+    return CommitDecided(std::move(decided));
+  }
+  std::array<Record, 2> records = {Record{}, std::move(*decided)};
+  records[0].type = RecordType::kUpstreamId;
+  records[0].hold = records[1].hold;
+  records[0].text = upstream_id;
+  TW_RETURN_IF_ERROR(Commit(records));
+  upstream_id.clear();
+  return {};
+}
+
+std::expected<Hold, Refusal> Ledger::Take(const HoldRequest& request, Send send) {
   const std::lock_guard lock(mutex_);
   if (!stopped_because_.empty()) {
     return std::unexpected(Stopped(stopped_because_));
@@ -133,10 +163,17 @@ std::expected<Hold, Refusal> Ledger::Take(const HoldRequest& request) {
   if (!decided.has_value()) {
     return std::unexpected(std::move(decided).error());
   }
-  if (const Status written = Commit(*decided); !written.has_value()) {
+  std::array<Record, 2> records = {std::move(*decided), Record{}};
+  records[1].type = RecordType::kSent;
+  records[1].hold = request.id;
+  const bool is_sent = send == Send::kNow;
+  if (const Status written = Commit(std::span(records).first(is_sent ? 2 : 1));
+      !written.has_value()) {
     return std::unexpected(Stopped(written.error().message));
   }
-  return Hold(*this, request.id, request.cost, request.charge, std::string(request.payer));
+  Hold hold(*this, request.id, request.cost, request.charge, std::string(request.payer));
+  hold.sent_ = is_sent;
+  return hold;
 }
 
 Status Ledger::ResolveSettled(HoldId id, NanoUsd cost, NanoUsd charge, std::string text) {
@@ -378,38 +415,52 @@ void Ledger::Tend() {
   }
 }
 
+// False: it failed while the ledger is being closed, and nobody would try again.
+bool Ledger::Flush(uint64_t seq) {
+  bool is_synced = false;
+  {
+    const std::lock_guard flushing(flushing_);
+    is_synced = journal_->Sync().has_value();
+  }
+  bool goes_on = true;
+  {
+    const std::lock_guard lock(mutex_);
+    last_sync_failed_ = !is_synced;
+    if (is_synced) {
+      NoteSynced(seq);
+    }
+    goes_on = is_synced || !stopping_;
+  }
+  synced_.notify_all();
+  return goes_on;
+}
+
 void Ledger::Run() {
   auto tend_at = clock_.Now() + kTendPause;
+  int idle_rounds = 0;
   while (true) {
+    std::this_thread::sleep_for(kFlushPause);
     uint64_t seq = 0;
+    bool is_dirty = false;
     {
       std::unique_lock lock(mutex_);
-      dirty_.wait_for(lock, kTendPause, [&] { return stopping_ || book_.seq() > synced_seq_; });
-      if (stopping_ && book_.seq() == synced_seq_) {
-        return;
+      const auto has_work = [&] { return stopping_ || book_.seq() > synced_seq_; };
+      idle_rounds = has_work() ? 0 : idle_rounds + 1;
+      const bool has_slept = idle_rounds > kIdleRounds;
+      if (has_slept) {
+        flusher_sleeps_ = true;
+        dirty_.wait_for(lock, kTendPause, has_work);
+        flusher_sleeps_ = false;
       }
-    }
-    std::this_thread::sleep_for(kFlushPause);
-    {
-      const std::lock_guard lock(mutex_);
       seq = book_.seq();
-    }
-    bool is_synced = false;
-    {
-      const std::lock_guard flushing(flushing_);
-      is_synced = journal_->Sync().has_value();
-    }
-    {
-      const std::lock_guard lock(mutex_);
-      last_sync_failed_ = !is_synced;
-      if (is_synced) {
-        NoteSynced(seq);
-      } else if (stopping_) {
-        synced_.notify_all();
+      if (stopping_ && seq == synced_seq_) {
         return;
       }
+      is_dirty = seq > synced_seq_ && !has_slept;  // what comes first is seldom alone
     }
-    synced_.notify_all();
+    if (is_dirty && !Flush(seq)) {
+      return;
+    }
     if (clock_.Now() >= tend_at) {
       Tend();
       tend_at = clock_.Now() + kTendPause;

@@ -26,6 +26,8 @@ namespace tradewind::ledger {
 
 class Ledger;
 
+enum class Send : bool { kLater, kNow };
+
 // Money set aside for one attempt. Whoever has it ends it: Settle, Void or Doubt. Destroyed without
 // an end, it is void when nothing was sent, and in doubt otherwise: no hold is ever forgotten.
 // Movable; one thread at a time; must not outlive its ledger.
@@ -44,7 +46,10 @@ class Hold {
   // Before the first byte goes to the provider. Errors of all: kIo, kResourceExhausted when the
   // journal cannot be written; then the hold stays, and the next start finds it in doubt.
   Status Sent();
-  Status UpstreamId(std::string_view id);  // what the provider calls the request
+  // What the provider calls the request: written at once, or with the next record where that
+  // follows in a moment, which saves a system call.
+  Status UpstreamId(std::string_view id);
+  void UpstreamIdWithNext(std::string_view id) { upstream_id_ = id; }
   // All in all so far, so that a kill still knows it.
   Status Progress(NanoUsd cost, NanoUsd charge);
   std::expected<void, Refusal> Extend(NanoUsd cost, NanoUsd charge);
@@ -63,6 +68,7 @@ class Hold {
   HoldId id_;
   NanoUsd cost_ = 0, charge_ = 0;
   std::string payer_;
+  std::string upstream_id_;  // to be written with the next record
   bool sent_ = false;
 };
 
@@ -97,8 +103,9 @@ class Ledger {
                                               LedgerOptions options = {});
   ~Ledger();
 
-  // Nothing may be sent to a provider before this has returned and Hold::Sent too.
-  std::expected<Hold, Refusal> Take(const HoldRequest& request);
+  // Nothing may be sent to a provider before this has returned and Hold::Sent too. `send` does both
+  // in one write, for a request that goes out at once.
+  std::expected<Hold, Refusal> Take(const HoldRequest& request, Send send = Send::kLater);
 
   // Ends a hold in doubt: by what the provider says of it, or by an operator. Errors: kNotFound,
   // kInvalidArgument (not in doubt, amount), those of Hold.
@@ -154,14 +161,20 @@ class Ledger {
   Status EndWhatWasOpen();
   int64_t NowNs() const;
   BudgetState StateOf(AccountNumber number);  // requires mutex_
-  Status Commit(Record& record);              // requires mutex_
-  Status RotateAndSnapshot();                 // requires mutex_
-  void NoteSynced(uint64_t seq);              // requires mutex_
-  uint64_t SegmentBytes() const;              // requires mutex_
-  Status MakeRoom();                          // requires mutex_
-  void Stop(std::string why);                 // requires mutex_
+  Status Commit(std::span<Record> records);   // requires mutex_; stamps them
+  Status Commit(Record& record) { return Commit(std::span(&record, 1)); }
+  Status AppendAndApply(std::span<Record>& records);  // requires mutex_
+  Status RotateAndSnapshot();                         // requires mutex_
+  void NoteSynced(uint64_t seq);                      // requires mutex_
+  uint64_t SegmentBytes() const;                      // requires mutex_
+  Status MakeRoom();                                  // requires mutex_
+  void Stop(std::string why);                         // requires mutex_
   Status Step(RecordType type, HoldId id, std::string text);
   Status CommitDecided(std::expected<Record, Refusal> decided);  // requires mutex_
+  // With the id, if there is one, in front; `upstream_id` is empty once it is written. Requires
+  // mutex_.
+  Status CommitWithUpstreamId(std::expected<Record, Refusal> decided, std::string& upstream_id);
+  bool Flush(uint64_t seq);
   void Run();
 
   Disk& disk_;
@@ -175,6 +188,7 @@ class Ledger {
   uint64_t first_segment_ = 1;  // the oldest that was not forgotten
   std::string stopped_because_;
   bool stopping_ = false;
+  bool flusher_sleeps_ = false;  // until dirty_ is notified
   bool is_released_ = false;
   uint64_t synced_seq_ = 0;
   uint64_t snapshot_segment_ = 0;         // the last one with a whole snapshot,

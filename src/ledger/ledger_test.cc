@@ -34,12 +34,12 @@ struct World {
     disk.Revive();
     Start();
   }
-  std::expected<Hold, Refusal> Take(AccountNumber budget, NanoUsd cost) {
+  std::expected<Hold, Refusal> Take(AccountNumber budget, NanoUsd cost, Send send = Send::kLater) {
     HoldRequest request;
     request.id = {{1, ++ids}, 1};
     request.cost = request.charge = cost;
     request.budgets = {&budget, 1};
-    return ledger->Take(request);
+    return ledger->Take(request, send);
   }
   Account At(std::string_view name) { return ledger->FindBudget(name)->account; }
 };
@@ -68,6 +68,61 @@ TEST(Ledger, FindsEveryHoldOfAKilledProcess) {
   EXPECT_EQ(world.At("key:a").debits, 65);
   EXPECT_EQ(world.At("key:a").pending, 0);
   EXPECT_EQ(world.ledger->ResolveVoid(doubtful[0].first, "").error().code, ErrorCode::kNotFound);
+}
+
+TEST(Ledger, WritesOnceForAHoldThatIsSentAtOnceAndOnceForItsEnd) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  world.disk.writes_left = 2;
+  auto hold = world.Take(key, 100, Send::kNow);
+  ASSERT_TRUE(hold.has_value());
+  hold->UpstreamIdWithNext("req-1");
+  ASSERT_TRUE(hold->Settle(40, 40, "").has_value());
+  EXPECT_EQ(world.disk.writes_left, 0);
+  world.disk.writes_left = -1;
+  EXPECT_EQ(world.At("key:a").debits, 40);
+}
+
+TEST(Ledger, KeepsTheIdOfAHoldWhateverItsEnd) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  {
+    auto forgotten = world.Take(key, 100, Send::kNow);
+    forgotten->UpstreamIdWithNext("req-1");
+  }
+  std::string id;
+  JournalReader reader(world.disk, 1);
+  while (auto record = reader.Next().value_or(std::nullopt)) {
+    id = record->type == RecordType::kUpstreamId ? record->text : id;
+  }
+  EXPECT_EQ(id, "req-1");
+}
+
+// A whole record in what a failing write leaves has happened: readers see it.
+TEST(Ledger, CountsTheFirstOfTwoRecordsWhenTheirWriteFailsBetweenThem) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  world.disk.writes_left = world.disk.creates_left = 0;
+  world.disk.torn_percent = 80;
+  auto refused = world.Take(key, 100, Send::kNow);
+  world.disk.writes_left = world.disk.creates_left = -1;
+  ASSERT_FALSE(refused.has_value()) << "nothing may be sent";
+  world.Kill();
+  EXPECT_EQ(world.ledger->recovery().voided, 1);
+  EXPECT_EQ(world.At("key:a").pending, 0);
+}
+
+TEST(Ledger, GoesOnInTheNextSegmentWhenTheSecondOfTwoRecordsCannotBeWritten) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  world.disk.writes_left = 0;
+  world.disk.torn_percent = 80;
+  world.disk.only_once = true;
+  auto hold = world.Take(key, 100, Send::kNow);
+  ASSERT_TRUE(hold.has_value());
+  world.Kill();
+  EXPECT_EQ(world.ledger->recovery().in_doubt, 1);
+  EXPECT_EQ(world.At("key:a").in_doubt, 100);
 }
 
 TEST(Ledger, EndsAHoldThatNobodyEnded) {
