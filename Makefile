@@ -5,6 +5,8 @@ MODELS ?= $(CURDIR)/build/models
 # Where `make run` puts the default model, and where `tradewind` looks for models afterwards.
 HOME_MODELS := $(or $(TRADEWIND_MODELS),$(or $(TRADEWIND_HOME),$(or $(XDG_DATA_HOME),$(HOME)/.local/share)/tradewind)/models)
 CTEST_FLAGS ?=
+# More for cmake, as -DTW_PCH=ON
+CMAKE_FLAGS ?=
 # One part of the benchmarks: BENCH_FLAGS="--only 3b-q4_0 --rounds 5"
 BENCH_FLAGS ?=
 
@@ -14,7 +16,7 @@ BENCH_FLAGS ?=
 .PHONY: tekken run build test prove bench fuzz format lint asan tsan packages bench-packages model test-tools clean
 
 build: build-packages
-	cmake --preset release
+	cmake --preset release $(CMAKE_FLAGS)
 	cmake --build --preset release --parallel $(JOBS) --target tradewind
 
 run: build
@@ -24,9 +26,9 @@ run: build
 
 # Everything, then ctest's summary last. Sanitizers run the unit tests (asan here and in CI, tsan in `make prove`).
 test: packages model test-tools
-	cmake --preset release -DTW_ASAN_CTEST=ON
+	cmake --preset release -DTW_ASAN_CTEST=ON $(CMAKE_FLAGS)
 	cmake --build --preset release --parallel $(JOBS)
-	cmake --preset asan
+	cmake --preset asan $(CMAKE_FLAGS)
 	cmake --build --preset asan --parallel $(JOBS)
 	TRADEWIND_TEST_MODELS="$(MODELS)" ctest --test-dir build --output-on-failure --parallel $(JOBS) $(CTEST_FLAGS)
 
@@ -36,18 +38,18 @@ prove: packages model test-tools
 	tools/prove.sh
 
 bench: bench-packages model test-tools
-	cmake --preset release
+	cmake --preset release $(CMAKE_FLAGS)
 	cmake --build --preset release --parallel $(JOBS)
 	TRADEWIND_MODELS="$(MODELS)" tools/bench.sh $(BENCH_FLAGS)
 
 FUZZ_SECONDS ?= 60
 fuzz: packages
-	cmake --preset fuzz
+	cmake --preset fuzz $(CMAKE_FLAGS)
 	cmake --build --preset fuzz --parallel $(JOBS)
 	tools/fuzz.sh $(FUZZ_SECONDS)
 
 asan tsan: packages model
-	cmake --preset $@
+	cmake --preset $@ $(CMAKE_FLAGS)
 	cmake --build --preset $@ --parallel $(JOBS)
 	TRADEWIND_TEST_MODELS="$(MODELS)" ctest --test-dir build/$@ --output-on-failure --parallel $(JOBS) -L unit --no-tests=error $(CTEST_FLAGS)
 
@@ -55,7 +57,7 @@ format: packages
 	git ls-files '*.h' '*.cc' | xargs clang-format-19 -i
 
 lint: packages
-	cmake --preset release
+	cmake --preset release $(CMAKE_FLAGS)
 	git ls-files 'src/*.cc' | xargs -P $(JOBS) -n 4 clang-tidy-19 -p build --quiet
 
 build-packages:

@@ -26,6 +26,22 @@ if(TW_COVERAGE)
   target_link_options(tw_options INTERFACE -fprofile-instr-generate)
 endif()
 
+if(TW_PCH)
+  add_library(tw_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/common_headers.cc)
+  target_link_libraries(tw_pch PRIVATE tw_options Threads::Threads)
+  target_precompile_headers(tw_pch PRIVATE
+    <algorithm> <array> <atomic> <charconv> <chrono> <cmath> <condition_variable> <deque> <expected> <filesystem> <fstream>
+    <functional> <map> <memory> <mutex> <optional> <random> <set> <span> <sstream> <string> <thread> <unordered_map> <vector>
+    <fmt/format.h> <boost/asio/awaitable.hpp> <boost/json.hpp>)
+endif()
+
+# Not for folders whose sources are compiled for several CPUs.
+function(tw_use_pch target)
+  if(TW_PCH AND NOT target MATCHES "engine_(kernels|probe|quant)")
+    target_precompile_headers(${target} REUSE_FROM tw_pch)
+  endif()
+endfunction()
+
 # tw_library(engine_format SOURCES gguf.cc gguf.h DEPS base)  ->  target tw_engine_format
 function(tw_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS" ${ARGN})
@@ -37,6 +53,7 @@ function(tw_library name)
   target_sources(tw_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR}/src FILES ${headers})
   list(TRANSFORM ARG_DEPS PREPEND tw_)
   target_link_libraries(tw_${name} PUBLIC tw_options ${ARG_DEPS} ${ARG_LIBS})
+  tw_use_pch(tw_${name})
 endfunction()
 
 # tw_test(engine_format SOURCES gguf_test.cc DEPS engine_format)  ->  binary engine_format_test, one ctest entry per test
@@ -45,6 +62,7 @@ function(tw_test name)
   add_executable(${name}_test ${ARG_SOURCES})
   list(TRANSFORM ARG_DEPS PREPEND tw_)
   target_link_libraries(${name}_test PRIVATE tw_options ${ARG_DEPS} ${ARG_LIBS} tw_testing GTest::gtest_main)
+  tw_use_pch(${name}_test)
   gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "unit" TIMEOUT 600)
 endfunction()
 

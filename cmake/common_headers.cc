@@ -1,0 +1,1 @@
+// What TW_PCH compiles: the headers alone (cmake/Tradewind.cmake).
