@@ -55,7 +55,28 @@ install_node() {
   echo "$wanted" >"$stamp"
 }
 
+# LiteLLM's price map as its package brings it; nothing of the package is installed or run. Without it one test is skipped.
+fetch_price_map() {
+  local version folder scratch name
+  name=model_prices_and_context_window_backup.json
+  version=$(sed -n 's/^litellm==//p' "$root/bench/litellm.lock")
+  folder="$root/build/prices"
+  [ "$(cat "$folder/.stamp" 2>/dev/null)" != "$version" ] || return 0
+  echo "fetching the price map of the Python package litellm $version into build/prices"
+  scratch=$(mktemp -d)
+  if "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: -d "$scratch" \
+      "litellm==$version" && "$venv/bin/python" -m zipfile -e "$scratch"/litellm-*.whl "$scratch/wheel"; then
+    mkdir -p "$folder"
+    cp "$scratch/wheel/litellm/$name" "$folder/litellm.json"
+    echo "$version" >"$folder/.stamp"
+  else
+    echo "the package litellm $version cannot be had: its price map is not tested" >&2
+  fi
+  rm -rf "$scratch"
+}
+
 own_node=$(machine_node)
 mkdir -p "$root/build"
 install_venv
 install_node
+fetch_price_map

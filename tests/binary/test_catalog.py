@@ -1,11 +1,15 @@
 """Who serves which model at what price: search, providers, prices, config, and the lists over HTTP."""
 
+import decimal
 import json
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
-from harness import MODEL, ROOT, Server, run_cli
+from harness import MODEL, PATIENCE_S, ROOT, Server, run_cli
 
 SAMPLES = ROOT / "tests" / "data" / "prices"
 CONFIG = """
@@ -62,6 +66,19 @@ def test_search_knows_the_starter_catalogue_without_a_network(home):
     assert [row["place"] for row in search(home, MODEL)] == ["local"]
 
 
+def test_starts_searches_and_answers_without_a_network(tmp_path):
+    words = ["unshare", "--map-root-user", "--net", sys.executable, "-B"]
+    try:
+        tried = subprocess.run([*words[:3], "true"], capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("no unshare on this machine")
+    if tried.returncode != 0:
+        pytest.skip(f"no network namespace here: {tried.stderr.strip()}")
+    script = pathlib.Path(__file__).with_name("without_network.py")
+    done = subprocess.run([*words, script, tmp_path], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0 and "works without a network" in done.stdout, (done.stdout, done.stderr)
+
+
 def test_search_filters_let_nothing_unknown_pass(home, config):
     flags = ["--config", config]
     ids = lambda *words: [(row["id"], row["place"]) for row in search(home, *words, *flags)]
@@ -104,6 +121,37 @@ def test_prices_import_names_every_row_that_it_cannot_price(home):
     assert '"input":"0.9500000000000001"' in kept, "to the last digit"
     litellm = data(run_cli("prices", "import", SAMPLES / "litellm.json", "--json", home=home), "prices_import")
     assert litellm["files"][0]["format"] == "litellm" and litellm["kept"] == report["priced"] + litellm["files"][0]["priced"]
+
+
+def shifted(text, places):
+    """A decimal times 10**places, digit by digit, as the catalogue writes it."""
+    return format((decimal.Decimal(text).scaleb(places)).normalize(), "f")
+
+
+def test_the_price_map_of_the_package_litellm_is_imported_row_by_row(home):
+    map_file = ROOT / "build" / "prices" / "litellm.json"
+    if not map_file.exists():
+        pytest.skip("tools/setup_test_tools.sh could not have the package litellm")
+    told = json.loads(map_file.read_text(), parse_float=str, parse_int=str)
+    report = data(run_cli("prices", "import", map_file, "--json", home=home), "prices_import")["files"][0]
+    assert report["format"] == "litellm" and report["rows"] in (len(told), len(told) - 1), "but for its sample_spec"
+    reasons = {note["key"]: note["reason"] for note in report["unpriced"]}
+    assert report["priced"] + len(reasons) == report["rows"] and report["priced"] > report["rows"] // 2
+    assert all(reasons.values()) and set(reasons) <= set(told)
+    kept = {(row["provider"], row["model"]): row for row in json.loads((home / "prices.json").read_text())["rows"]}
+    seen = 0
+    for key, row in told.items():
+        provider, _, model = key.partition("/")
+        slug = {"together_ai": "together", "fireworks_ai": "fireworks-ai"}.get(provider, provider)
+        if key in reasons or row.get("litellm_provider") not in ("together_ai", "groq", "fireworks_ai", "cerebras") or (slug, model) not in kept:
+            continue
+        price = kept[slug, model]
+        assert price["input"] == shifted(row["input_cost_per_token"], 6), (key, row, price)
+        assert price["output"] == shifted(row.get("output_cost_per_token", "0"), 6), (key, row, price)
+        seen += 1
+    assert seen > 50, "most rows of known providers keep their names"
+    loud = run_cli("prices", "import", map_file, home=home).stderr
+    assert all(key in loud for key in reasons), "each row that has no price is named"
 
 
 def test_imported_prices_replace_those_of_the_starter_catalogue(home, tmp_path):
