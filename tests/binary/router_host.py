@@ -7,6 +7,7 @@ in a small proxy here; it hands each request on as one from this device.
 import fcntl
 import http.client
 import http.server
+import json
 import os
 import pathlib
 import socket
@@ -17,21 +18,71 @@ import sys
 import threading
 
 import harness
-from market import MODEL, Market
+from market import Market
 
 NAMES = ("router.huggingface.co", "huggingface.co")
 SITES = ("fireworks-ai", "together", "cerebras", "groq")
+
+# What each program is given behind the token: model strings, ID:PLACE. The model of this device knows no tools and no schemas.
+TOOL = {"type": "function", "function": {"name": "lookup", "parameters": {"type": "object", "properties": {"q": {"type": "string"}}}}}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
+GIVEN = json.dumps({"tools": [TOOL], "response_format": FORMAT})
+
+OPENAI_PYTHON_PROGRAM = """
+import json, os, sys
+import openai
+given = json.loads(os.environ["GIVEN"])
+client = openai.OpenAI(base_url="https://router.huggingface.co/v1", api_key=sys.argv[1], max_retries=0)
+def ask(model, text="one two three", **fields):
+    return client.chat.completions.create(model=model, temperature=0, max_tokens=24, messages=[{"role": "user", "content": text}], **fields)
+for model in sys.argv[2:]:
+    whole = ask(model)
+    text = "".join(c.choices[0].delta.content or "" for c in ask(model, stream=True) if c.choices)
+    assert text and text == whole.choices[0].message.content, (model, text)
+    if not model.endswith(":local"):
+        (call,) = ask(model, "call lookup", tools=given["tools"]).choices[0].message.tool_calls
+        assert call.function.name == "lookup" and "q" in json.loads(call.function.arguments), (model, call)
+        answer = ask(model, response_format=given["response_format"]).choices[0].message.content
+        assert isinstance(json.loads(answer)["a"], str), (model, answer)
+print("openai for Python: right")
+"""
+
+OPENAI_NODE_PROGRAM = """
+const { createRequire } = require('node:module');
+const { OpenAI } = createRequire(process.argv[1])('openai');
+const given = JSON.parse(process.env.GIVEN);
+(async () => {
+  const client = new OpenAI({ baseURL: 'https://router.huggingface.co/v1', apiKey: process.argv[2], maxRetries: 0 });
+  const ask = (model, content, fields) =>
+    client.chat.completions.create({ model, temperature: 0, max_tokens: 24, messages: [{ role: 'user', content }], ...fields });
+  for (const model of process.argv.slice(3)) {
+    const whole = await ask(model, 'one two three');
+    let text = '';
+    for await (const chunk of await ask(model, 'one two three', { stream: true })) text += chunk.choices[0]?.delta.content ?? '';
+    if (!text || text !== whole.choices[0].message.content) throw new Error(`${model}: ${text}`);
+    if (model.endsWith(':local')) continue;
+    const call = (await ask(model, 'call lookup', { tools: given.tools })).choices[0].message.tool_calls[0];
+    if (call.function.name !== 'lookup' || !('q' in JSON.parse(call.function.arguments))) throw new Error(JSON.stringify(call));
+    const answer = (await ask(model, 'one two three', { response_format: given.response_format })).choices[0].message.content;
+    if (typeof JSON.parse(answer).a !== 'string') throw new Error(`${model}: ${answer}`);
+  }
+  console.log('openai for JavaScript: right');
+})().catch((error) => { console.error(error); process.exit(1); });
+"""
 
 PYTHON_PROGRAM = """
 import sys
 from huggingface_hub import InferenceClient
 client = InferenceClient(api_key=sys.argv[1])
 for model in sys.argv[2:]:
-    fields = dict(model=model, messages=[{"role": "user", "content": "one two three"}])
+    fields = dict(model=model, messages=[{"role": "user", "content": "one two three"}], temperature=0, max_tokens=24)
     whole = client.chat.completions.create(**fields)
     text = "".join(c.choices[0].delta.content or "" for c in client.chat.completions.create(stream=True, **fields))
     assert text and text == whole.choices[0].message.content, (model, text)
     name, _, site = model.partition(":")
+    if site == "local":
+        continue
     named = InferenceClient(provider=site, api_key=sys.argv[1]).chat.completions.create(**(fields | {"model": name}))
     assert named.choices[0].message.content == text, (site, named)
 print("huggingface_hub: right")
@@ -43,12 +94,13 @@ const { InferenceClient } = createRequire(process.argv[1])('@huggingface/inferen
 (async () => {
   const client = new InferenceClient(process.argv[2]);
   for (const model of process.argv.slice(3)) {
-    const request = { model, messages: [{ role: 'user', content: 'one two three' }] };
+    const request = { model, messages: [{ role: 'user', content: 'one two three' }], temperature: 0, max_tokens: 24 };
     const whole = await client.chatCompletion(request, { retry_on_error: false });
     let text = '';
     for await (const chunk of client.chatCompletionStream(request)) text += chunk.choices[0]?.delta.content ?? '';
     if (!text || text !== whole.choices[0].message.content) throw new Error(`${model}: ${text}`);
     const [name, provider] = model.split(':');
+    if (provider === 'local') continue;
     const named = await client.chatCompletion({ ...request, provider, model: name }, { retry_on_error: false });
     if (named.choices[0].message.content !== text) throw new Error(`${provider}: ${JSON.stringify(named)}`);
   }
@@ -129,18 +181,24 @@ def main():
     bring_loopback_up()
     name_hosts(folder)
     ca, certificate, key = make_certificates(folder)
-    with Market(folder, *SITES) as market:
+    with Market(folder, *SITES, model=harness.MODEL, models=harness.MODELS) as market:
         start_front(certificate, key, market.server.port)
-        models = [f"{MODEL}:{site}" for site in SITES]
+        models = [f"{harness.MODEL}:{place}" for place in (*SITES, "local")]
         token = market.server.token
         keep = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ}
-        env = keep | {"HOME": str(folder), "HF_TOKEN": token, "SSL_CERT_FILE": str(ca), "NODE_EXTRA_CA_CERTS": str(ca)}
-        subprocess.run([sys.executable, "-c", PYTHON_PROGRAM, token, *models], env=env, check=True)
+        env = keep | {"HOME": str(folder), "HF_TOKEN": token, "GIVEN": GIVEN, "SSL_CERT_FILE": str(ca), "NODE_EXTRA_CA_CERTS": str(ca)}
         node = harness.ROOT / "build" / "node"
-        words = [node / "bin" / "node", "-e", NODE_PROGRAM, node / "package.json", token, *models]
-        subprocess.run(words, env=env, check=True)
-        seen = {entry["provider"] for entry in market.sim.log()}
-        assert seen == set(SITES), seen
+        for program in (PYTHON_PROGRAM, OPENAI_PYTHON_PROGRAM, NODE_PROGRAM, OPENAI_NODE_PROGRAM):
+            market.sim.reset()
+            is_node = "require(" in program
+            words = [node / "bin" / "node", "-e", program, node / "package.json"] if is_node else [sys.executable, "-c", program]
+            before = len(market.server.access_log())
+            subprocess.run([*words, token, *models], env=env, check=True)
+            seen = {entry["provider"] for entry in market.sim.log()}
+            assert seen == set(SITES), seen
+            local = harness.wait_for(
+                lambda: [e for e in market.server.access_log()[before:] if e.get("provider") == "local"], "the model on this device")
+            assert local[0]["status"] == 200
 
 
 if __name__ == "__main__":

@@ -145,4 +145,5 @@ def test_unchanged_clients_by_the_routers_own_host_name(tmp_path):
     done = subprocess.run([*words, script, tmp_path], capture_output=True, text=True, timeout=3 * harness.PATIENCE_S)
     print(done.stdout, done.stderr)
     assert done.returncode == 0
-    assert "huggingface_hub: right" in done.stdout and "@huggingface/inference: right" in done.stdout
+    for client in ("huggingface_hub", "@huggingface/inference", "openai for Python", "openai for JavaScript"):
+        assert f"{client}: right" in done.stdout
