@@ -5,7 +5,7 @@ Everything runs on this machine, on loopback. Rounds alternate, and ratios are t
 each process over the same count of requests hardly depends on what else the machine does; times do, and streams a
 second as well.
 
-Usage: compare_gateways.py [--rounds 5] [--requests-flat 1000000]
+Usage: compare_gateways.py [--rounds 5] [--scale 1]
 """
 import argparse
 import contextlib
@@ -110,18 +110,19 @@ def memory_over_time(args, folder, target):
     return {"requests": args.requests_flat, "failed": failed, "rss_bytes": seen}
 
 
-def split(args, folder, target):
+def split(args, folder, target, case):
     """Of what the CPU time of a request is made: perf's samples, by the part of the program that they fell into."""
     if not shutil.which("perf"):
-        return {}
-    body = target.body(folder, _text(8, {}))
-    requests = max(64, int(20000 * args.scale))
+        return {"why": "perf is not installed"}
+    connections, requests, words, fields = CASES[case]
+    body = target.body(folder, _text(words, fields), **fields)
+    requests = max(connections, int(requests * 2 * args.scale))
     data = folder / "perf.data"
     perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "1997", "-o", data, "-p", str(target.pid)],
                             stderr=subprocess.DEVNULL)
     time.sleep(1)  # perf says nothing once it has begun
     before = gateway.cpu_s(target.pid)
-    gateway.Load(args, target, body, 64, requests).run()
+    gateway.Load(args, target, body, connections, requests).run()
     cpu_us = (gateway.cpu_s(target.pid) - before) / requests * 1e6
     perf.send_signal(signal.SIGINT)
     perf.wait()
@@ -145,7 +146,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1, help="of the counts of requests")
     parser.add_argument("--streams", type=int, default=5000, help="held open at once")
-    parser.add_argument("--requests-flat", type=int, default=100_000, help="for the course of memory")
+    parser.add_argument("--requests-flat", type=int, help="for the course of memory; without it 1,000,000 times --scale")
     parser.add_argument("--binary", default="build/tradewind")
     parser.add_argument("--before", help="another build of tradewind, measured in the same rounds")
     parser.add_argument("--without-nginx", action="store_true")
@@ -155,6 +156,7 @@ def main():
     parser.add_argument("--flags", default="", help="more flags for `tradewind serve`, in one word")
     parser.add_argument("--out", default="bench/results")
     args = parser.parse_args()
+    args.requests_flat = args.requests_flat or max(640, int(1_000_000 * args.scale))
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = pathlib.Path(name)
         provider = gateway.start_provider(stack, args)
@@ -170,7 +172,8 @@ def main():
         result = {"rounds": compare(args, folder, [*targets, *peers]), "load": load_before}
         print("memory", file=sys.stderr)
         result["streams"] = {t.name: memory_of_streams(args, folder, t) for t in targets if t.pid}
-        result["split"] = split(args, folder, ours)
+        cases = dict.fromkeys(["64 at a time", *gateway_report.missed(result["rounds"])])
+        result["splits"] = {case: split(args, folder, ours, case) for case in cases}
         result["course"] = memory_over_time(args, folder, ours)
     result = {"schema": "tradewind.bench-gateways/v1"} | machine.describe(args, peer=peer_versions(args)) | result
     out = pathlib.Path(args.out)
