@@ -11,6 +11,7 @@ import re
 
 import aiohttp
 
+import market
 from harness import MODEL, PATIENCE_S, Server, wait_for
 
 ROUNDS = int(os.environ.get("TW_SOAK_ROUNDS", "5"))
@@ -184,3 +185,97 @@ def test_rounds_of_everything_leave_nothing_behind(home):
         after = sizes[WARM_UP - 1 :]
         assert min(after[-3:]) - min(after[:3]) < GROWTH_BYTES_MAX, sizes
         assert "Paris" in server.chat(max_tokens=16).json()["choices"][0]["message"]["content"]
+
+
+# --- The same in front of providers: what goes wrong there, and clients that leave, leave nothing behind either
+
+
+class Shopper:
+    """One request each, with trouble that its own words ask the simulated providers for."""
+
+    def __init__(self, session, running, seen):
+        self.session, self.running, self.seen = session, running, seen
+
+    def post(self, text, path="/v1/chat/completions", **fields):
+        body = {"model": market.MODEL, "messages": [{"role": "user", "content": text}], "max_tokens": 30} | fields
+        headers = {"Authorization": f"Bearer {self.running.server.token}"}
+        return self.session.post(self.running.server.url + path, json=body, headers=headers)
+
+    async def answered(self, what, text, **fields):
+        async with self.post(text, **fields) as reply:
+            body = await reply.text()
+            assert reply.status == 200, body
+            assert not fields.get("stream") or body.endswith("data: [DONE]\n\n"), body[-200:]
+        self.seen[what] = self.seen.get(what, 0) + 1
+
+    async def cut(self, text):
+        async with self.post(text, stream=True) as reply:
+            body = await reply.text()
+            assert reply.status == 200 and '"error"' in body and "[DONE]" not in body, body[-200:]
+        self.seen["cut"] = self.seen.get("cut", 0) + 1
+
+    async def leave(self, text, after, **fields):
+        try:
+            async with asyncio.timeout(after):
+                async with self.post(text, **fields) as reply:
+                    await reply.read()
+        except TimeoutError:
+            self.seen["left"] = self.seen.get("left", 0) + 1
+
+
+def purchases_of(shopper, chance):
+    own_path = {"path": "/site-b/site-b/v1/chat/completions", "model": "model-x"}
+    for number in range(4):
+        stream = number % 2 == 0
+        for _ in range(6):  # most are well, or the budget of second attempts ends
+            yield shopper.answered("plain", "a b c", stream=stream)
+        for fault in ("status=500", "status=503", "close=rst", "body=garbage", "cut_after=0"):
+            yield shopper.answered("elsewhere", f"a b c sim:site-a:{fault}", stream=stream)
+        # Without a second route in health, or a budget for it, the first one is waited for.
+        yield shopper.answered("hedged", "a b c sim:site-a:first_byte_ms=1000", stream=stream, provider={"hedge": 20})
+        yield shopper.answered("own path", "a b c", stream=stream, **own_path)
+        yield shopper.cut("a b c sim:cut_after=5")
+        yield shopper.cut("a b c sim:malformed_after=5")
+        yield shopper.leave("a b c sim:site-a:first_byte_ms=100000", chance.uniform(0.01, 0.3), stream=stream)
+        yield shopper.leave("a b c sim:tokens=1000 sim:tokens_per_s=50", chance.uniform(0.05, 0.4), stream=stream)
+        yield shopper.leave("a b c sim:site-b:stall_after=2", chance.uniform(0.05, 0.4), stream=True, **own_path)
+
+
+async def shop(running, numbers, after_each):
+    seen = {}
+    for number in numbers:
+        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+            work = list(purchases_of(Shopper(session, running, seen), random.Random(number)))
+            async with asyncio.TaskGroup() as group:
+                for one in work:
+                    group.create_task(one)
+        after_each(len(work))
+    return seen
+
+
+def test_rounds_of_trouble_with_providers_leave_nothing_behind(tmp_path):
+    extra = '[route]\norder = ["site-a", "site-b"]\n'
+    with market.Market(tmp_path, "site-a", "site-b", flags=["--stall", "20s"], extra=extra) as running:
+        server = running.server
+        process = pathlib.Path(f"/proc/{server.process.pid}")
+        idle = len(list((process / "fd").iterdir()))
+        threads = len(list((process / "task").iterdir()))
+        sizes = []
+
+        def back_to_idle(requests):
+            running.sim.wait_for(lambda: running.sim.state()["streams"] == 0, "no stream left open")
+            metrics = lambda: server.get("/metrics").body.decode()
+            wait_for(lambda: value_of("tradewind_requests_in_flight", metrics()) <= 1, "no request in flight but this one")
+            # Connections to providers are kept, at most one for each request that ran at once.
+            wait_for(lambda: len(list((process / "fd").iterdir())) <= idle + requests + 8, "clients' descriptors closed")
+            assert len(list((process / "task").iterdir())) == threads
+            sizes.append(server.rss_bytes())
+
+        seen = asyncio.run(shop(running, range(WARM_UP + ROUNDS), back_to_idle))
+        print(f"{WARM_UP + ROUNDS} rounds: {seen}; RssAnon in MB: {[size >> 20 for size in sizes]}")
+        for what in ("plain", "elsewhere", "hedged", "own path", "cut", "left"):
+            assert seen[what] >= ROUNDS, seen
+        after = sizes[WARM_UP - 1 :]
+        assert min(after[-3:]) - min(after[:3]) < GROWTH_BYTES_MAX, sizes
+        assert running.chat(model=f"{market.MODEL}:site-b").status == 200
