@@ -3,7 +3,9 @@
 import base64
 import http.server
 import json
+import os
 import re
+import subprocess
 import threading
 
 import openai
@@ -185,6 +187,25 @@ def test_huggingface_hub_reads_the_same_objects(replay, router, recording):
     through = from_hugging_face(client, recording, f"{MODEL}:{recording.slug}")
     assert through == as_documented(direct, recording)
     assert through
+
+
+def test_the_javascript_clients_read_the_same_objects(replay, router, tmp_path):
+    told = [
+        {"name": f"{each.file.parent.name}-{each.file.stem}-{number}", "number": number, "model": f"{MODEL}:{each.slug}", "request": each.request,
+         "stream": each.is_stream, "askedForUsage": each.asked_for_usage()}
+        for number, each in enumerate(RECORDINGS) if each in CHATS and each.status == 200
+    ]
+    (tmp_path / "recordings.json").write_text(json.dumps(told))
+    env = os.environ | {
+        "TRADEWIND_TEST_URL": router.url, "TRADEWIND_TEST_TOKEN": router.token, "TRADEWIND_TEST_REPLAY": replay,
+        "TRADEWIND_TEST_RECORDINGS": str(tmp_path / "recordings.json"),
+    }
+    node = harness.ROOT / "build" / "node" / "bin" / "node"
+    done = subprocess.run([node, "--test", harness.ROOT / "tests" / "js" / "recordings.test.mjs"], env=env, capture_output=True, text=True,
+                          timeout=2 * harness.PATIENCE_S)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    assert int(re.search(r"^(?:#|ℹ) pass (\d+)", done.stdout, re.M)[1]) == 2 * len(told) > 40
 
 
 @pytest.mark.parametrize("recording", named(each for each in GOOD if each.is_stream and each in CHATS))
