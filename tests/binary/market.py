@@ -13,6 +13,12 @@ SITES = {
     "cerebras": ("cerebras", "cerebras"),
     "groq": ("groq", "groq"),
     "site-a": ("openai", "site-a:openai"),
+    "huggingface": ("huggingface", "huggingface:hf-router"),
+    "site-l": ("openai", "site-l:llama-server"),
+    "site-o": ("openai", "site-o:ollama"),
+    # Usage in a last chunk of its own, unasked; and in every chunk.
+    "site-n": ("openai", "site-n:novita"),
+    "site-m": ("openai", "site-m:novita-2025"),
 }
 MODEL = "acme/model"
 KEY = "provider-key-that-must-not-leak"

@@ -23,9 +23,14 @@ CHAT_PATHS = {
     "cerebras": "/v1/chat/completions",
     "groq": "/openai/v1/chat/completions",
     "openai": "/v1/chat/completions",
+    "llama-server": "/v1/chat/completions",
+    "ollama": "/v1/chat/completions",
     "novita": "/v3/openai/chat/completions",
     "novita-2025": "/v3/openai/chat/completions",
     "hf-router": "/v1/chat/completions",
+    "huggingface": "/v1/chat/completions",
+    "site-n": "/v3/openai/chat/completions",  # novita and novita-2025 under slugs of their own
+    "site-m": "/v3/openai/chat/completions",
 }
 MODELS = {
     "fireworks-ai": "accounts/fireworks/models/llama-v3p3-70b-instruct",
@@ -33,10 +38,13 @@ MODELS = {
     "cerebras": "llama-3.3-70b",
     "groq": "llama-3.1-8b-instant",
     "openai": "model-x",
+    "llama-server": "model-x",
+    "ollama": "model-x",
     "novita": "meta-llama/llama-3.1-8b-instruct",
     "novita-2025": "meta-llama/llama-3.1-8b-instruct",
     "hf-router": "openai/gpt-oss-120b",
 }
+MODELS |= {"huggingface": MODELS["hf-router"], "site-n": MODELS["novita"], "site-m": MODELS["novita-2025"]}
 
 
 class Answer:

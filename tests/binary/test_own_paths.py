@@ -16,7 +16,8 @@ TEXTS, VECTORS = "acme/texts", "acme/vectors"
 TEXTS_ID, VECTORS_ID = "meta-llama/Llama-3.3-70B-Instruct-Turbo", "BAAI/bge-base-en-v1.5"
 MORE = {"together": [(TEXTS, TEXTS_ID, "text-generation"), (VECTORS, VECTORS_ID, "feature-extraction")]}
 # Behind the slug, as the providers' documentation has them.
-PATHS = {site: simulator.CHAT_PATHS[site] for site in NAMED} | {"site-a": "/site-a/v1/chat/completions"}
+PATHS = {site: simulator.CHAT_PATHS.get(site, "/v1/chat/completions") for site in SITES}
+PATHS |= {site: f"/{site}{PATHS[site]}" for site, (kind, _) in SITES.items() if kind == "openai"}  # behind the host of base_url
 IDS = {site: simulator.MODELS[SITES[site][1].split(":")[-1]] for site in SITES}
 
 
