@@ -52,7 +52,7 @@ void ReadPrice(Fields& fields, std::string_view name, std::string_view raw, std:
   } else if (value->is_number()) {
     out = raw;
   } else {
-    fields.Wrong(name, "must be a price in USD per million tokens");
+    fields.Wrong(name, "must be a price in USD");
   }
 }
 
@@ -74,7 +74,41 @@ void ReadMaxPrice(const json::value& price, const std::string& provider_text, Fi
   Fields inner(price.get_object(), "provider.max_price.");
   ReadPrice(inner, "prompt", text->Raw("prompt"), out.max_prompt_price);
   ReadPrice(inner, "completion", text->Raw("completion"), out.max_completion_price);
+  ReadPrice(inner, "request", text->Raw("request"), out.max_request_price);
+  // A cap is kept or refused.
+  for (const std::string& name : inner.Unknown()) {
+    if (!price.get_object().at(name).is_null()) {
+      fields.Refuse("max_price", fmt::format("may cap `prompt`, `completion` and `request`; no "
+                                             "route has a price for `{}` that could be compared",
+                                             name));
+    }
+  }
   fields.Adopt(inner.status());
+}
+
+// A word, or OpenRouter's object: what by, and whether each model's routes stay together.
+void ReadSort(Fields& fields, ProviderPreferences& out) {
+  const json::value* sort = fields.Find("sort");
+  if (sort == nullptr) {
+    return;
+  }
+  if (sort->is_object()) {
+    Fields inner(sort->get_object(), "provider.sort.");
+    std::string partition = "model";
+    inner.Text("by", out.sort);
+    inner.Text("partition", partition);
+    if (partition != "model" && partition != "none") {
+      inner.Wrong("partition", "must be \"model\" or \"none\"");
+    }
+    out.across_models = partition == "none";
+    fields.Adopt(inner.status());
+  } else {
+    fields.Text("sort", out.sort);
+  }
+  if (!out.sort.empty() && out.sort != "price" && out.sort != "throughput" &&
+      out.sort != "latency") {
+    fields.Wrong("sort", "must be \"price\", \"throughput\" or \"latency\"");
+  }
 }
 
 void ReadNumber(Fields& fields, std::string_view name, std::optional<double>& out) {
@@ -111,10 +145,7 @@ void ReadPreferences(const json::object& object, const std::string& text, Fields
       fields.Wrong("data_collection", "must be \"allow\" or \"deny\"");
     }
   }
-  if (fields.Text("sort", out.sort) && out.sort != "price" && out.sort != "throughput" &&
-      out.sort != "latency") {
-    fields.Wrong("sort", "must be \"price\", \"throughput\" or \"latency\"");
-  }
+  ReadSort(fields, out);
   if (const json::value* price = fields.Find("max_price"); price != nullptr) {
     ReadMaxPrice(*price, text, fields, out);
   }
@@ -127,6 +158,7 @@ void ReadPreferences(const json::object& object, const std::string& text, Fields
   }
   ReadNumber(fields, "preferred_max_latency", out.latency_max_s);
   ReadNumber(fields, "preferred_min_throughput", out.throughput_min);
+  out.ignored = fields.Unknown();
   outer.Adopt(fields.status());
 }
 
@@ -144,6 +176,20 @@ int64_t CountImages(std::string_view messages) {
     }
   }
   return count;
+}
+
+// Of pictures and sound inside of the messages, which are no text: a picture of 5 MB is some
+// thousand tokens, and none of base64.
+size_t DataUrlBytes(std::string_view messages) {
+  constexpr std::string_view kBegin = "\"data:";
+  size_t bytes = 0;
+  for (size_t at = messages.find(kBegin); at != std::string_view::npos;
+       at = messages.find(kBegin, at)) {
+    const size_t end = std::min(messages.find('"', at + 1), messages.size());
+    bytes += end - at - 1;
+    at = end;
+  }
+  return bytes;
 }
 
 // A completion may have many prompts, each of them text or token ids.
@@ -235,12 +281,17 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   TW_ASSIGN_OR_RETURN(const json::object object, Short(request));
   Fields fields(object);
   OpenAiFacts facts;
+  ReadStrings(fields, "models", limits::kFallbackModelsMax, facts.models);
   if (!fields.Text("model", facts.model)) {
-    fields.Wrong("model", "is required: a string, as GET /v1/models lists them");
+    if (fields.Find("model") == nullptr && !facts.models.empty()) {
+      facts.model = facts.models.front();
+      facts.models.erase(facts.models.begin());
+    } else {
+      fields.Wrong("model", "is required: a string, as GET /v1/models lists them");
+    }
   } else if (facts.model.empty() || facts.model.size() > limits::kModelStringBytesMax) {
     fields.Wrong("model", fmt::format("must have 1 to {} bytes", limits::kModelStringBytesMax));
   }
-  ReadStrings(fields, "models", limits::kFallbackModelsMax, facts.models);
   fields.Flag("stream", facts.stream);
   if (const json::value* options = fields.Find("stream_options");
       options != nullptr && options->is_object()) {
@@ -277,8 +328,9 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   facts.billed_apart = BilledApart(fields);
   facts.images = CountImages(request.Raw("messages"));
   facts.has_images = facts.images > 0;
-  facts.input_bytes = static_cast<int64_t>(
-      request.Raw("messages").size() + request.Raw("prompt").size() + request.Raw("input").size());
+  facts.input_bytes =
+      static_cast<int64_t>(request.Raw("messages").size() - DataUrlBytes(request.Raw("messages")) +
+                           request.Raw("prompt").size() + request.Raw("input").size());
   return facts;
 }
 

@@ -21,7 +21,11 @@ struct ProviderPreferences {
   bool deny_data_collection = false;  // data_collection: "deny"
   bool zero_retention = false;        // zdr
   std::string sort;                   // "price", "throughput", "latency"; "" = the model's suffix
+  bool across_models = false;         // sort.partition "none": all models' routes in one order
   std::string max_prompt_price, max_completion_price;  // "" = none
+  std::string max_request_price;                       // USD for each request
+  // Members that are not read: they play no part, and the caller is told.
+  std::vector<std::string> ignored;
   std::optional<double> latency_max_s, throughput_min;
   // Ours. A stream that is cut goes on at another route.
   std::optional<bool> continuation;
@@ -32,7 +36,7 @@ struct ProviderPreferences {
 };
 
 struct OpenAiFacts {
-  std::string model;                // as the caller wrote it
+  std::string model;                // as the caller wrote it; without one, the first of `models`
   std::vector<std::string> models;  // `models`: fallbacks, tried in order after `model`
   bool stream = false;
   bool include_usage = false;
@@ -48,7 +52,7 @@ struct OpenAiFacts {
   // A field that makes the provider bill more than tokens at the route's price: tools that it runs
   // itself, a dearer tier. "" = none.
   std::string billed_apart;
-  int64_t input_bytes = 0;  // of the messages, prompt or input: the basis of estimates
+  int64_t input_bytes = 0;  // of messages, prompt or input, without data URLs: for estimates
   ProviderPreferences provider;
 };
 

@@ -64,6 +64,17 @@ TEST(OpenAiFacts, SeesAnImagePart) {
           ->has_images);
 }
 
+TEST(OpenAiFacts, APictureInsideOfTheMessagesIsNoText) {
+  const auto bytes = [](const std::string& url) {
+    return Facts(
+               R"({"model":"m","messages":[{"content":[{"type":"image_url","image_url":{"url":")" +
+               url + R"("}},{"type":"text","text":"a \"data: b"}]}]})")
+        ->input_bytes;
+  };
+  EXPECT_EQ(bytes("data:image/png;base64," + std::string(100'000, 'A')), bytes(""));
+  EXPECT_EQ(bytes("https://a.example/b.png"), bytes("") + 23) << "an address is text";
+}
+
 TEST(OpenAiFacts, ReadsPreferencesWithPricesAsText) {
   const auto facts =
       Facts(R"({"model":"m","provider":{"order":["a"],"only":["a","b"],"ignore":["c"],
@@ -102,6 +113,43 @@ TEST(OpenAiFacts, TakesAPriceThatIsANumberFromItsText) {
   EXPECT_EQ(facts->provider.max_completion_price, "3e-1");
 }
 
+TEST(OpenAiFacts, TheFirstOfModelsStandsForAMissingModel) {
+  const auto facts = Facts(R"({"models":["a","b"],"model":null})");
+  ASSERT_TRUE(facts.has_value());
+  EXPECT_EQ(facts->model, "a");
+  EXPECT_EQ(facts->models, std::vector<std::string>{"b"});
+  EXPECT_EQ(Facts(R"({"models":[]})").error().param, "model");
+}
+
+TEST(OpenAiFacts, SortIsAWordOrAnObject) {
+  const auto sort = [](const std::string& text) {
+    return Facts(R"({"model":"m","provider":{"sort":)" + text + "}}")->provider;
+  };
+  EXPECT_EQ(sort(R"({"by":"throughput"})").sort, "throughput");
+  EXPECT_FALSE(sort(R"({"by":"throughput"})").across_models);
+  EXPECT_FALSE(sort(R"({"by":"price","partition":"model"})").across_models);
+  EXPECT_TRUE(sort(R"({"by":"price","partition":"none"})").across_models);
+  EXPECT_EQ(sort(R"({"partition":"none"})").sort, "");
+}
+
+TEST(OpenAiFacts, APriceCapIsKeptOrRefused) {
+  const auto facts = [](const std::string& cap) {
+    return Facts(R"({"model":"m","provider":{"max_price":)" + cap + "}}");
+  };
+  EXPECT_EQ(facts(R"({"prompt":1,"request":"0.01"})")->provider.max_request_price, "0.01");
+  EXPECT_TRUE(facts(R"({"image":null})").has_value());
+  const auto refused = facts(R"({"prompt":1,"image":0.5})");
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().param, "provider.max_price");
+  EXPECT_NE(refused.error().message.find("`image`"), std::string::npos);
+}
+
+TEST(OpenAiFacts, NamesThePreferencesThatPlayNoPart) {
+  EXPECT_EQ(Facts(R"({"model":"m","provider":{"zdr":true,"enforce_distillable_text":true}})")
+                ->provider.ignored,
+            std::vector<std::string>{"enforce_distillable_text"});
+}
+
 TEST(OpenAiFacts, NamesTheFieldThatIsWrong) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {R"({"messages":[]})", "model"},
@@ -111,6 +159,9 @@ TEST(OpenAiFacts, NamesTheFieldThatIsWrong) {
       {R"({"model":"m","n":0})", "n"},
       {R"({"model":"m","provider":[]})", "provider"},
       {R"({"model":"m","provider":{"sort":"beauty"}})", "provider.sort"},
+      {R"({"model":"m","provider":{"sort":{"by":"beauty"}}})", "provider.sort"},
+      {R"({"model":"m","provider":{"sort":{"by":7}}})", "provider.sort.by"},
+      {R"({"model":"m","provider":{"sort":{"partition":"x"}}})", "provider.sort.partition"},
       {R"({"model":"m","provider":{"max_price":{"prompt":[]}}})", "provider.max_price.prompt"},
       {R"({"model":"m","max_tokens":1.5})", "max_tokens"},
       {R"({"model":"m","provider":{"continuation":1}})", "provider.continuation"},

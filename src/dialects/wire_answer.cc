@@ -41,6 +41,15 @@ std::string_view Text(const dom::element& object, std::string_view name) {
   return object[name].get(text) == simdjson::SUCCESS ? text : std::string_view();
 }
 
+// Of an error: a word, or, from some, a number.
+std::string Code(const dom::element& object) {
+  int64_t number = 0;
+  if (object["code"].get(number) == simdjson::SUCCESS) {
+    return std::to_string(number);
+  }
+  return std::string(Text(object, "code"));
+}
+
 // Counts may come as floating point (an integer in it); anything else is no count.
 std::optional<int64_t> Count(const dom::element& object, std::string_view name) {
   dom::element value;
@@ -153,21 +162,33 @@ std::optional<std::string> ReadError(const dom::element& root, bool has_choices)
     }
     return std::string(Text(error, "message"));
   }
-  if (!has_choices && !Text(root, "message").empty() && !Text(root, "code").empty()) {
+  const bool is_bare = !Code(root).empty() || Text(root, "object") == "error";
+  if (!has_choices && is_bare && !Text(root, "message").empty()) {
     return std::string(Text(root, "message"));
   }
   return std::nullopt;
 }
 
-// Inside of a JSON string quotes have backslashes, so this text can only be a field.
+// Where the value of the field begins whose name ends before `at`; npos: that was no name.
+size_t ValueAt(std::string_view text, size_t at) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  const size_t colon = text.find_first_not_of(kSpace, at);
+  const bool is_name = colon != std::string_view::npos && text[colon] == ':';
+  return is_name ? text.find_first_not_of(kSpace, colon + 1) : std::string_view::npos;
+}
+
+// Inside of a JSON string quotes have backslashes, so a quoted name before a colon is a field.
 bool ReplaceStops(std::string& text) {
+  constexpr std::string_view kName = "\"finish_reason\"";
   bool replaced = false;
-  for (const std::string_view other : kOtherStops) {
-    for (const std::string_view between : {":", ": "}) {
-      const std::string from = fmt::format("\"finish_reason\"{}\"{}\"", between, other);
-      for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at)) {
-        text.replace(at, from.size(), fmt::format("\"finish_reason\"{}\"stop\"", between));
+  for (size_t at = text.find(kName); at != std::string::npos; at = text.find(kName, at + 1)) {
+    const size_t value = ValueAt(text, at + kName.size());
+    const std::string_view rest = std::string_view(text).substr(std::min(value, text.size()));
+    for (const std::string_view other : kOtherStops) {
+      if (rest.starts_with(fmt::format("\"{}\"", other))) {
+        text.replace(value, other.size() + 2, "\"stop\"");
         replaced = true;
+        break;
       }
     }
   }
@@ -195,6 +216,10 @@ bool WireChoices::Note(int64_t index, bool is_end) {
   open_ += (is_end ? 0 : 1) - (state == State::kOpen ? 1 : 0);
   state = is_end ? State::kEnded : State::kOpen;
   return true;
+}
+
+int64_t WireChoices::ended() const {
+  return open_ == 0 ? std::ranges::count(states_, State::kEnded) : 0;
 }
 
 Result<WireChunk> ReadWireChunk(std::string_view data, WireChoices* choices) {
@@ -278,7 +303,7 @@ WireError ReadWireError(int status, std::string_view body) {
     const bool has_error = root["error"].get(error) == simdjson::SUCCESS;
     const dom::element holder = has_error && error.is_object() ? error : root;
     out = {std::string(Text(holder, "message")), std::string(Text(holder, "type")),
-           std::string(Text(holder, "param")), std::string(Text(holder, "code"))};
+           std::string(Text(holder, "param")), Code(holder)};
     if (out.message.empty() && has_error) {
       out.message = Text(root, "error");
     }

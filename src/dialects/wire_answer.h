@@ -20,7 +20,8 @@ struct WireChunk {
   std::string text;                  // of all choices
   std::string finish_reason;         // of the last choice that has one; "" = none
   std::optional<chat::Usage> usage;  // absent or null: unknown, which is not zero
-  // "error" or, without an envelope, "message" with a code: the upstream gave up in mid-stream.
+  // "error" or, without an envelope, "message" with a code (a word or a number) or as the object
+  // "error": the upstream gave up in mid-stream.
   std::optional<std::string> error;
   // The chunk as clients can read it, when that is not the text itself: no `"error":null`, a finish
   // reason that OpenAI has.
@@ -35,6 +36,8 @@ class WireChoices {
   bool Note(int64_t index, bool is_end);
   bool have_begun() const { return !states_.empty(); }
   bool have_ended() const { return have_begun() && open_ == 0; }
+  // How many have, when none is open; else 0.
+  int64_t ended() const;
 
  private:
   enum class State : uint8_t { kUnseen, kOpen, kEnded };

@@ -80,6 +80,11 @@ TEST(WireChunk, SeesErrorsInEveryEnvelope) {
   EXPECT_EQ(ReadWireChunk(R"({"error":{"message":"over"},"status_code":429})")->error, "over");
   EXPECT_EQ(ReadWireChunk(R"({"error":"over"})")->error, "over");
   EXPECT_EQ(ReadWireChunk(R"({"message":"over","type":"x","code":"y"})")->error, "over");
+  EXPECT_EQ(ReadWireChunk(R"({"object":"error","message":"over","code":400})")->error, "over");
+  EXPECT_EQ(ReadWireChunk(R"({"object":"error","message":"over"})")->error, "over");
+  EXPECT_FALSE(ReadWireChunk(R"({"message":"hello"})")->error.has_value());
+  EXPECT_FALSE(ReadWireChunk(R"({"message":"m","code":1,"choices":[{"delta":{"content":"a"}}]})")
+                   ->error.has_value());
 }
 
 TEST(WireChunk, RewritesOnlyWhatClientsStumbleOver) {
@@ -93,6 +98,10 @@ TEST(WireChunk, RewritesOnlyWhatClientsStumbleOver) {
       eos->rewritten,
       R"({"choices":[{"delta":{"content":"\"finish_reason\":\"eos\""},"finish_reason":"stop"}]})");
   EXPECT_EQ(eos->finish_reason, "stop");
+  const auto spaced =
+      ReadWireChunk("{\"choices\":[{\"delta\":{},\"finish_reason\" :\n \"eos_token\"}]}");
+  EXPECT_EQ(spaced->rewritten, "{\"choices\":[{\"delta\":{},\"finish_reason\" :\n \"stop\"}]}");
+  EXPECT_EQ(spaced->finish_reason, "stop");
 }
 
 TEST(WireChunk, RefusesWhatIsNoObject) {
@@ -164,6 +173,17 @@ TEST(WireChoices, HaveEndedWhenEachThatBeganHas) {
   EXPECT_FALSE(read(R"({"choices":[{"index":65536}]})"));
 }
 
+TEST(WireChoices, CountThoseThatHaveEndedWhileNoneIsOpen) {
+  WireChoices choices;
+  EXPECT_EQ(choices.ended(), 0);
+  choices.Note(1, true);
+  EXPECT_EQ(choices.ended(), 1);
+  choices.Note(0, false);
+  EXPECT_EQ(choices.ended(), 0) << "one is open";
+  choices.Note(0, true);
+  EXPECT_EQ(choices.ended(), 2);
+}
+
 TEST(WireError, ReadsEveryProvidersEnvelope) {
   const WireError openai = ReadWireError(
       404,
@@ -179,6 +199,7 @@ TEST(WireError, ReadsEveryProvidersEnvelope) {
             "p");
   EXPECT_EQ(ReadWireError(422, R"({"detail":[{"loc":["body"]}]})").message,
             R"([{"loc":["body"]}])");
+  EXPECT_EQ(ReadWireError(400, R"({"object":"error","message":"m","code":40303})").code, "40303");
   EXPECT_EQ(ReadWireError(502, "<html>").message, "The provider answered with status 502.");
 }
 

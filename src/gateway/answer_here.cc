@@ -125,7 +125,9 @@ Answered FromRelayed(const Relayed& relayed, bool is_over) {
 Task<Answered> Gateway::AnswerHere(Call& call, const Order& order, const std::string& model,
                                    const AttemptTerms& terms) {
   const auto is_over = [&] { return clock_.Now() >= terms.deadlines.overall; };
-  Result<ParsedCall> parsed = co_await Parse(order.endpoint, call.request().body, local_.workers());
+  const std::string edited = order.is_edited ? order.text.Text() : std::string();
+  Result<ParsedCall> parsed = co_await Parse(
+      order.endpoint, order.is_edited ? edited : call.request().body, local_.workers());
   if (!parsed.has_value()) {
     co_return FailedHere(std::move(parsed).error(), is_over());
   }
@@ -141,6 +143,9 @@ Task<Answered> Gateway::AnswerHere(Call& call, const Order& order, const std::st
   const std::string id = RandomId(order.endpoint == Endpoint::kChat ? "chatcmpl-" : "cmpl-", 24);
   const std::shared_ptr<dialects::AnswerWriter> writer =
       MakeWriter({id, clock_.UnixSeconds(), model, stream->fingerprint()}, *parsed);
+  for (const std::string& name : order.facts.provider.ignored) {
+    parsed->ignored.push_back("provider." + name);
+  }
   http::Headers headers = AnswerHeaders(call, id, local_.slug(), model, parsed->ignored);
   if (generation.stream) {
     SetStreamHeaders(headers);

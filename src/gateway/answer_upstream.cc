@@ -43,6 +43,7 @@ Answered FromPassed(Passed passed) {
   answered.is_left_open = passed.is_left_open;
   answered.gave_nothing = passed.gave_nothing;
   answered.usage = passed.usage;
+  answered.usage_is_final = passed.usage_is_final;
   answered.first_token_at = passed.first_token_at;
   answered.last_token_at = passed.last_token_at;
   answered.finish_reason = std::move(passed.finish_reason);
@@ -149,6 +150,9 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
     providers::PrepareOwnForm(*place.quirks, order.facts.stream, text);
     sent.query = call.request().query;
   }
+  for (const std::string& name : order.facts.provider.ignored) {
+    opening.dropped.push_back("provider." + name);
+  }
   sent.body = text.Text();
   opening.upstream =
       std::make_shared<providers::UpstreamExchange>(*market_.upstreams, place, std::move(sent));
@@ -194,10 +198,8 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
     const Earlier earlier = stream.providers;
     const PassOptions options{route.slug(),
                               order.facts.include_usage,
-                              [&](const auto& usage) {
-                                EndMoney(usage, money);  // before the client has the last of it
-                                return Receipt(route, usage, earlier);
-                              },
+                              order.facts.n,
+                              [&](const auto& usage) { return Receipt(route, usage, earlier); },
                               terms.on_first_token,
                               money == nullptr ? std::function<void(int64_t)>()
                                                : [money](int64_t bytes) { money->Progress(bytes); },

@@ -79,7 +79,7 @@ void EndMoney(const Answered& answered, Begun& begun) {
   billing::Ended ended;
   ended.is_complete = !answered.has_failed();
   // Some say with every chunk what there is by then: that is no bill of an answer that was cut.
-  if (!answered.has_failed() || !answered.finish_reason.empty() || begun.route->is_local()) {
+  if (!answered.has_failed() || answered.usage_is_final || begun.route->is_local()) {
     ended.usage = answered.usage;
   }
   ended.delivered_bytes = answered.delivered_bytes;

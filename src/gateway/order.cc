@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/decimal.h"
+#include "dialects/json_writer.h"
 #include "routing/plan.h"
 
 namespace tradewind::gateway {
@@ -21,10 +22,8 @@ Result<std::optional<int64_t>> PriceCap(const std::string& text, const char* nam
   const Result<Decimal> price = Decimal::Parse(text);
   const int64_t nanousd = price.has_value() ? routing::NanoUsdPerMtok(*price) : -1;
   if (nanousd < 0) {
-    return Fail(
-        ErrorCode::kInvalidArgument,
-        fmt::format("`{}` must be a price in USD per million tokens, such as \"0.50\".", name),
-        name);
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("`{}` must be a price in USD, such as \"0.50\".", name), name);
   }
   return std::optional(nanousd);
 }
@@ -34,7 +33,13 @@ Result<std::optional<int64_t>> PriceCap(const std::string& text, const char* nam
 Result<Order> ReadOrder(providers::Endpoint endpoint, std::string body) {
   TW_ASSIGN_OR_RETURN(dialects::JsonText text, dialects::JsonText::Parse(std::move(body)));
   TW_ASSIGN_OR_RETURN(dialects::OpenAiFacts facts, dialects::ReadOpenAiFacts(text));
-  return Order{endpoint, std::move(text), std::move(facts)};
+  const bool is_unnamed = text.Raw("model").empty() || text.Raw("model") == "null";
+  if (is_unnamed) {
+    dialects::JsonWriter named;
+    named.Value(facts.model);
+    text.Set("model", named.Take());
+  }
+  return Order{endpoint, std::move(text), std::move(facts), is_unnamed};
 }
 
 Result<routing::RouteNeeds> NeedsOf(const Order& order) {
@@ -72,6 +77,9 @@ Result<routing::RouteNeeds> NeedsOf(const Order& order) {
                       PriceCap(wanted.max_prompt_price, "provider.max_price.prompt"));
   TW_ASSIGN_OR_RETURN(needs.max_price.output_nanousd_per_mtok,
                       PriceCap(wanted.max_completion_price, "provider.max_price.completion"));
+  TW_ASSIGN_OR_RETURN(needs.max_price.request_nanousd,
+                      PriceCap(wanted.max_request_price, "provider.max_price.request"));
+  needs.across_models = wanted.across_models;
   if (wanted.latency_max_s.has_value()) {
     needs.preferred_max_latency_ms = *wanted.latency_max_s * 1000;
   }

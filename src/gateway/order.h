@@ -21,6 +21,7 @@ struct Order {
   providers::Endpoint endpoint = providers::Endpoint::kChat;
   dialects::JsonText text;
   dialects::OpenAiFacts facts;
+  bool is_edited = false;  // `text` is not the body as it came: it got its model from `models`
 };
 
 // Errors: kInvalidArgument naming the field.
@@ -50,6 +51,7 @@ struct Answered {
 
   bool may_be_billed = false;        // an attempt that failed, whose usage nobody tells
   std::optional<chat::Usage> usage;  // nullopt: nobody told
+  bool usage_is_final = false;       // of an answer that failed: all of it had come by then
   std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;
   std::string finish_reason;
   int64_t delivered_bytes = 0;  // of what a reader sees

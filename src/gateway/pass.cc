@@ -1,6 +1,7 @@
 #include "gateway/pass.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,15 @@ constexpr size_t kHeldBytesMax = 16 << 10;
 constexpr size_t kComparedBytes = 64;
 // A longer text is not kept, and does not go on elsewhere.
 constexpr size_t kKeptTextBytesMax = 1 << 20;
+
+// For the bill.
+bool SameUsage(const std::optional<chat::Usage>& a, const std::optional<chat::Usage>& b) {
+  const auto counts = [](const chat::Usage& usage) {
+    return std::tuple(usage.input_tokens, usage.output_tokens, usage.cached_tokens,
+                      usage.cache_write_tokens);
+  };
+  return a.has_value() == b.has_value() && (!a.has_value() || counts(*a) == counts(*b));
+}
 
 class StreamPass {
  public:
@@ -111,6 +121,7 @@ class StreamPass {
     }
     if (event.chunk.usage.has_value()) {
       passed_.usage = event.chunk.usage;  // some send it with every chunk: the last one counts
+      passed_.usage_is_final = event.choices_ended >= options_.choices;
     }
     if (stream_.may_go_on) {
       // Thoughts and tool calls have no form in which they could be gone on with.
@@ -173,7 +184,7 @@ class StreamPass {
         options_.on_complete(passed_.usage);
       }
       std::string end;
-      if (!stream_.receipt_is_out) {
+      if (!stream_.receipt_is_out || !SameUsage(receipt_of_, passed_.usage)) {
         end = http::FormatSseComment("tradewind " + options_.receipt(passed_.usage));
       }
       return end + http::FormatSseData("[DONE]");
@@ -182,9 +193,13 @@ class StreamPass {
     if (!options_.include_usage) {
       return is_usage_alone ? std::string() : http::FormatSseData(event.data);
     }
-    const bool is_last_usage =
-        is_usage_alone || (event.chunk.usage.has_value() && !event.chunk.finish_reason.empty());
+    // In the chunk that ends the last choice, or in one of its own after it.
+    const bool is_last_usage = is_usage_alone ? event.choices_ended > 0
+                                              : event.chunk.usage.has_value() &&
+                                                    !event.chunk.finish_reason.empty() &&
+                                                    event.choices_ended >= options_.choices;
     if (is_last_usage && !std::exchange(stream_.receipt_is_out, true)) {
+      receipt_of_ = passed_.usage;
       return http::FormatSseData(
           dialects::WithField(event.data, "tradewind", options_.receipt(passed_.usage)));
     }
@@ -218,6 +233,7 @@ class StreamPass {
   std::string text_;  // of this attempt
   int64_t pieces_ = 0;
   bool is_announced_ = false;
+  std::optional<chat::Usage> receipt_of_;  // what the receipt that is out was made of
 };
 
 }  // namespace

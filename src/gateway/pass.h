@@ -40,14 +40,17 @@ struct Passed {
   // The client took no more; the upstream was told.
   std::optional<Error> client_failed;
   std::optional<chat::Usage> usage;  // as the upstream counted it; nullopt: it did not say
-  std::string finish_reason;         // "" when the answer did not end
-  int64_t delivered_bytes = 0;       // of what a reader sees
+  // It was said when every choice had ended: it is what the answer used, also when it was cut then.
+  bool usage_is_final = false;
+  std::string finish_reason;    // "" when the answer did not end
+  int64_t delivered_bytes = 0;  // of what a reader sees
   std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;
 };
 
 struct PassOptions {
   std::string provider;        // its slug
   bool include_usage = false;  // the client asked for the usage chunk
+  int64_t choices = 1;         // that it asked for
   // The receipt as a JSON object, when usage is known or known to be unknown.
   std::function<std::string(const std::optional<chat::Usage>&)> receipt;
   std::function<void()> on_first_token = {};  // once, when it is there; may be null
@@ -59,8 +62,8 @@ struct PassOptions {
 // Waits until there is something for a reader to see, and sends the head only then: until that
 // moment another route can take over without the client noticing. Then every event passes with its
 // bytes, framed as `data: ` and one space. A usage chunk that the client did not ask for is
-// swallowed; the receipt is a field of the one it asked for, and a comment otherwise. The end is
-// [DONE] in every complete stream and in no other: a stream that was cut ends with an error event,
+// swallowed; the receipt is a field of the one it asked for, and a comment otherwise, also when the
+// upstream says another usage after that. The end is [DONE] in every complete stream and in no other: a stream that was cut ends with an error event,
 // unless it may go on elsewhere. One that goes on shows nothing of an answer that begins as the
 // text so far began: that one started anew, and text is never shown twice.
 Task<Passed> PassStream(http::Exchange& exchange,

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <utility>
 
@@ -10,6 +9,7 @@
 
 #include "base/limits.h"
 #include "base/text.h"
+#include "providers/retry_after.h"
 
 namespace tradewind::providers {
 namespace {
@@ -41,18 +41,6 @@ bool HasType(const http::Headers& headers, std::string_view wanted) {
   const std::string_view field = headers.Find("Content-Type").value_or(std::string_view());
   const std::string_view type = field.substr(0, field.find(';'));
   return AsciiLower(type.substr(0, type.find_last_not_of(" \t") + 1)) == wanted;
-}
-
-// Seconds; the form with a date is rare and is left alone.
-std::optional<int64_t> RetryAfterMs(const http::Headers& headers) {
-  const auto text = headers.Find("Retry-After");
-  int64_t seconds = 0;
-  if (!text.has_value() ||
-      std::from_chars(text->data(), text->data() + text->size(), seconds).ec != std::errc() ||
-      seconds < 0) {
-    return std::nullopt;
-  }
-  return std::min<int64_t>(seconds, 86'400) * 1000;
 }
 
 // A key that is shorter is none ("none", "EMPTY"), and a word of its own.
@@ -174,7 +162,7 @@ Task<UpstreamFailure> UpstreamExchange::Refused() {
   UpstreamFailure failure;
   failure.stage = Stage::kStatus;
   failure.status = call_->status();
-  failure.retry_after_ms = RetryAfterMs(call_->headers());
+  failure.retry_after_ms = RetryAfterMs(call_->headers(), std::chrono::system_clock::now());
   const auto body = co_await http::ReadBody(*call_, limits::kUpstreamErrorBytesMax);
   if (!body.has_value() && body.error().code == ErrorCode::kCancelled) {
     co_return Lost(body.error());
@@ -224,6 +212,7 @@ Result<WireEvent> UpstreamExchange::Read(const http::SseEvent& event) {
   WireEvent out;
   out.data = chunk.rewritten.has_value() ? std::move(*chunk.rewritten) : event.data;
   chunk.rewritten.reset();
+  out.choices_ended = choices_.ended();
   out.chunk = std::move(chunk);
   return out;
 }
@@ -238,6 +227,7 @@ UpstreamResult<WireEvent> UpstreamExchange::End() const {
   }
   WireEvent end;
   end.done = true;
+  end.choices_ended = choices_.ended();
   return end;
 }
 

@@ -78,6 +78,7 @@ struct WireEvent {
   std::string data;           // the bytes of the chunk, or what replaces them
   dialects::WireChunk chunk;  // what it says
   bool done = false;          // the end; `data` is empty
+  int64_t choices_ended = 0;  // by then, if none of those that have begun is open
 
   // A reader would see it: text, a tool call, or the end.
   bool is_visible() const { return done || chunk.has_content || !chunk.finish_reason.empty(); }
