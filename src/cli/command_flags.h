@@ -147,6 +147,12 @@ inline constexpr Flag kServeFlags[] = {
      .help = "the longest wait for the first byte of a provider's stream",
      .built_in = "2m",
      .config = "server.first_byte"},
+    {.name = "whole-answer",
+     .value = "TIME",
+     .help =
+         "the longest silence before an answer that is no stream, when another route may follow",
+     .built_in = "5m",
+     .config = "server.whole_answer"},
     {.name = "stall",
      .value = "TIME",
      .help = "the longest pause inside a provider's answer",

@@ -153,6 +153,7 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(config.idle_exit, settings.Duration("idle-exit"));
   config.access_log = settings.Text("access-log");
   TW_ASSIGN_OR_RETURN(config.times.first_byte_ms, Milliseconds(settings, "first-byte"));
+  TW_ASSIGN_OR_RETURN(config.times.whole_answer_ms, Milliseconds(settings, "whole-answer"));
   TW_ASSIGN_OR_RETURN(config.times.stall_ms, Milliseconds(settings, "stall"));
   TW_ASSIGN_OR_RETURN(config.times.deadline_ms, Milliseconds(settings, "deadline"));
   TW_ASSIGN_OR_RETURN(const fs::path folder, ModelsFolder(settings));

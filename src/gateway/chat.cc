@@ -25,14 +25,27 @@
 //   refused by the provider  its 4xx, in our envelope; its 401, 402  void    upstream_failed
 //                            and 403 about the key are not: 502
 //   provider not reached     the next route; 502 when none is left   void    upstream_failed
-//   provider fails before    the next route; then 502, 503, 504,     void or upstream_failed,
-//    the 1st byte: 5xx, 429, or its 429 with Retry-After             in      deadline_exceeded
-//    stall, cut, garbage,                                            doubt
-//    wrong type, empty 200
+//   provider answers 5xx or  the next route; then 502, or 429 with   void or upstream_failed
+//    429                     Retry-After for its 429 or 503          in
+//                                                                    doubt
+//   stall before the 1st     the next route; 504 when none is left   in      deadline_exceeded
+//    byte                                                            doubt
+//   cut before the 1st byte  the next route; then 502                in      upstream_failed
+//                                                                    doubt
+//   empty 200                the next route; then 502                in      upstream_failed
+//                                                                    doubt
+//   wrong content type       the next route; then 502                in      upstream_failed
+//                                                                    doubt
+//   garbage instead of an    the next route; then 502                in      upstream_failed
+//    answer                                                          doubt
 //   broken line in a stream  nothing: such lines are no events       -       -
-//   malformed event, error   data: {"error":...}, then the end       settle  upstream_failed
-//    event, cut or stall     without [DONE]; where it is wanted and
-//    after the 1st byte      can be, the rest from another route
+//   stall after the 1st byte data: {"error":...}, then the end       settle  deadline_exceeded
+//                            without [DONE] and without any finish
+//                            reason; where it is wanted and can be,
+//                            the rest from another route
+//   cut after the 1st byte   the same                                settle  upstream_failed
+//   malformed event          the same                                settle  upstream_failed
+//   error event              the same, in the provider's words       settle  upstream_failed
 //   slow to begin            where it is wanted, the next route       in      as the winner's
 //                            beside it; the first to begin answers    doubt
 //   failed here after it     the same                                settle  internal ...

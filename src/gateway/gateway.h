@@ -37,7 +37,9 @@ namespace tradewind::gateway {
 struct RouteTimes {
   int64_t deadline_ms = limits::kRequestDeadlineMs;      // the whole request
   int64_t first_byte_ms = limits::kUpstreamFirstByteMs;  // an attempt at a stream waits no longer
-  int64_t stall_ms = limits::kUpstreamIdleMs;            // between two pieces of an answer
+  // And one at an answer that is no stream, when another route may follow.
+  int64_t whole_answer_ms = 300'000;
+  int64_t stall_ms = limits::kUpstreamIdleMs;  // between two pieces of an answer
 };
 
 // What one attempt is given.
@@ -247,6 +249,10 @@ http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
                             std::string_view provider, std::string_view model,
                             const std::vector<std::string>& ignored);
 void SetStreamHeaders(http::Headers& headers);
+
+// "live", "staging" or "error": what the last probe and the traffic say, over what the catalogue
+// says; staging stays staging.
+std::string StatusNow(const catalog::Mapping& mapping, routing::Marketplace& market);
 
 // The one mapping that a request on a provider's own path means. Errors: kInvalidArgument, it asks
 // for fallbacks too.

@@ -156,6 +156,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
     if (leg.get() == won) {
       continue;
     }
+    // What it had done by then nobody says: in doubt for its worst case (billing/ending.h).
     EndMoney(leg->failed.has_value() ? *leg->failed : Unfinished(), leg->begun);
     const bool has_lost = !leg->failed.has_value() || leg->failed->kind == FailureKind::kClientLeft;
     if (won != nullptr && has_lost) {
@@ -167,7 +168,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
     tries.may_be_billed |= routing::RuleFor(failure, routing::SecondTries::kYes, false).bill ==
                            routing::Bill::kUnknown;
     CountAttempt(slug, routing::FailureKindName(answered.kind));
-    Teach(answered, std::move(leg->begun));
+    tries.Teach(answered, std::move(leg->begun));
   }
   const PlannedRoute& route = won == nullptr ? *legs->back()->begun.route : *won->begun.route;
   call.record.model = route.mapping->hf_model;
@@ -190,7 +191,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
   CountAttempt(route.slug(), answered.has_failed() ? routing::FailureKindName(answered.kind)
                                                    : std::string_view("answered"));
   EndMoney(answered, won->begun);
-  Teach(answered, std::move(won->begun));
+  tries.Teach(answered, std::move(won->begun));
   co_return answered;
 }
 

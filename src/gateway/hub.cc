@@ -2,6 +2,7 @@
 // GET /api/models, /api/models/{id} and /api/partners/{slug}/models.
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <set>
 #include <utility>
 #include <vector>
@@ -43,9 +44,12 @@ bool IsHubSlug(std::string_view slug) {
   return catalog::IsProviderSlug(slug) && !kOthers.contains(slug);
 }
 
-dialects::HubModel Describe(const Catalog& catalog, const catalog::Model& model) {
+// Those that answer now come first: a client that names no provider takes the first.
+dialects::HubModel Describe(const Catalog& catalog, const catalog::Model& model,
+                            routing::Marketplace& market) {
   dialects::HubModel out;
   out.id = model.id;
+  std::vector<dialects::HubMapping> others;
   for (const Mapping& mapping : model.mappings) {
     if (out.pipeline_tag.empty()) {
       out.pipeline_tag = mapping.task == "conversational" ? "text-generation" : mapping.task;
@@ -53,11 +57,13 @@ dialects::HubModel Describe(const Catalog& catalog, const catalog::Model& model)
     const catalog::Provider* provider = catalog.FindProvider(mapping.provider);
     if (IsHubSlug(mapping.provider) && mapping.status != MappingStatus::kStaging &&
         provider != nullptr && provider->off.empty()) {
-      out.mappings.push_back({mapping.provider, mapping.provider_model,
-                              std::string(MappingStatusName(mapping.status)), mapping.task,
-                              mapping.is_model_author});
+      std::string now = StatusNow(mapping, market);
+      auto& list = now == "live" ? out.mappings : others;
+      list.push_back({mapping.provider, mapping.provider_model, std::move(now), mapping.task,
+                      mapping.is_model_author});
     }
   }
+  std::ranges::move(others, std::back_inserter(out.mappings));
   return out;
 }
 
@@ -86,6 +92,17 @@ bool Matches(const dialects::HubModel& model, const Query& query) {
          AsciiLower(model.id).find(AsciiLower(First(query, "search"))) != std::string::npos;
 }
 
+// As the client sees it. TLS ends before us; what the proxy there says goes into an answer to the
+// same client only, so it need not be one that we trust.
+std::string_view SchemeOf(const http::Request& request) {
+  const auto told = request.headers.Find("X-Forwarded-Proto");
+  const auto forwarded = request.headers.Find("Forwarded");
+  const bool is_tls =
+      (told.has_value() && AsciiLower(*told) == "https") ||
+      (forwarded.has_value() && AsciiLower(*forwarded).find("proto=https") != std::string::npos);
+  return is_tls ? "https" : "http";
+}
+
 // The same call after `last`; clients follow it as it stands, so it is absolute.
 std::string NextLink(const http::Request& request, const Query& query, std::string_view last) {
   std::string fields;
@@ -94,7 +111,7 @@ std::string NextLink(const http::Request& request, const Query& query, std::stri
       fields += fmt::format("{}={}&", EncodeQuery(key), EncodeQuery(value));
     }
   }
-  return fmt::format("<http://{}/api/models?{}cursor={}>; rel=\"next\"",
+  return fmt::format("<{}://{}/api/models?{}cursor={}>; rel=\"next\"", SchemeOf(request),
                      HeaderSafe(request.headers.Find("host").value_or("127.0.0.1")), fields,
                      EncodeQuery(last));
 }
@@ -121,7 +138,7 @@ Task<void> Gateway::ListHubModels(Call& call) {
   size_t total = 0;
   bool has_more = false;
   for (const catalog::Model& model : catalog->models()) {  // sorted by id in lower case
-    dialects::HubModel described = Describe(*catalog, model);
+    dialects::HubModel described = Describe(*catalog, model, market_);
     if (!IsServed(*catalog, model) || !Matches(described, query)) {
       continue;
     }
@@ -157,7 +174,7 @@ Task<void> Gateway::ShowHubModel(Call& call) {
     response.headers.Set("X-Error-Code", "RepoNotFound");  // what the Hub's Python client looks at
     co_return co_await Respond(call, std::move(response));
   }
-  co_await RespondJson(call, dialects::FormatHubModel(Describe(*catalog, *model),
+  co_await RespondJson(call, dialects::FormatHubModel(Describe(*catalog, *model, market_),
                                                       Expand(ParseQuery(call.request().query))));
 }
 
@@ -187,10 +204,10 @@ Task<void> Gateway::ListPartnerModels(Call& call) {
     dialects::HubModel out;
     out.id = model.id;
     for (const Mapping& mapping : model.mappings) {
-      if (mapping.provider == slug && mapping.status == status.value_or(mapping.status)) {
-        out.mappings.push_back({mapping.provider, mapping.provider_model,
-                                std::string(MappingStatusName(mapping.status)), mapping.task,
-                                mapping.is_model_author});
+      std::string now = StatusNow(mapping, market_);
+      if (mapping.provider == slug && (text.empty() || text == now)) {
+        out.mappings.push_back({mapping.provider, mapping.provider_model, std::move(now),
+                                mapping.task, mapping.is_model_author});
       }
     }
     models.push_back(std::move(out));

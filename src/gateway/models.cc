@@ -41,11 +41,9 @@ std::string Number(const std::optional<Decimal>& price) {
 // What the last probe and the traffic say, over what the catalogue says.
 void AddLive(const Mapping& mapping, routing::Marketplace& market,
              dialects::ModelProviderEntry& entry) {
+  entry.status = StatusNow(mapping, market);
   const auto verdict = market.probes.VerdictOf(mapping.provider, mapping.provider_model);
   if (verdict.has_value()) {
-    if (verdict->status.has_value()) {
-      entry.status = *verdict->status == routing::RouteStatus::kError ? "error" : "live";
-    }
     const auto adopt = [&](routing::Known seen, std::optional<bool>& known) {
       const bool is_written = mapping.source == catalog::Source::kConfig && known.has_value();
       if (seen != routing::Known::kUnknown && !is_written) {
@@ -57,9 +55,6 @@ void AddLive(const Mapping& mapping, routing::Marketplace& market,
   }
   const routing::HealthSnapshot health =
       market.health.Route(mapping.provider, mapping.provider_model).Snapshot();
-  if (health.circuit == routing::Circuit::kOpen) {
-    entry.status = "error";
-  }
   entry.first_token_latency_ms = health.ttft_ms;
   entry.throughput = health.tokens_per_second;
 }
@@ -67,7 +62,6 @@ void AddLive(const Mapping& mapping, routing::Marketplace& market,
 dialects::ModelProviderEntry Describe(const Mapping& mapping) {
   dialects::ModelProviderEntry entry;
   entry.provider = mapping.provider;
-  entry.status = MappingStatusName(mapping.status);
   entry.context_length = mapping.context_length;
   entry.input = Number(mapping.prices.input);
   entry.output = Number(mapping.prices.output);
@@ -116,6 +110,21 @@ dialects::ModelEntry Describe(const Catalog& catalog, const catalog::Model& mode
 }
 
 }  // namespace
+
+std::string StatusNow(const Mapping& mapping, routing::Marketplace& market) {
+  if (mapping.status == catalog::MappingStatus::kStaging) {
+    return std::string(MappingStatusName(mapping.status));  // whatever it can do: it is not listed
+  }
+  const auto health = market.health.Route(mapping.provider, mapping.provider_model).Snapshot();
+  if (health.circuit == routing::Circuit::kOpen) {
+    return "error";
+  }
+  const auto verdict = market.probes.VerdictOf(mapping.provider, mapping.provider_model);
+  if (verdict.has_value() && verdict->status.has_value()) {
+    return *verdict->status == routing::RouteStatus::kError ? "error" : "live";
+  }
+  return std::string(MappingStatusName(mapping.status));
+}
 
 std::shared_ptr<const Catalog> Gateway::CatalogNow() const {
   return market_.board.Get()->shared_catalog();

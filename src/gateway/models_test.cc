@@ -73,8 +73,9 @@ class ModelsTest : public ::testing::Test {
                   .value();
   }
 
-  http::Response Get(const std::string& target) {
+  http::Response Get(const std::string& target, const http::Headers& headers = {}) {
     http::ClientRequest request;
+    request.headers = headers;
     request.port = server_->port();
     request.method = "GET";
     request.target = target;
@@ -238,6 +239,31 @@ TEST_F(ModelsTest, AProbeThatFailedMakesAMappingAnError) {
   const auto entry = Json("/v1/models/org/vision").at("providers").at(0);
   EXPECT_EQ(entry.at("status").as_string(), "error");
   EXPECT_FALSE(entry.at("supports_tools").as_bool());
+
+  const auto mapping = Json("/api/models/org/vision?expand[]=inferenceProviderMapping")
+                           .at("inferenceProviderMapping")
+                           .as_object();
+  EXPECT_EQ(mapping.at("together").at("status").as_string(), "error");
+  EXPECT_EQ(mapping.begin()->key(), "groq") << "clients take the first key: one that answers";
+  EXPECT_EQ(Ids(Json("/api/models?inference_provider=together")), (Texts{"org-m"}));
+  EXPECT_EQ(
+      Json("/api/partners/together/models?status=live").at("conversational").as_object().size(),
+      1u);
+  EXPECT_TRUE(Json("/api/partners/together/models?status=error")
+                  .at("conversational")
+                  .as_object()
+                  .contains("Org/Vision"));
+}
+
+TEST_F(ModelsTest, TheNextPageIsWhereTheClientSeesTheServer) {
+  const auto link = [this](const char* name, const char* value) {
+    http::Headers headers;
+    headers.Set(name, value);
+    return std::string(Get("/api/models?limit=1", headers).headers.Find("Link").value_or(""));
+  };
+  EXPECT_TRUE(link("X-Forwarded-Proto", "https").starts_with("<https://127.0.0.1:"));
+  EXPECT_TRUE(link("Forwarded", "for=10.0.0.1;Proto=https").starts_with("<https://127.0.0.1:"));
+  EXPECT_TRUE(link("X-Forwarded-Proto", "gopher").starts_with("<http://127.0.0.1:"));
 }
 
 TEST_F(ModelsTest, MetricsHaveAGaugeForEachRouteThatSomethingIsKnownOf) {

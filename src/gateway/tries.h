@@ -9,6 +9,14 @@
 
 namespace tradewind::gateway {
 
+// One of them.
+struct Begun {
+  const routing::PlannedRoute* route = nullptr;
+  routing::Attempt lesson;  // what the route learns from it
+  std::chrono::steady_clock::time_point started;
+  billing::Metered money = {};  // held for it
+};
+
 // What they share.
 struct Tries {
   Call& call;
@@ -23,20 +31,12 @@ struct Tries {
   uint16_t attempt = 0;                          // of the ledger: each has a hold of its own
 
   AttemptTerms TermsFrom(std::chrono::steady_clock::time_point started) const;
-};
-
-// One of them.
-struct Begun {
-  const routing::PlannedRoute* route = nullptr;
-  routing::Attempt lesson;  // what the route learns from it
-  std::chrono::steady_clock::time_point started;
-  billing::Metered money = {};  // held for it
+  bool WasMute(const Answered& answered, const Begun& begun) const;
+  // Tells the route how it went.
+  void Teach(const Answered& answered, Begun begun) const;
 };
 
 // The attempt has ended: so does its hold (billing/ending.h).
 void EndMoney(const Answered& answered, Begun& begun);
-
-// Tells the route how it went.
-void Teach(const Answered& answered, Begun begun);
 
 }  // namespace tradewind::gateway

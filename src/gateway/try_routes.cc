@@ -53,10 +53,11 @@ bool CanGoOn(const PlannedRoute& route, const PlannedRoute& before, const Order&
 }  // namespace
 
 // A provider sends the head of an answer that is no stream when all of it is done: its first byte
-// comes as late as its last, so the request's own deadline alone bounds it. Cut short, it would run
-// on, be billed, and begin again on the next route.
+// comes as late as its last. Cut short, it would run on, be billed, and begin again on the next
+// route: so it has a time of its own, that only a provider which says nothing at all should need.
 AttemptTerms Tries::TermsFrom(std::chrono::steady_clock::time_point started) const {
-  const auto first_byte_by = order.facts.stream ? attempts.FirstByteBy(started) : deadline;
+  const auto first_byte_by =
+      order.facts.stream ? attempts.FirstByteBy(started) : attempts.WholeAnswerBy(started);
   AttemptTerms terms;
   terms.deadlines.first_byte_ms =
       std::max<int64_t>(1, static_cast<int64_t>(std::ceil(MsBetween(started, first_byte_by))));
@@ -68,10 +69,21 @@ AttemptTerms Tries::TermsFrom(std::chrono::steady_clock::time_point started) con
   return terms;
 }
 
-void Teach(const Answered& answered, Begun begun) {
+// The request's own end says nothing about a route, unless that had time enough and showed nothing:
+// else one that takes requests and never answers would be asked for ever.
+bool Tries::WasMute(const Answered& answered, const Begun& begun) const {
+  const auto bound_ms =
+      static_cast<double>(order.facts.stream ? times.first_byte_ms : times.whole_answer_ms);
+  const double enough_ms = std::min(bound_ms, MsBetween(call.started, deadline) / 2);
+  return answered.kind == FailureKind::kDeadline && answered.failed_before_first_byte.has_value() &&
+         !begun.route->is_local() && MsBetween(begun.started, deadline) >= enough_ms;
+}
+
+void Tries::Teach(const Answered& answered, Begun begun) const {
   routing::Attempt& lesson = begun.lesson;
   if (answered.has_failed()) {
-    lesson.Failed(answered.kind, answered.retry_after_ms);
+    lesson.Failed(WasMute(answered, begun) ? FailureKind::kFirstByteTimeout : answered.kind,
+                  answered.retry_after_ms);
     return;
   }
   routing::Measured measured;
@@ -131,7 +143,7 @@ Task<Answered> Gateway::Attempt(Tries& tries, Begun begun) {
   CountAttempt(route.slug(), answered.has_failed() ? routing::FailureKindName(answered.kind)
                                                    : std::string_view("answered"));
   EndMoney(answered, begun);
-  Teach(answered, std::move(begun));
+  tries.Teach(answered, std::move(begun));
   co_return answered;
 }
 
@@ -139,6 +151,7 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
   const auto deadline = call.started + std::chrono::milliseconds(options_.times.deadline_ms);
   routing::AttemptOptions options;
   options.first_byte_ms = options_.times.first_byte_ms;
+  options.whole_answer_ms = options_.times.whole_answer_ms;
   options.second_tries = plan.second_tries();
   options.continuation = MayGoOn(call, order, *plan.market);
   for (const PlannedRoute& route : plan.routes) {

@@ -181,6 +181,36 @@ TEST_F(UpstreamRouteTest, AnAnswerThatIsNoStreamHasTheRequestsWholeTime) {
   EXPECT_EQ(Health().window_faults, 0);
 }
 
+TEST_F(UpstreamRouteTest, AProviderThatTakesRequestsAndNeverAnswersIsLeft) {
+  times_.whole_answer_ms = 300;
+  Start({"site-a", "site-b"});
+  for (int i = 0; i < 3; ++i) {
+    TestSocket client = Ask();
+    const TestSocket mute = Take(a_);
+    TestSocket next = Take(b_);
+    next.Send(WholeAnswer("from b"));
+    const std::string answer = client.ReadResponse();
+    EXPECT_NE(answer.find("from b"), std::string::npos) << answer;
+  }
+  EXPECT_EQ(Health().last_failure, routing::FailureKind::kFirstByteTimeout);
+  EXPECT_EQ(Health().circuit, routing::Circuit::kOpen);
+  TestSocket client = Ask();
+  TestSocket first = Take(b_);
+  first.Send(WholeAnswer("at once"));
+  EXPECT_NE(client.ReadResponse().find("at once"), std::string::npos);
+}
+
+TEST_F(UpstreamRouteTest, TheOnlyRouteMayBeSilentUntilTheDeadline) {
+  times_.whole_answer_ms = 50;
+  Start({"site-a"});
+  TestSocket client = Ask();
+  TestSocket provider = Take(a_);
+  EXPECT_FALSE(a_.HasCallerWithin(300)) << "paid for twice";
+  provider.Send(WholeAnswer("late"));
+  EXPECT_NE(client.ReadResponse().find("late"), std::string::npos);
+  EXPECT_EQ(Health().window_faults, 0);
+}
+
 TEST_F(UpstreamRouteTest, KeepAlivesAreNoFirstByte) {
   times_.first_byte_ms = 2'000;  // site-b has no more, on a busy machine too
   Start({"site-a", "site-b"});
@@ -209,7 +239,7 @@ TEST_F(UpstreamRouteTest, ASlowStreamIsNoLateFirstByte) {
   EXPECT_NE(ReadStream(client).find("[DONE]"), std::string::npos);
 }
 
-TEST_F(UpstreamRouteTest, RowDeadlineIsNoFaultOfTheRoute) {
+TEST_F(UpstreamRouteTest, RowDeadlineIsAFaultOfARouteThatHadTheTime) {
   times_.deadline_ms = 1'000;
   Start({"site-a"});
   for (const char* fields : {kStream, R"("stream":false)"}) {
@@ -220,8 +250,21 @@ TEST_F(UpstreamRouteTest, RowDeadlineIsNoFaultOfTheRoute) {
   }
   EXPECT_EQ(Logged().outcome, "deadline_exceeded");
   EXPECT_EQ(Logged(1).attempts, 1);
-  EXPECT_EQ(Health().window_faults, 0);
-  EXPECT_EQ(Health().faults_in_a_row, 0);
+  EXPECT_EQ(Health().window_faults, 2) << "or it would be asked for ever";
+}
+
+TEST_F(UpstreamRouteTest, RowDeadlineIsNoFaultOfARouteThatHadLittleTime) {
+  times_.deadline_ms = 3'000;
+  Start({"site-a", "site-b"});
+  TestSocket client = Ask();
+  TestSocket slow = Take(a_);
+  EXPECT_FALSE(b_.HasCallerWithin(1'800));
+  slow.Send(Whole(500, "{}"));
+  const TestSocket late = Take(b_);
+  const std::string answer = client.ReadResponse();
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 504")) << answer;
+  EXPECT_EQ(Health("site-a").window_faults, 1);
+  EXPECT_EQ(Health("site-b").window_faults, 0);
 }
 
 TEST_F(UpstreamRouteTest, RowDeadlineAfterTheFirstByte) {
@@ -268,6 +311,46 @@ TEST_F(UpstreamRouteTest, TheFirstTokenCountsWhenItComesAndNotAtTheEnd) {
   EXPECT_TRUE(Eventually([&] { return Health().ttft_ms.has_value(); }));
   const TestSocket here = Ask(kStream, "org-m");
   EXPECT_TRUE(Eventually([&] { return Health("local", "org-m").ttft_ms.has_value(); }));
+}
+
+// --- What an answer is said to have used
+
+TEST_F(UpstreamRouteTest, TheReceiptStandsWhereTheLastChoiceEnds) {
+  Start({"site-a"});
+  const auto with_usage = [](int choice, const char* delta, const char* finish, int tokens) {
+    return Event(fmt::format(
+        R"({{"choices":[{{"index":{},"delta":{},"finish_reason":{}}}],"usage":{{"prompt_tokens":3,)"
+        R"("completion_tokens":{}}}}})",
+        choice, delta, finish, tokens));
+  };
+  TestSocket client = Ask(R"("stream":true,"n":2,"stream_options":{"include_usage":true})");
+  TestSocket provider = Take(a_);
+  provider.Send(kStreamHead + with_usage(0, R"({"content":"a"})", R"("stop")", 1) +
+                with_usage(1, R"({"content":"b"})", "null", 2) +
+                with_usage(1, "{}", R"("stop")", 50) + Event("[DONE]") + kLastChunk);
+  const std::string answer = ReadStream(client);
+  const size_t receipt = answer.find("\"tradewind\":");
+  ASSERT_NE(receipt, std::string::npos) << answer;
+  EXPECT_EQ(answer.find("\"tradewind\":", receipt + 1), std::string::npos) << answer;
+  EXPECT_GT(receipt, answer.find("\"completion_tokens\":50")) << answer;
+  EXPECT_EQ(answer.find(": tradewind"), std::string::npos) << answer;
+  EXPECT_EQ(Logged().output_tokens, 50);
+}
+
+TEST_F(UpstreamRouteTest, AnotherUsageAfterTheReceiptHasAReceiptOfItsOwn) {
+  Start({"site-a"});
+  const auto usage = [](int tokens) {
+    return Event(fmt::format(
+        R"({{"choices":[],"usage":{{"prompt_tokens":3,"completion_tokens":{}}}}})", tokens));
+  };
+  TestSocket client = Ask(R"("stream":true,"stream_options":{"include_usage":true})");
+  TestSocket provider = Take(a_);
+  provider.Send(kStreamHead + Text("a") + End() + usage(1) + usage(9) + Event("[DONE]") +
+                kLastChunk);
+  const std::string answer = ReadStream(client);
+  EXPECT_LT(answer.find("\"tradewind\":"), answer.find("\"completion_tokens\":9")) << answer;
+  EXPECT_NE(answer.find(": tradewind"), std::string::npos) << answer;
+  EXPECT_EQ(Logged().output_tokens, 9);
 }
 
 // --- What an attempt may have cost

@@ -207,6 +207,11 @@ TimePoint Attempts::FirstByteBy(TimePoint now) const {
   return now + std::min({share, left, TimePoint::duration(milliseconds(options_.first_byte_ms))});
 }
 
+TimePoint Attempts::WholeAnswerBy(TimePoint now) const {
+  const TimePoint bound = now + milliseconds(options_.whole_answer_ms);
+  return TimeoutMayBeFollowed() ? std::min(bound, deadline_) : deadline_;
+}
+
 int64_t Attempts::Backoff() {
   int64_t ms = options_.backoff_ms;
   for (int i = 0; i < here_again_ && ms < options_.backoff_max_ms; ++i) {

@@ -122,8 +122,10 @@ struct AttemptOptions {
   int attempts_max = 4;             // in all: three in trouble may stand before one in health
   int here_again_max = 1;           // of them on the route that just failed
   int64_t first_byte_ms = 120'000;  // an attempt waits no longer for its first byte
-  int64_t attempt_least_ms = 500;   // with less left a new attempt is not begun
-  int64_t backoff_ms = 200;         // before "here again"; doubles, half of it random
+  int64_t whole_answer_ms =
+      300'000;                     // and, when another may follow, for an answer that is no stream
+  int64_t attempt_least_ms = 500;  // with less left a new attempt is not begun
+  int64_t backoff_ms = 200;        // before "here again"; doubles, half of it random
   int64_t backoff_max_ms = 5'000;
 };
 
@@ -142,6 +144,9 @@ class Attempts {
   // may follow a timeout, all of it otherwise, and never more than first_byte_ms. After the first
   // byte the request's own deadline counts.
   TimePoint FirstByteBy(TimePoint now) const;
+  // The same of an answer that is no stream, whose first byte comes when all of it is done: all of
+  // what is left, but no more than whole_answer_ms while another attempt may follow.
+  TimePoint WholeAnswerBy(TimePoint now) const;
 
   struct Decision {
     Step step = Step::kGiveUp;

@@ -188,17 +188,50 @@ def test_provider_not_reached(tmp_path):
             refused(it, reply, 502, "upstream_error", "upstream_failed")
 
 
-@row("provider fails before the 1st byte: 5xx, 429, stall, cut, garbage, wrong type, empty 200")
-@pytest.mark.parametrize("fault, status", [
-    ("status=500", 502), ("status=503", 429), ("status=429", 429), ("cut_after=0", 502), ("body=garbage", 502),
-    ("content_type=text/plain", 502), ("body=empty", 502),
-], ids=lambda value: str(value))
-def test_a_provider_that_fails_before_the_first_byte(running, fault, status):
-    fault = f"sim:site-a:{fault}"
-    assert running.chat(f"a {fault}").headers["x-inference-provider"] == "together"
-    reply = pinned(running, f"a {fault}")
-    assert reply.status == status
-    assert outcome(running, reply) in ("upstream_failed", "too_many_requests")
+def fails_before_the_first_byte(running, fault, status, logged):
+    """Of a whole answer and of a stream: the next route answers; without one, the client gets `status`."""
+    for stream in (False, True):
+        reply = running.chat(f"a sim:site-a:{fault}", stream=stream)
+        assert reply.headers["x-inference-provider"] == "together", (stream, reply.body)
+        reply = pinned(running, f"a sim:site-a:{fault}", stream=stream)
+        assert reply.status == status and reply.json()["error"]["message"], (stream, reply.body)
+        assert outcome(running, reply) == logged
+
+
+@row("provider answers 5xx or 429")
+@pytest.mark.parametrize("given, status", [(500, 502), (502, 502), (503, 429), (429, 429)])
+def test_a_provider_answers_with_an_error(running, given, status):
+    fails_before_the_first_byte(running, f"status={given}", status, "upstream_failed")
+
+
+@row("cut before the 1st byte")
+@pytest.mark.parametrize("fault", ["cut_after=0", "cut_after=0 sim:site-a:cut=fin", "close=rst", "close=fin"])
+def test_cut_before_the_first_byte(running, fault):
+    fails_before_the_first_byte(running, fault, 502, "upstream_failed")
+
+
+@row("empty 200")
+def test_an_empty_200(running):
+    fails_before_the_first_byte(running, "body=empty", 502, "upstream_failed")
+
+
+@row("wrong content type")
+def test_a_wrong_content_type(running):
+    fails_before_the_first_byte(running, "content_type=text/plain", 502, "upstream_failed")
+
+
+@row("garbage instead of an answer")
+@pytest.mark.parametrize("body", ["garbage", "html"])
+def test_garbage_instead_of_an_answer(running, body):
+    fails_before_the_first_byte(running, f"body={body}", 502, "upstream_failed")
+
+
+@row("stall before the 1st byte")
+@pytest.mark.parametrize("fault", ["first_byte_ms=100000", "stall_after=0"])
+def test_a_stall_before_the_first_byte(tmp_path, fault):
+    flags = ["--first-byte", "2s", "--whole-answer", "2s", "--stall", "2s", "--deadline", "5s"]
+    with market.Market(tmp_path, "site-a", "together", flags=flags, extra='[route]\norder = ["site-a", "together"]\n') as it:
+        fails_before_the_first_byte(it, fault, 504, "deadline_exceeded")
 
 
 @row("broken line in a stream")
@@ -208,12 +241,35 @@ def test_a_broken_line(running):
     assert outcome(running, reply) == "stop"
 
 
-@row("malformed event, error event, cut or stall after the 1st byte")
-@pytest.mark.parametrize("fault", ["malformed_after=3", "error_after=3", "cut_after=3 sim:cut=fin", "stall_after=3"])
-def test_a_stream_that_breaks(running, fault):
+def breaks_after_the_first_byte(running, fault, code, logged):
     reply = pinned(running, f"a b sim:{fault}", stream=True)
-    assert broken(reply)["message"]
-    assert outcome(running, reply) in ("upstream_failed", "deadline_exceeded")
+    error = broken(reply)
+    assert error["message"] and error["code"] == code
+    ends = [choice["finish_reason"] for event in harness.sse_json(reply.body) for choice in event.get("choices", [])]
+    assert ends and not any(ends), "what did not end has no finish reason"
+    assert outcome(running, reply) == logged
+    return error
+
+
+@row("stall after the 1st byte")
+def test_a_stall_after_the_first_byte(running):
+    breaks_after_the_first_byte(running, "stall_after=3", "timeout", "deadline_exceeded")
+
+
+@row("cut after the 1st byte")
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_cut_after_the_first_byte(running, how):
+    breaks_after_the_first_byte(running, f"cut_after=3 sim:cut={how}", "upstream_error", "upstream_failed")
+
+
+@row("malformed event")
+def test_a_malformed_event(running):
+    breaks_after_the_first_byte(running, "malformed_after=3", "upstream_error", "upstream_failed")
+
+
+@row("error event")
+def test_an_error_event(running):
+    breaks_after_the_first_byte(running, "error_after=3", "upstream_error", "upstream_failed")
 
 
 @row("slow to begin")
