@@ -92,6 +92,22 @@ const std::string* AllowedOrigin(const http::Request& request, const AdmissionPo
   return origin.has_value() && found != policy.cors_origins.end() ? &*found : nullptr;
 }
 
+// The names that the page wants to send, in a form that can go into a header; nothing that is no
+// list of names. SDKs send many of their own (x-stainless-lang ...), and an origin that may call
+// could send any of them from elsewhere.
+std::string AllowedHeaders(const http::Request& request) {
+  constexpr std::string_view kAlways =
+      "authorization, content-type, x-api-key, x-hf-bill-to, x-request-id";
+  constexpr size_t kBytesMax = 4096;
+  constexpr std::string_view kNameBytes =
+      "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~, \t";  // RFC 9110, 5.6.2
+  const std::string asked =
+      AsciiLower(request.headers.Find("Access-Control-Request-Headers").value_or(""));
+  const bool is_good = !asked.empty() && asked.size() <= kBytesMax &&
+                       asked.find_first_not_of(kNameBytes) == std::string::npos;
+  return is_good ? fmt::format("{}, {}", kAlways, asked) : std::string(kAlways);
+}
+
 }  // namespace
 
 std::string_view TokenOf(const http::Request& request) {
@@ -162,7 +178,8 @@ http::Headers CorsHeaders(const http::Request& request, const AdmissionPolicy& p
     headers.Set("Access-Control-Allow-Origin", *origin);
     headers.Set("Access-Control-Expose-Headers",
                 "x-request-id, Inference-Id, x-inference-provider, x-tradewind-route, "
-                "x-tradewind-cost-nanousd, x-tradewind-ignored, Retry-After, X-Error-Message");
+                "x-tradewind-cost-nanousd, x-tradewind-receipt, x-tradewind-ignored, "
+                "x-tradewind-max-tokens-applied, Retry-After, X-Error-Message");
   }
   return headers;
 }
@@ -180,8 +197,7 @@ http::Response AnswerPreflight(const http::Request& request, const AdmissionPoli
   if (origin != nullptr) {
     response.headers.Set("Access-Control-Allow-Origin", *origin);
     response.headers.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE");
-    response.headers.Set("Access-Control-Allow-Headers",
-                         "authorization, content-type, x-api-key, x-hf-bill-to, x-request-id");
+    response.headers.Set("Access-Control-Allow-Headers", AllowedHeaders(request));
     response.headers.Set("Access-Control-Max-Age", "600");
   }
   return response;

@@ -243,6 +243,9 @@ TEST_F(AdmitTest, CorsIsClosedButForTheOriginsOfTheConfig) {
               std::string_view::npos);
   }
   EXPECT_EQ(CorsHeaders(page, policy_).Find("Access-Control-Allow-Origin"), "https://app.example");
+  EXPECT_NE(
+      CorsHeaders(page, policy_).Find("Access-Control-Expose-Headers")->find("x-tradewind-receipt"),
+      std::string_view::npos);
   for (const char* origin :
        {"https://app.example.evil", "http://app.example", "https://app.example:8443", "null"}) {
     const http::Request other =
@@ -250,6 +253,25 @@ TEST_F(AdmitTest, CorsIsClosedButForTheOriginsOfTheConfig) {
     EXPECT_EQ(AnswerPreflight(other, policy_).status, 403) << origin;
     EXPECT_FALSE(CorsHeaders(other, policy_).Find("Access-Control-Allow-Origin").has_value());
     EXPECT_EQ(CorsHeaders(other, policy_).Find("Vary"), "Origin");
+  }
+}
+
+TEST_F(AdmitTest, APageMaySendTheHeadersThatItsSdkAddsByItself) {
+  policy_.cors_origins = {"https://app.example"};
+  const auto allowed = [&](const char* origin, const std::string& asked) {
+    const http::Response response =
+        AnswerPreflight(Request("OPTIONS", {{"Origin", origin},
+                                            {"Access-Control-Request-Method", "POST"},
+                                            {"Access-Control-Request-Headers", asked}}),
+                        policy_);
+    return std::string(response.headers.Find("Access-Control-Allow-Headers").value_or(""));
+  };
+  const std::string sdk = "authorization,content-type,x-stainless-lang,x-stainless-retry-count";
+  EXPECT_NE(allowed("https://app.example", sdk).find(sdk), std::string::npos);
+  EXPECT_EQ(allowed("https://other.example", sdk), "");
+  for (const std::string& odd : {std::string("x-a\"b"), std::string("x-a:b"),
+                                 "x-a" + std::string(5000, 'a'), std::string("x-\xc3\xa9")}) {
+    EXPECT_EQ(allowed("https://app.example", odd), allowed("https://app.example", "")) << odd;
   }
 }
 

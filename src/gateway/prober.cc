@@ -104,7 +104,12 @@ bool Prober::IsDueUnasked(const WatchedMapping& watched) const {
   // Rows of price maps are many, and nobody has said that they are meant to be used.
   const bool is_meant = mapping.status != catalog::MappingStatus::kStaging ||
                         mapping.source == catalog::Source::kConfig;
-  switch (snapshot_->route().probes) {
+  const ProbeRule rule = snapshot_->route().probes;
+  const auto note = market_.probes.Find(mapping.provider, mapping.provider_model);
+  if (rule != ProbeRule::kOff && note.has_value() && note->last.end == ProbeEnd::kFailed) {
+    return true;  // whoever asked for that probe: nothing but another one ends its verdict
+  }
+  switch (rule) {
     case ProbeRule::kOff:
       return false;
     case ProbeRule::kFree:

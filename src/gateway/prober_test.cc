@@ -2,6 +2,7 @@
 #include "gateway/prober.h"
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -99,13 +100,25 @@ class FakeProvider {
   std::unique_ptr<http::Server> server_;
 };
 
+// The real one, and hours can be put before it.
+class ShiftedClock final : public Clock {
+ public:
+  std::chrono::steady_clock::time_point Now() const override {
+    return SystemClock().Now() + std::chrono::hours(hours_.load());
+  }
+  std::chrono::system_clock::time_point WallNow() const override { return SystemClock().WallNow(); }
+  void Advance(int hours) { hours_ += hours; }
+
+ private:
+  std::atomic<int> hours_{0};
+};
+
 class ProberTest : public ::testing::Test {
  protected:
   void Start(const char* price, catalog::ProbeRule rule = catalog::ProbeRule::kFree) {
     market_ = std::make_unique<routing::Marketplace>(Build(price, rule), upstreams_.get(),
                                                      SystemClock(), SystemRandom());
-    prober_ =
-        std::make_unique<Prober>(*market_, metrics_, SystemClock(), SystemRandom(), ask_pause_ms_);
+    prober_ = std::make_unique<Prober>(*market_, metrics_, *clock_, SystemRandom(), ask_pause_ms_);
     prober_->MarketChanged();
   }
   std::shared_ptr<const routing::Market> Build(const char* price, catalog::ProbeRule rule) {
@@ -140,6 +153,8 @@ class ProberTest : public ::testing::Test {
   }
 
   int64_t ask_pause_ms_ = 0;
+  const Clock* clock_ = &SystemClock();
+  ShiftedClock shifted_;
   std::string provider_model_ = "m-1";
   FakeProvider provider_;
   telemetry::Registry metrics_;
@@ -188,6 +203,24 @@ TEST_F(ProberTest, WhatFailedMayBeProbedAgainAtOnce) {
   prober_->Ask("site-a");
   ASSERT_TRUE(NoteOf(1, "failed").has_value());
   EXPECT_EQ(prober_->Ask("site-a").count, 1u);
+}
+
+// Nothing else would end its verdict: the catalogue is right, and nobody asks again.
+TEST_F(ProberTest, WhatWasAskedForAndFailedIsProbedAgainAnHourLater) {
+  clock_ = &shifted_;
+  provider_.Say(500, "", "");
+  Start("0.10");
+  prober_->Ask("site-a");
+  EXPECT_EQ(NoteOf(1, "failed")->verdict.status, RouteStatus::kError);
+  provider_.Say(200, Whole(R"({"content":"no"})", "stop"), Whole(R"({"content":"no"})", "stop"));
+  shifted_.Advance(2);
+  prober_->MarketChanged();  // looks at the time anew
+  EXPECT_EQ(NoteOf(1, "well")->verdict.status, RouteStatus::kLive);
+  EXPECT_TRUE(Eventually([&] { return provider_.count() == 4; }));
+  shifted_.Advance(24);
+  prober_->MarketChanged();
+  EXPECT_EQ(prober_->Ask("site-b").count, 0u);
+  EXPECT_EQ(provider_.count(), 4u) << "it is well: only who asks pays for another one";
 }
 
 TEST_F(ProberTest, WithTheRuleAllPaidMappingsAreProbedUnasked) {
