@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -392,14 +394,23 @@ Result<bool> PooledCall::TakeHead() {
   return false;
 }
 
+// "chunked" is no content coding, but a provider sends it, also beside a real one.
+std::vector<std::string_view> CodingsOf(const Headers& headers) {
+  std::vector<std::string_view> codings;
+  for (const auto& [name, value] : headers.all()) {
+    if (SameToken(name, "Content-Encoding") && !value.empty() && !SameToken(value, "identity") &&
+        !SameToken(value, "chunked")) {
+      codings.push_back(value);
+    }
+  }
+  return codings;
+}
+
 Status PooledCall::BeginBody() {
   decoder_.Begin(head_);
-  const auto coding = head_.headers.Find("Content-Encoding");
-  // "chunked" is no content coding, but a provider sends it.
-  if (coding.has_value() && !coding->empty() && !SameToken(*coding, "identity") &&
-      !SameToken(*coding, "chunked")) {
-    if (!SameToken(*coding, "gzip") && !SameToken(*coding, "x-gzip") &&
-        !SameToken(*coding, "deflate")) {
+  if (const std::vector<std::string_view> codings = CodingsOf(head_.headers); !codings.empty()) {
+    if (codings.size() > 1 || (!SameToken(codings[0], "gzip") && !SameToken(codings[0], "x-gzip") &&
+                               !SameToken(codings[0], "deflate"))) {
       return Fail(ErrorCode::kUnsupported,
                   "the upstream's answer is compressed in a way that was not asked for");
     }

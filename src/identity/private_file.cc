@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <sodium.h>
 #include <string>
+#include <string_view>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -138,8 +140,22 @@ Status CreatePrivateFile(const fs::path& path, std::string_view text) {
   return SystemError("create", path, error);
 }
 
+namespace {
+
+// "env:NAME": of secret stores that hand keys over in the environment.
+Result<std::optional<Secret>> ReadFileOrVariable(const fs::path& path) {
+  constexpr std::string_view kVariable = "env:";
+  if (!path.string().starts_with(kVariable)) {
+    return ReadPrivateFile(path);
+  }
+  const char* value = std::getenv(path.string().substr(kVariable.size()).c_str());
+  return value == nullptr ? std::nullopt : std::optional(Secret(value));
+}
+
+}  // namespace
+
 Result<MasterKey> MasterKey::Load(const fs::path& path) {
-  TW_ASSIGN_OR_RETURN(const std::optional<Secret> text, ReadPrivateFile(path));
+  TW_ASSIGN_OR_RETURN(const std::optional<Secret> text, ReadFileOrVariable(path));
   if (!text.has_value()) {
     return Fail(ErrorCode::kNotFound, fmt::format("the key file {} is not there", path.string()));
   }

@@ -34,9 +34,7 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
   if (endpoint != Endpoint::kChat) {
     return;
   }
-  if (!request.Has("max_completion_tokens")) {
-    request.Rename("max_tokens", "max_completion_tokens");
-  }
+  UseName("max_tokens", "max_completion_tokens", request);
   // Its schemas need a name.
   if (auto schema = ReadSchema(request); schema.has_value() && schema->name.empty()) {
     SetSchema(*schema, request);
@@ -54,6 +52,13 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
   UseSystemForDeveloper(request);
 }
 
+// Its own bounds and its subset of schemas: a temperature above 1.5, a keyword like minItems under
+// `strict`. They are not taken out, as the answer would be another one: another route may take them.
+Refusal Classify(int status, const dialects::WireError& error) {
+  const bool is_about_form = (status == 400 || status == 422) && error.code == "wrong_api_format";
+  return is_about_form ? Refusal::kNotHere : Refusal::kByStatus;
+}
+
 }  // namespace
 
 constinit const Quirks kCerebras = {
@@ -65,6 +70,7 @@ constinit const Quirks kCerebras = {
     .chat_fields = kChatFields,
     .prefix = PrefixForm::kLastMessage,
     .translate = Translate,
+    .classify = Classify,
 };
 
 }  // namespace tradewind::providers

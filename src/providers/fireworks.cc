@@ -14,9 +14,7 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
   if (!request.Has("context_length_exceeded_behavior")) {
     request.Set("context_length_exceeded_behavior", "\"error\"");
   }
-  if (!request.Has("max_tokens")) {
-    request.Rename("max_completion_tokens", "max_tokens");
-  }
+  UseName("max_completion_tokens", "max_tokens", request);
   UseSystemForDeveloper(request);
 }
 

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include <boost/json/object.hpp>
 
@@ -22,6 +23,10 @@ struct Schema {
 std::optional<Schema> ReadSchema(const dialects::JsonText& request);
 // In OpenAI's spelling.
 void SetSchema(const Schema& schema, dialects::JsonText& request);
+
+// A field under the provider's name for it, unless the request has that too. null is as good as
+// absent: some clients write every field of their class.
+void UseName(std::string_view from, std::string_view to, dialects::JsonText& request);
 
 // Calls `edit` with each message; for the few translations that reach into them.
 void EditMessages(dialects::JsonText& request, void (*edit)(boost::json::object& message));

@@ -126,6 +126,13 @@ void SetSchema(const Schema& schema, JsonText& request) {
   request.Set("response_format", out.Take());
 }
 
+void UseName(std::string_view from, std::string_view to, JsonText& request) {
+  if (IsNull(request.Raw(to)) && request.Has(from)) {
+    request.Remove(to);
+    request.Rename(from, std::string(to));
+  }
+}
+
 void EditMessages(JsonText& request, void (*edit)(json::object& message)) {
   auto messages = dialects::ParseJson(request.Raw("messages"));
   if (!messages.has_value() || !messages->is_array()) {

@@ -45,6 +45,19 @@ TEST(Quirks, LeaveARequestInTheProvidersOwnFormAsItIs) {
             R"({"model":"x","stream":true,"stream_options":{"include_usage":true}})");
 }
 
+TEST(Quirks, ABoundThatIsNullIsNoBoundUnderTheProvidersName) {
+  for (const Quirks* quirks : {&kFireworks, &kTogether}) {
+    const std::string sent =
+        Prepared(*quirks, R"({"model":"x","max_tokens":null,"max_completion_tokens":7})");
+    EXPECT_NE(sent.find(R"("max_tokens":7)"), std::string::npos) << sent;
+    EXPECT_EQ(sent.find("null"), std::string::npos) << sent;
+  }
+  EXPECT_EQ(Prepared(kCerebras, R"({"model":"x","max_completion_tokens":null,"max_tokens":7})"),
+            R"({"model":"their/id","max_completion_tokens":7})");
+  EXPECT_EQ(Prepared(kCerebras, R"({"model":"x","max_completion_tokens":9,"max_tokens":null})"),
+            R"({"model":"their/id","max_completion_tokens":9})");
+}
+
 TEST(Upstream, KnowsTheProvidersOwnPathsWhateverTheAddressIs) {
   const Upstream moved{.slug = "fireworks-ai",
                        .quirks = &kFireworks,
@@ -180,7 +193,44 @@ TEST(Quirks, NameTheFieldsThatGroqWouldRefuse) {
       << "what plays no part is said, not passed over";
 }
 
+TEST(Quirks, CerebrasKeepsWhatItKnowsAndNamesWhatItDoesNot) {
+  const std::string known =
+      R"("seed":1,"stop":["a"],"n":1,"top_p":0.5,"temperature":1.2,"reasoning_effort":"low",)"
+      R"("reasoning_format":"parsed","logprobs":true,"top_logprobs":2,"user":"u",)"
+      R"("tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"auto")";
+  std::vector<std::string> dropped;
+  EXPECT_EQ(Prepared(kCerebras,
+                     R"({"model":"m",)" + known +
+                         R"(,"parallel_tool_calls":true,"prediction":{},"service_tier":"auto"})",
+                     false, &dropped),
+            R"({"model":"their/id",)" + known + "}");
+  EXPECT_EQ(dropped,
+            (std::vector<std::string>{"parallel_tool_calls", "prediction", "service_tier"}));
+}
+
+TEST(Quirks, CerebrasGetsASchemaAsItIsWithStreamToo) {
+  const std::string schema =
+      R"("response_format":{"type":"json_schema","json_schema":{"name":"a","strict":true,)"
+      R"("schema":{"type":"array","minItems":2}}},"stream":true})";
+  EXPECT_EQ(Prepared(kCerebras, R"({"model":"m",)" + schema, true),
+            R"({"model":"their/id",)" + schema);
+}
+
 // --- What refusals mean ---
+
+TEST(Refusals, WhatCerebrasDoesNotTakeAnotherRouteMay) {
+  const auto of = [](int status, const char* code) {
+    return RefusalOf(kCerebras, status, {"m", "invalid_request_error", "validation_error", code});
+  };
+  EXPECT_EQ(of(400, "wrong_api_format"), Refusal::kNotHere);
+  EXPECT_EQ(of(422, "wrong_api_format"), Refusal::kNotHere);
+  EXPECT_EQ(of(400, "other"), Refusal::kByStatus);
+}
+
+TEST(Refusals, ACodeThatRepeatsTheStatusIsNoWord) {
+  EXPECT_EQ(RefusalOf(kOpenAiCompatible, 403, {"m", "insufficient_quota", "", "403"}),
+            Refusal::kNoFunds);
+}
 
 TEST(Refusals, A403IsAboutTheKeyOnlyWhenItSaysSo) {
   const auto of = [](const char* body, const Quirks& quirks = kOpenAiCompatible) {

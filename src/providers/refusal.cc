@@ -50,7 +50,9 @@ Refusal RefusalOf(const Quirks& quirks, int status, const dialects::WireError& e
       return own;
     }
   }
-  const std::string code = AsciiLower(error.code.empty() ? error.type : error.code);
+  // Some repeat the status as the code: their word is the type.
+  const bool is_word = error.code.find_first_not_of("0123456789") != std::string::npos;
+  const std::string code = AsciiLower(is_word ? error.code : error.type);
   switch (status) {
     case 400:
     case 422:

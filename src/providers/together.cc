@@ -31,9 +31,7 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
     request.Set("response_format", out.Take());
   }
   TranslateLogprobs(request);
-  if (!request.Has("max_tokens")) {
-    request.Rename("max_completion_tokens", "max_tokens");
-  }
+  UseName("max_completion_tokens", "max_tokens", request);
   UseSystemForDeveloper(request);
 }
 

@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 
-from harness import BINARY, MODEL, MODEL_FILE, PATIENCE_S, ROOT, environment, run_cli, wait_for
+import simulator
+from harness import BINARY, MODEL, MODEL_FILE, PATIENCE_S, ROOT, Server, environment, run_cli, wait_for
 
 DEMO = ROOT / "tools" / "run_demo.sh"
 
@@ -32,6 +33,21 @@ def test_the_demo_answers_says_what_it_cost_and_serves_until_ctrl_c(home):
     assert demo.wait(PATIENCE_S) == 0
     demo.stdout.close()
     assert json.loads(run_cli("ps", "--json", home=home).stdout)["servers"] == []
+
+
+def test_the_documents_recipe_for_a_provider_without_an_account(tmp_path):
+    page = (ROOT / "docs" / "operating" / "providers.md").read_text()
+    [flags] = re.findall(r"build/provider_sim --port 9001 (.+?) &\n", page)
+    config = re.search(r"```toml\n(\[\[providers\]\].+?)```", page, re.S)[1]
+    names, *others = flags.removeprefix("--providers ").split()
+    with simulator.Simulator(names, flags=others) as sim:
+        assert 'base_url = "http://127.0.0.1:9001/v1"' in config
+        (tmp_path / "config.toml").write_text(config.replace("127.0.0.1:9001", f"127.0.0.1:{sim.port}"))
+        env = {"SITE_A_KEY": "any-key"}
+        with Server(tmp_path / "home", "--config", tmp_path / "config.toml", env=env) as server:
+            server.token = run_cli("keys", "create", "--name", "a", home=server.home).stdout.strip()
+            reply = server.chat(model="org/name:site-a")
+            assert reply.status == 200 and reply.headers["x-inference-provider"] == "site-a", reply.body
 
 
 def test_the_demo_asks_the_default_model_also_when_others_come_first(home, tmp_path):

@@ -1,6 +1,7 @@
 """Tokens and provider keys: who may do what, and what may never leak."""
 
 import concurrent.futures
+import datetime
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import subprocess
 import pytest
 
 import market
-from harness import BINARY, MODEL, PATIENCE_S, Server, environment, run_cli, wait_for
+from harness import BINARY, MODEL, PATIENCE_S, ROOT, Server, environment, run_cli, wait_for
 
 TOKEN = re.compile(r"hf_tw_[0-9A-Za-z]{43}")
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
@@ -217,6 +218,56 @@ def test_a_viewer_does_not_spend_an_organisations_key(tmp_path, monkeypatch):
         assert not running.sim.log()
 
 
+def test_the_organisation_that_is_named_pays_out_of_its_budget(tmp_path):
+    with market.Market(tmp_path, "site-a") as running:
+        home = tmp_path / "home"
+        own = create(home, "own", "--org", "mine", "--user", "ada")
+        for words in (["set", "acme", "--rpm", "100"], ["add", "acme", "--user", "ada", "--role", "admin"]):
+            assert run_cli("orgs", *words, home=home).returncode == 0
+        ids = {org["name"]: org["id"] for org in json.loads(run_cli("orgs", "ls", "--json", home=home).stdout)["orgs"]}
+        acme, mine = f"org:{ids['acme']}", f"org:{ids['mine']}"
+        for scope in (acme, mine):
+            assert run_cli("budget", "set", scope, "--usd", "5", home=home).returncode == 0
+        cost = 0
+        for _ in range(2):
+            reply = running.chat(headers=bearer(own["token"]) | {"X-HF-Bill-To": "acme"}, max_tokens=5)
+            assert reply.status == 200, reply.body
+            cost += int(reply.headers["x-tradewind-cost-nanousd"])
+        budgets = json.loads(run_cli("budget", "ls", "--json", home=home).stdout)["budgets"]
+        assert {one["scope"]: int(one["spent_nanousd"]) for one in budgets} == {acme: cost, mine: 0} and cost > 0
+
+
+def test_the_organisation_that_is_named_pays_with_its_key_and_its_limits(tmp_path, monkeypatch):
+    monkeypatch.setattr(market, "keys", lambda sites: {})
+    with market.Market(tmp_path, "site-a") as running:
+        home = tmp_path / "home"
+        own = create(home, "own", "--org", "mine", "--user", "ada")
+        for words in (["orgs", "set", "acme", "--rpm", "2"], ["orgs", "add", "acme", "--user", "ada", "--role", "admin"]):
+            done = run_cli(*words, home=home)
+            assert done.returncode == 0, (words, done)
+        # Only acme has a key for the provider: whoever is answered was answered with it.
+        done = run_cli("login", "--provider", "site-a", "--stdin", "--org", "acme", home=home, stdin=market.KEY)
+        assert done.returncode == 0, done
+        assert running.chat(headers=bearer(own["token"]), max_tokens=5).status in (400, 401), "mine has no key"
+        billed = bearer(own["token"]) | {"X-HF-Bill-To": "acme"}
+        replies = [running.chat(headers=billed, max_tokens=5) for _ in range(3)]
+        assert [reply.status for reply in replies] == [200, 200, 429], [reply.body for reply in replies]
+        assert "acme" in replies[2].error()["message"], "its limit"
+        assert len(running.sim.log()) == 2
+
+
+def test_a_users_own_key_is_taken_before_all_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(market, "keys", lambda sites: {})
+    with market.Market(tmp_path, "site-a") as running:
+        home = tmp_path / "home"
+        ada = create(home, "ada", "--user", "ada")["token"]
+        bob = create(home, "bob", "--user", "bob")["token"]
+        for secret, flags in ((market.KEY, ("--user", "ada")), ("a-key-that-the-provider-refuses", ())):
+            assert run_cli("login", "--provider", "site-a", "--stdin", *flags, home=home, stdin=secret).returncode == 0
+        assert running.chat(headers=bearer(ada)).status == 200
+        assert running.chat(headers=bearer(bob)).status == 502, "the operator's"
+
+
 def test_lists_of_a_key_hold_for_providers(tmp_path):
     with market.Market(tmp_path, "site-a", "together") as running:
         home = tmp_path / "home"
@@ -271,22 +322,35 @@ def test_injections_as_names_are_names(home):
 # --- T41, T42: no open mode once there is a key, nothing to manage without one
 
 
+def routes_of_the_router():
+    """(method, path) of every route in the source: a new one cannot be forgotten here."""
+    source = (ROOT / "src" / "gateway" / "router.cc").read_text()
+    table = source[source.index("kRoutes = {") : source.index("return kRoutes")]
+    routes = re.findall(r'\{"([A-Z]+)", "([^"]+)", "[^"]+", Access::k(\w+)', table)
+    assert len(routes) == table.count("&Gateway::") > 30
+    closed = [(method, path.replace("*", "groq")) for method, path, access in routes if access != "Open"]
+    assert [path for _, path, access in routes if access == "Open"] == ["/healthz", "/readyz"]
+    return [*closed, ("POST", "/together/v1/chat/completions")]
+
+
 def test_every_route_but_the_probes_needs_a_token(home):
     create(home, "a")
-    routes = [
-        ("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("GET", "/v1/models"), ("GET", f"/v1/models/{MODEL}"),
-        ("POST", "/tokenize"), ("POST", "/detokenize"), ("GET", "/tokenizer_info"), ("GET", "/api/whoami-v2"),
-        ("GET", "/tw/v1/engine"), ("GET", "/metrics"), ("GET", "/tw/v1/keys"), ("POST", "/tw/v1/keys"),
-        ("POST", "/tw/v1/keys/a/rotate"), ("DELETE", "/tw/v1/keys/a"), ("GET", "/tw/v1/provider-keys"),
-        ("PUT", "/tw/v1/provider-keys/groq"), ("DELETE", "/tw/v1/provider-keys/groq"),
-    ]
     with Server(home, ready=False) as server:
-        for method, path in routes:
+        for method, path in routes_of_the_router():
             reply = server.request(method, path, {} if method in ("POST", "PUT") else None)
             assert reply.status == 401, (method, path)
             assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
         for path in ("/healthz", "/readyz"):
             assert server.get(path).status in (200, 503)
+
+
+def test_a_token_ends_when_it_expires(home):
+    soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=4)
+    short = create(home, "short", "--expires", soon.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    with Server(home, ready=False) as server:
+        statuses = [server.get("/v1/models", bearer(short["token"])).status]
+        wait_for(lambda: statuses.append(server.get("/v1/models", bearer(short["token"])).status) or statuses[-1] == 401, "the end")
+        assert set(statuses) <= {200, 401} and server.post("/v1/chat/completions", CHAT, bearer(short["token"])).status == 401
 
 
 def test_managing_needs_a_token_even_while_the_door_is_open(home):
@@ -384,6 +448,39 @@ def test_refusals_disclose_nothing(home):
                 assert not re.search(r"[0-9a-f]{32}", reply.body.decode())
 
 
+def test_refusals_of_a_known_key_disclose_no_more_than_its_own(tmp_path):
+    with market.Market(tmp_path, "site-a") as running:
+        home = tmp_path / "home"
+        once, poor, other = (create(home, name, *flags)["token"] for name, flags in [
+            ("once", ("--rpm", "1")), ("poor", ("--budget", "0.000001")), ("other", ("--models", "org/other"))])
+        assert running.chat(headers=bearer(once)).status == 200
+        for token, status in ((once, 429), (poor, 402), (other, 403)):
+            reply = running.chat(headers=bearer(token), max_tokens=5)
+            assert reply.status == status, reply.body
+            body = reply.body.decode()
+            told = (str(reply.headers) + body).lower()
+            for word in ("sqlite", "blake", "sha256", "hash", "journal", "identity.db", "/home", market.KEY):
+                assert word not in told, (status, word, told)
+            assert not re.search(r"[0-9a-f]{32}", body)
+            for secret in (once, poor, other, running.server.token):
+                assert secret[6:18] not in told + body and secret[-12:] not in told + body
+
+
+def test_the_operators_key_is_in_no_file_log_answer_or_metric(tmp_path):
+    with market.Market(tmp_path, "site-a") as running:
+        home = tmp_path / "home"
+        once = create(home, "once", "--rpm", "1", "--budget", "1")["token"]
+        poor = create(home, "poor", "--budget", "0.000001")["token"]
+        replies = [running.chat(headers=bearer(token), max_tokens=5) for token in (once, once, poor)]
+        assert [reply.status for reply in replies] == [200, 429, 402]
+        replies += [running.chat(f"a sim:status={status}") for status in (400, 401, 429, 500)]
+        replies += [running.server.get("/metrics"), run_cli("usage", "--json", home=home)]
+        wait_for(lambda: len(running.server.access_log()) >= 8, "a line for each")
+        shown = b"".join(str(vars(reply)).encode() for reply in replies) + running.server.log().encode() + all_bytes(home)
+        for secret in (market.KEY, once, poor, running.server.token):
+            assert secret.encode() not in shown
+
+
 # --- Races, kills, full disks
 
 
@@ -459,6 +556,17 @@ def test_a_damaged_or_foreign_store_is_one_clear_line(home, tmp_path):
     refuses(run_cli("serve", "--port", "0", home=home), 9, "identity.db")
     elsewhere = tmp_path / "key"
     refuses(run_cli("keys", "ls", "--secret-key-file", elsewhere, home=tmp_path / "other"), 3, str(elsewhere))
+
+
+def test_the_servers_key_may_stand_in_the_environment(home):
+    where = {"TRADEWIND_SECRET_KEY_FILE": "env:VAULT_KEY"}
+    refuses(run_cli("keys", "ls", home=home, **where), 3, "env:VAULT_KEY")
+    refuses(run_cli("keys", "ls", home=home, **where, VAULT_KEY="not hex"), 9, "64 hex digits")
+    token = create(home, "a", **where, VAULT_KEY="7" * 64)["token"]
+    assert not (home / "secret.key").exists()
+    with Server(home, ready=False, env=where | {"VAULT_KEY": "7" * 64}) as server:
+        assert server.get("/v1/models", bearer(token)).status == 200
+    refuses(run_cli("keys", "ls", home=home, **where, VAULT_KEY="8" * 64), 9, "env:VAULT_KEY")
 
 
 def test_a_full_disk_makes_no_key(home):

@@ -1,7 +1,16 @@
 """Providers behind one endpoint: routes, failover and what passes through, against simulated providers."""
 
+import base64
+import concurrent.futures
+import datetime
 import json
+import os
+import pathlib
+import socket
+import threading
+import time
 
+import openai
 import pytest
 
 import harness
@@ -185,3 +194,151 @@ def test_keys_are_nowhere_to_be_seen(market):
         assert KEY.encode() not in reply.body and KEY not in str(reply.headers)
     assert KEY not in market.server.log()
     assert KEY not in market.server.get("/metrics").body.decode()
+
+
+# --- T43: where a request goes is the config's to say
+
+
+def test_no_client_chooses_an_address_or_a_key(market):
+    with socket.socket() as elsewhere:
+        elsewhere.bind(("127.0.0.1", 0))
+        elsewhere.listen()
+        elsewhere.settimeout(0.3)
+        host = f"127.0.0.1:{elsewhere.getsockname()[1]}"
+        url = f"http://{host}/v1"
+        fields = {"api_base": url, "base_url": url, "api_key": "sk-of-the-client", "custom_host": url, "endpoint": url}
+        named = {"x-portkey-custom-host": url, "x-api-base": url, "x-base-url": url, "x-forwarded-host": host}
+        for headers in (named, {"Host": host}, {"Forwarded": f"host={host}"}):
+            reply = market.chat(model=f"{MODEL}:site-a", headers=headers, **fields)
+            assert reply.status == 200, reply.body
+            entry = market.sim.log()[-1]
+            sent = {name.lower(): value for name, value in entry["headers"]}
+            assert entry["provider"] == "site-a" and sent["host"] == f"{market.sim.host}:{market.sim.port}"
+            assert not {"x-portkey-custom-host", "x-api-base", "forwarded", "x-forwarded-host"} & set(sent)
+        with pytest.raises(TimeoutError):
+            elsewhere.accept()
+
+
+# --- Bytes on the way
+
+
+@pytest.mark.parametrize("site", ["site-a", "together", "cerebras"])
+def test_an_answer_that_comes_compressed_is_the_same_answer(market, site):
+    plain = [content(market.chat(model=f"{MODEL}:{site}")), market.chat(model=f"{MODEL}:{site}", stream=True)]
+    market.sim.fault(gzip=True)
+    reply = market.chat(model=f"{MODEL}:{site}")
+    assert content(reply) == plain[0] and reply.headers["Content-Encoding"] is None
+    stream = market.chat(model=f"{MODEL}:{site}", stream=True)
+    assert stream.status == 200 and harness.sse_blocks(stream.body)[-1] == b"data: [DONE]"
+
+    def text(reply):
+        return "".join(c["choices"][0]["delta"].get("content") or "" for c in harness.sse_json(reply.body))
+
+    assert text(stream) == text(plain[1]) != ""
+
+
+def test_a_rate_limits_pause_may_be_a_date(market):
+    later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)  # beyond the deadline: not waited for
+    market.sim.fault(status=429, retry_after=later.strftime("%a, %d %b %Y %H:%M:%S GMT"))
+    reply = market.chat(model=f"{MODEL}:site-a")
+    assert reply.status == 429 and 3000 < int(reply.headers["Retry-After"]) <= 3601
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_two_tool_calls_at_once_stay_two(market, site):
+    tools = [{"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}
+             for name in ("weather", "time")]
+    ask = {"messages": [{"role": "user", "content": "call weather call time"}], "tools": tools}
+    ours = openai.OpenAI(base_url=f"{market.server.url}/v1", api_key=market.server.token, max_retries=0)
+    played = SITES[site][1].split(":")[0]
+    theirs = openai.OpenAI(base_url=market.sim.base_url(played), api_key=KEY, max_retries=0)
+    their_model = json.loads(market.sim.log()[-1]["body"])["model"] if market.chat(model=f"{MODEL}:{site}").status == 200 else None
+
+    def calls(client, model):
+        whole = client.chat.completions.create(model=model, **ask).choices[0].message.tool_calls
+        with client.chat.completions.stream(model=model, **ask) as stream:
+            streamed = stream.get_final_completion().choices[0].message.tool_calls
+        return [[(call.function.name, call.function.arguments) for call in some] for some in (whole, streamed)]
+
+    got = calls(ours, f"{MODEL}:{site}")
+    assert [name for name, _ in got[0]] == [name for name, _ in got[1]] == ["weather", "time"]
+    assert got == calls(theirs, their_model), "as the provider says it without us"
+
+
+# --- Embeddings
+
+
+def test_embeddings_pass_with_their_cost_and_fail_over(tmp_path):
+    more = {site: [("acme/embed", "embed-x", "feature-extraction")] for site in ("site-a", "site-b")}
+    flags = [word for site in more for word in ("--model", f"{site}=embed-x")]
+    with Market(tmp_path, *more, more=more, sim_flags=flags, extra='[route]\norder = ["site-a", "site-b"]\n') as market:
+        def ask():
+            return market.server.post("/v1/embeddings", {"model": "acme/embed", "input": ["one two", "three"]})
+
+        reply = ask()
+        assert reply.status == 200, reply.body
+        answer = reply.json()
+        assert [row["index"] for row in answer["data"]] == [0, 1] and all(row["embedding"] for row in answer["data"])
+        assert reply.headers["x-tradewind-cost-nanousd"] == str(answer["usage"]["prompt_tokens"] * 100)
+        market.sim.fault(provider="site-a", status=500)
+        assert ask().headers["x-inference-provider"] == "site-b"
+        here = market.server.post("/v1/embeddings", {"model": MODEL, "input": "a"})
+        assert here.status == 400 and here.error()["code"] == "model_not_supported"
+
+
+# --- T38: large bodies, many at once
+
+
+def test_large_pictures_at_once_reach_the_provider_and_hold_nobody_up(market):
+    picture = base64.b64encode(os.urandom(4 << 20)).decode()
+    parts = [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}}]
+    body = json.dumps({"model": f"{MODEL}:site-a", "messages": [{"role": "user", "content": parts}]})
+    assert len(body) > 5 << 20
+
+    def ask():
+        return market.server.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"}).status
+
+    assert ask() == 200
+    before = market.server.rss_bytes()
+    done = threading.Event()
+    small = []
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        large = [pool.submit(ask) for _ in range(20)]
+        other = pool.submit(lambda: [small.append(market.chat(model=f"{MODEL}:site-a").status) for _ in range(20) if not done.is_set()])
+        assert [one.result() for one in large] == [200] * 20
+        done.set()
+        other.result()
+    assert small and set(small) == {200}
+    # Eleven are on their way at a time, each as the body, its text and what goes out.
+    assert market.server.rss_bytes() - before < 11 * 4 * len(body)
+
+
+# --- Back-pressure, end to end
+
+
+def test_a_client_that_reads_no_further_stops_the_provider(market):
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect((market.server.host, market.server.port))
+    body = json.dumps({"model": f"{MODEL}:site-a", "stream": True, "messages": [{"role": "user", "content": "a sim:tokens=60000"}]})
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {market.server.token}\r\n"
+    client.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    before = market.server.rss_bytes()
+    harness.read_head(client)
+
+    def work():  # CPU time of both, in ticks
+        stats = [pathlib.Path(f"/proc/{one.process.pid}/stat").read_text().rsplit(") ")[1].split() for one in (market.sim, market.server)]
+        return sum(int(stat[11]) + int(stat[12]) for stat in stats)
+
+    def stand_still():
+        begun = work()
+        time.sleep(0.3)
+        return work() == begun
+
+    harness.wait_for(stand_still, "the provider to stand still")
+    assert market.chat(model=f"{MODEL}:site-a").status == 200, "nobody else waits"
+    assert market.sim.state()["streams"] == 1, "the provider has not been able to end"
+    assert market.server.rss_bytes() - before < 8 << 20
+    rest = b"".join(harness.read_to_end_of_stream(client))
+    assert b"data: [DONE]" in rest
+    client.close()
