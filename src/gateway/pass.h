@@ -59,13 +59,13 @@ struct PassOptions {
   std::function<void(const std::optional<chat::Usage>&)> on_complete = {};
 };
 
-// Waits until there is something for a reader to see, and sends the head only then: until that
-// moment another route can take over without the client noticing. Then every event passes with its
-// bytes, framed as `data: ` and one space. A usage chunk that the client did not ask for is
-// swallowed; the receipt is a field of the one it asked for, and a comment otherwise, also when the
-// upstream says another usage after that. The end is [DONE] in every complete stream and in no other: a stream that was cut ends with an error event,
-// unless it may go on elsewhere. One that goes on shows nothing of an answer that begins as the
-// text so far began: that one started anew, and text is never shown twice.
+// Waits until there is something to see, and sends the head only then: until that moment another
+// route can take over unnoticed. Then every event passes with its bytes, framed as `data: ` and one
+// space. A usage chunk that the client did not ask for is swallowed; the receipt is a field of the
+// one it asked for, and a comment otherwise, also when another usage follows. The end is [DONE] in
+// every complete stream and in no other: one that was cut ends with an error event, unless it may
+// go on elsewhere. One that goes on shows nothing of an answer that begins as the text so far
+// began: that one started anew, and text is never shown twice.
 Task<Passed> PassStream(http::Exchange& exchange,
                         std::shared_ptr<providers::UpstreamExchange> upstream,
                         http::Headers headers, const PassOptions& options, ClientStream& stream,

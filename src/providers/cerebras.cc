@@ -53,7 +53,7 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
 }
 
 // Its own bounds and its subset of schemas: a temperature above 1.5, a keyword like minItems under
-// `strict`. They are not taken out, as the answer would be another one: another route may take them.
+// `strict`. Nothing is taken out, as the answer would be another one; another route may take it.
 Refusal Classify(int status, const dialects::WireError& error) {
   const bool is_about_form = (status == 400 || status == 422) && error.code == "wrong_api_format";
   return is_about_form ? Refusal::kNotHere : Refusal::kByStatus;
