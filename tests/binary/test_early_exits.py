@@ -229,7 +229,7 @@ def test_garbage_instead_of_an_answer(running, body):
 @row("stall before the 1st byte")
 @pytest.mark.parametrize("fault", ["first_byte_ms=100000", "stall_after=0"])
 def test_a_stall_before_the_first_byte(tmp_path, fault):
-    flags = ["--first-byte", "2s", "--whole-answer", "2s", "--stall", "2s", "--deadline", "5s"]
+    flags = ["--first-byte", "1500ms", "--whole-answer", "1500ms", "--stall", "1500ms", "--deadline", "3s"]
     with market.Market(tmp_path, "site-a", "together", flags=flags, extra='[route]\norder = ["site-a", "together"]\n') as it:
         fails_before_the_first_byte(it, fault, 504, "deadline_exceeded")
 
