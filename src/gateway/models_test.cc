@@ -73,9 +73,8 @@ class ModelsTest : public ::testing::Test {
                   .value();
   }
 
-  http::Response Get(const std::string& target, const http::Headers& headers = {}) {
+  http::Response Get(const std::string& target) {
     http::ClientRequest request;
-    request.headers = headers;
     request.port = server_->port();
     request.method = "GET";
     request.target = target;
@@ -253,17 +252,6 @@ TEST_F(ModelsTest, AProbeThatFailedMakesAMappingAnError) {
                   .at("conversational")
                   .as_object()
                   .contains("Org/Vision"));
-}
-
-TEST_F(ModelsTest, TheNextPageIsWhereTheClientSeesTheServer) {
-  const auto link = [this](const char* name, const char* value) {
-    http::Headers headers;
-    headers.Set(name, value);
-    return std::string(Get("/api/models?limit=1", headers).headers.Find("Link").value_or(""));
-  };
-  EXPECT_TRUE(link("X-Forwarded-Proto", "https").starts_with("<https://127.0.0.1:"));
-  EXPECT_TRUE(link("Forwarded", "for=10.0.0.1;Proto=https").starts_with("<https://127.0.0.1:"));
-  EXPECT_TRUE(link("X-Forwarded-Proto", "gopher").starts_with("<http://127.0.0.1:"));
 }
 
 TEST_F(ModelsTest, MetricsHaveAGaugeForEachRouteThatSomethingIsKnownOf) {

@@ -79,6 +79,20 @@ def test_starts_searches_and_answers_without_a_network(tmp_path):
     assert done.returncode == 0 and "works without a network" in done.stdout, (done.stdout, done.stderr)
 
 
+def test_the_next_page_is_where_the_client_sees_the_server(home):
+    token = run_cli("keys", "create", "--name", "a", home=home).stdout.strip()
+    with Server(home, ready=False, env={"TOGETHER_API_KEY": "k"}) as server:
+        server.token = token
+
+        def link(**headers):
+            return server.get("/api/models?limit=1", {name.replace("_", "-"): value for name, value in headers.items()}).headers["Link"]
+
+        assert link().startswith(f"<http://127.0.0.1:{server.port}/api/models?")
+        assert link(X_Forwarded_Proto="https").startswith(f"<https://127.0.0.1:{server.port}/api/models?")
+        assert link(Forwarded="for=10.0.0.1;Proto=https").startswith("<https://")
+        assert link(X_Forwarded_Proto="gopher").startswith("<http://")
+
+
 def test_search_filters_let_nothing_unknown_pass(home, config):
     flags = ["--config", config]
     ids = lambda *words: [(row["id"], row["place"]) for row in search(home, *words, *flags)]
