@@ -129,6 +129,7 @@ Status ReadRope(const GgufFile& file, const KeyReader& keys, ModelConfig& config
   TW_ASSIGN_OR_RETURN(
       rope.attention_factor,
       keys.Float({"rope.scaling.yarn_attn_factor", "rope.scaling.attn_factor"}, 1e-6, 1e6, 1.0));
+  rope.has_divisors = file.FindTensor("rope_freqs.weight") != nullptr;
   const std::string type(
       file.String(keys.Key("rope.scaling.type"))
           .value_or(rope.factor != 1.0 ? std::string_view("linear") : std::string_view("none")));
@@ -142,9 +143,6 @@ Status ReadRope(const GgufFile& file, const KeyReader& keys, ModelConfig& config
     return Fail(ErrorCode::kUnsupported,
                 fmt::format("{}: rope scaling '{}' is not supported (none, linear, yarn are)",
                             file.name(), type));
-  }
-  if (file.FindTensor("rope_freqs.weight") != nullptr) {
-    rope.scaling = RopeScaling::kDivisors;
   }
   return {};
 }

@@ -17,7 +17,7 @@ enum class RopePairing : uint8_t {
   kHalfSplit,  // (i, i + C/2): HF weights as they are
 };
 
-enum class RopeScaling : uint8_t { kNone, kLinear, kYarn, kDivisors };
+enum class RopeScaling : uint8_t { kNone, kLinear, kYarn };
 
 struct RopeConfig {
   RopePairing pairing = RopePairing::kAdjacent;
@@ -28,6 +28,7 @@ struct RopeConfig {
   int64_t original_context = 0;  // yarn: L0
   double beta_fast = 32.0, beta_slow = 1.0;
   double extrapolation = 1.0;     // yarn_ext_factor: 0 turns the ramp off (linear everywhere)
+  bool has_divisors = false;      // rope_freqs.weight divides the frequencies, whatever the scaling
   double attention_factor = 1.0;  // multiplies cos and sin; yarn's mscale ratio is folded in
 };
 

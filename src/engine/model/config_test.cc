@@ -64,6 +64,103 @@ TEST(ModelConfig, WithoutTheMscalePairYarnMultipliesCosAndSin) {
   EXPECT_NEAR(ConfigOf(b)->rope.attention_factor, 0.1 * std::log(16.0) + 1.0, 1e-12);
 }
 
+TEST(ModelConfig, AYarnMscalePairMultipliesCosAndSinByItsRatio) {
+  GgufBuilder b = Ministral3Keys();
+  b.Set("mistral3.rope.scaling.yarn_log_multiplier", 0.5f);
+  const double log = 0.1 * std::log(16.0);
+  EXPECT_NEAR(ConfigOf(b)->rope.attention_factor, (log + 1) / (0.5 * log + 1), 1e-9);
+  b.Set("mistral3.rope.scaling.mscale", 2.0f);
+  EXPECT_NEAR(ConfigOf(b)->rope.attention_factor, (2 * log + 1) / (0.5 * log + 1), 1e-9);
+  b.Set("mistral3.rope.scaling.attn_factor", 0.5f);
+  EXPECT_NEAR(ConfigOf(b)->rope.attention_factor, 0.5 * (2 * log + 1) / (0.5 * log + 1), 1e-9);
+}
+
+// The keys that a llama needs, and no others.
+GgufBuilder LlamaKeys() {
+  GgufBuilder b;
+  b.Set("general.architecture", "llama").Set("llama.block_count", uint32_t{2});
+  b.Set("llama.context_length", uint32_t{512}).Set("llama.embedding_length", uint32_t{64});
+  b.Set("llama.feed_forward_length", uint32_t{96}).Set("llama.attention.head_count", uint32_t{4});
+  return b;
+}
+
+TEST(ModelConfig, FillsInWhatALlamaNeedNotSay) {
+  GgufBuilder b = LlamaKeys();
+  const ModelConfig c = ConfigOf(b).value();
+  EXPECT_EQ(c.kv_heads, 4);
+  EXPECT_EQ(c.head_dim, 16);
+  EXPECT_EQ(c.sliding_window, 0);
+  EXPECT_FLOAT_EQ(c.attention_scale, 0.25f);
+  EXPECT_FLOAT_EQ(c.rms_eps, 1e-5f);
+  EXPECT_EQ(c.rope.scaling, RopeScaling::kNone);
+  EXPECT_EQ(c.rope.theta, 10000);
+  EXPECT_EQ(c.rope.dims, 16);
+  EXPECT_EQ(c.query_scale_beta, 0);
+}
+
+TEST(ModelConfig, ReadsTheRarerKeys) {
+  GgufBuilder b = LlamaKeys();
+  b.Set("llama.attention.scale", 0.5f).Set("llama.attention.sliding_window", uint32_t{128});
+  b.Set("llama.attention.temperature_scale", 0.25f);
+  b.Set("llama.attention.temperature_length", uint32_t{100});
+  const ModelConfig c = ConfigOf(b).value();
+  EXPECT_EQ(c.attention_scale, 0.5f);
+  EXPECT_EQ(c.sliding_window, 128);
+  EXPECT_EQ(c.query_scale_beta, 0.25);
+  EXPECT_EQ(c.query_scale_length, 100);
+}
+
+TEST(ModelConfig, TakesHeadCountsPerLayerWhereTheyAgree) {
+  GgufBuilder same = LlamaKeys();
+  same.Set("llama.attention.head_count_kv", std::vector<int32_t>{2, 2});
+  EXPECT_EQ(ConfigOf(same)->kv_heads, 2);
+  const auto refusal = [](auto values) {
+    GgufBuilder b = LlamaKeys();
+    b.Set("llama.attention.head_count_kv", std::move(values));
+    const auto config = ConfigOf(b);
+    EXPECT_FALSE(config);
+    EXPECT_NE(config.error().message.find("llama.attention.head_count_kv"), std::string::npos);
+    return config.error().code;
+  };
+  EXPECT_EQ(refusal(std::vector<int32_t>{2, 4}), ErrorCode::kUnsupported);
+  EXPECT_EQ(refusal(std::vector<int32_t>{0, 0}), ErrorCode::kCorruptFile);
+  EXPECT_EQ(refusal(std::vector<int32_t>{}), ErrorCode::kCorruptFile);
+  EXPECT_EQ(refusal(std::vector<std::string>{"2", "2"}), ErrorCode::kCorruptFile);
+}
+
+TEST(ModelConfig, ScalesLinearlyByEitherKey) {
+  for (const char* key : {"llama.rope.scaling.factor", "llama.rope.scale_linear"}) {
+    GgufBuilder untyped = LlamaKeys();
+    untyped.Set(key, 4.0f);
+    EXPECT_EQ(ConfigOf(untyped)->rope.scaling, RopeScaling::kLinear) << key;
+    EXPECT_EQ(ConfigOf(untyped)->rope.factor, 4) << key;
+    untyped.Set("llama.rope.scaling.type", "none");
+    EXPECT_EQ(ConfigOf(untyped)->rope.scaling, RopeScaling::kNone) << key;
+  }
+  const Rope plain({.theta = 100, .dims = 4}, {});
+  const Rope linear({.scaling = RopeScaling::kLinear, .theta = 100, .dims = 4, .factor = 4}, {});
+  EXPECT_FLOAT_EQ(linear.frequencies()[0], plain.frequencies()[0] / 4);
+  EXPECT_FLOAT_EQ(linear.frequencies()[1], plain.frequencies()[1] / 4);
+}
+
+TEST(ModelConfig, DivisorsOfFrequenciesComeOnTopOfAnyScaling) {
+  for (const char* type : {"none", "linear", "yarn"}) {
+    GgufBuilder b = LlamaKeys();
+    b.Set("llama.rope.scaling.type", type).Set("llama.rope.scaling.factor", 4.0f);
+    EXPECT_FALSE(ConfigOf(b)->rope.has_divisors);
+    b.TensorF32("rope_freqs.weight", {8}, std::vector<float>(8, 1.0f));
+    RopeConfig c = ConfigOf(b)->rope;
+    EXPECT_TRUE(c.has_divisors);
+    const std::vector<float> divisors = {1, 1, 2, 2, 3, 4, 8, 8};
+    const Rope divided(c, divisors);
+    c.has_divisors = false;
+    const Rope whole(c, {});
+    for (size_t i = 0; i < divisors.size(); ++i) {
+      EXPECT_FLOAT_EQ(divided.frequencies()[i], whole.frequencies()[i] / divisors[i]) << type;
+    }
+  }
+}
+
 TEST(Rope, YarnFrequenciesOfMinistral3EqualThePublishedTable) {
   RopeConfig c{.scaling = RopeScaling::kYarn,
                .theta = 1e6,

@@ -33,8 +33,7 @@ double YarnRamp(const RopeConfig& c, int64_t pair) {
 Rope::Rope(const RopeConfig& config, std::span<const float> divisors)
     : pairing_(config.pairing), attention_factor_(static_cast<float>(config.attention_factor)) {
   TW_CHECK(config.dims > 0 && config.dims % 2 == 0);
-  TW_CHECK(config.scaling != RopeScaling::kDivisors ||
-           static_cast<int64_t>(divisors.size()) == config.dims / 2);
+  TW_CHECK(static_cast<int64_t>(divisors.size()) == (config.has_divisors ? config.dims / 2 : 0));
   for (int64_t pair = 0; pair < config.dims / 2; ++pair) {
     double f =
         std::pow(config.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(config.dims));
@@ -49,9 +48,9 @@ Rope::Rope(const RopeConfig& config, std::span<const float> divisors)
         f *= keep + (1 - keep) / config.factor;
         break;
       }
-      case RopeScaling::kDivisors:
-        f /= static_cast<double>(divisors[static_cast<size_t>(pair)]);
-        break;
+    }
+    if (config.has_divisors) {
+      f /= static_cast<double>(divisors[static_cast<size_t>(pair)]);
     }
     frequencies_.push_back(static_cast<float>(f));
   }

@@ -13,7 +13,7 @@ namespace tradewind::engine {
 
 class Rope {
  public:
-  // divisors: [dims/2] for RopeScaling::kDivisors, else empty.
+  // divisors: [dims/2] when config.has_divisors, else empty.
   Rope(const RopeConfig& config, std::span<const float> divisors);
 
   // cos and sin of every pair at `position`, times the attention factor. The angle is the f32

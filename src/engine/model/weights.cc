@@ -1,6 +1,7 @@
 #include "engine/model/weights.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -70,7 +71,7 @@ class WeightReader {
   }
 
  private:
-  // NVFP4 files carry one output factor beside the tensor: "blk.0.attn_q.scale".
+  // NVFP4 files, and those made from FP8, carry one output factor beside the tensor: "blk.0.attn_q.scale".
   Result<float> Scale(const std::string& name) const {
     if (!name.ends_with(".weight")) {
       return 1.0f;
@@ -79,7 +80,8 @@ class WeightReader {
     if (tensor == nullptr) {
       return 1.0f;
     }
-    if (tensor->type != TensorType::kF32 || tensor->data.size() != sizeof(float)) {
+    if (tensor->type != TensorType::kF32 || tensor->data.size() != sizeof(float) ||
+        !std::isfinite(LoadLe<float>(tensor->data.data()))) {
       return Fail(ErrorCode::kCorruptFile, fmt::format("{}: tensor {} is not one F32 number",
                                                        file_.name(), std::string(tensor->name)));
     }
@@ -128,7 +130,7 @@ Result<Weights> Weights::FromGguf(const GgufFile& file, ModelConfig& config) {
     TW_ASSIGN_OR_RETURN(weights.head,
                         reader.Matrix("output.weight", config.vocab_size, config.model_dim));
   }
-  if (config.rope.scaling == RopeScaling::kDivisors) {
+  if (config.rope.has_divisors) {
     TW_ASSIGN_OR_RETURN(weights.rope_divisors,
                         reader.Vector("rope_freqs.weight", config.rope.dims / 2));
     for (const float divisor : weights.rope_divisors) {
@@ -149,7 +151,10 @@ Status Weights::Pack(const GgufFile& file, WorkerPool& pool) {
       matrices.push_back(weight);
     }
   }
-  std::erase_if(matrices, [](Weight* weight) { return FindPackedLayout(weight->type) == nullptr; });
+  // Products of packed weights know no factor for the whole tensor.
+  std::erase_if(matrices, [](Weight* weight) {
+    return FindPackedLayout(weight->type) == nullptr || weight->scale != 1.0f;
+  });
   int64_t bytes = 0;
   for (Weight* weight : matrices) {
     weight->strip_bytes = PackedStripBytes(*FindPackedLayout(weight->type), weight->cols);

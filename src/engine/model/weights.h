@@ -37,7 +37,8 @@ struct Weights {
   static Result<Weights> FromGguf(const GgufFile& file, ModelConfig& config);
 
   // Repacks every matrix whose type has a packed layout, with all workers, and gives up the pages
-  // of the file behind it. Weights of other types stay as they are. Errors: kResourceExhausted.
+  // of the file behind it. Weights of other types, and those with a factor for the whole tensor,
+  // stay as they are. Errors: kResourceExhausted.
   Status Pack(const GgufFile& file, WorkerPool& pool);
 
   PageBuffer packed;  // what Weight::packed points into
