@@ -82,6 +82,48 @@ class Golden : public ::testing::Test {
     return true;
   }
 
+  static std::vector<double> Probabilities(const std::vector<float>& z) {
+    const double largest = *std::ranges::max_element(z);
+    std::vector<double> p;
+    for (const float value : z) {
+      p.push_back(std::exp(value - largest));
+    }
+    const double sum = std::accumulate(p.begin(), p.end(), 0.0);
+    for (double& value : p) {
+      value /= sum;
+    }
+    return p;
+  }
+
+  // How often each token is the next one after history_, over samplers of as many seeds as draws.
+  std::vector<double> Frequencies(SamplingParams params, const std::vector<float>& logits,
+                                  bool history_is_prompt) const {
+    std::vector<double> counts(logits.size());
+    std::vector<float> scratch(logits.size());
+    for (uint64_t i = 0; i < kDraws; ++i) {
+      params.seed = (i + 1) * 0x9E3779B97F4A7C15u;
+      Sampler sampler(params, history_is_prompt ? history_ : std::vector<TokenId>());
+      for (const TokenId id : history_is_prompt ? std::vector<TokenId>() : history_) {
+        std::ranges::fill(scratch, -kInf);
+        scratch[static_cast<size_t>(id)] = 0;  // whatever the settings, only this can be drawn
+        sampler.Sample(scratch);
+      }
+      scratch = logits;
+      counts[static_cast<size_t>(sampler.Sample(scratch))] += 1.0 / kDraws;
+    }
+    return counts;
+  }
+
+  // Within five standard deviations; what has no probability is never drawn.
+  static void ExpectDistribution(const std::vector<double>& got, const std::vector<double>& want,
+                                 const std::string& what) {
+    for (size_t i = 0; i < want.size(); ++i) {
+      const double noise = 5 * std::sqrt(want[i] * (1 - want[i]) / kDraws) + 1.0 / kDraws;
+      ASSERT_NEAR(got[i], want[i], want[i] == 0 ? 0 : noise) << what << ": token " << i;
+    }
+  }
+
+  static constexpr int kDraws = 2500;
   json::value root_;
   std::vector<TokenId> history_;
 };
@@ -129,6 +171,57 @@ TEST_F(Golden, EveryStageAndChainOfTransformersIsReproduced) {
               << ", which the API does not offer\n";
   }
   EXPECT_EQ(compared, 96);
+}
+
+// The chains again, but drawn from: a stage out of its place leaves another distribution.
+TEST_F(Golden, DrawsFollowTheChainsInTheOrderOfTheApi) {
+  const std::pair<std::string, SamplingParams> chains[] = {
+      {"temperature > top_k > top_p > min_p",
+       {.temperature = Parameter("temperature", "temperature"),
+        .top_k = static_cast<int>(Parameter("top_k", "top_k")),
+        .top_p = Parameter("top_p", "top_p"),
+        .min_p = Parameter("min_p", "min_p")}},
+      {"repetition_penalty > temperature_high > top_p",
+       {.temperature = Parameter("temperature_high", "temperature"),
+        .top_p = Parameter("top_p", "top_p"),
+        .repetition_penalty = Parameter("repetition_penalty", "repetition_penalty")}}};
+  int compared = 0;
+  for (const json::value& item : root_.at("cases").as_array()) {
+    std::string name;
+    for (const json::value& stage : item.at("stages").as_array()) {
+      name += (name.empty() ? "" : " > ") + std::string(stage.as_string());
+    }
+    const std::string vector(item.at("vector").as_string());
+    const auto* chain =
+        std::ranges::find(chains, name, &std::pair<std::string, SamplingParams>::first);
+    if (chain == std::end(chains) || vector == "ties") {  // which of ties is kept is not defined
+      continue;
+    }
+    ExpectDistribution(Frequencies(chain->second, Floats(root_.at("logits").at(vector)), true),
+                       Probabilities(Floats(item.at("out"))), vector + ": " + name);
+    ++compared;
+  }
+  EXPECT_EQ(compared, 2 * 5);
+}
+
+// The third chain without the bias that leaves one token: penalties over the generated text come
+// before temperature, the filter last.
+TEST_F(Golden, DrawsFollowBiasAndPenaltiesOfTheGeneratedText) {
+  const std::string both = "frequency_and_presence";
+  const SamplingParams params{.temperature = Parameter("temperature_high", "temperature"),
+                              .top_k = static_cast<int>(Parameter("top_k", "top_k")),
+                              .frequency_penalty = Parameter(both, "frequency_penalty"),
+                              .presence_penalty = Parameter(both, "presence_penalty"),
+                              .logit_bias = {{3, 2.0f}, {17, -5.0f}, {100, 0.5f}, {61, -100.0f}}};
+  for (const char* vector : {"normal", "flat"}) {
+    const std::vector<float> logits = Floats(root_.at("logits").at(vector));
+    std::vector<float> want = logits;
+    ApplyLogitBias(want, params.logit_bias);
+    for (const char* stage : {"frequency_and_presence", "temperature_high", "top_k"}) {
+      ASSERT_TRUE(Apply(stage, want));
+    }
+    ExpectDistribution(Frequencies(params, logits, false), Probabilities(want), vector);
+  }
 }
 
 std::vector<float> Log(std::initializer_list<float> p) {
