@@ -196,6 +196,7 @@ EngineStats EngineImpl::stats() const {
 
 // The step loop. Every pass over the weights serves all sequences that can move.
 void EngineImpl::Run() {
+  model_->PinEngineThread();
   while (!stopping_.load()) {
     bool is_idle = false;
     try {

@@ -26,6 +26,7 @@ class LoadedModel {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const ChatTemplate& chat_template() const { return *chat_template_; }
   Transformer& transformer() { return *transformer_; }
+  void PinEngineThread() { pool_->PinCaller(); }  // called by it
   KvShape kv_shape() const { return kv_shape_; }
   int64_t kv_blocks_max() const { return kv_blocks_max_; }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <system_error>
+#include <utility>
 
 #include "base/check.h"
 #include "engine/threads/cpus.h"
@@ -29,11 +30,12 @@ inline void CpuRelax() {
 
 }  // namespace
 
-WorkerPool::WorkerPool(int threads) {
-  TW_CHECK(threads >= 1);
-  const std::vector<int> cpus = CpusToPin(threads);
+WorkerPool::WorkerPool(int threads) : WorkerPool(threads, CpusToPin(threads)) {}
+
+WorkerPool::WorkerPool(int threads, std::vector<int> cpus) : cpus_(std::move(cpus)) {
+  TW_CHECK(threads >= 1 && (cpus_.empty() || static_cast<int>(cpus_.size()) == threads));
   for (int worker = 1; worker < threads; ++worker) {
-    const int cpu = cpus.empty() ? -1 : cpus[static_cast<size_t>(worker)];
+    const int cpu = cpus_.empty() ? -1 : cpus_[static_cast<size_t>(worker)];
     try {
       helpers_.emplace_back([this, worker, cpu] {
         if (cpu >= 0) {
@@ -44,6 +46,12 @@ WorkerPool::WorkerPool(int threads) {
     } catch (const std::system_error&) {
       break;  // a process limit: run with those we have
     }
+  }
+}
+
+void WorkerPool::PinCaller() {
+  if (!cpus_.empty()) {
+    PinThisThread(cpus_[0]);
   }
 }
 

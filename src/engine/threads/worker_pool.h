@@ -18,14 +18,20 @@ namespace tradewind::engine {
 class WorkerPool {
  public:
   // `threads` >= 1 counts the caller: WorkerPool(1) starts none. If the system refuses a thread,
-  // fewer run. Helpers are pinned when the CPUs are ours alone (CpusToPin); the caller floats, and
-  // finds the one that is left.
+  // fewer run. When the CPUs are ours alone (CpusToPin), each helper is pinned to one of its own.
   explicit WorkerPool(int threads);
+  // With the CPUs to pin to: [threads], the caller's first; empty: nobody is pinned.
+  WorkerPool(int threads, std::vector<int> cpus);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
   ~WorkerPool();  // joins
 
   int threads() const { return static_cast<int>(helpers_.size()) + 1; }
+
+  // Pins the calling thread, if helpers are pinned, to the CPU that was left for it: beside a
+  // pinned helper, which cannot move away, both would run at half speed. For the one thread that
+  // calls from now on.
+  void PinCaller();
 
   // Calls body(begin, end, worker) over disjoint ranges that cover [0, n), each a multiple of
   // `grain` long but the last; worker < threads() names the scratch to use. Ranges are handed out
@@ -59,6 +65,7 @@ class WorkerPool {
   void HelperLoop(int worker);
   bool Enter(uint32_t& seen);
 
+  const std::vector<int> cpus_;
   std::vector<std::thread> helpers_;
   // The running region. Written while no helper is inside, read only by those inside.
   Region region_;

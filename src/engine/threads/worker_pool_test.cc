@@ -66,6 +66,47 @@ TEST(WorkerPool, SleepsBetweenRegions) {
   EXPECT_LT(cpu_ms, 100.0);  // a spinning helper would have used 600
 }
 
+std::vector<int> CpusOfThisThread() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  EXPECT_EQ(::sched_getaffinity(0, sizeof(set), &set), 0);
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) {
+      cpus.push_back(cpu);
+    }
+  }
+  return cpus;
+}
+
+// Runs regions until the helper of a pool of two has taken part, and says where each may run.
+std::vector<std::vector<int>> CpusOfWorkers(WorkerPool& pool) {
+  std::vector<std::vector<int>> cpus(2);
+  for (int tries = 0; tries < 10000 && (cpus[0].empty() || cpus[1].empty()); ++tries) {
+    pool.ParallelFor(8, 1, [&](int64_t, int64_t, int worker) {
+      cpus[static_cast<size_t>(worker)] = CpusOfThisThread();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the other one comes
+    });
+  }
+  return cpus;
+}
+
+TEST(WorkerPool, PinsEachWorkerToACpuOfItsOwnTheCallersToo) {
+  const std::vector<int> allowed = CpusOfThisThread();
+  if (allowed.size() < 2) {
+    GTEST_SKIP() << "there is one CPU";
+  }
+  std::thread([&] {  // its affinity ends with it
+    WorkerPool floating(2, {});
+    floating.PinCaller();
+    EXPECT_EQ(CpusOfWorkers(floating), (std::vector{allowed, allowed}));
+    WorkerPool pinned(2, {allowed[0], allowed[1]});
+    pinned.PinCaller();
+    EXPECT_EQ(CpusOfWorkers(pinned), (std::vector<std::vector<int>>{{allowed[0]}, {allowed[1]}}));
+  })
+      .join();
+}
+
 TEST(Cpus, AtLeastOneIsAllowed) {
   EXPECT_GE(AllowedCpus(), 1);
 }
