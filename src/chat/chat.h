@@ -45,6 +45,8 @@ struct Generation {
   bool include_usage = false;  // stream_options.include_usage
   int top_logprobs = -1;       // -1 = none
   bool ignore_end = false;     // ignore_eos, as vLLM and llama.cpp have it: for benchmarks
+  // Who may notice each other: a model on this device shares evaluated beginnings within it only.
+  std::string cache_scope;
   // Whoever answers is done by then, or fails with kDeadlineExceeded.
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 };

@@ -134,6 +134,7 @@ Task<Answered> Gateway::AnswerHere(Call& call, const Order& order, const std::st
   chat::Generation& generation = parsed->generation();
   generation.model = model;
   generation.deadline = terms.deadlines.overall;
+  generation.cache_scope = call.caller == nullptr ? std::string() : call.caller->org_id;
   auto opened = co_await Open(local_, *parsed);
   if (!opened.has_value()) {
     co_return FailedHere(std::move(opened).error(), is_over());

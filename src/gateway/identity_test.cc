@@ -180,6 +180,22 @@ TEST_F(TokenTest, AllowListsHoldForEveryCallThatAsksAModel) {
             200);
 }
 
+TEST_F(TokenTest, OrganisationsShareNoBeginnings) {
+  EXPECT_EQ(Send("POST", kChatPath).status, 200) << "the door is open";
+  identity::KeySpec spec;
+  const auto chat_as = [&](const std::string& key, const std::string& org) {
+    spec.name = key;
+    spec.org = org;
+    EXPECT_EQ(Send("POST", kChatPath, std::string(Create(spec).token.Reveal())).status, 200);
+    return world_.Seen().back()->request.cache_scope;
+  };
+  const std::string acme = chat_as("a", "acme"), globex = chat_as("b", "globex");
+  EXPECT_EQ(world_.Seen().front()->request.cache_scope, "");
+  EXPECT_FALSE(acme.empty());
+  EXPECT_NE(acme, globex);
+  EXPECT_EQ(chat_as("c", "acme"), acme);
+}
+
 TEST_F(TokenTest, TheAdminTokenManagesAndAsksTheLocalModelOnly) {
   EXPECT_EQ(Send("GET", "/tw/v1/keys").status, 401) << "not even while the door is open";
   const http::Response managed =

@@ -65,6 +65,7 @@ Result<StreamPlan> MakePlan(const chat::Generation& generation, const engine::En
   plan.request.stop = generation.stop;
   plan.request.top_logprobs = generation.top_logprobs;
   plan.request.ignore_end = generation.ignore_end;
+  plan.request.cache_scope = generation.cache_scope;
   // Never more than an idle engine's queue takes, or a large request could never be admitted.
   plan.in_flight_max = std::max(1, std::min(engine.info().slots, options.queue));
   return plan;

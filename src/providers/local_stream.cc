@@ -14,11 +14,13 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// FNV-1a over what decides about the arithmetic: the model, the kernels, this build.
+// FNV-1a over what decides about the arithmetic: the model, the rounding that was chosen, the
+// kernels, this build.
 std::string Fingerprint(const std::string& id, const engine::ModelInfo& info) {
   uint64_t hash = 0xcbf29ce484222325;
-  const std::string text = fmt::format("{}\n{}\n{}\n{}\n{}", TW_VERSION, id, info.file_bytes,
-                                       info.quantization, info.kernels);
+  const std::string text =
+      fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}", TW_VERSION, id, info.file_bytes, info.quantization,
+                  info.activations, info.kv_type, info.kernels);
   for (const char c : text) {
     hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
   }

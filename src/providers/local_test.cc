@@ -1,5 +1,6 @@
 #include "providers/local.h"
 
+#include <set>
 #include <string>
 #include <thread>
 
@@ -276,6 +277,31 @@ TEST_F(LocalProviderTest, NamesTheBuildThatAnswers) {
     EXPECT_TRUE((*one)->fingerprint().starts_with("fp_"));
     EXPECT_EQ((*one)->fingerprint(), (*two)->fingerprint());
   });
+}
+
+TEST_F(LocalProviderTest, NamesAnotherBuildWhereItRoundsOtherwise) {
+  std::set<std::string> fingerprints;
+  for (const auto& [activations, kv_type] :
+       {std::pair("i16", "f16"), std::pair("i8", "f16"), std::pair("i16", "q8_0")}) {
+    world_.activations = activations;
+    world_.kv_type = kv_type;
+    provider_.reset();  // as after a restart
+    RunTask([&]() -> Task<void> {
+      fingerprints.emplace((*co_await Provider().Chat(ChatOf("hi")))->fingerprint());
+    });
+  }
+  EXPECT_EQ(fingerprints.size(), 3u);
+}
+
+TEST_F(LocalProviderTest, SharesBeginningsWithinTheCallersScopeOnly) {
+  chat::ChatRequest chat = ChatOf("hi");
+  chat.cache_scope = "org_1";
+  ASSERT_FALSE(Chat(chat).error.has_value());
+  chat::CompletionRequest completion = CompletionOf({"hi"});
+  completion.cache_scope = "org_2";
+  ASSERT_FALSE(Complete(completion).error.has_value());
+  EXPECT_EQ(world_.Seen().at(0)->request.cache_scope, "org_1");
+  EXPECT_EQ(world_.Seen().at(1)->request.cache_scope, "org_2");
 }
 
 TEST_F(LocalProviderTest, TokenizesAsItWouldEvaluate) {

@@ -153,6 +153,7 @@ struct FakeWorld {
   std::function<std::optional<Error>()> fail_load = [] { return std::nullopt; };
   int context = 256, slots = 4, queue = 4;
   bool add_bos = false;
+  std::string activations = "i16", kv_type = "f16";  // of engines loaded from now on
 
   std::mutex mutex;
   std::vector<std::shared_ptr<FakeSequence>> sequences;  // in the order of submission
@@ -172,6 +173,8 @@ class FakeEngine final : public engine::Engine {
     info_.context = world.context;
     info_.slots = world.slots;
     info_.kernels = "fake";
+    info_.activations = world.activations;
+    info_.kv_type = world.kv_type;
     const std::lock_guard lock(world_.mutex);
     ++world_.alive;
   }
