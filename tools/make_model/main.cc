@@ -21,7 +21,8 @@ struct Arguments {
 void AddFlags(CLI::App& app, Arguments& arguments, ModelShape& shape) {
   app.add_option("--preset", arguments.preset,
                  "the shape to start from: " + tradewind::make_model::PresetNames());
-  app.add_option("--type", arguments.type, "F32, F16, ..., Q8_0, or a mix: Q4_K_M, Q5_K_M");
+  app.add_option("--type", arguments.type,
+                 "any type of weights: F32, F16, ..., Q8_0; or a mix: Q4_K_M, Q5_K_M");
   app.add_option("--head-type", arguments.head_type, "of the output matrix; default as usual");
   app.add_option("--out", arguments.out, "the file to write")->required();
   app.add_option("--seed", arguments.seed, "of the random weights");

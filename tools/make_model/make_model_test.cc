@@ -77,40 +77,71 @@ TEST_P(EveryType, IsReadBackWithValuesOfTheRightSize) {
   }
 }
 
-TEST_P(EveryType, RunsInTheEngineWithoutExplodingOrVanishing) {
-  engine::EngineOptions options;
+// Log-probabilities of a prompt's tokens, then four more tokens.
+std::vector<double> Logprobs(const std::filesystem::path& path, engine::EngineOptions options) {
   options.threads = 1;
-  const auto model = engine::Engine::Load(path_, options);
-  ASSERT_TRUE(model) << model.error().message;
+  const auto model = engine::Engine::Load(path, options);
+  EXPECT_TRUE(model) << model.error().message;
   engine::GenerateRequest request;
   request.prompt = (*model)->tokenizer().Encode("the quick brown fox jumps over the lazy dog");
   request.max_tokens = 4;
   request.ignore_end = true;
   request.prompt_logprobs = true;
   request.top_logprobs = 0;
-  const double positions = static_cast<double>(request.prompt.size() - 1);
   auto generations = (*model)->Submit({std::move(request)});
-  ASSERT_TRUE(generations) << generations.error().message;
-  double nll = 0;
+  EXPECT_TRUE(generations) << generations.error().message;
+  std::vector<double> logprobs;
   size_t generated = 0;
   engine::GenerateEvent event;
   do {
     event = (*generations)[0]->Next();
     for (const auto& entry : event.prompt_logprobs) {
-      nll -= entry.has_value ? entry.chosen.logprob : 0;
+      if (entry.has_value) {
+        logprobs.push_back(entry.chosen.logprob);
+      }
     }
     generated += event.tokens.size();
   } while (!event.finish);
   EXPECT_EQ(*event.finish, engine::FinishReason::kLength) << event.error;
   EXPECT_EQ(generated, 4u);
+  return logprobs;
+}
+
+TEST_P(EveryType, RunsInTheEngineAsTheSlowPathDoesWithoutExplodingOrVanishing) {
+  const std::vector<double> got = Logprobs(path_, {});
+  const double nll =
+      -std::accumulate(got.begin(), got.end(), 0.0) / static_cast<double>(got.size());
   // Logits of variance 1 cost half a nat beside a uniform guess.
-  EXPECT_NEAR(nll / positions, std::log(1024.0) + 0.5, 1.0);
+  EXPECT_NEAR(nll, std::log(1024.0) + 0.5, 1.0);
+  const std::vector<double> want =
+      Logprobs(path_, {.activations = engine::ActivationType::kF32, .kernels = "scalar"});
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    EXPECT_NEAR(got[i], want[i], 0.01) << "token " << i + 1;
+  }
+}
+
+TEST(TypePlan, ThereIsOneForEveryTypeThatWeightsMayHave) {
+  int types = 0;
+  for (const engine::TensorTypeTraits& traits : engine::AllTensorTypes()) {
+    const bool in_memory_only =
+        traits.type == TensorType::kQ8_1 || traits.type == TensorType::kQ8_K;
+    if (engine::ScalarDequantizer(traits.type) != nullptr && !in_memory_only) {
+      const auto plan = FindTypePlan(traits.name, "");
+      ASSERT_TRUE(plan) << traits.name;
+      EXPECT_EQ(plan->base, traits.type);
+      ++types;
+    }
+  }
+  EXPECT_EQ(types, 28);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, EveryType,
                          ::testing::Values("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1",
                                            "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL",
-                                           "IQ4_XS", "Q4_K_M", "Q5_K_M"),
+                                           "IQ4_XS", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S",
+                                           "IQ3_XXS", "IQ3_S", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4",
+                                           "Q1_0", "Q2_0", "Q4_K_M", "Q5_K_M"),
                          [](const auto& type) { return std::string(type.param); });
 
 TEST(Shape, OfMinistral3HasTheSizesOfThePublishedFiles) {

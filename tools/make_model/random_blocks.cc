@@ -57,6 +57,24 @@ std::vector<float> NormalDraws(uint64_t seed) {
   return draws;
 }
 
+// UE4M3 as docs/formats/gguf.md has it.
+double TinyFloat(uint8_t code) {
+  const int exponent = code >> 3;
+  return exponent == 0 ? (code & 7) * 0x1p-9 : std::ldexp(1 + (code & 7) / 8.0, exponent - 7);
+}
+
+// `digits` base-3 digits as the fixed-point fraction that TQ1_0 keeps in a byte.
+uint8_t TernaryByte(uint8_t random, int digits) {
+  const int number = digits == 5 ? random % 243 : random % 81 * 3;
+  return static_cast<uint8_t>((number * 256 + 242) / 243);
+}
+
+// Two bits each: those that are 3 become 1, which no quantising takes for 3.
+uint8_t WithoutThrees(uint8_t levels) {
+  const int threes = levels & (levels >> 1) & 0x55;
+  return static_cast<uint8_t>(levels & ~(threes << 1));
+}
+
 // Eight pairs of six bits, scale and minimum alike, packed as Q4_K and Q5_K have them
 // (docs/formats/gguf.md). The scales are the finer half, 32 to 63, as those of real blocks are.
 void PackEqualPairs(uint8_t* s) {
@@ -122,6 +140,26 @@ void RandomBlocks::SetScale(double unit) {
     offsets_[i] = engine::FloatToHalf(
         static_cast<float>(sign * MiddleLevel(type_) * engine::HalfToFloat(scales_[i])));
   }
+  SetByteScales(unit);
+}
+
+// The scales of MXFP4, powers of two: two neighbours, mixed so that their mean square is unit^2.
+// Those of NVFP4: the nearest to what other types get.
+void RandomBlocks::SetByteScales(double unit) {
+  const int low = static_cast<int>(std::floor(std::log2(unit)));
+  const double share = (unit * unit / std::exp2(2 * low) - 1) / 3;  // of 2^(low + 1)
+  for (int i = 0; i < 256; ++i) {
+    exponents_[static_cast<size_t>(i)] =
+        static_cast<uint8_t>(127 + low + (i < share * 256 ? 1 : 0));
+    const double scale = unit * (0.5 + (i & 127) / 127.0);
+    uint8_t nearest = 1;
+    for (uint8_t code = 2; code < 0x7F; ++code) {
+      if (std::abs(TinyFloat(code) - scale) < std::abs(TinyFloat(nearest) - scale)) {
+        nearest = code;
+      }
+    }
+    tiny_floats_[static_cast<size_t>(i)] = nearest;
+  }
 }
 
 void RandomBlocks::Fill(std::span<std::byte> out) {
@@ -181,7 +219,51 @@ void RandomBlocks::FinishBlock(uint8_t* block) const {
       StoreLe(block + 208, signed_scales_[block[208]]);
       break;
     default:
-      TW_CHECK(false);
+      TW_CHECK(FinishRareBlock(block));
+  }
+}
+
+// Types by codebooks, of few bits, and with scales of one byte. False for another type.
+bool RandomBlocks::FinishRareBlock(uint8_t* block) const {
+  switch (type_) {
+    case kIQ1_S:
+    case kIQ2_XXS:
+    case kIQ2_XS:
+    case kIQ2_S:
+    case kIQ3_XXS:
+    case kIQ3_S:
+    case kQ1_0:
+    case kQ2_0:
+      StoreLe(block, signed_scales_[block[0]]);
+      return true;
+    case kIQ1_M:  // the f16 is spread over the top nibbles of four numbers
+      for (int i = 0, scale = signed_scales_[block[0]]; i < 4; ++i) {
+        uint8_t& top = block[49 + 2 * i];
+        top = static_cast<uint8_t>((top & 15) | ((scale >> (4 * i)) & 15) << 4);
+      }
+      return true;
+    case kTQ1_0:
+      for (int i = 0; i < 52; ++i) {
+        block[i] = TernaryByte(block[i], i < 48 ? 5 : 4);
+      }
+      StoreLe(block + 52, signed_scales_[block[52]]);
+      return true;
+    case kTQ2_0:
+      for (int i = 0; i < 64; ++i) {
+        block[i] = WithoutThrees(block[i]);
+      }
+      StoreLe(block + 64, signed_scales_[block[64]]);
+      return true;
+    case kMXFP4:
+      block[0] = exponents_[block[0]];
+      return true;
+    case kNVFP4:
+      for (int i = 0; i < 4; ++i) {
+        block[i] = tiny_floats_[block[i]];
+      }
+      return true;
+    default:
+      return false;
   }
 }
 

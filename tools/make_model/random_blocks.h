@@ -30,8 +30,8 @@ class RandomBits {
 
 // An endless row of valid blocks of one type: every level is as likely as any other, and the
 // dequantised values have mean 0 and the given root mean square. F32, F16 and BF16 are normally
-// distributed. What quantising never yields is left out (Q8_0 has no -128).
-// Types: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS.
+// distributed. What quantising never yields is left out (Q8_0 has no -128, TQ2_0 no 3).
+// Types: all that weights may have.
 class RandomBlocks {
  public:
   RandomBlocks(engine::TensorType type, double rms, uint64_t seed);
@@ -41,12 +41,15 @@ class RandomBlocks {
 
  private:
   void SetScale(double unit);
+  void SetByteScales(double unit);
   void FinishBlock(uint8_t* block) const;
+  bool FinishRareBlock(uint8_t* block) const;
 
   engine::TensorType type_;
   RandomBits bits_;
   // A block's scale is picked by a random byte. Its offset makes the mean of the block's values 0.
   std::array<uint16_t, 256> scales_{}, signed_scales_{}, offsets_{};  // f16
+  std::array<uint8_t, 256> exponents_{}, tiny_floats_{};              // E8M0 and UE4M3
   std::vector<uint32_t> normals_;  // 4096 draws as bits of the type: for F32, F16 and BF16
 };
 

@@ -55,6 +55,19 @@ const std::array kPlans = {
     TypePlan{"Q6_K", 18, kQ6_K, kQ6_K, kQ6_K},
     TypePlan{"IQ4_NL", 25, kIQ4_NL, kIQ4_NL, kQ6_K},
     TypePlan{"IQ4_XS", 30, kIQ4_XS, kIQ4_XS, kQ6_K},
+    TypePlan{"IQ2_XXS", 19, kIQ2_XXS, kIQ2_XXS, kQ6_K},
+    TypePlan{"IQ2_XS", 20, kIQ2_XS, kIQ2_XS, kQ6_K},
+    TypePlan{"IQ2_S", 28, kIQ2_S, kIQ2_S, kQ6_K},
+    TypePlan{"IQ3_XXS", 23, kIQ3_XXS, kIQ3_XXS, kQ6_K},
+    TypePlan{"IQ3_S", 26, kIQ3_S, kIQ3_S, kQ6_K},
+    TypePlan{"IQ1_S", 24, kIQ1_S, kIQ1_S, kQ6_K},
+    TypePlan{"IQ1_M", 31, kIQ1_M, kIQ1_M, kQ6_K},
+    TypePlan{"TQ1_0", 36, kTQ1_0, kTQ1_0, kQ6_K},
+    TypePlan{"TQ2_0", 37, kTQ2_0, kTQ2_0, kQ6_K},
+    TypePlan{"MXFP4", 38, kMXFP4, kMXFP4, kQ6_K},
+    TypePlan{"NVFP4", 39, kNVFP4, kNVFP4, kQ6_K},
+    TypePlan{"Q1_0", 40, kQ1_0, kQ1_0, kQ6_K},
+    TypePlan{"Q2_0", 41, kQ2_0, kQ2_0, kQ6_K},
     TypePlan{"Q4_K_M", 15, kQ4_K, kQ6_K, kQ6_K},
     TypePlan{"Q5_K_M", 17, kQ5_K, kQ6_K, kQ6_K},
 };
@@ -77,6 +90,13 @@ TensorType Fitting(TensorType type, int64_t cols) {
       case kQ6_K:
         type = kQ8_0;
         break;
+      case kIQ1_S:
+      case kIQ1_M:
+      case kIQ2_XXS:
+      case kIQ2_XS:
+      case kIQ2_S:
+      case kIQ3_XXS:
+      case kIQ3_S:
       case kIQ4_XS:
         type = kIQ4_NL;
         break;
