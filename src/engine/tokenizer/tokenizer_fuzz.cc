@@ -1,6 +1,6 @@
 // Small vocabularies made from the first bytes of the input; the rest is text to encode, with
 // special tokens allowed in random ranges. Then: the text comes back, and specials stand only where
-// a range allows them.
+// a range allows them. An input that begins with 0xFF is edits of a small tekken.json instead.
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -9,10 +9,13 @@
 #include <utility>
 #include <vector>
 
+#include <boost/json.hpp>
+
 #include "base/check.h"
 #include "base/utf8.h"
 #include "engine/tokenizer/byte_level_tokenizer.h"
 #include "engine/tokenizer/detokenizer.h"
+#include "engine/tokenizer/pre_tokenizer.h"
 #include "engine/tokenizer/sentencepiece_tokenizer.h"
 
 namespace tradewind::engine {
@@ -102,6 +105,43 @@ std::unique_ptr<Tokenizer> MakeSentencePiece(Input& input) {
   return MakeSentencePieceTokenizer(std::move(vocabulary));
 }
 
+std::string SmallTekkenJson() {
+  std::string json = R"({"config":{"pattern":)" +
+                     boost::json::serialize(boost::json::string(TekkenPattern())) +
+                     R"(,"default_vocab_size":262,"default_num_special_tokens":4,"version":"v3"},)"
+                     R"("special_tokens":[{"rank":0,"token_str":"<unk>","is_control":true},)"
+                     R"({"rank":1,"token_str":"<s>","is_control":true},)"
+                     R"({"rank":2,"token_str":"</s>","is_control":true}],"vocab":[)";
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (int rank = 0; rank < 256; ++rank) {
+    json += R"({"rank":)" + std::to_string(rank) + R"(,"token_bytes":")" + kDigits[rank >> 2] +
+            kDigits[(rank & 3) << 4] + R"(=="},)";
+  }
+  return json + R"({"rank":256,"token_bytes":"YWI="},{"rank":257,"token_bytes":"YWJj"}]})";
+}
+
+// Each edit: a place, how many bytes go away there, and the bytes that come.
+void CheckTekken(Input& input) {
+  const bool is_edited = !input.rest().empty();
+  std::string json = SmallTekkenJson();
+  for (int edits = 0; !input.rest().empty() && edits < 32; ++edits) {
+    const size_t at = (input.Byte() | input.Byte() << 8) % json.size();
+    const size_t away = input.Byte() % 64u;
+    json.replace(at, away, input.Text(input.Byte() % 32u));
+  }
+  const auto tokenizer = Tokenizer::FromTekkenJson(json);
+  if (!tokenizer.has_value()) {
+    TW_CHECK(is_edited);
+    TW_CHECK(tokenizer.error().code == ErrorCode::kCorruptFile ||
+             tokenizer.error().code == ErrorCode::kUnsupported);
+    TW_CHECK(tokenizer.error().message.starts_with("tekken.json: "));
+    return;
+  }
+  const std::string_view text = "abc <s>ab\xFF d\xC3\xA9 42";
+  TW_CHECK((*tokenizer)->Decode((*tokenizer)->Encode(text)) == text);
+}
+
 // The ids' texts laid along `text`: every special one must lie inside a range.
 void CheckSpecialsLieInRanges(const Tokenizer& tokenizer, std::string_view text,
                               const std::vector<TokenId>& ids,
@@ -148,6 +188,11 @@ void Check(const Tokenizer& tokenizer, std::string_view text, const std::vector<
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace tradewind::engine;
   Input input({reinterpret_cast<const char*>(data), size});
+  if (size > 0 && data[0] == 0xFF) {
+    input.Byte();
+    CheckTekken(input);
+    return 0;
+  }
   const bool byte_level = input.Byte() % 2 == 0;
   const auto tokenizer = byte_level ? MakeByteLevel(input) : MakeSentencePiece(input);
   std::vector<ByteRange> ranges;
