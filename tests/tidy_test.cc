@@ -82,14 +82,14 @@ struct File {
   }
 };
 
-std::vector<File> SourceFiles() {
-  std::vector<File> files;
-  for (const auto& entry : fs::recursive_directory_iterator(kSource)) {
+// The C++ of a folder, its paths relative to `root`.
+void AddFiles(const fs::path& folder, const fs::path& root, std::vector<File>& files) {
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     const std::string extension = entry.path().extension().string();
     if (extension != ".h" && extension != ".cc") {
       continue;
     }
-    File file{fs::relative(entry.path(), kSource), {}, {}};
+    File file{fs::relative(entry.path(), root), {}, {}};
     file.folder = file.path.has_parent_path() ? file.path.parent_path().string() : ".";
     std::ifstream in(entry.path());
     for (std::string line; std::getline(in, line);) {
@@ -97,7 +97,23 @@ std::vector<File> SourceFiles() {
     }
     files.push_back(std::move(file));
   }
+}
+
+std::vector<File> SourceFiles() {
+  std::vector<File> files;
+  AddFiles(kSource, kSource, files);
   std::ranges::sort(files, {}, &File::path);
+  return files;
+}
+
+// All C++ of ours: that of tools, benches and tests, too.
+std::vector<File> AllFiles() {
+  std::vector<File> files = SourceFiles();
+  const size_t in_source = files.size();
+  for (const char* folder : {"tools", "bench", "tests", "fuzz"}) {
+    AddFiles(fs::path(TW_SOURCE_DIR) / folder, TW_SOURCE_DIR, files);
+  }
+  EXPECT_GT(files.size(), in_source + 20);
   return files;
 }
 
@@ -251,7 +267,7 @@ TEST(Tidy, AsioAndBeastStayInsideHttp) {
 TEST(Tidy, FunctionsFitAScreen) {
   size_t functions = 0;
   size_t long_ones = 0;
-  for (const File& file : SourceFiles()) {
+  for (const File& file : AllFiles()) {
     for (const Function& function : FunctionsOf(file)) {
       ++functions;
       if (function.lines > kFunctionLinesWarn) {
@@ -268,7 +284,7 @@ TEST(Tidy, FunctionsFitAScreen) {
 }
 
 TEST(Tidy, FilesAreShortOrSayWhyTheyAreWhole) {
-  for (const File& file : SourceFiles()) {
+  for (const File& file : AllFiles()) {
     if (file.lines.size() > kFileLinesWarn) {
       std::printf("warning: %s has %zu lines\n", file.path.c_str(), file.lines.size());
     }
@@ -285,7 +301,7 @@ TEST(Tidy, FilesAreShortOrSayWhyTheyAreWhole) {
 }
 
 TEST(Tidy, LinesFitTheColumnsAndHeadersHaveAGuard) {
-  for (const File& file : SourceFiles()) {
+  for (const File& file : AllFiles()) {
     for (size_t i = 0; i < file.lines.size(); ++i) {
       const std::string& line = file.lines[i];
       const auto characters = static_cast<size_t>(std::ranges::count_if(
@@ -303,7 +319,7 @@ TEST(Tidy, LinesFitTheColumnsAndHeadersHaveAGuard) {
 }
 
 TEST(Tidy, NothingIsLeftMarkedForLater) {
-  for (const File& file : SourceFiles()) {
+  for (const File& file : AllFiles()) {
     for (size_t i = 0; i < file.lines.size(); ++i) {
       for (const std::string& word :
            {std::string("TO") + "DO", std::string("FIX") + "ME", std::string("HA") + "CK"}) {
