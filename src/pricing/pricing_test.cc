@@ -198,7 +198,7 @@ TEST(PriceMap, DamagedMapsNeverGiveMoreThanTheyHold) {
 }
 
 TEST(PriceMap, EveryRowOfThePublicMapsIsPricedOrNamed) {
-  const std::filesystem::path folder = std::filesystem::path(TW_SHARED_DIR) / "prices/pricing";
+  const std::filesystem::path folder = testing::SharedDir() / "prices/pricing";
   if (!std::filesystem::exists(folder)) {
     GTEST_SKIP() << "no ../shared/prices";
   }
@@ -228,7 +228,7 @@ TEST(PriceMap, EveryRowOfThePublicMapsIsPricedOrNamed) {
 }
 
 TEST(PriceMap, TheStarterCatalogueSaysWhatThePublicMapsSay) {
-  const std::filesystem::path folder = std::filesystem::path(TW_SHARED_DIR) / "prices/pricing";
+  const std::filesystem::path folder = testing::SharedDir() / "prices/pricing";
   if (!std::filesystem::exists(folder)) {
     GTEST_SKIP() << "no ../shared/prices";
   }

@@ -2,9 +2,11 @@
 //
 // `tests/data` is part of the repository. `../shared` (golden models, vectors) may stand beside a
 // checkout; a test that needs it and does not find it says so by GTEST_SKIP through
-// TW_NEED_REFERENCE, so that ctest reports the absence.
+// TW_NEED_REFERENCE, so that ctest reports the absence. The environment variable TW_SHARED_DIR
+// names another place, or one that is not there: the tests as a clone without it has them.
 #pragma once
 
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 
@@ -18,10 +20,15 @@ inline std::filesystem::path DataPath(const std::string& relative) {
   return std::filesystem::path(TW_SOURCE_DIR) / "tests/data" / relative;
 }
 
+inline std::filesystem::path SharedDir() {
+  const char* named = std::getenv("TW_SHARED_DIR");
+  return named != nullptr ? named : TW_SHARED_DIR;
+}
+
 // Reference data from where it lies, ../shared; what the tests cannot do without is also in
 // tests/data.
 inline std::filesystem::path ReferencePath(const std::string& relative) {
-  const auto shared = std::filesystem::path(TW_SHARED_DIR) / relative;
+  const std::filesystem::path shared = SharedDir() / relative;
   return std::filesystem::exists(shared) ? shared : DataPath(relative);
 }
 

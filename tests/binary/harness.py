@@ -23,8 +23,8 @@ PATIENCE_S = 120
 
 
 def reference(path):
-    """A file of the reference data: our own copy, else ../shared; None when neither is there."""
-    for base in (ROOT / "tests" / "data", ROOT.parent / "shared"):
+    """A file of the reference data from where it lies, ../shared or TW_SHARED_DIR, else our own copy; None when neither is there."""
+    for base in (pathlib.Path(os.environ.get("TW_SHARED_DIR") or ROOT.parent / "shared"), ROOT / "tests" / "data"):
         if (base / path).exists():
             return base / path
     return None
