@@ -10,6 +10,7 @@
 #include "cli/exit_codes.h"
 #include "cli/terminal.h"
 #include "dialects/json_writer.h"
+#include "dialects/openai_errors.h"
 #include "http/sse.h"
 
 namespace tradewind::cli {
@@ -52,24 +53,33 @@ std::optional<int64_t> Integer(const json::value* value) {
   return number == nullptr ? std::nullopt : std::optional<int64_t>(*number);
 }
 
-ErrorCode CodeOfStatus(int status, std::string_view code) {
-  if (code == "model_not_supported" || code == "model_not_found" || status == 404) {
-    return ErrorCode::kModelNotSupported;
+// The code says more than the status; an error inside a stream has no status of its own.
+ErrorCode CodeOfReply(int status, std::string_view code) {
+  if (const auto known = dialects::ErrorCodeOfOpenAi(code)) {
+    return *known;
   }
   switch (status) {
     case 401:
       return ErrorCode::kUnauthenticated;
+    case 402:
+      return ErrorCode::kPaymentRequired;
     case 403:
       return ErrorCode::kPermissionDenied;
+    case 404:
+      return ErrorCode::kModelNotSupported;
     case 413:
       return ErrorCode::kPayloadTooLarge;
     case 429:
       return ErrorCode::kTooManyRequests;
+    case 502:
+      return ErrorCode::kUpstreamFailed;
     case 503:
       return ErrorCode::kUnavailable;
     case 408:
     case 504:
       return ErrorCode::kDeadlineExceeded;
+    case 507:
+      return ErrorCode::kResourceExhausted;
     default:
       return status >= 500 ? ErrorCode::kInternal : ErrorCode::kInvalidArgument;
   }
@@ -173,7 +183,7 @@ Error ErrorFromReply(int status, std::string_view body) {
       Text(Member(error, "message"))
           .value_or(
               fmt::format("the server answered with status {} and no reason; see its log", status));
-  return {CodeOfStatus(status, code), message, Text(Member(error, "param")).value_or(""), {}};
+  return {CodeOfReply(status, code), message, Text(Member(error, "param")).value_or(""), {}};
 }
 
 Result<ChatOutcome> StreamChat(const Endpoint& endpoint, const ChatCall& call,

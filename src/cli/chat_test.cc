@@ -1,6 +1,7 @@
 #include <atomic>
 #include <chrono>
 #include <fstream>
+#include <limits>
 #include <thread>
 
 #include <boost/json.hpp>
@@ -8,11 +9,13 @@
 
 #include "cli/chat_client.h"
 #include "cli/chat_input.h"
+#include "cli/exit_codes.h"
 #include "cli/model_file.h"
 #include "cli/server_link.h"
 #include "cli/terminal.h"
 #include "http/server.h"
 #include "http/sse.h"
+#include "testing/gguf_builder.h"
 #include "testing/temp_dir.h"
 
 namespace tradewind::cli {
@@ -180,6 +183,90 @@ TEST(ErrorFromReply, KeepsTheServersSentenceAndFindsTheCode) {
   EXPECT_EQ(ErrorFromReply(503, "<html>").code, ErrorCode::kUnavailable);
   EXPECT_EQ(ErrorFromReply(401, "{}").code, ErrorCode::kUnauthenticated);
   EXPECT_EQ(ErrorFromReply(500, "{}").code, ErrorCode::kInternal);
+}
+
+// Scripts tell outcomes apart by the exit code.
+TEST(ErrorFromReply, LeadsToTheDocumentedExitCode) {
+  const auto exit_code = [](int status, const std::string& code) {
+    return static_cast<int>(ExitCodeFor(
+        ErrorFromReply(status, R"({"error":{"message":"x","code":")" + code + "\"}}").code));
+  };
+  EXPECT_EQ(exit_code(402, "insufficient_quota"), 5);
+  EXPECT_EQ(exit_code(402, ""), 5);
+  EXPECT_EQ(exit_code(502, "upstream_error"), 6);
+  EXPECT_EQ(exit_code(502, ""), 6);
+  EXPECT_EQ(exit_code(429, "rate_limit_exceeded"), 6);
+  EXPECT_EQ(exit_code(504, ""), 7);
+  EXPECT_EQ(exit_code(507, "insufficient_resources"), 8);
+  EXPECT_EQ(exit_code(507, ""), 8);
+  EXPECT_EQ(exit_code(500, "corrupt_model_file"), 9);
+  EXPECT_EQ(exit_code(418, "something_else"), 2);
+}
+
+TEST(AnswerReader, ToldOfAnErrorInAStreamKnowsItsKind) {
+  const std::pair<const char*, int> cases[] = {
+      {"upstream_error", 6}, {"timeout", 7}, {"insufficient_quota", 5}, {"internal_error", 1}};
+  for (const auto& [code, exit] : cases) {
+    AnswerReader reader([](std::string_view) {});
+    const Status failed =
+        reader.Push(std::string(R"({"error":{"message":"x","code":")") + code + "\"}}");
+    ASSERT_FALSE(failed.has_value());
+    EXPECT_EQ(static_cast<int>(ExitCodeFor(failed.error().code)), exit) << code;
+  }
+}
+
+// The body of what `run` would send for a file with these keys, and what it says about it.
+std::pair<boost::json::object, std::string> Recommended(tradewind::testing::GgufBuilder file,
+                                                        ChatCall call = {}) {
+  const testing::TempDir dir;
+  file.Set("general.architecture", "llama");
+  file.WriteFile(dir.path() / "m.gguf", file.Build());
+  const auto about = DescribeModel(dir.path() / "m.gguf");
+  EXPECT_TRUE(about) << about.error().message;
+  const std::string said = UseRecommendedSampling(*about, call);
+  return {boost::json::parse(ChatBody(call)).as_object(), said};
+}
+
+TEST(RecommendedSampling, IsSentAndTold) {
+  testing::GgufBuilder file;
+  file.Set("general.sampling.temp", 0.15f).Set("general.sampling.top_p", 0.95f);
+  file.Set("general.sampling.min_p", 0.0f).Set("general.sampling.top_k", int32_t{40});
+  const auto [body, said] = Recommended(file);
+  EXPECT_NEAR(body.at("temperature").as_double(), 0.15, 1e-6);
+  EXPECT_NEAR(body.at("top_p").as_double(), 0.95, 1e-6);
+  EXPECT_EQ(body.at("min_p").to_number<double>(), 0);
+  EXPECT_EQ(body.at("top_k").as_int64(), 40);
+  EXPECT_EQ(said, "temperature 0.15, top_p 0.95, min_p 0, top_k 40");
+}
+
+TEST(RecommendedSampling, GivesWayToWhatTheUserSays) {
+  testing::GgufBuilder file;
+  file.Set("general.sampling.temp", 0.15f).Set("general.sampling.top_p", 0.95f);
+  ChatCall call;
+  call.temperature = 1;
+  const auto [body, said] = Recommended(file, call);
+  EXPECT_EQ(body.at("temperature").to_number<double>(), 1);
+  EXPECT_EQ(said, "top_p 0.95");
+  call.top_p = 0.5;
+  EXPECT_EQ(Recommended(file, call).second, "");
+  EXPECT_EQ(Recommended(testing::GgufBuilder()).second, "");
+}
+
+TEST(RecommendedSampling, LeavesOutWhatNoServerWouldTake) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const float odd : {3.0f, -0.1f, inf, nan}) {
+    testing::GgufBuilder file;
+    file.Set("general.sampling.temp", odd).Set("general.sampling.top_p", odd);
+    file.Set("general.sampling.min_p", odd).Set("general.sampling.top_k", 2.5f);
+    EXPECT_EQ(Recommended(file).second, "") << odd;
+  }
+  for (const int64_t odd : {int64_t{0}, int64_t{-1}, int64_t{1} << 31, INT64_MIN}) {
+    testing::GgufBuilder file;
+    file.Set("general.sampling.top_k", odd).Set("general.sampling.top_p", 0.0f);
+    file.Set("general.sampling.temp", "warm");
+    EXPECT_EQ(Recommended(file).second, "") << odd;
+  }
 }
 
 // A server that answers every path with `handler`.

@@ -216,12 +216,12 @@ std::optional<ServerRecord> FindServer(const fs::path& home) {
   return record;
 }
 
-fs::path PrivateHome(const fs::path& home, const fs::path& model_file) {
+fs::path PrivateHome(const fs::path& home, const fs::path& model_file, std::string_view settings) {
   std::error_code failed;
   fs::path file = fs::canonical(model_file, failed);
   file = failed ? model_file : file;
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: names a folder, guards nothing
-  for (const char c : file.string()) {
+  for (const char c : file.string() + '\0' + std::string(settings)) {
     hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
   }
   return home / "private" / fmt::format("{:016x}", hash);

@@ -78,9 +78,11 @@ bool IsLockHeld(const std::filesystem::path& home);
 std::optional<ServerRecord> FindServer(const std::filesystem::path& home);
 
 // Servers that `run` started live in HOME/private/<name>, each a home of its own, so that none
-// stands in the way of `serve`. This is the folder for a model file.
+// stands in the way of `serve`. This is the folder for a model file served with `settings`: whoever
+// asks with others gets another server, not one that ignores them.
 std::filesystem::path PrivateHome(const std::filesystem::path& home,
-                                  const std::filesystem::path& model_file);
+                                  const std::filesystem::path& model_file,
+                                  std::string_view settings);
 
 // Every running server of this home: its own first, then the private ones.
 std::vector<ServerRecord> FindServers(const std::filesystem::path& home);

@@ -142,12 +142,13 @@ TEST(ServerRecord, DamagedOnesAreIgnored) {
   EXPECT_FALSE(FindServer(dir.path()).has_value());
 }
 
-TEST(PrivateServers, HaveAHomeOfTheirOwnPerModelAndAreFound) {
+TEST(PrivateServers, HaveAHomeOfTheirOwnPerModelAndSettingsAndAreFound) {
   const testing::TempDir dir;
-  const auto a = PrivateHome(dir.path(), "/models/a.gguf"),
-             b = PrivateHome(dir.path(), "/models/b.gguf");
+  const auto a = PrivateHome(dir.path(), "/models/a.gguf", "8192"),
+             b = PrivateHome(dir.path(), "/models/b.gguf", "8192");
   EXPECT_NE(a, b);
-  EXPECT_EQ(a, PrivateHome(dir.path(), "/models/a.gguf"));
+  EXPECT_NE(a, PrivateHome(dir.path(), "/models/a.gguf", "512"));
+  EXPECT_EQ(a, PrivateHome(dir.path(), "/models/a.gguf", "8192"));
   EXPECT_TRUE(FindServers(dir.path()).empty());
   std::filesystem::create_directories(a);
   const auto lock = HomeLock::Take(a);

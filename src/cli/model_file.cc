@@ -21,6 +21,13 @@ std::optional<int64_t> VocabularySize(const engine::GgufFile& file) {
                            : std::optional<int64_t>(static_cast<int64_t>(tokens->count));
 }
 
+// Only what the API would take: a file's odd value must not fail every answer.
+std::optional<double> RecommendedFloat(const engine::GgufFile& file, std::string_view key,
+                                       double max) {
+  const auto value = file.Float(key);
+  return value && *value >= 0 && *value <= max ? value : std::nullopt;
+}
+
 std::string KeyText(const engine::GgufFile& file, std::string_view key) {
   return WithoutControls(file.String(key).value_or(""));
 }
@@ -129,11 +136,29 @@ Result<ModelDescription> DescribeModel(const std::filesystem::path& path) {
   }
   out.ffn_dim = shape("feed_forward_length");
   out.vocab_size = VocabularySize(file);
-  out.temperature = file.Float("general.sampling.temp");
-  out.top_p = file.Float("general.sampling.top_p");
-  out.min_p = file.Float("general.sampling.min_p");
-  out.top_k = file.Integer("general.sampling.top_k");
+  out.temperature = RecommendedFloat(file, "general.sampling.temp", 2);
+  out.top_p = RecommendedFloat(file, "general.sampling.top_p", 1);
+  out.top_p = out.top_p == 0.0 ? std::nullopt : out.top_p;
+  out.min_p = RecommendedFloat(file, "general.sampling.min_p", 1);
+  if (const auto top_k = file.Integer("general.sampling.top_k");
+      top_k && *top_k > 0 && *top_k <= INT32_MAX) {
+    out.top_k = top_k;
+  }
   return out;
+}
+
+std::string UseRecommendedSampling(const ModelDescription& about, ChatCall& call) {
+  ModelDescription used;
+  const auto fill = [](auto& asked, const auto& recommended, auto& taken) {
+    if (!asked && recommended) {
+      asked = taken = recommended;
+    }
+  };
+  fill(call.temperature, about.temperature, used.temperature);
+  fill(call.top_p, about.top_p, used.top_p);
+  fill(call.min_p, about.min_p, used.min_p);
+  fill(call.top_k, about.top_k, used.top_k);
+  return used.Recommendation();
 }
 
 }  // namespace tradewind::cli

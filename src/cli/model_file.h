@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "catalog/local_models.h"
+#include "cli/chat_client.h"
 #include "cli/settings.h"
 #include "engine/engine.h"
 
@@ -26,7 +27,8 @@ struct ModelDescription {
   std::string architecture, name, license, quantization, chat_template;
   int64_t parameters = 0, tensors = 0, weight_bytes = 0;
   std::optional<int64_t> context, layers, model_dim, heads, kv_heads, head_dim, ffn_dim, vocab_size;
-  std::optional<double> temperature, top_p, min_p;  // recommended sampling
+  // Recommended sampling; what the API would not take counts as absent.
+  std::optional<double> temperature, top_p, min_p;
   std::optional<int64_t> top_k;
 
   bool recommends_sampling() const { return temperature || top_p || min_p || top_k; }
@@ -37,5 +39,9 @@ struct ModelDescription {
 
 // Errors: as engine::GgufFile::Open.
 Result<ModelDescription> DescribeModel(const std::filesystem::path& path);
+
+// Fills in what the caller left open. Returns what was taken from the file, as Recommendation()
+// writes it; "" if nothing.
+std::string UseRecommendedSampling(const ModelDescription& about, ChatCall& call);
 
 }  // namespace tradewind::cli

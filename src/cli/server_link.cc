@@ -28,6 +28,7 @@ constexpr auto kStartDeadline =
 constexpr auto kReadyDeadline = std::chrono::minutes(30);  // a large file on a slow disk
 constexpr auto kReadyPause = std::chrono::milliseconds(50);
 constexpr size_t kLogBytesMax = 16 << 20;
+constexpr size_t kKeepBytesMax = 64;
 
 std::string LastLogLine(const fs::path& home) {
   std::string text = ReadFile(home / "serve.log", kLogBytesMax).value_or("");
@@ -182,6 +183,7 @@ Result<Endpoint> StartPrivateServer(const PrivateServer& server, const Settings&
   TW_RETURN_IF_ERROR(EnsurePrivateFolder(server.home.parent_path().parent_path()));
   TW_RETURN_IF_ERROR(EnsurePrivateFolder(server.home.parent_path()));
   TW_RETURN_IF_ERROR(EnsurePrivateFolder(server.home));
+  TW_RETURN_IF_ERROR(WriteFileAtomic(server.home / "keep", server.keep, 0600));
   TW_ASSIGN_OR_RETURN(const Child child,
                       Spawn(ServeArguments(server, settings), server.home / "serve.log"));
   const bool listens = AwaitLine(child.output);
@@ -195,6 +197,10 @@ Result<Endpoint> StartPrivateServer(const PrivateServer& server, const Settings&
     return Gone(server.home);
   }
   return EndpointOf(*running, settings);
+}
+
+std::string KeepOf(const fs::path& private_home) {
+  return WithoutControls(ReadFile(private_home / "keep", kKeepBytesMax).value_or(""));
 }
 
 Status WaitUntilReady(const Endpoint& endpoint, const std::optional<fs::path>& private_home,

@@ -31,7 +31,7 @@ std::string AdminTokenOf(const std::filesystem::path& home);
 Result<std::optional<Endpoint>> FindEndpoint(const Settings& settings);
 
 struct PrivateServer {
-  std::filesystem::path home;  // of its own: PrivateHome(home, model_file)
+  std::filesystem::path home;  // of its own: PrivateHome(home, model_file, ...)
   std::filesystem::path model_file;
   std::string keep = "30m";  // idle time after which it exits
   std::string context = "8192";
@@ -41,6 +41,10 @@ struct PrivateServer {
 // when it accepts connections (the model still loads). Uses one that runs already. Errors:
 // kUnavailable with the last line of its log.
 Result<Endpoint> StartPrivateServer(const PrivateServer& server, const Settings& settings);
+
+// The idle time after which the private server of this home exits, as it was started; "" when that
+// is not known.
+std::string KeepOf(const std::filesystem::path& private_home);
 
 // Waits until /readyz says 200, showing progress. `home` is set for a private server, whose death
 // ends the wait. Errors: kCancelled when `stop` turns true, kUnavailable (gone, with the last line

@@ -117,18 +117,13 @@ Result<std::optional<std::string>> ReadPrompt(const Settings& settings) {
 }
 
 // Also the place where a damaged file is noticed before a server is started for it.
-Status UseRecommendedSampling(const std::filesystem::path& file, Options& options) {
+Status SampleAsRecommended(const std::filesystem::path& file, Options& options) {
   const auto about = DescribeModel(file);
   TW_RETURN_IF_ERROR(about);
-  if (!about->recommends_sampling()) {
-    return {};
+  const std::string taken = UseRecommendedSampling(*about, options.call);
+  if (!taken.empty()) {
+    fmt::print(stderr, "sampling as the model recommends: {}\n", taken);
   }
-  options.call.temperature =
-      options.call.temperature ? options.call.temperature : about->temperature;
-  options.call.top_p = options.call.top_p ? options.call.top_p : about->top_p;
-  options.call.min_p = about->min_p;
-  options.call.top_k = about->top_k;
-  fmt::print(stderr, "sampling as the model recommends: {}\n", about->Recommendation());
   return {};
 }
 
@@ -144,6 +139,10 @@ Status StartSession(const Settings& settings, Session& session) {
   if (!runs) {
     fmt::print(stderr, "started a private server on {}; it exits after {} without a request\n",
                session.endpoint.Url(), session.private_server->keep);
+  } else if (const std::string keep = KeepOf(session.private_server->home);
+             !keep.empty() && keep != session.private_server->keep) {
+    fmt::print(stderr, "the private server on {} was started with --keep {} and keeps to that\n",
+               session.endpoint.Url(), keep);
   }
   return {};
 }
@@ -170,34 +169,34 @@ Result<Session> OpenSession(const Settings& settings, Options& options) {
   }
   TW_ASSIGN_OR_RETURN(const std::filesystem::path home, HomeFolder(settings));
   const auto running = FindServer(home);
-  // The running server may know a model that the settings of this shell do not lead to.
-  const bool is_served =
-      running && !ref.is_path && Serves(EndpointOf(*running, settings), ref.model);
   const auto found = FindModel(settings, reference);
-  if (found) {
-    TW_RETURN_IF_ERROR(UseRecommendedSampling(found->path, options));
-  }
-  if (is_served) {
-    session.endpoint = EndpointOf(*running, settings);
-    options.call.model =
-        ref.suffix.empty() ? ref.model : fmt::format("{}:{}", ref.model, ref.suffix);
-    return session;
-  }
-  TW_ASSIGN_OR_RETURN(const catalog::LocalModel model, found);
-  options.call.model = model.id;
+  // The running server may know a model that the settings of this shell do not lead to.
   if (running && !ref.is_path) {
     session.endpoint = EndpointOf(*running, settings);
-    if (Serves(session.endpoint, model.id)) {
+    const bool as_written = Serves(session.endpoint, ref.model);
+    if (as_written || (found && Serves(session.endpoint, found->id))) {
+      if (found) {  // a damaged copy here is no reason: the server has its own
+        static_cast<void>(SampleAsRecommended(found->path, options));
+      }
+      options.call.model = !as_written          ? found->id
+                           : ref.suffix.empty() ? ref.model
+                                                : fmt::format("{}:{}", ref.model, ref.suffix);
       return session;
     }
+  }
+  TW_ASSIGN_OR_RETURN(const catalog::LocalModel model, found);
+  TW_RETURN_IF_ERROR(SampleAsRecommended(model.path, options));
+  options.call.model = model.id;
+  if (running && !ref.is_path) {
     fmt::print(stderr, "the server on {} does not serve {}\n", session.endpoint.Url(), model.id);
   } else if (running) {
     fmt::print(stderr, "the server on {} serves its own models, not this path\n", running->Url());
   }
   TW_RETURN_IF_ERROR(settings.Duration("keep"));
+  const std::string context = settings.Text("ctx"), config = settings.Text("config");
   session.private_server =
-      PrivateServer{PrivateHome(home, model.path), std::filesystem::absolute(model.path),
-                    settings.Text("keep"), settings.Text("ctx")};
+      PrivateServer{PrivateHome(home, model.path, context + '\n' + config),
+                    std::filesystem::absolute(model.path), settings.Text("keep"), context};
   TW_RETURN_IF_ERROR(StartSession(settings, session));
   return session;
 }

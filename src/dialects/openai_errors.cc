@@ -52,6 +52,18 @@ OpenAiError OpenAiErrorOf(const Error& error) {
   return row;
 }
 
+std::optional<ErrorCode> ErrorCodeOfOpenAi(std::string_view code) {
+  if (code == "model_not_found") {
+    return ErrorCode::kNotFound;
+  }
+  for (int i = 0; i <= static_cast<int>(ErrorCode::kInternal); ++i) {  // the last one
+    if (RowOf(static_cast<ErrorCode>(i)).code == code) {
+      return static_cast<ErrorCode>(i);
+    }
+  }
+  return std::nullopt;
+}
+
 std::string FormatOpenAiError(const Error& error) {
   const OpenAiError row = OpenAiErrorOf(error);
   JsonWriter json;

@@ -19,6 +19,9 @@ struct OpenAiError {
 // else is one row.
 OpenAiError OpenAiErrorOf(const Error& error);
 
+// The inverse, for clients that read our errors: nullopt for a code that is not in the table.
+std::optional<ErrorCode> ErrorCodeOfOpenAi(std::string_view code);
+
 // {"error":{"message","type","param","code"}}: the body of a response, or the data of an event in a
 // running stream.
 std::string FormatOpenAiError(const Error& error);

@@ -43,11 +43,15 @@ TEST(OpenAiErrors, HaveOneRowPerCode) {
     EXPECT_EQ(wire.status, row.status) << row.wire_code;
     EXPECT_EQ(wire.type, row.type);
     EXPECT_EQ(wire.code, row.wire_code);
+    EXPECT_EQ(ErrorCodeOfOpenAi(row.wire_code), row.code);
   }
 }
 
 TEST(OpenAiErrors, NameAnUnknownModelAsOpenAiDoes) {
   EXPECT_EQ(OpenAiErrorOf({ErrorCode::kNotFound, "x", "model"}).code, "model_not_found");
+  EXPECT_EQ(ErrorCodeOfOpenAi("model_not_found"), ErrorCode::kNotFound);
+  EXPECT_EQ(ErrorCodeOfOpenAi("out_of_cheese"), std::nullopt);
+  EXPECT_EQ(ErrorCodeOfOpenAi(""), std::nullopt);
 }
 
 TEST(OpenAiErrors, AreOneObjectWithNullWhereThereIsNoParam) {

@@ -31,7 +31,7 @@ struct EngineOptions {
   // from. 0 = slots x context, at most a quarter of the memory there is, at least one context.
   int64_t kv_bytes = 0;
   bool prefix_cache = true;  // sequences go on from equal beginnings instead of evaluating again
-  std::string kernels;       // "" = the best this CPU has; "scalar", "avx2", "avx512" force one
+  std::string kernels = {};  // "" = the best this CPU has; "scalar", "avx2", "avx512" force one
 };
 
 // What `show` and `ps` print of a model; constant after load.
@@ -50,10 +50,6 @@ struct ModelInfo {
   std::string activations;  // "i16"
   int threads = 0;
   int slots = 0;
-  // Recommended sampling of the file (general.sampling.*): only those present. Used by `run`, never
-  // by the API.
-  std::optional<float> recommended_temperature, recommended_top_p, recommended_min_p;
-  std::optional<int> recommended_top_k;
 };
 
 enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kError };

@@ -27,13 +27,6 @@ std::string Quantization(const GgufFile& file) {
   return most == bytes.end() ? std::string() : std::string(TraitsOf(most->first).name);
 }
 
-// Only what the API would take: a file's odd value must not fail every answer.
-std::optional<float> RecommendedFloat(const GgufFile& file, std::string_view key, double max) {
-  const auto value = file.Float(key);
-  return value && *value >= 0 && *value <= max ? std::optional(static_cast<float>(*value))
-                                               : std::nullopt;
-}
-
 // What a step may take; a hostile file could ask for more than any machine has.
 Status CheckMemory(const std::string& path, const ModelConfig& c, const EngineOptions& options) {
   const int64_t q_dim = c.heads * c.head_dim;
@@ -151,13 +144,6 @@ void LoadedModel::Describe(const EngineOptions& options) {
   info_.activations = std::string(Name(options.activations));
   info_.threads = pool_->threads();
   info_.slots = options.slots;
-  info_.recommended_temperature = RecommendedFloat(file_, "general.sampling.temp", 2);
-  info_.recommended_top_p = RecommendedFloat(file_, "general.sampling.top_p", 1);
-  info_.recommended_min_p = RecommendedFloat(file_, "general.sampling.min_p", 1);
-  if (const auto top_k = file_.Integer("general.sampling.top_k");
-      top_k && *top_k > 0 && *top_k <= info_.vocab_size) {
-    info_.recommended_top_k = static_cast<int>(*top_k);
-  }
 }
 
 }  // namespace tradewind::engine

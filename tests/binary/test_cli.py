@@ -7,6 +7,7 @@ import re
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import time
 
@@ -113,6 +114,7 @@ def test_bench_tiny(home):
     one, two = answer["results"]
     assert (one["concurrency"], two["concurrency"]) == (1, 2)
     for row in one, two:
+        assert 0 < row["first_token_ms"] <= row["wall_ms"]
         assert row["prefill_tokens_per_s"] > 0 and row["decode_tokens_per_s"] > 0 and row["rss_bytes"] > 0
         # What was reached follows from the speeds; the limit beside it was measured.
         reached = answer["weight_bytes"] * row["decode_tokens_per_s"] / row["concurrency"] / 1e9
@@ -263,6 +265,42 @@ def test_run_raw_sends_the_prompt_as_it_is(server):
     assert done["prompt_tokens"] == 5
 
 
+def with_recommended_sampling(path, **values):
+    """The default model's file with general.sampling.* keys, which are put in front of its others."""
+    data = MODEL_FILE.read_bytes()
+    string = lambda text: struct.pack("<Q", len(text)) + text.encode()  # noqa: E731
+    keys = [string(f"general.sampling.{name}") + struct.pack("<If", 6, value) for name, value in values.items()]
+    filler = string("f") + struct.pack("<I", 8)  # a string that keeps the tensors aligned
+    room = -(sum(map(len, keys)) + len(filler) + 8) % 32
+    keys.append(filler + string("." * room))
+    count = struct.unpack("<Q", data[16:24])[0] + len(keys)
+    path.write_bytes(data[:16] + struct.pack("<Q", count) + b"".join(keys) + data[24:])
+
+
+def test_run_samples_as_the_model_recommends_and_says_so(own_home, tmp_path):
+    file = tmp_path / "model.gguf"
+    with_recommended_sampling(file, temp=0.0, top_p=0.75, min_p=7.0)  # no server would take that min_p
+    ask = ("run", file, "Name the capital city of France.", "--max-tokens", "24")
+    done = run_cli(*ask, home=own_home)
+    assert (done.returncode, done.stdout) == (0, "The capital city of France is Paris.\n"), done
+    assert "sampling as the model recommends: temperature 0, top_p 0.75\n" in done.stderr
+    done = run_cli(*ask, "--temp", "0.5", "--top-p", "1", home=own_home)
+    assert done.returncode == 0 and "recommends" not in done.stderr
+    # Another context is another server, not one that ignores what was asked for.
+    small = run_cli(*ask, "--ctx", "128", "--keep", "1h", home=own_home)
+    assert small.returncode == 0 and "started a private server" in small.stderr
+    assert {model["context"] for server in data(run_cli("ps", "--json", home=own_home), "ps")["servers"] for model in server["models"]} == {128, 8192}
+    again = run_cli(*ask, "--ctx", "128", "--keep", "2h", home=own_home)
+    assert again.returncode == 0 and "was started with --keep 1h" in again.stderr and "started a private" not in again.stderr
+
+
+def test_a_damaged_copy_is_no_reason_when_a_server_has_the_model(server, tmp_path):
+    copy = tmp_path / MODEL_FILE.name
+    copy.write_bytes(MODEL_FILE.read_bytes()[:1_000_000])
+    done = run_cli("run", MODEL, "Hi", "--max-tokens", "2", home=server.home, models=tmp_path)
+    assert done.returncode == 0, done
+
+
 def test_run_repeats_with_a_seed(server):
     ask = lambda: run_cli("run", MODEL, "Tell me a joke.", "--temp", "1.3", "--seed", "4", "--max-tokens", "20", home=server.home).stdout  # noqa: E731
     assert ask() == ask()
@@ -381,9 +419,19 @@ class Terminal:
 
 
 def test_a_chat_on_a_terminal(server):
-    terminal = Terminal(["run", MODEL, "--temp", "0", "--max-tokens", "24"], environment(server.home))
+    terminal = Terminal(["run", MODEL, "--temp", "0", "--max-tokens", "24", "--stats"], environment(server.home))
     terminal.read_until(">>> ")
-    assert "Paris" in terminal.say("Name the capital city of France.")
+
+    def tokens(answer):
+        return [int(count) for count in re.search(r"prompt (\d+) tok.* output (\d+) tok", answer).groups()]
+
+    answer = terminal.say("Name the capital city of France.")
+    assert "Paris" in answer
+    prompt, output = tokens(answer)
+    longer, _ = tokens(terminal.say("And that of Italy?"))
+    assert longer > prompt + output - 2  # the first question and its answer are part of the second
+    terminal.say("/clear")
+    assert tokens(terminal.say("And that of Italy?"))[0] < longer - output
     assert "/bye" in terminal.say("/help")
     assert "no command" in terminal.say("/frobnicate")
     terminal.say("/clear")
@@ -392,6 +440,21 @@ def test_a_chat_on_a_terminal(server):
     terminal.read_until("... ")
     terminal.read_until(">>> ", len(terminal.seen))
     os.write(terminal.fd, b"/bye\n")
+    assert terminal.end() == 0
+
+
+def test_a_server_on_a_terminal_says_what_to_do_next(home):
+    terminal = Terminal(["serve", "--port", "0", "--threads", "1"], environment(home))
+    terminal.read_until("admin token: ")
+    terminal.read_until("admin-token")
+    url = re.search(r"listening on (http://127\.0\.0\.1:\d+)\s", terminal.seen)[1]
+    assert f"{MODEL} is ready after" in terminal.seen
+    curl = re.search(r"try: (curl .*)\\\r\n(.*)\r\n", terminal.seen)
+    assert curl[1].startswith(f"curl {url}/v1/chat/completions ")
+    answer = subprocess.run(curl[1] + curl[2], shell=True, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert json.loads(answer.stdout)["model"] == MODEL
+    assert f"admin token: {home}/admin-token" in terminal.seen
+    os.kill(terminal.pid, signal.SIGTERM)
     assert terminal.end() == 0
 
 
