@@ -371,6 +371,7 @@ void Ledger::NoteSynced(uint64_t seq) {
   if (synced_seq_ >= snapshot_seq_) {
     synced_snapshot_segment_ = snapshot_segment_;
   }
+  synced_.notify_all();
 }
 
 uint64_t Ledger::synced_seq() {

@@ -301,6 +301,19 @@ TEST(Ledger, LeavesASegmentThatCannotBeWrittenForTheNext) {
   EXPECT_EQ(world.At("key:a").debits, 5);
 }
 
+// Whoever flushes, the flusher or the round of every second, wakes those who wait for it.
+TEST(Ledger, WaitsForADiskAlsoWhenItHasSleptForLong) {
+  const testing::TempDir folder;
+  const auto disk = *OpenFolder(folder.path() / "journal");
+  const auto ledger = *Ledger::Open(*disk, SystemClock());
+  for (int i = 0; i < 2; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+    ASSERT_TRUE(ledger->Define({.name = "key:a", .limit = 1000 + i}).has_value());
+    EXPECT_TRUE(ledger->WaitDurable().has_value());
+    EXPECT_EQ(ledger->synced_seq(), ledger->seq());
+  }
+}
+
 TEST(Ledger, TimeOnlyGoesForwardWhateverTheClockDoes) {
   World world;
   world.clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(2'000'000'000)));
