@@ -13,9 +13,9 @@ namespace {
 // 20 to 100 microseconds, by how long the CPU's pause is: longer than the serial work between two
 // regions, far shorter than a scheduler tick.
 constexpr int kSpins = 2000;
-// Chunks per worker: enough to even out a disturbed core, few enough that the shared counter stays
-// cold.
-constexpr int64_t kChunksPerWorker = 4;
+// A worker that asks gets its even share of what is left, divided by this: large chunks first, and
+// small ones at the end, so that all are done at about the same time.
+constexpr int64_t kShareDivisor = 2;
 
 constexpr uint64_t kOpen = uint64_t{1} << 31;
 constexpr uint64_t kInside = kOpen - 1;
@@ -64,12 +64,6 @@ WorkerPool::~WorkerPool() {
   }
 }
 
-int64_t WorkerPool::ChunkSize(int64_t n, int64_t grain) const {
-  const int64_t chunks = threads() * kChunksPerWorker;
-  const int64_t even = (n + chunks - 1) / chunks;
-  return (even + grain - 1) / grain * grain;
-}
-
 void WorkerPool::Run(const Region& region) {
   region_ = region;
   next_.store(0, std::memory_order_relaxed);
@@ -94,12 +88,14 @@ void WorkerPool::Run(const Region& region) {
 }
 
 void WorkerPool::Work(int worker) {
-  for (;;) {
-    const int64_t begin = next_.fetch_add(region_.chunk, std::memory_order_relaxed);
-    if (begin >= region_.n) {
-      return;
+  const int64_t divisor = kShareDivisor * threads();
+  for (int64_t begin = next_.load(std::memory_order_relaxed); begin < region_.n;) {
+    const int64_t even = (region_.n - begin) / divisor;
+    const int64_t chunk = std::max(even / region_.grain, int64_t{1}) * region_.grain;
+    if (next_.compare_exchange_weak(begin, begin + chunk, std::memory_order_relaxed)) {
+      region_.call(region_.context, begin, std::min(begin + chunk, region_.n), worker);
+      begin = next_.load(std::memory_order_relaxed);
     }
-    region_.call(region_.context, begin, std::min(begin + region_.chunk, region_.n), worker);
   }
 }
 

@@ -48,7 +48,7 @@ class WorkerPool {
     Run({[](const void* context, int64_t begin, int64_t end, int worker) {
            (*static_cast<const Body*>(context))(begin, end, worker);
          },
-         &body, n, ChunkSize(n, grain)});
+         &body, n, grain});
   }
 
  private:
@@ -56,10 +56,9 @@ class WorkerPool {
     void (*call)(const void* context, int64_t begin, int64_t end, int worker) = nullptr;
     const void* context = nullptr;
     int64_t n = 0;
-    int64_t chunk = 0;
+    int64_t grain = 1;
   };
 
-  int64_t ChunkSize(int64_t n, int64_t grain) const;
   void Run(const Region& region);
   void Work(int worker);
   void HelperLoop(int worker);
