@@ -32,10 +32,11 @@ inline constexpr Flag kActivations{
     .value = "TYPE",
     .help =
         "how activations enter the products with weights: f32 is exact "
-        "and slow, i16 is near it, i8 rounds like other engines",
-    .built_in = "i16",
+        "and slow, i16 is near it, mixed rounds all but outliers to 8 bits, "
+        "i8 rounds like other engines",
+    .built_in = "mixed",
     .config = "local.activations",
-    .choices = "f32 i16 i8",
+    .choices = "f32 i16 mixed i8",
     .offer = Offer::kChoice};
 inline constexpr Flag kKvMemory{
     .name = "kv-memory",

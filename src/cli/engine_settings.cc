@@ -42,8 +42,8 @@ Result<engine::EngineOptions> ReadEngineOptions(const Settings& settings) {
     options.kv_type = kv == engine::Name(type) ? type : options.kv_type;
   }
   TW_ASSIGN_OR_RETURN(const std::string activations, settings.Choice("activations"));
-  for (const auto type :
-       {engine::ActivationType::kF32, engine::ActivationType::kI16, engine::ActivationType::kI8}) {
+  for (const auto type : {engine::ActivationType::kF32, engine::ActivationType::kI16,
+                          engine::ActivationType::kMixed, engine::ActivationType::kI8}) {
     options.activations = activations == engine::Name(type) ? type : options.activations;
   }
   TW_ASSIGN_OR_RETURN(const std::string kernels, settings.Choice("kernels"));

@@ -26,7 +26,7 @@ struct EngineOptions {
   int queue = 64;      // sequences that may wait for a slot; beyond it Submit says kTooManyRequests
   int threads = 0;     // 0 = the CPUs this process may use (affinity and cgroup)
   KvType kv_type = KvType::kF16;
-  ActivationType activations = ActivationType::kI16;
+  ActivationType activations = ActivationType::kMixed;
   // Memory for keys and values, of running sequences and of those that ended and may be gone on
   // from. 0 = slots x context, at most a quarter of the memory there is, at least one context.
   int64_t kv_bytes = 0;
@@ -47,7 +47,7 @@ struct ModelInfo {
   std::string kv_type;  // "f16"
   int64_t kv_bytes_per_token = 0;
   std::string kernels;      // "avx512"
-  std::string activations;  // "i16"
+  std::string activations;  // "mixed"
   int threads = 0;
   int slots = 0;
 };

@@ -8,7 +8,7 @@ import sys
 import numpy
 import pytest
 
-from harness import MODEL, PATIENCE_S, reference
+from harness import MODEL, PATIENCE_S, Server, reference
 
 TASKS = pathlib.Path(__file__).resolve().parent / "lm_eval"
 NAMES = ["tradewind_capitals", "tradewind_counting"]
@@ -81,12 +81,23 @@ def test_the_harness_scores_both_tasks(server, tmp_path, monkeypatch, evaluate, 
         assert sample["resps"][0][0] == ours
 
 
-@pytest.mark.skipif(reference("golden/smollm2/perplexity.json") is None, reason="golden/smollm2 is not here")
-def test_prompt_logprobs_equal_the_float_reference(server):
+def differences_from_float32(server):
+    """Of each token of the reference's first chunk, in nat."""
     golden = json.loads(reference("golden/smollm2/perplexity.json").read_text())["float32"]["token_nll"]
     ids = numpy.load(reference("golden/smollm2/text_ids.npy"))[:512].tolist()
-    nll = numpy.array([-logprob for logprob, _ in prompt_logprobs(server, ids)])
+    return numpy.array([-logprob for logprob, _ in prompt_logprobs(server, ids)]) - numpy.array(golden[0])
+
+
+@pytest.mark.skipif(reference("golden/smollm2/perplexity.json") is None, reason="golden/smollm2 is not here")
+def test_prompt_logprobs_equal_the_float_reference(home):
     # The bounds that the reference gives for float activations with an f16 KV cache.
-    difference = nll - numpy.array(golden[0])
+    with Server(home, "--activations", "i16") as server:
+        difference = differences_from_float32(server)
     assert numpy.abs(difference).max() < 0.05
     assert abs(difference.mean()) < 0.001
+
+
+@pytest.mark.skipif(reference("golden/smollm2/perplexity.json") is None, reason="golden/smollm2 is not here")
+def test_prompt_logprobs_are_near_the_float_reference_by_default(server):
+    # Half of what the reference gives for 8-bit activations.
+    assert (differences_from_float32(server) ** 2).mean() ** 0.5 < 0.05

@@ -9,6 +9,7 @@ namespace {
 
 struct Avx512Shape : Avx2 {
   static constexpr int kTileColumns = 12;
+  static constexpr int kByteTileColumns = 8;
   static constexpr int kDirectColumns = 8;
   static constexpr int kFloatRows = 4;
   static constexpr int kFloatColumns = 4;
@@ -25,7 +26,9 @@ struct Avx512Shape : Avx2 {
     return MulAddPairs(MulAddPairs(sums, And(codes, even), x_even), WordShiftRight<8>(codes),
                        x_odd);
   }
-  static I Widen(I sum, I sums) { return AddInt(sum, sums); }
+  static I MulBytes(I codes, I x) { return AddBytes(SetInt(0), codes, x); }
+  static I Widen(I sums) { return sums; }
+  static I WidenTimes256(I sums) { return ShiftLeft<8>(sums); }
 };
 
 }  // namespace

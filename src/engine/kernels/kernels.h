@@ -36,22 +36,31 @@ struct Kernels {
   // is not finite gets a NaN scale, so that every product with it is NaN.
   void (*quantize)(const float* x, int64_t k, float q_max, int16_t* q, float* scales,
                    int32_t* sums);
+  // The same with q_max 127, but outliers (kMixedReach) are left out when the largest of a block is
+  // looked for, so that they get a q beyond a byte. There are none when the magnitudes of the row
+  // have no finite sum in f32.
+  void (*quantize_mixed)(const float* x, int64_t k, int16_t* q, float* scales, int32_t* sums);
   // out[c * out_stride + r] = strip row r . x[c], r < 16: for few columns.
   void (*(*dot_strip)(TensorType type))(const std::byte* strip, int64_t k, const PackedInput& x,
                                         int64_t n_cols, float* out, int64_t out_stride);
   // Opens up panel.k columns of a strip, which begin at `units`, for dot_panel.
   void (*(*open_panel)(TensorType type))(const std::byte* units, const PackedPanel& panel);
-  // totals[c * 16 + r] += panel row r . x[c]
+  // totals[c * 16 + r] += panel row r . x[c]; they begin at 0 with the first panel of a strip.
   void (*dot_panel)(const PackedPanel& panel, const PackedInput& x, int64_t n_cols, float* totals);
 
-  // The same over bytes, for activations with q_max 127: equal sums at twice the speed. nullptr for
-  // a type whose codes are too large for it here.
+  // The same over bytes: equal sums, at up to twice the speed.
+  // nullptr for a type whose codes are too large for it here.
   void (*(*open_byte_panel)(TensorType type))(const std::byte* units, const PackedPanel& panel);
-  void (*dot_byte_panel)(const PackedPanel& panel, const PackedInput& x, int64_t n_cols,
+  // All columns of n_tiles tiles, those that fill up the last one too.
+  void (*dot_byte_panel)(const PackedPanel& panel, const PackedTiles& x, int64_t n_tiles,
                          float* totals);
-  // q as bytes in the order of PackedInput::bytes; k is a multiple of 8. nullptr when no type has a
-  // byte panel.
-  void (*narrow_to_bytes)(const int16_t* q, int64_t k, int8_t* bytes);
+  // PackedTiles::width that dot_byte_panel takes; 0 when there is none.
+  int64_t tile_width;
+  // One row's bytes: the low ones from its place in its tile, the high ones of one row alone. Bit i
+  // of masks[block]: quad i of the block has high bytes that are not 0. k is a multiple of 32, |q|
+  // at most 127 * 256 + 127.
+  void (*split_bytes)(const int16_t* q, int64_t k, int64_t width, int8_t* low, int8_t* high,
+                      uint8_t* masks);
 
   // --- element-wise
 

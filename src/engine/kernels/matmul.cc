@@ -1,6 +1,8 @@
 #include "engine/kernels/matmul.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -9,8 +11,11 @@ namespace {
 
 // Up to here the packed weights are multiplied straight from memory. Beyond it they are opened up
 // into a panel first, which then serves all columns from L1: opening costs as much as 11 columns
-// gain by it (AVX2, Q4_0).
+// gain by it (AVX2, Q4_0). Bytes are opened at the price of one column.
 constexpr int64_t kDirectColumnsMax = 8;
+constexpr int64_t kBytesDirectColumnsMax = 3;
+// Up to here the rate at which weights come from memory matters.
+constexpr int64_t kFewColumns = 32;
 // Strips that share a stretch of the activations while it is in L2: 256 tokens x 512 columns of
 // int16 are 256 KiB.
 constexpr int64_t kStripsTogether = 4;
@@ -18,9 +23,9 @@ constexpr int64_t kStripsTogether = 4;
 constexpr int64_t kPlainColumns = 8;
 // Rows of activations are quick to quantise; a parallel region costs about a microsecond.
 constexpr int64_t kQuantizeGrainRows = 4;
+constexpr int64_t kTileWidthMax = 8;  // of every instruction set
 
-template <class T>
-void Grow(std::vector<T>& buffer, int64_t size) {
+void Grow(auto& buffer, int64_t size) {
   buffer.resize(std::max(buffer.size(), static_cast<size_t>(size)));
 }
 
@@ -28,16 +33,32 @@ constexpr int64_t RoundUp(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
+// Whether mixed activations are of use to a type. Not a question of the instruction set: all of
+// them give the same results.
+bool TakesMixed(TensorType type) {
+  const PackedLayout& layout = *FindPackedLayout(type);
+  return layout.bits <= 5 && layout.group == 32 && !layout.levels;
+}
+
+// Nearly always all sixteen, and then without a call.
+void CopyRows(const float* from, int64_t rows, float* to) {
+  if (rows == kStripRows) {
+    std::memcpy(to, from, kStripRows * sizeof(float));
+  } else {
+    std::copy(from, from + rows, to);
+  }
+}
+
 // Visits what lies of strips [begin, end) in `weight`: (totals of the first token, row, rows,
-// token).
+// token). A strip has `totals_rows` rows of totals, of which the first `tokens` are wanted.
 template <class Visit>
 void ForEachStripRow(const Weight& weight, int64_t begin, int64_t end, int64_t tokens,
-                     const float* totals, const Visit& visit) {
-  for (int64_t strip = begin; strip < end; ++strip) {
-    const int64_t row = strip * kStripRows;
-    const int64_t rows = std::min(kStripRows, weight.rows - row);
-    for (int64_t t = 0; t < tokens; ++t) {
-      visit(totals + ((strip - begin) * tokens + t) * kStripRows, row, rows, t);
+                     int64_t totals_rows, const float* totals, const Visit& visit) {
+  for (int64_t t = 0; t < tokens; ++t) {  // outermost: a token's strips are neighbours in memory
+    for (int64_t strip = begin; strip < end; ++strip) {
+      const int64_t row = strip * kStripRows;
+      visit(totals + ((strip - begin) * totals_rows + t) * kStripRows, row,
+            std::min(kStripRows, weight.rows - row), t);
     }
   }
 }
@@ -50,14 +71,21 @@ MatMul::MatMul(const Kernels& kernels, WorkerPool& pool, ActivationType activati
 }
 
 int64_t MatMul::WorkerBytes(int64_t cols, int64_t tokens) {
-  const int64_t totals = 2 * kStripsTogether * tokens * kStripRows;
-  return 4 * (kStripRows * cols + totals + 2 * kPanelColumnsMax) +
-         3 * kPanelColumnsMax * kStripRows;
+  const int64_t padded = RoundUp(cols, 64);
+  const int64_t totals = 2 * kStripsTogether * RoundUp(tokens, kTileWidthMax) * kStripRows;
+  const int64_t corrections = PackedTiles::CorrectionsMax(kTileWidthMax, padded / 32);
+  return 4 * (kStripRows * cols + totals + 2 * kBytePanelColumnsMax + corrections) +
+         (2 * kPanelColumnsMax + kBytePanelColumnsMax) * kStripRows +
+         kTileWidthMax * (padded + padded / 32);
 }
 
 int64_t MatMul::SharedBytes(int64_t cols, int64_t tokens) {
   const int64_t padded = RoundUp(cols, 64);
-  return tokens * (3 * padded + 2 * 4 * padded / 32 + 4 * padded / 16);
+  const int64_t rows = RoundUp(tokens, kTileWidthMax);
+  const int64_t of_block = 32 + static_cast<int64_t>(sizeof(PackedBlock)) +
+                           kOutliersMax * static_cast<int64_t>(sizeof(PackedOutliers));
+  return tokens * (2 * padded + 2 * 4 * padded / 32 + 4 * padded / 16) +
+         rows * padded / 32 * of_block + rows * 4 * (padded / 32 + 1);
 }
 
 DequantizeFn MatMul::DequantizerFor(TensorType type) const {
@@ -95,9 +123,9 @@ void MatMul::Run(std::span<const MatMulOutput> outputs, const MatMulInput& input
         const int64_t stop = std::min(s + kStripsTogether, to);
         float* const totals = scratch.totals[0].data();
         Multiply(*output.weight, s, stop, input, scratch, totals);
-        ForEachStripRow(*output.weight, s, stop, input.tokens, totals,
+        ForEachStripRow(*output.weight, s, stop, input.tokens, totals_rows_, totals,
                         [&](const float* from, int64_t row, int64_t rows, int64_t t) {
-                          std::copy(from, from + rows, output.out + t * output.out_stride + row);
+                          CopyRows(from, rows, output.out + t * output.out_stride + row);
                         });
       }
       first += own;
@@ -115,7 +143,7 @@ void MatMul::RunAdd(const MatMulOutput& output, const MatMulInput& input) {
       const int64_t stop = std::min(s + kStripsTogether, end);
       float* const totals = scratch.totals[0].data();
       Multiply(weight, s, stop, input, scratch, totals);
-      ForEachStripRow(weight, s, stop, input.tokens, totals,
+      ForEachStripRow(weight, s, stop, input.tokens, totals_rows_, totals,
                       [&](const float* from, int64_t row, int64_t rows, int64_t t) {
                         kernels_.add(output.out + t * output.out_stride + row, from, rows);
                       });
@@ -135,10 +163,10 @@ void MatMul::RunGated(const Weight& gate, const Weight& up, float* out, int64_t 
       float* const ups = scratch.totals[1].data();
       Multiply(gate, s, stop, input, scratch, gates);
       Multiply(up, s, stop, input, scratch, ups);
-      kernels_.silu_multiply(gates, ups, (stop - s) * input.tokens * kStripRows);
-      ForEachStripRow(gate, s, stop, input.tokens, gates,
+      kernels_.silu_multiply(gates, ups, (stop - s) * totals_rows_ * kStripRows);
+      ForEachStripRow(gate, s, stop, input.tokens, totals_rows_, gates,
                       [&](const float* from, int64_t row, int64_t rows, int64_t t) {
-                        std::copy(from, from + rows, out + t * out_stride + row);
+                        CopyRows(from, rows, out + t * out_stride + row);
                       });
     }
   });
@@ -148,65 +176,167 @@ void MatMul::RunGated(const Weight& gate, const Weight& up, float* out, int64_t 
 void MatMul::Prepare(std::span<const Weight* const> weights, const MatMulInput& input) {
   bool any_packed = false;
   bool any_plain = false;
+  bool any_mixed = false;
   for (const Weight* weight : weights) {
     TW_CHECK(weight->cols == input.k);
     (weight->packed != nullptr ? any_packed : any_plain) = true;
+    any_mixed = any_mixed || (weight->packed != nullptr && TakesMixed(weight->type));
   }
+  fine_ = input.fine || !any_mixed;
+  const bool as_bytes = std::ranges::any_of(
+      weights, [&](const Weight* weight) { return TakesBytePanel(*weight, input.tokens); });
+  totals_rows_ = as_bytes ? RoundUp(input.tokens, kernels_.tile_width) : input.tokens;
   for (Scratch& scratch : scratch_) {
     for (auto& totals : scratch.totals) {
-      Grow(totals, kStripsTogether * input.tokens * kStripRows);
+      Grow(totals, kStripsTogether * totals_rows_ * kStripRows);
     }
     if (any_plain) {
       Grow(scratch.rows, kStripRows * input.k);
     }
     Grow(scratch.codes, kPanelColumnsMax * kStripRows);
-    Grow(scratch.bytes, kPanelColumnsMax * kStripRows);
-    Grow(scratch.scales, kPanelColumnsMax);
-    Grow(scratch.mins, kPanelColumnsMax);
+    Grow(scratch.bytes, kBytePanelColumnsMax * kStripRows);
+    Grow(scratch.scales, kBytePanelColumnsMax);
+    Grow(scratch.mins, kBytePanelColumnsMax);
   }
   if (any_packed) {
-    QuantizeInput(input);
+    PrepareInput(input, as_bytes);
   }
 }
 
-void MatMul::QuantizeInput(const MatMulInput& input) {
+bool MatMul::TakesBytePanel(const Weight& weight, int64_t tokens) const {
+  return tokens > kBytesDirectColumnsMax && weight.packed != nullptr &&
+         (activations_ == ActivationType::kI8 ||
+          (activations_ == ActivationType::kMixed && !fine_ && TakesMixed(weight.type))) &&
+         kernels_.open_byte_panel(weight.type) != nullptr;
+}
+
+void MatMul::PrepareInput(const MatMulInput& input, bool as_bytes) {
   const int64_t padded = RoundUp(input.k, 64);
   Grow(q_, input.tokens * padded);
   Grow(scales_, input.tokens * padded / 32);
   Grow(scaled_sums_, input.tokens * padded / 32);
   Grow(sums_, input.tokens * padded / 16);
-  const bool as_bytes = activations_ == ActivationType::kI8 && input.tokens > kDirectColumnsMax &&
-                        kernels_.narrow_to_bytes != nullptr;
-  if (as_bytes) {
-    Grow(bytes_, input.tokens * padded);
-  }
   packed_input_ = {.q = q_.data(),
                    .q_stride = padded,
-                   .bytes = as_bytes ? bytes_.data() : nullptr,
                    .scales = scales_.data(),
                    .scaled_sums = scaled_sums_.data(),
                    .scales_stride = padded / 32,
                    .sums = sums_.data(),
                    .sums_stride = padded / 16};
-  const float q_max = activations_ == ActivationType::kI8 ? 127.0f : 32767.0f;
-  pool_.ParallelFor(input.tokens, kQuantizeGrainRows, [&](int64_t begin, int64_t end, int) {
+  tiles_ = {};
+  if (as_bytes) {
+    PrepareTiles(padded);
+  }
+  // A tile is one worker's.
+  const int64_t grain = std::max(kQuantizeGrainRows, tiles_.width);
+  pool_.ParallelFor(input.tokens, grain, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t t = begin; t < end; ++t) {
-      int16_t* const q = q_.data() + t * padded;
-      float* const scales = scales_.data() + t * padded / 32;
-      int32_t* const sums = sums_.data() + t * padded / 16;
-      kernels_.quantize(input.x + t * input.stride, input.k, q_max, q, scales, sums);
-      std::fill(q + input.k, q + padded, int16_t{0});
-      if (as_bytes) {
-        kernels_.narrow_to_bytes(q, padded, bytes_.data() + t * padded);
-      }
-      std::fill(scales + input.k / 32, scales + padded / 32, 0.0f);
-      std::fill(sums + input.k / 16, sums + padded / 16, 0);
-      float* const scaled_sums = scaled_sums_.data() + t * padded / 32;
-      for (int64_t i = 0; i < padded / 32; ++i) {
-        scaled_sums[i] = scales[i] * static_cast<float>(sums[2 * i] + sums[2 * i + 1]);
-      }
+      QuantizeRow(input, t);
+    }
+    for (int64_t t = begin; as_bytes && t < end; t += tiles_.width) {
+      FillTile(t / tiles_.width, std::min(tiles_.width, end - t),
+               scratch_[static_cast<size_t>(worker)]);
     }
   });
+}
+
+void MatMul::PrepareTiles(int64_t padded) {
+  const int64_t width = kernels_.tile_width;
+  const int64_t stride = padded / 32;
+  const int64_t blocks = totals_rows_ * stride;
+  Grow(low_, blocks * 32);
+  Grow(blocks_, blocks);
+  Grow(outliers_, blocks * kOutliersMax);
+  Grow(first_, totals_rows_ / width * (stride + 1));
+  tiles_ = {.width = width,
+            .stride = stride,
+            .low = low_.data(),
+            .blocks = blocks_.data(),
+            .outliers = outliers_.data(),
+            .first = first_.data()};
+  for (Scratch& scratch : scratch_) {
+    Grow(scratch.corrections, PackedTiles::CorrectionsMax(width, stride));
+    Grow(scratch.high, width * padded);
+    Grow(scratch.masks, width * stride);
+  }
+}
+
+void MatMul::QuantizeRow(const MatMulInput& input, int64_t token) {
+  const int64_t padded = packed_input_.q_stride;
+  const float* const x = input.x + token * input.stride;
+  int16_t* const q = q_.data() + token * padded;
+  float* const scales = scales_.data() + token * padded / 32;
+  int32_t* const sums = sums_.data() + token * padded / 16;
+  if (activations_ == ActivationType::kMixed && !fine_) {
+    kernels_.quantize_mixed(x, input.k, q, scales, sums);
+  } else {
+    const float q_max = activations_ == ActivationType::kI8 ? 127.0f : 32767.0f;
+    kernels_.quantize(x, input.k, q_max, q, scales, sums);
+  }
+  std::fill(q + input.k, q + padded, int16_t{0});
+  std::fill(scales + input.k / 32, scales + padded / 32, 0.0f);
+  std::fill(sums + input.k / 16, sums + padded / 16, 0);
+  float* const scaled_sums = scaled_sums_.data() + token * padded / 32;
+  for (int64_t i = 0; i < padded / 32; ++i) {
+    scaled_sums[i] = scales[i] * static_cast<float>(sums[2 * i] + sums[2 * i + 1]);
+  }
+}
+
+// The rows of a tile as bytes; the rows that are missing become zeros.
+void MatMul::FillTile(int64_t tile, int64_t rows, Scratch& scratch) {
+  const auto [width, stride] = std::pair(tiles_.width, tiles_.stride);
+  const int64_t start = tile * width * stride;
+  for (int64_t r = 0; r < width; ++r) {
+    int8_t* const low = low_.data() + (start + r) * 32;
+    PackedBlock* const blocks = blocks_.data() + start + r;
+    if (r < rows) {
+      const int64_t row = tile * width + r;
+      kernels_.split_bytes(q_.data() + row * stride * 32, stride * 32, width, low,
+                           scratch.high.data() + r * stride * 32,
+                           scratch.masks.data() + r * stride);
+      for (int64_t i = 0; i < stride; ++i) {
+        const int64_t at = row * stride + i;
+        const int32_t* const sums = sums_.data() + 2 * at;
+        blocks[i * width] = {scales_[static_cast<size_t>(at)],
+                             scaled_sums_[static_cast<size_t>(at)], sums[0] + sums[1], sums[0]};
+      }
+    } else {
+      for (int64_t i = 0; i < stride; ++i) {
+        std::fill_n(low + i * width * 32, 32, int8_t{0});
+        blocks[i * width] = {};
+      }
+    }
+  }
+  GatherOutliers(tile, rows, scratch);
+}
+
+// Lists the high bytes of a tile that are not 0, block by block.
+void MatMul::GatherOutliers(int64_t tile, int64_t rows, const Scratch& scratch) {
+  const auto [width, stride] = std::pair(tiles_.width, tiles_.stride);
+  int32_t* const first = first_.data() + tile * (stride + 1);
+  PackedOutliers* const list = outliers_.data() + tile * width * stride * kOutliersMax;
+  PackedOutliers* next = list;
+  int32_t correction = 0;  // of the last block that has one
+  for (int64_t i = 0; i < stride; ++i) {
+    first[i] = static_cast<int32_t>(next - list);
+    for (int64_t r = 0; r < rows; ++r) {
+      unsigned mask = scratch.masks[static_cast<size_t>(r * stride + i)];
+      if (mask == 0) {
+        continue;
+      }
+      correction += kStripRows;
+      blocks_[static_cast<size_t>((tile * stride + i) * width + r)].correction = correction;
+      for (int32_t from = 0; mask != 0; mask &= mask - 1, from = correction) {
+        const int quad = std::countr_zero(mask);
+        *next = {
+            .codes = static_cast<int32_t>((8 * i + quad) * 64), .from = from, .into = correction};
+        std::memcpy(next->high, scratch.high.data() + (r * stride + i) * 32 + 4 * quad,
+                    sizeof(next->high));
+        ++next;
+      }
+    }
+  }
+  first[stride] = static_cast<int32_t>(next - list);
 }
 
 void MatMul::Multiply(const Weight& weight, int64_t begin, int64_t end, const MatMulInput& input,
@@ -217,14 +347,15 @@ void MatMul::Multiply(const Weight& weight, int64_t begin, int64_t end, const Ma
   }
   for (int64_t strip = begin; strip < end; ++strip) {
     MultiplyPlain(weight, strip, input, scratch,
-                  totals + (strip - begin) * input.tokens * kStripRows);
+                  totals + (strip - begin) * totals_rows_ * kStripRows);
   }
 }
 
 void MatMul::MultiplyPacked(const Weight& weight, int64_t begin, int64_t end,
                             const MatMulInput& input, Scratch& scratch, float* totals) const {
-  const int64_t per_strip = input.tokens * kStripRows;
-  if (input.tokens <= kDirectColumnsMax) {
+  const int64_t per_strip = totals_rows_ * kStripRows;
+  const bool bytes = TakesBytePanel(weight, input.tokens);
+  if (!bytes && input.tokens <= kDirectColumnsMax) {
     const auto dot = kernels_.dot_strip(weight.type);
     for (int64_t strip = begin; strip < end; ++strip) {
       dot(weight.packed + strip * weight.strip_bytes, input.k, packed_input_, input.tokens,
@@ -233,25 +364,41 @@ void MatMul::MultiplyPacked(const Weight& weight, int64_t begin, int64_t end,
     return;
   }
   const PackedLayout& layout = *FindPackedLayout(weight.type);
-  const auto open_bytes =
-      packed_input_.bytes != nullptr ? kernels_.open_byte_panel(weight.type) : nullptr;
-  const auto open = open_bytes != nullptr ? open_bytes : kernels_.open_panel(weight.type);
-  const auto dot = open_bytes != nullptr ? kernels_.dot_byte_panel : kernels_.dot_panel;
+  const auto open =
+      bytes ? kernels_.open_byte_panel(weight.type) : kernels_.open_panel(weight.type);
   PackedPanel panel{.codes = scratch.codes.data(),
                     .bytes = scratch.bytes.data(),
                     .scales = scratch.scales.data(),
                     .mins = scratch.mins.data(),
+                    .corrections = scratch.corrections.data(),
                     .group = layout.group,
                     .has_min = layout.has_min(),
                     .zero = layout.zero,
                     .bits = layout.bits};
-  std::fill(totals, totals + (end - begin) * per_strip, 0.0f);
-  for (int64_t k = 0; k < input.k; k += kPanelColumnsMax) {
-    panel.k = std::min(kPanelColumnsMax, RoundUp(input.k - k, layout.unit));
-    for (int64_t strip = begin; strip < end; ++strip) {
-      open(weight.packed + strip * weight.strip_bytes + k / layout.unit * layout.unit_bytes(),
-           panel);
-      dot(panel, packed_input_.From(k), input.tokens, totals + (strip - begin) * per_strip);
+  // Panels of about equal width: the start of one costs the same whatever its width is.
+  const int64_t width_max =
+      (bytes ? kBytePanelColumnsMax : kPanelColumnsMax) / layout.unit * layout.unit;
+  const int64_t panels = (input.k + width_max - 1) / width_max;
+  const int64_t width = RoundUp((input.k + panels - 1) / panels, layout.unit);
+  const auto multiply = [&](int64_t strip, int64_t k) {
+    panel.k = std::min(width, RoundUp(input.k - k, layout.unit));
+    panel.first = k == 0;
+    open(weight.packed + strip * weight.strip_bytes + k / layout.unit * layout.unit_bytes(), panel);
+    float* const of_strip = totals + (strip - begin) * per_strip;
+    if (bytes) {
+      kernels_.dot_byte_panel(panel, tiles_.From(k), totals_rows_ / tiles_.width, of_strip);
+    } else {
+      kernels_.dot_panel(panel, packed_input_.From(k), input.tokens, of_strip);
+    }
+  };
+  // A stretch of many rows of activations serves all strips while it is near. Few rows stay near
+  // anyway, and there the weights count: each strip is one stream from memory.
+  const int64_t together = input.tokens > kFewColumns ? end - begin : 1;
+  for (int64_t first = begin; first < end; first += together) {
+    for (int64_t k = 0; k < input.k; k += width) {
+      for (int64_t strip = first; strip < first + together; ++strip) {
+        multiply(strip, k);
+      }
     }
   }
 }

@@ -1,7 +1,9 @@
 // Matrix times activations for weights in any block format.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <new>
 #include <span>
 #include <vector>
 
@@ -28,12 +30,30 @@ struct Weight {
   int64_t strips() const { return (rows + kStripRows - 1) / kStripRows; }
 };
 
+// Memory that begins with a cache line: half of the vectors would lie across two lines otherwise.
+template <class T>
+struct LineAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t kLine{64};
+
+  LineAllocator() = default;
+  template <class U>
+  explicit LineAllocator(const LineAllocator<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kLine)); }
+  void deallocate(T* p, size_t) { ::operator delete(p, kLine); }
+  bool operator==(const LineAllocator&) const = default;
+};
+
+template <class T>
+using LineVector = std::vector<T, LineAllocator<T>>;
+
 // The input of a product: T rows of k floats, `stride` apart.
 struct MatMulInput {
   const float* x = nullptr;
   int64_t stride = 0;
   int64_t k = 0;
   int64_t tokens = 0;
+  bool fine = false;  // with kMixed: all values as kI16 has them
 };
 
 // One product of a group that shares its input: out[t * out_stride + r] = weight[r] . x[t]
@@ -66,16 +86,24 @@ class MatMul {
 
  private:
   struct Scratch {
-    std::vector<float> rows;     // 16 dequantised rows of a weight that is not packed
-    std::vector<int16_t> codes;  // of a panel
-    std::vector<uint8_t> bytes;  // likewise
-    std::vector<float> scales, mins;
-    std::vector<float> totals[2];  // [strips together, T, 16]; the second for `up`
+    std::vector<float> rows;    // 16 dequantised rows of a weight that is not packed
+    LineVector<int16_t> codes;  // of a panel of pairs
+    LineVector<uint8_t> bytes;  // of a panel of bytes
+    LineVector<float> scales, mins;
+    LineVector<int32_t> corrections;
+    LineVector<float> totals[2];  // [strips together, totals_rows_, 16]; the second for `up`
+    std::vector<int8_t> high;     // [tile width, k up to a multiple of 64]
+    std::vector<uint8_t> masks;   // [tile width, that / 32]
   };
 
   void Prepare(std::span<const Weight* const> weights, const MatMulInput& input);
-  void QuantizeInput(const MatMulInput& input);
-  // totals[(s * T + t) * 16 + lane] = rows of strips [begin, end) . x[t]
+  bool TakesBytePanel(const Weight& weight, int64_t tokens) const;
+  void PrepareInput(const MatMulInput& input, bool as_bytes);
+  void PrepareTiles(int64_t padded);
+  void QuantizeRow(const MatMulInput& input, int64_t token);
+  void FillTile(int64_t tile, int64_t rows, Scratch& scratch);
+  void GatherOutliers(int64_t tile, int64_t rows, const Scratch& scratch);
+  // totals[(s * totals_rows_ + t) * 16 + lane] = rows of strips [begin, end) . x[t]
   void Multiply(const Weight& weight, int64_t begin, int64_t end, const MatMulInput& input,
                 Scratch& scratch, float* totals) const;
   void MultiplyPacked(const Weight& weight, int64_t begin, int64_t end, const MatMulInput& input,
@@ -91,10 +119,17 @@ class MatMul {
 
   // The input of the running call as integers, when a weight of it is packed.
   std::vector<int16_t> q_;                   // [T, k up to a multiple of 64]
-  std::vector<int8_t> bytes_;                // the same, when a byte panel will be used
   std::vector<float> scales_, scaled_sums_;  // [T, that / 32]
   std::vector<int32_t> sums_;                // [T, that / 16]
   PackedInput packed_input_;
+  // The same in tiles, when a byte panel will be used.
+  std::vector<int8_t> low_;
+  std::vector<PackedBlock> blocks_;
+  std::vector<PackedOutliers> outliers_;
+  std::vector<int32_t> first_;
+  PackedTiles tiles_;        // without a width when none will
+  int64_t totals_rows_ = 0;  // T, or what fills tiles
+  bool fine_ = false;        // with kMixed: the running call has all of it as kI16 has it
 };
 
 }  // namespace tradewind::engine

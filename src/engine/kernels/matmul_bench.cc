@@ -37,7 +37,12 @@ void Multiply(benchmark::State& state, TensorType type, ActivationType activatio
               aligned + s * weight.strip_bytes);
   }
   weight.packed = aligned;
-  std::vector<float> x(static_cast<size_t>(tokens * k), 0.5f);
+  std::vector<float> x(static_cast<size_t>(tokens * k));
+  std::mt19937 random(2);
+  std::student_t_distribution<float> heavy_tailed(4.0f);  // as activations are
+  for (float& v : x) {
+    v = heavy_tailed(random);
+  }
   std::vector<float> out(static_cast<size_t>(tokens * rows));
   WorkerPool pool(1);
   MatMul matmul(**SelectKernels(""), pool, activations);
@@ -62,9 +67,27 @@ void Shapes(benchmark::internal::Benchmark* bench) {
 BENCHMARK_CAPTURE(Multiply, Q4_1, TensorType::kQ4_1, ActivationType::kI16)->Apply(Shapes);
 BENCHMARK_CAPTURE(Multiply, Q4_1_i8, TensorType::kQ4_1, ActivationType::kI8)
     ->Args({1536, 576, 256});
+BENCHMARK_CAPTURE(Multiply, Q4_1_mixed, TensorType::kQ4_1, ActivationType::kMixed)
+    ->Args({1536, 576, 64})
+    ->Args({1536, 576, 256})
+    ->Args({576, 1536, 256});
+BENCHMARK_CAPTURE(Multiply, Q4_0_mixed, TensorType::kQ4_0, ActivationType::kMixed)
+    ->Args({32768, 3072, 8})
+    ->Args({3072, 3072, 3})
+    ->Args({3072, 3072, 4})
+    ->Args({3072, 3072, 6})
+    ->Args({3072, 3072, 8})
+    ->Args({3072, 3072, 64});
+BENCHMARK_CAPTURE(Multiply, Q4_K_mixed, TensorType::kQ4_K, ActivationType::kMixed)
+    ->Args({3072, 3072, 8})
+    ->Args({3072, 3072, 64});
 BENCHMARK_CAPTURE(Multiply, Q8_0, TensorType::kQ8_0, ActivationType::kI16)->Apply(Shapes);
 BENCHMARK_CAPTURE(Multiply, Q4_0, TensorType::kQ4_0, ActivationType::kI16)
     ->Args({3072, 3072, 1})
+    ->Args({3072, 3072, 3})
+    ->Args({3072, 3072, 4})
+    ->Args({3072, 3072, 6})
+    ->Args({3072, 3072, 8})
     ->Args({3072, 3072, 64});
 BENCHMARK_CAPTURE(Multiply, Q4_K, TensorType::kQ4_K, ActivationType::kI16)
     ->Args({3072, 3072, 1})

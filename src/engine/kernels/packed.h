@@ -125,8 +125,7 @@ void PackStrip(TensorType type, const std::byte* rows, int64_t row_bytes, int64_
 // stand `*_stride` entries apart; values beyond k up to the next multiple of 64 are zero.
 struct PackedInput {
   const int16_t* q = nullptr;
-  int64_t q_stride = 0;                // of q and bytes
-  const int8_t* bytes = nullptr;       // q again, when it fits: pieces in the order of the codes
+  int64_t q_stride = 0;
   const float* scales = nullptr;       // [k / 32]
   const float* scaled_sums = nullptr;  // [k / 32], scale * sum of q
   int64_t scales_stride = 0;           // of both
@@ -136,7 +135,6 @@ struct PackedInput {
   TW_INLINE PackedInput Columns(int64_t first) const {
     PackedInput input = *this;
     input.q += first * q_stride;
-    input.bytes += input.bytes == nullptr ? 0 : first * q_stride;
     input.scales += first * scales_stride;
     input.scaled_sums += first * scales_stride;
     input.sums += first * sums_stride;
@@ -145,7 +143,6 @@ struct PackedInput {
   TW_INLINE PackedInput From(int64_t column) const {  // starts at a later k, a multiple of 64
     PackedInput input = *this;
     input.q += column;
-    input.bytes += input.bytes == nullptr ? 0 : column;
     input.scales += column / 32;
     input.scaled_sums += column / 32;
     input.sums += column / 16;
@@ -153,14 +150,71 @@ struct PackedInput {
   }
 };
 
+// The facts of a block of 32 activations.
+struct PackedBlock {
+  float scale = 0;
+  float scaled_sum = 0;    // scale * sum of q
+  int32_t sum = 0;         // of q
+  int32_t first_sum = 0;   // of the first sixteen
+  int32_t correction = 0;  // where that of its outliers stands, 0 without any: PackedOutliers::into
+};
+
+// Four neighbours (in the order of the codes) of a row that do not fit bytes: their high bytes.
+struct PackedOutliers {
+  int8_t high[4] = {};
+  int32_t codes = 0;  // of their codes, from those of the row's first column, opened as bytes
+  int32_t from = 0;   // corrections[from..] + 256 * product goes to corrections[into..]
+  int32_t into = 0;   // of their block; a multiple of 16
+};
+
+// At most so many of a block of 32.
+inline constexpr int kOutliersMax = 4;
+
+// The same activations for byte panels: tiles of `width` rows of a batch stand side by side, block
+// by block, so that a panel's loop reads one stream. The last tile is filled up with zeros. q = 256
+// * high + low: every low byte in a plane of pieces in the order of the codes, and of the high ones
+// only those that are not 0, in a list. Only panels with groups of 32 take tiles with outliers.
+struct PackedTiles {
+  int64_t width = 0;
+  int64_t stride = 0;                        // blocks of a row: k / 32, k up to a multiple of 64
+  const int8_t* low = nullptr;               // [tile][stride][width][32]
+  const PackedBlock* blocks = nullptr;       // [tile][stride][width]
+  const PackedOutliers* outliers = nullptr;  // [tile][stride * width * kOutliersMax], in order
+  const int32_t* first = nullptr;            // [tile][stride + 1], of a block in its tile's list
+  int64_t block = 0;                         // where the rows begin
+
+  TW_INLINE PackedTiles From(int64_t column) const {
+    PackedTiles tiles = *this;
+    tiles.low += column * width;
+    tiles.blocks += column / 32 * width;
+    tiles.first += column / 32;
+    tiles.block += column / 32;
+    return tiles;
+  }
+  TW_INLINE PackedTiles Tile(int64_t tile) const {
+    PackedTiles tiles = *this;
+    tiles.low += tile * stride * width * 32;
+    tiles.blocks += tile * stride * width;
+    tiles.outliers += tile * stride * width * kOutliersMax;
+    tiles.first += tile * (stride + 1);
+    return tiles;
+  }
+  // Of int32: the sum of every block with outliers, after one that is always 0.
+  TW_INLINE static constexpr int64_t CorrectionsMax(int64_t width, int64_t stride) {
+    return (1 + width * stride) * kStripRows;
+  }
+};
+
 // Some units of a strip, opened up for many columns, with scales as floats. Codes are either pairs
 // of int16 with their zero points subtracted, or the bytes of packed.h's pieces as they are.
 struct PackedPanel {
-  int16_t* codes = nullptr;  // [k / 2][16][2]
-  uint8_t* bytes = nullptr;  // [k / 8][low, high][64]
-  float* scales = nullptr;   // [k / group][16]
-  float* mins = nullptr;     // likewise; added, not subtracted
+  int16_t* codes = nullptr;        // [k / 2][16][2]
+  uint8_t* bytes = nullptr;        // [k / 8][low, high][64]
+  float* scales = nullptr;         // [k / group][16]
+  float* mins = nullptr;           // likewise; added, not subtracted
+  int32_t* corrections = nullptr;  // room for those of a tile, the first 16 are 0; with bytes
   int64_t k = 0;
+  bool first = true;  // of its strip: totals begin with it
   int group = 32;
   bool has_min = false;
   int zero = 0;  // of bytes
@@ -171,7 +225,16 @@ struct PackedPanel {
 // leave the range of f32.
 inline constexpr float kQuantizedMin = 0x1p-100f;
 
+// Mixed activations: what is beyond so many times the mean magnitude of its row is an outlier of
+// its block, if there are at most kOutliersMax.
+inline constexpr float kMixedReach = 5.0f;
+// An outlier is at most so many times the largest of the others, which have 127 steps: q fits two
+// signed bytes. Where it is more, it has 127 * 256 steps, and the others make do with that.
+inline constexpr float kOutlierRatioMax = 256.0f;
+
 // Columns of one panel: its codes take 16 KiB, half of the smallest L1.
 inline constexpr int64_t kPanelColumnsMax = 512;
+// Of bytes in half the space: beside them lie corrections, a tile and its blocks.
+inline constexpr int64_t kBytePanelColumnsMax = 576;
 
 }  // namespace tradewind::engine

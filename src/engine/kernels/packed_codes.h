@@ -11,6 +11,16 @@
 namespace tradewind::engine {
 namespace {
 
+// The hardware's prefetcher stops at every 4 KiB page; this does not.
+constexpr int64_t kPrefetchBytes = 4096;
+template <int64_t kBytes>
+TW_INLINE void Prefetch(const std::byte* from) {
+#pragma unroll
+  for (int64_t line = 0; line < kBytes; line += 64) {
+    __builtin_prefetch(from + line);
+  }
+}
+
 // The codes of 8 columns as bytes: low has c0 c4 c1 c5 of each row, high c2 c6 c3 c7.
 template <class S>
 struct Piece {

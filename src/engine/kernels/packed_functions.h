@@ -18,33 +18,73 @@
 namespace tradewind::engine {
 namespace {
 
+// 32 values, x - x = 0 for the finite ones. Magnitude `size` of them becomes `q_max`.
+template <class S>
+TW_INLINE void QuantizeBlock(typename S::F a, typename S::F b, bool finite, float size, float q_max,
+                             int16_t* q, float* scale, int32_t* sums) {
+  const bool is_zero = !(size >= kQuantizedMin);
+  const float inverse = is_zero ? 0.0f : q_max / size;
+  const auto factor = S::Set(finite ? inverse : 0.0f);
+  const auto qa = S::ToInt(finite ? S::Mul(a, factor) : S::Zero());
+  const auto qb = S::ToInt(finite ? S::Mul(b, factor) : S::Zero());
+  S::StoreWords(q, qa);
+  S::StoreWords(q + 16, qb);
+  *scale = !finite ? __builtin_nanf("") : is_zero ? 0.0f : size / q_max;
+  sums[0] = S::SumInt(qa);
+  sums[1] = S::SumInt(qb);
+}
+
+// The largest of magnitudes; as numbers of their bits they are in the same order, and what is not
+// finite is beyond all others.
+template <class S>
+TW_INLINE float LargestMagnitude(typename S::F a, typename S::F b) {
+  return S::LargestBits(S::MaxBits(a, b));
+}
+
 // One row of activations; see Kernels::quantize.
 template <class S>
 void Quantize(const float* x, int64_t k, float q_max, int16_t* q, float* scales, int32_t* sums) {
   for (int64_t i = 0; i < k; i += 32) {
     const auto a = S::Load(x + i);
     const auto b = S::Load(x + i + 16);
-    const float largest = S::Largest(S::Max(S::Abs(a), S::Abs(b)));
-    // x - x is 0, or NaN when x is not finite.
-    const float odd = S::Sum(S::Add(S::Sub(a, a), S::Sub(b, b)));
-    const bool is_zero = !(largest >= kQuantizedMin);
-    const float inverse = is_zero ? 0.0f : q_max / largest;
-    const auto factor = S::Set(odd == 0.0f ? inverse : 0.0f);
-    const bool poisoned = odd != 0.0f;
-    const auto qa = S::ToInt(poisoned ? S::Zero() : S::Mul(a, factor));
-    const auto qb = S::ToInt(poisoned ? S::Zero() : S::Mul(b, factor));
-    S::StoreWords(q + i, qa);
-    S::StoreWords(q + i + 16, qb);
-    scales[i / 32] = poisoned ? __builtin_nanf("") : is_zero ? 0.0f : largest / q_max;
-    sums[i / 16] = S::SumInt(qa);
-    sums[i / 16 + 1] = S::SumInt(qb);
+    const float largest = LargestMagnitude<S>(S::Abs(a), S::Abs(b));
+    QuantizeBlock<S>(a, b, largest <= __FLT_MAX__, largest, q_max, q + i, scales + i / 32,
+                     sums + i / 16);
+  }
+}
+
+// Without branches on what the values are: they could not be foreseen.
+template <class S>
+void QuantizeMixed(const float* x, int64_t k, int16_t* q, float* scales, int32_t* sums) {
+  auto magnitudes = S::Zero();
+  for (int64_t i = 0; i < k; i += 16) {
+    magnitudes = S::Add(magnitudes, S::Abs(S::Load(x + i)));
+  }
+  const auto limit = S::Set(kMixedReach * (S::Sum(magnitudes) / static_cast<float>(k)));
+  for (int64_t i = 0; i < k; i += 32) {
+    const auto a = S::Load(x + i);
+    const auto b = S::Load(x + i + 16);
+    const auto a_size = S::Abs(a);
+    const auto b_size = S::Abs(b);
+    const float largest = LargestMagnitude<S>(a_size, b_size);
+    const float inner = LargestMagnitude<S>(S::IfGreater(a_size, limit, S::Zero(), a_size),
+                                            S::IfGreater(b_size, limit, S::Zero(), b_size));
+    const int outliers =
+        __builtin_popcount(S::GreaterMask(a_size, limit) | S::GreaterMask(b_size, limit) << 16);
+    const bool mixed = static_cast<unsigned>(outliers - 1) < kOutliersMax;
+    const bool in_reach = inner >= kQuantizedMin && largest <= kOutlierRatioMax * inner;
+    const float size = mixed && in_reach ? inner : largest;
+    const float q_max = mixed && !in_reach ? 127.0f * kOutlierRatioMax : 127.0f;
+    QuantizeBlock<S>(a, b, largest <= __FLT_MAX__, size, q_max, q + i, scales + i / 32,
+                     sums + i / 16);
   }
 }
 
 template <class S>
-void NarrowToBytes(const int16_t* q, int64_t k, int8_t* bytes) {
-  for (int64_t i = 0; i < k; i += 8) {
-    S::NarrowPiece(q + i, bytes + i);
+void SplitBytes(const int16_t* q, int64_t k, int64_t width, int8_t* low, int8_t* high,
+                uint8_t* masks) {
+  for (int64_t i = 0; i < k / 32; ++i) {
+    masks[i] = S::SplitBlock(q + 32 * i, low + i * width * 32, high + 32 * i);
   }
 }
 

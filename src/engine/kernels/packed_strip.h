@@ -39,8 +39,6 @@ TW_INLINE void SumGroup(const std::byte* codes, const int16_t* q, int64_t q_stri
   }
 }
 
-constexpr int64_t kPrefetchBytes = 4096;
-
 // out[c * out_stride + lane] for one strip and C columns: the decode path, one pass over the
 // weights.
 template <class S, PackedLayout kLayout, int C>
@@ -59,11 +57,7 @@ void DotStripColumns(const std::byte* strip, int64_t k, const PackedInput& x, fl
       if (kLayout.unit == 64 && column >= k) {
         break;  // k is an odd number of blocks
       }
-      // The hardware's prefetcher stops at every 4 KiB page; this does not.
-#pragma unroll
-      for (int64_t line = 0; line < kLayout.code_bytes(); line += 64) {
-        __builtin_prefetch(codes + kPrefetchBytes + line);
-      }
+      Prefetch<kLayout.code_bytes()>(codes + kPrefetchBytes);
       const auto add_group = [&]<int kFirstPiece>() __attribute__((always_inline)) {
         const int64_t begin = column + 8 * kFirstPiece;
         const int g = sub * (32 / kGroup) + kFirstPiece / 2;

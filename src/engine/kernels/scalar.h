@@ -17,6 +17,9 @@ inline OpenPanelFn NoBytePanel(TensorType) {
 }
 void DotPanel(const PackedPanel& panel, const PackedInput& x, int64_t n_cols, float* totals);
 void Quantize(const float* x, int64_t k, float q_max, int16_t* q, float* scales, int32_t* sums);
+void QuantizeMixed(const float* x, int64_t k, int16_t* q, float* scales, int32_t* sums);
+void SplitBytes(const int16_t* q, int64_t k, int64_t width, int8_t* low, int8_t* high,
+                uint8_t* masks);
 
 void AttendF16(const AttentionTask& task, const AttentionPart& part);
 void AttendF32(const AttentionTask& task, const AttentionPart& part);

@@ -144,6 +144,7 @@ void DotPanel(const PackedPanel& panel, const PackedInput& x, int64_t n_cols, fl
   for (int64_t c = 0; c < n_cols; ++c) {
     for (int64_t r = 0; r < kStripRows; ++r) {
       float& total = totals[c * kStripRows + r];
+      total = panel.first ? 0.0f : total;
       for (int64_t begin = 0; begin < panel.k; begin += panel.group) {
         const int64_t entry = begin / panel.group * kStripRows + r;
         total = AddGroup(total, x, c, begin, panel.group, panel.scales[entry], panel.has_min,
@@ -156,23 +157,95 @@ void DotPanel(const PackedPanel& panel, const PackedInput& x, int64_t n_cols, fl
   }
 }
 
-void Quantize(const float* x, int64_t k, float q_max, int16_t* q, float* scales, int32_t* sums) {
-  for (int64_t block = 0; block < k; block += 32) {
-    float largest = 0;
-    bool finite = true;
-    for (int64_t i = block; i < block + 32; ++i) {
-      largest = std::max(largest, std::fabs(x[i]));
-      finite = finite && std::isfinite(x[i]);
+namespace {
+
+struct Steps {
+  float size = 0;   // of the magnitude that
+  float q_max = 0;  // becomes this
+};
+
+float Largest(const float* x) {
+  float largest = 0;
+  for (int64_t i = 0; i < 32; ++i) {
+    largest = std::max(largest, std::fabs(x[i]));
+  }
+  return largest;
+}
+
+void QuantizeBlock(const float* x, const Steps& steps, int16_t* q, float* scale, int32_t* sums) {
+  const bool finite = std::all_of(x, x + 32, [](float v) { return std::isfinite(v); });
+  const bool zero = !finite || steps.size < kQuantizedMin;
+  const float factor = zero ? 0.0f : steps.q_max / steps.size;
+  *scale = !finite ? std::numeric_limits<float>::quiet_NaN()
+           : zero  ? 0.0f
+                   : steps.size / steps.q_max;
+  sums[0] = sums[1] = 0;
+  for (int64_t i = 0; i < 32; ++i) {
+    q[i] = zero ? int16_t{0} : static_cast<int16_t>(std::nearbyintf(x[i] * factor));
+    sums[i / 16] += q[i];
+  }
+}
+
+// The order of the sum is that of sixteen lanes, added as a tree.
+float MeanMagnitude(const float* x, int64_t k) {
+  float lanes[16] = {};
+  for (int64_t i = 0; i < k; ++i) {
+    lanes[i % 16] += std::fabs(x[i]);
+  }
+  for (int half = 8; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) {
+      lanes[i] += lanes[i + half];
     }
-    const bool zero = !finite || largest < kQuantizedMin;
-    const float factor = zero ? 0.0f : q_max / largest;
-    scales[block / 32] = !finite ? std::numeric_limits<float>::quiet_NaN()
-                         : zero  ? 0.0f
-                                 : largest / q_max;
-    sums[block / 16] = sums[block / 16 + 1] = 0;
-    for (int64_t i = block; i < block + 32; ++i) {
-      q[i] = zero ? int16_t{0} : static_cast<int16_t>(std::nearbyintf(x[i] * factor));
-      sums[i / 16] += q[i];
+  }
+  return lanes[0] / static_cast<float>(k);
+}
+
+Steps MixedSteps(const float* x, float limit) {
+  const float largest = Largest(x);
+  float inner = 0;  // the largest of those that are not beyond the limit
+  int outliers = 0;
+  for (int64_t i = 0; i < 32; ++i) {
+    const bool outlier = std::fabs(x[i]) > limit;
+    outliers += outlier ? 1 : 0;
+    inner = outlier ? inner : std::max(inner, std::fabs(x[i]));
+  }
+  if (outliers == 0 || outliers > kOutliersMax) {
+    return {largest, 127.0f};
+  }
+  if (inner >= kQuantizedMin && largest <= kOutlierRatioMax * inner) {
+    return {inner, 127.0f};
+  }
+  return {largest, 127.0f * kOutlierRatioMax};
+}
+
+}  // namespace
+
+void Quantize(const float* x, int64_t k, float q_max, int16_t* q, float* scales, int32_t* sums) {
+  for (int64_t i = 0; i < k; i += 32) {
+    QuantizeBlock(x + i, {Largest(x + i), q_max}, q + i, scales + i / 32, sums + i / 16);
+  }
+}
+
+void QuantizeMixed(const float* x, int64_t k, int16_t* q, float* scales, int32_t* sums) {
+  const float limit = kMixedReach * MeanMagnitude(x, k);
+  for (int64_t i = 0; i < k; i += 32) {
+    QuantizeBlock(x + i, MixedSteps(x + i, limit), q + i, scales + i / 32, sums + i / 16);
+  }
+}
+
+void SplitBytes(const int16_t* q, int64_t k, int64_t width, int8_t* low, int8_t* high,
+                uint8_t* masks) {
+  constexpr int kPlaceOf[8] = {0, 2, 4, 6, 1, 3, 5, 7};  // of c0 .. c7 in their piece
+  for (int64_t block = 0; block < k / 32; ++block) {
+    masks[block] = 0;
+    for (int64_t i = 0; i < 32; ++i) {
+      const int value = q[block * 32 + i];
+      const int64_t place = i / 8 * 8 + kPlaceOf[i % 8];
+      // Floor division: q = 256 * above + below with below in -128..127.
+      const int above = (value + 128 + 32768) / 256 - 128;
+      low[block * width * 32 + place] = static_cast<int8_t>(value - 256 * above);
+      high[block * 32 + place] = static_cast<int8_t>(above);
+      masks[block] |= static_cast<uint8_t>((above != 0 ? 1 : 0) << place / 4);
     }
   }
 }

@@ -21,6 +21,7 @@ struct Avx2 {
   // Columns of an integer tile: 2 x 5 sums, two weights, one broadcast and a product fit the
   // sixteen registers (on Zen 3 five are 4 % faster than four, six spill).
   static constexpr int kTileColumns = 5;
+  static constexpr int kByteTileColumns = 4;
   static constexpr int kDirectColumns = 4;  // of a tile that also opens up its weights
   // Rows and columns of a float tile over k: 2 x 2 x 2 sums.
   static constexpr int kFloatRows = 2;
@@ -73,6 +74,10 @@ struct Avx2 {
     return {_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, limit.a, _CMP_GT_OQ)),
             _mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, limit.b, _CMP_GT_OQ))};
   }
+  static uint32_t GreaterMask(F x, F limit) {  // bit i: lane i of x > limit; not for a NaN
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(x.a, limit.a, _CMP_GT_OQ)) |
+                                 _mm256_movemask_ps(_mm256_cmp_ps(x.b, limit.b, _CMP_GT_OQ)) << 8);
+  }
   static F IfNan(F x, F yes, F no) {
     return {_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, x.a, _CMP_UNORD_Q)),
             _mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, x.b, _CMP_UNORD_Q))};
@@ -89,6 +94,19 @@ struct Avx2 {
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+  }
+
+  static F MaxBits(F x, F y) {  // as int32
+    return {
+        _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(x.a), _mm256_castps_si256(y.a))),
+        _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(x.b), _mm256_castps_si256(y.b)))};
+  }
+  static float LargestBits(F v) {  // as int32
+    const __m256i eight = _mm256_max_epi32(_mm256_castps_si256(v.a), _mm256_castps_si256(v.b));
+    const __m128i four =
+        _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    const __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xB1))));
   }
 
   // --- sixteen int32, or thirty-two int16
@@ -147,6 +165,10 @@ struct Avx2 {
   static I ShiftLeft(I x) {  // int32 lanes
     return {_mm256_slli_epi32(x.a, kBits), _mm256_slli_epi32(x.b, kBits)};
   }
+  static I ShiftLeftBy(I x, int bits) {  // int32 lanes
+    const __m128i count = _mm_cvtsi32_si128(bits);
+    return {_mm256_sll_epi32(x.a, count), _mm256_sll_epi32(x.b, count)};
+  }
   template <int kBits>
   static I ShiftRightSigned(I x) {  // int32 lanes
     return {_mm256_srai_epi32(x.a, kBits), _mm256_srai_epi32(x.b, kBits)};
@@ -170,6 +192,7 @@ struct Avx2 {
     return InOrder({_mm256_add_epi32(sum.a, _mm256_madd_epi16(w.a, x.a)),
                     _mm256_add_epi32(sum.b, _mm256_madd_epi16(w.b, x.b))});
   }
+  static I Pairwise(I w, I x) { return {_mm256_madd_epi16(w.a, x.a), _mm256_madd_epi16(w.b, x.b)}; }
   // Integer sums may be re-associated, and the compiler does it with an unrolled tile: it adds
   // products up first, runs out of registers and spills the sums. This hides them from it.
   static I InOrder(I sum) {
@@ -182,17 +205,35 @@ struct Avx2 {
   static constexpr int ByteSteps(int bits) {
     return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 0;
   }
+  static I MulBytes(I codes, I x) {
+    return InOrder({_mm256_maddubs_epi16(codes.a, x.a), _mm256_maddubs_epi16(codes.b, x.b)});
+  }
   static I AddBytes(I words, I codes, I x) {
     return InOrder({_mm256_add_epi16(words.a, _mm256_maddubs_epi16(codes.a, x.a)),
                     _mm256_add_epi16(words.b, _mm256_maddubs_epi16(codes.b, x.b))});
   }
-  static I Widen(I sum, I words) { return MulAddPairs(sum, words, SetInt(0x00010001)); }
-  // Eight int16 that fit a byte, as c0 c4 c1 c5 c2 c6 c3 c7.
-  static void NarrowPiece(const int16_t* q, int8_t* bytes) {
-    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
-    const __m128i order = _mm_set1_epi64x(0x0703060205010400);
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes),
-                     _mm_shuffle_epi8(_mm_packs_epi16(v, v), order));
+  static I Widen(I words) { return Pairwise(words, SetInt(0x00010001)); }
+  static I WidenTimes256(I words) { return Pairwise(words, SetInt(0x01000100)); }
+  // 32 numbers q = 256 * high + low; every 8 bytes as c0 c4 c1 c5 c2 c6 c3 c7. Bit i of the result:
+  // high bytes 4 i to 4 i + 3 are not all 0.
+  static uint8_t SplitBlock(const int16_t* q, int8_t* low, int8_t* high) {
+    const __m128i even = _mm_set1_epi64x(0x0E060C040A020800);
+    const __m128i odd = _mm_set1_epi64x(0x0F070D050B030901);
+    const __m128i round = _mm_set1_epi16(128);
+    int zeros = 0;
+    for (int half = 0; half < 2; ++half) {
+      const auto* const from = reinterpret_cast<const __m128i*>(q + 16 * half);
+      const __m128i a = _mm_loadu_si128(from);
+      const __m128i b = _mm_loadu_si128(from + 1);
+      const __m128i lows = _mm_unpacklo_epi64(_mm_shuffle_epi8(a, even), _mm_shuffle_epi8(b, even));
+      const __m128i highs = _mm_unpacklo_epi64(_mm_shuffle_epi8(_mm_add_epi16(a, round), odd),
+                                               _mm_shuffle_epi8(_mm_add_epi16(b, round), odd));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(low + 16 * half), lows);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(high + 16 * half), highs);
+      const __m128i none = _mm_cmpeq_epi32(highs, _mm_setzero_si128());
+      zeros |= _mm_movemask_ps(_mm_castsi128_ps(none)) << 4 * half;
+    }
+    return static_cast<uint8_t>(~zeros);
   }
 
   // 2^n * p for whole n in [-150, 128], in two exact steps so that denormal results are reached.

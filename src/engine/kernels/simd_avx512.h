@@ -15,6 +15,7 @@ struct Avx512 {
   // Columns of an integer tile: 12 sums hide the latency of the dot product (5 cycles, two a
   // cycle), and one weight register serves 12 products.
   static constexpr int kTileColumns = 12;
+  static constexpr int kByteTileColumns = 8;
   static constexpr int kDirectColumns = 8;  // of a tile that also opens up its weights
   static constexpr int kFloatRows = 4;
   static constexpr int kFloatColumns = 4;
@@ -48,6 +49,9 @@ struct Avx512 {
   static F IfGreater(F x, F limit, F yes, F no) {
     return _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask(x, limit, _CMP_GT_OQ), yes);
   }
+  static uint32_t GreaterMask(F x, F limit) {  // bit i: lane i of x > limit; not for a NaN
+    return _mm512_cmp_ps_mask(x, limit, _CMP_GT_OQ);
+  }
   static F IfNan(F x, F yes, F no) {
     return _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), yes);
   }
@@ -63,6 +67,19 @@ struct Avx512 {
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+  }
+
+  static F MaxBits(F x, F y) {  // as int32
+    return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(x), _mm512_castps_si512(y)));
+  }
+  static float LargestBits(F v) {  // as int32
+    const __m512i bits = _mm512_castps_si512(v);
+    const __m256i eight =
+        _mm256_max_epi32(_mm512_castsi512_si256(bits), _mm512_extracti64x4_epi64(bits, 1));
+    const __m128i four =
+        _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    const __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xB1))));
   }
 
   // --- sixteen int32, or thirty-two int16
@@ -99,6 +116,9 @@ struct Avx512 {
   static I ShiftLeft(I x) {  // int32 lanes
     return _mm512_slli_epi32(x, kBits);
   }
+  static I ShiftLeftBy(I x, int bits) {  // int32 lanes
+    return _mm512_sll_epi32(x, _mm_cvtsi32_si128(bits));
+  }
   template <int kBits>
   static I WordShiftLeft(I x) {  // int16 lanes
     return _mm512_slli_epi16(x, kBits);
@@ -118,13 +138,30 @@ struct Avx512 {
 
   // The names of simd_avx2.h; sums are int32 from the start, so any number of steps will do.
   static constexpr int ByteSteps(int) { return 8; }
+  static I MulBytes(I codes, I x) { return _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes, x); }
   static I AddBytes(I sums, I codes, I x) { return _mm512_dpbusd_epi32(sums, codes, x); }
-  static I Widen(I sum, I sums) { return _mm512_add_epi32(sum, sums); }
-  static void NarrowPiece(const int16_t* q, int8_t* bytes) {
-    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
-    const __m128i order = _mm_set1_epi64x(0x0703060205010400);
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes),
-                     _mm_shuffle_epi8(_mm_packs_epi16(v, v), order));
+  static I Widen(I sums) { return sums; }
+  static I WidenTimes256(I sums) { return _mm512_slli_epi32(sums, 8); }
+  // 32 numbers q = 256 * high + low; every 8 bytes as c0 c4 c1 c5 c2 c6 c3 c7. Bit i of the result:
+  // high bytes 4 i to 4 i + 3 are not all 0.
+  static uint8_t SplitBlock(const int16_t* q, int8_t* low, int8_t* high) {
+    const __m128i even = _mm_set1_epi64x(0x0E060C040A020800);
+    const __m128i odd = _mm_set1_epi64x(0x0F070D050B030901);
+    const __m128i round = _mm_set1_epi16(128);
+    int zeros = 0;
+    for (int half = 0; half < 2; ++half) {
+      const auto* const from = reinterpret_cast<const __m128i*>(q + 16 * half);
+      const __m128i a = _mm_loadu_si128(from);
+      const __m128i b = _mm_loadu_si128(from + 1);
+      const __m128i lows = _mm_unpacklo_epi64(_mm_shuffle_epi8(a, even), _mm_shuffle_epi8(b, even));
+      const __m128i highs = _mm_unpacklo_epi64(_mm_shuffle_epi8(_mm_add_epi16(a, round), odd),
+                                               _mm_shuffle_epi8(_mm_add_epi16(b, round), odd));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(low + 16 * half), lows);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(high + 16 * half), highs);
+      const __m128i none = _mm_cmpeq_epi32(highs, _mm_setzero_si128());
+      zeros |= _mm_movemask_ps(_mm_castsi128_ps(none)) << 4 * half;
+    }
+    return static_cast<uint8_t>(~zeros);
   }
 
   static F ScaleByPowerOfTwo(F p, F n) { return _mm512_scalef_ps(p, n); }

@@ -140,7 +140,9 @@ void Transformer::Logits(std::span<const BatchRow> batch, Activations& a) {
   Shape(a.logits, rows, config_.vocab_size);
   if (rows > 0) {
     const MatMulOutput output[] = {{&weights_.head, a.logits.data(), config_.vocab_size}};
-    matmul_.Run(output, {a.normed.data(), dim, dim, rows});
+    // The head has few rows in prefill, so that its exactness costs nothing.
+    matmul_.Run(output,
+                {.x = a.normed.data(), .stride = dim, .k = dim, .tokens = rows, .fine = true});
   }
 }
 

@@ -84,6 +84,10 @@ INSTANTIATE_TEST_SUITE_P(Types, TransformerTest,
                                            Setting{TensorType::kQ5_0, ActivationType::kI16},
                                            Setting{TensorType::kQ5_1, ActivationType::kI16},
                                            Setting{TensorType::kQ8_0, ActivationType::kI16},
+                                           Setting{TensorType::kQ4_0, ActivationType::kMixed},
+                                           Setting{TensorType::kQ4_1, ActivationType::kMixed},
+                                           Setting{TensorType::kQ5_0, ActivationType::kMixed},
+                                           Setting{TensorType::kQ8_0, ActivationType::kMixed},
                                            Setting{TensorType::kQ4_1, ActivationType::kI8}),
                          [](const auto& info) {
                            return std::string(TraitsOf(std::get<0>(info.param)).name) + "_" +
