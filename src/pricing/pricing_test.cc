@@ -9,6 +9,7 @@
 #include "pricing/json_leaves.h"
 #include "pricing/price_file.h"
 #include "pricing/price_map.h"
+#include "testing/data.h"
 #include "testing/temp_dir.h"
 
 namespace tradewind::pricing {
