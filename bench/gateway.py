@@ -50,12 +50,9 @@ def _processes(root):
 
 
 def cpu_s(root):
-    """CPU time of all its threads so far, to the nanosecond: /proc/PID/stat counts in steps of 10 ms."""
-    total = 0
-    for pid in _processes(root):
-        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
+    """CPU time of all its threads so far, to the nanosecond, those that have ended included: the processes' own clocks
+    (clock_getcpuclockid(3) makes their numbers in this way)."""
+    return sum(time.clock_gettime((~pid << 3) | 2) for pid in _processes(root))
 
 
 def rss_bytes(root):
