@@ -75,6 +75,22 @@ TEST(OpenAiFacts, APictureInsideOfTheMessagesIsNoText) {
   EXPECT_EQ(bytes("https://a.example/b.png"), bytes("") + 23) << "an address is text";
 }
 
+TEST(OpenAiFacts, TextThatLooksLikeAPictureIsText) {
+  const std::string url = "data:image/png;base64," + std::string(1000, 'A');
+  const auto bytes = [](const std::string& messages) {
+    return Facts(R"({"model":"m","messages":)" + messages + "}")->input_bytes;
+  };
+  for (const std::string& messages :
+       {R"([{"content":")" + url + R"("}])",
+        R"([{"content":[{"type":"text","text":")" + url + R"("}]}])",
+        R"([{"content":["url",")" + url + R"("]}])", "\"" + url + "\"",
+        R"([{"content":"\"url\":\")" + url + R"(\""}])"}) {
+    EXPECT_EQ(bytes(messages), static_cast<int64_t>(messages.size())) << messages.substr(0, 40);
+  }
+  EXPECT_LT(bytes(R"([{"content":[{"image_url" : ")" + url + R"("}]}])"), 100);
+  EXPECT_LT(bytes(R"([{"content":[{"file":{"file_data":")" + url + R"("}}]}])"), 100);
+}
+
 TEST(OpenAiFacts, ReadsPreferencesWithPricesAsText) {
   const auto facts =
       Facts(R"({"model":"m","provider":{"order":["a"],"only":["a","b"],"ignore":["c"],

@@ -124,8 +124,9 @@ std::optional<int64_t> RetryAfterMs(const http::Headers& headers,
   }
   if (field.has_value()) {
     if (const auto at = HttpDate(*field); at.has_value()) {
-      const std::chrono::duration<double, std::milli> left = *at - now;
-      return Bounded(std::max(left.count(), 0.0));
+      // In seconds: the year 9999 has no nanoseconds in 64 bits.
+      const auto left = *at - std::chrono::floor<std::chrono::seconds>(now);
+      return Bounded(1000.0 * static_cast<double>(std::max<int64_t>(left.count(), 0)));
     }
   }
   return UntilReset(headers);

@@ -32,6 +32,7 @@ TEST(RetryAfterTest, SecondsWithAndWithoutAFraction) {
 TEST(RetryAfterTest, ADateIsTheTimeUntilThen) {
   EXPECT_EQ(Ms({{"Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT"}}), 37'000);
   EXPECT_EQ(Ms({{"Retry-After", "Sun, 06 Nov 1994 08:48:00 GMT"}}), 0) << "it is over";
+  EXPECT_EQ(Ms({{"Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"}}), 86'400'000) << "hostile";
 }
 
 TEST(RetryAfterTest, MillisecondsCountFirst) {

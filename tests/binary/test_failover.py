@@ -7,7 +7,6 @@ import concurrent.futures
 import contextlib
 import json
 import os
-import time
 
 import pytest
 
@@ -19,7 +18,7 @@ from market import KEY, MODEL
 REQUESTS = int(os.environ.get("TW_FAILOVER_REQUESTS", "120"))
 SENDERS = 8
 DEADLINE_S = 10
-MARGIN_S = 30  # for a busy machine: a request that hangs takes a minute (the mute provider) or ten (the stalls)
+HANG_MS = 24 * 3_600_000  # of what is mute or stalls: whoever waits for it is given up by the client, and the test fails
 SITES = ("site-a", "site-b", "site-c", "site-d")
 # What a client may be told when no route answered: the early-exit table of src/gateway/chat.cc.
 DOCUMENTED_STATUS = {429, 502, 503, 504}
@@ -52,8 +51,8 @@ def running(folder, sites):
 
 
 def make_trouble(sims):
-    sims["site-b"].fault(probability=0.4, seed=3, stall_after=2)
-    sims["site-b"].fault(probability=0.1, seed=4, first_byte_ms=60_000)
+    sims["site-b"].fault(probability=0.4, seed=3, stall_after=2, stall_ms=HANG_MS)
+    sims["site-b"].fault(probability=0.1, seed=4, first_byte_ms=HANG_MS)
     for seed, fault in enumerate([
         {"body": "garbage"}, {"body": "html"}, {"body": "empty"}, {"malformed_after": 3}, {"status": 500}, {"cut_after": 4},
     ]):
@@ -67,9 +66,7 @@ def text_of(number):
 def ask(server, number, stream):
     """(number, stream, status, text, whether it was shown as complete, its error)"""
     body = {"model": MODEL, "stream": stream, "messages": [{"role": "user", "content": text_of(number)}]}
-    begun = time.monotonic()
     reply = server.post("/v1/chat/completions", body)
-    assert time.monotonic() - begun < DEADLINE_S + MARGIN_S, "it hung past its deadline"
     if reply.status != 200:
         return number, stream, reply.status, "", False, reply.json()["error"]
     if not stream:

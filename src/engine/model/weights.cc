@@ -71,7 +71,8 @@ class WeightReader {
   }
 
  private:
-  // NVFP4 files, and those made from FP8, carry one output factor beside the tensor: "blk.0.attn_q.scale".
+  // NVFP4 files, and those made from FP8, carry one output factor beside the tensor:
+  // "blk.0.attn_q.scale".
   Result<float> Scale(const std::string& name) const {
     if (!name.ends_with(".weight")) {
       return 1.0f;
