@@ -91,6 +91,9 @@ struct Notice {
 
 inline constexpr NanoUsd kAmountMax = 1'000'000'000'000'000;  // of one hold or credit: $1,000,000
 inline constexpr size_t kOpenHoldsMax = 65'536;
+inline constexpr size_t kPriceVersionsMax = 65'536;  // in force, or not long ago
+// Requests that began before the prices were read again may still ask for the old ones.
+inline constexpr int64_t kPriceReturnNs = int64_t{900} * 1'000'000'000;
 
 // One thread at a time.
 class Book {
@@ -116,6 +119,8 @@ class Book {
   Result<Record> DecideBudget(const BudgetSpec& budget) const;
   Result<Record> DecideCredit(const CreditSpec& credit) const;
   Result<Record> DecidePayee(std::string_view name) const;
+  // The next version of a price. Errors: kInvalidArgument, kResourceExhausted.
+  Result<Record> DecidePrice(const PriceSpec& price) const;
   // Credits whose time is over at `time_ns` and that have a free part.
   std::vector<Record> DecideExpiries(int64_t time_ns) const;
 
@@ -138,6 +143,11 @@ class Book {
   int64_t time_ns() const { return time_ns_; }
   std::optional<AccountNumber> FindBudget(std::string_view name) const;
   std::optional<AccountNumber> FindPayee(std::string_view name) const;
+  // The version with these terms that is in force, or was a moment ago; terms that come back after
+  // longer are a version of their own.
+  std::optional<uint32_t> FindPrice(std::string_view item, std::string_view terms,
+                                    int64_t time_ns) const;
+  const std::map<uint32_t, PriceSpec>& prices() const { return prices_; }
   const BudgetSpec* BudgetOf(AccountNumber number) const;
   const CreditSpec* CreditOf(AccountNumber number) const;
   // Requires a budget's number. The reference is good until the next call.
@@ -169,7 +179,9 @@ class Book {
   Status ApplySettle(const Record& record);
   Status ApplyStep(const Record& record);
   Status ApplyDefinition(const Record& record);
+  Status ApplyPrice(const Record& record);
   Status ApplySnapshot(const Record& record);
+  void ForgetPrices(int64_t time_ns);
   // `is_new`: not of a snapshot, so hard bounds have to hold.
   Status CheckLegs(const Legs& legs, bool is_new) const;
   void Reserve(const Legs& legs);
@@ -192,6 +204,10 @@ class Book {
   std::map<std::string, std::vector<AccountNumber>, std::less<>> credits_of_;
   std::unordered_map<AccountNumber, Window> windows_;  // of now: looked up for every hold
   std::unordered_map<HoldId, OpenHold, HashOfId> holds_;
+  std::map<uint32_t, PriceSpec> prices_;
+  std::map<std::string, std::vector<uint32_t>, std::less<>> prices_of_;  // the newest last
+  uint32_t next_price_ = 1;
+  uint64_t price_bytes_ = 0;
   std::vector<Notice> notices_;
 };
 

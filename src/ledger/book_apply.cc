@@ -63,6 +63,9 @@ Status Book::Apply(const Record& record) {
     case RecordType::kExpire:
       TW_RETURN_IF_ERROR(ApplyDefinition(record));
       break;
+    case RecordType::kPrice:
+      TW_RETURN_IF_ERROR(ApplyPrice(record));
+      break;
     default:
       TW_RETURN_IF_ERROR(ApplySnapshot(record));
       break;

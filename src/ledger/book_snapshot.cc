@@ -29,6 +29,7 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
     return budgets_.contains(key.number) && !in_use.contains(key) &&
            account.window_end_s < time_ns / kNanosPerSecond - kForgetWindowAfterS;
   });
+  ForgetPrices(time_ns);
   const auto put = [&](RecordType type, Record record) {
     record.type = type;
     record.seq = ++seq_;
@@ -44,6 +45,9 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
   }
   for (const auto& [number, name] : payees_) {
     TW_RETURN_IF_ERROR(put(RecordType::kPayee, {.account = number, .text = name}));
+  }
+  for (const auto& [version, price] : prices_) {
+    TW_RETURN_IF_ERROR(put(RecordType::kPrice, {.price_version = version, .price = price}));
   }
   for (const auto& [key, account] : accounts_) {
     Record record;
@@ -76,7 +80,8 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
 uint64_t Book::snapshot_bytes_max() const {
   // Names have at most 256 bytes; a record is a multiple of 64.
   constexpr uint64_t kDefinition = 768, kAccount = 192, kHold = 256 + kLegsMax * 48;
-  uint64_t bytes = 1024 + (budgets_.size() + credits_.size() + payees_.size()) * kDefinition +
+  uint64_t bytes = 1024 + price_bytes_ +
+                   (budgets_.size() + credits_.size() + payees_.size()) * kDefinition +
                    accounts_.size() * kAccount;
   for (const auto& [id, hold] : holds_) {
     bytes += kHold + hold.text.size();

@@ -230,6 +230,16 @@ Result<AccountNumber> Ledger::Payee(std::string_view name) {
   return record.account;
 }
 
+Result<uint32_t> Ledger::PriceVersion(const PriceSpec& price) {
+  const std::lock_guard lock(mutex_);
+  if (const auto known = book_.FindPrice(price.item, price.terms, NowNs()); known.has_value()) {
+    return *known;
+  }
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecidePrice(price));
+  TW_RETURN_IF_ERROR(Commit(record));
+  return record.price_version;
+}
+
 // By the ledger's own time, which decides holds too: a clock set back opens no window again.
 BudgetState Ledger::StateOf(AccountNumber number) {
   const int64_t now_s = NowNs() / 1'000'000'000;

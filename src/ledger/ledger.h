@@ -119,6 +119,10 @@ class Ledger {
   Result<AccountNumber> Grant(const CreditSpec& credit);
   Result<AccountNumber> Payee(std::string_view name);  // the one of that name, made when missing
 
+  // The version of a price: the one with these terms, made when it is new. Errors: those of
+  // Book::DecidePrice, kUnavailable, kIo.
+  Result<uint32_t> PriceVersion(const PriceSpec& price);
+
   std::optional<BudgetState> FindBudget(std::string_view name);
   // Those of these names that there are, and that are not closed.
   std::vector<BudgetState> FindBudgets(std::span<const std::string> names);

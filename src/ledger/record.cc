@@ -85,6 +85,12 @@ bool WalkFields(Walker& walker, Record& record) {
       return walker.Text(record.text, kRecordTextBytesMax);
     case RecordType::kExpire:
       return walker.Number(record.cost);
+    case RecordType::kPrice:
+      return walker.Number(record.price_version) &&
+             walker.Text(record.price.item, kPriceTextBytesMax) &&
+             walker.Text(record.price.terms, kPriceTextBytesMax) &&
+             walker.Text(record.price.source, kPriceTextBytesMax) &&
+             walker.Number(record.price.since_ns);
     case RecordType::kSnapshotAccount:
       return walker.Number(record.key.number) && walker.Number(record.key.window_start_s) &&
              walker.Number(record.window_end_s) && walker.Number(record.cost) &&

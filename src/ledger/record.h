@@ -30,6 +30,7 @@ enum class RecordType : uint8_t {
   kCredit = 17,         // a credit is granted
   kPayee = 18,          // an account for what a provider is owed
   kExpire = 19,         // the free part of a credit whose time is over
+  kPrice = 20,          // a version of a price: `price` is in force from here on
   kSnapshotBegin = 32,  // all that follows up to kSnapshotEnd replaces what was known
   kSnapshotAccount = 33,
   kSnapshotHold = 34,
@@ -68,6 +69,17 @@ struct CreditSpec {
   bool promotional = false;  // spent before paid ones
 
   bool operator==(const CreditSpec&) const = default;
+};
+
+// What something costs, in words that the ledger does not read. A version is never changed: other
+// terms are another version.
+struct PriceSpec {
+  std::string item = {};    // what is priced; one version of it is in force at a time
+  std::string terms = {};   // at which price
+  std::string source = {};  // who says so, for people; no part of what makes versions differ
+  int64_t since_ns = 0;     // 0 in a record: since the record
+
+  bool operator==(const PriceSpec&) const = default;
 };
 
 // A part of a hold: `amount` of one account. The legs of budgets each carry the whole of their
@@ -120,6 +132,7 @@ struct Record {
   // Of definitions.
   BudgetSpec budget = {};
   CreditSpec credit = {};
+  PriceSpec price = {};
   // Of snapshots.
   AccountKey key = {};
   int64_t window_end_s = kEndOfTime;
@@ -131,6 +144,7 @@ struct Record {
 };
 
 inline constexpr size_t kRecordTextBytesMax = 16 << 10;
+inline constexpr size_t kPriceTextBytesMax = 1024;  // of each of a price's three
 inline constexpr size_t kRecordBytesMax = kRecordTextBytesMax + (8 << 10);
 inline constexpr size_t kRecordAlignment = 64;
 inline constexpr size_t kRecordHeaderBytes = 48;
