@@ -56,7 +56,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"providers",
      {"http", "chat", "dialects", "catalog", "engine", "engine/prompt", "engine/tokenizer"}},
     {"routing", {"http", "chat", "identity", "catalog", "pricing", "providers"}},
-    {"billing", {"storage", "chat", "catalog", "pricing", "ledger"}},
+    {"billing", {"storage", "chat", "dialects", "catalog", "pricing", "ledger"}},
     {"gateway",
      {"http", "chat", "dialects", "identity", "catalog", "pricing", "ledger", "providers",
       "routing", "billing"}},

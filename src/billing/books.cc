@@ -1,5 +1,7 @@
 #include "billing/books.h"
 
+#include <algorithm>
+
 namespace tradewind::billing {
 
 Result<std::unique_ptr<Books>> Books::Open(const std::filesystem::path& home, const Clock& clock) {
@@ -9,16 +11,35 @@ Result<std::unique_ptr<Books>> Books::Open(const std::filesystem::path& home, co
   TW_ASSIGN_OR_RETURN(books->recorder_,
                       Recorder::Open(home / "ledger.db", *books->disk_, *books->ledger_));
   books->meter_ = std::make_unique<Meter>(*books->ledger_);
+  TW_ASSIGN_OR_RETURN(books->invoices_, InvoiceStore::Open(home / "invoices.db"));
+  TW_ASSIGN_OR_RETURN(
+      books->replays_,
+      ReplayStore::Open(home / "replies.db",
+                        [&recorder = *books->recorder_](ledger::RequestId id) -> Result<bool> {
+                          TW_ASSIGN_OR_RETURN(const auto rows, recorder.Find(id));
+                          return std::ranges::all_of(rows, [](const AttemptRow& row) {
+                            return row.state == AttemptState::kVoid;
+                          });
+                        }));
   return books;
 }
 
+Status Books::BackUp(const std::filesystem::path& folder) {
+  TW_RETURN_IF_ERROR(recorder_->BackUp(folder));
+  return invoices_->BackUp(folder);
+}
+
 void Books::Release() {
+  invoices_->Release();
+  replays_->Release();
   recorder_->Release();
   ledger_->Release();
 }
 
 Status Books::Reopen() {
   TW_RETURN_IF_ERROR(ledger_->Reopen());
+  TW_RETURN_IF_ERROR(invoices_->Reopen());
+  TW_RETURN_IF_ERROR(replays_->Reopen());
   return recorder_->Reopen();
 }
 

@@ -1,4 +1,5 @@
-// The money of one data folder: HOME/journal and HOME/ledger.db, opened together.
+// The money of one data folder: HOME/journal, ledger.db, invoices.db and replies.db, opened
+// together.
 #pragma once
 
 #include <filesystem>
@@ -6,8 +7,10 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "billing/invoice_store.h"
 #include "billing/meter.h"
 #include "billing/recorder.h"
+#include "billing/replay_store.h"
 #include "ledger/disk.h"
 #include "ledger/ledger.h"
 
@@ -23,6 +26,13 @@ class Books {
   ledger::Ledger& ledger() { return *ledger_; }
   Recorder& recorder() { return *recorder_; }
   Meter& meter() { return *meter_; }
+  ledger::Disk& disk() { return *disk_; }  // of the journal
+  InvoiceStore& invoices() { return *invoices_; }
+  ReplayStore& replays() { return *replays_; }
+
+  // Copies of all of it, that belong together, in a folder that is there and empty. Errors: those
+  // of the stores, kIo.
+  Status BackUp(const std::filesystem::path& folder);
 
   // Gives the files to another process, and takes them back: as identity::Store does it.
   void Release();
@@ -35,6 +45,8 @@ class Books {
   std::unique_ptr<ledger::Ledger> ledger_;
   std::unique_ptr<Recorder> recorder_;
   std::unique_ptr<Meter> meter_;
+  std::unique_ptr<InvoiceStore> invoices_;
+  std::unique_ptr<ReplayStore> replays_;
 };
 
 }  // namespace tradewind::billing

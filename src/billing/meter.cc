@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/price_version.h"
 #include "billing/usd.h"
 
 namespace tradewind::billing {
@@ -18,6 +19,8 @@ using ledger::NanoUsd;
 using ledger::Refusal;
 
 constexpr size_t kUpstreamIdBytesMax = 256;
+// Of one attempt: more is no usage, and sums of it have to stay within 64 bits.
+constexpr int64_t kTokensMax = 1'000'000'000'000;
 constexpr int64_t kProgressBytes = 1024;  // about 256 tokens
 constexpr int64_t kDoubtNs = int64_t{86'400} * 1'000'000'000;
 
@@ -145,11 +148,15 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
   switch (ending) {
     case Ending::kSettle: {
       const chat::Usage& usage = *ended.usage;
-      outcome.input_tokens = std::max<int64_t>(0, usage.input_tokens);
+      outcome.input_tokens = std::clamp<int64_t>(usage.input_tokens, 0, kTokensMax);
       outcome.cached_tokens = std::clamp<int64_t>(usage.cached_tokens, 0, outcome.input_tokens);
-      outcome.output_tokens = std::max<int64_t>(0, usage.output_tokens);
+      outcome.output_tokens = std::clamp<int64_t>(usage.output_tokens, 0, kTokensMax);
       outcome.reasoning_tokens =
           std::clamp<int64_t>(usage.reasoning_tokens, 0, outcome.output_tokens);
+      if (usage.cache_write_tokens.has_value()) {
+        outcome.cache_write_tokens = std::clamp<int64_t>(
+            *usage.cache_write_tokens, 0, outcome.input_tokens - outcome.cached_tokens);
+      }
       outcome.source = UsageSource::kProvider;
       return Settle(outcome, CostOf({outcome.input_tokens, outcome.cached_tokens,
                                      outcome.output_tokens, usage.cache_write_tokens}));
@@ -233,6 +240,12 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
     TW_ASSIGN_OR_RETURN(request.cost,
                         pricing::WorstCaseNanoUsd(*offer.prices, offer.input_tokens_max, output_max,
                                                   offer.choices));
+  }
+  if (is_priced && !is_local) {
+    // Without a ledger to record it in, nothing is bought that would need it.
+    metered.price_version_ =
+        ledger_.PriceVersion(SpecOf(offer.purchase, *offer.prices)).value_or(0);
+    request.price_version = metered.price_version_;
   }
   request.charge = offer.purchase.own_key ? 0 : request.cost;
   std::vector<AccountNumber> numbers;

@@ -50,6 +50,8 @@ class Metered {
   // The request sets no bound on its output, and this is the one that was held: it has to be sent.
   std::optional<int64_t> output_cap() const { return output_cap_; }
   ledger::NanoUsd held() const { return hold_.cost(); }
+  // Of the price that it was held at and is settled at; 0: it has none.
+  uint32_t price_version() const { return price_version_; }
 
   // Before the first byte goes out. Errors: kUnavailable; then nothing may be sent.
   Status Sent();
@@ -68,6 +70,7 @@ class Metered {
   ledger::Hold hold_;
   Purchase purchase_;
   const catalog::Prices* prices_ = nullptr;
+  uint32_t price_version_ = 0;
   int64_t input_tokens_max_ = 0;
   std::optional<int64_t> output_cap_;
   int64_t progress_bytes_ = 0;

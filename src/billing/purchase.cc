@@ -97,6 +97,8 @@ std::string Encode(const Outcome& outcome) {
       .Put(outcome.reasoning_tokens)
       .Put(UsageSourceName(outcome.source))
       .Put(outcome.finish)
+      .Put(outcome.cache_write_tokens.has_value() ? std::to_string(*outcome.cache_write_tokens)
+                                                  : "")
       .Take();
 }
 
@@ -109,6 +111,9 @@ Outcome DecodeOutcome(std::string_view text) {
   }
   outcome.source = UsageSourceFromName(reader.Text());
   outcome.finish = reader.Text();
+  if (const std::string_view written = reader.Text(); !written.empty()) {
+    outcome.cache_write_tokens = Reader(written).Number();
+  }
   return outcome;
 }
 

@@ -33,7 +33,8 @@ UsageSource UsageSourceFromName(std::string_view name);  // unknown: kBound
 struct Outcome {
   int64_t input_tokens = 0, cached_tokens = 0, output_tokens = 0, reasoning_tokens = 0;
   UsageSource source = UsageSource::kNone;
-  std::string finish;  // the finish reason, or what went wrong
+  std::string finish;                              // the finish reason, or what went wrong
+  std::optional<int64_t> cache_write_tokens = {};  // nullopt: nobody said
 
   bool operator==(const Outcome&) const = default;
 };

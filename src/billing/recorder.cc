@@ -9,7 +9,10 @@
 #include <unordered_map>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/bytes.h"
+#include "billing/recorder_parts.h"
 #include "storage/migrations.h"
 #include "telemetry/log.h"
 
@@ -26,11 +29,12 @@ constexpr auto kShortestPause = std::chrono::milliseconds(20);
 constexpr auto kLongestPause = std::chrono::milliseconds(320);  // when there was nothing for long
 // Sums have this grain: every zone's midnight is a multiple of it.
 constexpr int64_t kSlotNs = int64_t{900} * 1'000'000'000;
+constexpr int64_t kSlotsOfADay = 96;  // of UTC
 
 constexpr std::array<std::string_view, 5> kStateNames = {"held", "sent", "in_doubt", "settled",
                                                          "void"};
 
-constexpr std::array<storage::Migration, 1> kMigrations = {{{"attempts", R"(
+constexpr std::array<storage::Migration, 2> kMigrations = {{{"attempts", R"(
 CREATE TABLE applied (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
 INSERT INTO applied VALUES (1, 0);
 CREATE TABLE attempts (
@@ -53,12 +57,58 @@ CREATE TABLE sums (
   cost INTEGER NOT NULL, charge INTEGER NOT NULL,
   input INTEGER NOT NULL, cached INTEGER NOT NULL, output INTEGER NOT NULL,
   PRIMARY KEY (key, slot, org, model, provider)) STRICT, WITHOUT ROWID;
+)"},
+                                                            {"bills", R"(
+ALTER TABLE attempts ADD COLUMN cache_write INTEGER;
+CREATE TABLE prices (
+  version INTEGER PRIMARY KEY, item TEXT NOT NULL, terms TEXT NOT NULL, source TEXT NOT NULL,
+  since_ns INTEGER NOT NULL, until_ns INTEGER NOT NULL) STRICT;
+CREATE TABLE meters (
+  hour INTEGER NOT NULL, org TEXT NOT NULL, project TEXT NOT NULL, key TEXT NOT NULL,
+  model TEXT NOT NULL, provider TEXT NOT NULL, provider_model TEXT NOT NULL,
+  own_key INTEGER NOT NULL, version INTEGER NOT NULL, kind INTEGER NOT NULL,
+  quantity INTEGER NOT NULL, cost INTEGER NOT NULL, charge INTEGER NOT NULL,
+  PRIMARY KEY (hour, org, project, key, model, provider, provider_model, own_key, version, kind))
+  STRICT, WITHOUT ROWID;
+CREATE TABLE day_meters (
+  hour INTEGER NOT NULL, org TEXT NOT NULL, project TEXT NOT NULL, key TEXT NOT NULL,
+  model TEXT NOT NULL, provider TEXT NOT NULL, provider_model TEXT NOT NULL,
+  own_key INTEGER NOT NULL, version INTEGER NOT NULL, kind INTEGER NOT NULL,
+  quantity INTEGER NOT NULL, cost INTEGER NOT NULL, charge INTEGER NOT NULL,
+  PRIMARY KEY (hour, org, project, key, model, provider, provider_model, own_key, version, kind))
+  STRICT, WITHOUT ROWID;
+INSERT INTO meters
+  SELECT ended_ns / 3600000000000, org, project, key, model, provider, provider_model, own_key,
+         price_version, 0, count(*), sum(cost), sum(charge)
+  FROM attempts WHERE state = 3 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
+INSERT INTO meters
+  SELECT ended_ns / 3600000000000, org, project, key, model, provider, provider_model, own_key,
+         price_version, kind, sum(CASE kind WHEN 1 THEN input - cached WHEN 2 THEN cached
+         ELSE output END) AS tokens, 0, 0
+  FROM attempts, (SELECT 1 AS kind UNION ALL SELECT 2 UNION ALL SELECT 4)
+  WHERE state = 3 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 HAVING tokens > 0;
+INSERT INTO day_meters
+  SELECT hour / 24 * 24, org, project, key, model, provider, provider_model, own_key, version, kind,
+         sum(quantity), sum(cost), sum(charge)
+  FROM meters GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+CREATE TABLE day_sums (
+  day INTEGER NOT NULL, org TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  settled INTEGER NOT NULL, voided INTEGER NOT NULL, unpriced INTEGER NOT NULL,
+  cost INTEGER NOT NULL, charge INTEGER NOT NULL,
+  input INTEGER NOT NULL, cached INTEGER NOT NULL, output INTEGER NOT NULL,
+  PRIMARY KEY (key, day, org, model, provider)) STRICT, WITHOUT ROWID;
+INSERT INTO day_sums
+  SELECT slot / 96, org, key, model, provider, sum(settled), sum(voided), sum(unpriced), sum(cost),
+         sum(charge), sum(input), sum(cached), sum(output)
+  FROM sums GROUP BY 1, 2, 3, 4, 5;
+CREATE INDEX sums_by_slot ON sums (slot);
 )"}}};
 
 constexpr std::string_view kColumns =
     "request, attempt, org, project, key, user, model, provider, provider_model, own_key, priced, "
     "state, admitted_ns, ended_ns, held, cost, charge, price_version, input, cached, output, "
-    "reasoning, source, finish, upstream_id, reason";
+    "reasoning, source, finish, upstream_id, reason, cache_write";
 
 // Big-endian, so that the order of the bytes is the order in time.
 std::array<std::byte, 16> BytesOf(ledger::RequestId id) {
@@ -74,6 +124,12 @@ ledger::RequestId IdOf(std::span<const std::byte> bytes) {
   }
   return {__builtin_bswap64(LoadLe<uint64_t>(bytes.data())),
           __builtin_bswap64(LoadLe<uint64_t>(bytes.data() + 8))};
+}
+
+}  // namespace
+
+std::string_view AttemptColumns() {
+  return kColumns;
 }
 
 AttemptRow RowOf(const storage::Statement& row) {
@@ -100,11 +156,15 @@ AttemptRow RowOf(const storage::Statement& row) {
                  row.Integer(20),
                  row.Integer(21),
                  UsageSourceFromName(row.Text(22)),
-                 std::string(row.Text(23))};
+                 std::string(row.Text(23)),
+                 std::nullopt};
   out.upstream_id = row.Text(24);
   out.reason = row.Text(25);
+  out.outcome.cache_write_tokens = row.OptionalInteger(26);
   return out;
 }
+
+namespace {
 
 bool HasEnded(AttemptState state) {
   return state >= AttemptState::kSettled;
@@ -165,7 +225,7 @@ Status Recorder::Prepare() {
       storage::Statement put,
       database_.Prepare("INSERT OR REPLACE INTO attempts (" + std::string(kColumns) +
                         ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
-                        "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26)"));
+                        "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27)"));
   TW_ASSIGN_OR_RETURN(
       storage::Statement add,
       database_.Prepare(
@@ -173,6 +233,7 @@ Status Recorder::Prepare() {
           "ON CONFLICT DO UPDATE SET settled=settled+?6, voided=voided+?7, unpriced=unpriced+?8, "
           "cost=cost+?9, charge=charge+?10, input=input+?11, cached=cached+?12, "
           "output=output+?13"));
+  TW_RETURN_IF_ERROR(PrepareBill());
   statements_.reset(new Statements{std::move(put), std::move(add), {}, {}, {}});
   TW_ASSIGN_OR_RETURN(storage::Statement open, database_.Prepare("SELECT " + std::string(kColumns) +
                                                                  " FROM attempts WHERE state < 3"));
@@ -201,6 +262,10 @@ Status Recorder::Prepare() {
 // One record's effect on the rows in memory.
 void Recorder::Take(const Record& record) {
   auto& open = statements_->open;
+  if (record.type == RecordType::kPrice) {
+    bill_->Note(record);
+    return;
+  }
   if (record.type == RecordType::kHold || record.type == RecordType::kSnapshotHold) {
     // A snapshot's hold is known, unless the database was lost.
     if (!open.contains(record.hold)) {
@@ -285,6 +350,7 @@ Status PutRow(storage::Statement& put, const AttemptRow& row) {
   put.Bind(23, UsageSourceName(row.outcome.source));
   put.Bind(24, std::string_view(row.outcome.finish));
   put.Bind(25, std::string_view(row.upstream_id)).Bind(26, std::string_view(row.reason));
+  put.Bind(27, row.outcome.cache_write_tokens);
   return put.Run();
 }
 
@@ -354,10 +420,12 @@ Result<bool> Recorder::ReadBatch() {
   }
   statements_->put.Reset();
   statements_->add.Reset();
+  TW_RETURN_IF_ERROR(WriteBill(statements_->ended));
   TW_RETURN_IF_ERROR(database_.Run("UPDATE applied SET seq = ?1", static_cast<int64_t>(read_seq_)));
   TW_RETURN_IF_ERROR(transaction.Commit());
   statements_->dirty.clear();
   statements_->ended.clear();
+  bill_->new_prices.clear();
   applied_seq_ = read_seq_;
   TW_RETURN_IF_ERROR(ledger_.ForgetBefore(reader_->segment()));
   return true;
@@ -367,6 +435,7 @@ void Recorder::Release() {
   static_cast<void>(CatchUp());
   const std::lock_guard lock(mutex_);
   statements_.reset();
+  bill_.reset();
   database_.Release();
 }
 
@@ -426,28 +495,54 @@ void Recorder::Run() {
   static_cast<void>(CatchUp());
 }
 
+// Of the slots or days from `from` to before `to`.
+Status Recorder::AddSums(std::string_view table, std::string_view time, int64_t from, int64_t to,
+                         const UsageFilter& filter, UsageSum& sum) {
+  std::string sql = fmt::format(
+      "SELECT sum(settled), sum(voided), sum(unpriced), sum(cost), sum(charge), "
+      "sum(input), sum(cached), sum(output) FROM {} WHERE {} >= ?1 AND {} < ?2",
+      table, time, time);
+  // Only what is asked for: what stands in an OR finds no index.
+  const std::array<std::pair<std::string_view, const std::string*>, 4> asked = {
+      {{"key", &filter.key_id},
+       {"org", &filter.org_id},
+       {"model", &filter.model},
+       {"provider", &filter.provider}}};
+  for (size_t i = 0; i < asked.size(); ++i) {
+    if (!asked[i].second->empty()) {
+      sql += fmt::format(" AND {} = ?{}", asked[i].first, i + 3);
+    }
+  }
+  TW_ASSIGN_OR_RETURN(storage::Statement query, database_.Prepare(sql));
+  query.Bind(1, from).Bind(2, to);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    if (!asked[i].second->empty()) {
+      query.Bind(static_cast<int>(i) + 3, std::string_view(*asked[i].second));
+    }
+  }
+  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  int column = 0;
+  for (int64_t* value : {&sum.settled, &sum.voided, &sum.unpriced, &sum.cost, &sum.charge,
+                         &sum.input_tokens, &sum.cached_tokens, &sum.output_tokens}) {
+    *value += has_row ? query.Integer(column++) : 0;
+  }
+  return {};
+}
+
 Result<UsageSum> Recorder::Sum(const UsageFilter& filter) {
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
-  TW_ASSIGN_OR_RETURN(
-      storage::Statement query,
-      database_.Prepare(
-          "SELECT sum(settled), sum(voided), sum(unpriced), sum(cost), sum(charge), sum(input), "
-          "sum(cached), sum(output) FROM sums WHERE slot >= ?1 AND slot < ?2 "
-          "AND (?3 = '' OR key = ?3) AND (?4 = '' OR org = ?4) AND (?5 = '' OR model = ?5) "
-          "AND (?6 = '' OR provider = ?6)"));
-  query.Bind(1, filter.from_ns / kSlotNs).Bind(2, filter.to_ns / kSlotNs);
-  query.Bind(3, std::string_view(filter.key_id)).Bind(4, std::string_view(filter.org_id));
-  query.Bind(5, std::string_view(filter.model)).Bind(6, std::string_view(filter.provider));
-  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
   UsageSum sum;
-  if (has_row) {
-    int column = 0;
-    for (int64_t* value : {&sum.settled, &sum.voided, &sum.unpriced, &sum.cost, &sum.charge,
-                           &sum.input_tokens, &sum.cached_tokens, &sum.output_tokens}) {
-      *value = query.Integer(column++);
-    }
+  // Whole days are added up already; quarters of an hour are for what is before and behind them.
+  const int64_t from = filter.from_ns / kSlotNs, to = filter.to_ns / kSlotNs;
+  const int64_t first_day = (from + kSlotsOfADay - 1) / kSlotsOfADay, end_day = to / kSlotsOfADay;
+  if (first_day >= end_day) {
+    TW_RETURN_IF_ERROR(AddSums("sums", "slot", from, to, filter, sum));
+  } else {
+    TW_RETURN_IF_ERROR(AddSums("sums", "slot", from, first_day * kSlotsOfADay, filter, sum));
+    TW_RETURN_IF_ERROR(AddSums("day_sums", "day", first_day, end_day, filter, sum));
+    TW_RETURN_IF_ERROR(AddSums("sums", "slot", end_day * kSlotsOfADay, to, filter, sum));
   }
   for (const auto& [id, row] : statements_->open) {
     if (!Matches(filter, row)) {

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -51,6 +52,11 @@ struct UsageSum {
   int64_t input_tokens = 0, cached_tokens = 0, output_tokens = 0;
 };
 
+struct MeterFilter;  // meters.h
+struct MeterKey;
+struct MeterSum;
+struct PriceVersion;  // price_version.h
+
 struct RecorderOptions {
   bool background = true;  // reads on a thread of its own; tests call CatchUp
 };
@@ -79,12 +85,30 @@ class Recorder {
   // The attempts of one request, in order; empty when there is none.
   Result<std::vector<AttemptRow>> Find(ledger::RequestId id);
 
+  // --- For bills (recorder_bill.cc) ---
+
+  // What was settled in whole hours, by kind of token.
+  Status AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters);
+  // All versions, or those of one model, the oldest first.
+  Result<std::vector<PriceVersion>> Prices(std::string_view model = {});
+  // Attempts by their ids, `count` of them behind `after`: to walk through all there are.
+  Result<std::vector<AttemptRow>> Page(ledger::HoldId after, int64_t count);
+  // Running and in doubt, admitted before `before_ns`; `org_id` empty: of all.
+  Result<int64_t> CountOpen(int64_t before_ns, std::string_view org_id);
+  // A copy of the database and of the journal that belongs to it, in a folder that is there.
+  Status BackUp(const std::filesystem::path& folder);
+
  private:
   Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database);
   Status Prepare();
   Status CheckOpen() const;                 // requires mutex_
   Result<bool> ReadBatch();                 // requires mutex_; false: there is nothing new
   void Take(const ledger::Record& record);  // requires mutex_
+  Status AddSums(std::string_view table, std::string_view time, int64_t from, int64_t to,
+                 const UsageFilter& filter, UsageSum& sum);  // requires mutex_
+  Status PrepareBill();                                      // requires mutex_
+  // Of a batch; requires mutex_.
+  Status WriteBill(const std::vector<AttemptRow>& ended);
   void Run();
 
   ledger::Disk& disk_;
@@ -97,6 +121,8 @@ class Recorder {
   uint64_t applied_seq_ = 0;             // of the last one that is in the database
   struct Statements;
   std::unique_ptr<Statements> statements_;
+  struct Bill;
+  std::unique_ptr<Bill> bill_;
 
   std::mutex waiting_;
   std::condition_variable wake_;

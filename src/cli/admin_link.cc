@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cli/server_link.h"
+#include "console_api/bill_api.h"
 #include "console_api/money_api.h"
 #include "http/client.h"
 
@@ -41,6 +42,7 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
   link.lock_.emplace(std::move(lock));
   TW_ASSIGN_OR_RETURN(link.store_, identity::Store::Open(IdentityOptions(home, settings)));
   TW_ASSIGN_OR_RETURN(link.books_, billing::Books::Open(home));
+  link.home_ = home;
   return link;
 }
 
@@ -83,9 +85,11 @@ Result<std::string> AdminLink::Send(std::string_view method, std::string_view pa
   identity::Principal operator_himself;  // whoever may write the folder
   operator_himself.is_admin_token = true;
   console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_);
+  console_api::BillApi bill(*books_, *store_, home_);
   TW_ASSIGN_OR_RETURN(
       const http::Response response,
-      console_api::MoneyApi::Has(path)
+      console_api::BillApi::Has(path) ? bill.Answer(request, operator_himself)
+      : console_api::MoneyApi::Has(path)
           ? money.Answer(request, operator_himself)
           : console_api::KeysApi(*store_, &money).Answer(request, operator_himself));
   return response.body;

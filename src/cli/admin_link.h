@@ -2,6 +2,7 @@
 // runs, in the folder itself.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,6 +40,7 @@ class AdminLink {
   std::optional<HomeLock> lock_;
   std::unique_ptr<identity::Store> store_;
   std::unique_ptr<billing::Books> books_;
+  std::filesystem::path home_;
 };
 
 // Options of the store from --home and --secret-key-file.

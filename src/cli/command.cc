@@ -3,6 +3,7 @@
 #include <cctype>
 
 #include "cli/command_flags.h"
+#include "cli/verb_bill.h"
 #include "cli/verbs.h"
 
 namespace tradewind::cli {
@@ -132,7 +133,7 @@ constexpr Command kCommands[] = {
                  "tradewind route explain openai/gpt-oss-120b:fastest --max-price 0.50 --json",
      .run = RunRoute},
     {.name = "prices",
-     .summary = "import a public price map",
+     .summary = "import a public price map; versions of prices",
      .description =
          "Reads a price map from a file, exactly as its digits say, and keeps it in the data "
          "folder. "
@@ -140,7 +141,8 @@ constexpr Command kCommands[] = {
          "the same map are replaced.",
      .arguments = kPricesArguments,
      .flags = kPricesFlags,
-     .examples = "tradewind prices import ./pricing/together-ai.json ./pricing/groq.json\n"
+     .examples = "tradewind prices history org/name\n"
+                 "tradewind prices import ./pricing/together-ai.json ./pricing/groq.json\n"
                  "tradewind prices import ./model_prices_and_context_window.json --json",
      .run = RunPrices},
     {.name = "keys",
@@ -197,6 +199,35 @@ constexpr Command kCommands[] = {
      .examples = "tradewind budget set org:default --usd 50 --period month --zone Europe/Berlin\n"
                  "tradewind budget ls",
      .run = RunBudget},
+    {.name = "bill",
+     .summary = "statements, their proof, exports and invoices",
+     .description =
+         "`bill` shows what was used and charged in a month, by project, key, model, provider and "
+         "kind of token. `bill verify` makes the same statement again from the journal and "
+         "compares "
+         "the two byte for byte. `bill export` writes it hour by hour in the FinOps Open Cost and "
+         "Usage Specification. `bill invoice --org ORG --period MONTH` issues an invoice from "
+         "twelve "
+         "hours after the month's end on: it is numbered without gaps, never changed, and refused "
+         "when requests are in doubt or the journal does not explain it. `bill invoice NUMBER "
+         "--format html` hands it out. What was wrong is corrected by `bill credit NUMBER`.",
+     .arguments = kBillArguments,
+     .flags = kBillFlags,
+     .examples = "tradewind bill --period 2026-11\n"
+                 "tradewind bill verify --period 2026-11\n"
+                 "tradewind bill export --focus 1.3 --format parquet --out focus.parquet\n"
+                 "tradewind bill invoice --org acme --period 2026-11\n"
+                 "tradewind bill invoice TW-000001 --format html --out invoice.html",
+     .run = RunBill},
+    {.name = "backup",
+     .summary = "copy keys, the ledger and invoices while the server runs",
+     .description =
+         "Writes copies that belong together into HOME/backups/TIME and prints that folder. To "
+         "restore, copy its files into an empty data folder and start the server with that.",
+     .arguments = {},
+     .flags = kBackupFlags,
+     .examples = "tradewind backup",
+     .run = RunBackup},
     {.name = "receipt",
      .summary = "what one request cost, attempt by attempt",
      .description = "By the x-tradewind-receipt that every answer has.",

@@ -311,8 +311,15 @@ inline constexpr Flag kRouteFlags[] = {
     kModels,
     kSecretKeyFile};
 inline constexpr Argument kPricesArguments[] = {
-    {.name = "ACTION", .help = "import", .offer = Offer::kChoice, .choices = "import"},
-    {.name = "FILE", .help = "a price map", .repeated = true, .offer = Offer::kFile}};
+    {.name = "ACTION",
+     .help = "import or history",
+     .offer = Offer::kChoice,
+     .choices = "import history"},
+    {.name = "WHAT",
+     .help = "import: price maps; history: a model, by its id (default: all)",
+     .required = false,
+     .repeated = true,
+     .offer = Offer::kFile}};
 inline constexpr Flag kPricesFlags[] = {
     {.name = "format",
      .value = "NAME",
@@ -321,7 +328,10 @@ inline constexpr Flag kPricesFlags[] = {
      .built_in = "auto",
      .choices = "auto portkey litellm",
      .offer = Offer::kChoice},
-    kJson};
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile};
 inline constexpr Argument kConfigArguments[] = {
     {.name = "ACTION", .help = "get or path", .offer = Offer::kChoice, .choices = "get path"},
     {.name = "KEY", .help = "as in the file: server.port; without it, all", .required = false},
@@ -472,6 +482,67 @@ inline constexpr Flag kBudgetFlags[] = {
     kPort,
     kSecretKeyFile,
 };
+inline constexpr Argument kBillArguments[] = {
+    {.name = "ACTION",
+     .help = "show (the default), verify, export, invoice, invoices or credit",
+     .required = false,
+     .offer = Offer::kChoice,
+     .choices = "show verify export invoice invoices credit"},
+    {.name = "NUMBER",
+     .help = "invoice: hand out one that was issued; credit: the invoice to credit",
+     .required = false}};
+inline constexpr Flag kBillFlags[] = {
+    {.name = "period",
+     .value = "P",
+     .help = "a month or a day of UTC: 2026-11, 2026-11-25 (default: this month)",
+     .env = "TRADEWIND_BUDGET_PERIOD"},
+    {.name = "org",
+     .value = "NAME",
+     .help = "of this organisation, by name or id",
+     .env = "TRADEWIND_KEY_ORG"},
+    {.name = "focus",
+     .value = "VERSION",
+     .help = "export: of the FinOps Open Cost and Usage Specification",
+     .built_in = "1.3",
+     .choices = "1.2 1.3 1.4",
+     .offer = Offer::kChoice},
+    {.name = "format",
+     .value = "NAME",
+     .help = "export: csv or parquet; invoice: json, html or csv (default: csv, json)"},
+    {.name = "out",
+     .value = "FILE",
+     .help = "write there instead of on stdout",
+     .offer = Offer::kFile},
+    {.name = "draft", .value = "", .help = "invoice: show it, and issue nothing"},
+    {.name = "issuer", .value = "NAME", .help = "invoice: who bills", .config = "billing.issuer"},
+    {.name = "issuer-address",
+     .value = "TEXT",
+     .help = "invoice: of the issuer, lines and all",
+     .config = "billing.issuer_address"},
+    {.name = "issuer-tax-id",
+     .value = "TEXT",
+     .help = "invoice: likewise",
+     .config = "billing.issuer_tax_id"},
+    {.name = "tax-percent",
+     .value = "N",
+     .help = "invoice: tax on the net amount, like 19",
+     .config = "billing.tax_percent"},
+    {.name = "customer",
+     .value = "NAME",
+     .help = "invoice: who pays (default: the organisation's name)"},
+    {.name = "customer-address", .value = "TEXT", .help = "invoice: likewise"},
+    {.name = "customer-tax-id", .value = "TEXT", .help = "invoice: likewise"},
+    {.name = "confirm-total",
+     .value = "USD",
+     .help = "invoice: a total that is unusual is right, like 1,234.50"},
+    {.name = "usd", .value = "USD", .help = "credit: how much"},
+    {.name = "reason", .value = "TEXT", .help = "credit: why"},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
+inline constexpr Flag kBackupFlags[] = {kJson, kHost, kPort, kSecretKeyFile};
 inline constexpr Argument kReceiptArguments[] = {
     {.name = "ID", .help = "the x-tradewind-receipt of an answer"}};
 inline constexpr Flag kReceiptFlags[] = {kJson, kHost, kPort, kSecretKeyFile};

@@ -50,7 +50,7 @@ Result<ConfigValues> ParseConfig(std::string_view toml, const std::string& file,
       continue;  // MarketReader's
     }
     const toml::table* table = node.as_table();
-    if (table == nullptr || (section != "server" && section != "local")) {
+    if (table == nullptr || (section != "server" && section != "local" && section != "billing")) {
       unknown.push_back(fmt::format("{}: [{}] is not known to this version",
                                     TomlPlace(file, node.source()), section.str()));
       continue;

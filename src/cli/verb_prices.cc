@@ -11,6 +11,7 @@
 #include "cli/home.h"
 #include "cli/json_output.h"
 #include "cli/terminal.h"
+#include "cli/verb_bill.h"
 #include "cli/verbs.h"
 #include "pricing/price_file.h"
 #include "pricing/price_map.h"
@@ -95,10 +96,17 @@ Result<PriceImport> ReadMap(const std::string& file, pricing::MapFormat format) 
 }  // namespace
 
 Result<ExitCode> RunPrices(const Settings& settings) {
+  if (settings.Words(0).front() == "history") {
+    return RunPriceHistory(settings);
+  }
   if (settings.Words(0).front() != "import") {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("prices does not know \"{}\"; use `prices import FILE`",
-                            settings.Words(0).front().substr(0, 80)));
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("prices does not know \"{}\"; use `prices import FILE` or `prices history`",
+                    settings.Words(0).front().substr(0, 80)));
+  }
+  if (settings.Words(1).empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "name a price map: `prices import FILE`", "WHAT");
   }
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
   TW_ASSIGN_OR_RETURN(const pricing::MapFormat format, ReadFormat(settings));

@@ -26,6 +26,7 @@
 #include "cli/terminal.h"
 #include "cli/upgrade.h"
 #include "cli/verbs.h"
+#include "console_api/bill_api.h"
 #include "console_api/keys_api.h"
 #include "console_api/money_api.h"
 #include "engine/engine.h"
@@ -180,6 +181,7 @@ struct Parts {
   std::unique_ptr<identity::Store> identity;
   std::unique_ptr<billing::Books> books;
   std::unique_ptr<console_api::MoneyApi> money_api;
+  std::unique_ptr<console_api::BillApi> bill_api;
   std::unique_ptr<console_api::KeysApi> keys_api;
   std::unique_ptr<providers::LocalProvider> local;
   std::unique_ptr<http::UpstreamClient> upstreams;
@@ -209,6 +211,8 @@ Status OpenIdentity(const ServeConfig& config, Parts& parts) {
   TW_RETURN_IF_ERROR(OpenBooks(config, parts));
   parts.money_api = std::make_unique<console_api::MoneyApi>(
       parts.books->ledger(), parts.books->recorder(), *parts.identity);
+  parts.bill_api =
+      std::make_unique<console_api::BillApi>(*parts.books, *parts.identity, config.home);
   parts.keys_api = std::make_unique<console_api::KeysApi>(*parts.identity, parts.money_api.get());
   if (!IsLoopback(config.listen.host) && !parts.identity->has_live_key()) {
     return Fail(ErrorCode::kPermissionDenied,
@@ -227,10 +231,12 @@ void AdmitByTokens(const Settings& settings, const ServeConfig& config, const Pa
   options.admission.cors_origins = settings.market().cors_origins;
   options.provider_secrets = &parts.identity->provider_secrets();
   options.meter = &parts.books->meter();
-  options.console = [&keys = *parts.keys_api, &money = *parts.money_api](
+  options.replays = &parts.books->replays();
+  options.console = [&keys = *parts.keys_api, &money = *parts.money_api, &bill = *parts.bill_api](
                         const http::Request& request, const identity::Principal& caller) {
-    return console_api::MoneyApi::Has(request.path) ? money.Answer(request, caller)
-                                                    : keys.Answer(request, caller);
+    return console_api::BillApi::Has(request.path)    ? bill.Answer(request, caller)
+           : console_api::MoneyApi::Has(request.path) ? money.Answer(request, caller)
+                                                      : keys.Answer(request, caller);
   };
 }
 

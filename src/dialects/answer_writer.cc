@@ -37,8 +37,8 @@ void WriteUsage(const chat::Usage& usage, JsonWriter& json) {
       .EndObject();
 }
 
-void WriteReceipt(const chat::Usage& usage, const chat::Receipt& receipt, int choices,
-                  JsonWriter& json) {
+void WriteReceipt(const AnswerHead& head, const chat::Usage& usage, const chat::Receipt& receipt,
+                  int choices, JsonWriter& json) {
   json.BeginObject()
       .Field("cost_nanousd", std::to_string(receipt.cost_nanousd))
       .Field("queue_ms", Rounded(receipt.queue_ms))
@@ -50,6 +50,9 @@ void WriteReceipt(const chat::Usage& usage, const chat::Receipt& receipt, int ch
     json.Value(Rounded(static_cast<double>(after_first) * 1000 / receipt.decode_ms));
   } else {
     json.Null();
+  }
+  if (!head.route.empty()) {
+    json.Field("provider", head.provider).Field("route", head.route);
   }
   json.EndObject();
 }

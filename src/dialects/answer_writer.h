@@ -14,10 +14,11 @@ namespace tradewind::dialects {
 
 // What every object and chunk of one answer carries.
 struct AnswerHead {
-  std::string id;           // "chatcmpl-..."
-  int64_t created = 0;      // Unix seconds
-  std::string model;        // the id it resolved to
-  std::string fingerprint;  // system_fingerprint
+  std::string id;                         // "chatcmpl-..."
+  int64_t created = 0;                    // Unix seconds
+  std::string model;                      // the id it resolved to
+  std::string fingerprint;                // system_fingerprint
+  std::string provider = {}, route = {};  // of the receipt; empty: not named
 };
 
 // A piece of a stream, to be framed as a server-sent event or as a comment. `text` is one line.
@@ -46,8 +47,8 @@ void WriteUsage(const chat::Usage& usage, JsonWriter& json);
 // {"cost_nanousd","queue_ms","prefill_ms","decode_ms","output_tokens_per_s"}: the rate counts the
 // tokens after the first of each of `choices` answers over decode_ms, and is null when there were
 // none.
-void WriteReceipt(const chat::Usage& usage, const chat::Receipt& receipt, int choices,
-                  JsonWriter& json);
+void WriteReceipt(const AnswerHead& head, const chat::Usage& usage, const chat::Receipt& receipt,
+                  int choices, JsonWriter& json);
 
 // JSON has no infinity: OpenAI's own stand-in for "very unlikely" is -9999.
 double FiniteLogprob(double logprob);

@@ -229,7 +229,7 @@ class OpenAiCompletionWriter final : public AnswerWriter {
     out.EndArray().Key("usage");
     WriteUsage(usage_, out);
     out.Key("tradewind");
-    WriteReceipt(usage_, receipt_, static_cast<int>(choices_.size()), out);
+    WriteReceipt(head_, usage_, receipt_, static_cast<int>(choices_.size()), out);
     out.EndObject();
     return out.Take();
   }
@@ -265,7 +265,7 @@ class OpenAiCompletionWriter final : public AnswerWriter {
 
   void End(const chat::ChatEvent& event, std::vector<StreamPart>& out) const {
     JsonWriter receipt;
-    WriteReceipt(event.usage, event.receipt, static_cast<int>(choices_.size()), receipt);
+    WriteReceipt(head_, event.usage, event.receipt, static_cast<int>(choices_.size()), receipt);
     if (include_usage_) {
       JsonWriter chunk;
       Begin(chunk);

@@ -143,7 +143,9 @@ Task<Answered> Gateway::AnswerHere(Call& call, const Order& order, const std::st
 
   const std::string id = RandomId(order.endpoint == Endpoint::kChat ? "chatcmpl-" : "cmpl-", 24);
   const std::shared_ptr<dialects::AnswerWriter> writer =
-      MakeWriter({id, clock_.UnixSeconds(), model, stream->fingerprint()}, *parsed);
+      MakeWriter({id, clock_.UnixSeconds(), model, stream->fingerprint(),
+                  std::string(local_.slug()), RouteName(local_.slug(), model)},
+                 *parsed);
   for (const std::string& name : order.facts.provider.ignored) {
     parsed->ignored.push_back("provider." + name);
   }

@@ -98,7 +98,7 @@ std::optional<int64_t> CostOf(const catalog::Mapping& mapping,
 }
 
 std::string Receipt(const routing::PlannedRoute& route, const std::optional<chat::Usage>& usage,
-                    const Earlier& earlier) {
+                    const billing::Metered* money, const Earlier& earlier) {
   dialects::JsonWriter json;
   json.BeginObject().Key("cost_nanousd");
   if (const auto cost = CostOf(*route.mapping, usage, earlier); cost.has_value()) {
@@ -107,6 +107,10 @@ std::string Receipt(const routing::PlannedRoute& route, const std::optional<chat
     json.Null();
   }
   json.Field("provider", route.slug());
+  json.Field("route", RouteName(route.slug(), route.mapping->provider_model));
+  if (money != nullptr && money->price_version() > 0) {
+    json.Field("price_version", int64_t{money->price_version()});
+  }
   if (!earlier.empty()) {
     json.Key("after").BeginArray();
     for (const std::string& slug : earlier) {
@@ -189,6 +193,9 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
     } else {
       money->UpstreamIdWithNext(upstream->upstream_request_id());
     }
+    if (money->price_version() > 0) {
+      headers.Set("x-tradewind-price-version", std::to_string(money->price_version()));
+    }
     if (money->output_cap().has_value()) {
       headers.Set("x-tradewind-max-tokens-applied", std::to_string(*money->output_cap()));
     }
@@ -196,14 +203,15 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
   if (order.facts.stream) {
     SetStreamHeaders(headers);
     const Earlier earlier = stream.providers;
-    const PassOptions options{route.slug(),
-                              order.facts.include_usage,
-                              order.facts.n,
-                              [&](const auto& usage) { return Receipt(route, usage, earlier); },
-                              terms.on_first_token,
-                              money == nullptr ? std::function<void(int64_t)>()
-                                               : [money](int64_t bytes) { money->Progress(bytes); },
-                              [money](const auto& usage) { EndMoney(usage, money); }};
+    const PassOptions options{
+        route.slug(),
+        order.facts.include_usage,
+        order.facts.n,
+        [&](const auto& usage) { return Receipt(route, usage, money, earlier); },
+        terms.on_first_token,
+        money == nullptr ? std::function<void(int64_t)>()
+                         : [money](int64_t bytes) { money->Progress(bytes); },
+        [money](const auto& usage) { EndMoney(usage, money); }};
     Answered answered = FromPassed(
         co_await PassStream(call.exchange, upstream, std::move(headers), options, stream, clock_));
     call.record.cost_nanousd = CostOf(*route.mapping, answered.usage, earlier);

@@ -12,6 +12,8 @@
 //                            (admission.h)                                   permission_denied ...
 //   not on the allow-list    403 with param model                    none    permission_denied
 //   bad request              400 with param, 413                     none    invalid_argument ...
+//   asked before under an    its answer again; 409 while it runs,    none    replayed,
+//    Idempotency-Key         or when it was cut; 422: another one            idempotency_refused
 //   over a limit of the key  429: whose limit, which, Retry-After    none    too_many_requests
 //    or its organisation
 //   no candidate             400 model_not_supported: who was        none    model_not_supported
@@ -203,6 +205,10 @@ void SetStreamHeaders(http::Headers& headers) {
   headers.Set("X-Accel-Buffering", "no");
 }
 
+std::string RouteName(std::string_view provider, std::string_view model) {
+  return fmt::format("{}/{}", provider, HeaderSafe(model));
+}
+
 http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
                             std::string_view provider, std::string_view model,
                             const std::vector<std::string>& ignored) {
@@ -211,7 +217,7 @@ http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
   headers.Set("Inference-Id", inference_id);
   headers.Set("x-tradewind-receipt", call.receipt.ToString());
   headers.Set("x-inference-provider", std::string(provider));
-  headers.Set("x-tradewind-route", fmt::format("{}/{}", provider, HeaderSafe(model)));
+  headers.Set("x-tradewind-route", RouteName(provider, model));
   if (!ignored.empty()) {
     std::vector<std::string> safe;
     std::ranges::transform(ignored, std::back_inserter(safe), HeaderSafe);
@@ -267,22 +273,28 @@ Task<void> Gateway::Infer(Call& call, Endpoint endpoint) {
   if (!order.has_value()) {
     co_return co_await Refuse(call, order.error());
   }
+  if (const auto key = call.request().headers.Find("Idempotency-Key"); key.has_value()) {
+    co_return co_await FulfilOnce(call, *order, std::string(*key));
+  }
+  co_await Fulfil(call, *order);
+}
 
+Task<void> Gateway::Fulfil(Call& call, const Order& order) {
   // Under the limits of whose key it is
-  Result<routing::RateLease> rate = AcquireRate(call, *order);
+  Result<routing::RateLease> rate = AcquireRate(call, order);
   if (!rate.has_value()) {
     co_return co_await Refuse(call, rate.error());
   }
 
   // Plan the route
-  const Result<routing::Plan> plan = PlanRoutes(call, *order);
+  const Result<routing::Plan> plan = PlanRoutes(call, order);
   if (!plan.has_value()) {
     rate->Settle(0);
     co_return co_await Refuse(call, plan.error());
   }
 
   // Hold the worst-case cost, open, relay and meter, settle: as many attempts as it takes
-  const Answered answered = co_await TryRoutes(call, *order, *plan);
+  const Answered answered = co_await TryRoutes(call, order, *plan);
   if (answered.failed_before_first_byte.has_value()) {
     co_await GiveUp(call, answered);
   }

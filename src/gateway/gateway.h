@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "base/task.h"
 #include "billing/meter.h"
+#include "billing/replay_store.h"
 #include "catalog/catalog.h"
 #include "gateway/admission.h"
 #include "gateway/order.h"
@@ -67,6 +68,8 @@ struct GatewayOptions {
   std::function<Result<http::Response>(const http::Request&, const identity::Principal&)> console;
   // Holds and settles the money of attempts; must outlive the gateway. Null: nothing is counted.
   billing::Meter* meter = nullptr;
+  // Answers kept under idempotency keys; must outlive the gateway. Null: such keys are refused.
+  billing::ReplayStore* replays = nullptr;
   // Keys that callers stored for providers; must outlive the gateway. Null: there are none.
   const identity::ProviderSecrets* provider_secrets = nullptr;
   // Probes on demand, and tells what it is at; must outlive the gateway. Null: there is none.
@@ -144,6 +147,7 @@ class Gateway {
   Task<void> Complete(Call& call);
   Task<void> Embed(Call& call);
   Task<void> Infer(Call& call, providers::Endpoint endpoint);
+  Task<void> Fulfil(Call& call, const Order& order);
   Result<routing::Plan> PlanRoutes(const Call& call, const Order& order);
   Task<void> GiveUp(Call& call, const Answered& answered);
   // try_routes.cc
@@ -172,6 +176,10 @@ class Gateway {
   // Holds the most that the attempt can cost; from then on it counts as sent. Errors:
   // kPaymentRequired, kUnavailable.
   Status HoldFor(Tries& tries, Begun& begun) const;
+  // once.cc
+  // Under an idempotency key: answered once, and again with the same bytes.
+  Task<void> FulfilOnce(Call& call, const Order& order, const std::string& name);
+  Task<void> Replay(Call& call, const billing::ReplayClaim& claim);
   // passthrough.cc
   bool NamesProvider(std::string_view path) const;
   Task<void> PassThrough(Call& call);
@@ -261,6 +269,9 @@ Result<routing::NamedMapping> NamedMappingOf(const Call& call, const Order& orde
 // Of a plan without routes: kPermissionDenied when some were left out because the caller's key does
 // not allow them, kUnauthenticated when he has none.
 Status BlameTheToken(const identity::Principal& caller, const Result<routing::Plan>& plan);
+
+// "site-a/model-x": of the header and the receipt.
+std::string RouteName(std::string_view provider, std::string_view model);
 
 // Printable ASCII without spaces; other bytes percent-encoded: for values that come from files or
 // requests.

@@ -37,6 +37,26 @@ Store::~Store() {
   static_cast<void>(FlushLastUse());  // a lost last use is no reason to say anything at the end
 }
 
+Status Store::BackUp(const std::filesystem::path& folder) {
+  TW_RETURN_IF_ERROR(FlushLastUse());
+  const std::lock_guard lock(mutex_);
+  if (!database_.is_open()) {
+    return Fail(ErrorCode::kUnavailable, "another process has the keys");
+  }
+  TW_RETURN_IF_ERROR(
+      database_.Run("VACUUM INTO ?1", std::string_view((folder / "identity.db").string())));
+  const std::filesystem::path key =
+      options_.secret_key_file.empty() ? options_.home / "secret.key" : options_.secret_key_file;
+  for (const auto& [from, name] : {std::pair(key, std::string_view("secret.key")),
+                                   std::pair(AdminTokenFile(), kAdminTokenFile)}) {
+    TW_ASSIGN_OR_RETURN(const std::optional<Secret> text, ReadPrivateFile(from));
+    if (text.has_value()) {
+      TW_RETURN_IF_ERROR(CreatePrivateFile(folder / name, text->Reveal()));
+    }
+  }
+  return {};
+}
+
 void Store::Release() {
   static_cast<void>(FlushLastUse());
   const std::lock_guard lock(mutex_);

@@ -139,6 +139,10 @@ class Store {
   // Writes when keys were used last, in one transaction; nothing to do costs nothing.
   Status FlushLastUse();
 
+  // A copy of the database, the key file and the admin token, in a folder that is there. Errors
+  // besides: kIo.
+  Status BackUp(const std::filesystem::path& folder);
+
   // Gives the files to another process, last uses written. Requests are still told apart by what is
   // known; changes and lists fail with kUnavailable.
   void Release();

@@ -117,6 +117,17 @@ def test_not_on_the_allow_list(running):
     assert running.sim.log() == []
 
 
+@row("asked before under an Idempotency-Key")
+def test_asked_before(running):
+    caller = token(running, "asked-before")
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "one"}], "max_tokens": 5}
+    key = caller | {"Idempotency-Key": "asked"}
+    assert outcome(running, running.server.post("/v1/chat/completions", body, key)) != "replayed"
+    assert outcome(running, running.server.post("/v1/chat/completions", body, key)) == "replayed"
+    other = running.server.post("/v1/chat/completions", body | {"max_tokens": 6}, key)
+    refused(running, other, 422, "idempotency_key_reused", "idempotency_refused")
+
+
 @row("bad request")
 def test_bad_request(running):
     error = refused(running, running.chat(stream="yes"), 400, "invalid_value", "invalid_argument")

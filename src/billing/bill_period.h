@@ -1,0 +1,28 @@
+// The time that a bill is for: a month or a day of UTC.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace tradewind::billing {
+
+struct BillPeriod {
+  std::string name;              // "2026-11", "2026-11-25"
+  int64_t from_s = 0, to_s = 0;  // Unix seconds; whole hours
+
+  bool is_month() const { return name.size() == 7; }
+};
+
+// Errors: kInvalidArgument (param period): neither a month nor a day of the years 1970 to 9999.
+Result<BillPeriod> ParseBillPeriod(std::string_view text);
+// The month that `unix_s` lies in.
+BillPeriod MonthOf(int64_t unix_s);
+BillPeriod MonthBefore(const BillPeriod& month);
+
+std::string UtcTime(int64_t unix_s);  // "2026-11-01T00:00:00Z"
+std::string UtcDate(int64_t unix_s);  // "2026-11-01"
+
+}  // namespace tradewind::billing

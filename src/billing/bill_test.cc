@@ -1,0 +1,280 @@
+// From attempts to bills: versions of prices, sums by kind of token, statements, exports.
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "billing/bill_period.h"
+#include "billing/focus.h"
+#include "billing/hash.h"
+#include "billing/meter.h"
+#include "billing/meters.h"
+#include "billing/price_version.h"
+#include "billing/recorder.h"
+#include "billing/statement.h"
+#include "billing/verify.h"
+#include "ledger/fake_disk.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind::billing {
+namespace {
+
+catalog::Prices Priced(const char* input, const char* cached, const char* output) {
+  catalog::Prices prices;
+  prices.input = Decimal::Parse(input).value();
+  prices.cached_input = Decimal::Parse(cached).value();
+  prices.output = Decimal::Parse(output).value();
+  prices.origin = "test";
+  return prices;
+}
+
+struct World {
+  testing::TempDir home;
+  ledger::FakeDisk disk;
+  FakeClock clock;
+  std::unique_ptr<ledger::Ledger> ledger;
+  std::unique_ptr<Recorder> recorder;
+  catalog::Prices prices = Priced("1.0001", "0.1", "2.00007");
+  uint64_t ids = 0;
+
+  World() {
+    SetTime(1'764'072'000);  // 2025-11-25T12:00:00Z
+    Start();
+  }
+  void Start(const char* database = "ledger.db") {
+    recorder.reset();
+    ledger.reset();
+    auto opened =
+        ledger::Ledger::Open(disk, clock, {.segment_bytes = 64 << 10, .background = false});
+    ASSERT_TRUE(opened.has_value()) << opened.error().message;
+    ledger = std::move(*opened);
+    auto records = Recorder::Open(home.path() / database, disk, *ledger, {.background = false});
+    ASSERT_TRUE(records.has_value()) << records.error().message;
+    recorder = std::move(*records);
+  }
+  void SetTime(int64_t unix_s) {
+    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)));
+  }
+  // A settled attempt; what it cost.
+  int64_t Buy(int64_t input, int64_t cached, int64_t output, const char* key = "key_1",
+              bool own_key = false) {
+    Offer offer;
+    offer.id = {{1, ++ids}, 1};
+    offer.purchase = {"org_1", "prj_1", key, "usr_1", "org/model", "site-a", "model-x", own_key};
+    offer.prices = &prices;
+    offer.input_tokens_max = 10'000;
+    offer.output_tokens_max = 10'000;
+    Meter meter(*ledger);
+    auto attempt = meter.Begin(offer);
+    EXPECT_TRUE(attempt.has_value()) << attempt.error().message;
+    EXPECT_TRUE(attempt->Sent().has_value());
+    chat::Usage usage;
+    usage.input_tokens = input;
+    usage.cached_tokens = cached;
+    usage.output_tokens = output;
+    return attempt->End({.is_complete = true, .usage = usage, .finish = "stop"}).value_or(-1);
+  }
+  Verification Verify(const StatementOrder& order) {
+    auto verified = VerifyStatement(order, *recorder, *ledger, disk);
+    EXPECT_TRUE(verified.has_value()) << verified.error().message;
+    return verified.has_value() ? std::move(*verified) : Verification();
+  }
+};
+
+StatementOrder Month(const char* period = "2025-11") {
+  return {ParseBillPeriod(period).value(), "", ""};
+}
+
+TEST(BillPeriod, IsAMonthOrADayOfUtc) {
+  const auto month = ParseBillPeriod("2026-02").value();
+  EXPECT_EQ(UtcTime(month.from_s), "2026-02-01T00:00:00Z");
+  EXPECT_EQ(UtcTime(month.to_s), "2026-03-01T00:00:00Z");
+  EXPECT_TRUE(month.is_month());
+  const auto day = ParseBillPeriod("2024-02-29").value();
+  EXPECT_EQ(UtcTime(day.to_s), "2024-03-01T00:00:00Z");
+  EXPECT_FALSE(day.is_month());
+  EXPECT_EQ(MonthBefore(ParseBillPeriod("2026-01").value()).name, "2025-12");
+  EXPECT_EQ(MonthOf(month.from_s).name, "2026-02");
+  for (const char* wrong : {"", "2026", "2026-13", "2026-00", "2025-02-29", "2026-1", "26-01-01",
+                            "1969-12", "2026/01", "2026-+1", "abcd-ef", "2026-01-01T00"}) {
+    EXPECT_EQ(ParseBillPeriod(wrong).error().param, "period") << wrong;
+  }
+}
+
+TEST(Hash, IsSha256) {
+  EXPECT_EQ(Sha256Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST(PriceVersions, ArePinnedAtTheHoldAndListedWithTheirTimes) {
+  World world;
+  world.Buy(10, 0, 5);
+  world.SetTime(1'764'072'600);
+  world.prices = Priced("3", "1", "4");
+  world.Buy(10, 0, 5);
+  ASSERT_TRUE(world.recorder->CatchUp().has_value());
+  const auto rows = world.recorder->Page({}, 10).value();
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows[0].price_version, 1U);
+  EXPECT_EQ(rows[1].price_version, 2U);
+  const auto versions = world.recorder->Prices("org/model").value();
+  ASSERT_EQ(versions.size(), 2U);
+  EXPECT_EQ(versions[0].prices.input->ToString(), "1.0001");
+  EXPECT_EQ(versions[0].to_ns, versions[1].from_ns);
+  EXPECT_EQ(versions[1].to_ns, INT64_MAX);
+  EXPECT_EQ(versions[1].provider, "site-a");
+  EXPECT_EQ(versions[1].source, "test");
+  EXPECT_NE(versions[0].hash, versions[1].hash);
+  EXPECT_TRUE(world.recorder->Prices("org/other")->empty());
+}
+
+TEST(Statement, SaysWhatEachKindOfTokenCostAndAddsUpExactly) {
+  World world;
+  int64_t cost = 0;
+  for (int i = 0; i < 50; ++i) {
+    cost += world.Buy(100 + i, i, 7 * i, i % 2 == 0 ? "key_1" : "key_2");
+  }
+  const int64_t own = world.Buy(33, 1, 9, "key_1", true);
+  Meters meters;
+  ASSERT_TRUE(world.recorder->AddMeters(FilterOf(Month()), meters).has_value());
+  const Statement all = MakeStatement(Month(), meters, *world.recorder->Prices());
+  EXPECT_EQ(all.requests, 51);
+  EXPECT_EQ(all.cost, cost + own);
+  EXPECT_EQ(all.charge, cost) << "own keys are paid elsewhere";
+  int64_t input = 0, cached = 0;
+  for (const StatementLine& line : all.lines) {
+    input += line.key.kind == MeterKind::kInput ? line.sum.quantity : 0;
+    cached += line.key.kind == MeterKind::kCachedInput ? line.sum.quantity : 0;
+    if (line.key.kind == MeterKind::kOutput) {
+      EXPECT_EQ(line.price, "2.00007");
+    }
+    if (line.key.kind == MeterKind::kRequests) {
+      EXPECT_EQ(line.sum.cost, 0) << "tokens explain all of it";
+    }
+  }
+  EXPECT_EQ(cached, 25 * 49 + 1);
+  EXPECT_EQ(input, 50 * 100 + 25 * 49 + 33 - cached);
+  StatementOrder one = Month();
+  one.key_id = "key_2";
+  Meters of_one;
+  ASSERT_TRUE(world.recorder->AddMeters(FilterOf(one), of_one).has_value());
+  EXPECT_EQ(MakeStatement(one, of_one, {}).requests, 25);
+  EXPECT_TRUE(world.Verify(Month("2025-12")).statement.lines.empty());
+}
+
+TEST(Statement, IsMadeAgainFromTheJournalByteForByte) {
+  World world;
+  for (int i = 0; i < 20; ++i) {
+    world.Buy(100 + i, i, 7 * i);
+  }
+  const Verification good = world.Verify(Month());
+  EXPECT_TRUE(good.is_good());
+  EXPECT_EQ(good.from_journal, 20);
+  EXPECT_EQ(good.statement.hash, good.recomputed_hash);
+  // The tables are lost, and made again.
+  world.Start("again.db");
+  const Verification again = world.Verify(Month());
+  EXPECT_TRUE(again.is_good());
+  EXPECT_EQ(again.statement.text, good.statement.text);
+}
+
+TEST(Statement, IsMadeFromRowsWhereTheJournalIsGone) {
+  World world;
+  int64_t cost = 0;
+  for (int i = 0; i < 600; ++i) {
+    cost += world.Buy(100 + i, i, 7 * i);
+    if (i % 50 == 0) {
+      ASSERT_TRUE(world.recorder->CatchUp().has_value());
+    }
+  }
+  const Verification verified = world.Verify(Month());
+  EXPECT_TRUE(verified.is_good());
+  EXPECT_GT(verified.from_rows, 0) << "no segment was forgotten: the test is too small";
+  EXPECT_GT(verified.from_journal, 0);
+  EXPECT_EQ(verified.from_rows + verified.from_journal, 600);
+  EXPECT_EQ(verified.statement.cost, cost);
+}
+
+TEST(Statement, ThatWasTamperedWithIsFoundOut) {
+  World world;
+  for (int i = 0; i < 5; ++i) {
+    world.Buy(100, 0, 7);
+  }
+  ASSERT_TRUE(world.Verify(Month()).is_good());
+  const auto tamper = [&](const char* sql) {
+    world.recorder->Release();
+    auto database = storage::Database::Open(world.home.path() / "ledger.db");
+    ASSERT_TRUE(database.has_value());
+    ASSERT_TRUE(database->Execute(sql).has_value());
+    database->Release();
+    ASSERT_TRUE(world.recorder->Reopen().has_value());
+  };
+  tamper("UPDATE day_meters SET charge = charge - 1 WHERE kind = 1");
+  EXPECT_NE(world.Verify(Month()).statement.hash, world.Verify(Month()).recomputed_hash);
+  tamper("UPDATE day_meters SET charge = charge + 1 WHERE kind = 1");
+  ASSERT_TRUE(world.Verify(Month()).is_good());
+  tamper("UPDATE meters SET charge = charge - 1 WHERE kind = 1");
+  EXPECT_EQ(world.Verify(Month()).differences.size(), 1U) << "exports are made of hours";
+  tamper("UPDATE meters SET charge = charge + 1 WHERE kind = 1");
+  ASSERT_TRUE(world.Verify(Month()).is_good());
+  tamper("UPDATE attempts SET cost = cost + 1 WHERE attempt = 1");
+  EXPECT_EQ(world.Verify(Month()).differences.size(), 5U);
+  tamper("UPDATE attempts SET cost = cost - 1 WHERE attempt = 1");
+  ASSERT_TRUE(world.Verify(Month()).is_good());
+  tamper("DELETE FROM attempts WHERE cost = (SELECT max(cost) FROM attempts)");
+  EXPECT_FALSE(world.Verify(Month()).differences.empty());
+}
+
+TEST(Statement, BelongsToTheHourOfTheSettleSoThatAPastPeriodNeverChanges) {
+  World world;
+  world.SetTime(ParseBillPeriod("2025-11")->to_s - 1);
+  Offer offer;
+  offer.id = {{1, ++world.ids}, 1};
+  offer.purchase = {"org_1", "prj_1", "key_1", "usr_1", "org/model", "site-a", "model-x"};
+  offer.prices = &world.prices;
+  offer.input_tokens_max = offer.output_tokens_max.emplace(10);
+  Meter meter(*world.ledger);
+  auto attempt = meter.Begin(offer);
+  ASSERT_TRUE(attempt.has_value());
+  ASSERT_TRUE(attempt->Sent().has_value());
+  world.SetTime(ParseBillPeriod("2025-11")->to_s + 1);
+  chat::Usage usage;
+  usage.output_tokens = 5;
+  attempt->End({.is_complete = true, .usage = usage, .finish = "stop"});
+  EXPECT_EQ(world.Verify(Month("2025-11")).statement.requests, 0);
+  EXPECT_EQ(world.Verify(Month("2025-12")).statement.requests, 1);
+}
+
+TEST(Focus, AddsUpToTheStatementInEveryVersion) {
+  World world;
+  int64_t cost = 0;
+  for (int i = 0; i < 30; ++i) {
+    cost += world.Buy(100 + i, i, 7 * i);
+  }
+  MeterFilter hours = FilterOf(Month());
+  hours.by_day = false;
+  Meters meters;
+  ASSERT_TRUE(world.recorder->AddMeters(hours, meters).has_value());
+  const auto prices = *world.recorder->Prices();
+  const Statement statement = MakeStatement(Month(), meters, prices);
+  BillNames names;
+  names.orgs["org_1"] = "Acme, \"Inc\"";
+  for (const auto& [name, version] :
+       {std::pair("1.2", FocusVersion::k12), std::pair("1.3", FocusVersion::k13),
+        std::pair("1.4", FocusVersion::k14)}) {
+    EXPECT_EQ(ParseFocusVersion(name).value(), version);
+    const FocusOrder order{version, Month().period, statement.hash};
+    const std::string csv = FocusCsv(order, meters, prices, names);
+    EXPECT_NE(csv.find("\"Acme, \"\"Inc\"\"\""), std::string::npos);
+    EXPECT_EQ(csv.find("ProviderName,PublisherName") != std::string::npos,
+              version != FocusVersion::k14);
+    EXPECT_EQ(csv.find("InvoiceDetailId") != std::string::npos, version == FocusVersion::k14);
+    EXPECT_EQ(csv.find("HostProviderName") == std::string::npos, version == FocusVersion::k12);
+    const std::string parquet = FocusParquet(order, meters, prices, names);
+    EXPECT_TRUE(parquet.starts_with("PAR1") && parquet.ends_with("PAR1"));
+  }
+  EXPECT_EQ(ParseFocusVersion("1.1").error().param, "version");
+  EXPECT_EQ(statement.charge, cost);
+}
+
+}  // namespace
+}  // namespace tradewind::billing

@@ -1,0 +1,399 @@
+#include "billing/focus.h"
+
+#include <array>
+#include <functional>
+#include <span>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "billing/parquet_writer.h"
+#include "dialects/json_writer.h"
+
+namespace tradewind::billing {
+namespace {
+
+using Wide = __int128;
+
+constexpr int64_t kHourS = 3600;
+constexpr int kNanoPlaces = 9;
+
+// A cell: nothing, a text, a number of kParquetScale places, or Unix seconds.
+struct Cell {
+  enum class Kind : uint8_t { kNull, kText, kNumber, kTime } kind = Kind::kNull;
+  std::string text = {};
+  Wide number = 0;
+  int64_t time_s = 0;
+};
+
+Cell Text(std::string text) {  // an empty one is none: FOCUS has no empty texts
+  return text.empty() ? Cell() : Cell{Cell::Kind::kText, std::move(text)};
+}
+Cell Number(Wide scaled) {
+  return {Cell::Kind::kNumber, {}, scaled};
+}
+Cell Time(int64_t unix_s) {
+  return {Cell::Kind::kTime, {}, 0, unix_s};
+}
+
+Wide PowerOfTen(int places) {
+  Wide value = 1;
+  for (int i = 0; i < places; ++i) {
+    value *= 10;
+  }
+  return value;
+}
+Cell Nano(ledger::NanoUsd amount) {
+  return Number(Wide{amount} * PowerOfTen(kParquetScale - kNanoPlaces));
+}
+Cell Whole(int64_t count) {
+  return Number(Wide{count} * PowerOfTen(kParquetScale));
+}
+
+// USD per token; nothing when it has more places, or is no price.
+std::optional<Wide> PerToken(const std::optional<Decimal>& usd_per_mtok) {
+  if (!usd_per_mtok.has_value()) {
+    return std::nullopt;
+  }
+  const int places = usd_per_mtok->exponent() - 6 + kParquetScale;
+  if (usd_per_mtok->is_zero()) {
+    return 0;
+  }
+  Wide value = usd_per_mtok->digits();
+  Wide product = 0;
+  if (places < 0 || places > kParquetScale ||
+      __builtin_mul_overflow(value, PowerOfTen(places), &product)) {
+    return std::nullopt;
+  }
+  return product;
+}
+
+struct Row {
+  const FocusOrder& order;
+  const BillNames& names;
+  const MeterKey& key;
+  const MeterSum& sum;
+  std::optional<Wide> unit_price;  // USD, kParquetScale places
+  std::string usd_per_mtok;
+
+  bool is_requests() const { return key.kind == MeterKind::kRequests; }
+  // Price times quantity; nothing when the price does not explain the cost.
+  std::optional<Wide> list_cost() const {
+    Wide product = 0;
+    if (!unit_price.has_value() || __builtin_mul_overflow(*unit_price, sum.quantity, &product)) {
+      return std::nullopt;
+    }
+    return product;
+  }
+  // Without a price of the list, the list has what was billed for it.
+  Cell ListOrBilled() const {
+    const std::optional<Wide> cost = list_cost();
+    return cost.has_value() ? Number(*cost) : Nano(sum.charge);
+  }
+  Cell UnitPrice() const { return unit_price.has_value() ? Number(*unit_price) : Cell(); }
+};
+
+std::string SkuPriceDetails(const Row& row) {
+  dialects::JsonWriter json;
+  json.BeginObject().Field("x_Model", row.key.model);
+  json.Field("x_TokenType", MeterName(row.key.kind));
+  if (!row.usd_per_mtok.empty()) {
+    json.Field("x_UsdPerMillionTokens", row.usd_per_mtok);
+  }
+  json.EndObject();
+  return json.Take();
+}
+
+std::string Description(const Row& row) {
+  return fmt::format("{} of {} at {}", MeterName(row.key.kind), row.key.model, row.key.provider);
+}
+
+std::string Account(const Row& row) {
+  return row.key.org_id.empty() ? "anonymous" : row.key.org_id;
+}
+
+std::string InvoiceOf(const Row& row) {
+  const auto found = row.names.invoices.find(row.key.org_id);
+  return found == row.names.invoices.end() ? std::string() : found->second;
+}
+
+std::string DetailOf(const Row& row) {
+  const std::string invoice = InvoiceOf(row);
+  if (invoice.empty()) {
+    return {};
+  }
+  MeterKey key = row.key;
+  const Statement one = MakeStatement({}, {{key, row.sum}}, {});
+  return invoice + "/" + one.lines.front().id;
+}
+
+struct Column {
+  std::string_view name;
+  ParquetType type;
+  FocusVersion first, last;
+  Cell (*value)(const Row&);
+};
+
+constexpr FocusVersion k12 = FocusVersion::k12, k13 = FocusVersion::k13, k14 = FocusVersion::k14;
+constexpr ParquetType kText = ParquetType::kText, kNumber = ParquetType::kDecimal,
+                      kTime = ParquetType::kTime;
+
+Cell Null(const Row& /*row*/) {
+  return {};
+}
+Cell Usd(const Row& /*row*/) {
+  return Text("USD");
+}
+Cell Provider(const Row& row) {
+  return Text(row.key.provider);
+}
+Cell Billed(const Row& row) {
+  return Nano(row.sum.charge);
+}
+Cell ListCost(const Row& row) {
+  return row.ListOrBilled();
+}
+Cell ListUnitPrice(const Row& row) {
+  return row.UnitPrice();
+}
+Cell Quantity(const Row& row) {
+  return Whole(row.sum.quantity);
+}
+Cell Unit(const Row& row) {
+  return Text(std::string(MeterUnit(row.key.kind)));
+}
+
+// In the order of their names, as the specification lists them; ours behind them.
+// clang-format off
+const std::array kColumns = {
+    Column{"AllocatedMethodDetails", kText, k13, k14, Null},
+    Column{"AllocatedMethodId", kText, k13, k14, Null},
+    Column{"AllocatedResourceId", kText, k13, k14, Null},
+    Column{"AllocatedResourceName", kText, k13, k14, Null},
+    Column{"AllocatedTags", kText, k13, k14, Null},
+    Column{"AvailabilityZone", kText, k12, k14, Null},
+    Column{"BilledCost", kNumber, k12, k14, Billed},
+    Column{"BillingAccountId", kText, k12, k14, [](const Row& row) { return Text(Account(row)); }},
+    Column{"BillingAccountName", kText, k12, k14, [](const Row& row) { return Text(row.key.org_id.empty() ? "anonymous" : BillNames::Of(row.names.orgs, row.key.org_id)); }},
+    Column{"BillingAccountType", kText, k12, k14, [](const Row&) { return Text("Organization"); }},
+    Column{"BillingCurrency", kText, k12, k14, Usd},
+    Column{"BillingPeriodEnd", kTime, k12, k14, [](const Row& row) { return Time(row.order.billing_period.to_s); }},
+    Column{"BillingPeriodStart", kTime, k12, k14, [](const Row& row) { return Time(row.order.billing_period.from_s); }},
+    Column{"CapacityReservationId", kText, k12, k14, Null},
+    Column{"CapacityReservationStatus", kText, k12, k14, Null},
+    Column{"ChargeCategory", kText, k12, k14, [](const Row&) { return Text("Usage"); }},
+    Column{"ChargeClass", kText, k12, k14, Null},
+    Column{"ChargeDescription", kText, k12, k14, [](const Row& row) { return Text(Description(row)); }},
+    Column{"ChargeFrequency", kText, k12, k14, [](const Row&) { return Text("Usage-Based"); }},
+    Column{"ChargePeriodEnd", kTime, k12, k14, [](const Row& row) { return Time((row.key.hour + 1) * kHourS); }},
+    Column{"ChargePeriodStart", kTime, k12, k14, [](const Row& row) { return Time(row.key.hour * kHourS); }},
+    Column{"CommitmentDiscountCategory", kText, k12, k14, Null},
+    Column{"CommitmentDiscountId", kText, k12, k14, Null},
+    Column{"CommitmentDiscountName", kText, k12, k14, Null},
+    Column{"CommitmentDiscountQuantity", kNumber, k12, k14, Null},
+    Column{"CommitmentDiscountStatus", kText, k12, k14, Null},
+    Column{"CommitmentDiscountType", kText, k12, k14, Null},
+    Column{"CommitmentDiscountUnit", kText, k12, k14, Null},
+    Column{"ConsumedQuantity", kNumber, k12, k14, Quantity},
+    Column{"ConsumedUnit", kText, k12, k14, Unit},
+    Column{"ContractApplied", kText, k13, k14, Null},
+    Column{"ContractedCost", kNumber, k12, k14, ListCost},
+    Column{"ContractedUnitPrice", kNumber, k12, k14, ListUnitPrice},
+    Column{"EffectiveCost", kNumber, k12, k14, Billed},
+    Column{"HostProviderName", kText, k13, k14, Provider},
+    Column{"InvoiceDetailId", kText, k14, k14, [](const Row& row) { return Text(DetailOf(row)); }},
+    Column{"InvoiceId", kText, k12, k14, [](const Row& row) { return Text(InvoiceOf(row)); }},
+    Column{"InvoiceIssuerName", kText, k12, k14, [](const Row& row) { return Text(row.names.issuer); }},
+    Column{"ListCost", kNumber, k12, k14, ListCost},
+    Column{"ListUnitPrice", kNumber, k12, k14, ListUnitPrice},
+    Column{"PricingCategory", kText, k12, k14, [](const Row&) { return Text("Standard"); }},
+    Column{"PricingCurrency", kText, k12, k14, Usd},
+    Column{"PricingCurrencyContractedUnitPrice", kNumber, k12, k14, ListUnitPrice},
+    Column{"PricingCurrencyEffectiveCost", kNumber, k12, k14, Billed},
+    Column{"PricingCurrencyListUnitPrice", kNumber, k12, k14, ListUnitPrice},
+    Column{"PricingQuantity", kNumber, k12, k14, Quantity},
+    Column{"PricingUnit", kText, k12, k14, Unit},
+    Column{"ProviderName", kText, k12, k13, Provider},
+    Column{"PublisherName", kText, k12, k13, Provider},
+    Column{"RegionId", kText, k12, k14, Null},
+    Column{"RegionName", kText, k12, k14, Null},
+    Column{"ResourceId", kText, k12, k14, [](const Row& row) { return Text(row.key.provider + "/" + row.key.provider_model); }},
+    Column{"ResourceName", kText, k12, k14, [](const Row& row) { return Text(row.key.model); }},
+    Column{"ResourceType", kText, k12, k14, [](const Row&) { return Text("Model"); }},
+    Column{"ServiceCategory", kText, k12, k14, [](const Row&) { return Text("AI and Machine Learning"); }},
+    Column{"ServiceName", kText, k12, k14, [](const Row&) { return Text("LLM inference"); }},
+    Column{"ServiceProviderName", kText, k13, k14, Provider},
+    Column{"ServiceSubcategory", kText, k12, k14, [](const Row&) { return Text("Generative AI"); }},
+    Column{"SkuId", kText, k12, k14, [](const Row& row) { return Text(row.key.provider + "/" + row.key.model); }},
+    Column{"SkuMeter", kText, k12, k14, [](const Row& row) { return Text(std::string(MeterName(row.key.kind))); }},
+    Column{"SkuPriceDetails", kText, k12, k14, [](const Row& row) { return Text(SkuPriceDetails(row)); }},
+    Column{"SkuPriceId", kText, k12, k14, [](const Row& row) { return Text(fmt::format("{}/{}", row.key.price_version, MeterName(row.key.kind))); }},
+    Column{"SubAccountId", kText, k12, k14, [](const Row& row) { return Text(row.key.project_id); }},
+    Column{"SubAccountName", kText, k12, k14, [](const Row& row) { return Text(row.names.ProjectOf(row.key)); }},
+    Column{"SubAccountType", kText, k12, k14, [](const Row& row) { return Text(row.key.project_id.empty() ? "" : "Project"); }},
+    Column{"Tags", kText, k12, k14, Null},
+    Column{"x_KeyId", kText, k12, k14, [](const Row& row) { return Text(row.key.key_id); }},
+    Column{"x_KeyName", kText, k12, k14, [](const Row& row) { return Text(BillNames::Of(row.names.keys, row.key.key_id)); }},
+    Column{"x_LedgerHash", kText, k12, k14, [](const Row& row) { return Text(row.order.ledger_hash); }},
+    Column{"x_OwnKey", kText, k12, k14, [](const Row& row) { return Text(row.key.own_key ? "true" : "false"); }},
+    Column{"x_PriceVersion", kNumber, k12, k14, [](const Row& row) { return Whole(row.key.price_version); }},
+    Column{"x_ProviderCost", kNumber, k12, k14, [](const Row& row) { return Nano(row.sum.cost); }},
+    Column{"x_RequestCount", kNumber, k12, k14, [](const Row& row) { return Whole(row.is_requests() ? row.sum.quantity : 0); }},
+};
+// clang-format on
+
+std::vector<const Column*> ColumnsOf(FocusVersion version) {
+  std::vector<const Column*> columns;
+  for (const Column& column : kColumns) {
+    if (column.first <= version && version <= column.last) {
+      columns.push_back(&column);
+    }
+  }
+  return columns;
+}
+
+void ForEachRow(const FocusOrder& order, const Meters& meters,
+                const std::vector<PriceVersion>& prices, const BillNames& names,
+                const std::function<void(const Row&)>& take) {
+  std::map<uint32_t, const catalog::Prices*> by_version;
+  for (const PriceVersion& version : prices) {
+    by_version[version.version] = &version.prices;
+  }
+  for (const auto& [key, sum] : meters) {
+    Row row{order, names, key, sum, std::nullopt, ""};
+    if (const auto found = by_version.find(key.price_version); found != by_version.end()) {
+      const std::optional<Decimal> price = PriceOf(*found->second, key.kind);
+      row.unit_price = PerToken(price);
+      row.usd_per_mtok = price.has_value() ? price->ToString() : std::string();
+    }
+    if (row.is_requests() && sum.cost == 0 && sum.charge == 0) {
+      row.unit_price = 0;  // a request costs nothing but its tokens
+    }
+    take(row);
+  }
+}
+
+// "0.0000035", "12", "-1.5": no zeros behind, no exponent.
+std::string Plain(Wide number) {
+  const bool is_negative = number < 0;
+  auto magnitude = static_cast<unsigned __int128>(is_negative ? -number : number);
+  std::string digits;
+  for (; magnitude > 0; magnitude /= 10) {
+    digits.insert(digits.begin(), static_cast<char>('0' + static_cast<int>(magnitude % 10)));
+  }
+  constexpr size_t kPlaces = kParquetScale;
+  if (digits.size() <= kPlaces) {
+    digits.insert(0, kPlaces + 1 - digits.size(), '0');
+  }
+  std::string text = digits.substr(0, digits.size() - kPlaces);
+  std::string behind = digits.substr(digits.size() - kPlaces);
+  behind.erase(behind.find_last_not_of('0') + 1);
+  if (!behind.empty()) {
+    text += "." + behind;
+  }
+  return (is_negative ? "-" : "") + text;
+}
+
+// RFC 4180.
+std::string Quoted(std::string_view text) {
+  if (text.find_first_of(",\"\r\n") == text.npos) {
+    return std::string(text);
+  }
+  std::string out = "\"";
+  for (const char c : text) {
+    out += c;
+    if (c == '"') {
+      out += c;
+    }
+  }
+  return out + "\"";
+}
+
+std::string CsvOf(const Cell& cell) {
+  switch (cell.kind) {
+    case Cell::Kind::kNull:
+      return {};
+    case Cell::Kind::kText:
+      return Quoted(cell.text);
+    case Cell::Kind::kNumber:
+      return Plain(cell.number);
+    case Cell::Kind::kTime:
+      return UtcTime(cell.time_s);
+  }
+  return {};
+}
+
+void Put(const Cell& cell, ParquetWriter& writer) {
+  constexpr int64_t kMicros = 1'000'000;
+  switch (cell.kind) {
+    case Cell::Kind::kNull:
+      return writer.AddNull();
+    case Cell::Kind::kText:
+      return writer.AddText(cell.text);
+    case Cell::Kind::kNumber:
+      return writer.AddDecimal(cell.number);
+    case Cell::Kind::kTime:
+      return writer.AddTime(cell.time_s * kMicros);
+  }
+}
+
+}  // namespace
+
+const std::string& BillNames::Of(const std::map<std::string, std::string>& names,
+                                 const std::string& id) {
+  const auto found = names.find(id);
+  return found == names.end() ? id : found->second;
+}
+
+const std::string& BillNames::ProjectOf(const MeterKey& key) const {
+  const auto found = projects_of_keys.find(key.key_id);
+  return found == projects_of_keys.end() || key.project_id.empty() ? key.project_id : found->second;
+}
+
+Result<FocusVersion> ParseFocusVersion(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, FocusVersion>, 3> kVersions = {
+      {{"1.2", k12}, {"1.3", k13}, {"1.4", k14}}};
+  for (const auto& [name, version] : kVersions) {
+    if (text == name) {
+      return version;
+    }
+  }
+  return Fail(ErrorCode::kInvalidArgument,
+              fmt::format("FOCUS \"{}\" is not written here: 1.2, 1.3 or 1.4.", text.substr(0, 16)),
+              "version");
+}
+
+std::string FocusCsv(const FocusOrder& order, const Meters& meters,
+                     const std::vector<PriceVersion>& prices, const BillNames& names) {
+  const std::vector<const Column*> columns = ColumnsOf(order.version);
+  std::string csv;
+  for (const Column* column : columns) {
+    csv += fmt::format("{}{}", csv.empty() ? "" : ",", column->name);
+  }
+  csv += "\r\n";
+  ForEachRow(order, meters, prices, names, [&](const Row& row) {
+    for (size_t i = 0; i < columns.size(); ++i) {
+      csv += (i == 0 ? "" : ",") + CsvOf(columns[i]->value(row));
+    }
+    csv += "\r\n";
+  });
+  return csv;
+}
+
+std::string FocusParquet(const FocusOrder& order, const Meters& meters,
+                         const std::vector<PriceVersion>& prices, const BillNames& names) {
+  const std::vector<const Column*> columns = ColumnsOf(order.version);
+  std::vector<ParquetColumn> schema;
+  for (const Column* column : columns) {
+    schema.push_back({std::string(column->name), column->type});
+  }
+  ParquetWriter writer(std::move(schema));
+  ForEachRow(order, meters, prices, names, [&](const Row& row) {
+    for (const Column* column : columns) {
+      Put(column->value(row), writer);
+    }
+  });
+  return writer.Finish();
+}
+
+}  // namespace tradewind::billing

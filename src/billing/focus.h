@@ -1,0 +1,48 @@
+// What was charged as rows of the FinOps Open Cost and Usage Specification: one for each hour, key,
+// model, provider and kind of token. Versions 1.2 to 1.4. Source: focus.finops.org.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "billing/statement.h"
+
+namespace tradewind::billing {
+
+enum class FocusVersion : uint8_t { k12, k13, k14 };
+Result<FocusVersion> ParseFocusVersion(std::string_view text);  // kInvalidArgument (param version)
+
+// What people call those whose ids the records have.
+struct BillNames {
+  std::string issuer = "Tradewind";
+  std::map<std::string, std::string> orgs = {}, keys = {};  // by id
+  std::map<std::string, std::string> invoices = {};  // the invoice of the period, by organisation
+
+  // What the projects of keys are called, by the key's id: a key is of one project.
+  std::map<std::string, std::string> projects_of_keys = {};
+  const std::string& ProjectOf(const MeterKey& key) const;
+
+  static const std::string& Of(const std::map<std::string, std::string>& names,
+                               const std::string& id);  // the id where there is no name
+};
+
+struct FocusOrder {
+  FocusVersion version = FocusVersion::k13;
+  BillPeriod billing_period;  // the month
+  std::string ledger_hash;    // of the statement that the rows add up to
+};
+
+// Amounts are exact: BilledCost adds up to the charges of `meters`, x_ProviderCost to their costs.
+// ListCost is price times quantity before rounding. A price of more than 18 places in USD per token
+// is left out.
+std::string FocusCsv(const FocusOrder& order, const Meters& meters,
+                     const std::vector<PriceVersion>& prices, const BillNames& names);
+std::string FocusParquet(const FocusOrder& order, const Meters& meters,
+                         const std::vector<PriceVersion>& prices, const BillNames& names);
+
+}  // namespace tradewind::billing

@@ -1,0 +1,154 @@
+#include "billing/invoice.h"
+
+#include <array>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "billing/hash.h"
+#include "billing/invoice_html.h"
+#include "billing/usd.h"
+#include "dialects/json_writer.h"
+
+namespace tradewind::billing {
+namespace {
+
+using dialects::JsonWriter;
+using Wide = __int128;
+
+// The nearest whole, of two that are equally near the even one.
+Wide DivideHalfEven(Wide value, Wide by) {
+  const bool is_negative = value < 0;
+  const Wide magnitude = is_negative ? -value : value;
+  Wide whole = magnitude / by;
+  const Wide twice = magnitude % by * 2;
+  if (twice > by || (twice == by && whole % 2 != 0)) {
+    ++whole;
+  }
+  return is_negative ? -whole : whole;
+}
+
+void WriteParty(std::string_view name, const InvoiceParty& party, JsonWriter& json) {
+  json.Key(name).BeginObject().Field("name", party.name).Field("address", party.address);
+  json.Field("tax_id", party.tax_id).EndObject();
+}
+
+std::string JsonOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.invoice/v1").Field("number", draft.number);
+  json.Field("kind", draft.kind);
+  if (!draft.refers_to.empty()) {
+    json.Field("refers_to", draft.refers_to).Field("reason", draft.reason);
+  }
+  json.Field("issued", UtcTime(draft.issued_s)).Field("period", draft.period.name);
+  json.Field("from", UtcTime(draft.period.from_s)).Field("to", UtcTime(draft.period.to_s));
+  json.Field("currency", "USD").Field("org", draft.org_id);
+  WriteParty("issuer", draft.issuer, json);
+  WriteParty("customer", draft.customer, json);
+  json.Field("net_nanousd", std::to_string(sums.net));
+  json.Field("rounding_carry_in_nanousd", std::to_string(draft.carry_in));
+  json.Field("rounding_carry_out_nanousd", std::to_string(sums.carry_out));
+  json.Field("net_cents", sums.net_cents);
+  json.Field("tax_percent", draft.tax_percent.ToString()).Field("tax_cents", sums.tax_cents);
+  json.Field("payable_cents", sums.payable_cents());
+  json.Field("statement_hash", draft.statement.hash);
+  json.Key("lines").BeginArray();
+  for (const StatementLine& line : draft.statement.lines) {
+    json.BeginObject().Field("id", line.id).Field("project", line.key.project_id);
+    json.Field("project_name", draft.names.ProjectOf(line.key));
+    json.Field("key", line.key.key_id);
+    json.Field("key_name", BillNames::Of(draft.names.keys, line.key.key_id));
+    json.Field("model", line.key.model).Field("provider", line.key.provider);
+    json.Field("own_key", line.key.own_key).Field("meter", MeterName(line.key.kind));
+    json.Field("unit", MeterUnit(line.key.kind)).Field("quantity", line.sum.quantity);
+    json.Field("price_version", int64_t{line.key.price_version});
+    json.Field("usd_per_mtok", line.price);
+    json.Field("charge_nanousd", std::to_string(line.sum.charge)).EndObject();
+  }
+  json.EndArray().EndObject();
+  return json.Take();
+}
+
+// RFC 4180. What a spreadsheet would take for a formula is text.
+std::string Cell(std::string_view text) {
+  std::string out = "\"";
+  if (!text.empty() && std::string_view("=+-@\t\r").find(text.front()) != std::string_view::npos) {
+    out += '\'';
+  }
+  for (const char c : text) {
+    out += c;
+    if (c == '"') {
+      out += c;
+    }
+  }
+  return out + "\"";
+}
+
+std::string CsvOf(const InvoiceDraft& draft, const InvoiceSums& sums, std::string_view hash) {
+  std::string csv =
+      "invoice,line,project,key,model,provider,meter,quantity,unit,usd_per_mtok,price_version,"
+      "charge_nanousd\r\n";
+  for (const StatementLine& line : draft.statement.lines) {
+    csv +=
+        fmt::format("{},{},{},{},{},{},{},{},{},{},{},{}\r\n", Cell(draft.number), line.id,
+                    Cell(draft.names.ProjectOf(line.key)),
+                    Cell(BillNames::Of(draft.names.keys, line.key.key_id)), Cell(line.key.model),
+                    Cell(line.key.provider), MeterName(line.key.kind), line.sum.quantity,
+                    MeterUnit(line.key.kind), line.price, line.key.price_version, line.sum.charge);
+  }
+  const std::array<std::pair<std::string_view, int64_t>, 4> totals = {
+      {{"net", sums.net},
+       {"rounding", sums.net_cents * 10'000'000 - sums.net},
+       {"tax", sums.tax_cents * 10'000'000},
+       {"payable", sums.payable_cents() * 10'000'000}}};
+  for (const auto& [name, amount] : totals) {
+    csv += fmt::format("{},{},,,,,,,,,,{}\r\n", Cell(draft.number), name, amount);
+  }
+  return csv + fmt::format("{},sha256,,,,,,,,,,{}\r\n", Cell(draft.number), hash);
+}
+
+}  // namespace
+
+Result<InvoiceSums> SumsOf(const InvoiceDraft& draft) {
+  constexpr Wide kNanoPerCent = 10'000'000;
+  const Decimal& percent = draft.tax_percent;
+  constexpr int kPlacesMax = 4;
+  if (percent.is_negative() || percent > Decimal::Parse("100").value() ||
+      percent.exponent() < -kPlacesMax) {
+    return Fail(ErrorCode::kInvalidArgument, "A tax is 0 to 100 percent, with at most 4 places.",
+                "tax_percent");
+  }
+  InvoiceSums sums;
+  sums.net = draft.kind == "credit_note" ? -draft.credit : draft.statement.charge;
+  const Wide exact = Wide{sums.net} + draft.carry_in;
+  sums.net_cents = static_cast<int64_t>(DivideHalfEven(exact, kNanoPerCent));
+  sums.carry_out = static_cast<int64_t>(exact - Wide{sums.net_cents} * kNanoPerCent);
+  Wide scaled = percent.digits(), by = 100;  // percent times 10^4
+  for (int i = percent.exponent(); i > -kPlacesMax; --i) {
+    scaled *= 10;
+  }
+  by *= 10'000;
+  sums.tax_cents = static_cast<int64_t>(DivideHalfEven(Wide{sums.net_cents} * scaled, by));
+  return sums;
+}
+
+InvoiceDocuments WriteInvoice(const InvoiceDraft& draft, const InvoiceSums& sums) {
+  InvoiceDocuments documents;
+  documents.json = JsonOf(draft, sums);
+  documents.hash = Sha256Hex(documents.json);
+  documents.html = InvoiceHtml(draft, sums, documents.hash);
+  documents.csv = CsvOf(draft, sums, documents.hash);
+  return documents;
+}
+
+std::string FormatCents(int64_t cents) {
+  const uint64_t magnitude =
+      cents < 0 ? -static_cast<uint64_t>(cents) : static_cast<uint64_t>(cents);
+  std::string whole = std::to_string(magnitude / 100);
+  for (int64_t at = static_cast<int64_t>(whole.size()) - 3; at > 0; at -= 3) {
+    whole.insert(static_cast<size_t>(at), ",");
+  }
+  return fmt::format("{}{}.{:02}", cents < 0 ? "-" : "", whole, magnitude % 100);
+}
+
+}  // namespace tradewind::billing

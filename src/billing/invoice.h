@@ -1,0 +1,57 @@
+// An invoice: the statement of a month, rounded to cents, as documents that never change.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/decimal.h"
+#include "base/result.h"
+#include "billing/focus.h"
+#include "billing/statement.h"
+
+namespace tradewind::billing {
+
+struct InvoiceParty {
+  std::string name, address, tax_id;  // address: lines separated by '\n'
+};
+
+struct InvoiceDraft {
+  std::string number;            // "TW-000007"
+  std::string kind = "invoice";  // or "credit_note"
+  std::string refers_to;         // of a credit note: the invoice
+  std::string reason;            // likewise
+  InvoiceParty issuer, customer;
+  std::string org_id;
+  BillPeriod period;
+  int64_t issued_s = 0;
+  Statement statement;  // of a credit note without lines: `credit`
+  ledger::NanoUsd credit = 0;
+  BillNames names;
+  ledger::NanoUsd carry_in = 0;  // what earlier rounding left
+  Decimal tax_percent;
+};
+
+struct InvoiceSums {
+  ledger::NanoUsd net = 0;        // exact: the statement's charge, or what is credited, negative
+  int64_t net_cents = 0;          // with the carry, rounded half to even
+  ledger::NanoUsd carry_out = 0;  // to the next invoice
+  int64_t tax_cents = 0;          // rounded half to even
+  int64_t payable_cents() const { return net_cents + tax_cents; }
+};
+
+// Errors: kInvalidArgument (param tax_percent).
+Result<InvoiceSums> SumsOf(const InvoiceDraft& draft);
+
+// The same draft gives the same bytes.
+struct InvoiceDocuments {
+  std::string json, html, csv;
+  std::string hash;  // SHA-256 of `json`; the others name it
+};
+InvoiceDocuments WriteInvoice(const InvoiceDraft& draft, const InvoiceSums& sums);
+
+// "1,234.50", "-0.05"
+std::string FormatCents(int64_t cents);
+
+}  // namespace tradewind::billing

@@ -1,0 +1,217 @@
+#include "billing/invoice_store.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "billing/hash.h"
+#include "billing/usd.h"
+#include "storage/migrations.h"
+
+namespace tradewind::billing {
+namespace {
+
+constexpr std::array<storage::Migration, 1> kMigrations = {{{"invoices", R"(
+CREATE TABLE invoices (
+  serial INTEGER PRIMARY KEY, number TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+  refers_to TEXT NOT NULL, org TEXT NOT NULL, period TEXT NOT NULL, issued_s INTEGER NOT NULL,
+  net INTEGER NOT NULL, carry_out INTEGER NOT NULL, payable_cents INTEGER NOT NULL,
+  json TEXT NOT NULL, html TEXT NOT NULL, csv TEXT NOT NULL, hash TEXT NOT NULL) STRICT;
+CREATE UNIQUE INDEX one_of_a_month ON invoices (org, period) WHERE kind = 'invoice';
+CREATE TRIGGER frozen_update BEFORE UPDATE ON invoices
+  BEGIN SELECT RAISE(ABORT, 'an invoice is never changed'); END;
+CREATE TRIGGER frozen_delete BEFORE DELETE ON invoices
+  BEGIN SELECT RAISE(ABORT, 'an invoice is never removed'); END;
+)"}}};
+
+std::string NumberOf(int64_t serial) {
+  return fmt::format("TW-{:06}", serial);
+}
+
+IssuedInvoice IssuedOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
+  IssuedInvoice issued;
+  issued.number = draft.number;
+  issued.kind = draft.kind;
+  issued.refers_to = draft.refers_to;
+  issued.org_id = draft.org_id;
+  issued.period = draft.period.name;
+  issued.issued_s = draft.issued_s;
+  issued.net = sums.net;
+  issued.carry_out = sums.carry_out;
+  issued.payable_cents = sums.payable_cents();
+  issued.documents = WriteInvoice(draft, sums);
+  return issued;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<InvoiceStore>> InvoiceStore::Open(const std::filesystem::path& path) {
+  TW_ASSIGN_OR_RETURN(storage::Database database, storage::Database::Open(path));
+  TW_RETURN_IF_ERROR(storage::Migrate(database, kMigrations));
+  return std::unique_ptr<InvoiceStore>(new InvoiceStore(std::move(database)));
+}
+
+Status InvoiceStore::CheckOpen() const {
+  if (!database_.is_open()) {
+    return Fail(ErrorCode::kUnavailable, "Another process has the invoices.");
+  }
+  return {};
+}
+
+// What the last document of the organisation left.
+Result<ledger::NanoUsd> InvoiceStore::CarryOf(std::string_view org_id) {
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare("SELECT carry_out FROM invoices WHERE org = ?1 ORDER BY serial DESC "
+                        "LIMIT 1"));
+  query.Bind(1, org_id);
+  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  return has_row ? query.Integer(0) : 0;
+}
+
+Result<IssuedInvoice> InvoiceStore::Preview(InvoiceDraft draft) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  draft.number = "DRAFT";
+  TW_ASSIGN_OR_RETURN(draft.carry_in, CarryOf(draft.org_id));
+  TW_ASSIGN_OR_RETURN(const InvoiceSums sums, SumsOf(draft));
+  return IssuedOf(draft, sums);
+}
+
+Result<IssuedInvoice> InvoiceStore::Issue(InvoiceDraft draft) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(storage::Transaction transaction, storage::Transaction::Begin(database_));
+  TW_ASSIGN_OR_RETURN(const std::vector<IssuedInvoice> known, Rows(""));
+  for (const IssuedInvoice& one : known) {
+    if (draft.kind == "invoice" && one.kind == "invoice" && one.org_id == draft.org_id &&
+        one.period == draft.period.name) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{} was invoiced by {}: what was wrong with it is corrected by a "
+                              "credit note.",
+                              draft.period.name, one.number),
+                  "period");
+    }
+    if (draft.kind == "credit_note" && one.number == draft.refers_to) {
+      TW_ASSIGN_OR_RETURN(const ledger::NanoUsd left, Left(one));
+      if (draft.credit > left) {
+        return Fail(
+            ErrorCode::kInvalidArgument,
+            fmt::format("{} is left of {}: no more can be credited.", FormatUsd(left), one.number),
+            "usd");
+      }
+    }
+  }
+  // Nothing is ever removed, so the count is the last number.
+  const auto serial = static_cast<int64_t>(known.size()) + 1;
+  draft.number = NumberOf(serial);
+  TW_ASSIGN_OR_RETURN(draft.carry_in, CarryOf(draft.org_id));
+  TW_ASSIGN_OR_RETURN(const InvoiceSums sums, SumsOf(draft));
+  IssuedInvoice issued = IssuedOf(draft, sums);
+  TW_RETURN_IF_ERROR(
+      database_.Run("INSERT INTO invoices VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
+                    serial, std::string_view(issued.number), std::string_view(issued.kind),
+                    std::string_view(issued.refers_to), std::string_view(issued.org_id),
+                    std::string_view(issued.period), issued.issued_s, issued.net, issued.carry_out,
+                    issued.payable_cents, std::string_view(issued.documents.json),
+                    std::string_view(issued.documents.html), std::string_view(issued.documents.csv),
+                    std::string_view(issued.documents.hash)));
+  TW_RETURN_IF_ERROR(transaction.Commit());
+  return issued;
+}
+
+Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare("SELECT number, kind, refers_to, org, period, issued_s, net, carry_out, "
+                        "payable_cents, hash FROM invoices WHERE ?1 = '' OR org = ?1 "
+                        "ORDER BY serial"));
+  query.Bind(1, org);
+  std::vector<IssuedInvoice> rows;
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return rows;
+    }
+    IssuedInvoice& row = rows.emplace_back();
+    int column = 0;
+    for (std::string* field : {&row.number, &row.kind, &row.refers_to, &row.org_id, &row.period}) {
+      *field = query.Text(column++);
+    }
+    row.issued_s = query.Integer(5);
+    row.net = query.Integer(6);
+    row.carry_out = query.Integer(7);
+    row.payable_cents = query.Integer(8);
+    row.documents.hash = query.Text(9);
+  }
+}
+
+Result<std::vector<IssuedInvoice>> InvoiceStore::List(std::string_view org_id) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  return Rows(org_id);
+}
+
+Result<IssuedInvoice> InvoiceStore::Find(std::string_view number) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(std::vector<IssuedInvoice> rows, Rows(""));
+  const auto found = std::ranges::find(rows, number, &IssuedInvoice::number);
+  if (found == rows.end()) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("There is no invoice \"{}\".", number.substr(0, 40)), "number");
+  }
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database_.Prepare("SELECT json, html, csv FROM invoices WHERE number = ?1"));
+  query.Bind(1, number);
+  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  if (!has_row) {
+    return Fail(ErrorCode::kInternal, "an invoice is gone");
+  }
+  found->documents.json = query.Text(0);
+  found->documents.html = query.Text(1);
+  found->documents.csv = query.Text(2);
+  if (Sha256Hex(found->documents.json) != found->documents.hash) {
+    return Fail(
+        ErrorCode::kCorruptFile,
+        fmt::format("{} is not what was issued; restore invoices.db from a backup", found->number));
+  }
+  return std::move(*found);
+}
+
+Result<ledger::NanoUsd> InvoiceStore::Left(const IssuedInvoice& invoice) {
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare("SELECT coalesce(sum(net), 0) FROM invoices WHERE refers_to = ?1"));
+  query.Bind(1, std::string_view(invoice.number));
+  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  return invoice.net + (has_row ? query.Integer(0) : 0);
+}
+
+Result<ledger::NanoUsd> InvoiceStore::LeftOf(const IssuedInvoice& invoice) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  return Left(invoice);
+}
+
+Status InvoiceStore::BackUp(const std::filesystem::path& folder) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  return database_.Run("VACUUM INTO ?1", std::string_view((folder / "invoices.db").string()));
+}
+
+void InvoiceStore::Release() {
+  const std::lock_guard lock(mutex_);
+  database_.Release();
+}
+
+Status InvoiceStore::Reopen() {
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(database_, storage::Database::Open(database_.path()));
+  return storage::Migrate(database_, kMigrations);
+}
+
+}  // namespace tradewind::billing

@@ -1,0 +1,59 @@
+// Invoices that were issued: numbered without gaps, and never changed. HOME/invoices.db.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "billing/invoice.h"
+#include "storage/database.h"
+
+namespace tradewind::billing {
+
+struct IssuedInvoice {
+  std::string number, kind, refers_to, org_id, period;
+  int64_t issued_s = 0;
+  ledger::NanoUsd net = 0, carry_out = 0;
+  int64_t payable_cents = 0;
+  InvoiceDocuments documents;  // empty in lists
+};
+
+// Thread-safe; calls wait for the disk. Errors of all: those of storage::Database.
+class InvoiceStore {
+ public:
+  static Result<std::unique_ptr<InvoiceStore>> Open(const std::filesystem::path& path);
+
+  // Numbers the draft, writes its documents and keeps them: all of it or nothing. Its number and
+  // carry are set here. Errors besides: kInvalidArgument: there is an invoice of this organisation
+  // and month; a credit note that credits more than is left of its invoice.
+  Result<IssuedInvoice> Issue(InvoiceDraft draft);
+  // What Issue would write, with "DRAFT" for a number.
+  Result<IssuedInvoice> Preview(InvoiceDraft draft);
+
+  Result<std::vector<IssuedInvoice>> List(std::string_view org_id = {});  // the oldest first
+  // With its documents. Errors besides: kNotFound, kCorruptFile when it is not what was issued.
+  Result<IssuedInvoice> Find(std::string_view number);
+  // What may still be credited of an invoice.
+  Result<ledger::NanoUsd> LeftOf(const IssuedInvoice& invoice);
+
+  Status BackUp(const std::filesystem::path& folder);
+  void Release();
+  Status Reopen();
+
+ private:
+  explicit InvoiceStore(storage::Database database) : database_(std::move(database)) {}
+  Status CheckOpen() const;                                       // requires mutex_
+  Result<ledger::NanoUsd> CarryOf(std::string_view org_id);       // requires mutex_
+  Result<std::vector<IssuedInvoice>> Rows(std::string_view org);  // requires mutex_
+  Result<ledger::NanoUsd> Left(const IssuedInvoice& invoice);     // requires mutex_
+
+  std::mutex mutex_;  // guards what follows
+  storage::Database database_;
+};
+
+}  // namespace tradewind::billing

@@ -1,0 +1,135 @@
+#include "billing/invoice.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "billing/hash.h"
+#include "billing/invoice_html.h"
+#include "billing/invoice_store.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind::billing {
+namespace {
+
+constexpr ledger::NanoUsd kCent = 10'000'000;
+
+InvoiceDraft Draft(ledger::NanoUsd charge, const char* period = "2026-10") {
+  InvoiceDraft draft;
+  draft.issuer = {"Tradewind Ltd", "1 Harbour Road\nLondon", "GB 123"};
+  draft.customer = {"Acme <Inc>", "", ""};
+  draft.org_id = "org_1";
+  draft.period = ParseBillPeriod(period).value();
+  draft.issued_s = 1'793'530'800;
+  MeterKey key;
+  key.org_id = "org_1";
+  key.project_id = "prj_1";
+  key.key_id = "key_1";
+  key.model = "org/model";
+  key.provider = "site-a";
+  key.kind = MeterKind::kOutput;
+  draft.statement =
+      MakeStatement({draft.period, "org_1", ""}, {{key, {1'000'000, charge, charge}}}, {});
+  draft.names.keys["key_1"] = "<script>alert(1)</script>";
+  draft.names.projects_of_keys["key_1"] = "=cmd|' /C calc'!A0";
+  return draft;
+}
+
+InvoiceSums Sums(ledger::NanoUsd charge, ledger::NanoUsd carry = 0, const char* tax = "0") {
+  InvoiceDraft draft = Draft(charge);
+  draft.carry_in = carry;
+  draft.tax_percent = Decimal::Parse(tax).value();
+  return SumsOf(draft).value();
+}
+
+TEST(Invoice, RoundsHalfToEvenAndCarriesTheRest) {
+  EXPECT_EQ(Sums(kCent / 2).net_cents, 0);
+  EXPECT_EQ(Sums(kCent / 2).carry_out, kCent / 2);
+  EXPECT_EQ(Sums(kCent / 2 + 1).net_cents, 1);
+  EXPECT_EQ(Sums(kCent / 2 + 1).carry_out, 1 - kCent / 2);
+  EXPECT_EQ(Sums(kCent + kCent / 2).net_cents, 2);
+  EXPECT_EQ(Sums(2 * kCent + kCent / 2).net_cents, 2);
+  EXPECT_EQ(Sums(kCent / 2, kCent / 2).net_cents, 1) << "what was left the last time";
+  EXPECT_EQ(Sums(0, -kCent / 2).net_cents, 0);
+  EXPECT_EQ(Sums(1000 * kCent, 0, "19").tax_cents, 190);
+  EXPECT_EQ(Sums(250 * kCent, 0, "8.6").tax_cents, 22) << "21.5 goes to the even 22";
+  EXPECT_EQ(Sums(1000 * kCent, 0, "19").payable_cents(), 1190);
+  InvoiceDraft draft = Draft(1);
+  for (const char* wrong : {"-1", "100.01", "1.00001"}) {
+    draft.tax_percent = Decimal::Parse(wrong).value();
+    EXPECT_EQ(SumsOf(draft).error().param, "tax_percent") << wrong;
+  }
+  EXPECT_EQ(FormatCents(123'456'789), "1,234,567.89");
+  EXPECT_EQ(FormatCents(-5), "-0.05");
+}
+
+TEST(Invoice, IsTheSameBytesEveryTimeAndEscapesWhatUsersWrote) {
+  const InvoiceDraft draft = Draft(12 * kCent);
+  const InvoiceSums sums = SumsOf(draft).value();
+  const InvoiceDocuments one = WriteInvoice(draft, sums), two = WriteInvoice(draft, sums);
+  EXPECT_EQ(one.json, two.json);
+  EXPECT_EQ(one.html, two.html);
+  EXPECT_EQ(one.hash, Sha256Hex(one.json));
+  EXPECT_EQ(one.html.find("<script"), std::string::npos);
+  EXPECT_EQ(one.html.find("src="), std::string::npos) << "nothing is loaded";
+  EXPECT_EQ(one.html.find("url("), std::string::npos);
+  EXPECT_NE(one.html.find("Acme &lt;Inc&gt;"), std::string::npos);
+  EXPECT_NE(one.html.find(one.hash), std::string::npos);
+  EXPECT_NE(one.csv.find("\"'=cmd|"), std::string::npos) << "no formula for a spreadsheet";
+  EXPECT_EQ(EscapeHtml("a\x01'\"&"), "a &#39;&quot;&amp;");
+}
+
+TEST(InvoiceStore, NumbersWithoutGapsAndNeverChangesWhatWasIssued) {
+  const testing::TempDir home;
+  auto store = InvoiceStore::Open(home.path() / "invoices.db").value();
+  EXPECT_EQ(store->Preview(Draft(kCent))->number, "DRAFT");
+  const auto first = store->Issue(Draft(kCent + kCent / 2 - 1));
+  ASSERT_TRUE(first.has_value()) << first.error().message;
+  EXPECT_EQ(first->number, "TW-000001");
+  EXPECT_EQ(first->payable_cents, 1);
+  const auto again = store->Issue(Draft(5 * kCent));
+  EXPECT_EQ(again.error().param, "period");
+  const auto second = store->Issue(Draft(kCent, "2026-11"));
+  ASSERT_TRUE(second.has_value()) << second.error().message;
+  EXPECT_EQ(second->number, "TW-000002") << "a refusal takes no number";
+  EXPECT_EQ(second->payable_cents, 1);
+  EXPECT_EQ(second->carry_out, kCent / 2 - 1);
+  EXPECT_EQ(store->List("org_1")->size(), 2U);
+  EXPECT_TRUE(store->List("org_2")->empty());
+  EXPECT_EQ(store->Find("TW-000001")->documents.html, first->documents.html);
+  EXPECT_EQ(store->Find("TW-000009").error().code, ErrorCode::kNotFound);
+  store->Release();
+  auto database = storage::Database::Open(home.path() / "invoices.db").value();
+  EXPECT_FALSE(database.Execute("UPDATE invoices SET payable_cents = 0").has_value());
+  EXPECT_FALSE(database.Execute("DELETE FROM invoices").has_value());
+  ASSERT_TRUE(
+      database.Execute("DROP TRIGGER frozen_update; UPDATE invoices SET json = '{}'").has_value());
+  database.Release();
+  ASSERT_TRUE(store->Reopen().has_value());
+  EXPECT_EQ(store->Find("TW-000001").error().code, ErrorCode::kCorruptFile);
+}
+
+TEST(InvoiceStore, CreditsNoMoreThanWasInvoiced) {
+  const testing::TempDir home;
+  auto store = InvoiceStore::Open(home.path() / "invoices.db").value();
+  const auto invoice = store->Issue(Draft(10 * kCent));
+  ASSERT_TRUE(invoice.has_value());
+  InvoiceDraft note = Draft(0);
+  note.kind = "credit_note";
+  note.statement = {};
+  note.refers_to = invoice->number;
+  note.reason = "An outage <b>";
+  note.credit = 7 * kCent;
+  const auto first = store->Issue(note);
+  ASSERT_TRUE(first.has_value()) << first.error().message;
+  EXPECT_EQ(first->number, "TW-000002") << "one sequence for both";
+  EXPECT_EQ(first->payable_cents, -7);
+  EXPECT_NE(first->documents.html.find("An outage &lt;b&gt;"), std::string::npos);
+  EXPECT_EQ(store->LeftOf(*invoice).value(), 3 * kCent);
+  EXPECT_EQ(store->Issue(note).error().param, "usd");
+  note.credit = 3 * kCent;
+  EXPECT_TRUE(store->Issue(note).has_value());
+}
+
+}  // namespace
+}  // namespace tradewind::billing

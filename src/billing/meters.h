@@ -1,0 +1,60 @@
+// What settled attempts cost, by kind of token: the lines that bills are made of.
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "billing/recorder.h"
+#include "catalog/mapping.h"
+#include "ledger/money.h"
+
+namespace tradewind::billing {
+
+// kRequests counts attempts; it costs nothing, but for what no price per token explains: the part
+// of a bill beyond its hold, an estimate that was cut at it, a figure that a provider gave.
+enum class MeterKind : uint8_t { kRequests, kInput, kCachedInput, kCacheWrite, kOutput };
+inline constexpr std::array<MeterKind, 5> kMeterKinds = {
+    MeterKind::kRequests, MeterKind::kInput, MeterKind::kCachedInput, MeterKind::kCacheWrite,
+    MeterKind::kOutput};
+std::string_view MeterName(MeterKind kind);  // "requests", "input_tokens", ...
+std::string_view MeterUnit(MeterKind kind);  // "Requests", "Tokens"
+
+// A charge belongs to the hour in which it was settled: what is over never changes.
+struct MeterKey {
+  int64_t hour = 0;  // since 1970
+  std::string org_id, project_id, key_id, model, provider, provider_model;
+  bool own_key = false;
+  uint32_t price_version = 0;
+  MeterKind kind = MeterKind::kRequests;
+
+  auto operator<=>(const MeterKey&) const = default;
+};
+
+struct MeterSum {
+  int64_t quantity = 0;
+  ledger::NanoUsd cost = 0, charge = 0;
+
+  bool operator==(const MeterSum&) const = default;
+};
+
+using Meters = std::map<MeterKey, MeterSum>;
+
+struct MeterFilter {
+  int64_t from_hour = 0, to_hour = INT64_MAX;
+  std::string org_id = {}, key_id = {};  // empty: all
+  bool by_day = false;                   // whole days of UTC in one: `hour` is a day's first
+};
+
+int64_t HourOf(int64_t unix_ns);
+inline constexpr int64_t kHoursOfADay = 24;
+
+// Adds a settled attempt. `prices` of its version; null when there is none. The cost of its lines
+// is its cost, exactly, and so is the charge.
+void AddToMeters(const AttemptRow& row, const catalog::Prices* prices, Meters& meters);
+
+}  // namespace tradewind::billing

@@ -1,0 +1,299 @@
+// The tables that bills are made of: sums by the hour and kind of token, and versions of prices.
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "billing/meters.h"
+#include "billing/price_version.h"
+#include "billing/recorder_parts.h"
+
+namespace tradewind::billing {
+namespace {
+
+constexpr size_t kCopiedAtOnceBytes = 1 << 20;
+
+Status AddMeter(storage::Statement& add, const MeterKey& key, const MeterSum& sum) {
+  add.Reset();
+  add.Bind(1, key.hour);
+  int index = 2;
+  for (const std::string* field : {&key.org_id, &key.project_id, &key.key_id, &key.model,
+                                   &key.provider, &key.provider_model}) {
+    add.Bind(index++, std::string_view(*field));
+  }
+  add.Bind(8, int64_t{key.own_key}).Bind(9, int64_t{key.price_version});
+  add.Bind(10, static_cast<int64_t>(key.kind));
+  add.Bind(11, sum.quantity).Bind(12, sum.cost).Bind(13, sum.charge);
+  return add.Run();
+}
+
+// Day of UTC in which it was admitted, key, organisation, model, provider.
+using DayKey = std::tuple<int64_t, std::string, std::string, std::string, std::string>;
+
+void AddToDays(const AttemptRow& row, std::map<DayKey, UsageSum>& days) {
+  constexpr int64_t kDayNs = int64_t{86'400} * 1'000'000'000;
+  const Purchase& bought = row.purchase;
+  UsageSum& sum =
+      days[{row.admitted_ns / kDayNs, bought.key_id, bought.org_id, bought.model, bought.provider}];
+  const bool is_settled = row.state == AttemptState::kSettled;
+  ++(is_settled ? sum.settled : sum.voided);
+  sum.unpriced += is_settled && !bought.priced ? 1 : 0;
+  sum.cost += row.cost;
+  sum.charge += row.charge;
+  sum.input_tokens += row.outcome.input_tokens;
+  sum.cached_tokens += row.outcome.cached_tokens;
+  sum.output_tokens += row.outcome.output_tokens;
+}
+
+Status AddDay(storage::Statement& add, const DayKey& key, const UsageSum& sum) {
+  const auto& [day, key_id, org, model, provider] = key;
+  add.Reset();
+  add.Bind(1, day).Bind(2, std::string_view(org)).Bind(3, std::string_view(key_id));
+  add.Bind(4, std::string_view(model)).Bind(5, std::string_view(provider));
+  add.Bind(6, sum.settled).Bind(7, sum.voided).Bind(8, sum.unpriced).Bind(9, sum.cost);
+  add.Bind(10, sum.charge).Bind(11, sum.input_tokens).Bind(12, sum.cached_tokens);
+  add.Bind(13, sum.output_tokens);
+  return add.Run();
+}
+
+std::array<std::byte, 16> BytesOf(ledger::RequestId id) {
+  std::array<std::byte, 16> bytes;
+  StoreLe(bytes.data(), __builtin_bswap64(id.high));
+  StoreLe(bytes.data() + 8, __builtin_bswap64(id.low));
+  return bytes;
+}
+
+}  // namespace
+
+void Recorder::Bill::Note(const ledger::Record& record) {
+  if (prices.contains(record.price_version)) {
+    return;  // a snapshot's
+  }
+  ledger::PriceSpec spec = record.price;
+  spec.since_ns = spec.since_ns == 0 ? record.time_ns : spec.since_ns;
+  prices[record.price_version] = VersionOf(record.price_version, spec).prices;
+  new_prices.emplace_back(record.price_version, std::move(spec));
+}
+
+Status Recorder::PrepareBill() {
+  const auto adding_to = [](std::string_view table) {
+    return fmt::format(
+        "INSERT INTO {} VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13) "
+        "ON CONFLICT DO UPDATE SET quantity=quantity+?11, cost=cost+?12, "
+        "charge=charge+?13",
+        table);
+  };
+  TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(adding_to("meters")));
+  TW_ASSIGN_OR_RETURN(storage::Statement add_day, database_.Prepare(adding_to("day_meters")));
+  TW_ASSIGN_OR_RETURN(storage::Statement put,
+                      database_.Prepare("INSERT OR IGNORE INTO prices VALUES "
+                                        "(?1,?2,?3,?4,?5,9223372036854775807)"));
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement end,
+      database_.Prepare("UPDATE prices SET until_ns = ?3 WHERE item = ?1 AND version < ?2 AND "
+                        "until_ns = 9223372036854775807"));
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement day,
+      database_.Prepare(
+          "INSERT INTO day_sums VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13) "
+          "ON CONFLICT DO UPDATE SET settled=settled+?6, voided=voided+?7, unpriced=unpriced+?8, "
+          "cost=cost+?9, charge=charge+?10, input=input+?11, cached=cached+?12, "
+          "output=output+?13"));
+  bill_.reset(
+      new Bill{std::move(add), std::move(add_day), std::move(day), std::move(put), std::move(end)});
+  TW_ASSIGN_OR_RETURN(storage::Statement known,
+                      database_.Prepare("SELECT version, item, terms FROM prices"));
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, known.Next());
+    if (!has_row) {
+      return {};
+    }
+    const auto version = static_cast<uint32_t>(known.Integer(0));
+    ledger::PriceSpec spec;
+    spec.item = known.Text(1);
+    spec.terms = known.Text(2);
+    bill_->prices[version] = VersionOf(version, spec).prices;
+  }
+}
+
+Status Recorder::WriteBill(const std::vector<AttemptRow>& ended) {
+  for (const auto& [version, spec] : bill_->new_prices) {
+    bill_->put_price.Reset();
+    bill_->put_price.Bind(1, int64_t{version}).Bind(2, std::string_view(spec.item));
+    bill_->put_price.Bind(3, std::string_view(spec.terms)).Bind(4, std::string_view(spec.source));
+    bill_->put_price.Bind(5, spec.since_ns);
+    TW_RETURN_IF_ERROR(bill_->put_price.Run());
+    bill_->end_price.Reset();
+    bill_->end_price.Bind(1, std::string_view(spec.item)).Bind(2, int64_t{version});
+    bill_->end_price.Bind(3, spec.since_ns);
+    TW_RETURN_IF_ERROR(bill_->end_price.Run());
+  }
+  Meters meters;
+  for (const AttemptRow& row : ended) {
+    if (row.state == AttemptState::kSettled) {
+      const auto prices = bill_->prices.find(row.price_version);
+      AddToMeters(row, prices == bill_->prices.end() ? nullptr : &prices->second, meters);
+    }
+  }
+  Meters by_day;
+  for (const auto& [key, sum] : meters) {
+    TW_RETURN_IF_ERROR(AddMeter(bill_->add_meter, key, sum));
+    MeterKey day = key;
+    day.hour = key.hour / kHoursOfADay * kHoursOfADay;
+    MeterSum& total = by_day[std::move(day)];
+    total.quantity += sum.quantity;
+    total.cost += sum.cost;
+    total.charge += sum.charge;
+  }
+  for (const auto& [key, sum] : by_day) {
+    TW_RETURN_IF_ERROR(AddMeter(bill_->add_day_meter, key, sum));
+  }
+  bill_->add_day_meter.Reset();
+  std::map<DayKey, UsageSum> days;
+  for (const AttemptRow& row : ended) {
+    AddToDays(row, days);
+  }
+  for (const auto& [key, sum] : days) {
+    TW_RETURN_IF_ERROR(AddDay(bill_->add_day, key, sum));
+  }
+  bill_->add_meter.Reset();
+  bill_->add_day.Reset();
+  bill_->put_price.Reset();
+  bill_->end_price.Reset();
+  return {};
+}
+
+Status Recorder::AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters) {
+  TW_RETURN_IF_ERROR(CatchUp());
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare(fmt::format(
+          "SELECT hour, org, project, key, model, provider, provider_model, own_key, version, "
+          "kind, quantity, cost, charge FROM {} WHERE hour >= ?1 AND hour < ?2 AND (?3 = '' OR "
+          "org = ?3) AND (?4 = '' OR key = ?4)",
+          filter.by_day ? "day_meters" : "meters")));
+  query.Bind(1, filter.from_hour).Bind(2, filter.to_hour);
+  query.Bind(3, std::string_view(filter.org_id)).Bind(4, std::string_view(filter.key_id));
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return {};
+    }
+    MeterKey key;
+    key.hour = query.Integer(0);
+    int column = 1;
+    for (std::string* field : {&key.org_id, &key.project_id, &key.key_id, &key.model, &key.provider,
+                               &key.provider_model}) {
+      *field = query.Text(column++);
+    }
+    key.own_key = query.Integer(7) != 0;
+    key.price_version = static_cast<uint32_t>(query.Integer(8));
+    constexpr auto kLast = static_cast<int64_t>(kMeterKinds.size()) - 1;
+    key.kind = static_cast<MeterKind>(std::clamp<int64_t>(query.Integer(9), 0, kLast));
+    MeterSum& sum = meters[std::move(key)];
+    sum.quantity += query.Integer(10);
+    sum.cost += query.Integer(11);
+    sum.charge += query.Integer(12);
+  }
+}
+
+Result<std::vector<PriceVersion>> Recorder::Prices(std::string_view model) {
+  TW_RETURN_IF_ERROR(CatchUp());
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database_.Prepare("SELECT version, item, terms, source, since_ns, until_ns "
+                                        "FROM prices ORDER BY version"));
+  std::vector<PriceVersion> versions;
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return versions;
+    }
+    ledger::PriceSpec spec;
+    spec.item = query.Text(1);
+    spec.terms = query.Text(2);
+    spec.source = query.Text(3);
+    spec.since_ns = query.Integer(4);
+    PriceVersion version = VersionOf(static_cast<uint32_t>(query.Integer(0)), spec);
+    version.to_ns = query.Integer(5);
+    if (model.empty() || version.model == model) {
+      versions.push_back(std::move(version));
+    }
+  }
+}
+
+Result<std::vector<AttemptRow>> Recorder::Page(ledger::HoldId after, int64_t count) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare(fmt::format("SELECT {} FROM attempts WHERE (request, attempt) > (?1, ?2) "
+                                    "ORDER BY request, attempt LIMIT ?3",
+                                    AttemptColumns())));
+  const std::array<std::byte, 16> bytes = BytesOf(after.request);
+  query.Bind(1, std::span<const std::byte>(bytes)).Bind(2, int64_t{after.attempt}).Bind(3, count);
+  std::vector<AttemptRow> rows;
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return rows;
+    }
+    rows.push_back(RowOf(query));
+  }
+}
+
+Result<int64_t> Recorder::CountOpen(int64_t before_ns, std::string_view org_id) {
+  TW_RETURN_IF_ERROR(CatchUp());
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare("SELECT count(*) FROM attempts WHERE state < 3 AND admitted_ns < ?1 AND "
+                        "(?2 = '' OR org = ?2)"));
+  query.Bind(1, before_ns).Bind(2, org_id);
+  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  return has_row ? query.Integer(0) : 0;
+}
+
+// The database first: the journal may know more than it, and never less. Nothing of the journal is
+// forgotten meanwhile, as that is done under this lock.
+Status Recorder::BackUp(const std::filesystem::path& folder) {
+  TW_RETURN_IF_ERROR(CatchUp());
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_RETURN_IF_ERROR(
+      database_.Run("VACUUM INTO ?1", std::string_view((folder / "ledger.db").string())));
+  std::error_code error;
+  std::filesystem::create_directory(folder / "journal", error);
+  std::filesystem::permissions(folder / "journal", std::filesystem::perms::owner_all, error);
+  if (error) {
+    return Fail(ErrorCode::kIo, fmt::format("{}: {}", folder.string(), error.message()));
+  }
+  // Those that are there now: a later one would follow records that the copy of the last lacks.
+  TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ledger::ListSegments(disk_));
+  for (const uint64_t segment : segments) {
+    const std::string name = ledger::SegmentName(segment);
+    TW_ASSIGN_OR_RETURN(AtomicFile copy, AtomicFile::Create(folder / "journal" / name, 0, 0600));
+    for (uint64_t offset = 0;; offset += kCopiedAtOnceBytes) {
+      TW_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                          disk_.Read(name, offset, kCopiedAtOnceBytes));
+      TW_RETURN_IF_ERROR(copy.Write(bytes));
+      if (bytes.size() < kCopiedAtOnceBytes) {
+        break;
+      }
+    }
+    TW_RETURN_IF_ERROR(copy.Commit());
+  }
+  return {};
+}
+
+}  // namespace tradewind::billing

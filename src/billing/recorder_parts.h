@@ -1,0 +1,29 @@
+// What the sources of the recorder share, and nobody else uses.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "billing/recorder.h"
+#include "catalog/mapping.h"
+#include "ledger/record.h"
+#include "storage/database.h"
+
+namespace tradewind::billing {
+
+std::string_view AttemptColumns();  // as RowOf reads them
+AttemptRow RowOf(const storage::Statement& row);
+
+// Of the bill: what is prepared once, and what changed since the last commit.
+struct Recorder::Bill {
+  storage::Statement add_meter, add_day_meter, add_day, put_price, end_price;
+  std::map<uint32_t, catalog::Prices> prices = {};  // by version
+  std::vector<std::pair<uint32_t, ledger::PriceSpec>> new_prices = {};
+
+  void Note(const ledger::Record& record);  // of a price
+};
+
+}  // namespace tradewind::billing

@@ -1,0 +1,103 @@
+// Answers kept under the idempotency keys of their requests, so that asking again is answered again
+// and charged once. HOME/replies.db.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "ledger/ids.h"
+#include "storage/database.h"
+
+namespace tradewind::billing {
+
+inline constexpr size_t kStoredAnswerBytesMax = 1 << 20;  // a longer one is not kept
+
+struct ReplayLimits {
+  int64_t keep_s = 86'400;
+  int64_t answers_max = 100'000;
+  int64_t bytes_max = int64_t{256} << 20;  // of all; the oldest go first
+  // A longer one is not kept: only that it was given.
+  size_t answer_bytes_max = kStoredAnswerBytesMax;
+};
+
+struct ReplayKey {
+  std::string org_id, key_id;  // whose it is
+  std::string name;            // as the client says it; at most 255 bytes
+
+  auto operator<=>(const ReplayKey&) const = default;
+};
+
+struct StoredAnswer {
+  int status = 200;
+  bool is_stream = false;
+  bool is_kept = true;  // false: it was too long
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+};
+
+// What became of the first request with a key.
+struct ReplayClaim {
+  enum class Kind : uint8_t {
+    kNew,      // there was none: the key is the caller's until Finish, Forget or Leave
+    kDone,     // `answer` was given
+    kRunning,  // it still runs
+    kCut,      // by a kill or by its client, and it may have been billed: it is never run twice
+    kOther,    // it was another request
+  };
+  Kind kind = Kind::kNew;
+  StoredAnswer answer = {};
+  std::string receipt = {};  // of the first request
+};
+
+// Thread-safe; calls wait for the disk, but for Leave. Errors of all: those of storage::Database.
+class ReplayStore {
+ public:
+  // Whether no attempt of a request was billed, or may have been.
+  using WasNeverBilled = std::function<Result<bool>(ledger::RequestId)>;
+
+  static Result<std::unique_ptr<ReplayStore>> Open(const std::filesystem::path& path,
+                                                   WasNeverBilled was_never_billed,
+                                                   ReplayLimits limits = {});
+
+  // When it returns, a kill does not lose that the key is taken.
+  Result<ReplayClaim> Begin(const ReplayKey& key, std::string_view request_hash,
+                            ledger::RequestId receipt, int64_t now_s);
+  Status Finish(const ReplayKey& key, StoredAnswer answer, int64_t now_s);
+  // The client was told that it failed: asking again is asking anew.
+  Status Forget(const ReplayKey& key);
+  // Its end is not known to the client. Does not wait.
+  void Leave(const ReplayKey& key);
+
+  int64_t count();  // answers and open keys
+  void Release();
+  Status Reopen();
+
+ private:
+  ReplayStore(storage::Database database, WasNeverBilled was_never_billed, ReplayLimits limits)
+      : was_never_billed_(std::move(was_never_billed)),
+        limits_(limits),
+        database_(std::move(database)) {}
+  Status Prepare();                     // requires mutex_
+  Status CheckOpen() const;             // requires mutex_
+  Status MakeRoom(int64_t now_s);       // requires mutex_
+  Status Remove(const ReplayKey& key);  // requires mutex_
+
+  const WasNeverBilled was_never_billed_;
+  const ReplayLimits limits_;
+  std::mutex mutex_;  // guards what follows
+  storage::Database database_;
+  std::set<ReplayKey> running_;  // in this process
+  int64_t count_ = 0, bytes_ = 0;
+};
+
+}  // namespace tradewind::billing

@@ -1,0 +1,101 @@
+#include "billing/replay_store.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "testing/temp_dir.h"
+
+namespace tradewind::billing {
+namespace {
+
+using Kind = ReplayClaim::Kind;
+
+constexpr int64_t kNow = 1'764'072'000;
+const ReplayKey kKey = {"org_1", "key_1", "order-7"};
+
+struct World {
+  testing::TempDir home;
+  bool was_billed = true;
+  std::unique_ptr<ReplayStore> store;
+
+  explicit World(ReplayLimits limits = {}) { Start(limits); }
+  void Start(ReplayLimits limits = {}) {
+    store.reset();
+    auto opened = ReplayStore::Open(
+        home.path() / "replies.db",
+        [this](ledger::RequestId) -> Result<bool> { return !was_billed; }, limits);
+    ASSERT_TRUE(opened.has_value()) << opened.error().message;
+    store = std::move(*opened);
+  }
+  ReplayClaim Begin(const ReplayKey& key = kKey, const char* hash = "h", int64_t now_s = kNow) {
+    auto claim = store->Begin(key, hash, {7, 9}, now_s);
+    EXPECT_TRUE(claim.has_value()) << claim.error().message;
+    return claim.has_value() ? std::move(*claim) : ReplayClaim();
+  }
+  void Answer(const ReplayKey& key, std::string body) {
+    ASSERT_EQ(Begin(key).kind, Kind::kNew);
+    StoredAnswer answer;
+    answer.headers = {{"Content-Type", "application/json"}, {"x-empty", ""}};
+    answer.body = std::move(body);
+    ASSERT_TRUE(store->Finish(key, answer, kNow).has_value());
+  }
+};
+
+TEST(ReplayStore, GivesTheAnswerAgainForADayAndOverARestart) {
+  World world;
+  world.Answer(kKey, std::string("{\0}", 3));
+  world.Start();
+  const ReplayClaim again = world.Begin();
+  ASSERT_EQ(again.kind, Kind::kDone);
+  EXPECT_EQ(again.answer.body, std::string("{\0}", 3));
+  EXPECT_EQ(again.answer.headers[0].second, "application/json");
+  EXPECT_EQ(again.answer.headers[1], std::pair(std::string("x-empty"), std::string()));
+  EXPECT_EQ(again.receipt, (ledger::RequestId{7, 9}.ToString()));
+  EXPECT_EQ(world.Begin(kKey, "h", kNow + 86'400).kind, Kind::kNew) << "a day later it is new";
+}
+
+TEST(ReplayStore, TellsWhileTheFirstRunsAndForAnotherRequest) {
+  World world;
+  EXPECT_EQ(world.Begin().kind, Kind::kNew);
+  EXPECT_EQ(world.Begin().kind, Kind::kRunning);
+  EXPECT_EQ(world.Begin(kKey, "other").kind, Kind::kOther);
+  EXPECT_EQ(world.Begin({"org_1", "key_2", "order-7"}).kind, Kind::kNew) << "of another key";
+  EXPECT_EQ(world.Begin({"org_2", "key_1", "order-7"}).kind, Kind::kNew)
+      << "another organisation's";
+  ASSERT_TRUE(world.store->Forget(kKey).has_value());
+  EXPECT_EQ(world.Begin(kKey, "other").kind, Kind::kNew) << "the first one failed";
+}
+
+TEST(ReplayStore, NeverRunsTwiceWhatAKillCutAndMayHaveBeenBilled) {
+  World world;
+  EXPECT_EQ(world.Begin().kind, Kind::kNew);
+  world.Start();
+  const ReplayClaim cut = world.Begin();
+  EXPECT_EQ(cut.kind, Kind::kCut);
+  EXPECT_EQ(cut.receipt, (ledger::RequestId{7, 9}.ToString()));
+  world.was_billed = false;
+  EXPECT_EQ(world.Begin().kind, Kind::kNew) << "nothing was sent: it runs";
+  world.was_billed = true;
+  world.store->Leave(kKey);
+  EXPECT_EQ(world.Begin().kind, Kind::kCut) << "its client left";
+}
+
+TEST(ReplayStore, IsBoundedAndLetsTheOldestGo) {
+  World world({.answers_max = 10, .bytes_max = 1000, .answer_bytes_max = 300});
+  for (int i = 0; i < 30; ++i) {
+    world.Answer({"org_1", "key_1", "n" + std::to_string(i)}, std::string(50, 'x'));
+  }
+  EXPECT_LE(world.store->count(), 10);
+  for (int i = 0; i < 5; ++i) {
+    world.Answer({"org_1", "key_1", "large" + std::to_string(i)}, std::string(290, 'x'));
+  }
+  EXPECT_LE(world.store->count(), 5);
+  world.Answer({"org_1", "key_1", "huge"}, std::string(301, 'x'));
+  const ReplayClaim huge = world.Begin({"org_1", "key_1", "huge"});
+  EXPECT_EQ(huge.kind, Kind::kDone);
+  EXPECT_FALSE(huge.answer.is_kept) << "it was given, and is too long to be given again";
+}
+
+}  // namespace
+}  // namespace tradewind::billing

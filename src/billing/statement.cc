@@ -1,0 +1,108 @@
+#include "billing/statement.h"
+
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "billing/hash.h"
+#include "dialects/json_writer.h"
+
+namespace tradewind::billing {
+namespace {
+
+using dialects::JsonWriter;
+
+constexpr int64_t kHourS = 3600;
+constexpr size_t kLineIdDigits = 16;
+
+std::string LineId(const MeterKey& key) {
+  return Sha256Hex(fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", key.org_id, key.project_id,
+                               key.key_id, key.model, key.provider, key.own_key ? 1 : 0,
+                               key.price_version, MeterName(key.kind)))
+      .substr(0, kLineIdDigits);
+}
+
+void WriteLine(const StatementLine& line, JsonWriter& json) {
+  json.BeginObject().Field("id", line.id).Field("org", line.key.org_id);
+  json.Field("project", line.key.project_id).Field("key", line.key.key_id);
+  json.Field("model", line.key.model).Field("provider", line.key.provider);
+  json.Field("own_key", line.key.own_key).Field("meter", MeterName(line.key.kind));
+  json.Field("unit", MeterUnit(line.key.kind)).Field("quantity", line.sum.quantity);
+  json.Field("price_version", int64_t{line.key.price_version}).Key("usd_per_mtok");
+  line.price.empty() ? json.Null() : json.Value(line.price);
+  json.Field("cost_nanousd", std::to_string(line.sum.cost));
+  json.Field("charge_nanousd", std::to_string(line.sum.charge)).EndObject();
+}
+
+std::string TextOf(const StatementOrder& order, const Statement& statement) {
+  JsonWriter json;
+  json.BeginObject().Field("period", order.period.name);
+  json.Field("from", UtcTime(order.period.from_s)).Field("to", UtcTime(order.period.to_s));
+  json.Field("currency", "USD").Field("org", order.org_id).Field("key", order.key_id);
+  json.Field("requests", statement.requests);
+  json.Field("cost_nanousd", std::to_string(statement.cost));
+  json.Field("charge_nanousd", std::to_string(statement.charge)).Key("lines").BeginArray();
+  for (const StatementLine& line : statement.lines) {
+    WriteLine(line, json);
+  }
+  json.EndArray().EndObject();
+  return json.Take();
+}
+
+}  // namespace
+
+MeterFilter FilterOf(const StatementOrder& order) {
+  return {order.period.from_s / kHourS, order.period.to_s / kHourS, order.org_id, order.key_id,
+          true};
+}
+
+std::optional<Decimal> PriceOf(const catalog::Prices& prices, MeterKind kind) {
+  switch (kind) {
+    case MeterKind::kRequests:
+      return std::nullopt;
+    case MeterKind::kInput:
+      return prices.input;
+    case MeterKind::kCachedInput:
+      return prices.cached_input.has_value() ? prices.cached_input : prices.input;
+    case MeterKind::kCacheWrite:
+      return prices.cache_write.has_value() ? prices.cache_write : prices.input;
+    case MeterKind::kOutput:
+      return prices.output;
+  }
+  return std::nullopt;
+}
+
+Statement MakeStatement(const StatementOrder& order, const Meters& meters,
+                        const std::vector<PriceVersion>& prices) {
+  Meters alike;
+  for (const auto& [key, sum] : meters) {
+    MeterKey line = key;
+    line.hour = 0;
+    line.provider_model.clear();
+    MeterSum& total = alike[line];
+    total.quantity += sum.quantity;
+    total.cost += sum.cost;
+    total.charge += sum.charge;
+  }
+  std::map<uint32_t, const catalog::Prices*> by_version;
+  for (const PriceVersion& version : prices) {
+    by_version[version.version] = &version.prices;
+  }
+  Statement statement;
+  for (const auto& [key, sum] : alike) {
+    StatementLine line{key, sum, "", LineId(key)};
+    if (const auto found = by_version.find(key.price_version); found != by_version.end()) {
+      const std::optional<Decimal> price = PriceOf(*found->second, key.kind);
+      line.price = price.has_value() ? price->ToString() : std::string();
+    }
+    statement.requests += key.kind == MeterKind::kRequests ? sum.quantity : 0;
+    statement.cost += sum.cost;
+    statement.charge += sum.charge;
+    statement.lines.push_back(std::move(line));
+  }
+  statement.text = TextOf(order, statement);
+  statement.hash = Sha256Hex(statement.text);
+  return statement;
+}
+
+}  // namespace tradewind::billing

@@ -1,0 +1,200 @@
+#include "billing/verify.h"
+
+#include <map>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "ledger/journal.h"
+
+namespace tradewind::billing {
+namespace {
+
+using ledger::HoldId;
+using ledger::RecordType;
+
+constexpr int64_t kPageRows = 10'000;
+constexpr size_t kDifferencesMax = 20;
+constexpr int kTries = 3;  // while requests end meanwhile
+
+// What the journal says of attempts that ended, as far as it reaches back.
+struct Replay {
+  std::unordered_map<HoldId, AttemptRow, ledger::HashOfId> open;
+  std::map<HoldId, AttemptRow> settled;
+  std::map<uint32_t, PriceVersion> prices;
+
+  void Take(const ledger::Record& record) {
+    switch (record.type) {
+      case RecordType::kPrice: {
+        ledger::PriceSpec spec = record.price;
+        spec.since_ns = spec.since_ns == 0 ? record.time_ns : spec.since_ns;
+        prices[record.price_version] = VersionOf(record.price_version, spec);
+        return;
+      }
+      case RecordType::kHold:
+      case RecordType::kSnapshotHold: {
+        AttemptRow& row = open[record.hold];
+        row.id = record.hold;
+        row.purchase = DecodePurchase(record.text);
+        row.price_version = record.price_version;
+        row.admitted_ns = record.type == RecordType::kHold ? record.time_ns : record.since_ns;
+        return;
+      }
+      case RecordType::kVoid:
+        open.erase(record.hold);
+        return;
+      case RecordType::kSettle: {
+        const auto found = open.find(record.hold);
+        if (found != open.end()) {
+          AttemptRow row = std::move(found->second);
+          open.erase(found);
+          row.state = AttemptState::kSettled;
+          row.cost = record.cost;
+          row.charge = record.charge;
+          row.outcome = DecodeOutcome(record.text);
+          row.ended_ns = record.time_ns;
+          settled[row.id] = std::move(row);
+        }
+        return;
+      }
+      default:
+        return;
+    }
+  }
+};
+
+Result<Replay> ReadJournal(ledger::Disk& disk) {
+  TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ledger::ListSegments(disk));
+  Replay replay;
+  ledger::JournalReader reader(disk, segments.empty() ? 1 : segments.front());
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const std::optional<ledger::Record> record, reader.Next());
+    if (!record.has_value()) {
+      return replay;
+    }
+    replay.Take(*record);
+  }
+}
+
+auto Told(const AttemptRow& row) {
+  return std::tie(row.purchase, row.outcome, row.price_version, row.admitted_ns, row.ended_ns,
+                  row.cost, row.charge);
+}
+
+bool IsOf(const AttemptRow& row, const StatementOrder& order) {
+  constexpr int64_t kSecondNs = 1'000'000'000;
+  const auto same = [](const std::string& wanted, const std::string& is) {
+    return wanted.empty() || wanted == is;
+  };
+  return row.state == AttemptState::kSettled && row.ended_ns >= order.period.from_s * kSecondNs &&
+         row.ended_ns / kSecondNs < order.period.to_s && same(order.org_id, row.purchase.org_id) &&
+         same(order.key_id, row.purchase.key_id);
+}
+
+// The attempts of the order: as the journal says where it does, as the rows say where it is gone.
+class Recount {
+ public:
+  Recount(const StatementOrder& order, Replay replay, Verification& result)
+      : order_(order), replay_(std::move(replay)), result_(result) {}
+
+  Status Run(Recorder& recorder) {
+    TW_ASSIGN_OR_RETURN(std::vector<PriceVersion> known, recorder.Prices());
+    for (PriceVersion& version : known) {
+      const auto said = replay_.prices.find(version.version);
+      if (said != replay_.prices.end() && said->second.hash != version.hash) {
+        Differ(fmt::format("version {} of a price is another one in the journal", version.version));
+      }
+      replay_.prices.try_emplace(version.version, version);
+    }
+    for (HoldId after;;) {
+      TW_ASSIGN_OR_RETURN(const std::vector<AttemptRow> rows, recorder.Page(after, kPageRows));
+      for (const AttemptRow& row : rows) {
+        Add(row);
+      }
+      if (rows.empty()) {
+        break;
+      }
+      after = rows.back().id;
+    }
+    for (const auto& [id, row] : replay_.settled) {
+      if (IsOf(row, order_)) {
+        Differ(fmt::format("request {} attempt {} is in the journal only", id.request.ToString(),
+                           id.attempt));
+      }
+    }
+    std::vector<PriceVersion> prices;
+    for (auto& [number, version] : replay_.prices) {
+      prices.push_back(std::move(version));
+    }
+    result_.recomputed_hash = MakeStatement(order_, meters_, prices).hash;
+    return {};
+  }
+
+ private:
+  void Add(const AttemptRow& row) {
+    const auto said = replay_.settled.find(row.id);
+    const bool is_said = said != replay_.settled.end();
+    if (is_said && (row.state != AttemptState::kSettled || Told(row) != Told(said->second))) {
+      Differ(fmt::format("request {} attempt {} is another one in the journal",
+                         row.id.request.ToString(), row.id.attempt));
+    }
+    const AttemptRow& counted = is_said ? said->second : row;
+    if (IsOf(counted, order_)) {
+      ++(is_said ? result_.from_journal : result_.from_rows);
+      const auto version = replay_.prices.find(counted.price_version);
+      AddToMeters(counted, version == replay_.prices.end() ? nullptr : &version->second.prices,
+                  meters_);
+    }
+    if (is_said) {
+      replay_.settled.erase(said);
+    }
+  }
+  void Differ(std::string what) {
+    if (result_.differences.size() < kDifferencesMax) {
+      result_.differences.push_back(std::move(what));
+    }
+  }
+
+  const StatementOrder& order_;
+  Replay replay_;
+  Verification& result_;
+  Meters meters_;
+};
+
+}  // namespace
+
+Result<Verification> VerifyStatement(const StatementOrder& order, Recorder& recorder,
+                                     ledger::Ledger& ledger, ledger::Disk& disk) {
+  for (int i = 1;; ++i) {
+    const uint64_t seq = ledger.seq();
+    Verification result;
+    TW_RETURN_IF_ERROR(recorder.CatchUp());
+    Result<Replay> replay = ReadJournal(disk);
+    // A segment may have gone while it was read.
+    const bool is_gone = !replay.has_value() && replay.error().code == ErrorCode::kNotFound;
+    if (!replay.has_value() && (!is_gone || i == kTries)) {
+      return Fail(std::move(replay).error());
+    }
+    if (replay.has_value()) {
+      Meters meters;
+      TW_RETURN_IF_ERROR(recorder.AddMeters(FilterOf(order), meters));
+      TW_ASSIGN_OR_RETURN(const std::vector<PriceVersion> prices, recorder.Prices());
+      result.statement = MakeStatement(order, meters, prices);
+      MeterFilter hours = FilterOf(order);
+      hours.by_day = false;
+      Meters by_hour;
+      TW_RETURN_IF_ERROR(recorder.AddMeters(hours, by_hour));
+      if (MakeStatement(order, by_hour, prices).hash != result.statement.hash) {
+        result.differences.push_back("the sums by hour are not those by day");
+      }
+      TW_RETURN_IF_ERROR(Recount(order, std::move(*replay), result).Run(recorder));
+      if (result.is_good() || i == kTries || ledger.seq() == seq) {
+        return result;
+      }
+    }
+  }
+}
+
+}  // namespace tradewind::billing

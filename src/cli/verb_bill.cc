@@ -1,0 +1,307 @@
+// bill, backup, and prices history: statements, their proof, exports, invoices.
+#include "cli/verb_bill.h"
+
+#include <charconv>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+
+#include "base/file.h"
+#include "billing/invoice.h"
+#include "billing/usd.h"
+#include "cli/admin_link.h"
+#include "cli/terminal.h"
+#include "dialects/json_reader.h"
+#include "dialects/json_writer.h"
+#include "http/query.h"
+
+namespace tradewind::cli {
+namespace {
+
+namespace json = boost::json;
+
+std::string Text(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_string() ? WithoutControls(std::string(value->get_string()))
+                                                : "";
+}
+
+int64_t Number(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value == nullptr ? 0 : dialects::AsInteger(*value).value_or(0);
+}
+
+std::string Dollars(const json::object& object, std::string_view name) {
+  const std::string digits = Text(object, name);
+  int64_t amount = 0;
+  const char* end = digits.data() + digits.size();
+  if (digits.empty() || std::from_chars(digits.data(), end, amount).ptr != end) {
+    return "unknown";
+  }
+  return billing::FormatUsd(amount);
+}
+
+const json::array& Array(const json::object& parent, std::string_view name) {
+  static const json::array kNone;
+  const json::value* value = parent.if_contains(name);
+  return value != nullptr && value->is_array() ? value->get_array() : kNone;
+}
+
+// What --period says: not a period of budgets, which has the same variable.
+std::string Period(const Settings& settings) {
+  const auto value = settings.Find("period");
+  return value.has_value() && value->origin == "--period" ? value->text : "";
+}
+
+std::string QueryOf(std::initializer_list<std::pair<std::string_view, std::string>> fields) {
+  std::string query;
+  for (const auto& [name, value] : fields) {
+    if (!value.empty()) {
+      query += fmt::format("{}{}={}", query.empty() ? "" : "&", name, http::EncodeQuery(value));
+    }
+  }
+  return query;
+}
+
+Result<std::string> Ask(const Settings& settings, std::string_view method, const std::string& path,
+                        const std::string& query, const std::string& body = "") {
+  TW_ASSIGN_OR_RETURN(AdminLink link, AdminLink::Open(settings));
+  return link.Send(method, path, body, query);
+}
+
+// To --out, or stdout.
+Result<ExitCode> Hand(const Settings& settings, const std::string& bytes) {
+  const std::string out = settings.Text("out");
+  if (out.empty() || out == "-") {
+    Print(bytes);
+    return ExitCode::kDone;
+  }
+  if (const tradewind::Status written = WriteFileAtomic(out, bytes, 0600); !written.has_value()) {
+    return Fail(written.error().code,
+                fmt::format("{}; name another file with --out", written.error().message), "out");
+  }
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> ShowBill(const Settings& settings) {
+  TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
+  TW_ASSIGN_OR_RETURN(const std::string answer,
+                      Ask(settings, "GET", "/tw/v1/bill",
+                          QueryOf({{"period", Period(settings)}, {"org", settings.Text("org")}})));
+  if (as_json) {
+    Print(answer + "\n");
+    return ExitCode::kDone;
+  }
+  TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
+  const json::value* inner = object.if_contains("statement");
+  const json::object bill =
+      inner != nullptr && inner->is_object() ? inner->get_object() : json::object();
+  std::vector<std::vector<std::string>> rows = {
+      {"PROJECT", "KEY", "MODEL", "PROVIDER", "METER", "QUANTITY", "PER MTOK", "COST", "CHARGE"}};
+  for (const json::value& entry : Array(bill, "lines")) {
+    if (entry.is_object()) {
+      const json::object& line = entry.get_object();
+      const std::string price = Text(line, "usd_per_mtok");
+      rows.push_back({Text(line, "project"), Text(line, "key"), Text(line, "model"),
+                      Text(line, "provider"), Text(line, "meter"),
+                      std::to_string(Number(line, "quantity")), price.empty() ? "-" : "$" + price,
+                      Dollars(line, "cost_nanousd"), Dollars(line, "charge_nanousd")});
+    }
+  }
+  Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+  Print(fmt::format("{}: {} requests cost {}, charged {}\nsha256 {}\n", Text(bill, "period"),
+                    Number(bill, "requests"), Dollars(bill, "cost_nanousd"),
+                    Dollars(bill, "charge_nanousd"), Text(object, "hash")));
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> VerifyBill(const Settings& settings) {
+  TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
+  TW_ASSIGN_OR_RETURN(const std::string answer,
+                      Ask(settings, "GET", "/tw/v1/bill/verify",
+                          QueryOf({{"period", Period(settings)}, {"org", settings.Text("org")}})));
+  TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
+  const json::value* good = object.if_contains("good");
+  const bool is_good = good != nullptr && good->is_bool() && good->get_bool();
+  if (as_json) {
+    Print(answer + "\n");
+  } else {
+    Print(
+        fmt::format("{}  sha256 {}\nmade again from {} attempts of the journal and {} rows whose "
+                    "journal is gone: {}\n",
+                    Text(object, "period"), Text(object, "hash"),
+                    Number(object, "attempts_from_journal"), Number(object, "attempts_from_rows"),
+                    is_good ? "the same" : Text(object, "recomputed_hash")));
+    for (const json::value& entry : Array(object, "differences")) {
+      Print(fmt::format("{}\n",
+                        entry.is_string() ? WithoutControls(std::string(entry.get_string())) : ""));
+    }
+  }
+  if (!is_good) {
+    return Fail(ErrorCode::kCorruptFile,
+                "the tables are not what the journal says; restore both from one backup");
+  }
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> ExportBill(const Settings& settings) {
+  TW_ASSIGN_OR_RETURN(const std::string bytes, Ask(settings, "GET", "/tw/v1/bill/focus",
+                                                   QueryOf({{"period", Period(settings)},
+                                                            {"org", settings.Text("org")},
+                                                            {"version", settings.Text("focus")},
+                                                            {"format", settings.Text("format")}})));
+  return Hand(settings, bytes);
+}
+
+std::string InvoiceBody(const Settings& settings) {
+  dialects::JsonWriter body;
+  body.BeginObject().Field("period", Period(settings));
+  for (const auto& [flag, field] :
+       {std::pair("org", "org"), std::pair("issuer", "issuer"),
+        std::pair("issuer-address", "issuer_address"), std::pair("issuer-tax-id", "issuer_tax_id"),
+        std::pair("customer", "customer"), std::pair("customer-address", "customer_address"),
+        std::pair("customer-tax-id", "customer_tax_id"), std::pair("tax-percent", "tax_percent"),
+        std::pair("confirm-total", "confirm_total"), std::pair("format", "format"),
+        std::pair("draft", "draft")}) {
+    if (const std::string text = settings.Text(flag); !text.empty()) {
+      body.Field(field, text);
+    }
+  }
+  body.EndObject();
+  return body.Take();
+}
+
+Result<ExitCode> PrintInvoices(const Settings& settings, const std::string& answer) {
+  TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
+  if (as_json) {
+    Print(answer + "\n");
+    return ExitCode::kDone;
+  }
+  TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
+  std::vector<std::vector<std::string>> rows = {
+      {"NUMBER", "KIND", "ORG", "PERIOD", "ISSUED", "TOTAL", "FOR", "SHA256"}};
+  for (const json::value& entry : Array(object, "invoices")) {
+    if (entry.is_object()) {
+      const json::object& one = entry.get_object();
+      rows.push_back({Text(one, "number"), Text(one, "kind"), Text(one, "org"), Text(one, "period"),
+                      Text(one, "issued"), "$" + billing::FormatCents(Number(one, "payable_cents")),
+                      Text(one, "refers_to"), Text(one, "sha256").substr(0, 16)});
+    }
+  }
+  Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+  return ExitCode::kDone;
+}
+
+// Issues one, or hands out a document of one that was issued.
+Result<ExitCode> Invoice(const Settings& settings, const std::string& number) {
+  TW_ASSIGN_OR_RETURN(const bool is_draft, settings.Switch("draft"));
+  if (!number.empty()) {
+    TW_ASSIGN_OR_RETURN(const std::string document,
+                        Ask(settings, "GET", "/tw/v1/invoices/" + number,
+                            QueryOf({{"format", settings.Text("format")}})));
+    return Hand(settings, document);
+  }
+  if (Period(settings).empty() || settings.Text("org").empty()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "say whose month with --org and --period, like --org acme --period 2026-11",
+                "period");
+  }
+  TW_ASSIGN_OR_RETURN(const std::string answer,
+                      Ask(settings, "POST", "/tw/v1/invoices", "", InvoiceBody(settings)));
+  return is_draft ? Hand(settings, answer) : PrintInvoices(settings, answer);
+}
+
+Result<ExitCode> Credit(const Settings& settings, const std::string& number) {
+  if (number.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "say which invoice: `bill credit TW-000001`",
+                "NUMBER");
+  }
+  dialects::JsonWriter body;
+  body.BeginObject().Field("usd", settings.Text("usd")).Field("reason", settings.Text("reason"));
+  body.EndObject();
+  TW_ASSIGN_OR_RETURN(const std::string answer,
+                      Ask(settings, "POST", fmt::format("/tw/v1/invoices/{}/credit-notes", number),
+                          "", body.Take()));
+  return PrintInvoices(settings, answer);
+}
+
+}  // namespace
+
+Result<ExitCode> RunBill(const Settings& settings) {
+  const std::string action = settings.Words(0).empty() ? "show" : settings.Words(0).front();
+  const std::string number = settings.Words(1).empty() ? "" : settings.Words(1).front();
+  if (!number.empty() && action != "invoice" && action != "credit") {
+    return Fail(ErrorCode::kInvalidArgument, "only `bill invoice` and `bill credit` take a number",
+                "NUMBER");
+  }
+  if (action == "show") {
+    return ShowBill(settings);
+  }
+  if (action == "verify") {
+    return VerifyBill(settings);
+  }
+  if (action == "export") {
+    return ExportBill(settings);
+  }
+  if (action == "invoice") {
+    return Invoice(settings, number);
+  }
+  if (action == "invoices") {
+    TW_ASSIGN_OR_RETURN(const std::string answer, Ask(settings, "GET", "/tw/v1/invoices", ""));
+    return PrintInvoices(settings, answer);
+  }
+  if (action == "credit") {
+    return Credit(settings, number);
+  }
+  return Fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("bill does not know \"{}\"; use show, verify, export, invoice, invoices or "
+                  "credit",
+                  action.substr(0, 80)),
+      "ACTION");
+}
+
+Result<ExitCode> RunBackup(const Settings& settings) {
+  TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
+  TW_ASSIGN_OR_RETURN(const std::string answer, Ask(settings, "POST", "/tw/v1/backup", "", "{}"));
+  TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
+  Print(as_json ? answer + "\n" : Text(object, "folder") + "\n");
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> RunPriceHistory(const Settings& settings) {
+  TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
+  const std::string model = settings.Words(1).empty() ? "" : settings.Words(1).front();
+  TW_ASSIGN_OR_RETURN(const std::string answer,
+                      Ask(settings, "GET", "/tw/v1/prices", QueryOf({{"model", model}})));
+  if (as_json) {
+    Print(answer + "\n");
+    return ExitCode::kDone;
+  }
+  TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
+  std::vector<std::vector<std::string>> rows = {
+      {"VERSION", "MODEL", "PROVIDER", "IN", "CACHED", "WRITE", "OUT", "FROM", "TO", "SOURCE"}};
+  for (const json::value& entry : Array(object, "versions")) {
+    if (!entry.is_object()) {
+      continue;
+    }
+    const json::object& one = entry.get_object();
+    const auto price = [&one](std::string_view name) {
+      const std::string text = Text(one, name);
+      return text.empty() ? std::string("-") : "$" + text;
+    };
+    const std::string to = Text(one, "valid_to");
+    rows.push_back({std::to_string(Number(one, "version")), Text(one, "model"),
+                    Text(one, "provider"), price("input_usd_per_mtok"),
+                    price("cached_input_usd_per_mtok"), price("cache_write_usd_per_mtok"),
+                    price("output_usd_per_mtok"), Text(one, "valid_from"), to.empty() ? "now" : to,
+                    Text(one, "source")});
+  }
+  Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+  return ExitCode::kDone;
+}
+
+}  // namespace tradewind::cli

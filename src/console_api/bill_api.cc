@@ -1,0 +1,252 @@
+#include "console_api/bill_api.h"
+
+#include <chrono>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "billing/usd.h"
+#include "billing/verify.h"
+#include "console_api/keys_json.h"
+#include "dialects/json_writer.h"
+#include "http/query.h"
+
+namespace tradewind::console_api {
+namespace {
+
+using billing::StatementOrder;
+using dialects::JsonWriter;
+
+constexpr std::string_view kBill = "/tw/v1/bill";
+constexpr std::string_view kPrices = "/tw/v1/prices";
+constexpr std::string_view kInvoices = "/tw/v1/invoices";
+constexpr std::string_view kBackup = "/tw/v1/backup";
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+
+http::Response Answered(std::string body, std::string type = "application/json") {
+  http::Response response;
+  response.headers.Set("Content-Type", std::move(type));
+  response.body = std::move(body);
+  return response;
+}
+
+Status CheckAdmin(const identity::Principal& caller, std::string_view what) {
+  if (!caller.is_admin_token) {
+    return Fail(ErrorCode::kPermissionDenied, fmt::format("{} needs the admin token.", what));
+  }
+  return {};
+}
+
+Status CheckMethod(const http::Request& request, std::string_view method) {
+  if (request.method != method) {
+    return Fail(ErrorCode::kMethodNotAllowed, fmt::format("This path takes {}.", method));
+  }
+  return {};
+}
+
+void WritePrice(std::string_view name, const std::optional<Decimal>& price, JsonWriter& json) {
+  json.Key(name);
+  price.has_value() ? json.Value(price->ToString()) : json.Null();
+}
+
+void WriteVersion(const billing::PriceVersion& version, JsonWriter& json) {
+  json.BeginObject().Field("version", int64_t{version.version}).Field("hash", version.hash);
+  json.Field("provider", version.provider).Field("model", version.model);
+  json.Field("provider_model", version.provider_model);
+  WritePrice("input_usd_per_mtok", version.prices.input, json);
+  WritePrice("cached_input_usd_per_mtok", version.prices.cached_input, json);
+  WritePrice("cache_write_usd_per_mtok", version.prices.cache_write, json);
+  WritePrice("output_usd_per_mtok", version.prices.output, json);
+  json.Field("source", version.source);
+  json.Field("valid_from", FormatTime(version.from_ns / kNanosPerSecond)).Key("valid_to");
+  version.to_ns == INT64_MAX ? json.Null()
+                             : json.Value(FormatTime(version.to_ns / kNanosPerSecond));
+  json.EndObject();
+}
+
+std::string VerificationJson(const StatementOrder& order, const billing::Verification& verified) {
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.bill_verification/v1");
+  json.Field("period", order.period.name).Field("org", order.org_id);
+  json.Field("good", verified.is_good()).Field("hash", verified.statement.hash);
+  json.Field("recomputed_hash", verified.recomputed_hash);
+  json.Field("attempts_from_journal", verified.from_journal);
+  json.Field("attempts_from_rows", verified.from_rows).Key("differences").BeginArray();
+  for (const std::string& difference : verified.differences) {
+    json.Value(difference);
+  }
+  json.EndArray().EndObject();
+  return json.Take();
+}
+
+}  // namespace
+
+bool BillApi::Has(std::string_view path) {
+  return path == kBill || path.starts_with(std::string(kBill) + "/") || path == kPrices ||
+         path == kInvoices || path.starts_with(std::string(kInvoices) + "/") || path == kBackup;
+}
+
+int64_t BillApi::NowS() const {
+  return std::chrono::duration_cast<std::chrono::seconds>(clock_.WallNow().time_since_epoch())
+      .count();
+}
+
+Result<http::Response> BillApi::Answer(const http::Request& request,
+                                       const identity::Principal& caller) {
+  const std::string_view path = request.path;
+  if (path == kPrices) {
+    return AnswerPrices(request);
+  }
+  if (path == kBackup) {
+    TW_RETURN_IF_ERROR(CheckAdmin(caller, "A backup"));
+    TW_RETURN_IF_ERROR(CheckMethod(request, "POST"));
+    return BackUp();
+  }
+  if (path.starts_with(kInvoices)) {
+    return AnswerInvoices(request, path.substr(kInvoices.size()), caller);
+  }
+  TW_RETURN_IF_ERROR(CheckMethod(request, "GET"));
+  return AnswerBill(request, path.substr(kBill.size()), caller);
+}
+
+Result<std::string> BillApi::OrgIdOf(const std::string& name) {
+  TW_ASSIGN_OR_RETURN(const std::vector<identity::OrgInfo> orgs, store_.ListOrgs());
+  for (const identity::OrgInfo& org : orgs) {
+    if (org.id == name || org.name == name) {
+      return org.id;
+    }
+  }
+  return Fail(ErrorCode::kNotFound,
+              fmt::format("There is no organisation \"{}\".", name.substr(0, 80)), "org");
+}
+
+Result<StatementOrder> BillApi::OrderOf(const http::Request& request,
+                                        const identity::Principal& caller) {
+  const http::Query query = http::ParseQuery(request.query);
+  StatementOrder order;
+  order.period = billing::MonthOf(NowS());
+  if (const std::string period = http::First(query, "period"); !period.empty()) {
+    TW_ASSIGN_OR_RETURN(order.period, billing::ParseBillPeriod(period));
+  }
+  const std::string org = http::First(query, "org");
+  if (caller.is_admin_token) {
+    if (!org.empty()) {
+      TW_ASSIGN_OR_RETURN(order.org_id, OrgIdOf(org));
+    }
+    return order;
+  }
+  if (!org.empty() && org != caller.org_id && org != caller.org) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("There is no organisation \"{}\".", org.substr(0, 80)), "org");
+  }
+  if (caller.scopes.Has(identity::Scope::kManage)) {
+    order.org_id = caller.org_id;
+  } else {
+    order.key_id = caller.key_id;  // also what another organisation paid for
+  }
+  return order;
+}
+
+Result<billing::BillNames> BillApi::NamesOf(const StatementOrder& order) {
+  billing::BillNames names;
+  TW_ASSIGN_OR_RETURN(const std::vector<identity::OrgInfo> orgs, store_.ListOrgs());
+  for (const identity::OrgInfo& org : orgs) {
+    names.orgs[org.id] = org.name;
+  }
+  TW_ASSIGN_OR_RETURN(const std::vector<identity::KeyInfo> keys, store_.ListKeys());
+  for (const identity::KeyInfo& key : keys) {
+    names.keys[key.id] = key.name;
+    names.projects_of_keys[key.id] = key.project;
+  }
+  TW_ASSIGN_OR_RETURN(const auto invoices, books_.invoices().List(order.org_id));
+  for (const billing::IssuedInvoice& invoice : invoices) {
+    if (invoice.kind == "invoice" && invoice.period == order.period.name) {
+      names.invoices[invoice.org_id] = invoice.number;
+    }
+  }
+  return names;
+}
+
+Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::string_view what,
+                                           const identity::Principal& caller) {
+  TW_ASSIGN_OR_RETURN(const StatementOrder order, OrderOf(request, caller));
+  if (what == "/verify") {
+    TW_RETURN_IF_ERROR(CheckAdmin(caller, "To verify a bill"));
+    TW_ASSIGN_OR_RETURN(
+        const billing::Verification verified,
+        billing::VerifyStatement(order, books_.recorder(), books_.ledger(), books_.disk()));
+    return Answered(VerificationJson(order, verified));
+  }
+  billing::MeterFilter filter = billing::FilterOf(order);
+  filter.by_day = what != "/focus";
+  billing::Meters meters;
+  TW_RETURN_IF_ERROR(books_.recorder().AddMeters(filter, meters));
+  TW_ASSIGN_OR_RETURN(const auto prices, books_.recorder().Prices());
+  const billing::Statement statement = billing::MakeStatement(order, meters, prices);
+  if (what.empty()) {
+    return Answered(fmt::format(R"({{"schema":"tradewind.bill/v1","hash":"{}","statement":{}}})",
+                                statement.hash, statement.text));
+  }
+  if (what != "/focus") {
+    return Fail(ErrorCode::kNotFound, "A bill has verify and focus beside it.");
+  }
+  const http::Query query = http::ParseQuery(request.query);
+  billing::FocusOrder focus;
+  focus.billing_period = billing::MonthOf(order.period.from_s);
+  focus.ledger_hash = statement.hash;
+  if (const std::string version = http::First(query, "version"); !version.empty()) {
+    TW_ASSIGN_OR_RETURN(focus.version, billing::ParseFocusVersion(version));
+  }
+  TW_ASSIGN_OR_RETURN(const billing::BillNames names, NamesOf(order));
+  const std::string format = http::First(query, "format");
+  if (format.empty() || format == "csv") {
+    return Answered(billing::FocusCsv(focus, meters, prices, names), "text/csv; charset=utf-8");
+  }
+  if (format == "parquet") {
+    return Answered(billing::FocusParquet(focus, meters, prices, names),
+                    "application/vnd.apache.parquet");
+  }
+  return Fail(ErrorCode::kInvalidArgument, "`format` is csv or parquet.", "format");
+}
+
+Result<http::Response> BillApi::AnswerPrices(const http::Request& request) {
+  TW_RETURN_IF_ERROR(CheckMethod(request, "GET"));
+  const std::string model = http::First(http::ParseQuery(request.query), "model");
+  TW_ASSIGN_OR_RETURN(const std::vector<billing::PriceVersion> versions,
+                      books_.recorder().Prices(model));
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.prices/v1").Key("versions").BeginArray();
+  for (const billing::PriceVersion& version : versions) {
+    WriteVersion(version, json);
+  }
+  json.EndArray().EndObject();
+  return Answered(json.Take());
+}
+
+// HOME/backups/TIME, so that nobody names a path over HTTP.
+Result<http::Response> BillApi::BackUp() {
+  std::string name = billing::UtcTime(NowS());
+  std::erase(name, ':');
+  const std::filesystem::path parent = home_ / "backups", folder = parent / name;
+  std::error_code error;
+  std::filesystem::create_directory(parent, error);
+  if (!error && !std::filesystem::create_directory(folder, error) && !error) {
+    return Fail(ErrorCode::kInvalidArgument, "There is a backup of this second; ask again.");
+  }
+  for (const auto& made : {parent, folder}) {
+    std::filesystem::permissions(made, std::filesystem::perms::owner_all, error);
+  }
+  if (error) {
+    return Fail(ErrorCode::kIo, fmt::format("{}: {}", folder.string(), error.message()));
+  }
+  // Keys first: money names them, and they never name money.
+  TW_RETURN_IF_ERROR(store_.BackUp(folder));
+  TW_RETURN_IF_ERROR(books_.BackUp(folder));
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.backup/v1").Field("folder", folder.string());
+  json.EndObject();
+  return Answered(json.Take());
+}
+
+}  // namespace tradewind::console_api

@@ -1,0 +1,60 @@
+// /tw/v1/bill, /tw/v1/prices, /tw/v1/invoices, /tw/v1/backup: docs/formats/bills.md.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "billing/books.h"
+#include "billing/focus.h"
+#include "billing/statement.h"
+#include "http/http.h"
+#include "identity/principal.h"
+#include "identity/store.h"
+
+namespace tradewind::console_api {
+
+// Thread-safe; calls wait for the disk. What it refers to must outlive it.
+class BillApi {
+ public:
+  BillApi(billing::Books& books, identity::Store& store, std::filesystem::path home,
+          const Clock& clock = SystemClock())
+      : books_(books), store_(store), home_(std::move(home)), clock_(clock) {}
+
+  // Whether this is the API of a path.
+  static bool Has(std::string_view path);
+
+  // The admin token sees everything; a key with the scope manage its organisation; every other one
+  // what it spent itself. Only the admin token issues, verifies and backs up. Errors: kNotFound,
+  // kMethodNotAllowed, kPermissionDenied, kInvalidArgument, those of the stores.
+  Result<http::Response> Answer(const http::Request& request, const identity::Principal& caller);
+
+ private:
+  Result<http::Response> AnswerBill(const http::Request& request, std::string_view what,
+                                    const identity::Principal& caller);
+  Result<http::Response> AnswerPrices(const http::Request& request);
+  Result<http::Response> AnswerInvoices(const http::Request& request, std::string_view rest,
+                                        const identity::Principal& caller);
+  Result<http::Response> Issue(const http::Request& request);
+  Result<http::Response> Credit(const http::Request& request, const std::string& number);
+  Result<http::Response> ShowInvoice(const http::Request& request, const std::string& number,
+                                     const identity::Principal& caller);
+  Result<http::Response> BackUp();
+
+  Result<billing::StatementOrder> OrderOf(const http::Request& request,
+                                          const identity::Principal& caller);
+  Result<std::string> OrgIdOf(const std::string& name);  // a name or an id
+  Result<billing::BillNames> NamesOf(const billing::StatementOrder& order);
+  Status CheckReadyToInvoice(const billing::StatementOrder& order);
+  Status CheckTotal(const billing::IssuedInvoice& draft, const std::string& confirmed);
+  int64_t NowS() const;
+
+  billing::Books& books_;
+  identity::Store& store_;
+  const std::filesystem::path home_;
+  const Clock& clock_;
+};
+
+}  // namespace tradewind::console_api

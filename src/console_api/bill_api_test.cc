@@ -1,0 +1,220 @@
+#include "console_api/bill_api.h"
+
+#include <filesystem>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "billing/hash.h"
+#include "dialects/json_reader.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind::console_api {
+namespace {
+
+constexpr int64_t kNovember = 1'793'491'200;  // 2026-11-01T00:00:00Z
+constexpr int64_t kDayS = 86'400;
+
+class BillApiTest : public ::testing::Test {
+ protected:
+  BillApiTest() {
+    SetTime(kNovember + 10 * kDayS);
+    auto store = identity::Store::Open({.home = home_.path()});
+    EXPECT_TRUE(store) << store.error().message;
+    store_ = std::move(*store);
+    identity::KeySpec spec;
+    spec.name = "laptop";
+    spec.org = "acme";
+    key_ = store_->CreateKey(spec).value().info;
+    for (const identity::OrgInfo& org : store_->ListOrgs().value()) {
+      org_id_ = org.name == "acme" ? org.id : org_id_;
+    }
+    auto books = billing::Books::Open(home_.path(), clock_);
+    EXPECT_TRUE(books) << books.error().message;
+    books_ = std::move(*books);
+    bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path(), clock_);
+    caller_.is_admin_token = true;
+  }
+  void SetTime(int64_t unix_s) {
+    clock_.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)));
+  }
+  Result<http::Response> Try(const std::string& method, const std::string& path,
+                             const std::string& body = "", const std::string& query = "") {
+    http::Request request;
+    request.method = method;
+    request.path = path;
+    request.query = query;
+    request.body = body;
+    EXPECT_TRUE(BillApi::Has(path)) << path;
+    return bill_->Answer(request, caller_);
+  }
+  std::string Ask(const std::string& method, const std::string& path, const std::string& body = "",
+                  const std::string& query = "") {
+    const auto response = Try(method, path, body, query);
+    EXPECT_TRUE(response) << response.error().message;
+    return response ? response->body : "{}";
+  }
+  boost::json::object AskJson(const std::string& method, const std::string& path,
+                              const std::string& body = "", const std::string& query = "") {
+    return dialects::ParseJsonObject(Ask(method, path, body, query)).value();
+  }
+  std::string Refusal(const std::string& body) {
+    const auto response = Try("POST", "/tw/v1/invoices", body);
+    EXPECT_FALSE(response.has_value());
+    return response.has_value() ? "" : response.error().param + ": " + response.error().message;
+  }
+  // 1,000 nano-USD a token.
+  void Spend(int64_t output, bool ends = true) {
+    billing::Offer offer;
+    offer.id = {ledger::RequestId::Make(1'764'072'000'000), 1};
+    offer.purchase = {org_id_, "prj", key_.id, "usr", "org/model", "site-a", "x"};
+    offer.prices = &prices_;
+    offer.output_tokens_max = output;
+    auto attempt = books_->meter().Begin(offer);
+    ASSERT_TRUE(attempt.has_value()) << attempt.error().message;
+    ASSERT_TRUE(attempt->Sent().has_value());
+    chat::Usage usage;
+    usage.output_tokens = output;
+    if (ends) {
+      attempt->End({.is_complete = true, .usage = usage, .finish = "stop"});
+    } else {
+      attempt->End({.likely_billed = true, .finish = "cut"});
+    }
+  }
+
+  testing::TempDir home_;
+  FakeClock clock_;
+  std::unique_ptr<identity::Store> store_;
+  std::unique_ptr<billing::Books> books_;
+  std::unique_ptr<BillApi> bill_;
+  identity::Principal caller_;
+  identity::KeyInfo key_;
+  std::string org_id_;
+  catalog::Prices prices_ = [] {
+    catalog::Prices prices;
+    prices.input = prices.output = Decimal::Parse("1").value();
+    return prices;
+  }();
+};
+
+constexpr const char* kInvoice = R"({"org":"acme","period":"2026-11","issuer":"Wind Ltd"})";
+
+TEST_F(BillApiTest, ShowsTheBillOfAMonthWithItsHash) {
+  Spend(4000);
+  const std::string text = Ask("GET", "/tw/v1/bill", "", "period=2026-11&org=acme");
+  const auto bill = dialects::ParseJsonObject(text).value();
+  const size_t at = text.find("\"statement\":") + 12;
+  EXPECT_EQ(bill.at("hash").as_string(), billing::Sha256Hex(text.substr(at, text.size() - at - 1)))
+      << "anybody can check it";
+  const auto& statement = bill.at("statement").as_object();
+  EXPECT_EQ(statement.at("charge_nanousd").as_string(), "4000000");
+  EXPECT_EQ(statement.at("lines").as_array().size(), 2U) << "requests, and tokens";
+  const auto verified = AskJson("GET", "/tw/v1/bill/verify", "", "period=2026-11&org=acme");
+  EXPECT_TRUE(verified.at("good").as_bool());
+  EXPECT_EQ(verified.at("hash"), bill.at("hash"));
+  EXPECT_EQ(Try("GET", "/tw/v1/bill", "", "org=nobody").error().param, "org");
+  EXPECT_EQ(Try("GET", "/tw/v1/bill", "", "period=soon").error().param, "period");
+  EXPECT_EQ(Try("GET", "/tw/v1/bill/other").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(Try("GET", "/tw/v1/bill/focus", "", "version=9").error().param, "version");
+  EXPECT_EQ(Try("GET", "/tw/v1/bill/focus", "", "format=xls").error().param, "format");
+}
+
+TEST_F(BillApiTest, ShowsCallersTheirOwnAlone) {
+  Spend(4000);
+  caller_.is_admin_token = false;
+  caller_.key_id = key_.id;
+  caller_.org_id = org_id_;
+  caller_.org = "acme";
+  EXPECT_NE(Ask("GET", "/tw/v1/bill", "", "period=2026-11").find("4000000"), std::string::npos);
+  EXPECT_EQ(Try("GET", "/tw/v1/bill/verify").error().code, ErrorCode::kPermissionDenied);
+  EXPECT_EQ(Try("POST", "/tw/v1/backup").error().code, ErrorCode::kPermissionDenied);
+  EXPECT_EQ(Try("POST", "/tw/v1/invoices", kInvoice).error().code, ErrorCode::kPermissionDenied);
+  EXPECT_EQ(Try("GET", "/tw/v1/bill", "", "org=other").error().code, ErrorCode::kNotFound);
+  caller_.key_id = "key_other";
+  EXPECT_EQ(Ask("GET", "/tw/v1/bill", "", "period=2026-11").find("4000000"), std::string::npos);
+}
+
+TEST_F(BillApiTest, InvoicesAMonthOnceAndHandsItsDocumentsOut) {
+  Spend(40'000);
+  Spend(5);
+  EXPECT_NE(Refusal(kInvoice).find("period: "), std::string::npos) << "the month is not over";
+  const std::string draft =
+      Ask("POST", "/tw/v1/invoices",
+          R"({"org":"acme","period":"2026-11","draft":"true","format":"html"})");
+  EXPECT_NE(draft.find("DRAFT"), std::string::npos);
+  SetTime(kNovember + 31 * kDayS);
+  const auto issued =
+      AskJson("POST", "/tw/v1/invoices", kInvoice).at("invoices").as_array()[0].as_object();
+  EXPECT_EQ(issued.at("number").as_string(), "TW-000001");
+  EXPECT_EQ(issued.at("net_nanousd").as_string(), "40005000");
+  EXPECT_EQ(issued.at("payable_cents").as_int64(), 4);
+  EXPECT_NE(Refusal(kInvoice).find("TW-000001"), std::string::npos);
+  const std::string html = Ask("GET", "/tw/v1/invoices/TW-000001", "", "format=html");
+  EXPECT_NE(html.find("Wind Ltd"), std::string::npos);
+  EXPECT_NE(html.find("laptop"), std::string::npos) << "keys by their names";
+  const std::string json = Ask("GET", "/tw/v1/invoices/TW-000001");
+  EXPECT_EQ(billing::Sha256Hex(json), issued.at("sha256").as_string());
+  const std::string focus =
+      Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11&version=1.4&format=csv");
+  EXPECT_NE(focus.find("TW-000001/"), std::string::npos);
+  const auto note = AskJson("POST", "/tw/v1/invoices/TW-000001/credit-notes",
+                            R"({"usd":"0.01","reason":"outage"})");
+  EXPECT_EQ(note.at("invoices").as_array()[0].at("number").as_string(), "TW-000002");
+  EXPECT_EQ(Try("POST", "/tw/v1/invoices/TW-000001/credit-notes", R"({"usd":"9","reason":"x"})")
+                .error()
+                .param,
+            "usd");
+  EXPECT_EQ(AskJson("GET", "/tw/v1/invoices").at("invoices").as_array().size(), 2U);
+}
+
+TEST_F(BillApiTest, RefusesAnInvoiceThatWouldHaveToBeTakenBack) {
+  Spend(1000);
+  Spend(1000, false);
+  SetTime(kNovember + 31 * kDayS);
+  EXPECT_NE(Refusal(kInvoice).find("in doubt"), std::string::npos);
+  EXPECT_NE(Refusal(R"({"org":"acme","period":"2026-09"})").find("Nothing was used"),
+            std::string::npos);
+  EXPECT_NE(Refusal(R"({"org":"acme","period":"2026-10-01"})").find("a month"), std::string::npos);
+  EXPECT_NE(Refusal(R"({"org":"acme","period":"2026-11","colour":"red"})").find("colour"),
+            std::string::npos);
+}
+
+TEST_F(BillApiTest, AsksWhetherAnUnusualTotalIsRight) {
+  Spend(1'000'000);  // $1
+  SetTime(kNovember + 31 * kDayS);
+  Ask("POST", "/tw/v1/invoices", kInvoice);
+  for (int i = 0; i < 20; ++i) {
+    Spend(1'000'000);
+  }
+  SetTime(kNovember + 63 * kDayS);
+  EXPECT_NE(Refusal(R"({"org":"acme","period":"2026-12"})").find("\"20.00\""), std::string::npos);
+  Ask("POST", "/tw/v1/invoices", R"({"org":"acme","period":"2026-12","confirm_total":"20.00"})");
+}
+
+TEST_F(BillApiTest, ListsVersionsOfPrices) {
+  Spend(10);
+  const auto versions =
+      AskJson("GET", "/tw/v1/prices", "", "model=org/model").at("versions").as_array();
+  ASSERT_EQ(versions.size(), 1U);
+  EXPECT_EQ(versions[0].at("input_usd_per_mtok").as_string(), "1");
+  EXPECT_TRUE(versions[0].at("valid_to").is_null());
+}
+
+TEST_F(BillApiTest, BacksUpWhatBelongsTogether) {
+  Spend(4000);
+  const auto backup = AskJson("POST", "/tw/v1/backup");
+  const std::filesystem::path folder(std::string(backup.at("folder").as_string()));
+  for (const char* name :
+       {"ledger.db", "invoices.db", "identity.db", "secret.key", "admin-token"}) {
+    EXPECT_TRUE(std::filesystem::exists(folder / name)) << name;
+  }
+  EXPECT_EQ(std::filesystem::status(folder).permissions(), std::filesystem::perms::owner_all);
+  Spend(5000);  // after it
+  auto restored = billing::Books::Open(folder, clock_);
+  ASSERT_TRUE(restored.has_value()) << restored.error().message;
+  auto sum = (*restored)->recorder().Sum({});
+  EXPECT_EQ(sum->cost, 4'000'000);
+}
+
+}  // namespace
+}  // namespace tradewind::console_api

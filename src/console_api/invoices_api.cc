@@ -1,0 +1,309 @@
+// Of BillApi: invoices are made of bills that were verified, and refused when anything speaks
+// against them.
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "billing/usd.h"
+#include "billing/verify.h"
+#include "console_api/bill_api.h"
+#include "console_api/keys_json.h"
+#include "dialects/json_reader.h"
+#include "dialects/json_writer.h"
+#include "http/query.h"
+
+namespace tradewind::console_api {
+namespace {
+
+using billing::IssuedInvoice;
+using dialects::JsonWriter;
+
+constexpr int64_t kGraceS = 12 * 3600;  // after the end of a month: what is late may still come
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+// A total is unusual when it is so many times the largest of the last ones, and so many cents.
+constexpr int64_t kUnusualTimes = 3, kUnusualCents = 1000;
+constexpr size_t kUsualMonths = 3;
+constexpr size_t kTextBytesMax = 2000;
+
+void Write(const IssuedInvoice& invoice, JsonWriter& json) {
+  json.BeginObject().Field("number", invoice.number).Field("kind", invoice.kind);
+  json.Field("refers_to", invoice.refers_to).Field("org", invoice.org_id);
+  json.Field("period", invoice.period).Field("issued", FormatTime(invoice.issued_s));
+  json.Field("net_nanousd", std::to_string(invoice.net));
+  json.Field("payable_cents", invoice.payable_cents);
+  json.Field("sha256", invoice.documents.hash).EndObject();
+}
+
+http::Response Json(std::string body) {
+  http::Response response;
+  response.headers.Set("Content-Type", "application/json");
+  response.body = std::move(body);
+  return response;
+}
+
+http::Response One(const IssuedInvoice& invoice) {
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.invoices/v1").Key("invoices").BeginArray();
+  Write(invoice, json);
+  json.EndArray().EndObject();
+  return Json(json.Take());
+}
+
+Result<std::string> DocumentOf(const IssuedInvoice& invoice, const std::string& format,
+                               std::string& type) {
+  if (format.empty() || format == "json") {
+    type = "application/json";
+    return invoice.documents.json;
+  }
+  if (format == "html") {
+    type = "text/html; charset=utf-8";
+    return invoice.documents.html;
+  }
+  if (format == "csv") {
+    type = "text/csv; charset=utf-8";
+    return invoice.documents.csv;
+  }
+  return Fail(ErrorCode::kInvalidArgument, "`format` is json, html or csv.", "format");
+}
+
+Result<http::Response> Document(const IssuedInvoice& invoice, const std::string& format) {
+  http::Response response;
+  std::string type;
+  TW_ASSIGN_OR_RETURN(response.body, DocumentOf(invoice, format, type));
+  response.headers.Set("Content-Type", type);
+  // A page of ours runs nothing and loads nothing.
+  response.headers.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
+  return response;
+}
+
+// The fields of a body, each a text. Errors: kInvalidArgument naming one that is not known.
+class Body {
+ public:
+  static Result<Body> Read(const http::Request& request, const std::vector<std::string>& names) {
+    TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(request.body));
+    dialects::Fields fields(object);
+    Body body;
+    for (const std::string& name : names) {
+      fields.Text(name.c_str(), body.texts_[name]);
+    }
+    TW_RETURN_IF_ERROR(fields.status());
+    if (const auto unknown = fields.Unknown(); !unknown.empty()) {
+      const std::string name(unknown.front().substr(0, 80));
+      return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}` is not a field of this.", name),
+                  name);
+    }
+    for (const auto& [name, text] : body.texts_) {
+      if (text.size() > kTextBytesMax) {
+        return Fail(ErrorCode::kInvalidArgument,
+                    fmt::format("`{}` has more than {} bytes.", name, kTextBytesMax), name);
+      }
+    }
+    return body;
+  }
+  const std::string& operator[](const std::string& name) const { return texts_.at(name); }
+
+ private:
+  std::map<std::string, std::string> texts_;
+};
+
+}  // namespace
+
+Result<http::Response> BillApi::AnswerInvoices(const http::Request& request, std::string_view rest,
+                                               const identity::Principal& caller) {
+  if (rest.empty() && request.method == "POST") {
+    if (!caller.is_admin_token) {
+      return Fail(ErrorCode::kPermissionDenied, "Invoices are issued with the admin token.");
+    }
+    return Issue(request);
+  }
+  if (!caller.is_admin_token && !caller.scopes.Has(identity::Scope::kManage)) {
+    return Fail(ErrorCode::kPermissionDenied, "Invoices need a token with the scope `manage`.");
+  }
+  if (rest.empty()) {
+    if (request.method != "GET") {
+      return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET, POST.");
+    }
+    TW_ASSIGN_OR_RETURN(const std::vector<IssuedInvoice> invoices,
+                        books_.invoices().List(caller.is_admin_token ? "" : caller.org_id));
+    JsonWriter json;
+    json.BeginObject().Field("schema", "tradewind.invoices/v1").Key("invoices").BeginArray();
+    for (const IssuedInvoice& invoice : invoices) {
+      Write(invoice, json);
+    }
+    json.EndArray().EndObject();
+    return Json(json.Take());
+  }
+  constexpr std::string_view kCredit = "/credit-notes";
+  if (rest.ends_with(kCredit)) {
+    if (!caller.is_admin_token) {
+      return Fail(ErrorCode::kPermissionDenied, "Credit notes are issued with the admin token.");
+    }
+    if (request.method != "POST") {
+      return Fail(ErrorCode::kMethodNotAllowed, "This path takes POST.");
+    }
+    return Credit(request, std::string(rest.substr(1, rest.size() - 1 - kCredit.size())));
+  }
+  if (request.method != "GET") {
+    return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET.");
+  }
+  return ShowInvoice(request, std::string(rest.substr(1)), caller);
+}
+
+Result<http::Response> BillApi::ShowInvoice(const http::Request& request, const std::string& number,
+                                            const identity::Principal& caller) {
+  TW_ASSIGN_OR_RETURN(const IssuedInvoice invoice, books_.invoices().Find(number));
+  if (!caller.is_admin_token && invoice.org_id != caller.org_id) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("There is no invoice \"{}\".", number.substr(0, 40)), "number");
+  }
+  return Document(invoice, http::First(http::ParseQuery(request.query), "format"));
+}
+
+// What would make an invoice one that has to be taken back.
+Status BillApi::CheckReadyToInvoice(const billing::StatementOrder& order) {
+  if (!order.period.is_month()) {
+    return Fail(ErrorCode::kInvalidArgument, "An invoice is of a month, like 2026-11.", "period");
+  }
+  if (NowS() < order.period.to_s + kGraceS) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} can be invoiced from {} on; with `draft` it is shown as it is now.",
+                            order.period.name, FormatTime(order.period.to_s + kGraceS)),
+                "period");
+  }
+  TW_ASSIGN_OR_RETURN(const int64_t open, books_.recorder().CountOpen(
+                                              order.period.to_s * kNanosPerSecond, order.org_id));
+  if (open > 0) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} requests of {} or before are in doubt; they are settled within a "
+                            "day, or by asking the provider.",
+                            open, order.period.name),
+                "period");
+  }
+  TW_ASSIGN_OR_RETURN(
+      const billing::Verification verified,
+      billing::VerifyStatement(order, books_.recorder(), books_.ledger(), books_.disk()));
+  if (!verified.is_good()) {
+    return Fail(
+        ErrorCode::kCorruptFile,
+        "the journal does not explain this bill; `tradewind bill verify` says what differs");
+  }
+  return {};
+}
+
+Status BillApi::CheckTotal(const IssuedInvoice& draft, const std::string& confirmed) {
+  TW_ASSIGN_OR_RETURN(std::vector<IssuedInvoice> earlier, books_.invoices().List(draft.org_id));
+  std::erase_if(earlier, [](const IssuedInvoice& one) { return one.kind != "invoice"; });
+  int64_t usual = 0;
+  for (size_t i = earlier.size() - std::min(earlier.size(), kUsualMonths); i < earlier.size();
+       ++i) {
+    usual = std::max(usual, earlier[i].payable_cents);
+  }
+  const std::string total = billing::FormatCents(draft.payable_cents);
+  const bool is_unusual = !earlier.empty() && draft.payable_cents > kUnusualCents &&
+                          draft.payable_cents / kUnusualTimes > usual;
+  if (is_unusual && confirmed != total) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("${} is more than {} times what was usual, ${}; say "
+                            "`confirm_total` \"{}\" if it is right.",
+                            total, kUnusualTimes, billing::FormatCents(usual), total),
+                "confirm_total");
+  }
+  return {};
+}
+
+Result<http::Response> BillApi::Issue(const http::Request& request) {
+  TW_ASSIGN_OR_RETURN(
+      const Body body,
+      Body::Read(request, {"period", "org", "issuer", "issuer_address", "issuer_tax_id", "customer",
+                           "customer_address", "customer_tax_id", "tax_percent", "confirm_total",
+                           "draft", "format"}));
+  billing::StatementOrder order;
+  TW_ASSIGN_OR_RETURN(order.period, billing::ParseBillPeriod(body["period"]));
+  TW_ASSIGN_OR_RETURN(order.org_id, OrgIdOf(body["org"]));
+  const bool is_draft = body["draft"] == "true";
+  if (!is_draft) {
+    TW_RETURN_IF_ERROR(CheckReadyToInvoice(order));
+  }
+  billing::InvoiceDraft draft;
+  draft.org_id = order.org_id;
+  draft.period = order.period;
+  draft.issued_s = NowS();
+  TW_ASSIGN_OR_RETURN(draft.names, NamesOf(order));
+  draft.issuer = {body["issuer"].empty() ? "Tradewind" : body["issuer"], body["issuer_address"],
+                  body["issuer_tax_id"]};
+  draft.customer = {body["customer"].empty()
+                        ? billing::BillNames::Of(draft.names.orgs, order.org_id)
+                        : body["customer"],
+                    body["customer_address"], body["customer_tax_id"]};
+  if (!body["tax_percent"].empty()) {
+    const Result<Decimal> percent = Decimal::Parse(body["tax_percent"]);
+    if (!percent.has_value()) {
+      return Fail(ErrorCode::kInvalidArgument, "`tax_percent` is a number, like 19.",
+                  "tax_percent");
+    }
+    draft.tax_percent = *percent;
+  }
+  billing::Meters meters;
+  TW_RETURN_IF_ERROR(books_.recorder().AddMeters(billing::FilterOf(order), meters));
+  TW_ASSIGN_OR_RETURN(const auto prices, books_.recorder().Prices());
+  draft.statement = billing::MakeStatement(order, meters, prices);
+  if (draft.statement.lines.empty()) {
+    return Fail(
+        ErrorCode::kNotFound,
+        fmt::format("Nothing was used in {}: there is nothing to invoice.", order.period.name),
+        "period");
+  }
+  if (std::ranges::any_of(draft.statement.lines,
+                          [](const auto& line) { return line.sum.charge < 0; })) {
+    return Fail(ErrorCode::kCorruptFile, "a line is negative: that is for credit notes");
+  }
+  TW_ASSIGN_OR_RETURN(const IssuedInvoice preview, books_.invoices().Preview(draft));
+  if (is_draft) {
+    return Document(preview, body["format"]);
+  }
+  TW_RETURN_IF_ERROR(CheckTotal(preview, body["confirm_total"]));
+  TW_ASSIGN_OR_RETURN(const IssuedInvoice issued, books_.invoices().Issue(std::move(draft)));
+  return One(issued);
+}
+
+Result<http::Response> BillApi::Credit(const http::Request& request, const std::string& number) {
+  TW_ASSIGN_OR_RETURN(const Body body, Body::Read(request, {"usd", "reason"}));
+  TW_ASSIGN_OR_RETURN(const IssuedInvoice invoice, books_.invoices().Find(number));
+  if (invoice.kind != "invoice") {
+    return Fail(ErrorCode::kInvalidArgument, "A credit note is for an invoice.", "number");
+  }
+  if (body["reason"].empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "A credit note says why.", "reason");
+  }
+  // Its parties are those of the invoice.
+  TW_ASSIGN_OR_RETURN(const boost::json::object known,
+                      dialects::ParseJsonObject(invoice.documents.json));
+  const auto party = [&](const char* name) {
+    const boost::json::object& from = known.at(name).as_object();
+    return billing::InvoiceParty{std::string(from.at("name").as_string()),
+                                 std::string(from.at("address").as_string()),
+                                 std::string(from.at("tax_id").as_string())};
+  };
+  billing::InvoiceDraft draft;
+  draft.kind = "credit_note";
+  draft.refers_to = invoice.number;
+  draft.reason = body["reason"];
+  draft.issuer = party("issuer");
+  draft.customer = party("customer");
+  draft.org_id = invoice.org_id;
+  TW_ASSIGN_OR_RETURN(draft.period, billing::ParseBillPeriod(invoice.period));
+  draft.issued_s = NowS();
+  TW_ASSIGN_OR_RETURN(draft.tax_percent,
+                      Decimal::Parse(std::string(known.at("tax_percent").as_string())));
+  TW_ASSIGN_OR_RETURN(draft.credit, billing::ParseUsd(body["usd"], "usd"));
+  if (draft.credit == 0) {
+    return Fail(ErrorCode::kInvalidArgument, "A credit is more than nothing.", "usd");
+  }
+  TW_ASSIGN_OR_RETURN(const IssuedInvoice issued, books_.invoices().Issue(std::move(draft)));
+  return One(issued);
+}
+
+}  // namespace tradewind::console_api

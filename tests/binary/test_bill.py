@@ -1,0 +1,326 @@
+"""The bill: versions of prices, statements that are made again from the journal, exports, idempotency keys, backups.
+The judge of amounts is the simulated provider's own bill.
+"""
+
+import concurrent.futures
+import csv
+import decimal
+import io
+import json
+import shutil
+import threading
+import time
+
+import harness
+import market
+import pytest
+from market import MODEL
+
+PRICES = ("0.1234567", "0.7654321")  # USD per million: seven digits, so that rounding shows
+HUGE = ("1000", "3000")
+
+
+def cli(home, *words, code=0, **options):
+    done = harness.run_cli(*words, home=home, **options)
+    assert done.returncode == code, done
+    return done.stdout
+
+
+def make_key(home, name, *words):
+    return json.loads(cli(home, "keys", "create", "--name", name, "--json", *words))
+
+
+def bill(home, *words):
+    return json.loads(cli(home, "bill", "--json", *words))
+
+
+def chat(server, token, text="one two three", key=None, **fields):
+    headers = {"Authorization": f"Bearer {token}"} | ({"Idempotency-Key": key} if key else {})
+    return server.post("/v1/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": text}]} | fields, headers)
+
+
+def receipt_of(stream):
+    """The comment at a stream's end."""
+    lines = [line for line in stream.decode().splitlines() if line.startswith(": tradewind ")]
+    return json.loads(lines[-1].removeprefix(": tradewind "))
+
+
+def spend(site, token, requests=12):
+    def one(index):
+        reply = chat(site.server, token, "one two three " * (index % 3 + 1), stream=index % 2 == 0, max_tokens=10 + index)
+        assert reply.status == 200, reply.body
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(one, index) for index in range(requests)]:
+            done.result()
+
+
+def test_every_answer_names_the_version_of_its_price_and_history_keeps_them_all(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+        home = site.server.home
+        key = make_key(home, "k")
+        whole = chat(site.server, key["token"], max_tokens=5)
+        assert whole.headers["x-tradewind-price-version"] == "1"
+        streamed = chat(site.server, key["token"], max_tokens=5, stream=True)
+        assert streamed.headers["x-tradewind-price-version"] == "1"
+        end = receipt_of(streamed.body)
+        assert (end["price_version"], end["provider"], end["route"]) == (1, "site-a", streamed.headers["x-tradewind-route"])
+        assert int(end["cost_nanousd"]) > 0
+        asked = chat(site.server, key["token"], max_tokens=5, stream=True, stream_options={"include_usage": True})
+        usage = [event for event in harness.sse_json(asked.body) if "tradewind" in event][-1]
+        assert usage["tradewind"]["price_version"] == 1
+
+        site.config.write_text(site.config.read_text().replace(PRICES[0], "0.2"))
+        site.server.process.send_signal(1)  # SIGHUP
+        harness.wait_for(
+            lambda: chat(site.server, key["token"], max_tokens=5).headers["x-tradewind-price-version"] == "2", "the new price"
+        )
+        first, second = json.loads(cli(home, "prices", "history", MODEL, "--json"))["versions"]
+        assert (first["input_usd_per_mtok"], second["input_usd_per_mtok"]) == (PRICES[0], "0.2")
+        assert first["valid_to"] == second["valid_from"] and second["valid_to"] is None
+        assert first["hash"] != second["hash"] and "config.toml" in first["source"]
+        assert "now" in cli(home, "prices", "history")
+        lines = bill(home)["statement"]["lines"]
+        assert {line["price_version"] for line in lines} == {1, 2}
+        receipt = json.loads(cli(home, "receipt", whole.headers["x-tradewind-receipt"], "--json"))
+        assert receipt["attempts"][0]["price_version"] == 1
+
+
+def test_a_bill_is_what_the_provider_billed_and_is_made_again_byte_for_byte(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=HUGE) as site:
+        home = site.server.home
+        keys = [make_key(home, f"k{index}") for index in range(2)]
+        for key in keys:
+            spend(site, key["token"])
+        statement = bill(home)
+        billed = site.sim.bill()["total"]
+        nano = billed["prompt_tokens"] * 1_000_000 + billed["completion_tokens"] * 3_000_000
+        assert int(statement["statement"]["charge_nanousd"]) == int(statement["statement"]["cost_nanousd"]) == nano
+        assert statement["statement"]["requests"] == billed["requests"]
+        by_meter = {}
+        for line in statement["statement"]["lines"]:
+            by_meter[line["meter"]] = by_meter.get(line["meter"], 0) + line["quantity"]
+        assert by_meter["output_tokens"] == billed["completion_tokens"]
+        assert sum(int(line["charge_nanousd"]) for line in statement["statement"]["lines"]) == nano
+        verified = json.loads(cli(home, "bill", "verify", "--json"))
+        assert verified["good"] and verified["hash"] == statement["hash"]
+        assert "the same" in cli(home, "bill", "verify")
+
+        site.server.kill()
+        assert bill(home)["hash"] == statement["hash"], "after a kill"
+        verified = json.loads(cli(home, "bill", "verify", "--json"))
+        assert verified["good"] and verified["attempts_from_rows"] > 0, "the next start began the journal anew"
+        table = cli(home, "bill")
+        assert statement["hash"] in table and "output_tokens" in table
+        assert cli(home, "bill", "--period", "2020-01").splitlines()[-2].startswith("2020-01: 0 requests")
+        cli(home, "bill", "--period", "soon", code=2)
+        cli(home, "bill", "--org", "nobody", code=3)
+
+
+def test_exports_add_up_to_the_ledger(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+        home = site.server.home
+        key = make_key(home, "exported")
+        spend(site, key["token"])
+        total = bill(home)
+        charge = decimal.Decimal(total["statement"]["charge_nanousd"]).scaleb(-9)
+        assert charge > 0
+        for version in ("1.2", "1.3", "1.4"):
+            text = cli(home, "bill", "export", "--focus", version)
+            rows = list(csv.DictReader(io.StringIO(text)))
+            assert sum(decimal.Decimal(row["BilledCost"]) for row in rows) == charge
+            assert sum(decimal.Decimal(row["x_ProviderCost"]) for row in rows) == charge
+            check_focus(rows, version)
+            out = tmp_path / f"focus-{version}.parquet"
+            cli(home, "bill", "export", "--focus", version, "--format", "parquet", "--out", out)
+            table = parquet.read_table(out)
+            assert table.num_rows == len(rows) and table.column_names == list(rows[0])
+            assert sum(table["BilledCost"].to_pylist()) == charge
+            for column in table.column_names:
+                for mine, theirs in zip(rows, table[column].to_pylist()):
+                    assert same(mine[column], theirs), (column, mine[column], theirs)
+            assert {row["x_LedgerHash"] for row in rows} == {total["hash"]}
+        cli(home, "bill", "export", "--focus", "1.1", code=2)
+
+
+def same(text, value):
+    if value is None:
+        return text == ""
+    if isinstance(value, decimal.Decimal):
+        return decimal.Decimal(text) == value
+    if isinstance(value, str):
+        return text == value
+    return text == value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# Of the specification's rules, those that speak of what we write. The official validator needs Python 3.12; where it is
+# installed, it is asked too.
+NEVER_NULL = """BilledCost BillingAccountId BillingAccountName BillingCurrency BillingPeriodEnd BillingPeriodStart ChargeCategory
+ChargeFrequency ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost InvoiceIssuerName ListCost PricingCategory PricingCurrency
+ServiceCategory ServiceName ServiceSubcategory SkuId PricingQuantity PricingUnit ConsumedQuantity ConsumedUnit ListUnitPrice
+ContractedUnitPrice SkuPriceId SkuMeter ResourceType""".split()
+PAIRS = [("SubAccountId", "SubAccountName"), ("SubAccountId", "SubAccountType"), ("ResourceId", "ResourceType"), ("RegionId", "RegionName")]
+
+
+def check_focus(rows, version):
+    columns = list(rows[0])
+    own = [name for name in columns if name.startswith("x_")]
+    assert columns == sorted(set(columns) - set(own)) + own, "each once, in order, ours behind them"
+    assert all(name[0].isupper() and name.isalnum() for name in columns if name not in own)
+    assert ("ProviderName" in columns) == ("PublisherName" in columns) == (version != "1.4")
+    assert ("ServiceProviderName" in columns) == ("HostProviderName" in columns) == (version != "1.2")
+    assert ("InvoiceDetailId" in columns) == (version == "1.4")
+    for row in rows:
+        assert all(row[name] for name in NEVER_NULL if name in row), row
+        assert all(bool(row[a]) == bool(row[b]) for a, b in PAIRS)
+        assert row["ChargeCategory"] == "Usage" and row["ChargeFrequency"] == "Usage-Based" and not row["ChargeClass"]
+        assert (row["ServiceCategory"], row["ServiceSubcategory"]) == ("AI and Machine Learning", "Generative AI")
+        assert row["BillingCurrency"] == "USD" and row["PricingCategory"] == "Standard"
+        assert row["BillingPeriodStart"] <= row["ChargePeriodStart"] < row["ChargePeriodEnd"] <= row["BillingPeriodEnd"]
+        for price, cost in (("ListUnitPrice", "ListCost"), ("ContractedUnitPrice", "ContractedCost")):
+            with decimal.localcontext() as exact:
+                exact.prec = 60
+                assert decimal.Decimal(row[price]) * decimal.Decimal(row["PricingQuantity"]) == decimal.Decimal(row[cost])
+        assert all("E" not in row[name] for name in ("ListCost", "ListUnitPrice", "BilledCost")), "no exponents"
+        details = json.loads(row["SkuPriceDetails"])
+        assert all(name.startswith("x_") for name in details)
+
+
+def test_invoices_are_drafted_now_and_issued_when_the_month_is_over(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=HUGE, extra='[billing]\nissuer = "Wind & Sons Ltd"\nissuer_address = "1 Harbour Road\\nLondon"\n') as site:
+        home = site.server.home
+        key = make_key(home, "<b>bold</b>", "--org", "acme")
+        spend(site, key["token"])
+        month = bill(home)["statement"]["period"]
+        words = ["bill", "invoice", "--org", "acme", "--period", month, "--config", site.config]
+        refused = harness.run_cli(*words, home=home)
+        assert refused.returncode == 2 and "can be invoiced from" in refused.stderr
+        out = tmp_path / "draft.html"
+        cli(home, *words, "--draft", "--format", "html", "--tax-percent", "19", "--out", out)
+        page = out.read_text()
+        assert "Wind &amp; Sons Ltd" in page and "&lt;b&gt;bold&lt;/b&gt;" in page and "<b>bold" not in page
+        assert "src=" not in page and "http" not in page and "<script" not in page
+        draft = json.loads(cli(home, *words, "--draft"))
+        assert int(draft["net_nanousd"]) == int(bill(home, "--org", "acme")["statement"]["charge_nanousd"])
+        assert draft["number"] == "DRAFT" and json.loads(cli(home, "bill", "invoices", "--json"))["invoices"] == []
+        cli(home, "bill", "invoice", "TW-000001", code=3)
+        cli(home, "bill", "credit", "TW-000001", "--usd", "1", "--reason", "x", code=3)
+
+
+def test_a_request_under_an_idempotency_key_is_billed_once(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=HUGE) as site:
+        home, sim = site.server.home, site.sim
+        key, other = make_key(home, "once"), make_key(home, "other")
+        for stream in (False, True):
+            name = f"order-{stream}"
+            first = chat(site.server, key["token"], key=name, max_tokens=20, stream=stream)
+            again = chat(site.server, key["token"], key=name, max_tokens=20, stream=stream)
+            assert first.status == again.status == 200 and first.body == again.body
+            assert "Idempotent-Replayed" not in first.headers and again.headers["Idempotent-Replayed"] == "true"
+            assert again.headers["x-tradewind-cost-nanousd"] == "0"
+            assert again.headers["x-tradewind-receipt"] == first.headers["x-tradewind-receipt"]
+            assert again.headers["Content-Type"] == first.headers["Content-Type"]
+            assert again.headers["x-request-id"] != first.headers["x-request-id"]
+        assert sim.bill()["total"]["requests"] == 2
+        changed = chat(site.server, key["token"], key="order-True", max_tokens=21)
+        assert changed.status == 422 and changed.error()["code"] == "idempotency_key_reused"
+        assert chat(site.server, other["token"], key="order-True", max_tokens=21).status == 200, "keys are each caller's own"
+        assert chat(site.server, key["token"], key="x" * 256, max_tokens=5).status == 400
+        # What failed is asked anew.
+        sim.fault(status=400, count=1)
+        assert chat(site.server, key["token"], key="failed", max_tokens=5).status == 400
+        assert chat(site.server, key["token"], key="failed", max_tokens=5).status == 200
+        assert chat(site.server, key["token"], key="bad", n="x").status == 400, "takes no key"
+        usage = json.loads(cli(home, "usage", "--key", "once", "--json"))
+        billed = sim.bill()["total"]
+        spent = int(usage["cost_nanousd"]) + int(json.loads(cli(home, "usage", "--key", "other", "--json"))["cost_nanousd"])
+        assert spent == billed["prompt_tokens"] * 1_000_000 + billed["completion_tokens"] * 3_000_000
+
+
+def test_an_idempotency_key_is_busy_while_its_request_runs_and_waits_for_a_client_that_left(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=HUGE) as site:
+        home, sim = site.server.home, site.sim
+        key = make_key(home, "busy")
+        sim.fault(tokens_per_s=15)
+        body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 30}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key['token']}\r\nIdempotency-Key: left\r\n"
+        client = site.server.connect()
+        client.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        sim.wait_for(lambda: sim.log(), "the request at the provider")
+        again = chat(site.server, key["token"], key="left", max_tokens=30)
+        assert again.status == 409 and again.headers["Retry-After"] == "1"
+        assert again.error()["code"] == "idempotency_in_progress"
+        client.close()
+        answer = harness.wait_for(
+            lambda: (reply := chat(site.server, key["token"], key="left", max_tokens=30)).status == 200 and reply, "the answer"
+        )
+        assert answer.headers["Idempotent-Replayed"] == "true" and answer.json()["usage"]["completion_tokens"] > 0
+        assert sim.bill()["total"]["requests"] == 1, "the client left, and its answer waited"
+
+
+def test_idempotency_keys_survive_a_kill(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=HUGE) as site:
+        home, sim = site.server.home, site.sim
+        key = make_key(home, "killed")
+        done = chat(site.server, key["token"], key="done", max_tokens=10)
+        assert done.status == 200
+        sim.fault(tokens_per_s=10)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            running = pool.submit(lambda: chat(site.server, key["token"], key="cut", max_tokens=40, stream=True))
+            sim.wait_for(lambda: len(sim.log()) == 2, "the second request at the provider")
+            site.server.kill()
+            with pytest.raises(Exception):
+                running.result()
+        sim.clear_faults()
+        with harness.Server(home, "--config", site.config, models=site.models, env=market.keys(site.sites)) as server:
+            again = chat(server, key["token"], key="done", max_tokens=10)
+            assert again.body == done.body and again.headers["Idempotent-Replayed"] == "true"
+            cut = chat(server, key["token"], key="cut", max_tokens=40, stream=True)
+            assert cut.status == 409 and "Retry-After" not in cut.headers
+            assert cut.error()["code"] == "idempotency_unknown_outcome"
+            attempts = json.loads(cli(home, "receipt", cut.error()["message"].split("receipt ")[1].split(")")[0], "--json"))["attempts"]
+            assert [attempt["state"] for attempt in attempts] == ["in_doubt"]
+            assert chat(server, key["token"], key="anew", max_tokens=40).status == 200
+            assert sim.bill()["total"]["requests"] == 3
+
+
+def test_a_backup_of_a_running_server_restores_elsewhere(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=HUGE) as site:
+        home = site.server.home
+        key = make_key(home, "kept", "--budget", "50")
+        stop = threading.Event()
+
+        def load():
+            while not stop.is_set():
+                chat(site.server, key["token"], max_tokens=20)
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            loads = [pool.submit(load) for _ in range(4)]
+            time.sleep(0.3)
+            folders = [cli(home, "backup").strip()]
+            stop.set()
+            for one in loads:
+                one.result()
+        # At rest: both have the same.
+        site.sim.wait_for(lambda: site.sim.state()["streams"] == 0, "no stream left open")
+        time.sleep(1.1)  # a folder is named by its second
+        folders.append(cli(home, "backup").strip())
+        here = bill(home)
+        budget = json.loads(cli(home, "budget", "ls", "--json"))["budgets"]
+        elsewhere = tmp_path / "elsewhere"
+        shutil.copytree(folders[1], elsewhere)
+        assert bill(elsewhere)["hash"] == here["hash"]
+        assert json.loads(cli(elsewhere, "bill", "verify", "--json"))["good"]
+        assert json.loads(cli(elsewhere, "budget", "ls", "--json"))["budgets"] == budget
+        under_load = tmp_path / "under-load"
+        shutil.copytree(folders[0], under_load)
+        verified = json.loads(cli(under_load, "bill", "verify", "--json"))
+        assert verified["good"], "taken while requests ran"
+        assert int(bill(under_load)["statement"]["charge_nanousd"]) <= int(here["statement"]["charge_nanousd"])
+        with harness.Server(elsewhere, "--config", site.config, models=site.models, env=market.keys(site.sites)) as server:
+            assert chat(server, key["token"], max_tokens=20).status in (200, 402), "keys are known there"
+            while chat(server, key["token"], max_tokens=20).status == 200:
+                pass
+            (one,) = json.loads(cli(elsewhere, "budget", "ls", "--json"))["budgets"]
+            assert int(one["spent_nanousd"]) + int(one["available_nanousd"]) == 50_000_000_000, "and so are budgets"
