@@ -336,6 +336,28 @@ Result<Record> Book::DecidePayee(std::string_view name) const {
   return record;
 }
 
+bool Book::IsPlainMoney(AccountNumber number) const {
+  return number < kFirstNumber ? accounts_.contains({number, 0}) : payees_.contains(number);
+}
+
+Result<Record> Book::DecideTransfer(AccountNumber debit, AccountNumber credit, NanoUsd amount,
+                                    std::string text) const {
+  if (!IsAmount(amount) || text.size() > kRecordTextBytesMax) {
+    return Fail(ErrorCode::kInvalidArgument, "a transfer is 0 to 1,000,000 USD", "amount");
+  }
+  if (debit == credit || !IsPlainMoney(debit) || !IsPlainMoney(credit) ||
+      !Fits({debit, 0}, {credit, 0}, amount)) {
+    return Fail(ErrorCode::kInvalidArgument, "a transfer is between two money accounts", "account");
+  }
+  Record record;
+  record.type = RecordType::kTransfer;
+  record.account = debit;
+  record.key.number = credit;
+  record.cost = amount;
+  record.text = std::move(text);
+  return record;
+}
+
 std::vector<Record> Book::DecideExpiries(int64_t time_ns) const {
   std::vector<Record> expired;
   for (const auto& [number, credit] : credits_) {

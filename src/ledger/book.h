@@ -78,6 +78,7 @@ struct OpenHold {
   int64_t since_ns = 0;
   Legs legs;
   std::string text;
+  std::string upstream_id;  // what the provider calls the request; empty: it has not said
 };
 
 // A budget's share of warn_percent was crossed, or a settle went beyond its hold.
@@ -121,6 +122,9 @@ class Book {
   Result<Record> DecidePayee(std::string_view name) const;
   // The next version of a price. Errors: kInvalidArgument, kResourceExhausted.
   Result<Record> DecidePrice(const PriceSpec& price) const;
+  // Between two fixed accounts or payees. `text` says why, for the records above the ledger.
+  Result<Record> DecideTransfer(AccountNumber debit, AccountNumber credit, NanoUsd amount,
+                                std::string text) const;
   // Credits whose time is over at `time_ns` and that have a free part.
   std::vector<Record> DecideExpiries(int64_t time_ns) const;
 
@@ -180,6 +184,8 @@ class Book {
   Status ApplyStep(const Record& record);
   Status ApplyDefinition(const Record& record);
   Status ApplyPrice(const Record& record);
+  Status ApplyTransfer(const Record& record);
+  bool IsPlainMoney(AccountNumber number) const;  // neither budget nor credit
   Status ApplySnapshot(const Record& record);
   void ForgetPrices(int64_t time_ns);
   // `is_new`: not of a snapshot, so hard bounds have to hold.

@@ -66,6 +66,9 @@ Status Book::Apply(const Record& record) {
     case RecordType::kPrice:
       TW_RETURN_IF_ERROR(ApplyPrice(record));
       break;
+    case RecordType::kTransfer:
+      TW_RETURN_IF_ERROR(ApplyTransfer(record));
+      break;
     default:
       TW_RETURN_IF_ERROR(ApplySnapshot(record));
       break;
@@ -276,6 +279,9 @@ Status Book::ApplyStep(const Record& record) {
       Release(hold);
       holds_.erase(found);
       return {};
+    case RecordType::kUpstreamId:
+      hold.upstream_id = record.text;
+      return {};
     case RecordType::kInDoubt:
       if (hold.state != HoldState::kInDoubt) {
         hold.state = HoldState::kInDoubt;
@@ -285,8 +291,18 @@ Status Book::ApplyStep(const Record& record) {
       }
       return {};
     default:
-      return {};  // kUpstreamId: for the records above
+      return {};
   }
+}
+
+Status Book::ApplyTransfer(const Record& record) {
+  const AccountKey debit{record.account, 0}, credit{record.key.number, 0};
+  if (debit == credit || !IsPlainMoney(debit.number) || !IsPlainMoney(credit.number) ||
+      !Fits(debit, credit, record.cost)) {
+    return DoesNotFollow(record, "it is between accounts that there are not");
+  }
+  Move(debit, credit, record.cost);
+  return {};
 }
 
 Status Book::ApplyDefinition(const Record& record) {

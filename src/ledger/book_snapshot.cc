@@ -73,18 +73,22 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
     record.metered_charge = hold.metered_charge;
     record.since_ns = hold.since_ns;
     TW_RETURN_IF_ERROR(put(RecordType::kSnapshotHold, std::move(record)));
+    if (!hold.upstream_id.empty()) {
+      TW_RETURN_IF_ERROR(put(RecordType::kUpstreamId, {.hold = id, .text = hold.upstream_id}));
+    }
   }
   return put(RecordType::kSnapshotEnd, {});
 }
 
 uint64_t Book::snapshot_bytes_max() const {
   // Names have at most 256 bytes; a record is a multiple of 64.
-  constexpr uint64_t kDefinition = 768, kAccount = 192, kHold = 256 + kLegsMax * 48;
+  constexpr uint64_t kDefinition = 768, kAccount = 192, kHold = 256 + kLegsMax * 48,
+                     kUpstreamId = 128;
   uint64_t bytes = 1024 + price_bytes_ +
                    (budgets_.size() + credits_.size() + payees_.size()) * kDefinition +
                    accounts_.size() * kAccount;
   for (const auto& [id, hold] : holds_) {
-    bytes += kHold + hold.text.size();
+    bytes += kHold + hold.text.size() + kUpstreamId + hold.upstream_id.size();
   }
   return bytes;
 }

@@ -240,6 +240,23 @@ Result<uint32_t> Ledger::PriceVersion(const PriceSpec& price) {
   return record.price_version;
 }
 
+Status Ledger::Transfer(AccountNumber debit, AccountNumber credit, NanoUsd amount,
+                        std::string text) {
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecideTransfer(debit, credit, amount, std::move(text)));
+  return Commit(record);
+}
+
+NanoUsd Ledger::OwedTo(std::string_view payee) {
+  const std::lock_guard lock(mutex_);
+  const std::optional<AccountNumber> number = book_.FindPayee(payee);
+  if (!number.has_value()) {
+    return 0;
+  }
+  const Account account = book_.AccountOf({*number, 0});
+  return account.credits - account.debits;
+}
+
 // By the ledger's own time, which decides holds too: a clock set back opens no window again.
 BudgetState Ledger::StateOf(AccountNumber number) {
   const int64_t now_s = NowNs() / 1'000'000'000;
@@ -285,6 +302,12 @@ std::vector<std::pair<HoldId, OpenHold>> Ledger::HoldsInDoubt() {
     }
   }
   return holds;
+}
+
+std::optional<NanoUsd> Ledger::HeldBy(HoldId id) {
+  const std::lock_guard lock(mutex_);
+  const OpenHold* hold = book_.Find(id);
+  return hold == nullptr ? std::nullopt : std::optional(hold->cost);
 }
 
 size_t Ledger::open_holds() {

@@ -118,6 +118,10 @@ class Ledger {
   Status CloseBudget(std::string_view name);  // kNotFound
   Result<AccountNumber> Grant(const CreditSpec& credit);
   Result<AccountNumber> Payee(std::string_view name);  // the one of that name, made when missing
+  // Errors: kInvalidArgument: not two money accounts, or no amount; those of Hold.
+  Status Transfer(AccountNumber debit, AccountNumber credit, NanoUsd amount, std::string text);
+  // What is owed to a payee; negative: what it owes. 0 when there is none.
+  NanoUsd OwedTo(std::string_view payee);
 
   // The version of a price: the one with these terms, made when it is new. Errors: those of
   // Book::DecidePrice, kUnavailable, kIo.
@@ -128,6 +132,7 @@ class Ledger {
   std::vector<BudgetState> FindBudgets(std::span<const std::string> names);
   std::vector<BudgetState> Budgets();
   std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();
+  std::optional<NanoUsd> HeldBy(HoldId id);  // the cost of an open hold
   size_t open_holds();
   std::vector<Notice> TakeNotices();
   std::string BudgetName(AccountNumber number);  // "" when there is none

@@ -91,6 +91,9 @@ bool WalkFields(Walker& walker, Record& record) {
              walker.Text(record.price.terms, kPriceTextBytesMax) &&
              walker.Text(record.price.source, kPriceTextBytesMax) &&
              walker.Number(record.price.since_ns);
+    case RecordType::kTransfer:
+      return walker.Number(record.key.number) && walker.Number(record.cost) &&
+             walker.Text(record.text, kRecordTextBytesMax);
     case RecordType::kSnapshotAccount:
       return walker.Number(record.key.number) && walker.Number(record.key.window_start_s) &&
              walker.Number(record.window_end_s) && walker.Number(record.cost) &&

@@ -31,6 +31,7 @@ enum class RecordType : uint8_t {
   kPayee = 18,          // an account for what a provider is owed
   kExpire = 19,         // the free part of a credit whose time is over
   kPrice = 20,          // a version of a price: `price` is in force from here on
+  kTransfer = 24,       // `cost` from the money account `account` to that of `key`
   kSnapshotBegin = 32,  // all that follows up to kSnapshotEnd replaces what was known
   kSnapshotAccount = 33,
   kSnapshotHold = 34,
@@ -133,8 +134,8 @@ struct Record {
   BudgetSpec budget = {};
   CreditSpec credit = {};
   PriceSpec price = {};
+  AccountKey key = {};  // of snapshots, and who gets a transfer
   // Of snapshots.
-  AccountKey key = {};
   int64_t window_end_s = kEndOfTime;
   NanoUsd debits = 0, credits = 0;
   uint8_t warned_percent = 0;
