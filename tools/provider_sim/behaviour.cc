@@ -39,7 +39,11 @@ const std::vector<Field>& Fields() {
       {"gzip", &B::gzip},
       {"body", &B::body, {"", "empty", "html", "garbage", "truncated"}},
       {"content_type", &B::content_type},
-      {"usage", &B::usage, {"", "missing", "zero", "duplicate", "cumulative"}},
+      {"usage",
+       &B::usage,
+       {"", "missing", "zero", "duplicate", "cumulative", "negative", "huge", "inflated",
+        "cached_over", "reasoning_over", "text", "after_done"}},
+      {"id", &B::id, {"", "missing", "reused"}},
       {"redirect", &B::redirect},
       {"huge_header_bytes", &B::huge_header_bytes},
       {"tokens_per_s", &B::tokens_per_s},
@@ -54,6 +58,12 @@ const std::vector<Field>& Fields() {
       {"split_bytes", &B::split_bytes},
       {"events_per_write", &B::events_per_write},
       {"bill", &B::bill, {"", "none", "generated", "whole"}},
+      {"bill_refused", &B::bill_refused},
+      {"bill_percent", &B::bill_percent},
+      {"costs",
+       &B::costs,
+       {"", "forget", "null", "negative", "fraction", "text", "huge", "stray", "twice",
+        "changing"}},
   };
   return fields;
 }

@@ -36,8 +36,12 @@ struct Behaviour {
   bool gzip = false;               // a gzip body, whatever was accepted
   std::string body;          // "empty", "html", "garbage", "truncated" (against Content-Length)
   std::string content_type;  // another one
-  std::string usage;         // "missing", "zero", "duplicate", "cumulative"
-  std::string redirect;      // 302 to this address
+  // "missing", "zero", "duplicate", "cumulative"; lies: "negative", "huge" (a billion tokens),
+  // "inflated" (a fifth more), "cached_over", "reasoning_over" (more than all), "text",
+  // "after_done" (behind the end mark)
+  std::string usage;
+  std::string id;                 // of the answer, in its headers: "missing", "reused"
+  std::string redirect;           // 302 to this address
   int64_t huge_header_bytes = 0;  // more headers, this many bytes
   double tokens_per_s = 0;        // 0: as fast as it goes
   int64_t tokens = -1;            // natural length of an answer
@@ -51,7 +55,12 @@ struct Behaviour {
   bool crlf = false;             // SSE lines end in \r\n
   int64_t split_bytes = 0;       // a stream is sent in pieces of this size
   int64_t events_per_write = 1;  // of a stream without pacing
-  std::string bill;  // "none", "generated", "whole": after an answer that did not end well
+  std::string bill;           // "none", "generated", "whole": after an answer that did not end well
+  bool bill_refused = false;  // an answer that `status` replaces is billed whole
+  int64_t bill_percent = 100;
+  // What the billing endpoint says: "forget" (knows no id), "null", "negative", "fraction", "text",
+  // "huge", "stray" (an id that was not asked), "twice" (two costs), "changing" (each time more)
+  std::string costs;
 };
 
 using Setting = std::variant<int64_t, double, bool, std::string>;

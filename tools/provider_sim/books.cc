@@ -77,7 +77,7 @@ void Books::Log(const std::shared_ptr<LogEntry>& entry) {
 }
 
 void Books::Bill(const std::string& provider, const std::string& model, const std::string& key,
-                 const std::string& billing_id, const Charge& charge) {
+                 const std::vector<std::string>& ids, const Charge& charge) {
   const std::lock_guard lock(mutex_);
   auto at = std::make_tuple(provider, model, key);
   if (bill_.size() >= kBillRowsMax && !bill_.contains(at)) {
@@ -86,10 +86,12 @@ void Books::Bill(const std::string& provider, const std::string& model, const st
   Row& row = bill_[std::move(at)];
   ++row.requests;
   Add(charge, row.sum);
-  if (costs_.emplace(billing_id, charge.cost_nanousd).second) {
-    cost_order_.push_back(billing_id);
+  for (const std::string& id : ids) {
+    if (!id.empty() && costs_.emplace(id, charge.cost_nanousd).second) {
+      cost_order_.push_back(id);
+    }
   }
-  if (cost_order_.size() > kBillingIdsMax) {
+  while (cost_order_.size() > kBillingIdsMax) {
     costs_.erase(cost_order_.front());
     cost_order_.pop_front();
   }

@@ -57,7 +57,7 @@ class Books {
     change();
   }
   void Bill(const std::string& provider, const std::string& model, const std::string& key,
-            const std::string& billing_id, const Charge& charge);
+            const std::vector<std::string>& ids, const Charge& charge);
 
   // `since`: numbers above it; at most `limit` of the newest.
   boost::json::value LogJson(uint64_t since, size_t limit, std::string_view provider) const;

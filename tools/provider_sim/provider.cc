@@ -209,6 +209,7 @@ void ReadProvider(const json::object& file, Provider& provider) {
     }
   }
   provider.id = Template::OfText(Text(file, "id", "chatcmpl-${hex32}"));
+  provider.client_id_header = Text(file, "client_id_header", "");
   provider.billing_id = Template::OfText(Text(file, "billing_id", "${uuid}"));
   const json::object& headers = Part(file, "headers");
   provider.all_headers = ReadHeaders(headers, "all");

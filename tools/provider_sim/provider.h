@@ -75,6 +75,7 @@ struct Provider {
   std::string name;  // the path prefix; the slug unless another was asked for
   std::map<Endpoint, std::string> paths;
   Template id, billing_id;
+  std::string client_id_header;  // by whose value its billing knows a request too; empty: none
   std::vector<std::pair<std::string, Template>> all_headers, json_headers, stream_headers,
       error_headers;
   bool chunked_json = true;

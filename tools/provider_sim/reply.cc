@@ -183,17 +183,49 @@ Identity MakeIdentity(const Provider& provider, const Ask& ask, uint64_t number,
   return identity;
 }
 
+namespace {
+
+struct Told {
+  uint64_t prompt, cached, completion, reasoning;  // negative ones as two's complements
+};
+
+void Lie(std::string_view how, Told& told) {
+  constexpr uint64_t kBillion = 1'000'000'000;
+  if (how == "zero") {
+    told = {};
+  } else if (how == "negative") {
+    told.prompt = 0 - told.prompt;
+    told.completion = 0 - told.completion;
+  } else if (how == "huge") {
+    told.completion = kBillion;
+  } else if (how == "inflated") {
+    told.prompt += (told.prompt + 4) / 5;
+    told.completion += (told.completion + 4) / 5;
+  } else if (how == "cached_over") {
+    told.cached = told.prompt + 100;
+  } else if (how == "reasoning_over") {
+    told.reasoning = told.completion + 100;
+  }
+}
+
+}  // namespace
+
 std::string UsageJson(const Provider& provider, uint64_t prompt_tokens, uint64_t cached_tokens,
                       uint64_t completion_tokens, uint64_t reasoning_tokens, const Behaviour& how) {
   if (how.usage == "missing") {
     return {};
   }
-  const uint64_t factor = how.usage == "zero" ? 0 : 1;
-  const std::string prompt = std::to_string(prompt_tokens * factor);
-  const std::string cached = std::to_string(cached_tokens * factor);
-  const std::string completion = std::to_string(completion_tokens * factor);
-  const std::string reasoning = std::to_string(reasoning_tokens * factor);
-  const std::string total = std::to_string((prompt_tokens + completion_tokens) * factor);
+  Told told{prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens};
+  Lie(how.usage, told);
+  const auto text = [&](uint64_t tokens) {
+    const std::string digits = std::to_string(static_cast<int64_t>(tokens));
+    return how.usage == "text" ? JsonString(digits) : digits;
+  };
+  const std::string prompt = text(told.prompt);
+  const std::string cached = text(told.cached);
+  const std::string completion = text(told.completion);
+  const std::string reasoning = text(told.reasoning);
+  const std::string total = text(told.prompt + told.completion);
   Values values;
   values.Set(Slot::kPromptTokens, prompt);
   values.Set(Slot::kCompletionTokens, completion);
@@ -331,9 +363,9 @@ void EventSource::Plan() {
   }
   const bool normally = provider_.usage_at == UsageAt::kChunk ||
                         (provider_.usage_at == UsageAt::kAsked && options_.include_usage);
-  const size_t chunks = how_.usage == "missing"     ? 0
-                        : how_.usage == "duplicate" ? (normally ? 2 : 1)
-                                                    : (normally ? 1 : 0);
+  const size_t chunks = how_.usage == "missing" || how_.usage == "after_done" ? 0
+                        : how_.usage == "duplicate"                           ? (normally ? 2 : 1)
+                                                                              : (normally ? 1 : 0);
   for (size_t i = 0; i < chunks; ++i) {
     steps_.push_back({Kind::kUsage});
   }
@@ -449,6 +481,9 @@ bool EventSource::End(std::string& out) {
   }
   done_ = true;
   out.append(how_.done == "nospace" ? "data:[DONE]" : "data: [DONE]").append(end).append(end);
+  if (how_.usage == "after_done") {
+    Frame(Payload({Kind::kUsage}), out);
+  }
   return true;
 }
 

@@ -55,10 +55,30 @@ std::string_view ModelText(const json::value& body) {
                                                 : std::string_view();
 }
 
+bool EqualNames(std::string_view name, std::string_view lower) {
+  return name.size() == lower.size() &&
+         std::ranges::equal(name, lower, [](char a, char b) { return a == b || (a | 0x20) == b; });
+}
+
 bool IsContentType(std::string_view name) {
-  constexpr std::string_view kName = "content-type";
-  return name.size() == kName.size() &&
-         std::ranges::equal(name, kName, [](char a, char b) { return (a | 0x20) == b; });
+  return EqualNames(name, "content-type");
+}
+
+json::value LieAbout(std::string_view lie, int64_t cost, uint64_t number) {
+  constexpr int64_t kMoreThanAnyRequest = 2'000'000'000'000'000;
+  if (lie == "negative") {
+    return -1 - cost;
+  }
+  if (lie == "fraction") {
+    return static_cast<double>(cost) - 0.5;  // to be rounded up
+  }
+  if (lie == "text") {
+    return json::value(std::to_string(cost));
+  }
+  if (lie == "huge") {
+    return kMoreThanAnyRequest;
+  }
+  return lie == "changing" ? cost + static_cast<int64_t>(number) : cost;
 }
 
 void AppendHugeHeaders(int64_t bytes, std::string& head) {
@@ -260,12 +280,17 @@ void Sim::AnswerPost(Exchange& x) {
   ApplyDirectives(ask.last_user, x.provider.name, x.reply.how);
   x.identity = MakeIdentity(x.provider, ask, x.number,
                             options_.created_s > 0 ? options_.created_s * 1000 : NowMs());
-
+  if (x.reply.how.id == "reused") {
+    x.identity = MakeIdentity(x.provider, ask, 0, NowMs());
+  }
   const bool any_provider = x.request.target == "/billing";
   if (!KeyFits(any_provider ? nullptr : &x.provider, x.request.authorization)) {
     Refuse(x, "401", "Invalid API key", "");
   } else if (Fault(x)) {
     x.reply.default_outcome = "fault";
+    if (x.reply.how.bill_refused && ask.model != nullptr) {
+      Bill(x, ask);
+    }
   } else if (refusal) {
     Refuse(x, refusal->error, refusal->message, refusal->param);
   } else if (x.endpoint == Endpoint::kBilling) {
@@ -339,13 +364,24 @@ void Sim::Refuse(Exchange& x, std::string_view name, std::string_view message,
   Send(x, status, shape.content_type, body.Render(values), headers);
 }
 
+// The prompt, so far.
+void Sim::Bill(Exchange& x, const Ask& ask) {
+  Reply& reply = x.reply;
+  reply.billable = true;
+  reply.billing_id = x.identity.billing_id;
+  for (const auto& [name, value] : x.request.headers) {
+    if (!x.provider.client_id_header.empty() && EqualNames(name, x.provider.client_id_header)) {
+      reply.client_id = value;
+    }
+  }
+  reply.whole = {ask.prompt_tokens, 0, 0, CostNanoUsd(*ask.model, ask.prompt_tokens, 0, 0)};
+}
+
 void Sim::AnswerInference(Exchange& x, const Ask& ask) {
   Reply& reply = x.reply;
   const Model& model = *ask.model;
-  reply.billable = true;
-  reply.billing_id = x.identity.billing_id;
+  Bill(x, ask);
   if (x.endpoint == Endpoint::kEmbeddings) {
-    reply.whole = {ask.prompt_tokens, 0, 0, CostNanoUsd(model, ask.prompt_tokens, 0, 0)};
     Send(x, 200, "", EmbeddingsBody(x.provider, x.identity, ask, reply.how),
          x.provider.json_headers);
     return;
@@ -375,16 +411,28 @@ void Sim::AnswerBilling(Exchange& x, const json::value& body) {
     Refuse(x, "invalid", "requestIds must be an array of at most 10000 ids", "requestIds");
     return;
   }
+  const std::string& lie = x.reply.how.costs;
   json::array requests;
+  const auto tell = [&](const json::string& id, json::value cost) {
+    requests.push_back(json::object{{"requestId", id}, {"costNanoUsd", std::move(cost)}});
+  };
   for (const json::value& id : ids->get_array()) {
-    if (!id.is_string()) {
-      continue;
+    const auto cost = id.is_string() && lie != "forget"
+                          ? books_.CostOf(std::string(id.get_string()))
+                          : std::nullopt;
+    if (cost) {
+      tell(id.get_string(), LieAbout(lie, *cost, x.number));
     }
-    if (const auto cost = books_.CostOf(std::string(id.get_string()))) {
-      requests.push_back(json::object{{"requestId", id.get_string()}, {"costNanoUsd", *cost}});
+    if (cost && lie == "twice") {
+      tell(id.get_string(), *cost + 7);
     }
   }
-  Send(x, 200, "application/json", json::serialize(json::object{{"requests", std::move(requests)}}),
+  if (lie == "stray") {
+    tell("nobody-asked", 5);
+  }
+  json::value all = std::move(requests);
+  Send(x, 200, "application/json",
+       json::serialize(json::object{{"requests", lie == "null" ? json::value() : std::move(all)}}),
        {});
 }
 
@@ -419,6 +467,9 @@ void Sim::Send(Exchange& x, int status, std::string_view content_type, std::stri
   const auto add = [&](const std::vector<std::pair<std::string, Template>>& list) {
     for (const auto& [name, value] : list) {
       if (!type.empty() && IsContentType(name)) {
+        continue;
+      }
+      if (how.id == "missing" && (name == "inference-id" || name == "x-request-id")) {
         continue;
       }
       reply.head.append(name).append(": ");
@@ -473,7 +524,9 @@ void Sim::Finish(const Reply& reply, const Ending& ending) {
       charge.cost_nanousd = CostNanoUsd(*reply.model, charge.prompt_tokens, charge.cached_tokens,
                                         charge.completion_tokens);
     }
-    books_.Bill(reply.provider->name, reply.model->id, reply.key, reply.billing_id, charge);
+    charge.cost_nanousd = (charge.cost_nanousd * reply.how.bill_percent + 99) / 100;
+    books_.Bill(reply.provider->name, reply.model->id, reply.key,
+                {reply.billing_id, reply.client_id}, charge);
   }
   if (reply.entry == nullptr) {
     return;

@@ -41,7 +41,7 @@ struct Reply {
   // For Finish.
   const Provider* provider = nullptr;
   const Model* model = nullptr;
-  std::string key, billing_id, default_outcome = "ok";
+  std::string key, billing_id, client_id, default_outcome = "ok";
   Charge whole;  // what a full answer costs; nothing billed when `billable` is false
   bool billable = false;
   std::shared_ptr<LogEntry> entry;
@@ -83,6 +83,7 @@ class Sim {
   std::optional<Route> FindRoute(std::string_view path, std::string_view& model_id) const;
   bool KeyFits(const Provider* provider, std::string_view authorization) const;
   void Answer(Exchange& x);
+  void Bill(Exchange& x, const Ask& ask);
   void AnswerPost(Exchange& x);
   void AnswerInference(Exchange& x, const Ask& ask);
   void AnswerBilling(Exchange& x, const boost::json::value& body);
