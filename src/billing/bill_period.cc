@@ -60,6 +60,15 @@ Result<BillPeriod> ParseBillPeriod(std::string_view text) {
                 : Month(date.year() / date.month());
 }
 
+Result<BillPeriod> ParseBillMonth(std::string_view text) {
+  TW_ASSIGN_OR_RETURN(BillPeriod period, ParseBillPeriod(text));
+  if (!period.is_month()) {
+    return Fail(ErrorCode::kInvalidArgument, "A provider's bill is for a month, like 2026-11.",
+                "period");
+  }
+  return period;
+}
+
 BillPeriod MonthOf(int64_t unix_s) {
   const chr::year_month_day day = DayOf(unix_s);
   return Month(day.year() / day.month());

@@ -18,6 +18,8 @@ struct BillPeriod {
 
 // Errors: kInvalidArgument (param period): neither a month nor a day of the years 1970 to 9999.
 Result<BillPeriod> ParseBillPeriod(std::string_view text);
+// The same of a month alone.
+Result<BillPeriod> ParseBillMonth(std::string_view text);
 // The month that `unix_s` lies in.
 BillPeriod MonthOf(int64_t unix_s);
 BillPeriod MonthBefore(const BillPeriod& month);

@@ -2,71 +2,14 @@
 
 #include "billing/meter.h"
 #include "billing/recorder.h"
+#include "billing/test_support.h"
 #include "billing/usd.h"
-#include "ledger/fake_disk.h"
-#include "testing/temp_dir.h"
 
 namespace tradewind::billing {
 namespace {
 
 using ledger::Mode;
 using ledger::NanoUsd;
-
-catalog::Prices Priced(const char* input, const char* output) {
-  catalog::Prices prices;
-  prices.input = Decimal::Parse(input).value();
-  prices.output = Decimal::Parse(output).value();
-  return prices;
-}
-
-chat::Usage Used(int64_t input, int64_t output) {
-  return {.input_tokens = input, .output_tokens = output};
-}
-
-struct World {
-  testing::TempDir home;
-  ledger::FakeDisk disk;
-  FakeClock clock;
-  std::vector<std::unique_ptr<ledger::Ledger>> dead;
-  std::unique_ptr<ledger::Ledger> ledger;
-  std::unique_ptr<Recorder> recorder;
-  catalog::Prices prices = Priced("1", "2");  // 1,000 and 2,000 nano-USD a token
-  uint64_t ids = 0;
-
-  World() { Start(); }
-  void Start() {
-    recorder.reset();
-    auto opened =
-        ledger::Ledger::Open(disk, clock, {.segment_bytes = 256 << 10, .background = false});
-    ASSERT_TRUE(opened.has_value()) << opened.error().message;
-    ledger = std::move(*opened);
-    auto records = Recorder::Open(home.path() / "ledger.db", disk, *ledger, {.background = false});
-    ASSERT_TRUE(records.has_value()) << records.error().message;
-    recorder = std::move(*records);
-  }
-  void KillAndStart() {
-    disk.Kill();
-    recorder.reset();
-    dead.push_back(std::move(ledger));  // its holds may still be destroyed
-    disk.Revive();
-    Start();
-  }
-  Offer Ask(int64_t input, std::optional<int64_t> output) {
-    Offer offer;
-    offer.id = {{1, ++ids}, 1};
-    offer.purchase = {"org_1", "prj_1", "key_1", "usr_1", "org/model", "site-a", "model-x"};
-    offer.prices = &prices;
-    offer.input_tokens_max = input;
-    offer.output_tokens_max = output;
-    return offer;
-  }
-  ledger::Account At(std::string_view name) { return ledger->FindBudget(name)->account; }
-  UsageSum Sum(UsageFilter filter = {}) {
-    auto sum = recorder->Sum(filter);
-    EXPECT_TRUE(sum.has_value()) << sum.error().message;
-    return sum.value_or(UsageSum());
-  }
-};
 
 TEST(Usd, IsExactBothWays) {
   EXPECT_EQ(ParseUsd("5", "budget"), 5'000'000'000);
@@ -90,22 +33,6 @@ TEST(Purchase, ComesBackFromItsTextWhateverIsInIt) {
   EXPECT_EQ(DecodePurchase("").model, "");
   const Outcome outcome = {1, 2, 3, 4, UsageSource::kMetered, "stop"};
   EXPECT_EQ(DecodeOutcome(Encode(outcome)), outcome);
-}
-
-TEST(Ending, FollowsItsTable) {
-  Ended ended;
-  ended.was_sent = false;
-  EXPECT_EQ(EndingOf(ended), Ending::kVoid) << "never sent";
-  ended.was_sent = true;
-  EXPECT_EQ(EndingOf(ended), Ending::kDoubt) << "cut without a usage";
-  ended.surely_unbilled = true;
-  EXPECT_EQ(EndingOf(ended), Ending::kVoid) << "refused before any work";
-  ended.surely_unbilled = false;
-  ended.is_complete = true;
-  EXPECT_EQ(EndingOf(ended), Ending::kMetered) << "complete, but nobody said the usage";
-  ended.is_complete = false;
-  ended.usage = chat::Usage();
-  EXPECT_EQ(EndingOf(ended), Ending::kSettle) << "zero is a value";
 }
 
 TEST(Meter, HoldsTheWorstCaseAndSettlesWhatWasUsed) {

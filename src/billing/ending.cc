@@ -12,7 +12,13 @@ Ending EndingOf(const Ended& ended) {
   if (ended.surely_unbilled) {
     return Ending::kVoid;
   }
-  return ended.is_complete ? Ending::kMetered : Ending::kDoubt;
+  if (ended.is_complete) {
+    return ended.can_be_asked ? Ending::kDoubtMetered : Ending::kMetered;
+  }
+  if (ended.delivered_bytes > 0) {
+    return Ending::kDoubtMetered;
+  }
+  return ended.likely_billed ? Ending::kDoubtHeld : Ending::kDoubtVoid;
 }
 
 int64_t MeteredTokens(int64_t delivered_bytes) {

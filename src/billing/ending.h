@@ -21,23 +21,38 @@ struct Ended {
   std::optional<chat::Usage> usage = {};
   int64_t delivered_bytes = 0;   // of visible text, while usage is not known
   std::string_view finish = {};  // the finish reason, or what went wrong; for the row
+  bool can_be_asked = false;     // the provider says later what single requests cost
+  // What came after the client had left, of a provider that was read to its end without him: he
+  // pays for what was delivered, and the rest is our waste.
+  int64_t unread_bytes = 0;
 };
 
 enum class Ending {
   kSettle,   // by `usage`
   kMetered,  // by what was delivered, rounded up and flagged
   kVoid,
-  kDoubt,  // stays held; PROGRESS says what was delivered
+  // In doubt: the hold stays, until the provider is asked. When nobody can say, it is in the end
+  kDoubtMetered,  // settled by what was delivered
+  kDoubtHeld,     // settled at all that was held, without a charge: nobody has got anything
+  kDoubtVoid,     // void: an error without an answer is seldom billed
 };
 
-//   what happened                                        hold
-//   ---------------------------------------------------  -------------------------------------
-//   never sent                                           void
-//   the provider said the final usage (0 is a value)     settle, whatever else went wrong
-//   refused before any work, no usage                    void
-//   complete, but nobody said the usage                  metered
-//   cut, failed, timed out or left, without a usage      in doubt, until the provider is asked
+//   what happened                                       hold
+//   --------------------------------------------------  ---------------------------------------
+//   never sent                                          void
+//   the provider said the final usage (0 is a value)    settle, whatever else went wrong
+//   refused before any work, no usage                   void
+//   complete, nobody said the usage, and the provider
+//     can be asked                                      in doubt, metered
+//     cannot                                            metered
+//   the client left, and the provider was read on       as complete
+//   something was delivered, then cut, failed or left   in doubt, metered
+//   nothing was: cut, timed out or left                 in doubt, held
+//   nothing was: 5xx, error event, garbage              in doubt, void
 Ending EndingOf(const Ended& ended);
+inline bool IsDoubt(Ending ending) {
+  return ending >= Ending::kDoubtMetered;
+}
 
 // Tokens of so many bytes of text, rounded up with a margin: four bytes a token is what English
 // takes, three is what is counted, and 64 tokens may have been on their way.

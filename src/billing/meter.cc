@@ -22,7 +22,7 @@ constexpr size_t kUpstreamIdBytesMax = 256;
 // Of one attempt: more is no usage, and sums of it have to stay within 64 bits.
 constexpr int64_t kTokensMax = 1'000'000'000'000;
 constexpr int64_t kProgressBytes = 1024;  // about 256 tokens
-constexpr int64_t kDoubtNs = int64_t{86'400} * 1'000'000'000;
+constexpr auto kProgressPause = std::chrono::seconds(1);
 
 std::vector<std::string> ScopesOf(const Purchase& purchase) {
   std::vector<std::string> names;
@@ -89,11 +89,13 @@ Status Metered::Sent() {
 
 void Metered::UpstreamId(std::string_view id) {
   if (hold_.is_open() && !id.empty()) {
+    has_upstream_id_ = true;
     static_cast<void>(hold_.UpstreamId(id.substr(0, kUpstreamIdBytesMax)));
   }
 }
 
 void Metered::UpstreamIdWithNext(std::string_view id) {
+  has_upstream_id_ = has_upstream_id_ || !id.empty();
   hold_.UpstreamIdWithNext(id.substr(0, kUpstreamIdBytesMax));
 }
 
@@ -115,9 +117,18 @@ std::optional<int64_t> Metered::CostOf(const pricing::TokenCounts& counts) const
 }
 
 void Metered::Progress(int64_t delivered_bytes) {
-  if (!hold_.is_open() || delivered_bytes - progress_bytes_ < kProgressBytes) {
+  if (!hold_.is_open() || delivered_bytes == progress_bytes_) {
     return;
   }
+  const auto now = clock_->Now();
+  if (delivered_bytes - progress_bytes_ < kProgressBytes && now - progress_at_ < kProgressPause) {
+    return;
+  }
+  progress_at_ = now;
+  WriteProgress(delivered_bytes);
+}
+
+void Metered::WriteProgress(int64_t delivered_bytes) {
   progress_bytes_ = delivered_bytes;
   const NanoUsd cost =
       CostOf({input_tokens_max_, 0, MeteredTokens(delivered_bytes), 0}).value_or(0);
@@ -125,11 +136,43 @@ void Metered::Progress(int64_t delivered_bytes) {
   static_cast<void>(hold_.Progress(metered, std::min(metered, hold_.charge())));
 }
 
-std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost) {
+std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,
+                                       std::optional<int64_t> charge_max) {
   // A caller's own account at the provider pays there, and nothing here.
   const int64_t charge = purchase_.own_key ? 0 : cost.value_or(0);
-  static_cast<void>(hold_.Settle(cost.value_or(0), charge, Encode(outcome)));
+  static_cast<void>(hold_.Settle(cost.value_or(0), std::min(charge, charge_max.value_or(charge)),
+                                 Encode(outcome)));
   return cost;
+}
+
+std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcome) {
+  const chat::Usage& usage = *ended.usage;
+  outcome.input_tokens = std::clamp<int64_t>(usage.input_tokens, 0, kTokensMax);
+  outcome.cached_tokens = std::clamp<int64_t>(usage.cached_tokens, 0, outcome.input_tokens);
+  outcome.output_tokens = std::clamp<int64_t>(usage.output_tokens, 0, kTokensMax);
+  outcome.reasoning_tokens = std::clamp<int64_t>(usage.reasoning_tokens, 0, outcome.output_tokens);
+  if (usage.cache_write_tokens.has_value()) {
+    outcome.cache_write_tokens = std::clamp<int64_t>(*usage.cache_write_tokens, 0,
+                                                     outcome.input_tokens - outcome.cached_tokens);
+  }
+  outcome.source = UsageSource::kProvider;
+  const pricing::TokenCounts counts{outcome.input_tokens, outcome.cached_tokens,
+                                    outcome.output_tokens, usage.cache_write_tokens};
+  std::optional<int64_t> charge_max;
+  if (ended.unread_bytes > 0) {
+    pricing::TokenCounts delivered = counts;
+    delivered.output = std::min(counts.output, MeteredTokens(ended.delivered_bytes));
+    charge_max = CostOf(delivered);
+  }
+  return Settle(outcome, CostOf(counts), charge_max);
+}
+
+void Metered::NoteDoubt(Ending ending, int64_t delivered_bytes) {
+  if (ending == Ending::kDoubtMetered) {
+    WriteProgress(delivered_bytes);
+  } else if (ending == Ending::kDoubtHeld) {
+    static_cast<void>(hold_.Progress(hold_.cost(), 0));
+  }
 }
 
 std::optional<int64_t> Metered::End(const Ended& ended) {
@@ -139,48 +182,34 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
   }
   Ended known = ended;
   known.was_sent = was_sent_;
+  known.can_be_asked = has_upstream_id_ ? askable_.theirs : askable_.ours;
   Ending ending = EndingOf(known);
-  if (ending == Ending::kDoubt && purchase_.priced && hold_.cost() == 0) {
+  if (IsDoubt(ending) && purchase_.priced && hold_.cost() == 0) {
     ending = Ending::kMetered;  // whatever it did, it cost nothing
   }
   Outcome outcome;
   outcome.finish = ended.finish.substr(0, kFinishBytesMax);
   switch (ending) {
-    case Ending::kSettle: {
-      const chat::Usage& usage = *ended.usage;
-      outcome.input_tokens = std::clamp<int64_t>(usage.input_tokens, 0, kTokensMax);
-      outcome.cached_tokens = std::clamp<int64_t>(usage.cached_tokens, 0, outcome.input_tokens);
-      outcome.output_tokens = std::clamp<int64_t>(usage.output_tokens, 0, kTokensMax);
-      outcome.reasoning_tokens =
-          std::clamp<int64_t>(usage.reasoning_tokens, 0, outcome.output_tokens);
-      if (usage.cache_write_tokens.has_value()) {
-        outcome.cache_write_tokens = std::clamp<int64_t>(
-            *usage.cache_write_tokens, 0, outcome.input_tokens - outcome.cached_tokens);
-      }
-      outcome.source = UsageSource::kProvider;
-      return Settle(outcome, CostOf({outcome.input_tokens, outcome.cached_tokens,
-                                     outcome.output_tokens, usage.cache_write_tokens}));
-    }
+    case Ending::kSettle:
+      return SettleByUsage(ended, std::move(outcome));
     case Ending::kMetered: {
       outcome.input_tokens = input_tokens_max_;
-      outcome.output_tokens = MeteredTokens(ended.delivered_bytes);
+      outcome.output_tokens = MeteredTokens(ended.delivered_bytes + ended.unread_bytes);
       outcome.source = UsageSource::kMetered;
       std::optional<int64_t> cost = CostOf({outcome.input_tokens, 0, outcome.output_tokens, 0});
       if (cost.has_value()) {
         cost = std::min(*cost, hold_.cost());  // an estimate is no overrun
       }
-      return Settle(outcome, cost);
+      return Settle(outcome, cost,
+                    CostOf({input_tokens_max_, 0, MeteredTokens(ended.delivered_bytes), 0}));
     }
     case Ending::kVoid:
       static_cast<void>(hold_.Void(outcome.finish));
       return std::nullopt;
-    case Ending::kDoubt:
-      if (ended.delivered_bytes > 0) {
-        progress_bytes_ = -kProgressBytes;
-        Progress(ended.delivered_bytes);
-      } else if (ended.likely_billed) {
-        static_cast<void>(hold_.Progress(hold_.cost(), hold_.charge()));
-      }
+    case Ending::kDoubtMetered:
+    case Ending::kDoubtHeld:
+    case Ending::kDoubtVoid:
+      NoteDoubt(ending, ended.delivered_bytes + ended.unread_bytes);
       static_cast<void>(hold_.Doubt(outcome.finish));
       return std::nullopt;
   }
@@ -194,6 +223,9 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
   metered.purchase_ = offer.purchase;
   metered.prices_ = offer.prices;
   metered.input_tokens_max_ = offer.input_tokens_max;
+  metered.askable_ = offer.askable;
+  metered.clock_ = &clock_;
+  metered.progress_at_ = clock_.Now();
   const bool is_local = offer.purchase.provider == catalog::kLocalSlug;
   const bool is_priced = is_local || (offer.prices != nullptr && offer.prices->is_priced());
   metered.purchase_.priced = is_priced;
@@ -273,18 +305,19 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
   return metered;
 }
 
-void Meter::SettleOverdue(int64_t now_ns) {
+void Meter::SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline) {
   for (const auto& [id, hold] : ledger_.HoldsInDoubt()) {
-    if (now_ns - hold.since_ns < kDoubtNs) {
+    if (now_ns - hold.since_ns < deadline.count()) {
       continue;
     }
     if (hold.metered_cost == 0) {
-      static_cast<void>(ledger_.ResolveVoid(id, "nobody knew of it for a day"));
+      static_cast<void>(
+          ledger_.ResolveVoid(id, "in doubt for too long, and nothing had come of it"));
       continue;
     }
     Outcome outcome;
-    outcome.source = UsageSource::kMetered;
-    outcome.finish = "in doubt for a day";
+    outcome.source = hold.metered_cost < hold.cost ? UsageSource::kMetered : UsageSource::kBound;
+    outcome.finish = "in doubt for too long";
     static_cast<void>(
         ledger_.ResolveSettled(id, hold.metered_cost, hold.metered_charge, Encode(outcome)));
   }

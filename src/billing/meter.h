@@ -2,6 +2,7 @@
 // settled. The gateway has one Metered for each attempt and ends it once.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "base/result.h"
 #include "billing/ending.h"
 #include "billing/purchase.h"
+#include "billing/reconcile.h"
 #include "catalog/mapping.h"
 #include "ledger/ledger.h"
 #include "pricing/cost.h"
@@ -37,6 +39,7 @@ struct Offer {
   std::optional<int64_t> model_output_max;   // of the route, if known
   int64_t choices = 1;
   std::string billed_apart;  // a field whose cost no token price bounds; "" = none
+  AskableIds askable = {};   // by which ids the provider says later what it cost
 };
 
 // One attempt's money. Movable; one thread at a time; the Meter outlives it.
@@ -57,7 +60,9 @@ class Metered {
   Status Sent();
   void UpstreamId(std::string_view id);
   void UpstreamIdWithNext(std::string_view id);  // the end follows in a moment
-  // Text delivered so far, so that a kill knows of it; cheap when little was added.
+  // What the attempt is called where the provider has not named it; "" when nothing is held.
+  std::string own_id() const { return hold_.is_open() ? OwnId(hold_.id()) : std::string(); }
+  // Text delivered so far, so that a kill knows of it; cheap when little was added in a second.
   void Progress(int64_t delivered_bytes);
   // What the answer cost; nullopt: not known, which is not zero.
   std::optional<int64_t> End(const Ended& ended);
@@ -65,7 +70,12 @@ class Metered {
  private:
   friend class Meter;
   std::optional<int64_t> CostOf(const pricing::TokenCounts& counts) const;
-  std::optional<int64_t> Settle(const Outcome& outcome, std::optional<int64_t> cost);
+  std::optional<int64_t> Settle(const Outcome& outcome, std::optional<int64_t> cost,
+                                std::optional<int64_t> charge_max = {});
+  std::optional<int64_t> SettleByUsage(const Ended& ended, Outcome outcome);
+  // What is written of an attempt in doubt: its cost, and what is charged, should nobody know more.
+  void NoteDoubt(Ending ending, int64_t delivered_bytes);
+  void WriteProgress(int64_t delivered_bytes);
 
   ledger::Hold hold_;
   Purchase purchase_;
@@ -73,14 +83,19 @@ class Metered {
   uint32_t price_version_ = 0;
   int64_t input_tokens_max_ = 0;
   std::optional<int64_t> output_cap_;
+  AskableIds askable_;
+  bool has_upstream_id_ = false;
   int64_t progress_bytes_ = 0;
+  const Clock* clock_ = nullptr;
+  std::chrono::steady_clock::time_point progress_at_ = {};
   bool was_sent_ = false;
 };
 
 // Thread-safe; the ledger outlives it.
 class Meter {
  public:
-  explicit Meter(ledger::Ledger& ledger) : ledger_(ledger) {}
+  explicit Meter(ledger::Ledger& ledger, const Clock& clock = SystemClock())
+      : ledger_(ledger), clock_(clock) {}
 
   // Holds the worst case in every budget that the purchase falls into. Errors: kPaymentRequired (a
   // hard budget has no room for it; or the route has no price and a hard budget cannot be kept
@@ -88,11 +103,12 @@ class Meter {
   // With Send::kNow, Metered::Sent has been done.
   Result<Metered> Begin(const Offer& offer, ledger::Send send = ledger::Send::kLater);
 
-  // Attempts in doubt for longer than a day: settled at what was delivered, void when nothing was.
-  void SettleOverdue(int64_t now_ns);
+  // Attempts in doubt for longer than that: settled at what was metered, void when nothing was.
+  void SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline = std::chrono::hours(24));
 
  private:
   ledger::Ledger& ledger_;
+  const Clock& clock_;
 };
 
 }  // namespace tradewind::billing

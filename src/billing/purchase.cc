@@ -9,7 +9,8 @@ namespace tradewind::billing {
 namespace {
 
 constexpr char kSeparator = '\x1F';  // ASCII's own unit separator
-constexpr std::array<std::string_view, 4> kSourceNames = {"provider", "metered", "bound", "none"};
+constexpr std::array<std::string_view, 5> kSourceNames = {"provider", "metered", "bound", "none",
+                                                          "billed"};
 
 class Fields {
  public:

@@ -26,6 +26,7 @@ enum class UsageSource : uint8_t {
   kMetered,   // counted here from what was delivered, and rounded up
   kBound,     // the worst case that was held
   kNone,      // nothing was used
+  kBilled,    // the provider's billing named the cost, and no tokens
 };
 std::string_view UsageSourceName(UsageSource source);
 UsageSource UsageSourceFromName(std::string_view name);  // unknown: kBound

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <map>
 #include <set>
+#include <string_view>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
@@ -103,20 +104,29 @@ INSERT INTO day_sums
          sum(charge), sum(input), sum(cached), sum(output)
   FROM sums GROUP BY 1, 2, 3, 4, 5;
 CREATE INDEX sums_by_slot ON sums (slot);
+)"},
+                                                            {"provider_bills", R"(
+ALTER TABLE sums ADD COLUMN reasoning INTEGER NOT NULL DEFAULT 0;
+INSERT INTO sums SELECT admitted_ns / 900000000000, org, key, model, provider, 0, 0, 0, 0, 0, 0, 0, 0,
+  sum(reasoning) FROM attempts WHERE state = 3 AND reasoning > 0 GROUP BY 1, 2, 3, 4, 5
+  ON CONFLICT DO UPDATE SET reasoning = excluded.reasoning;
+ALTER TABLE day_sums ADD COLUMN reasoning INTEGER NOT NULL DEFAULT 0;
+INSERT INTO day_sums SELECT slot / 96, org, key, model, provider, 0, 0, 0, 0, 0, 0, 0, 0, sum(reasoning)
+  FROM sums WHERE reasoning > 0 GROUP BY 1, 2, 3, 4, 5
+  ON CONFLICT DO UPDATE SET reasoning = excluded.reasoning;
+CREATE TABLE transfers (
+  seq INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, debit INTEGER NOT NULL, credit INTEGER NOT NULL,
+  amount INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
+CREATE TABLE bill_lines (
+  provider TEXT NOT NULL, is_invoice INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL,
+  model TEXT NOT NULL, requests INTEGER, input INTEGER, cached INTEGER, output INTEGER, cost INTEGER,
+  PRIMARY KEY (provider, is_invoice, start, end, model)) STRICT, WITHOUT ROWID;
 )"}}};
 
 constexpr std::string_view kColumns =
     "request, attempt, org, project, key, user, model, provider, provider_model, own_key, priced, "
     "state, admitted_ns, ended_ns, held, cost, charge, price_version, input, cached, output, "
     "reasoning, source, finish, upstream_id, reason, cache_write";
-
-// Big-endian, so that the order of the bytes is the order in time.
-std::array<std::byte, 16> BytesOf(ledger::RequestId id) {
-  std::array<std::byte, 16> bytes;
-  StoreLe(bytes.data(), __builtin_bswap64(id.high));
-  StoreLe(bytes.data() + 8, __builtin_bswap64(id.low));
-  return bytes;
-}
 
 ledger::RequestId IdOf(std::span<const std::byte> bytes) {
   if (bytes.size() != 16) {
@@ -127,6 +137,13 @@ ledger::RequestId IdOf(std::span<const std::byte> bytes) {
 }
 
 }  // namespace
+
+std::array<std::byte, 16> BytesOf(ledger::RequestId id) {
+  std::array<std::byte, 16> bytes;
+  StoreLe(bytes.data(), __builtin_bswap64(id.high));
+  StoreLe(bytes.data() + 8, __builtin_bswap64(id.low));
+  return bytes;
+}
 
 std::string_view AttemptColumns() {
   return kColumns;
@@ -166,6 +183,15 @@ AttemptRow RowOf(const storage::Statement& row) {
 
 namespace {
 
+std::string AddingToSums(std::string_view table) {
+  return fmt::format(
+      "INSERT INTO {} VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "
+      "ON CONFLICT DO UPDATE SET settled=settled+?6, voided=voided+?7, unpriced=unpriced+?8, "
+      "cost=cost+?9, charge=charge+?10, input=input+?11, cached=cached+?12, output=output+?13, "
+      "reasoning=reasoning+?14",
+      table);
+}
+
 bool HasEnded(AttemptState state) {
   return state >= AttemptState::kSettled;
 }
@@ -187,10 +213,11 @@ std::string_view AttemptStateName(AttemptState state) {
 
 // What is prepared once, and what changed since the last commit.
 struct Recorder::Statements {
-  storage::Statement put, add;
+  storage::Statement put, add, add_day;
   std::unordered_map<HoldId, AttemptRow, ledger::HashOfId> open;  // held, sent, in doubt
   std::set<HoldId> dirty;                                         // of them: rows to be written
   std::vector<AttemptRow> ended;  // rows to be written for the last time
+  std::vector<TransferRow> transfers;
 };
 
 Recorder::Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database)
@@ -226,15 +253,10 @@ Status Recorder::Prepare() {
       database_.Prepare("INSERT OR REPLACE INTO attempts (" + std::string(kColumns) +
                         ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
                         "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27)"));
-  TW_ASSIGN_OR_RETURN(
-      storage::Statement add,
-      database_.Prepare(
-          "INSERT INTO sums VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13) "
-          "ON CONFLICT DO UPDATE SET settled=settled+?6, voided=voided+?7, unpriced=unpriced+?8, "
-          "cost=cost+?9, charge=charge+?10, input=input+?11, cached=cached+?12, "
-          "output=output+?13"));
+  TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(AddingToSums("sums")));
+  TW_ASSIGN_OR_RETURN(storage::Statement add_day, database_.Prepare(AddingToSums("day_sums")));
   TW_RETURN_IF_ERROR(PrepareBill());
-  statements_.reset(new Statements{std::move(put), std::move(add), {}, {}, {}});
+  statements_.reset(new Statements{std::move(put), std::move(add), std::move(add_day), {}, {}, {}, {}});
   TW_ASSIGN_OR_RETURN(storage::Statement open, database_.Prepare("SELECT " + std::string(kColumns) +
                                                                  " FROM attempts WHERE state < 3"));
   while (true) {
@@ -278,6 +300,11 @@ void Recorder::Take(const Record& record) {
       open.emplace(record.hold, std::move(row));
       statements_->dirty.insert(record.hold);
     }
+    return;
+  }
+  if (record.type == RecordType::kTransfer) {
+    statements_->transfers.push_back(
+        {record.seq, record.time_ns, record.account, record.key.number, record.cost, record.text});
     return;
   }
   const auto found = open.find(record.hold);
@@ -354,13 +381,13 @@ Status PutRow(storage::Statement& put, const AttemptRow& row) {
   return put.Run();
 }
 
-// Whose sums a row belongs to: slot, org, key, model, provider.
+// Whose sums a row belongs to: slot or day, org, key, model, provider.
 using SumKey =
     std::tuple<int64_t, std::string_view, std::string_view, std::string_view, std::string_view>;
 
-SumKey SumKeyOf(const AttemptRow& row) {
+SumKey SumKeyOf(const AttemptRow& row, int64_t unit_ns) {
   const Purchase& bought = row.purchase;
-  return {row.admitted_ns / kSlotNs, bought.org_id, bought.key_id, bought.model, bought.provider};
+  return {row.admitted_ns / unit_ns, bought.org_id, bought.key_id, bought.model, bought.provider};
 }
 
 void AddTo(UsageSum& sum, const AttemptRow& row) {
@@ -372,6 +399,7 @@ void AddTo(UsageSum& sum, const AttemptRow& row) {
   sum.input_tokens += row.outcome.input_tokens;
   sum.cached_tokens += row.outcome.cached_tokens;
   sum.output_tokens += row.outcome.output_tokens;
+  sum.unverifiable_tokens += row.outcome.reasoning_tokens;
 }
 
 Status AddToSum(storage::Statement& add, const SumKey& key, const UsageSum& sum) {
@@ -380,7 +408,7 @@ Status AddToSum(storage::Statement& add, const SumKey& key, const UsageSum& sum)
   add.Bind(1, slot).Bind(2, org).Bind(3, key_id).Bind(4, model).Bind(5, provider);
   add.Bind(6, sum.settled).Bind(7, sum.voided).Bind(8, sum.unpriced);
   add.Bind(9, sum.cost).Bind(10, sum.charge).Bind(11, sum.input_tokens);
-  add.Bind(12, sum.cached_tokens).Bind(13, sum.output_tokens);
+  add.Bind(12, sum.cached_tokens).Bind(13, sum.output_tokens).Bind(14, sum.unverifiable_tokens);
   return add.Run();
 }
 
@@ -410,22 +438,33 @@ Result<bool> Recorder::ReadBatch() {
   for (const HoldId& id : statements_->dirty) {
     TW_RETURN_IF_ERROR(PutRow(statements_->put, statements_->open.at(id)));
   }
-  std::map<SumKey, UsageSum> sums;  // most of a batch falls into a few
+  std::map<SumKey, UsageSum> sums, days;  // most of a batch falls into a few
   for (const AttemptRow& row : statements_->ended) {
     TW_RETURN_IF_ERROR(PutRow(statements_->put, row));
-    AddTo(sums[SumKeyOf(row)], row);
+    AddTo(sums[SumKeyOf(row, kSlotNs)], row);
+    AddTo(days[SumKeyOf(row, kSlotNs * kSlotsOfADay)], row);
   }
   for (const auto& [key, sum] : sums) {
     TW_RETURN_IF_ERROR(AddToSum(statements_->add, key, sum));
   }
+  for (const auto& [key, sum] : days) {
+    TW_RETURN_IF_ERROR(AddToSum(statements_->add_day, key, sum));
+  }
+  for (const TransferRow& row : statements_->transfers) {
+    TW_RETURN_IF_ERROR(database_.Run("INSERT INTO transfers VALUES (?1,?2,?3,?4,?5,?6)",
+                                     static_cast<int64_t>(row.seq), row.time_ns, int64_t{row.debit},
+                                     int64_t{row.credit}, row.amount, std::string_view(row.text)));
+  }
   statements_->put.Reset();
   statements_->add.Reset();
+  statements_->add_day.Reset();
   TW_RETURN_IF_ERROR(WriteBill(statements_->ended));
   TW_RETURN_IF_ERROR(database_.Run("UPDATE applied SET seq = ?1", static_cast<int64_t>(read_seq_)));
   TW_RETURN_IF_ERROR(transaction.Commit());
   statements_->dirty.clear();
   statements_->ended.clear();
   bill_->new_prices.clear();
+  statements_->transfers.clear();
   applied_seq_ = read_seq_;
   TW_RETURN_IF_ERROR(ledger_.ForgetBefore(reader_->segment()));
   return true;
@@ -500,7 +539,7 @@ Status Recorder::AddSums(std::string_view table, std::string_view time, int64_t 
                          const UsageFilter& filter, UsageSum& sum) {
   std::string sql = fmt::format(
       "SELECT sum(settled), sum(voided), sum(unpriced), sum(cost), sum(charge), "
-      "sum(input), sum(cached), sum(output) FROM {} WHERE {} >= ?1 AND {} < ?2",
+      "sum(input), sum(cached), sum(output), sum(reasoning) FROM {} WHERE {} >= ?1 AND {} < ?2",
       table, time, time);
   // Only what is asked for: what stands in an OR finds no index.
   const std::array<std::pair<std::string_view, const std::string*>, 4> asked = {
@@ -523,7 +562,8 @@ Status Recorder::AddSums(std::string_view table, std::string_view time, int64_t 
   TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
   int column = 0;
   for (int64_t* value : {&sum.settled, &sum.voided, &sum.unpriced, &sum.cost, &sum.charge,
-                         &sum.input_tokens, &sum.cached_tokens, &sum.output_tokens}) {
+                         &sum.input_tokens, &sum.cached_tokens, &sum.output_tokens,
+                         &sum.unverifiable_tokens}) {
     *value += has_row ? query.Integer(column++) : 0;
   }
   return {};
@@ -556,22 +596,32 @@ Result<UsageSum> Recorder::Sum(const UsageFilter& filter) {
 }
 
 Result<std::vector<AttemptRow>> Recorder::Find(ledger::RequestId id) {
+  std::vector<AttemptRow> rows;
+  TW_RETURN_IF_ERROR(ForEachOf({&id, 1}, [&](const AttemptRow& row) { rows.push_back(row); }));
+  return rows;
+}
+
+Status Recorder::ForEachOf(std::span<const ledger::RequestId> ids,
+                           const std::function<void(const AttemptRow&)>& take) {
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database_.Prepare("SELECT " + std::string(kColumns) +
                                         " FROM attempts WHERE request = ?1 ORDER BY attempt"));
-  const std::array<std::byte, 16> bytes = BytesOf(id);
-  query.Bind(1, std::span<const std::byte>(bytes));
-  std::vector<AttemptRow> rows;
-  while (true) {
-    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
-    if (!has_row) {
-      return rows;
+  for (const ledger::RequestId& id : ids) {
+    const std::array<std::byte, 16> bytes = BytesOf(id);
+    query.Reset();
+    query.Bind(1, std::span<const std::byte>(bytes));
+    while (true) {
+      TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+      if (!has_row) {
+        break;
+      }
+      take(RowOf(query));
     }
-    rows.push_back(RowOf(query));
   }
+  return {};
 }
 
 }  // namespace tradewind::billing

@@ -5,17 +5,21 @@
 #include <condition_variable>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
 #include "base/result.h"
+#include "billing/bill_period.h"
 #include "billing/purchase.h"
+#include "billing/remote_bill.h"
 #include "ledger/disk.h"
 #include "ledger/journal.h"
 #include "ledger/ledger.h"
@@ -50,6 +54,17 @@ struct UsageSum {
   int64_t unpriced = 0;  // of the settled ones: their cost is not known and not in the sums
   ledger::NanoUsd cost = 0, charge = 0, held = 0, doubtful = 0;
   int64_t input_tokens = 0, cached_tokens = 0, output_tokens = 0;
+  // Of the output: what a provider reports of thoughts. Nobody but it can count them.
+  int64_t unverifiable_tokens = 0;
+};
+
+// Money that moved between accounts, without a request.
+struct TransferRow {
+  uint64_t seq = 0;
+  int64_t time_ns = 0;
+  ledger::AccountNumber debit = 0, credit = 0;
+  ledger::NanoUsd amount = 0;
+  std::string text;
 };
 
 struct MeterFilter;  // meters.h
@@ -84,6 +99,20 @@ class Recorder {
   Result<UsageSum> Sum(const UsageFilter& filter);
   // The attempts of one request, in order; empty when there is none.
   Result<std::vector<AttemptRow>> Find(ledger::RequestId id);
+  // Those of many requests, each request's in order.
+  Status ForEachOf(std::span<const ledger::RequestId> ids,
+                   const std::function<void(const AttemptRow&)>& take);
+
+  // recorder_remote.cc: what providers bill, as it was imported, and what stands here against it.
+  // A line replaces the one of the same cell.
+  Status PutBillLines(std::span<const BillLine> lines);
+  // Of a month, each cell with its difference; months with invoices are told by these alone.
+  Result<std::vector<Difference>> Differences(const std::string& provider,
+                                              const BillPeriod& period);
+  // Providers with imported lines in a month.
+  Result<std::vector<std::string>> BilledProviders(const BillPeriod& period);
+  // Transfers whose text begins so, oldest first.
+  Result<std::vector<TransferRow>> Transfers(std::string_view prefix);
 
   // --- For bills (recorder_bill.cc) ---
 
@@ -101,9 +130,10 @@ class Recorder {
  private:
   Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database);
   Status Prepare();
-  Status CheckOpen() const;                 // requires mutex_
-  Result<bool> ReadBatch();                 // requires mutex_; false: there is nothing new
-  void Take(const ledger::Record& record);  // requires mutex_
+  Status CheckOpen() const;                          // requires mutex_
+  Result<LocalCell> LocalUse(const BillLine& cell);  // requires mutex_
+  Result<bool> ReadBatch();                          // requires mutex_; false: there is nothing new
+  void Take(const ledger::Record& record);           // requires mutex_
   Status AddSums(std::string_view table, std::string_view time, int64_t from, int64_t to,
                  const UsageFilter& filter, UsageSum& sum);  // requires mutex_
   Status PrepareBill();                                      // requires mutex_

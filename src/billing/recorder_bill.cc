@@ -3,7 +3,6 @@
 #include <array>
 #include <map>
 #include <string>
-#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -31,42 +30,6 @@ Status AddMeter(storage::Statement& add, const MeterKey& key, const MeterSum& su
   add.Bind(10, static_cast<int64_t>(key.kind));
   add.Bind(11, sum.quantity).Bind(12, sum.cost).Bind(13, sum.charge);
   return add.Run();
-}
-
-// Day of UTC in which it was admitted, key, organisation, model, provider.
-using DayKey = std::tuple<int64_t, std::string, std::string, std::string, std::string>;
-
-void AddToDays(const AttemptRow& row, std::map<DayKey, UsageSum>& days) {
-  constexpr int64_t kDayNs = int64_t{86'400} * 1'000'000'000;
-  const Purchase& bought = row.purchase;
-  UsageSum& sum =
-      days[{row.admitted_ns / kDayNs, bought.key_id, bought.org_id, bought.model, bought.provider}];
-  const bool is_settled = row.state == AttemptState::kSettled;
-  ++(is_settled ? sum.settled : sum.voided);
-  sum.unpriced += is_settled && !bought.priced ? 1 : 0;
-  sum.cost += row.cost;
-  sum.charge += row.charge;
-  sum.input_tokens += row.outcome.input_tokens;
-  sum.cached_tokens += row.outcome.cached_tokens;
-  sum.output_tokens += row.outcome.output_tokens;
-}
-
-Status AddDay(storage::Statement& add, const DayKey& key, const UsageSum& sum) {
-  const auto& [day, key_id, org, model, provider] = key;
-  add.Reset();
-  add.Bind(1, day).Bind(2, std::string_view(org)).Bind(3, std::string_view(key_id));
-  add.Bind(4, std::string_view(model)).Bind(5, std::string_view(provider));
-  add.Bind(6, sum.settled).Bind(7, sum.voided).Bind(8, sum.unpriced).Bind(9, sum.cost);
-  add.Bind(10, sum.charge).Bind(11, sum.input_tokens).Bind(12, sum.cached_tokens);
-  add.Bind(13, sum.output_tokens);
-  return add.Run();
-}
-
-std::array<std::byte, 16> BytesOf(ledger::RequestId id) {
-  std::array<std::byte, 16> bytes;
-  StoreLe(bytes.data(), __builtin_bswap64(id.high));
-  StoreLe(bytes.data() + 8, __builtin_bswap64(id.low));
-  return bytes;
 }
 
 }  // namespace
@@ -98,15 +61,7 @@ Status Recorder::PrepareBill() {
       storage::Statement end,
       database_.Prepare("UPDATE prices SET until_ns = ?3 WHERE item = ?1 AND version < ?2 AND "
                         "until_ns = 9223372036854775807"));
-  TW_ASSIGN_OR_RETURN(
-      storage::Statement day,
-      database_.Prepare(
-          "INSERT INTO day_sums VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13) "
-          "ON CONFLICT DO UPDATE SET settled=settled+?6, voided=voided+?7, unpriced=unpriced+?8, "
-          "cost=cost+?9, charge=charge+?10, input=input+?11, cached=cached+?12, "
-          "output=output+?13"));
-  bill_.reset(
-      new Bill{std::move(add), std::move(add_day), std::move(day), std::move(put), std::move(end)});
+  bill_.reset(new Bill{std::move(add), std::move(add_day), std::move(put), std::move(end)});
   TW_ASSIGN_OR_RETURN(storage::Statement known,
                       database_.Prepare("SELECT version, item, terms FROM prices"));
   while (true) {
@@ -155,15 +110,7 @@ Status Recorder::WriteBill(const std::vector<AttemptRow>& ended) {
     TW_RETURN_IF_ERROR(AddMeter(bill_->add_day_meter, key, sum));
   }
   bill_->add_day_meter.Reset();
-  std::map<DayKey, UsageSum> days;
-  for (const AttemptRow& row : ended) {
-    AddToDays(row, days);
-  }
-  for (const auto& [key, sum] : days) {
-    TW_RETURN_IF_ERROR(AddDay(bill_->add_day, key, sum));
-  }
   bill_->add_meter.Reset();
-  bill_->add_day.Reset();
   bill_->put_price.Reset();
   bill_->end_price.Reset();
   return {};

@@ -1,6 +1,8 @@
 // What the sources of the recorder share, and nobody else uses.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string_view>
@@ -16,10 +18,12 @@ namespace tradewind::billing {
 
 std::string_view AttemptColumns();  // as RowOf reads them
 AttemptRow RowOf(const storage::Statement& row);
+// Big-endian, so that the order of the bytes is the order in time.
+std::array<std::byte, 16> BytesOf(ledger::RequestId id);
 
 // Of the bill: what is prepared once, and what changed since the last commit.
 struct Recorder::Bill {
-  storage::Statement add_meter, add_day_meter, add_day, put_price, end_price;
+  storage::Statement add_meter, add_day_meter, put_price, end_price;
   std::map<uint32_t, catalog::Prices> prices = {};  // by version
   std::vector<std::pair<uint32_t, ledger::PriceSpec>> new_prices = {};
 

@@ -42,6 +42,17 @@ struct Prices {
   bool empty() const { return !input && !output && !cached_input && !cache_write; }
 };
 
+// How a provider is asked what single requests cost, and what it does with one whose reader leaves.
+struct BillingTerms {
+  std::string url;  // where it is asked (docs/formats/billing-protocol.md); "" = it cannot be
+  // The header of its answers that names a request to its billing; "" = inference-id.
+  std::string id_header;
+  bool own_ids = false;          // it keeps the x-client-request-id that it is sent
+  std::optional<bool> bills_on;  // the whole answer, whoever leaves; nullopt: as its kind does
+
+  bool operator==(const BillingTerms&) const = default;
+};
+
 struct Provider {
   std::string slug;  // in model strings and headers
   std::string kind;  // whose quirks it speaks: a known slug, or "openai"; "local" for this device
@@ -52,6 +63,7 @@ struct Provider {
   bool allow_private = false;
   std::string assistant_prefix;  // as ProviderConfig has it
   DataPolicy data_policy = DataPolicy::kUnknown;
+  BillingTerms billing;
   Source source = Source::kStarter;
   std::string origin;  // "config.toml line 3"
   std::string off;  // why this server has no key for it; empty = on. A caller's own key counts too.

@@ -18,8 +18,9 @@ struct ProviderConfig {
   bool allow_private = false;
   std::optional<DataPolicy> data_policy;
   std::string assistant_prefix;  // "no", "message", "vllm"; "" = as its kind does
-  std::vector<Mapping> models;   // source kConfig, provider = name
-  std::string origin;            // "config.toml line 3"
+  BillingTerms billing;
+  std::vector<Mapping> models;  // source kConfig, provider = name
+  std::string origin;           // "config.toml line 3"
 };
 
 // What may follow a route that fails: nothing; other routes of the asked model; also those of the

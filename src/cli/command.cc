@@ -228,6 +228,24 @@ constexpr Command kCommands[] = {
      .flags = kBackupFlags,
      .examples = "tradewind backup",
      .run = RunBackup},
+    {.name = "reconcile",
+     .summary = "providers' bills against what was recorded here",
+     .description =
+         "`reconcile import FILE --provider SLUG` reads a bill as CSV: what the provider counted "
+         "by "
+         "day or hour and model. `reconcile status [MONTH]` lists each line beside what was "
+         "recorded here, with the class of the difference: rounding, boundary, missing_local, "
+         "missing_remote, units, price. `reconcile close MONTH --provider SLUG` ends a month; it "
+         "refuses while requests are in doubt, and differences that nothing explains unless "
+         "--accept says why.\n\n"
+         "Talks to the server that holds the data folder, with the admin token; without one it "
+         "works in the data folder itself.",
+     .arguments = kReconcileArguments,
+     .flags = kReconcileFlags,
+     .examples = "tradewind reconcile import together-2026-11.csv --provider together --invoice\n"
+                 "tradewind reconcile status 2026-11\n"
+                 "tradewind reconcile close 2026-11 --provider together",
+     .run = RunReconcile},
     {.name = "receipt",
      .summary = "what one request cost, attempt by attempt",
      .description = "By the x-tradewind-receipt that every answer has.",

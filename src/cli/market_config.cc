@@ -139,6 +139,32 @@ void ReadKeyPlace(TomlReader& reader, const std::string& file, ProviderConfig& p
   }
 }
 
+bool IsHeaderName(std::string_view text) {
+  return !text.empty() && text.size() <= 64 && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+  });
+}
+
+void ReadBilling(TomlReader& reader, bool allow_private, catalog::BillingTerms& billing) {
+  if (const auto url = reader.Text("billing_url")) {
+    auto parsed = ParseBaseUrl(*url, allow_private);
+    parsed ? static_cast<void>(billing.url = std::move(*parsed))
+           : reader.Wrong("billing_url", parsed.error().message);
+  }
+  if (const auto header = reader.Text("billing_id_header")) {
+    billing.id_header = *header;
+    if (!IsHeaderName(*header)) {
+      reader.Wrong("billing_id_header", "must be the name of a header, such as \"inference-id\"");
+    }
+  }
+  billing.own_ids = reader.Flag("billing_own_ids").value_or(false);
+  billing.bills_on = reader.Flag("bills_on");
+  if (billing.url.empty() && (billing.own_ids || !billing.id_header.empty())) {
+    reader.Wrong(billing.own_ids ? "billing_own_ids" : "billing_id_header",
+                 "says how requests are asked about, and needs billing_url, which says where");
+  }
+}
+
 Mapping ReadModel(TomlReader& reader, const std::string& origin) {
   Mapping model;
   model.source = catalog::Source::kConfig;
@@ -239,6 +265,7 @@ Result<ProviderConfig> ReadProvider(const toml::node& node, const std::string& f
       reader.Wrong("assistant_prefix", "must be no, message or vllm");
     }
   }
+  ReadBilling(reader, provider.allow_private, provider.billing);
   TW_RETURN_IF_ERROR(reader.status());
   TW_RETURN_IF_ERROR(ReadModels(reader, file, path, provider, warnings));
   reader.WarnOfUnknown(warnings);
@@ -410,6 +437,9 @@ void Show(const ProviderConfig& provider, ConfigValues& values) {
   show("allow_private", provider.allow_private ? "true" : "");
   show("assistant_prefix", provider.assistant_prefix);
   show("data_policy", provider.data_policy ? DataPolicyName(*provider.data_policy) : "");
+  show("billing_url", provider.billing.url);
+  show("billing_id_header", provider.billing.id_header);
+  show("billing_own_ids", provider.billing.own_ids ? "true" : "");
   show("models", provider.models.empty() ? "" : std::to_string(provider.models.size()));
 }
 

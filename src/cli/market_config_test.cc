@@ -248,6 +248,30 @@ TEST(MarketConfig, EveryWrongFieldIsNamedWithItsLineAndTheNextStep) {
   }
 }
 
+TEST(MarketConfig, SaysWhereAProviderIsAskedWhatRequestsCost) {
+  const Outcome out = Read(
+      "[[providers]]\nname = 'groq'\nbilling_url = 'https://a.example/billing/'\n"
+      "billing_id_header = 'x-id'\nbilling_own_ids = true\nbills_on = false\n");
+  ASSERT_TRUE(out.status.has_value()) << out.status.error().message;
+  EXPECT_TRUE(out.warnings.empty()) << out.warnings[0];
+  const catalog::BillingTerms& billing = out.config().providers[0].billing;
+  EXPECT_EQ(billing.url, "https://a.example/billing");
+  EXPECT_EQ(billing.id_header, "x-id");
+  EXPECT_TRUE(billing.own_ids);
+  EXPECT_EQ(billing.bills_on, false);
+  const std::string start = "[[providers]]\nname = 'groq'\n";
+  for (const auto& [line, field] :
+       {std::pair("billing_url = 'http://a/b'", "billing_url"),
+        std::pair("billing_url = 'https://a/?k=1'", "billing_url"),
+        std::pair("billing_own_ids = true", "billing_own_ids"),
+        std::pair("billing_id_header = 'x-id'", "billing_id_header"),
+        std::pair("billing_url = 'https://a/b'\nbilling_id_header = 'a b'", "billing_id_header")}) {
+    const Outcome wrong = Read(start + line);
+    ASSERT_FALSE(wrong.status.has_value()) << line;
+    EXPECT_EQ(wrong.status.error().param, std::string("providers[0].") + field);
+  }
+}
+
 TEST(MarketConfig, AProviderWithoutModelsIsPointedOut) {
   const Outcome out = Read("[[providers]]\nname='a'\nkind='openai'\nbase_url='https://a'\n");
   ASSERT_TRUE(out.status.has_value());

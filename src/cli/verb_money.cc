@@ -114,6 +114,9 @@ void PrintUsage(const json::object& usage, const Settings& settings) {
   }
   Print(fmt::format("tokens    {} in ({} cached), {} out\n", Number(usage, "input_tokens"),
                     Number(usage, "cached_tokens"), Number(usage, "output_tokens")));
+  if (const int64_t hidden = Number(usage, "unverifiable_tokens"); hidden > 0) {
+    Print(fmt::format("thoughts  {} of them, as the provider counts: nobody else can\n", hidden));
+  }
   if (const json::object& budget = Object(usage, "budget"); !budget.empty()) {
     Print(FormatTable(
         {{"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD", "RESETS"},

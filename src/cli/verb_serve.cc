@@ -33,6 +33,7 @@
 #include "engine/threads/cpus.h"
 #include "gateway/gateway.h"
 #include "gateway/prober.h"
+#include "gateway/reconciler.h"
 #include "http/server.h"
 #include "http/upstream.h"
 #include "identity/store.h"
@@ -55,6 +56,7 @@ struct ServeConfig {
   std::string access_log;  // a file, "-" = stderr, "none"
   std::chrono::milliseconds idle_exit{0};
   gateway::RouteTimes times;
+  gateway::ReconcilerOptions billing;
   std::shared_ptr<catalog::LocalModels> models;
   std::optional<Predecessor> predecessor;
   std::string model;            // the default model's id; "" = there is none
@@ -157,6 +159,12 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(config.times.whole_answer_ms, Milliseconds(settings, "whole-answer"));
   TW_ASSIGN_OR_RETURN(config.times.stall_ms, Milliseconds(settings, "stall"));
   TW_ASSIGN_OR_RETURN(config.times.deadline_ms, Milliseconds(settings, "deadline"));
+  for (const auto& [flag, time] : {std::pair("billing-every", &config.billing.every),
+                                   std::pair("billing-give-up", &config.billing.give_up),
+                                   std::pair("billing-deadline", &config.billing.deadline)}) {
+    TW_ASSIGN_OR_RETURN(const int64_t ms, Milliseconds(settings, flag));
+    *time = std::chrono::milliseconds(ms);
+  }
   TW_ASSIGN_OR_RETURN(const fs::path folder, ModelsFolder(settings));
   std::error_code ignored;
   config.models = std::make_shared<catalog::LocalModels>(
@@ -187,6 +195,7 @@ struct Parts {
   std::unique_ptr<http::UpstreamClient> upstreams;
   std::unique_ptr<routing::Marketplace> market;
   std::unique_ptr<gateway::Prober> prober;
+  std::unique_ptr<gateway::Reconciler> reconciler;
   std::unique_ptr<LiveMarket> live_market;
   std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<http::Server> server;
@@ -282,6 +291,21 @@ Status LoadBeforeTakingOver(const ServeConfig& config, providers::ModelPool& poo
   return config.predecessor->AwaitHome();
 }
 
+void StartReconciler(const ServeConfig& config, Parts& parts) {
+  gateway::ReconcilerOptions options = config.billing;
+  options.own_key = [&secrets = parts.identity->provider_secrets()](
+                        std::string_view org_id, std::string_view user_id,
+                        std::string_view provider) -> std::optional<std::string> {
+    const auto found = secrets.Find(org_id, user_id, provider);
+    return found.has_value() && found->owner != identity::OwnerKind::kServer
+               ? std::optional(std::string(found->secret->Reveal()))
+               : std::nullopt;
+  };
+  parts.reconciler = std::make_unique<gateway::Reconciler>(*parts.market, parts.books->ledger(),
+                                                           parts.books->meter(), parts.metrics,
+                                                           std::move(options));
+}
+
 Status StartParts(const Settings& settings, const ServeConfig& config, Parts& parts) {
   parts.local =
       std::make_unique<providers::LocalProvider>(config.models, config.local, engine::Engine::Load);
@@ -300,6 +324,7 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
       parts.live_market->Build(), parts.upstreams.get(), SystemClock(), SystemRandom());
   parts.prober = std::make_unique<gateway::Prober>(*parts.market, parts.metrics);
   parts.live_market->Serve(*parts.market, *parts.prober);
+  StartReconciler(config, parts);
   gateway::GatewayOptions options;
   options.prober = parts.prober.get();
   options.default_model = config.model;
@@ -366,16 +391,6 @@ void TellNotices(ledger::Ledger& ledger) {
   }
 }
 
-// Holds that nobody could end for a day.
-void SettleOverdue(billing::Books& books, std::chrono::steady_clock::time_point& looked) {
-  const auto now = SystemClock().Now();
-  if (MsBetween(looked, now) >= limits::kLastUseFlushMs) {
-    looked = now;
-    books.meter().SettleOverdue(
-        std::chrono::nanoseconds(SystemClock().WallNow().time_since_epoch()).count());
-  }
-}
-
 // Providers, prices, keys, routes and CORS origins anew; running answers keep what they began with.
 // A config that is wrong changes nothing.
 void ReloadMarket(Parts& parts) {
@@ -397,7 +412,6 @@ Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& recor
   const auto started = SystemClock().Now();
   auto loaded = started;  // the time that loading took is not idle time
   auto flushed = started;
-  auto looked = started;
   Upgrade upgrade(config.home, record, {parts.server->listener(), lock.descriptor()},
                   *parts.identity, *parts.books);
   bool is_loading = !config.model.empty();
@@ -420,7 +434,6 @@ Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& recor
       return SIGUSR2;
     }
     FlushLastUse(*parts.identity, flushed);
-    SettleOverdue(*parts.books, looked);
     TellNotices(parts.books->ledger());
     if (is_loading && parts.local->pool().was_loaded(config.model)) {
       is_loading = false;
@@ -526,6 +539,7 @@ Result<ExitCode> RunServe(const Settings& settings) {
   if (*stopped == SIGUSR2) {
     lock.reset();          // the successor's alone from here on
     parts.prober->Stop();  // likewise: two that probe would pay twice
+    parts.reconciler->Stop();
     return Drain(config, parts, *stopped);
   }
   const ExitCode code = Drain(config, parts, *stopped);

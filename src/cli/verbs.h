@@ -27,6 +27,7 @@ Result<ExitCode> RunOrgs(const Settings& settings);
 Result<ExitCode> RunUsage(const Settings& settings);
 Result<ExitCode> RunBudget(const Settings& settings);
 Result<ExitCode> RunReceipt(const Settings& settings);
+Result<ExitCode> RunReconcile(const Settings& settings);
 Result<ExitCode> RunLogin(const Settings& settings);
 Result<ExitCode> RunLogout(const Settings& settings);
 Result<ExitCode> RunWhoAmI(const Settings& settings);

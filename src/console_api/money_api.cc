@@ -24,6 +24,8 @@ using ledger::NanoUsd;
 constexpr std::string_view kUsage = "/tw/v1/usage";
 constexpr std::string_view kBudgets = "/tw/v1/budgets";
 constexpr std::string_view kReceipts = "/v1/receipts/";
+constexpr std::string_view kReconcile = "/tw/v1/reconcile";
+constexpr std::string_view kBilling = "/v1/billing/requests";
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
 http::Response Json(JsonWriter& json) {
@@ -159,7 +161,7 @@ Result<ledger::BudgetSpec> BudgetFromFields(std::string name, std::string_view b
 
 bool MoneyApi::Has(std::string_view path) {
   return path == kUsage || path == kBudgets || path.starts_with(std::string(kBudgets) + "/") ||
-         path.starts_with(kReceipts);
+         path.starts_with(kReceipts) || path == kBilling || path.starts_with(kReconcile);
 }
 
 Status MoneyApi::DefineKeyBudget(std::string_view key_id, ledger::BudgetSpec budget) {
@@ -176,6 +178,12 @@ Result<http::Response> MoneyApi::Answer(const http::Request& request,
   }
   if (path.starts_with(kReceipts)) {
     return AnswerReceipt(path.substr(kReceipts.size()), caller);
+  }
+  if (path.starts_with(kReconcile)) {
+    return AnswerReconcile(request, path.substr(kReconcile.size()), caller);
+  }
+  if (path == kBilling) {
+    return AnswerBilling(request, caller);
   }
   return AnswerBudgets(request, path.substr(kBudgets.size()), caller);
 }
@@ -211,6 +219,7 @@ Result<http::Response> MoneyApi::AnswerUsage(const http::Request& request,
   json.Field("in_doubt", sum.in_doubt).Field("unpriced", sum.unpriced).EndObject();
   json.Field("input_tokens", sum.input_tokens).Field("cached_tokens", sum.cached_tokens);
   json.Field("output_tokens", sum.output_tokens);
+  json.Field("unverifiable_tokens", sum.unverifiable_tokens);
   if (key.has_value()) {
     json.Key("budget");
     if (const auto state = ledger_.FindBudget(billing::BudgetName("key", key->id));

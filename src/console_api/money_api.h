@@ -1,6 +1,7 @@
-// /tw/v1/usage, /tw/v1/budgets and /v1/receipts: docs/formats/money.md.
+// /tw/v1/usage, /tw/v1/budgets, /v1/receipts and /v1/billing: docs/formats/money.md.
 #pragma once
 
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -43,7 +44,21 @@ class MoneyApi {
   Result<http::Response> AnswerBudgets(const http::Request& request, std::string_view rest,
                                        const identity::Principal& caller);
   Result<http::Response> AnswerReceipt(std::string_view id, const identity::Principal& caller);
+  // billing_protocol_api.cc
+  Result<http::Response> AnswerBilling(const http::Request& request,
+                                       const identity::Principal& caller);
 
+  // reconcile_api.cc
+  Result<http::Response> AnswerReconcile(const http::Request& request, std::string_view rest,
+                                         const identity::Principal& caller);
+  Result<http::Response> AnswerPeriod(const std::string& provider,
+                                      const billing::BillPeriod& period);
+  Result<http::Response> ImportBill(const http::Request& request);
+  Result<http::Response> ClosePeriod(const http::Request& request);
+  Result<bool> IsClosed(const std::string& provider, const billing::BillPeriod& period);
+  Status PostSuspense(const std::string& provider, const billing::BillPeriod& period);
+
+  std::mutex reconciling_;  // one month is imported or closed at a time
   ledger::Ledger& ledger_;
   billing::Recorder& recorder_;
   identity::Store& store_;

@@ -176,5 +176,56 @@ TEST_F(MoneyApiTest, ShowsAKeyItsOwnSpendingOnly) {
             ErrorCode::kPermissionDenied);
 }
 
+TEST_F(MoneyApiTest, TellsAnOrganisationWhatItsRequestsCostAndNobodyElse) {
+  const std::string key = Key(R"({"name":"mine"})");
+  billing::Offer offer;
+  offer.id = {ledger::RequestId::Make(1'764'072'000'000), 1};
+  offer.purchase = {caller_->org_id, "prj", key, "usr", "org/model", "site-a", "x"};
+  offer.prices = &prices_;
+  offer.output_tokens_max = 10;
+  auto attempt = books_->meter().Begin(offer);
+  ASSERT_TRUE(attempt->Sent().has_value());
+  const std::string id = offer.id.request.ToString();
+  const std::string body = R"({"requestIds":[")" + id + R"(","nonsense"]})";
+  EXPECT_TRUE(Ask("POST", "/v1/billing/requests", body).at("requests").as_array().empty())
+      << "it runs";
+  chat::Usage usage;
+  usage.output_tokens = 4;
+  attempt->End({.is_complete = true, .usage = usage, .finish = "stop"});
+  const auto told = Ask("POST", "/v1/billing/requests", body).at("requests").as_array();
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(Text(told[0].as_object(), "requestId"), id);
+  EXPECT_EQ(told[0].as_object().at("costNanoUsd").as_int64(), 4000);
+  identity::Principal other;
+  other.org_id = "org_other";
+  caller_ = std::make_shared<const identity::Principal>(other);
+  EXPECT_TRUE(Ask("POST", "/v1/billing/requests", body).at("requests").as_array().empty());
+}
+
+TEST_F(MoneyApiTest, ClosesAMonthOnceAndNotOverDifferencesThatNobodyExplains) {
+  const std::string bill =
+      R"({"provider":"site-a","bill":"date,cost_usd\n2025-11-25,5\n"})";  // and nothing recorded
+  const auto imported = Ask("POST", "/tw/v1/reconcile/import", bill);
+  const auto& month = imported.at("providers").as_array()[0].as_object();
+  EXPECT_EQ(Text(month, "suspense_nanousd"), "5000000000");
+  EXPECT_EQ(Text(month.at("lines").as_array()[0].as_object(), "class"), "missing_local");
+  EXPECT_EQ(books_->ledger().OwedTo("provider:site-a"), 5'000'000'000);
+  Ask("POST", "/tw/v1/reconcile/import", bill);
+  EXPECT_EQ(books_->ledger().OwedTo("provider:site-a"), 5'000'000'000) << "the same bill again";
+  const std::string close = R"({"provider":"site-a","period":"2025-11")";
+  EXPECT_EQ(Try("POST", "/tw/v1/reconcile/close", close + "}").error().param, "accept");
+  const auto closed = Ask("POST", "/tw/v1/reconcile/close", close + R"(,"accept":"a fee"})");
+  EXPECT_TRUE(closed.at("providers").as_array()[0].as_object().at("closed").as_bool());
+  EXPECT_EQ(books_->ledger().OwedTo("suspense:site-a/2025-11"), 0);
+  EXPECT_EQ(books_->ledger().OwedTo("provider:site-a"), 5'000'000'000);
+  EXPECT_EQ(Try("POST", "/tw/v1/reconcile/close", close + "}").error().param, "period");
+  EXPECT_EQ(Try("POST", "/tw/v1/reconcile/import", bill).error().param, "period");
+  const std::string across =
+      R"({"provider":"p","bill":"start,end,cost_usd\n2025-11-25,2026-01-01,5\n"})";
+  EXPECT_EQ(Try("POST", "/tw/v1/reconcile/import", across).error().param, "file");
+  Key(R"({"name":"someone","scopes":["manage"]})");
+  EXPECT_EQ(Try("GET", "/tw/v1/reconcile").error().code, ErrorCode::kPermissionDenied);
+}
+
 }  // namespace
 }  // namespace tradewind::console_api

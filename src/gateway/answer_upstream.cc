@@ -48,6 +48,8 @@ Answered FromPassed(Passed passed) {
   answered.last_token_at = passed.last_token_at;
   answered.finish_reason = std::move(passed.finish_reason);
   answered.delivered_bytes = passed.delivered_bytes;
+  answered.was_read_on = passed.was_read_on;
+  answered.unread_bytes = passed.unread_bytes;
   return answered;
 }
 
@@ -145,6 +147,9 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
                                         : KeyOwner::kCaller;
   sent.api_key = key.key;
   sent.request_id = call.request_id;
+  if (place.keeps_own_ids && terms.money != nullptr) {
+    sent.attempt_id = terms.money->own_id();
+  }
   sent.deadlines = terms.deadlines;
   sent.visible_by = terms.visible_by;
   if (call.own_path_of.empty()) {
@@ -211,7 +216,8 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
         terms.on_first_token,
         money == nullptr ? std::function<void(int64_t)>()
                          : [money](int64_t bytes) { money->Progress(bytes); },
-        [money](const auto& usage) { EndMoney(usage, money); }};
+        [money](const auto& usage) { EndMoney(usage, money); },
+        [leaving = opening.leaving] { return leaving != nullptr && leaving->is_reading_on(); }};
     Answered answered = FromPassed(
         co_await PassStream(call.exchange, upstream, std::move(headers), options, stream, clock_));
     call.record.cost_nanousd = CostOf(*route.mapping, answered.usage, earlier);
@@ -220,7 +226,9 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
   PassedWhole whole = co_await PassWhole(upstream, clock_);
   whole.delivered_bytes = static_cast<int64_t>(whole.body.size());
   if (!whole.failed_before_first_byte.has_value()) {
-    EndMoney(whole.usage, money);
+    if (!call.exchange.client_left()) {
+      EndMoney(whole.usage, money);
+    }
     call.record.cost_nanousd = CostOf(*route.mapping, whole.usage);
     headers.Set("Content-Type", "application/json");
     if (call.record.cost_nanousd.has_value()) {
@@ -228,7 +236,14 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
     }
     co_await Respond(call, {200, std::move(headers), std::move(whole.body)});
   }
-  co_return FromPassed(std::move(whole));
+  const bool was_read_on =
+      !whole.failed_before_first_byte.has_value() && call.exchange.client_left();
+  Answered answered = FromPassed(std::move(whole));
+  if (was_read_on) {
+    answered.was_read_on = true;
+    answered.unread_bytes = std::exchange(answered.delivered_bytes, 0);
+  }
+  co_return answered;
 }
 
 Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
@@ -242,11 +257,9 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
     answered.is_left_open = true;
     co_return answered;
   }
-  call.exchange.OnClientLeft([weak = std::weak_ptr(opening->upstream)] {
-    if (const auto alive = weak.lock()) {
-      alive->Cancel();
-    }
-  });
+  opening->leaving =
+      LeavingClient::Watch(call.exchange, opening->upstream,
+                           route.place->upstream->bills_on ? &read_on_ : nullptr, clock_);
   if (auto failed = co_await Reach(*opening, false); failed.has_value()) {
     if (stream.head_is_out) {
       failed->failed_after_first_byte = std::exchange(failed->failed_before_first_byte, {});

@@ -21,6 +21,7 @@
 #include "billing/replay_store.h"
 #include "catalog/catalog.h"
 #include "gateway/admission.h"
+#include "gateway/leaving.h"
 #include "gateway/order.h"
 #include "http/http.h"
 #include "identity/principal.h"
@@ -104,6 +105,7 @@ struct Opening {
   std::shared_ptr<providers::UpstreamExchange> upstream;
   std::vector<std::string> dropped;  // fields that the provider does not know
   KeyOwner key_owner = KeyOwner::kNobody;
+  std::shared_ptr<LeavingClient> leaving;  // of an attempt that stands alone
 };
 
 // Thread-safe: calls run on every event loop at once. What it refers to must outlive it, and it the
@@ -243,6 +245,7 @@ class Gateway {
   telemetry::AccessLog* const access_log_;
   const Clock& clock_;
   routing::RateLimiter limiter_;
+  ReadOnSlots read_on_;
   std::atomic<bool> draining_{false};
   std::atomic<int64_t> in_flight_{0};
   std::atomic<int64_t> last_active_ns_;

@@ -71,24 +71,28 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.model_output_max = route.mapping->max_output;
   offer.choices = tries.order.facts.answers;
   offer.billed_apart = tries.order.facts.billed_apart;
+  offer.askable = {route.place->billing.has_value(),
+                   route.place->billing.has_value() && route.place->upstream->keeps_own_ids};
   TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(offer, ledger::Send::kNow));
   return {};
 }
 
 void EndMoney(const Answered& answered, Begun& begun) {
   billing::Ended ended;
-  ended.is_complete = !answered.has_failed();
+  ended.is_complete = !answered.has_failed() || answered.was_read_on;
   // Some say with every chunk what there is by then: that is no bill of an answer that was cut.
-  if (!answered.has_failed() || answered.usage_is_final || begun.route->is_local()) {
+  if (ended.is_complete || answered.usage_is_final || begun.route->is_local()) {
     ended.usage = answered.usage;
   }
   ended.delivered_bytes = answered.delivered_bytes;
+  ended.unread_bytes = answered.unread_bytes;
   if (answered.has_failed()) {
     const routing::AttemptFailure failure{answered.kind, answered.reached};
     ended.surely_unbilled = routing::RuleFor(failure, routing::SecondTries::kYes, false).bill ==
                             routing::Bill::kNothing;
-    // An error status or garbage is seldom billed; what was cut, stalled or left usually is.
+    // An error is seldom billed; what was cut, stalled or left usually is.
     ended.likely_billed = answered.kind != routing::FailureKind::kServerError &&
+                          answered.kind != routing::FailureKind::kErrorEvent &&
                           answered.kind != routing::FailureKind::kGarbage;
     ended.finish = routing::FailureKindName(answered.kind);
   } else {

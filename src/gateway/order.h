@@ -55,6 +55,9 @@ struct Answered {
   std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;
   std::string finish_reason;
   int64_t delivered_bytes = 0;  // of what a reader sees
+  // The client had left, and the provider was read to its end without him: what came then.
+  bool was_read_on = false;
+  int64_t unread_bytes = 0;
 
   bool has_failed() const {
     return failed_before_first_byte.has_value() || failed_after_first_byte.has_value();

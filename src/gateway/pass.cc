@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "dialects/openai_errors.h"
+#include "gateway/leaving.h"
 #include "http/sse.h"
 
 namespace tradewind::gateway {
@@ -81,6 +82,9 @@ class StreamPass {
         break;
       }
     }
+    if (passed_.client_failed.has_value() && !done && options_.reads_on && options_.reads_on()) {
+      passed_.was_read_on = done = co_await ReadOn();
+    }
     if (!done) {
       upstream_->Cancel();
     }
@@ -100,11 +104,45 @@ class StreamPass {
   }
 
  private:
+  // True: to its end.
+  Task<bool> ReadOn() {
+    int64_t bytes = 0;
+    while (bytes <= limits::kReadOnBytesMax) {
+      const providers::UpstreamResult<WireEvent> event = co_await upstream_->Next();
+      if (!event.has_value()) {
+        co_return false;
+      }
+      if (event->done) {
+        co_return true;
+      }
+      bytes += static_cast<int64_t>(event->data.size());
+      passed_.unread_bytes += SeenBytes(*event);
+      NoteEnd(*event);
+    }
+    co_return false;
+  }
+
+  // Of thoughts and tool calls the text is not known: their event's size is more than theirs.
+  static int64_t SeenBytes(const WireEvent& event) {
+    return !event.chunk.has_content
+               ? 0
+               : static_cast<int64_t>(event.chunk.has_other ? event.data.size()
+                                                            : event.chunk.text.size());
+  }
+
+  void NoteEnd(const WireEvent& event) {
+    if (!event.chunk.finish_reason.empty()) {
+      passed_.finish_reason = event.chunk.finish_reason;
+    }
+    if (event.chunk.usage.has_value()) {
+      passed_.usage = event.chunk.usage;  // some send it with every chunk: the last one counts
+      passed_.usage_is_final = event.choices_ended >= options_.choices;
+    }
+  }
+
   void Note(const WireEvent& event) {
     if (event.chunk.has_content) {
-      // Of thoughts and tool calls the text is not known: their event's size is more than theirs.
-      passed_.delivered_bytes +=
-          static_cast<int64_t>(event.chunk.has_other ? event.data.size() : event.chunk.text.size());
+      passed_.delivered_bytes += SeenBytes(event);
       if (options_.on_delivered) {
         options_.on_delivered(passed_.delivered_bytes);
       }
@@ -116,13 +154,7 @@ class StreamPass {
         }
       }
     }
-    if (!event.chunk.finish_reason.empty()) {
-      passed_.finish_reason = event.chunk.finish_reason;
-    }
-    if (event.chunk.usage.has_value()) {
-      passed_.usage = event.chunk.usage;  // some send it with every chunk: the last one counts
-      passed_.usage_is_final = event.choices_ended >= options_.choices;
-    }
+    NoteEnd(event);
     if (stream_.may_go_on) {
       // Thoughts and tool calls have no form in which they could be gone on with.
       stream_.may_go_on =

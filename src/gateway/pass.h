@@ -44,6 +44,8 @@ struct Passed {
   bool usage_is_final = false;
   std::string finish_reason;    // "" when the answer did not end
   int64_t delivered_bytes = 0;  // of what a reader sees
+  bool was_read_on = false;     // to its end, behind client_failed
+  int64_t unread_bytes = 0;     // of what a reader would have seen, from then on
   std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;
 };
 
@@ -57,6 +59,9 @@ struct PassOptions {
   std::function<void(int64_t delivered_bytes)> on_delivered = {};  // so far; may be null
   // The stream is complete, and the client does not have its end yet; may be null.
   std::function<void(const std::optional<chat::Usage>&)> on_complete = {};
+  // When the client takes no more: whether the upstream is read to its end all the same, for its
+  // usage; may be null.
+  std::function<bool()> reads_on = {};
 };
 
 // Waits until there is something to see, and sends the head only then: until that moment another

@@ -26,6 +26,7 @@ constinit const Quirks kGroq = {
     .completions_path = "",
     .embeddings_path = "",
     .prefix = PrefixForm::kLastMessage,
+    .bills_on = true,
     .refused_fields = kRefusedFields,
     .classify = Classify,
 };

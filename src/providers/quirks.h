@@ -48,6 +48,8 @@ struct Quirks {
   // others are taken out, and reported.
   std::span<const std::string_view> chat_fields = {};
   PrefixForm prefix = PrefixForm::kNone;
+  // Bills the whole answer also when its reader leaves.
+  bool bills_on = false;
   // And those that it answers with an error: taken out of a chat request, and reported.
   std::span<const std::string_view> refused_fields = {};
   // From OpenAI's form to the provider's, after Normalize. May be null.

@@ -30,6 +30,9 @@ http::UpstreamRequest HttpRequest(const Upstream& upstream, UpstreamOrder& order
     request.headers.Set("Authorization", "Bearer " + order.api_key);
   }
   request.headers.Set("x-request-id", order.request_id);
+  if (!order.attempt_id.empty()) {
+    request.headers.Set("x-client-request-id", order.attempt_id);
+  }
   request.body = std::move(order.body);
   request.allow_private = upstream.allow_private;
   request.deadlines = order.deadlines;
@@ -182,7 +185,10 @@ Task<UpstreamResult<void>> UpstreamExchange::Open() {
   has_head_ = true;
   call_->ReadBy(order_.visible_by);
   const http::Headers& headers = call_->headers();
-  if (const auto id = headers.Find(upstream_.quirks->request_id_header); id.has_value()) {
+  const std::string_view id_header = upstream_.id_header.empty()
+                                         ? upstream_.quirks->request_id_header
+                                         : std::string_view(upstream_.id_header);
+  if (const auto id = headers.Find(id_header); id.has_value()) {
     upstream_request_id_ = *id;
     Hide(order_.api_key, upstream_request_id_);
   }

@@ -28,6 +28,9 @@ struct Upstream {
   http::Url base;
   bool allow_private = false;  // the operator chose this host and port
   PrefixForm prefix = PrefixForm::kNone;
+  std::string id_header = {};  // instead of its kind's; "" = that one
+  bool keeps_own_ids = false;  // attempts' ids are sent along
+  bool bills_on = false;       // the whole answer, also when its reader leaves
 };
 
 // Which endpoint stands at the provider's own path ("v1/chat/completions", as the provider's own
@@ -47,6 +50,8 @@ struct UpstreamOrder {
   // that only name a role keep a connection alive; they are no beginning of an answer.
   std::chrono::steady_clock::time_point visible_by = std::chrono::steady_clock::time_point::max();
   std::string query = {};  // without '?'; "" = none
+  // What we call this attempt, for a provider that keeps it with its bill; "" = it is not sent.
+  std::string attempt_id = {};
 };
 
 // How an exchange with an upstream failed: facts, from which routing decides what comes next. The
@@ -108,6 +113,9 @@ class UpstreamExchange {
   Task<UpstreamResult<dialects::WireWhole>> Whole();
   // Same thread; idempotent. A pending task ends with kCancelled.
   void Cancel();
+
+  // Of a stream whose reader has left: what comes until then is read, and nothing later.
+  void ReadBy(std::chrono::steady_clock::time_point by) { call_->ReadBy(by); }
 
   // What names the request in the provider's books; empty when it gave nothing.
   const std::string& upstream_request_id() const { return upstream_request_id_; }

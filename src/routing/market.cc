@@ -24,6 +24,11 @@ Result<providers::Upstream> UpstreamOf(const catalog::Provider& provider) {
                     : provider.assistant_prefix == "message" ? PrefixForm::kLastMessage
                     : provider.assistant_prefix == "vllm"    ? PrefixForm::kFinalFlag
                                                              : upstream.quirks->prefix;
+  const catalog::BillingTerms& billing = provider.billing;
+  upstream.id_header =
+      billing.id_header.empty() && !billing.url.empty() ? "inference-id" : billing.id_header;
+  upstream.keeps_own_ids = billing.own_ids;
+  upstream.bills_on = billing.bills_on.value_or(upstream.quirks->bills_on);
   TW_ASSIGN_OR_RETURN(upstream.base, http::ParseUrl(address));
   return upstream;
 }
@@ -44,6 +49,13 @@ std::shared_ptr<const Market> Market::Build(std::shared_ptr<const catalog::Catal
         continue;
       }
       place.upstream = std::move(*upstream);
+      if (!provider.billing.url.empty()) {
+        auto url = http::ParseUrl(provider.billing.url);
+        url.has_value()
+            ? static_cast<void>(place.billing = std::move(*url))
+            : market->warnings_.push_back(fmt::format("{} is not asked what requests cost: {}",
+                                                      provider.slug, url.error().message));
+      }
       place.api_key = keys(provider).value_or(std::string());
     }
     market->places_.emplace(provider.slug, std::move(place));

@@ -26,6 +26,7 @@ struct MarketPlace {
   const catalog::Provider* provider = nullptr;
   std::optional<providers::Upstream> upstream;  // none for this device
   std::string api_key;                          // the operator's; "" = none
+  std::optional<http::Url> billing;             // where it says what requests cost
   bool is_local() const { return !upstream.has_value(); }
   bool has_key() const { return !provider->needs_key || !api_key.empty(); }
 };

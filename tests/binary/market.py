@@ -24,8 +24,9 @@ MODEL = "acme/model"
 KEY = "provider-key-that-must-not-leak"
 
 
-def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", more={}, **fields):
-    """A config file with `model` at each of the sites, and at some of them `more`: site -> (model, provider's id, task)s."""
+def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", more={}, billing=False, **fields):
+    """A config file with `model` at each of the sites, and at some of them `more`: site -> (model, provider's id, task)s.
+    `billing`: each can be asked what requests cost, and keeps our ids."""
     parts = [extra]
     for slug in sites:
         kind, played = SITES.get(slug, ("openai", f"{slug}:openai"))
@@ -33,6 +34,8 @@ def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", mor
         base_url = sim.base_url(slug)
         lines = ["[[providers]]", f'name = "{slug}"', f'kind = "{kind}"', f'base_url = "{base_url}"', "allow_private = true"]
         lines.append(f'api_key_env = "{slug.upper().replace("-", "_")}_KEY"')
+        if billing:
+            lines += [f'billing_url = "{sim.url}/{slug}/billing"', "billing_own_ids = true"]
         lines += [f"{name} = {value}" for name, value in fields.items()]
         models = [
             f'{{ id = "{hf_model}", provider_id = "{own_id}", task = "{task}", input_usd_per_mtok = "{prices[0]}", '

@@ -1,0 +1,159 @@
+// A test for each row of the table in ending.h: what the hold becomes, and what is charged.
+#include "billing/ending.h"
+
+#include <gtest/gtest.h>
+
+#include "billing/test_support.h"
+
+namespace tradewind::billing {
+namespace {
+
+constexpr int64_t kHeld = 100 * 1000 + 5000 * 2000;
+constexpr int64_t kInput = 100 * 1000;  // at its dearest
+
+// One attempt that ended so, and then a day in which nobody could be asked.
+class Row {
+ public:
+  explicit Row(Ended ended, bool can_be_asked = false, bool is_sent = true) {
+    EXPECT_TRUE(world_.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}).has_value());
+    Meter meter(*world_.ledger, world_.clock);
+    Offer offer = world_.Ask(100, 5000);
+    offer.askable = {can_be_asked, false};
+    auto attempt = meter.Begin(offer);
+    EXPECT_TRUE(attempt.has_value());
+    if (is_sent) {
+      EXPECT_TRUE(attempt->Sent().has_value());
+      attempt->UpstreamId("inf-1");
+    }
+    static_cast<void>(attempt->End(ended));
+    at_once_ = Find();
+    world_.clock.Advance(std::chrono::hours(25));
+    meter.SettleOverdue(
+        std::chrono::nanoseconds(world_.clock.WallNow().time_since_epoch()).count());
+    in_the_end_ = Find();
+    EXPECT_EQ(world_.At("key:key_1").pending, 0) << "a hold that nobody has";
+    EXPECT_EQ(world_.At("key:key_1").debits, in_the_end_.cost);
+  }
+  const AttemptRow& at_once() const { return at_once_; }
+  const AttemptRow& in_the_end() const { return in_the_end_; }
+
+ private:
+  AttemptRow Find() {
+    const auto rows = world_.recorder->Find({1, 1});
+    EXPECT_EQ(rows->size(), 1U);
+    return rows->front();
+  }
+  World world_;
+  AttemptRow at_once_, in_the_end_;
+};
+
+TEST(Ending, WhatWasNeverSentIsVoid) {
+  const Row row({.likely_billed = true}, false, false);
+  EXPECT_EQ(row.at_once().state, AttemptState::kVoid);
+}
+
+TEST(Ending, AUsageSettlesWhateverElseWentWrong) {
+  const Row row({.usage = Used(10, 5), .delivered_bytes = 9, .finish = "cut"});
+  EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
+  EXPECT_EQ(row.at_once().cost, 20'000);
+  EXPECT_EQ(row.at_once().charge, 20'000);
+  EXPECT_EQ(row.at_once().outcome.source, UsageSource::kProvider);
+}
+
+TEST(Ending, AUsageOfZeroIsAValue) {
+  const Row row({.is_complete = true, .usage = Used(0, 0), .delivered_bytes = 3000});
+  EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
+  EXPECT_EQ(row.at_once().cost, 0);
+}
+
+TEST(Ending, WhatWasRefusedBeforeAnyWorkIsVoid) {
+  const Row row({.surely_unbilled = true, .finish = "rate_limited"});
+  EXPECT_EQ(row.at_once().state, AttemptState::kVoid);
+  EXPECT_EQ(row.at_once().reason, "rate_limited");
+}
+
+TEST(Ending, ACompleteAnswerWithoutAUsageIsMetered) {
+  const Row row({.is_complete = true, .delivered_bytes = 3000, .finish = "stop"});
+  EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
+  EXPECT_EQ(row.at_once().outcome.source, UsageSource::kMetered);
+  EXPECT_EQ(row.at_once().cost, kInput + (1000 + 64) * 2000);
+}
+
+TEST(Ending, ACompleteAnswerWithoutAUsageWaitsForAProviderThatCanBeAsked) {
+  const Row row({.is_complete = true, .delivered_bytes = 3000, .finish = "stop"}, true);
+  EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
+  EXPECT_EQ(row.in_the_end().state, AttemptState::kSettled);
+  EXPECT_EQ(row.in_the_end().cost, kInput + (1000 + 64) * 2000);
+  EXPECT_EQ(row.in_the_end().outcome.source, UsageSource::kMetered);
+}
+
+TEST(Ending, AClientWhoLeftPaysForWhatHeGotOfAProviderThatWasReadOn) {
+  const Row row({.is_complete = true,
+                 .usage = Used(10, 2000),
+                 .delivered_bytes = 300,
+                 .finish = "client_left",
+                 .unread_bytes = 6000});
+  EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
+  EXPECT_EQ(row.at_once().cost, 10 * 1000 + 2000 * 2000) << "all of it is the provider's bill";
+  EXPECT_EQ(row.at_once().charge, 10 * 1000 + (100 + 64) * 2000);
+}
+
+TEST(Ending, WhatWasReadOnWithoutAUsageIsMeteredToItsEnd) {
+  const Row row({.is_complete = true, .delivered_bytes = 300, .unread_bytes = 2700});
+  EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
+  EXPECT_EQ(row.at_once().cost, kInput + (1000 + 64) * 2000);
+  EXPECT_EQ(row.at_once().charge, kInput + (100 + 64) * 2000);
+}
+
+TEST(Ending, WhatWasCutAfterSomethingIsInDoubtAndMeteredInTheEnd) {
+  const Row row({.likely_billed = true, .delivered_bytes = 3000, .finish = "cut"});
+  EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
+  EXPECT_EQ(row.in_the_end().state, AttemptState::kSettled);
+  EXPECT_EQ(row.in_the_end().cost, kInput + (1000 + 64) * 2000);
+  EXPECT_EQ(row.in_the_end().charge, row.in_the_end().cost);
+}
+
+TEST(Ending, WhatTimedOutBeforeAnythingIsHeldAndChargesNobodyInTheEnd) {
+  const Row row({.likely_billed = true, .finish = "first_byte_timeout"});
+  EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
+  EXPECT_EQ(row.in_the_end().state, AttemptState::kSettled);
+  EXPECT_EQ(row.in_the_end().cost, kHeld);
+  EXPECT_EQ(row.in_the_end().charge, 0);
+  EXPECT_EQ(row.in_the_end().outcome.source, UsageSource::kBound);
+}
+
+TEST(Ending, AnErrorBeforeAnythingIsInDoubtAndVoidInTheEnd) {
+  const Row row({.finish = "server_error"});
+  EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
+  EXPECT_EQ(row.in_the_end().state, AttemptState::kVoid);
+}
+
+TEST(Ending, AnErrorAfterSomethingIsMeteredInTheEnd) {
+  const Row row({.delivered_bytes = 30, .finish = "error_event"});
+  EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
+  EXPECT_EQ(row.in_the_end().cost, kInput + (10 + 64) * 2000);
+}
+
+TEST(Progress, IsWrittenEvery256TokensOrSecondSoThatAKillKnowsIt) {
+  World world;
+  Meter meter(*world.ledger, world.clock);
+  auto attempt = meter.Begin(world.Ask(100, 5000));
+  ASSERT_TRUE(attempt->Sent().has_value());
+  const uint64_t seq = world.ledger->seq();
+  attempt->Progress(30);
+  EXPECT_EQ(world.ledger->seq(), seq) << "little, and soon";
+  world.clock.Advance(std::chrono::seconds(1));
+  attempt->Progress(60);
+  EXPECT_EQ(world.ledger->seq(), seq + 1);
+  attempt->Progress(60 + 1024);
+  EXPECT_EQ(world.ledger->seq(), seq + 2);
+  attempt->Progress(60 + 1024);
+  EXPECT_EQ(world.ledger->seq(), seq + 2) << "nothing new";
+  world.KillAndStart();
+  const auto doubts = world.ledger->HoldsInDoubt();
+  ASSERT_EQ(doubts.size(), 1U);
+  EXPECT_EQ(doubts.front().second.metered_cost, kInput + ((60 + 1024 + 2) / 3 + 64) * 2000);
+}
+
+}  // namespace
+}  // namespace tradewind::billing

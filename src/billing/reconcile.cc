@@ -1,0 +1,121 @@
+#include "billing/reconcile.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace tradewind::billing {
+
+using ledger::HoldId;
+using ledger::NanoUsd;
+using ledger::OpenHold;
+
+std::string OwnId(HoldId id) {
+  return fmt::format("{}-{}", id.request.ToString(), id.attempt);
+}
+
+std::vector<BillingQuestion> Reconciliation::Questions(
+    const std::function<AskableIds(std::string_view provider)>& askable) {
+  using Asker = std::tuple<std::string, std::string, std::string>;  // provider, org, user
+  std::vector<std::pair<HoldId, OpenHold>> doubts = ledger_.HoldsInDoubt();
+  std::ranges::sort(doubts, {}, [](const auto& doubt) { return doubt.first; });
+  std::map<Key, Asked> now;
+  std::map<Asker, std::vector<BillingQuestion>> questions;
+  for (const auto& [hold_id, hold] : doubts) {
+    const Purchase bought = DecodePurchase(hold.text);
+    const AskableIds can = askable(bought.provider);
+    const bool is_theirs = !hold.upstream_id.empty();
+    if (is_theirs ? !can.theirs : !can.ours) {
+      continue;
+    }
+    const std::string id = is_theirs ? hold.upstream_id : OwnId(hold_id);
+    const auto [at, is_new] = now.try_emplace({bought.provider, id});
+    if (!is_new) {
+      at->second.is_shared = true;
+      continue;
+    }
+    if (const auto known = asked_.find(at->first); known != asked_.end()) {
+      at->second = known->second;
+    }
+    at->second.hold = hold_id;
+    at->second.charge_max = bought.own_key ? 0 : hold.metered_charge;
+    at->second.is_shared = false;
+    BillingQuestion question;
+    question.provider = bought.provider;
+    question.asker.own_key = bought.own_key;
+    if (bought.own_key) {
+      question.asker.org_id = bought.org_id;
+      question.asker.user_id = bought.user_id;
+    }
+    auto& batches = questions[{bought.provider, question.asker.org_id, question.asker.user_id}];
+    if (batches.empty() || batches.back().ids.size() == kBillingIdsMax) {
+      batches.push_back(std::move(question));
+    }
+    batches.back().ids.push_back(id);
+  }
+  asked_ = std::move(now);
+  std::vector<BillingQuestion> all;
+  for (auto& [asker, batches] : questions) {
+    std::ranges::move(batches, std::back_inserter(all));
+  }
+  return all;
+}
+
+void Reconciliation::Settle(const Asked& asked, NanoUsd cost, BillingOutcome& outcome) {
+  Outcome text;
+  text.source = UsageSource::kBilled;
+  text.finish = "billed by the provider";
+  const NanoUsd charge = std::min(cost, asked.charge_max);
+  const auto held = ledger_.HeldBy(asked.hold);
+  const Status settled = ledger_.ResolveSettled(asked.hold, cost, charge, Encode(text));
+  if (!settled.has_value()) {
+    // Settled meanwhile by something else, or the journal cannot be written.
+    outcome.failed += settled.error().code == ErrorCode::kNotFound ? 0 : 1;
+    return;
+  }
+  ++outcome.settled;
+  outcome.overruns += held.has_value() && cost > *held ? 1 : 0;
+}
+
+BillingOutcome Reconciliation::Take(const BillingQuestion& question,
+                                    std::span<const BilledCost> answer,
+                                    std::chrono::steady_clock::time_point now) {
+  BillingOutcome outcome;
+  const std::set<std::string_view> ids(question.ids.begin(), question.ids.end());
+  std::set<std::string_view> named;
+  for (const BilledCost& billed : answer) {
+    const auto asked = asked_.find({question.provider, billed.id});
+    if (!ids.contains(billed.id) || asked == asked_.end() || billed.cost < 0 ||
+        billed.cost > ledger::kAmountMax || !named.insert(billed.id).second) {
+      continue;
+    }
+    if (asked->second.is_shared) {
+      ++outcome.ambiguous;
+    } else {
+      Settle(asked->second, billed.cost, outcome);
+    }
+  }
+  for (const std::string& id : question.ids) {
+    const auto found = asked_.find({question.provider, id});
+    if (named.contains(id) || found == asked_.end() || found->second.is_shared) {
+      continue;
+    }
+    Asked& asked = found->second;
+    if (!std::exchange(asked.was_unknown, true)) {
+      asked.first_unknown = now;
+    }
+    if (now - asked.first_unknown < give_up_) {
+      ++outcome.unknown;
+      continue;
+    }
+    const Status voided =
+        ledger_.ResolveVoid(asked.hold, "the provider was asked, and does not know it");
+    ++(voided.has_value() ? outcome.voided : outcome.failed);
+  }
+  return outcome;
+}
+
+}  // namespace tradewind::billing

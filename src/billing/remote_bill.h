@@ -1,0 +1,76 @@
+// What providers say they bill for a time (usage interfaces, invoices), against what this server has
+// recorded: cells of a provider, a model and a time, and the class of each difference.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "ledger/money.h"
+
+namespace tradewind::billing {
+
+// One line of a provider's bill: what it counted of a model in [start, end).
+struct BillLine {
+  std::string provider;  // slug
+  std::string model;     // as the provider calls it, or the Hub's id; "" = all together
+  int64_t start_s = 0, end_s = 0;
+  std::optional<int64_t> requests, input_tokens, cached_tokens, output_tokens;
+  std::optional<ledger::NanoUsd> cost;
+  bool is_invoice =
+      false;  // an invoice counts before what a usage interface says of the same month
+
+  bool operator==(const BillLine&) const = default;
+};
+
+// What was recorded here of the same cell: settled attempts that the server's own account paid.
+struct LocalCell {
+  int64_t requests = 0, unpriced = 0, in_doubt = 0;
+  int64_t input_tokens = 0, cached_tokens = 0, output_tokens = 0;
+  ledger::NanoUsd cost = 0;
+  // Of these, and of those just outside: within kEdgeS of the cell's ends.
+  ledger::NanoUsd inner_edge_cost = 0, outer_edge_cost = 0;
+};
+inline constexpr int64_t kEdgeS = 300;
+
+enum class DifferenceClass {
+  kNone,           // equal, or within the tolerance
+  kRounding,       // a nano-dollar a request, and half a cent
+  kBoundary,       // what was near the ends of the cell explains it
+  kMissingLocal,   // the provider bills what is not known here
+  kMissingRemote,  // what was recorded here is not on its bill
+  kUnits,          // the tokens differ
+  kPrice,          // the tokens are equal, their cost is not
+};
+std::string_view DifferenceClassName(DifferenceClass difference);  // "missing_local", ...
+inline bool IsExplained(DifferenceClass difference) {
+  return difference <= DifferenceClass::kBoundary;
+}
+
+// Tolerances: 0.1 % of units, and of cost the larger of 0.5 % and $0.01.
+DifferenceClass Compare(const BillLine& line, const LocalCell& local);
+
+struct Difference {
+  BillLine line;  // of a cell that only this server knows: its costs are 0
+  LocalCell local;
+  DifferenceClass kind = DifferenceClass::kNone;
+  ledger::NanoUsd amount() const { return line.cost.value_or(local.cost) - local.cost; }
+};
+
+// A bill as CSV (RFC 4180) with a line of names. Known, in any order and case: `start` or `date`,
+// `end`, `model`, `requests`, `input_tokens`, `cached_tokens`, `output_tokens`, and one of
+// `cost_usd` and `cost_nanousd`. Times are dates or RFC 3339; without `end` a date is a day, and
+// another time an hour. Amounts are exact, rounded up to the nano-dollar. Other columns are left
+// alone. Errors: kInvalidArgument naming line and column.
+Result<std::vector<BillLine>> ReadBillCsv(std::string_view text, std::string_view provider,
+                                          bool is_invoice);
+
+// "2026-11-26" or "2026-11-26T10:00:00Z" as Unix seconds.
+std::optional<int64_t> ReadBillTime(std::string_view text);
+// A decimal number of USD, also negative: of credit notes. nullopt: none, or beyond $1,000,000.
+std::optional<ledger::NanoUsd> ReadBillUsd(std::string_view text);
+
+}  // namespace tradewind::billing

@@ -1,0 +1,235 @@
+#include "billing/remote_bill.h"
+
+#include <gtest/gtest.h>
+
+#include "billing/test_support.h"
+
+namespace tradewind::billing {
+namespace {
+
+constexpr int64_t kDay = 86'400;
+constexpr int64_t kStart = 1'795'651'200;  // 2026-11-26
+constexpr ledger::NanoUsd kDollar = 1'000'000'000;
+
+TEST(BillTime, IsReadAsDatesTimesAndMonths) {
+  EXPECT_EQ(ReadBillTime("2026-11-26"), kStart);
+  EXPECT_EQ(ReadBillTime("2026-11-26T01:02:03Z"), kStart + 3723);
+  for (const char* wrong : {"", "2026-13-01", "2026-02-30", "26-11-2026", "2026-11-26T25:00:00Z"}) {
+    EXPECT_EQ(ReadBillTime(wrong), std::nullopt) << wrong;
+  }
+  const BillPeriod period = ParseBillMonth("2026-11").value();
+  EXPECT_EQ(period.from_s, kStart - 25 * kDay);
+  EXPECT_EQ(period.to_s - period.from_s, 30 * kDay);
+  EXPECT_EQ(MonthOf(kStart).name, "2026-11");
+  EXPECT_EQ(ParseBillMonth("2026-12")->to_s, ParseBillMonth("2027-01")->from_s);
+  for (const char* wrong : {"", "2026", "2026-13", "2026-1", "2026-11-01"}) {
+    EXPECT_EQ(ParseBillMonth(wrong).error().param, "period") << wrong;
+  }
+}
+
+TEST(BillUsd, IsExactAndRoundedUpToTheNanoDollar) {
+  EXPECT_EQ(ReadBillUsd("1.5"), 1'500'000'000);
+  EXPECT_EQ(ReadBillUsd("$0.000000001"), 1);
+  EXPECT_EQ(ReadBillUsd("0.0000000001"), 1);
+  EXPECT_EQ(ReadBillUsd("-2"), -2 * kDollar);
+  EXPECT_EQ(ReadBillUsd("1e3"), 1000 * kDollar);
+  for (const char* wrong : {"", "x", "1,5", "1000001", "1e30", "nan"}) {
+    EXPECT_EQ(ReadBillUsd(wrong), std::nullopt) << wrong;
+  }
+}
+
+TEST(BillCsv, IsReadByItsNames) {
+  const auto lines = ReadBillCsv(
+      "\xEF\xBB\xBF"
+      "Date,Model,note,input_tokens,output_tokens,cost_usd\r\n"
+      "2026-11-26,\"org/a, \"\"b\"\"\",x,100,,0.25\r\n"
+      "\r\n"
+      "2026-11-26T10:00:00Z,m,,1,2,0.1\n"
+      "2026-11-26T10:00:00Z,m,,10,20,0.2",
+      "site-a", true);
+  ASSERT_TRUE(lines.has_value()) << lines.error().message;
+  ASSERT_EQ(lines->size(), 2U);
+  const BillLine& hour = (*lines)[1];
+  EXPECT_EQ(hour.end_s - hour.start_s, 3600);
+  EXPECT_EQ(hour.input_tokens, 11) << "lines of one cell are one";
+  EXPECT_EQ(hour.cost, 300'000'000);
+  const BillLine& day = (*lines)[0];
+  EXPECT_EQ(day.model, "org/a, \"b\"");
+  EXPECT_EQ(day.end_s - day.start_s, kDay);
+  EXPECT_EQ(day.output_tokens, std::nullopt) << "not said";
+  EXPECT_EQ(day.provider, "site-a");
+  EXPECT_TRUE(day.is_invoice);
+}
+
+TEST(BillCsv, IsRefusedInWordsThatNameTheLine) {
+  const auto error = [](std::string_view text) {
+    return ReadBillCsv(text, "p", false).error().message;
+  };
+  EXPECT_NE(error("").find("first line"), std::string::npos);
+  EXPECT_NE(error("date,model\n").find("cost_usd"), std::string::npos);
+  EXPECT_NE(error("date,cost_usd\n2026-11-26,much\n").find("line 2"), std::string::npos);
+  EXPECT_NE(error("date,cost_usd\n2026-11-26,1\nsoon,1\n").find("line 3"), std::string::npos);
+  EXPECT_NE(error("date,cost_usd\n\"2026").find("does not end"), std::string::npos);
+  EXPECT_NE(error("start,end,cost_usd\n2026-11-26,2026-11-25,1").find("start"), std::string::npos);
+  EXPECT_NE(error("date,requests,cost_usd\n2026-11-26,-1,1").find("requests"), std::string::npos);
+}
+
+struct Case {
+  const char* what;
+  BillLine line;
+  LocalCell local;
+  DifferenceClass kind;
+};
+
+BillLine Billed(ledger::NanoUsd cost, std::optional<int64_t> input = {},
+                std::optional<int64_t> output = {}) {
+  BillLine line;
+  line.cost = cost;
+  line.input_tokens = input;
+  line.output_tokens = output;
+  return line;
+}
+
+LocalCell Recorded(ledger::NanoUsd cost, int64_t input = 1'000'000, int64_t output = 1'000'000) {
+  LocalCell local;
+  local.requests = 1000;
+  local.cost = cost;
+  local.input_tokens = input;
+  local.output_tokens = output;
+  return local;
+}
+
+TEST(Difference, HasAClass) {
+  LocalCell at_the_edge = Recorded(10 * kDollar);
+  at_the_edge.inner_edge_cost = kDollar;
+  at_the_edge.outer_edge_cost = kDollar / 2;
+  const std::vector<Case> cases = {
+      {"equal", Billed(10 * kDollar), Recorded(10 * kDollar), DifferenceClass::kNone},
+      {"half a cent and a nano a request", Billed(10 * kDollar + 5'001'000), Recorded(10 * kDollar),
+       DifferenceClass::kRounding},
+      {"0.5 %", Billed(10 * kDollar + 50'000'000), Recorded(10 * kDollar), DifferenceClass::kNone},
+      {"3 % more for the same tokens", Billed(10'300'000'000, 1'000'000, 1'000'000),
+       Recorded(10 * kDollar), DifferenceClass::kPrice},
+      {"3 % more, tokens not told", Billed(10'300'000'000), Recorded(10 * kDollar),
+       DifferenceClass::kPrice},
+      {"a fifth more tokens", Billed(12 * kDollar, 1'200'000, 1'200'000), Recorded(10 * kDollar),
+       DifferenceClass::kUnits},
+      {"0.1 % of the tokens", Billed(10 * kDollar, 1'001'000, 1'000'000), Recorded(10 * kDollar),
+       DifferenceClass::kNone},
+      {"nothing is known here", Billed(kDollar), LocalCell(), DifferenceClass::kMissingLocal},
+      {"nothing is billed", Billed(0), Recorded(kDollar), DifferenceClass::kMissingRemote},
+      {"the last minutes stand in the next cell", Billed(9'200'000'000), at_the_edge,
+       DifferenceClass::kBoundary},
+      {"the first minutes of the next one", Billed(10'400'000'000), at_the_edge,
+       DifferenceClass::kBoundary},
+      {"more than the edges", Billed(8 * kDollar), at_the_edge, DifferenceClass::kPrice},
+  };
+  for (const Case& one : cases) {
+    EXPECT_EQ(DifferenceClassName(Compare(one.line, one.local)), DifferenceClassName(one.kind))
+        << one.what;
+  }
+  EXPECT_TRUE(IsExplained(DifferenceClass::kBoundary));
+  EXPECT_FALSE(IsExplained(DifferenceClass::kMissingLocal));
+}
+
+class BillsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    world_.clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(kStart + 60)));
+  }
+  void Use(int64_t tokens, std::string model = "model-x", bool own_key = false) {
+    Meter meter(*world_.ledger, world_.clock);
+    Offer offer = world_.Ask(100, 50'000);
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+        world_.clock.WallNow().time_since_epoch());
+    offer.id.request = ledger::RequestId::Make(ms.count());
+    offer.purchase.provider_model = std::move(model);
+    offer.purchase.own_key = own_key;
+    auto attempt = meter.Begin(offer);
+    ASSERT_TRUE(attempt->Sent().has_value());
+    static_cast<void>(attempt->End({.is_complete = true, .usage = Used(100, tokens)}));
+  }
+  BillLine Line(std::string model, ledger::NanoUsd cost, bool is_invoice = false) {
+    BillLine line = Billed(cost);
+    line.provider = "site-a";
+    line.model = std::move(model);
+    line.start_s = kStart;
+    line.end_s = kStart + kDay;
+    line.is_invoice = is_invoice;
+    return line;
+  }
+  std::vector<Difference> Differences() {
+    auto found = world_.recorder->Differences("site-a", ParseBillPeriod("2026-11").value());
+    EXPECT_TRUE(found.has_value()) << found.error().message;
+    return std::move(*found);
+  }
+  World world_;
+};
+
+TEST_F(BillsTest, AreComparedWithWhatWasRecordedOfTheSameModelAndTime) {
+  Use(50);                     // 200,000 nano-USD
+  Use(1000, "model-y");        // 2,100,000, and not on the bill
+  Use(1000, "model-x", true);  // another account's
+  world_.clock.Advance(std::chrono::hours(48));
+  Use(1000);  // on another day
+  const std::vector<BillLine> lines = {Line("model-x", 200'000), Line("model-z", kDollar)};
+  ASSERT_TRUE(world_.recorder->PutBillLines(lines).has_value());
+  const auto differences = Differences();
+  ASSERT_EQ(differences.size(), 3U);
+  EXPECT_EQ(differences[0].kind, DifferenceClass::kNone);
+  EXPECT_EQ(differences[0].local.cost, 200'000);
+  EXPECT_EQ(differences[1].kind, DifferenceClass::kMissingLocal);
+  EXPECT_EQ(differences[1].amount(), kDollar);
+  EXPECT_EQ(differences[2].line.model, "model-y");
+  EXPECT_EQ(differences[2].amount(), -2'100'000);
+  const auto providers = world_.recorder->BilledProviders(ParseBillPeriod("2026-11").value());
+  EXPECT_EQ(*providers, std::vector<std::string>{"site-a"});
+  EXPECT_TRUE(world_.recorder->BilledProviders(ParseBillPeriod("2026-12").value())->empty());
+}
+
+TEST_F(BillsTest, AnImportedCellReplacesItselfAndInvoicesCountBeforeUsage) {
+  Use(50);
+  for (const ledger::NanoUsd cost : {kDollar, 2 * kDollar}) {
+    const std::vector<BillLine> lines = {Line("model-x", cost)};
+    ASSERT_TRUE(world_.recorder->PutBillLines(lines).has_value());
+  }
+  ASSERT_EQ(Differences().size(), 1U);
+  EXPECT_EQ(Differences()[0].line.cost, 2 * kDollar);
+  const std::vector<BillLine> invoice = {Line("", 200'000, true)};
+  ASSERT_TRUE(world_.recorder->PutBillLines(invoice).has_value());
+  ASSERT_EQ(Differences().size(), 1U);
+  EXPECT_EQ(Differences()[0].kind, DifferenceClass::kNone);
+}
+
+TEST_F(BillsTest, TransfersAreRecordedOnceAndSurviveAKill) {
+  const auto suspense = world_.ledger->Payee("suspense:site-a/2026-11").value();
+  const auto payee = world_.ledger->Payee("provider:site-a").value();
+  ASSERT_TRUE(world_.ledger->Transfer(suspense, payee, 700, "suspense\x1Fsite-a").has_value());
+  EXPECT_EQ(world_.recorder->Transfers("suspense\x1F")->size(), 1U);
+  world_.KillAndStart();
+  const auto rows = world_.recorder->Transfers("suspense\x1F");
+  ASSERT_EQ(rows->size(), 1U);
+  EXPECT_EQ((*rows)[0].amount, 700);
+  EXPECT_EQ((*rows)[0].debit, suspense);
+  EXPECT_TRUE(world_.recorder->Transfers("close\x1F")->empty());
+  EXPECT_EQ(world_.ledger->OwedTo("provider:site-a"), 700);
+  EXPECT_EQ(world_.ledger->OwedTo("suspense:site-a/2026-11"), -700);
+  EXPECT_EQ(world_.ledger->OwedTo("nobody"), 0);
+  EXPECT_FALSE(world_.ledger->Transfer(payee, payee, 1, "").has_value());
+  EXPECT_FALSE(world_.ledger->Transfer(payee, suspense, -1, "").has_value());
+  EXPECT_FALSE(world_.ledger->Transfer(payee, 999, 1, "").has_value());
+}
+
+TEST_F(BillsTest, ThoughtsAreCountedApart) {
+  Meter meter(*world_.ledger, world_.clock);
+  auto attempt = meter.Begin(world_.Ask(100, 500));
+  ASSERT_TRUE(attempt->Sent().has_value());
+  chat::Usage usage = Used(10, 100);
+  usage.reasoning_tokens = 80;
+  static_cast<void>(attempt->End({.is_complete = true, .usage = usage}));
+  EXPECT_EQ(world_.Sum().unverifiable_tokens, 80);
+  EXPECT_EQ(world_.Sum().output_tokens, 100);
+}
+
+}  // namespace
+}  // namespace tradewind::billing

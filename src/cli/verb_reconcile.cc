@@ -1,0 +1,147 @@
+// reconcile: providers' bills against what was recorded here.
+#include <charconv>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+
+#include "base/file.h"
+#include "billing/usd.h"
+#include "cli/admin_link.h"
+#include "cli/terminal.h"
+#include "cli/verbs.h"
+#include "dialects/json_reader.h"
+#include "dialects/json_writer.h"
+#include "http/query.h"
+
+namespace tradewind::cli {
+namespace {
+
+namespace json = boost::json;
+
+std::string Text(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
+}
+
+int64_t Number(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value == nullptr ? 0 : dialects::AsInteger(*value).value_or(0);
+}
+
+// "" when the field says nothing.
+std::string Dollars(const json::object& object, std::string_view name) {
+  const std::string digits = Text(object, name);
+  int64_t amount = 0;
+  const char* end = digits.data() + digits.size();
+  if (digits.empty() || std::from_chars(digits.data(), end, amount).ptr != end) {
+    return "";
+  }
+  return billing::FormatUsd(amount);
+}
+
+const json::object& Object(const json::object& parent, std::string_view name) {
+  static const json::object kNone;
+  const json::value* value = parent.if_contains(name);
+  return value != nullptr && value->is_object() ? value->get_object() : kNone;
+}
+
+void PrintPeriod(const json::object& answer, const Settings& settings) {
+  const json::value* providers = answer.if_contains("providers");
+  if (providers == nullptr || !providers->is_array() || providers->get_array().empty()) {
+    return Print(fmt::format("no bill of {} was imported\n", Text(answer, "period")));
+  }
+  for (const json::value& entry : providers->get_array()) {
+    if (!entry.is_object()) {
+      continue;
+    }
+    const json::object& provider = entry.get_object();
+    const json::value* closed = provider.if_contains("closed");
+    const bool is_closed = closed != nullptr && closed->is_bool() && closed->get_bool();
+    Print(
+        fmt::format("{} {}: billed {}, recorded {}, in suspense {}, {} unexplained, {} in doubt; "
+                    "{}\n",
+                    WithoutControls(Text(provider, "provider")), Text(answer, "period"),
+                    Dollars(provider, "billed_nanousd"), Dollars(provider, "recorded_nanousd"),
+                    Dollars(provider, "suspense_nanousd"), Number(provider, "unexplained"),
+                    Number(provider, "in_doubt"), is_closed ? "closed" : "open"));
+    std::vector<std::vector<std::string>> rows = {
+        {"FROM", "TO", "MODEL", "BILLED", "RECORDED", "DIFFERENCE", "CLASS"}};
+    const json::value* lines = provider.if_contains("lines");
+    for (const json::value& line :
+         lines != nullptr && lines->is_array() ? lines->get_array() : json::array()) {
+      if (const json::object* fields = line.if_object(); fields != nullptr) {
+        rows.push_back({Text(*fields, "from"), Text(*fields, "to"),
+                        WithoutControls(Text(*fields, "model")),
+                        Dollars(Object(*fields, "billed"), "cost_nanousd"),
+                        Dollars(Object(*fields, "recorded"), "cost_nanousd"),
+                        Dollars(*fields, "difference_nanousd"), Text(*fields, "class")});
+      }
+    }
+    Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+  }
+}
+
+Result<ExitCode> Run(const Settings& settings, std::string_view method, std::string_view path,
+                     const std::string& body, const std::string& query) {
+  TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
+  TW_ASSIGN_OR_RETURN(AdminLink link, AdminLink::Open(settings));
+  TW_ASSIGN_OR_RETURN(const std::string answer, link.Send(method, path, body, query));
+  if (as_json) {
+    Print(answer + "\n");
+    return ExitCode::kDone;
+  }
+  TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
+  PrintPeriod(object, settings);
+  return ExitCode::kDone;
+}
+
+std::unexpected<Error> Wrong(std::string message, std::string param) {
+  return Fail(ErrorCode::kInvalidArgument, std::move(message), std::move(param));
+}
+
+}  // namespace
+
+Result<ExitCode> RunReconcile(const Settings& settings) {
+  constexpr size_t kBillBytesMax = 16 << 20;
+  const std::string action = settings.Words(0).front();
+  const std::string word = settings.Words(1).empty() ? "" : settings.Words(1).front();
+  const std::string provider = settings.Text("provider");
+  if (action == "status") {
+    std::string query;
+    for (const auto& [name, value] : {std::pair("period", word), std::pair("provider", provider)}) {
+      if (!value.empty()) {
+        query += fmt::format("{}{}={}", query.empty() ? "" : "&", name, http::EncodeQuery(value));
+      }
+    }
+    return Run(settings, "GET", "/tw/v1/reconcile", "", query);
+  }
+  if (action != "import" && action != "close") {
+    return Wrong(fmt::format("reconcile does not know \"{}\"; use import, status or close",
+                             action.substr(0, 80)),
+                 "ACTION");
+  }
+  if (provider.empty()) {
+    return Wrong("say whose bill it is with --provider", "provider");
+  }
+  if (word.empty()) {
+    return Wrong(
+        action == "import" ? "name the file with the bill" : "name the month, like 2026-11",
+        "WHAT");
+  }
+  dialects::JsonWriter body;
+  body.BeginObject().Field("provider", provider);
+  if (action == "import") {
+    TW_ASSIGN_OR_RETURN(const std::string bill, ReadFile(word, kBillBytesMax));
+    TW_ASSIGN_OR_RETURN(const bool is_invoice, settings.Switch("invoice"));
+    body.Field("bill", bill).Field("invoice", is_invoice);
+  } else {
+    body.Field("period", word).Field("accept", settings.Text("accept"));
+  }
+  body.EndObject();
+  return Run(settings, "POST", "/tw/v1/reconcile/" + action, body.Take(), "");
+}
+
+}  // namespace tradewind::cli

@@ -1,0 +1,90 @@
+// POST /v1/billing/requests: what requests cost, for those who route to us and for our own users;
+// the protocol that we speak to providers, from its other side (docs/formats/billing-protocol.md).
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "billing/reconcile.h"
+#include "console_api/money_api.h"
+#include "dialects/json_reader.h"
+#include "dialects/json_writer.h"
+
+namespace tradewind::console_api {
+namespace {
+
+namespace json = boost::json;
+
+struct Charged {
+  ledger::NanoUsd amount = 0;
+  bool is_open = false;  // an attempt runs, or is in doubt: its charge is not known yet
+};
+
+Result<std::vector<std::string>> ReadIds(std::string_view body) {
+  TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(body));
+  const json::value* ids = object.if_contains("requestIds");
+  if (ids == nullptr || !ids->is_array()) {
+    return Fail(ErrorCode::kInvalidArgument, "`requestIds` has to be an array of ids.",
+                "requestIds");
+  }
+  if (ids->get_array().size() > billing::kBillingIdsMax) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("`requestIds` has to have at most {} ids.", billing::kBillingIdsMax),
+                "requestIds");
+  }
+  std::vector<std::string> texts;
+  for (const json::value& id : ids->get_array()) {
+    if (!id.is_string()) {
+      return Fail(ErrorCode::kInvalidArgument, "`requestIds` has to be an array of ids.",
+                  "requestIds");
+    }
+    texts.emplace_back(id.get_string());
+  }
+  return texts;
+}
+
+}  // namespace
+
+Result<http::Response> MoneyApi::AnswerBilling(const http::Request& request,
+                                               const identity::Principal& caller) {
+  TW_ASSIGN_OR_RETURN(const std::vector<std::string> texts, ReadIds(request.body));
+  std::vector<std::pair<std::string, ledger::RequestId>> asked;
+  std::vector<ledger::RequestId> ids;
+  for (const std::string& text : texts) {
+    if (const auto id = ledger::RequestId::Parse(text); id.has_value()) {
+      asked.emplace_back(text, *id);
+      ids.push_back(*id);
+    }
+  }
+  // Of an organisation: whoever asks with one of its keys. What a key spent for another one is that
+  // one's.
+  std::map<ledger::RequestId, Charged> charged;
+  TW_RETURN_IF_ERROR(recorder_.ForEachOf(ids, [&](const billing::AttemptRow& row) {
+    if (!caller.is_admin_token && row.purchase.org_id != caller.org_id) {
+      return;
+    }
+    Charged& sum = charged[row.id.request];
+    sum.amount += row.state == billing::AttemptState::kSettled ? row.charge : 0;
+    sum.is_open |= row.state < billing::AttemptState::kSettled;
+  }));
+  dialects::JsonWriter json;
+  json.BeginObject().Key("requests").BeginArray();
+  std::set<ledger::RequestId> told;
+  for (const auto& [text, id] : asked) {
+    const auto found = charged.find(id);
+    if (found != charged.end() && !found->second.is_open && told.insert(id).second) {
+      json.BeginObject().Field("requestId", text);
+      json.Field("costNanoUsd", found->second.amount).EndObject();
+    }
+  }
+  json.EndArray().EndObject();
+  http::Response response;
+  response.headers.Set("Content-Type", "application/json");
+  response.body = json.Take();
+  return response;
+}
+
+}  // namespace tradewind::console_api

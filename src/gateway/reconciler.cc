@@ -1,0 +1,215 @@
+#include "gateway/reconciler.h"
+
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+
+#include "dialects/json_reader.h"
+#include "dialects/json_writer.h"
+#include "gateway/leaving.h"
+#include "http/upstream.h"
+#include "telemetry/log.h"
+
+namespace tradewind::gateway {
+namespace {
+
+namespace json = boost::json;
+using billing::BilledCost;
+using billing::BillingOutcome;
+using billing::BillingQuestion;
+
+std::string BodyOf(const BillingQuestion& question) {
+  dialects::JsonWriter body;
+  body.BeginObject().Key("requestIds").BeginArray();
+  for (const std::string& id : question.ids) {
+    body.Value(id);
+  }
+  body.EndArray().EndObject();
+  return body.Take();
+}
+
+// Nothing: no cost. The protocol says integers, and what to do with others.
+std::optional<ledger::NanoUsd> CostOf(const json::value& value) {
+  if (value.is_int64()) {
+    return value.get_int64() >= 0 && value.get_int64() <= ledger::kAmountMax
+               ? std::optional(value.get_int64())
+               : std::nullopt;
+  }
+  if (!value.is_double()) {
+    return std::nullopt;
+  }
+  const double number = value.get_double();
+  // Below 2^53 every whole number is exact.
+  return number >= 0 && number <= static_cast<double>(ledger::kAmountMax)
+             ? std::optional(static_cast<ledger::NanoUsd>(std::ceil(number)))
+             : std::nullopt;
+}
+
+}  // namespace
+
+Result<std::vector<BilledCost>> ReadBillingAnswer(std::string_view body) {
+  TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(body));
+  const json::value* requests = object.if_contains("requests");
+  if (requests == nullptr || (!requests->is_array() && !requests->is_null())) {
+    return Fail(ErrorCode::kInvalidArgument, "it has no `requests`", "requests");
+  }
+  std::vector<BilledCost> costs;
+  if (requests->is_null()) {
+    return costs;
+  }
+  for (const json::value& entry : requests->get_array()) {
+    const json::object* fields = entry.if_object();
+    const json::value* id = fields == nullptr ? nullptr : fields->if_contains("requestId");
+    const json::value* cost = fields == nullptr ? nullptr : fields->if_contains("costNanoUsd");
+    if (id == nullptr || cost == nullptr || !id->is_string()) {
+      continue;
+    }
+    if (const auto amount = CostOf(*cost); amount.has_value()) {
+      costs.push_back({std::string(id->get_string()), *amount});
+    }
+  }
+  return costs;
+}
+
+Reconciler::Reconciler(routing::Marketplace& market, ledger::Ledger& ledger, billing::Meter& meter,
+                       telemetry::Registry& metrics, ReconcilerOptions options, const Clock& clock)
+    : market_(market),
+      ledger_(ledger),
+      meter_(meter),
+      metrics_(metrics),
+      options_(std::move(options)),
+      clock_(clock),
+      reconciliation_(ledger, options_.give_up),
+      loop_(http::EventLoop::Start()) {
+  loop_->Spawn([this] { return Run(); });
+}
+
+void Reconciler::Stop() {
+  loop_->Stop();
+}
+
+Reconciler::~Reconciler() {
+  Stop();
+  loop_->Destroy();  // a suspended call, which ends with it
+}
+
+Task<void> Reconciler::Run() {
+  wakeup_ = http::Wakeup::Create();
+  while (true) {
+    static_cast<void>(co_await wakeup_->Wait(clock_.Now() + options_.every));
+    if (!ledger_.is_released()) {
+      co_await Round();
+    }
+  }
+}
+
+Task<void> Reconciler::Round() {
+  const std::shared_ptr<const routing::Market> market = market_.board.Get();
+  const auto askable = [&](std::string_view provider) -> billing::AskableIds {
+    const routing::MarketPlace* place = market->Find(provider);
+    if (place == nullptr || !place->billing.has_value()) {
+      return {};
+    }
+    return {true, place->upstream->keeps_own_ids};
+  };
+  if (market_.upstreams != nullptr) {
+    const std::vector<BillingQuestion> questions = reconciliation_.Questions(askable);
+    for (const BillingQuestion& question : questions) {
+      co_await Ask(*market, question);
+    }
+  }
+  meter_.SettleOverdue(std::chrono::nanoseconds(clock_.WallNow().time_since_epoch()).count(),
+                       options_.deadline);
+}
+
+std::optional<std::string> Reconciler::KeyFor(const routing::MarketPlace& place,
+                                              const BillingQuestion& question) const {
+  if (!question.asker.own_key) {
+    return place.api_key;
+  }
+  return options_.own_key
+             ? options_.own_key(question.asker.org_id, question.asker.user_id, question.provider)
+             : std::nullopt;
+}
+
+Task<void> Reconciler::Ask(const routing::Market& market, const BillingQuestion& question) {
+  const routing::MarketPlace& place = *market.Find(question.provider);
+  const std::optional<std::string> key = KeyFor(place, question);
+  if (!key.has_value()) {
+    co_return;  // the caller took it back
+  }
+  const std::string body = BodyOf(question);
+  http::UpstreamRequest request;
+  request.url = *place.billing;
+  request.target = request.url.target_prefix.empty() ? "/" : "";
+  request.headers.Set("Content-Type", "application/json");
+  request.headers.Set("Accept", "application/json");
+  if (!key->empty()) {
+    request.headers.Set("Authorization", "Bearer " + *key);
+  }
+  request.body = body;
+  request.allow_private = place.provider->allow_private;
+  request.deadlines.overall = clock_.Now() + std::chrono::milliseconds(limits::kBillingDeadlineMs);
+  const std::unique_ptr<http::UpstreamCall> call = market_.upstreams->Start(std::move(request));
+  if (const Status head = co_await call->AwaitHead(); !head.has_value()) {
+    co_return Trouble(question.provider, head.error().message);
+  }
+  if (call->status() != 200) {
+    co_return Trouble(question.provider, fmt::format("it answers with {}", call->status()));
+  }
+  const Result<std::string> answer = co_await http::ReadBody(*call, limits::kBillingAnswerBytesMax);
+  if (!answer.has_value()) {
+    co_return Trouble(question.provider, answer.error().message);
+  }
+  const auto costs = ReadBillingAnswer(*answer);
+  if (!costs.has_value()) {
+    co_return Trouble(question.provider, "its answer is none: " + costs.error().message);
+  }
+  troubles_.erase(question.provider);
+  Tell(question.provider, reconciliation_.Take(question, *costs, clock_.Now()));
+}
+
+void Reconciler::Trouble(const std::string& provider, const std::string& what) {
+  metrics_
+      .GetCounter("tradewind_billing_calls_failed_total",
+                  "Calls to providers' billing that failed.", {{"provider", provider}})
+      .Increment();
+  if (std::exchange(troubles_[provider], what) != what) {
+    telemetry::Log(telemetry::Level::kWarn,
+                   fmt::format("{} cannot be asked what requests cost, and will be again: {}",
+                               provider, what));
+  }
+}
+
+void Reconciler::Tell(const std::string& provider, const BillingOutcome& outcome) {
+  const auto count = [&](std::string_view end, int64_t requests) {
+    if (requests > 0) {
+      metrics_
+          .GetCounter("tradewind_reconciled_total",
+                      "Requests in doubt that a provider was asked about, by what came of it.",
+                      {{"provider", provider}, {"end", std::string(end)}})
+          .Increment(static_cast<uint64_t>(requests));
+    }
+  };
+  count("settled", outcome.settled);
+  count("void", outcome.voided);
+  count("overrun", outcome.overruns);
+  count("ambiguous", outcome.ambiguous);
+  if (outcome.settled > 0 || outcome.voided > 0) {
+    telemetry::Log(telemetry::Level::kInfo,
+                   fmt::format("{} was asked about requests in doubt: {} are settled by its bill, "
+                               "{} it does not know and are void, {} are asked again",
+                               provider, outcome.settled, outcome.voided, outcome.unknown));
+  }
+  if (outcome.ambiguous > 0) {
+    telemetry::Log(telemetry::Level::kWarn,
+                   fmt::format("{} names several requests by one id, so its bill of them says "
+                               "nothing: they stay in doubt",
+                               provider));
+  }
+}
+
+}  // namespace tradewind::gateway

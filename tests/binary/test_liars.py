@@ -1,0 +1,213 @@
+"""Providers that lie, or are wrong: about usage, ids, costs and bills. What they say decides money, so nothing that
+they say may charge more than was held, end the server, or pass unseen by whoever compares bills.
+
+`TW_LIES` is how many requests each lie is told (`make prove`: 20).
+"""
+
+import json
+import os
+import time
+
+import harness
+import market
+import pytest
+from test_money import chat, make_key, usage
+from test_reconcile import bill_nano, leave_early, receipt, reconcile
+
+LIES = int(os.environ.get("TW_LIES", "4"))
+FLAGS = ["--billing-every", "200ms", "--billing-give-up", "2s"]
+
+
+class World:
+    def __init__(self, site, tmp_path):
+        self.site, self.sim, self.server, self.home = site, site.sim, site.server, site.server.home
+        self.folder, self.told = tmp_path, []
+        self.key = make_key(self.home, "lied-to", "--budget", "1000")
+
+    def ask(self, count=LIES, **fields):
+        """Requests, streams and others in turn; their receipts."""
+        replies = []
+        for index in range(count):
+            replies.append(chat(self.server, self.key["token"], stream=index % 2 == 0, max_tokens=30, **fields))
+            assert replies[-1].status in (200, 502), replies[-1].body
+        return replies
+
+    def attempts(self, replies):
+        return [one for reply in replies for one in receipt(self.site, reply)["attempts"]]
+
+    def usage(self):
+        return usage(self.home, self.key["id"])
+
+    def until_nothing_is_in_doubt(self):
+        harness.wait_for(lambda: self.usage()["requests"]["in_doubt"] == 0, "no request in doubt")
+        return self.usage()
+
+    def classes(self, percent=100, shift_days=0, prices=(100, 300)):
+        """Imports the provider's bill of today, as it would send it; the classes of the differences."""
+        total = self.sim.bill()["total"]
+        date = time.strftime("%Y-%m-%d", time.gmtime(self.sim.log()[-1]["begin_ms"] / 1000 + shift_days * 86_400))
+        tokens = total["prompt_tokens"], total["completion_tokens"]
+        cost = -(-(tokens[0] * prices[0] + tokens[1] * prices[1]) * percent // 100)
+        bill = self.folder / "bill.csv"
+        row = f"{date},model-x,{tokens[0]},{tokens[1]},{cost}"
+        bill.write_text(f"date,model,input_tokens,output_tokens,cost_nanousd\n{row}\n")
+        return {line["class"] for line in reconcile(self.home, "import", bill, "--provider", "site-a")[0]["lines"]}
+
+
+@pytest.fixture
+def world(tmp_path):
+    with market.Market(tmp_path, "site-a", billing=True, flags=FLAGS) as site:
+        made = World(site, tmp_path)
+        yield made
+        # Whatever it was told: nobody was charged more than was held, and the server answers.
+        site.sim.clear_faults()
+        for entry in made.told:
+            for attempt in receipt(site, entry)["attempts"]:
+                assert int(attempt["charge_nanousd"]) <= int(attempt["held_nanousd"]), attempt
+        assert chat(site.server, made.key["token"], max_tokens=5).status == 200
+
+
+def tell(world, settings, count=LIES):
+    world.sim.fault(**settings)
+    world.told = world.ask(count)
+    return world.told
+
+
+@pytest.mark.parametrize("lie", ["missing", "negative", "text", "after_done"])
+def test_no_usage_that_can_be_read_waits_for_the_bill(world, lie):
+    """A negative number, words, and what comes behind the end are no usage."""
+    told = tell(world, {"usage": lie, "endpoint": "chat"})
+    spent = world.until_nothing_is_in_doubt()
+    assert int(spent["cost_nanousd"]) == int(spent["charge_nanousd"]) == bill_nano(world.site)
+    streams = told[::2]
+    assert {one["usage_source"] for one in world.attempts(streams)} == {"billed"}
+
+
+@pytest.mark.parametrize("lie", ["cumulative", "duplicate"])
+def test_usage_that_is_told_often_counts_once(world, lie):
+    tell(world, {"usage": lie, "endpoint": "chat"})
+    assert int(world.usage()["cost_nanousd"]) == bill_nano(world.site)
+
+
+def test_usage_of_zero_is_a_value_and_shows_when_the_bill_comes(world):
+    tell(world, {"usage": "zero", "endpoint": "chat"})
+    spent = world.usage()
+    assert int(spent["cost_nanousd"]) == 0 and spent["requests"]["settled"] == LIES
+    assert world.classes() == {"units"}
+
+
+def test_a_billion_tokens_charge_what_was_held_and_are_told(world):
+    told = tell(world, {"usage": "huge", "endpoint": "chat"})
+    for one in world.attempts(told):
+        assert int(one["cost_nanousd"]) > int(one["held_nanousd"]) == int(one["charge_nanousd"])
+    harness.wait_for(lambda: "more than was held" in world.server.log(), "the overrun in the log", timeout=60)
+    assert world.classes() == {"units"}
+
+
+def test_a_fifth_more_tokens_are_not_seen_in_an_answer_but_on_the_bill(world):
+    tell(world, {"usage": "inflated", "endpoint": "chat"})
+    assert int(world.usage()["cost_nanousd"]) > bill_nano(world.site)
+    assert world.classes() == {"units"}
+
+
+@pytest.mark.parametrize("lie", ["cached_over", "reasoning_over"])
+def test_usage_that_contradicts_itself_is_not_free(world, lie):
+    told = tell(world, {"usage": lie, "endpoint": "chat"})
+    assert int(world.usage()["cost_nanousd"]) >= bill_nano(world.site) > 0
+    for one in world.attempts(told):
+        assert one["cached_tokens"] <= one["input_tokens"] and one["reasoning_tokens"] <= one["output_tokens"]
+
+
+def test_without_an_id_it_is_asked_by_ours(world):
+    told = tell(world, {"usage": "missing", "id": "missing", "endpoint": "chat"})
+    spent = world.until_nothing_is_in_doubt()
+    assert int(spent["cost_nanousd"]) == bill_nano(world.site)
+    assert {one["upstream_id"] for one in world.attempts(told)} == {""}
+
+
+def test_an_id_that_is_used_again_settles_nothing(world):
+    told = tell(world, {"usage": "missing", "id": "reused", "endpoint": "chat"})
+    harness.wait_for(lambda: "names several requests by one id" in world.server.log(), "the warning")
+    assert {one["state"] for one in world.attempts(told)} <= {"in_doubt", "settled"}
+    assert world.usage()["requests"]["in_doubt"] >= LIES - 1, "the first may have been asked about alone"
+    assert int(world.usage()["in_doubt_nanousd"]) > 0
+
+
+def test_a_cancelled_request_that_is_billed_whole_costs_that(world):
+    world.sim.fault(bill="whole", tokens=60, tokens_per_s=60, endpoint="chat")
+    world.told = []
+    for _ in range(2):
+        leave_early(world.site, world.key)
+    world.sim.wait_for(lambda: world.sim.state()["streams"] == 0, "no stream left open")
+    spent = world.until_nothing_is_in_doubt()
+    assert int(spent["cost_nanousd"]) == bill_nano(world.site) > 0
+    assert int(spent["charge_nanousd"]) <= int(spent["cost_nanousd"])
+
+
+def test_an_error_that_is_billed_costs_us_and_charges_nobody(world):
+    tell(world, {"status": 500, "bill_refused": True, "endpoint": "chat"})
+    spent = world.until_nothing_is_in_doubt()
+    assert int(spent["cost_nanousd"]) == bill_nano(world.site) > 0
+    assert int(spent["charge_nanousd"]) == 0
+
+
+def test_billing_that_forgets_makes_it_void_and_the_invoice_shows_it(world):
+    world.sim.fault(costs="forget", endpoint="billing")
+    tell(world, {"usage": "missing", "endpoint": "chat"})
+    spent = world.until_nothing_is_in_doubt()
+    assert int(spent["cost_nanousd"]) == 0 and spent["requests"]["void"] >= LIES // 2
+    assert world.classes() <= {"missing_local", "units"}
+
+
+@pytest.mark.parametrize("lie", ["null", "negative", "text", "huge"])
+def test_a_cost_that_is_none_is_asked_for_again(world, lie):
+    world.sim.fault(costs=lie, endpoint="billing", count=3)
+    tell(world, {"usage": "missing", "endpoint": "chat"})
+    spent = world.until_nothing_is_in_doubt()
+    assert int(spent["cost_nanousd"]) == bill_nano(world.site) > 0
+
+
+@pytest.mark.parametrize("lie", ["fraction", "stray", "twice"])
+def test_costs_are_rounded_up_asked_for_and_taken_once(world, lie):
+    world.sim.fault(costs=lie, endpoint="billing")
+    tell(world, {"usage": "missing", "endpoint": "chat"})
+    spent = world.until_nothing_is_in_doubt()
+    assert int(spent["cost_nanousd"]) == bill_nano(world.site)
+
+
+def test_a_cost_that_changes_is_settled_by_the_first_answer(world):
+    world.sim.fault(costs="changing", endpoint="billing")
+    told = tell(world, {"usage": "missing", "endpoint": "chat"})
+    world.until_nothing_is_in_doubt()
+    first = [one["cost_nanousd"] for one in world.attempts(told)]
+    time.sleep(0.5)  # two more rounds
+    assert [one["cost_nanousd"] for one in world.attempts(told)] == first
+
+
+def test_an_invoice_of_three_percent_more_is_a_difference_of_price(dear):
+    dear.told = dear.ask(LIES)
+    assert dear.classes_at(100) == {"none"}
+    assert dear.classes_at(103) == {"price"}
+
+
+def test_a_silent_change_of_price_is_a_difference_of_price(dear):
+    dear.told = dear.ask(LIES)
+    assert dear.classes_at(150) == {"price"}
+
+
+def test_a_clock_that_is_a_day_off_misses_on_both_sides(dear):
+    dear.told = dear.ask(LIES)
+    assert "missing_local" in dear.classes_at(100, shift_days=-1)
+
+
+@pytest.fixture
+def dear(tmp_path):
+    """A cent is within every tolerance; these bills are of dollars: a cent and three a token."""
+    with market.Market(tmp_path, "site-a", prices=("10000", "30000")) as site:
+        made = World(site, tmp_path)
+        made.classes_at = lambda percent, **more: made.classes(percent, prices=(10_000_000, 30_000_000), **more)
+        yield made
+        for entry in made.told:
+            for attempt in receipt(site, entry)["attempts"]:
+                assert int(attempt["charge_nanousd"]) <= int(attempt["held_nanousd"])
+        assert chat(site.server, made.key["token"], max_tokens=5).status == 200

@@ -1,0 +1,294 @@
+"""Requests in doubt, and what their providers say of them. The judge is the simulated provider's own bill, at its own
+prices, which are those of the config.
+"""
+
+import concurrent.futures
+import http.client
+import json
+import os
+import random
+import threading
+import time
+
+import harness
+import market
+import simulator
+from test_money import chat, make_key, usage
+
+KILLS = int(os.environ.get("TW_MONEY_KILLS", "20"))
+QUICK = ["--billing-every", "200ms", "--billing-give-up", "3s"]
+
+
+def bill_nano(site):
+    return int(site.sim.bill()["total"]["cost_nanousd"])
+
+
+def settle_all(site, home, key):
+    """Waits until nothing is in doubt, and gives the usage."""
+    site.sim.wait_for(lambda: site.sim.state()["streams"] == 0, "no stream left open")
+    harness.wait_for(lambda: usage(home, key["id"])["requests"]["in_doubt"] == 0, "no request in doubt")
+    return usage(home, key["id"])
+
+
+def receipt(site, reply):
+    got = harness.run_cli("receipt", reply.headers["x-tradewind-receipt"], "--json", home=site.server.home)
+    return json.loads(got.stdout)
+
+
+def test_after_kills_under_load_both_books_agree_to_the_nano_dollar(tmp_path):
+    chance = random.Random(7)
+    with market.Market(tmp_path, "site-a", billing=True, flags=QUICK) as site:
+        home, sim = site.server.home, site.sim
+        sim.fault(tokens_per_s=300, endpoint="chat")
+        key = make_key(home, "killed", "--budget", "100")
+        flags = ["--config", site.config, "--port", str(site.server.port), *QUICK]
+        server = site.server
+        seen_doubt = 0
+        for _ in range(KILLS):
+            stop = threading.Event()
+
+            def client(index):
+                while not stop.is_set():
+                    try:
+                        chat(server, key["token"], stream=index % 2 == 0, max_tokens=40)
+                    except (OSError, http.client.HTTPException):
+                        return
+
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                clients = [pool.submit(client, index) for index in range(8)]
+                time.sleep(chance.uniform(0.02, 0.4))
+                server.process.kill()
+                server.process.wait(harness.PATIENCE_S)
+                stop.set()
+                for one in clients:
+                    one.result()
+            server.process.stdout.close()
+            server = harness.Server(home, *flags, models=site.models, env=market.keys(site.sites))
+            seen_doubt += usage(home, key["id"])["requests"]["in_doubt"]
+        site.server.process = server.process  # the one that the end of the test stops
+        site.server.token = server.token = None
+        assert seen_doubt > 0, "no kill left anything in doubt: this tests nothing"
+        spent = settle_all(site, home, key)
+        assert int(spent["cost_nanousd"]) == int(spent["charge_nanousd"]) == bill_nano(site)
+        assert int(spent["budget"]["spent_nanousd"]) == bill_nano(site)
+        assert int(spent["held_nanousd"]) == int(spent["in_doubt_nanousd"]) == 0
+        assert spent["requests"]["settled"] == sim.bill()["total"]["requests"]
+
+
+def test_an_answer_without_a_usage_costs_what_the_provider_says_later(tmp_path):
+    with market.Market(tmp_path, "site-a", billing=True, flags=QUICK) as site:
+        key = make_key(site.server.home, "asked", "--budget", "1")
+        site.sim.fault(usage="missing", endpoint="chat")
+        reply = chat(site.server, key["token"], max_tokens=20)
+        assert reply.status == 200 and "x-tradewind-cost-nanousd" not in reply.headers
+        spent = settle_all(site, site.server.home, key)
+        assert int(spent["cost_nanousd"]) == bill_nano(site) > 0
+        attempt = receipt(site, reply)["attempts"][0]
+        assert attempt["usage_source"] == "billed" and attempt["upstream_id"] == reply.headers["inference-id"]
+        asked = [entry for entry in site.sim.log() if entry["endpoint"] == "billing"]
+        assert json.loads(asked[0]["body"]) == {"requestIds": [attempt["upstream_id"]]}
+        # Nothing is asked about what is settled.
+        before = len(asked)
+        chat(site.server, key["token"], max_tokens=20)
+        settle_all(site, site.server.home, key)
+        later = [entry for entry in site.sim.log() if entry["endpoint"] == "billing"][before:]
+        assert all(attempt["upstream_id"] not in entry["body"] for entry in later)
+
+
+def test_a_failed_attempt_is_asked_about_by_our_own_id_and_void_when_nobody_knows_it(tmp_path):
+    with market.Market(tmp_path, "site-a", billing=True, flags=QUICK) as site:
+        key = make_key(site.server.home, "failed", "--budget", "1")
+        site.sim.fault(status=500, endpoint="chat")
+        reply = chat(site.server, key["token"], max_tokens=20)
+        assert reply.status >= 500
+        first = usage(site.server.home, key["id"])
+        assert first["requests"]["in_doubt"] >= 1
+        spent = settle_all(site, site.server.home, key)
+        assert int(spent["cost_nanousd"]) == bill_nano(site) == 0
+        assert spent["requests"]["void"] == first["requests"]["in_doubt"]
+        asked = [json.loads(entry["body"]) for entry in site.sim.log() if entry["endpoint"] == "billing"]
+        own = reply.headers["x-tradewind-receipt"] + "-1"
+        assert any(own in one["requestIds"] for one in asked)
+        sent = [dict(entry["headers"]) for entry in site.sim.log() if entry["endpoint"] == "chat"]
+        assert sent[0]["x-client-request-id"] == own
+        entry = receipt(site, reply)["attempts"][0]
+        assert entry["state"] == "void" and "does not know it" in entry["reason"]
+
+
+def test_a_provider_that_fails_is_asked_again_and_nothing_is_forgotten(tmp_path):
+    with market.Market(tmp_path, "site-a", billing=True, flags=QUICK) as site:
+        key = make_key(site.server.home, "again", "--budget", "1")
+        for rule in [{"status": 500, "count": 2}, {"body": "garbage", "count": 1}, {"close": "rst", "count": 1}]:
+            site.sim.fault(endpoint="billing", **rule)
+        site.sim.fault(usage="missing", endpoint="chat", count=1)
+        assert chat(site.server, key["token"], max_tokens=20).status == 200
+        spent = settle_all(site, site.server.home, key)
+        assert int(spent["cost_nanousd"]) == bill_nano(site) > 0
+        assert "cannot be asked" in site.server.log()
+        assert market.KEY not in site.server.log()
+
+
+def test_what_nobody_can_say_is_settled_as_metered_at_the_deadline(tmp_path):
+    with market.Market(tmp_path, "site-a", flags=["--billing-every", "200ms", "--billing-deadline", "1s"]) as site:
+        key = make_key(site.server.home, "late", "--budget", "1")
+        site.sim.fault(cut_after=8, endpoint="chat")
+        reply = chat(site.server, key["token"], max_tokens=40, stream=True)
+        assert reply.status == 200
+        spent = settle_all(site, site.server.home, key)
+        attempt = receipt(site, reply)["attempts"][0]
+        assert attempt["usage_source"] == "metered" and attempt["finish"] == "in doubt for too long"
+        assert int(spent["cost_nanousd"]) == int(attempt["cost_nanousd"]) >= bill_nano(site)
+        assert int(spent["cost_nanousd"]) <= int(attempt["held_nanousd"])
+
+
+def leave_early(site, key, stream=True):
+    """Sends a request, reads a little of the answer (of a stream) and leaves."""
+    body = json.dumps(
+        {"model": market.MODEL, "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 60, "stream": stream}
+    )
+    seen = site.sim.state()["requests"]
+    with site.server.connect() as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key['token']}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall((head + body).encode())
+        if stream:
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        else:
+            site.sim.wait_for(lambda: site.sim.state()["requests"] > seen, "the request")
+            time.sleep(0.1)
+
+
+def test_a_client_that_leaves_ends_a_provider_that_stops_billing_and_is_asked_about(tmp_path):
+    with market.Market(tmp_path, "site-a", billing=True, flags=QUICK) as site:
+        key = make_key(site.server.home, "left", "--budget", "1")
+        site.sim.fault(tokens_per_s=30, tokens=60, endpoint="chat")
+        leave_early(site, key)
+        spent = settle_all(site, site.server.home, key)
+        entry = [one for one in site.sim.log() if one["endpoint"] == "chat"][-1]
+        assert entry["client_closed"] and entry["tokens_sent"] < 60
+        assert int(spent["cost_nanousd"]) == bill_nano(site) > 0
+
+
+def test_a_provider_that_bills_on_is_read_to_its_end_without_a_reader(tmp_path):
+    with market.Market(tmp_path, "site-a", bills_on="true") as site:
+        key = make_key(site.server.home, "left", "--budget", "1")
+        site.sim.fault(tokens_per_s=60, tokens=60, endpoint="chat")
+        for stream in (True, False):
+            before = int(usage(site.server.home, key["id"])["charge_nanousd"])
+            leave_early(site, key, stream)
+            site.sim.wait_for(lambda: site.sim.state()["streams"] == 0, "no stream left open")
+            harness.wait_for(lambda: usage(site.server.home, key["id"])["requests"]["running"] == 0, "its end")
+            spent = usage(site.server.home, key["id"])
+            entry = [one for one in site.sim.log() if one["endpoint"] == "chat"][-1]
+            assert entry["outcome"] == "ok" and entry["tokens_sent"] == 60
+            assert int(spent["cost_nanousd"]) == bill_nano(site), "known without asking"
+            assert spent["requests"]["in_doubt"] == 0
+            assert int(spent["charge_nanousd"]) - before <= int(entry["billed"]["cost_nanousd"])
+
+
+def test_the_simulator_bills_by_its_own_ids_and_by_ours():
+    with simulator.Simulator("site-a:openai") as sim:
+        body = {"model": "model-x", "messages": [{"role": "user", "content": "one"}]}
+        headers = {"Authorization": "Bearer k", "X-Client-Request-Id": "ours-1"}
+        reply = sim.request("POST", "/site-a/v1/chat/completions", body, headers)
+        ids = ["ours-1", reply.headers["inference-id"], "nobody's"]
+        answer = sim.request("POST", "/site-a/billing", {"requestIds": ids}, headers).json()["requests"]
+        cost = int(sim.bill()["total"]["cost_nanousd"])
+        assert answer == [{"requestId": one, "costNanoUsd": cost} for one in ids[:2]]
+
+
+def reconcile(home, *words, code=0):
+    done = harness.run_cli("reconcile", *words, "--json", home=home)
+    assert done.returncode == code, done
+    return json.loads(done.stdout)["providers"] if code == 0 else done.stderr
+
+
+def today(site):
+    """The UTC date of the provider's last request: midnight may pass during a test."""
+    return time.strftime("%Y-%m-%d", time.gmtime(site.sim.log()[-1]["begin_ms"] / 1000))
+
+
+def test_a_bill_is_imported_compared_and_its_month_closed_once(tmp_path):
+    with market.Market(tmp_path, "site-a") as site:
+        home = site.server.home
+        key = make_key(home, "billed", "--budget", "100")
+        for _ in range(3):
+            assert chat(site.server, key["token"], max_tokens=20).status == 200
+        cost, date = bill_nano(site), today(site)
+        month, bill = date[:7], tmp_path / "bill.csv"
+
+        def imported(nano, *flags, model="model-x"):
+            bill.write_text(f"date,model,cost_nanousd\n{date},{model},{nano}\n")
+            return reconcile(home, "import", bill, "--provider", "site-a", *flags)[0]
+
+        same = imported(cost)
+        assert (same["billed_nanousd"], same["recorded_nanousd"], same["unexplained"]) == (str(cost), str(cost), 0)
+        assert same["suspense_nanousd"] == "0"
+        dear = imported(cost + 2_000_000_000)
+        assert dear["lines"][0]["class"] == "price" and dear["suspense_nanousd"] == "2000000000"
+        refused = reconcile(home, "close", month, "--provider", "site-a", code=2)
+        assert "nothing explains" in refused and "--accept" in refused
+        # What belongs to nobody here; and the same cell again is the same cell.
+        stranger = imported(1_000_000_000, model="model-of-somebody-else")
+        classes = {line["model"]: line["class"] for line in stranger["lines"]}
+        assert classes == {"model-x": "price", "model-of-somebody-else": "missing_local"}
+        assert stranger["suspense_nanousd"] == "3000000000"
+        invoiced = imported(cost, "--invoice", model="")
+        assert [line["class"] for line in invoiced["lines"]] == ["none"], "an invoice counts before usage"
+        assert invoiced["suspense_nanousd"] == "0"
+        # Neither users nor budgets notice any of it.
+        assert int(usage(home, key["id"])["cost_nanousd"]) == int(usage(home, key["id"])["charge_nanousd"]) == cost
+        over = imported(cost + 70_000_000_000, "--invoice", model="")
+        assert over["suspense_nanousd"] == "70000000000"
+        closed = reconcile(home, "close", month, "--provider", "site-a", "--accept", "a fee")[0]
+        assert closed["closed"] and closed["suspense_nanousd"] == "0"
+        assert "is closed" in reconcile(home, "close", month, "--provider", "site-a", code=2)
+        assert "is closed" in reconcile(home, "import", bill, "--provider", "site-a", code=2)
+        shown = harness.run_cli("reconcile", "status", month, home=home)
+        assert "site-a" in shown.stdout and "closed" in shown.stdout and "price" in shown.stdout
+        # An operator's affair.
+        reply = site.server.get("/tw/v1/reconcile", {"Authorization": f"Bearer {key['token']}"})
+        assert reply.status == 403
+    # It is all in the folder: without a server, the same.
+    offline = reconcile(home, "status", month)[0]
+    assert offline["closed"] and offline["suspense_nanousd"] == "0"
+
+
+def test_a_month_with_requests_in_doubt_is_not_closed(tmp_path):
+    with market.Market(tmp_path, "site-a") as site:
+        key = make_key(site.server.home, "doubt", "--budget", "100")
+        site.sim.fault(cut_after=5, endpoint="chat", count=1)
+        assert chat(site.server, key["token"], max_tokens=20, stream=True).status == 200
+        date = today(site)
+        bill = tmp_path / "bill.csv"
+        bill.write_text(f"date,cost_usd\n{date},0\n")
+        got = reconcile(site.server.home, "import", bill, "--provider", "site-a")[0]
+        assert got["in_doubt"] == 1
+        refused = reconcile(site.server.home, "close", date[:7], "--provider", "site-a", "--accept", "x", code=2)
+        assert "in doubt" in refused
+
+
+def test_users_ask_what_their_requests_cost_by_receipt(tmp_path):
+    with market.Market(tmp_path, "site-a") as site:
+        home = site.server.home
+        key = make_key(home, "asks", "--budget", "1")
+        assert harness.run_cli("orgs", "set", "other", home=home).returncode == 0
+        foreign = make_key(home, "foreign", "--org", "other")
+
+        def ask(token, ids):
+            return site.server.post("/v1/billing/requests", {"requestIds": ids}, {"Authorization": f"Bearer {token}"})
+
+        replies = [chat(site.server, key["token"], max_tokens=10 + index) for index in range(3)]
+        costs = {one.headers["x-tradewind-receipt"]: int(one.headers["x-tradewind-cost-nanousd"]) for one in replies}
+        site.sim.fault(cut_after=4, endpoint="chat", count=1)
+        doubtful = chat(site.server, key["token"], max_tokens=20, stream=True).headers["x-tradewind-receipt"]
+        ids = [*costs, doubtful, "0" * 32, "no id", *costs]
+        answer = ask(key["token"], ids)
+        assert answer.status == 200
+        assert answer.json() == {"requests": [{"requestId": one, "costNanoUsd": cost} for one, cost in costs.items()]}
+        assert ask(key["token"], ids).body == answer.body, "the same question, the same answer"
+        assert ask(foreign["token"], ids).json() == {"requests": []}, "of other organisations nothing is known"
+        assert len(ask(key["token"], ["0" * 32] * 10_000).json()["requests"]) == 0
+        for wrong in ({"requestIds": ["0"] * 10_001}, {"requestIds": "x"}, {"requestIds": [1]}, {}):
+            refused = site.server.post("/v1/billing/requests", wrong, {"Authorization": f"Bearer {key['token']}"})
+            assert refused.status == 400 and refused.error()["param"] == "requestIds"
