@@ -69,6 +69,15 @@ inline constexpr int kResolvedNamesMax = 1024;
 inline constexpr int kResolverThreads = 2;
 inline constexpr int kResolverQueueMax = 256;
 
+// Of a provider that bills the whole answer also when its reader has left: it is read to its end
+// without one, so that its bill is known.
+inline constexpr int64_t kReadOnMs = 60'000;
+inline constexpr int64_t kReadOnBytesMax = 4 << 20;
+inline constexpr int kReadOnMax = 256;  // at a time; further ones are cancelled, and in doubt
+
+inline constexpr int64_t kBillingAnswerBytesMax = 8 << 20;  // 10,000 costs by long ids take 2 MB
+inline constexpr int64_t kBillingDeadlineMs = 60'000;       // of one call
+
 // --- Telemetry ---
 
 inline constexpr size_t kMetricSeriesMax = 1000;     // per family; beyond it labels are "other"

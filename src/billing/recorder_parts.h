@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -13,9 +14,11 @@
 #include "catalog/mapping.h"
 #include "ledger/record.h"
 #include "storage/database.h"
+#include "storage/migrations.h"
 
 namespace tradewind::billing {
 
+std::span<const storage::Migration> RecorderTables();
 std::string_view AttemptColumns();  // as RowOf reads them
 AttemptRow RowOf(const storage::Statement& row);
 // Big-endian, so that the order of the bytes is the order in time.

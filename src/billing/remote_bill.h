@@ -1,5 +1,5 @@
-// What providers say they bill for a time (usage interfaces, invoices), against what this server has
-// recorded: cells of a provider, a model and a time, and the class of each difference.
+// What providers say they bill for a time (usage interfaces, invoices), against what was recorded
+// here: cells of a provider, a model and a time, and the class of each difference.
 #pragma once
 
 #include <cstdint>

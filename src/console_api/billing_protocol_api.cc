@@ -53,8 +53,10 @@ Result<http::Response> MoneyApi::AnswerBilling(const http::Request& request,
   TW_ASSIGN_OR_RETURN(const std::vector<std::string> texts, ReadIds(request.body));
   std::vector<std::pair<std::string, ledger::RequestId>> asked;
   std::vector<ledger::RequestId> ids;
+  std::set<ledger::RequestId> known;
   for (const std::string& text : texts) {
-    if (const auto id = ledger::RequestId::Parse(text); id.has_value()) {
+    if (const auto id = ledger::RequestId::Parse(text);
+        id.has_value() && known.insert(*id).second) {  // of one that is asked twice, once
       asked.emplace_back(text, *id);
       ids.push_back(*id);
     }
@@ -72,10 +74,9 @@ Result<http::Response> MoneyApi::AnswerBilling(const http::Request& request,
   }));
   dialects::JsonWriter json;
   json.BeginObject().Key("requests").BeginArray();
-  std::set<ledger::RequestId> told;
   for (const auto& [text, id] : asked) {
     const auto found = charged.find(id);
-    if (found != charged.end() && !found->second.is_open && told.insert(id).second) {
+    if (found != charged.end() && !found->second.is_open) {
       json.BeginObject().Field("requestId", text);
       json.Field("costNanoUsd", found->second.amount).EndObject();
     }

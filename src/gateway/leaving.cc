@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/limits.h"
 
 namespace tradewind::gateway {
 

@@ -11,19 +11,6 @@
 #include "http/http.h"
 #include "providers/upstream.h"
 
-namespace tradewind::limits {  // TODO-L1: limits.h
-
-// Of a provider that bills the whole answer also when its reader has left: it is read to its end
-// without one, so that its bill is known.
-inline constexpr int64_t kReadOnMs = 60'000;
-inline constexpr int64_t kReadOnBytesMax = 4 << 20;
-inline constexpr int kReadOnMax = 256;  // at a time; further ones are cancelled, and in doubt
-
-inline constexpr int64_t kBillingAnswerBytesMax = 8 << 20;  // 10,000 costs by long ids take 2 MB
-inline constexpr int64_t kBillingDeadlineMs = 60'000;       // of one call
-
-}  // namespace tradewind::limits
-
 namespace tradewind::gateway {
 
 // How many are read without a reader at a time, of all event loops. Outlives the attempts.

@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "base/limits.h"
 #include "dialects/openai_errors.h"
-#include "gateway/leaving.h"
 #include "http/sse.h"
 
 namespace tradewind::gateway {

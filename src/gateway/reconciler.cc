@@ -7,9 +7,9 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "base/limits.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
-#include "gateway/leaving.h"
 #include "http/upstream.h"
 #include "telemetry/log.h"
 

@@ -1,0 +1,117 @@
+// The tables of ledger.db, step by step; a published step never changes.
+#include <array>
+#include <span>
+#include <string_view>
+
+#include "billing/recorder_parts.h"
+
+namespace tradewind::billing {
+namespace {
+
+// One row for each attempt; sums by quarters of an hour.
+constexpr std::string_view kAttempts = R"(
+CREATE TABLE applied (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
+INSERT INTO applied VALUES (1, 0);
+CREATE TABLE attempts (
+  request BLOB NOT NULL, attempt INTEGER NOT NULL,
+  org TEXT NOT NULL, project TEXT NOT NULL, key TEXT NOT NULL, user TEXT NOT NULL,
+  model TEXT NOT NULL, provider TEXT NOT NULL, provider_model TEXT NOT NULL,
+  own_key INTEGER NOT NULL, priced INTEGER NOT NULL,
+  state INTEGER NOT NULL, admitted_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL,
+  held INTEGER NOT NULL, cost INTEGER NOT NULL, charge INTEGER NOT NULL,
+  price_version INTEGER NOT NULL,
+  input INTEGER NOT NULL, cached INTEGER NOT NULL, output INTEGER NOT NULL,
+  reasoning INTEGER NOT NULL, source TEXT NOT NULL, finish TEXT NOT NULL,
+  upstream_id TEXT NOT NULL, reason TEXT NOT NULL,
+  PRIMARY KEY (request, attempt)) STRICT, WITHOUT ROWID;
+CREATE INDEX open_attempts ON attempts (state) WHERE state < 3;
+CREATE TABLE sums (
+  slot INTEGER NOT NULL, org TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  settled INTEGER NOT NULL, voided INTEGER NOT NULL, unpriced INTEGER NOT NULL,
+  cost INTEGER NOT NULL, charge INTEGER NOT NULL,
+  input INTEGER NOT NULL, cached INTEGER NOT NULL, output INTEGER NOT NULL,
+  PRIMARY KEY (key, slot, org, model, provider)) STRICT, WITHOUT ROWID;
+)";
+
+// Versions of prices, what was settled by the hour and kind of token, sums by the day.
+constexpr std::string_view kBills = R"(
+ALTER TABLE attempts ADD COLUMN cache_write INTEGER;
+CREATE TABLE prices (
+  version INTEGER PRIMARY KEY, item TEXT NOT NULL, terms TEXT NOT NULL, source TEXT NOT NULL,
+  since_ns INTEGER NOT NULL, until_ns INTEGER NOT NULL) STRICT;
+CREATE TABLE meters (
+  hour INTEGER NOT NULL, org TEXT NOT NULL, project TEXT NOT NULL, key TEXT NOT NULL,
+  model TEXT NOT NULL, provider TEXT NOT NULL, provider_model TEXT NOT NULL,
+  own_key INTEGER NOT NULL, version INTEGER NOT NULL, kind INTEGER NOT NULL,
+  quantity INTEGER NOT NULL, cost INTEGER NOT NULL, charge INTEGER NOT NULL,
+  PRIMARY KEY (hour, org, project, key, model, provider, provider_model, own_key, version, kind))
+  STRICT, WITHOUT ROWID;
+CREATE TABLE day_meters (
+  hour INTEGER NOT NULL, org TEXT NOT NULL, project TEXT NOT NULL, key TEXT NOT NULL,
+  model TEXT NOT NULL, provider TEXT NOT NULL, provider_model TEXT NOT NULL,
+  own_key INTEGER NOT NULL, version INTEGER NOT NULL, kind INTEGER NOT NULL,
+  quantity INTEGER NOT NULL, cost INTEGER NOT NULL, charge INTEGER NOT NULL,
+  PRIMARY KEY (hour, org, project, key, model, provider, provider_model, own_key, version, kind))
+  STRICT, WITHOUT ROWID;
+INSERT INTO meters
+  SELECT ended_ns / 3600000000000, org, project, key, model, provider, provider_model, own_key,
+         price_version, 0, count(*), sum(cost), sum(charge)
+  FROM attempts WHERE state = 3 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
+INSERT INTO meters
+  SELECT ended_ns / 3600000000000, org, project, key, model, provider, provider_model, own_key,
+         price_version, kind, sum(CASE kind WHEN 1 THEN input - cached WHEN 2 THEN cached
+         ELSE output END) AS tokens, 0, 0
+  FROM attempts, (SELECT 1 AS kind UNION ALL SELECT 2 UNION ALL SELECT 4)
+  WHERE state = 3 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 HAVING tokens > 0;
+INSERT INTO day_meters
+  SELECT hour / 24 * 24, org, project, key, model, provider, provider_model, own_key, version, kind,
+         sum(quantity), sum(cost), sum(charge)
+  FROM meters GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+CREATE TABLE day_sums (
+  day INTEGER NOT NULL, org TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  settled INTEGER NOT NULL, voided INTEGER NOT NULL, unpriced INTEGER NOT NULL,
+  cost INTEGER NOT NULL, charge INTEGER NOT NULL,
+  input INTEGER NOT NULL, cached INTEGER NOT NULL, output INTEGER NOT NULL,
+  PRIMARY KEY (key, day, org, model, provider)) STRICT, WITHOUT ROWID;
+INSERT INTO day_sums
+  SELECT slot / 96, org, key, model, provider, sum(settled), sum(voided), sum(unpriced), sum(cost),
+         sum(charge), sum(input), sum(cached), sum(output)
+  FROM sums GROUP BY 1, 2, 3, 4, 5;
+CREATE INDEX sums_by_slot ON sums (slot);
+)";
+
+// Thoughts as a column of their own, money that moved without a request, what providers bill.
+constexpr std::string_view kProviderBills = R"(
+ALTER TABLE sums ADD COLUMN reasoning INTEGER NOT NULL DEFAULT 0;
+INSERT INTO sums SELECT admitted_ns / 900000000000, org, key, model, provider,
+  0, 0, 0, 0, 0, 0, 0, 0, sum(reasoning)
+  FROM attempts WHERE state = 3 AND reasoning > 0 GROUP BY 1, 2, 3, 4, 5
+  ON CONFLICT DO UPDATE SET reasoning = excluded.reasoning;
+ALTER TABLE day_sums ADD COLUMN reasoning INTEGER NOT NULL DEFAULT 0;
+INSERT INTO day_sums
+  SELECT slot / 96, org, key, model, provider, 0, 0, 0, 0, 0, 0, 0, 0, sum(reasoning)
+  FROM sums WHERE reasoning > 0 GROUP BY 1, 2, 3, 4, 5
+  ON CONFLICT DO UPDATE SET reasoning = excluded.reasoning;
+CREATE TABLE transfers (
+  seq INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL,
+  debit INTEGER NOT NULL, credit INTEGER NOT NULL, amount INTEGER NOT NULL,
+  text TEXT NOT NULL) STRICT;
+CREATE TABLE bill_lines (
+  provider TEXT NOT NULL, is_invoice INTEGER NOT NULL,
+  start INTEGER NOT NULL, end INTEGER NOT NULL, model TEXT NOT NULL,
+  requests INTEGER, input INTEGER, cached INTEGER, output INTEGER, cost INTEGER,
+  PRIMARY KEY (provider, is_invoice, start, end, model)) STRICT, WITHOUT ROWID;
+)";
+
+constexpr std::array<storage::Migration, 3> kSteps = {
+    {{"attempts", kAttempts}, {"bills", kBills}, {"provider_bills", kProviderBills}}};
+
+}  // namespace
+
+std::span<const storage::Migration> RecorderTables() {
+  return kSteps;
+}
+
+}  // namespace tradewind::billing
