@@ -19,9 +19,10 @@ namespace tradewind::billing {
 // Thread-safe but for Release and Reopen.
 class Books {
  public:
-  // Errors: those of ledger::Ledger::Open and Recorder::Open.
+  // `watcher` must outlive it. Errors: those of ledger::Ledger::Open and Recorder::Open.
   static Result<std::unique_ptr<Books>> Open(const std::filesystem::path& home,
-                                             const Clock& clock = SystemClock());
+                                             const Clock& clock = SystemClock(),
+                                             RecordWatcher* watcher = nullptr);
 
   ledger::Ledger& ledger() { return *ledger_; }
   Recorder& recorder() { return *recorder_; }

@@ -73,6 +73,10 @@ std::string BudgetName(std::string_view kind, std::string_view id) {
   return fmt::format("{}:{}", kind, id);
 }
 
+bool IsOutOfBudget(const Error& error) {
+  return error.code == ErrorCode::kPaymentRequired && error.param.empty();
+}
+
 // --- Metered ---
 
 Status Metered::Sent() {
@@ -218,6 +222,31 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
 
 // --- Meter ---
 
+void Meter::SetThrottled(std::set<std::string> names) {
+  const std::lock_guard lock(mutex_);
+  throttled_ = std::move(names);
+  is_throttling_ = !throttled_.empty();
+}
+
+Status Meter::CheckThrottle(const std::vector<std::string>& names) {
+  constexpr int64_t kRetryAfterMs = 60'000;
+  if (!is_throttling_) {
+    return {};
+  }
+  const std::lock_guard lock(mutex_);
+  const auto at_fault = std::ranges::find_if(
+      names, [this](const std::string& name) { return throttled_.contains(name); });
+  if (at_fault == names.end()) {
+    return {};
+  }
+  return Fail(Error{ErrorCode::kTooManyRequests,
+                    fmt::format("{} spent unusually fast, and its paid requests are refused for a "
+                                "while; its operator can acknowledge the alert.",
+                                *at_fault),
+                    {},
+                    kRetryAfterMs});
+}
+
 Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
   Metered metered;
   metered.purchase_ = offer.purchase;
@@ -233,6 +262,9 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
   const std::vector<std::string> names = ScopesOf(offer.purchase);
   // What costs nothing falls into no budget of money.
   const bool is_free = is_local || (is_priced && offer.prices->is_free());
+  if (!is_free) {
+    TW_RETURN_IF_ERROR(CheckThrottle(names));
+  }
   const std::vector<BudgetState> budgets =
       is_free ? std::vector<BudgetState>() : ledger_.FindBudgets(names);
   const auto hard = std::ranges::find(budgets, ledger::Mode::kHard,

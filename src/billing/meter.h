@@ -2,12 +2,16 @@
 // settled. The gateway has one Metered for each attempt and ends it once.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -28,6 +32,9 @@ inline constexpr int64_t kOutputTokensMin = 256;
 // The names of the budgets that a purchase falls into: of its organisation, project, user and key,
 // each also for its model and its provider alone.
 std::string BudgetName(std::string_view kind, std::string_view id);  // "key:key_2f..."
+
+// Of Meter::Begin: a hard budget has no room for it, rather than that it cannot be kept at all.
+bool IsOutOfBudget(const Error& error);
 
 // An attempt that is about to be made.
 struct Offer {
@@ -99,16 +106,24 @@ class Meter {
 
   // Holds the worst case in every budget that the purchase falls into. Errors: kPaymentRequired (a
   // hard budget has no room for it; or the route has no price and a hard budget cannot be kept
-  // without one), kUnavailable (the ledger admits nothing).
+  // without one), kTooManyRequests (throttled), kUnavailable (the ledger admits nothing).
   // With Send::kNow, Metered::Sent has been done.
   Result<Metered> Begin(const Offer& offer, ledger::Send send = ledger::Send::kLater);
+
+  // Names of keys' and organisations' budgets whose paid attempts are refused until the next call.
+  void SetThrottled(std::set<std::string> names);
 
   // Attempts in doubt for longer than that: settled at what was metered, void when nothing was.
   void SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline = std::chrono::hours(24));
 
  private:
+  Status CheckThrottle(const std::vector<std::string>& names);
+
   ledger::Ledger& ledger_;
   const Clock& clock_;
+  std::atomic<bool> is_throttling_{false};
+  std::mutex mutex_;  // guards what follows
+  std::set<std::string> throttled_;
 };
 
 }  // namespace tradewind::billing

@@ -74,6 +74,7 @@ std::string Encode(const Purchase& purchase) {
       .Put(purchase.provider_model)
       .Put(int64_t{purchase.own_key})
       .Put(int64_t{purchase.priced})
+      .Put(int64_t{purchase.degraded})
       .Take();
 }
 
@@ -87,6 +88,7 @@ Purchase DecodePurchase(std::string_view text) {
   }
   purchase.own_key = reader.Number() != 0;
   purchase.priced = reader.Number() != 0;
+  purchase.degraded = reader.Number() != 0;
   return purchase;
 }
 

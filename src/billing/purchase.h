@@ -16,6 +16,7 @@ struct Purchase {
   std::string provider_model;  // the provider's id
   bool own_key = false;        // paid by the caller's own account at the provider
   bool priced = true;          // false: what it costs is not known, which is not zero
+  bool degraded = false;       // no budget had room, and this device answers instead
 
   bool operator==(const Purchase&) const = default;
 };

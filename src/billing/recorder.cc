@@ -132,14 +132,16 @@ struct Recorder::Statements {
   std::vector<TransferRow> transfers;
 };
 
-Recorder::Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database)
-    : disk_(disk), ledger_(ledger), database_(std::move(database)) {}
+Recorder::Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database,
+                   RecordWatcher* watcher)
+    : disk_(disk), ledger_(ledger), watcher_(watcher), database_(std::move(database)) {}
 
 Result<std::unique_ptr<Recorder>> Recorder::Open(const std::filesystem::path& database,
                                                  ledger::Disk& disk, ledger::Ledger& ledger,
                                                  RecorderOptions options) {
   TW_ASSIGN_OR_RETURN(storage::Database opened, storage::Database::Open(database));
-  std::unique_ptr<Recorder> recorder(new Recorder(disk, ledger, std::move(opened)));
+  std::unique_ptr<Recorder> recorder(
+      new Recorder(disk, ledger, std::move(opened), options.watcher));
   TW_RETURN_IF_ERROR(recorder->Prepare());
   if (options.background) {
     recorder->thread_ = std::thread([raw = recorder.get()] { raw->Run(); });
@@ -160,6 +162,9 @@ Recorder::~Recorder() {
 
 Status Recorder::Prepare() {
   TW_RETURN_IF_ERROR(storage::Migrate(database_, RecorderTables()));
+  if (watcher_ != nullptr) {
+    TW_RETURN_IF_ERROR(watcher_->Opened(database_));
+  }
   TW_ASSIGN_OR_RETURN(
       storage::Statement put,
       database_.Prepare("INSERT OR REPLACE INTO attempts (" + std::string(kColumns) +
@@ -209,6 +214,7 @@ void Recorder::Take(const Record& record) {
       row.admitted_ns = record.type == RecordType::kHold ? record.time_ns : record.since_ns;
       row.held = record.cost;
       row.price_version = record.price_version;
+      row.reason = row.purchase.degraded ? kDegradedReason : "";
       open.emplace(record.hold, std::move(row));
       statements_->dirty.insert(record.hold);
     }
@@ -371,6 +377,9 @@ Result<bool> Recorder::ReadBatch() {
   statements_->add.Reset();
   statements_->add_day.Reset();
   TW_RETURN_IF_ERROR(WriteBill(statements_->ended));
+  if (watcher_ != nullptr && !statements_->ended.empty()) {
+    TW_RETURN_IF_ERROR(watcher_->Ended(database_, statements_->ended));
+  }
   TW_RETURN_IF_ERROR(database_.Run("UPDATE applied SET seq = ?1", static_cast<int64_t>(read_seq_)));
   TW_RETURN_IF_ERROR(transaction.Commit());
   statements_->dirty.clear();
@@ -505,6 +514,20 @@ Result<UsageSum> Recorder::Sum(const UsageFilter& filter) {
     (is_doubtful ? sum.doubtful : sum.held) += row.held;
   }
   return sum;
+}
+
+uint64_t Recorder::behind() {
+  const uint64_t synced = ledger_.synced_seq();
+  const std::lock_guard lock(mutex_);
+  return synced > applied_seq_ ? synced - applied_seq_ : 0;
+}
+
+Status Recorder::Change(const std::function<Status(storage::Database&)>& work) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(storage::Transaction transaction, storage::Transaction::Begin(database_));
+  TW_RETURN_IF_ERROR(work(database_));
+  return transaction.Commit();
 }
 
 Result<std::vector<AttemptRow>> Recorder::Find(ledger::RequestId id) {

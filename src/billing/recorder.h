@@ -40,8 +40,10 @@ struct AttemptRow {
   ledger::NanoUsd held = 0, cost = 0, charge = 0;
   uint32_t price_version = 0;
   std::string upstream_id;
-  std::string reason;  // of a void one or one in doubt
+  std::string reason;  // of a void one or one in doubt; kDegradedReason
 };
+// Answered on this device, because no budget had room for a provider.
+inline constexpr std::string_view kDegradedReason = "degraded: budget";
 
 // Whose use is summed up; empty fields match everything.
 struct UsageFilter {
@@ -72,8 +74,19 @@ struct MeterKey;
 struct MeterSum;
 struct PriceVersion;  // price_version.h
 
+// Sees what is recorded, in the transaction that records it: what it writes is there exactly once,
+// wherever the process is killed. Called under the recorder's lock, one thread at a time; after an
+// error the rows come again. Tables of its own have names of their own.
+class RecordWatcher {
+ public:
+  virtual ~RecordWatcher() = default;
+  virtual Status Opened(storage::Database& database) = 0;  // before all else; again by Reopen
+  virtual Status Ended(storage::Database& database, std::span<const AttemptRow> rows) = 0;
+};
+
 struct RecorderOptions {
-  bool background = true;  // reads on a thread of its own; tests call CatchUp
+  RecordWatcher* watcher = nullptr;  // must outlive the recorder
+  bool background = true;            // reads on a thread of its own; tests call CatchUp
 };
 
 // The only user of HOME/ledger.db. Thread-safe; calls wait for the disk: not on an event loop.
@@ -97,6 +110,10 @@ class Recorder {
   Status Reopen();
 
   Result<UsageSum> Sum(const UsageFilter& filter);
+  // Records that survive a power cut and are not in the tables yet.
+  uint64_t behind();
+  // Runs `work` with the database, in a transaction of its own.
+  Status Change(const std::function<Status(storage::Database&)>& work);
   // The attempts of one request, in order; empty when there is none.
   Result<std::vector<AttemptRow>> Find(ledger::RequestId id);
   // Those of many requests, each request's in order.
@@ -128,7 +145,8 @@ class Recorder {
   Status BackUp(const std::filesystem::path& folder);
 
  private:
-  Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database);
+  Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database,
+           RecordWatcher* watcher);
   Status Prepare();
   Status CheckOpen() const;                          // requires mutex_
   Result<LocalCell> LocalUse(const BillLine& cell);  // requires mutex_
@@ -143,6 +161,7 @@ class Recorder {
 
   ledger::Disk& disk_;
   ledger::Ledger& ledger_;
+  RecordWatcher* const watcher_;
   std::mutex mutex_;  // guards what follows
   storage::Database database_;
   std::optional<ledger::JournalReader> reader_;

@@ -4,7 +4,9 @@
 
 #include <fmt/format.h>
 
+#include "cli/alerts_config.h"
 #include "cli/server_link.h"
+#include "console_api/alerts_api.h"
 #include "console_api/bill_api.h"
 #include "console_api/money_api.h"
 #include "http/client.h"
@@ -41,7 +43,9 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
   TW_ASSIGN_OR_RETURN(HomeLock lock, HomeLock::Take(home));
   link.lock_.emplace(std::move(lock));
   TW_ASSIGN_OR_RETURN(link.store_, identity::Store::Open(IdentityOptions(home, settings)));
-  TW_ASSIGN_OR_RETURN(link.books_, billing::Books::Open(home));
+  TW_ASSIGN_OR_RETURN(const AlertsConfig alerts, LoadAlertsConfig(settings));
+  link.watch_ = std::make_unique<alerts::Watch>(PolicyOf(alerts));
+  TW_ASSIGN_OR_RETURN(link.books_, billing::Books::Open(home, SystemClock(), link.watch_.get()));
   link.home_ = home;
   return link;
 }
@@ -84,6 +88,11 @@ Result<std::string> AdminLink::Send(std::string_view method, std::string_view pa
   request.body = body;
   identity::Principal operator_himself;  // whoever may write the folder
   operator_himself.is_admin_token = true;
+  if (console_api::AlertsApi::Has(path)) {
+    console_api::AlertsApi alerts(books_->ledger(), books_->recorder());
+    TW_ASSIGN_OR_RETURN(const http::Response response, alerts.Answer(request, operator_himself));
+    return response.body;
+  }
   console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_);
   console_api::BillApi bill(*books_, *store_, home_);
   TW_ASSIGN_OR_RETURN(

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "alerts/watch.h"
 #include "base/result.h"
 #include "billing/books.h"
 #include "cli/chat_client.h"
@@ -39,6 +40,7 @@ class AdminLink {
   std::optional<Endpoint> server_;
   std::optional<HomeLock> lock_;
   std::unique_ptr<identity::Store> store_;
+  std::unique_ptr<alerts::Watch> watch_;  // sees what this process is the first to record
   std::unique_ptr<billing::Books> books_;
   std::filesystem::path home_;
 };

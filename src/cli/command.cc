@@ -3,6 +3,7 @@
 #include <cctype>
 
 #include "cli/command_flags.h"
+#include "cli/verb_alerts.h"
 #include "cli/verb_bill.h"
 #include "cli/verbs.h"
 
@@ -253,6 +254,19 @@ constexpr Command kCommands[] = {
      .flags = kReceiptFlags,
      .examples = "tradewind receipt 019abc...",
      .run = RunReceipt},
+    {.name = "alerts",
+     .summary = "what you should know of money before the invoice tells you",
+     .description =
+         "Shares of budgets that are used, spending that is unusually fast or unusual for its time "
+         "of the week, providers and models that were never paid for before, bills beyond what was "
+         "held. `alerts ack ID` says that it is known; `alerts forecast` says where budgets will "
+         "end. [alerts] in the config file sends them to a webhook or a command.",
+     .arguments = kAlertsArguments,
+     .flags = kAlertsFlags,
+     .examples = "tradewind alerts\n"
+                 "tradewind alerts ack 12\n"
+                 "tradewind alerts forecast",
+     .run = RunAlerts},
     {.name = "login",
      .summary = "store a provider's key",
      .description =

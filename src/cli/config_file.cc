@@ -46,8 +46,8 @@ Result<ConfigValues> ParseConfig(std::string_view toml, const std::string& file,
   TW_ASSIGN_OR_RETURN(const toml::table root, ParseToml(toml, file));
   ConfigValues out;
   for (const auto& [section, node] : root) {
-    if (section == "providers" || section == "route") {
-      continue;  // MarketReader's
+    if (section == "providers" || section == "route" || section == "alerts") {
+      continue;  // MarketReader's, ReadAlertsConfig's
     }
     const toml::table* table = node.as_table();
     if (table == nullptr || (section != "server" && section != "local" && section != "billing")) {

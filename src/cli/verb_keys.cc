@@ -1,4 +1,6 @@
 // keys: create, ls, rotate, revoke.
+#include <algorithm>
+
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
@@ -42,9 +44,11 @@ Result<std::string> CreateBody(const Settings& settings) {
   dialects::JsonWriter body;
   body.BeginObject();
   for (const char* name : {"name", "org", "project", "user", "role", "scopes", "models",
-                           "providers", "expires", "budget", "period", "zone"}) {
+                           "providers", "expires", "budget", "period", "zone", "on-exhausted"}) {
     if (const auto value = settings.Find(name); value && !value->is_built_in) {
-      body.Field(name, value->text);
+      std::string field = name;
+      std::ranges::replace(field, '-', '_');
+      body.Field(field, value->text);
     }
   }
   for (const auto& [flag, field] :

@@ -180,7 +180,7 @@ Result<ExitCode> RunBudget(const Settings& settings) {
     }
     dialects::JsonWriter body;
     body.BeginObject().Field("budget", settings.Text("usd"));
-    for (const char* name : {"period", "zone", "mode"}) {
+    for (const char* name : {"period", "zone", "mode", "warn"}) {
       if (const auto value = settings.Find(name); value && !value->is_built_in) {
         body.Field(name, value->text);
       }

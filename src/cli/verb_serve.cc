@@ -11,13 +11,14 @@
 
 #include <fmt/format.h>
 
+#include "alerts/service.h"
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/limits.h"
-#include "billing/usd.h"
 #include "catalog/local_models.h"
 #include "catalog/model_ref.h"
 #include "cli/admin_link.h"
+#include "cli/alerts_config.h"
 #include "cli/engine_settings.h"
 #include "cli/hand_over.h"
 #include "cli/home.h"
@@ -26,6 +27,7 @@
 #include "cli/terminal.h"
 #include "cli/upgrade.h"
 #include "cli/verbs.h"
+#include "console_api/alerts_api.h"
 #include "console_api/bill_api.h"
 #include "console_api/keys_api.h"
 #include "console_api/money_api.h"
@@ -59,6 +61,8 @@ struct ServeConfig {
   gateway::ReconcilerOptions billing;
   std::shared_ptr<catalog::LocalModels> models;
   std::optional<Predecessor> predecessor;
+  alerts::Config alerts;
+  bool counts_nothing = false;  // to measure what counting costs
   std::string model;            // the default model's id; "" = there is none
   bool model_is_named = false;  // somebody asked for it: then serving without it is an error
 };
@@ -165,6 +169,14 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
     TW_ASSIGN_OR_RETURN(const int64_t ms, Milliseconds(settings, flag));
     *time = std::chrono::milliseconds(ms);
   }
+  config.counts_nothing = settings.environment()("TRADEWIND_BENCH_NO_LEDGER").has_value();
+  if (config.counts_nothing) {
+    telemetry::Log(
+        telemetry::Level::kWarn,
+        "TRADEWIND_BENCH_NO_LEDGER is set: no request is counted, and budgets are not kept");
+  }
+  TW_ASSIGN_OR_RETURN(const AlertsConfig alerts, LoadAlertsConfig(settings));
+  TW_ASSIGN_OR_RETURN(config.alerts, MakeAlerts(alerts, settings.environment()));
   TW_ASSIGN_OR_RETURN(const fs::path folder, ModelsFolder(settings));
   std::error_code ignored;
   config.models = std::make_shared<catalog::LocalModels>(
@@ -187,12 +199,15 @@ struct Parts {
   telemetry::Registry metrics;
   std::unique_ptr<telemetry::AccessLog> access_log;
   std::unique_ptr<identity::Store> identity;
+  std::unique_ptr<alerts::Watch> watch;
   std::unique_ptr<billing::Books> books;
   std::unique_ptr<console_api::MoneyApi> money_api;
   std::unique_ptr<console_api::BillApi> bill_api;
+  std::unique_ptr<console_api::AlertsApi> alerts_api;
   std::unique_ptr<console_api::KeysApi> keys_api;
   std::unique_ptr<providers::LocalProvider> local;
   std::unique_ptr<http::UpstreamClient> upstreams;
+  std::unique_ptr<alerts::Service> alerts;
   std::unique_ptr<routing::Marketplace> market;
   std::unique_ptr<gateway::Prober> prober;
   std::unique_ptr<gateway::Reconciler> reconciler;
@@ -203,7 +218,14 @@ struct Parts {
 
 // What a killed process left is told, so that an operator knows why a budget has less left.
 Status OpenBooks(const ServeConfig& config, Parts& parts) {
-  TW_ASSIGN_OR_RETURN(parts.books, billing::Books::Open(config.home));
+  parts.watch = std::make_unique<alerts::Watch>(config.alerts.policy);
+  TW_ASSIGN_OR_RETURN(parts.books,
+                      billing::Books::Open(config.home, SystemClock(), parts.watch.get()));
+  if (config.counts_nothing && !parts.books->ledger().Budgets().empty()) {
+    return Fail(ErrorCode::kUnsupported,
+                "there are budgets, and with TRADEWIND_BENCH_NO_LEDGER nothing would keep them; "
+                "unset it");
+  }
   const ledger::Recovery& found = parts.books->ledger().recovery();
   if (found.in_doubt_cost > 0) {
     telemetry::Log(
@@ -222,6 +244,8 @@ Status OpenIdentity(const ServeConfig& config, Parts& parts) {
       parts.books->ledger(), parts.books->recorder(), *parts.identity);
   parts.bill_api =
       std::make_unique<console_api::BillApi>(*parts.books, *parts.identity, config.home);
+  parts.alerts_api =
+      std::make_unique<console_api::AlertsApi>(parts.books->ledger(), parts.books->recorder());
   parts.keys_api = std::make_unique<console_api::KeysApi>(*parts.identity, parts.money_api.get());
   if (!IsLoopback(config.listen.host) && !parts.identity->has_live_key()) {
     return Fail(ErrorCode::kPermissionDenied,
@@ -239,11 +263,13 @@ void AdmitByTokens(const Settings& settings, const ServeConfig& config, const Pa
   options.admission.keys = &parts.identity->keys();
   options.admission.cors_origins = settings.market().cors_origins;
   options.provider_secrets = &parts.identity->provider_secrets();
-  options.meter = &parts.books->meter();
+  options.meter = config.counts_nothing ? nullptr : &parts.books->meter();
   options.replays = &parts.books->replays();
-  options.console = [&keys = *parts.keys_api, &money = *parts.money_api, &bill = *parts.bill_api](
-                        const http::Request& request, const identity::Principal& caller) {
-    return console_api::BillApi::Has(request.path)    ? bill.Answer(request, caller)
+  options.console = [&keys = *parts.keys_api, &money = *parts.money_api, &bill = *parts.bill_api,
+                     &alerts = *parts.alerts_api](const http::Request& request,
+                                                  const identity::Principal& caller) {
+    return console_api::AlertsApi::Has(request.path)  ? alerts.Answer(request, caller)
+           : console_api::BillApi::Has(request.path)  ? bill.Answer(request, caller)
            : console_api::MoneyApi::Has(request.path) ? money.Answer(request, caller)
                                                       : keys.Answer(request, caller);
   };
@@ -318,6 +344,8 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
                                               config.access_log == "-" ? "" : config.access_log));
   }
   parts.upstreams = http::UpstreamClient::Create();
+  parts.alerts = std::make_unique<alerts::Service>(config.alerts, *parts.watch, *parts.books,
+                                                   *parts.upstreams);
   parts.live_market = std::make_unique<LiveMarket>(settings, config.home, config.models,
                                                    parts.identity->provider_secrets());
   parts.market = std::make_unique<routing::Marketplace>(
@@ -378,19 +406,6 @@ void FlushLastUse(identity::Store& store, std::chrono::steady_clock::time_point&
   }
 }
 
-// Budgets whose shares were crossed, and bills beyond their holds.
-void TellNotices(ledger::Ledger& ledger) {
-  for (const ledger::Notice& notice : ledger.TakeNotices()) {
-    const std::string text =
-        notice.account == 0
-            ? fmt::format("request {}: the provider billed {} more than was held",
-                          notice.hold.request.ToString(), billing::FormatUsd(notice.amount))
-            : fmt::format("{} % of the budget {} are used: {}", notice.percent,
-                          ledger.BudgetName(notice.account), billing::FormatUsd(notice.amount));
-    telemetry::Log(telemetry::Level::kWarn, WithoutControls(text));
-  }
-}
-
 // Providers, prices, keys, routes and CORS origins anew; running answers keep what they began with.
 // A config that is wrong changes nothing.
 void ReloadMarket(Parts& parts) {
@@ -434,7 +449,6 @@ Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& recor
       return SIGUSR2;
     }
     FlushLastUse(*parts.identity, flushed);
-    TellNotices(parts.books->ledger());
     if (is_loading && parts.local->pool().was_loaded(config.model)) {
       is_loading = false;
       loaded = SystemClock().Now();

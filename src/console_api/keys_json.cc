@@ -144,7 +144,7 @@ Result<NewKey> ParseNewKey(std::string_view body, int64_t now_unix_s) {
   NewKey key;
   identity::KeySpec& spec = key.spec;
   std::vector<std::string> scopes;
-  std::string role, expires, budget, period, zone;
+  std::string role, expires, budget, period, zone, on_exhausted;
   fields.Text("name", spec.name);
   fields.Text("org", spec.org);
   fields.Text("project", spec.project);
@@ -160,6 +160,7 @@ Result<NewKey> ParseNewKey(std::string_view body, int64_t now_unix_s) {
   fields.Text("budget", budget);
   fields.Text("period", period);
   fields.Text("zone", zone);
+  fields.Text("on_exhausted", on_exhausted);
   for (const std::string& name : fields.Unknown()) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("`{}` is not a field of a key.", name.substr(0, 80)),
@@ -176,6 +177,11 @@ Result<NewKey> ParseNewKey(std::string_view body, int64_t now_unix_s) {
       return Fail(ErrorCode::kInvalidArgument, "`role` must be viewer, member or admin.", "role");
     }
   }
+  if (!on_exhausted.empty() && on_exhausted != "refuse" && on_exhausted != "local") {
+    return Fail(ErrorCode::kInvalidArgument, "`on_exhausted` must be refuse or local.",
+                "on_exhausted");
+  }
+  spec.local_when_exhausted = on_exhausted == "local";
   if (!expires.empty()) {
     TW_ASSIGN_OR_RETURN(spec.expires_unix_s, ParseExpiry(expires, now_unix_s));
   }
@@ -209,6 +215,7 @@ void WriteKey(const identity::KeyInfo& key, int64_t now_unix_s, JsonWriter& json
   OptionalNumber(json, "rpm", key.limits.requests_per_minute);
   OptionalNumber(json, "tpm", key.limits.tokens_per_minute);
   OptionalNumber(json, "concurrency", key.limits.concurrency);
+  json.Field("on_exhausted", key.local_when_exhausted ? "local" : "refuse");
   json.Field("admin", key.is_admin_token).Field("state", StateOf(key, now_unix_s));
   json.Field("created", FormatTime(key.created_unix_s));
   OptionalTime(json, "expires", key.expires_unix_s);

@@ -1,6 +1,8 @@
 #include "console_api/money_api.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <map>
 #include <optional>
 #include <utility>
@@ -51,6 +53,13 @@ void WriteBudget(const BudgetState& state, JsonWriter& json) {
   json.Field("mode", ledger::ModeName(state.spec.mode));
   json.Field("period", ledger::PeriodName(state.spec.period));
   json.Field("zone", state.spec.zone);
+  json.Key("warn_percent").BeginArray();
+  for (const uint8_t share : state.spec.warn_percent) {
+    if (share > 0) {
+      json.Value(int64_t{share});
+    }
+  }
+  json.EndArray();
   json.Key("resets_at");
   if (state.window.end_s == ledger::kEndOfTime) {
     json.Null();
@@ -157,6 +166,29 @@ Result<ledger::BudgetSpec> BudgetFromFields(std::string name, std::string_view b
     TW_RETURN_IF_ERROR(ledger::CheckZone(spec.zone));
   }
   return spec;
+}
+
+Result<std::array<uint8_t, 4>> ParseWarnShares(std::string_view text) {
+  std::array<uint8_t, 4> shares = {};
+  if (text == "none") {
+    return shares;
+  }
+  size_t count = 0;
+  for (std::string_view rest = text; !rest.empty() || count == 0;) {
+    const std::string_view word = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(word.size() + 1, rest.size()));
+    uint8_t share = 0;
+    const char* end = word.data() + word.size();
+    const auto [stopped, error] = std::from_chars(word.data(), end, share);
+    if (count == shares.size() || error != std::errc() || stopped != end || share == 0 ||
+        share > 100) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "`warn` is one to four shares in percent, like \"50,80,100\", or \"none\".",
+                  "warn");
+    }
+    shares[count++] = share;
+  }
+  return shares;
 }
 
 bool MoneyApi::Has(std::string_view path) {
@@ -266,11 +298,12 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
   if (request.method == "PUT") {
     TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(request.body));
     dialects::Fields fields(object);
-    std::string budget, period, zone, mode;
+    std::string budget, period, zone, mode, warn;
     fields.Text("budget", budget);
     fields.Text("period", period);
     fields.Text("zone", zone);
     fields.Text("mode", mode);
+    fields.Text("warn", warn);
     TW_RETURN_IF_ERROR(fields.status());
     if (const auto unknown = fields.Unknown(); !unknown.empty()) {
       return Fail(ErrorCode::kInvalidArgument,
@@ -283,6 +316,10 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
       spec.period = period.empty() ? known->spec.period : spec.period;  // what is not named stays
       spec.zone = zone.empty() ? known->spec.zone : spec.zone;
       spec.mode = mode.empty() ? known->spec.mode : spec.mode;
+      spec.warn_percent = known->spec.warn_percent;
+    }
+    if (!warn.empty()) {
+      TW_ASSIGN_OR_RETURN(spec.warn_percent, ParseWarnShares(warn));
     }
     TW_RETURN_IF_ERROR(ledger_.Define(spec));
     TW_RETURN_IF_ERROR(ledger_.WaitDurable());

@@ -1,6 +1,8 @@
 // /tw/v1/usage, /tw/v1/budgets, /v1/receipts and /v1/billing: docs/formats/money.md.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -20,6 +22,10 @@ namespace tradewind::console_api {
 Result<ledger::BudgetSpec> BudgetFromFields(std::string name, std::string_view budget,
                                             std::string_view period, std::string_view zone,
                                             std::string_view mode);
+
+// "50,80,100", or "none": the shares of a budget at which its owners are told. Errors:
+// kInvalidArgument (param warn).
+Result<std::array<uint8_t, 4>> ParseWarnShares(std::string_view text);
 
 // Thread-safe; calls wait for the disk. What it refers to must outlive it.
 class MoneyApi {

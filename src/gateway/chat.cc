@@ -22,6 +22,8 @@
 //    such, or no such pair   model_not_supported                             model_not_supported
 //   no room in a budget      the next route; 402 when none is left:  none    payment_required
 //                            whose budget, what is left, what fits
+//   no room, but the key     the model on this device answers, where void    as its answer's
+//    asks for this device    it can: x-tradewind-degraded: budget
 //   refused here             400: context, template; 429, 503 with   void    context_too_long,
 //                            Retry-After; 500, 507: loading                  too_many_requests ...
 //   refused by the provider  its 4xx, in our envelope; its 401, 402  void    upstream_failed
@@ -218,6 +220,9 @@ http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
   headers.Set("x-tradewind-receipt", call.receipt.ToString());
   headers.Set("x-inference-provider", std::string(provider));
   headers.Set("x-tradewind-route", RouteName(provider, model));
+  if (!call.record.degraded.empty()) {
+    headers.Set("x-tradewind-degraded", call.record.degraded);
+  }
   if (!ignored.empty()) {
     std::vector<std::string> safe;
     std::ranges::transform(ignored, std::back_inserter(safe), HeaderSafe);
@@ -294,7 +299,8 @@ Task<void> Gateway::Fulfil(Call& call, const Order& order) {
   }
 
   // Hold the worst-case cost, open, relay and meter, settle: as many attempts as it takes
-  const Answered answered = co_await TryRoutes(call, order, *plan);
+  Answered answered = co_await TryRoutes(call, order, *plan);
+  answered = co_await AnswerHereInstead(call, order, std::move(answered));
   if (answered.failed_before_first_byte.has_value()) {
     co_await GiveUp(call, answered);
   }

@@ -174,6 +174,10 @@ class Gateway {
   static Task<std::optional<Answered>> Reach(Opening& opening, bool until_visible);
   Task<Answered> Deliver(Call& call, const Order& order, const routing::PlannedRoute& route,
                          const AttemptTerms& terms, Opening& opening, ClientStream& stream);
+  // degrade.cc
+  Result<routing::Plan> PlanHere(const Call& call, const Order& order);
+  // `refused`, or the answer of this device where the budgets have no room and the key wants that.
+  Task<Answered> AnswerHereInstead(Call& call, const Order& order, Answered refused);
   // money.cc
   // Holds the most that the attempt can cost; from then on it counts as sent. Errors:
   // kPaymentRequired, kUnavailable.

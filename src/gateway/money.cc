@@ -52,6 +52,7 @@ billing::Purchase PurchaseOf(const Call& call, const PlannedRoute& route, bool o
   bought.provider = route.slug();
   bought.provider_model = route.mapping->provider_model;
   bought.own_key = own_key;
+  bought.degraded = !call.record.degraded.empty();
   return bought;
 }
 

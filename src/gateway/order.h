@@ -49,6 +49,7 @@ struct Answered {
   dialects::WireError upstream_error;
   KeyOwner key_owner = KeyOwner::kOperator;
 
+  bool out_of_budget = false;        // nothing was tried: no budget has room for it
   bool may_be_billed = false;        // an attempt that failed, whose usage nobody tells
   std::optional<chat::Usage> usage;  // nullopt: nobody told
   bool usage_is_final = false;       // of an answer that failed: all of it had come by then

@@ -167,10 +167,12 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
   tries.stream.may_go_on = options.continuation;
 
   Answered answered;
+  bool was_tried = false;
   while (auto begun = Begin(tries)) {
     const auto first_token_at = answered.first_token_at;
     const Status held = HoldFor(tries, *begun);
     const bool is_refused_here = !held.has_value();
+    was_tried |= !is_refused_here || !billing::IsOutOfBudget(held.error());
     if (is_refused_here) {
       answered = NoMoney(held.error(), tries.stream);  // another route may be cheaper
     } else if (const auto after_ms = HedgeAfterMs(tries); after_ms.has_value()) {
@@ -202,6 +204,7 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
     co_await EndCutStream(call.exchange, *answered.failed_after_first_byte);
   }
   answered.may_be_billed = tries.may_be_billed;
+  answered.out_of_budget = !was_tried && answered.failed_before_first_byte.has_value();
   co_return answered;
 }
 

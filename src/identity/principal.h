@@ -88,6 +88,7 @@ struct Principal {
   KeyLimits org_limits;  // of its organisation, for all of that one's requests together
   int64_t created_unix_s = 0;
   std::optional<int64_t> expires_unix_s;
+  bool local_when_exhausted = false;  // no room in a budget: the model on this device answers
   bool is_admin_token = false;
   bool is_anonymous = false;  // a caller without a token, on this device
 

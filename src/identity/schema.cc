@@ -80,6 +80,9 @@ ALTER TABLE orgs ADD COLUMN requests_per_minute INTEGER;
 ALTER TABLE orgs ADD COLUMN tokens_per_minute INTEGER;
 ALTER TABLE orgs ADD COLUMN concurrency INTEGER;
 )sql"},
+    {"what follows when a budget is exhausted", R"sql(
+ALTER TABLE keys ADD COLUMN local_when_exhausted INTEGER NOT NULL DEFAULT 0;
+)sql"},
 };
 
 }  // namespace

@@ -42,6 +42,7 @@ struct KeySpec {
   std::vector<std::string> models, providers;  // empty = all
   std::optional<int64_t> expires_unix_s;
   KeyLimits limits;
+  bool local_when_exhausted = false;  // as in Principal
 };
 
 struct KeyInfo {
@@ -53,6 +54,7 @@ struct KeyInfo {
   int64_t created_unix_s = 0;
   std::optional<int64_t> expires_unix_s, rotated_unix_s, revoked_unix_s, last_used_unix_s;
   std::optional<int64_t> old_secret_expires_unix_s;  // a grace after a rotation
+  bool local_when_exhausted = false;
   bool is_admin_token = false;
 };
 

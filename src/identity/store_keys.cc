@@ -62,7 +62,7 @@ std::string SelectKeys(std::string_view where) {
       "o.id, o.name, p.name, u.name, m.role, k.scopes, k.models, k.providers, "
       "k.requests_per_minute, k.tokens_per_minute, k.concurrency, k.created_unix_s, "
       "k.expires_unix_s, k.rotated_unix_s, k.revoked_unix_s, k.last_used_unix_s, k.is_admin, "
-      "o.requests_per_minute, o.tokens_per_minute, o.concurrency "
+      "o.requests_per_minute, o.tokens_per_minute, o.concurrency, k.local_when_exhausted "
       "FROM keys k JOIN projects p ON p.id = k.project_id JOIN orgs o ON o.id = p.org_id "
       "JOIN users u ON u.id = k.user_id "
       "LEFT JOIN members m ON m.org_id = o.id AND m.user_id = u.id "
@@ -100,6 +100,7 @@ Result<KeyInfo> ReadKeyRow(const Statement& row) {
   out.last_used_unix_s = integer();
   out.is_admin_token = integer().value_or(0) != 0;
   out.org_limits = {integer(), integer(), integer()};
+  out.local_when_exhausted = integer().value_or(0) != 0;
   out.old_secret_expires_unix_s = row.OptionalInteger(kOldExpiresColumn);
   return out;
 }
@@ -195,13 +196,14 @@ Result<MintedKey> Store::CreateKey(const KeySpec& spec, const Reach& reach) {
   TW_RETURN_IF_ERROR(database_.Run(
       "INSERT INTO keys (id, name, project_id, user_id, is_admin, scopes, models, providers, "
       "requests_per_minute, tokens_per_minute, concurrency, created_unix_s, expires_unix_s, "
-      "digest) "
-      "VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+      "digest, local_when_exhausted) "
+      "VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
       std::string_view(id), std::string_view(spec.name), std::string_view(account.project),
       std::string_view(account.user), std::string_view(spec.scopes.Text()),
       std::string_view(JoinLines(spec.models)), std::string_view(JoinLines(spec.providers)),
       spec.limits.requests_per_minute, spec.limits.tokens_per_minute, spec.limits.concurrency,
-      clock_.UnixSeconds(), spec.expires_unix_s, std::span<const std::byte>(digest)));
+      clock_.UnixSeconds(), spec.expires_unix_s, std::span<const std::byte>(digest),
+      int64_t{spec.local_when_exhausted}));
   TW_RETURN_IF_ERROR(
       database_.Execute("INSERT OR IGNORE INTO facts VALUES ('key_was_created', 1)"));
   TW_ASSIGN_OR_RETURN(KeyInfo info, FindKey(id, {}));

@@ -81,13 +81,15 @@ struct OpenHold {
   std::string upstream_id;  // what the provider calls the request; empty: it has not said
 };
 
-// A budget's share of warn_percent was crossed, or a settle went beyond its hold.
+// A budget's share of warn_percent was crossed, or a settle went beyond its hold. Reading the
+// journal again tells all that it still knows again: whoever keeps notices has to know them.
 struct Notice {
   AccountNumber account = 0;  // of the budget; 0: an overrun
   AccountKey window;
   uint8_t percent = 0;
   HoldId hold;
   NanoUsd amount = 0;  // used in the window; of an overrun: beyond the hold
+  NanoUsd limit = 0;   // of the window
 };
 
 inline constexpr NanoUsd kAmountMax = 1'000'000'000'000'000;  // of one hold or credit: $1,000,000

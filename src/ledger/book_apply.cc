@@ -255,7 +255,7 @@ void Book::Warn(AccountNumber number, AccountKey key, Account& account) {
   }
   if (crossed > 0) {
     account.warned_percent = crossed;
-    notices_.push_back({number, key, crossed, {}, account.debits});
+    notices_.push_back({number, key, crossed, {}, account.debits, account.limit});
   }
 }
 
@@ -386,6 +386,10 @@ Status Book::ApplySnapshot(const Record& record) {
       account.credits = record.credits;
       account.window_end_s = record.window_end_s;
       account.warned_percent = record.warned_percent;
+      if (account.warned_percent > 0) {
+        notices_.push_back(
+            {number, record.key, account.warned_percent, {}, account.debits, account.limit});
+      }
       return {};
     }
     case RecordType::kSnapshotHold: {

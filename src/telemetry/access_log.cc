@@ -93,6 +93,7 @@ std::string FormatAccessRecord(const AccessRecord& record,
     line += fmt::format(",\"cost_nanousd\":\"{}\"", *record.cost_nanousd);
   }
   line += fmt::format(",\"bytes_sent\":{}", record.bytes_sent);
+  AppendText(line, "degraded", record.degraded);
   AppendText(line, "outcome", record.outcome);
   line += '}';
   return line;

@@ -1,0 +1,65 @@
+// What keys, organisations, models and providers spent in each five minutes, and which of their
+// goods were paid for before: tables in HOME/ledger.db. Errors of all: those of storage::Database.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "alerts/season.h"
+#include "base/result.h"
+#include "ledger/money.h"
+#include "storage/database.h"
+
+namespace tradewind::alerts {
+
+inline constexpr int64_t kSeriesMax = 20'000;  // watched at a time; further ones are not
+
+struct Series {
+  std::string name;             // "key:key_2f...", "org:...", "model:ORG/NAME", "provider:SLUG"
+  std::string org_id;           // "": of no organisation alone
+  int64_t first = 0, last = 0;  // buckets in which something was spent
+  int64_t evaluated = 0;        // the last bucket that the season was compared with
+  int64_t armed_from = 0;       // no alarm in earlier buckets
+  SeasonState state;
+};
+
+// Adds to a bucket, and makes its series when it is new; at most kSeriesMax are kept.
+Status AddCost(storage::Database& database, std::string_view series, std::string_view org_id,
+               int64_t bucket, ledger::NanoUsd cost);
+Result<std::optional<Series>> FindSeries(storage::Database& database, std::string_view name);
+// Whose organisation a budget's scope is of, as far as its name or what it spent says so; or "".
+Result<std::string> OrgOf(storage::Database& database, std::string_view scope);
+// The names of those that spent in `bucket` or later.
+Result<std::vector<std::string>> SeriesSince(storage::Database& database, int64_t bucket);
+Result<std::optional<int64_t>> LastSpending(storage::Database& database);  // of all; a bucket
+// Those that have something to be evaluated in a bucket up to `closed`.
+Result<std::vector<Series>> SeriesToEvaluate(storage::Database& database, int64_t closed);
+Status SaveEvaluation(storage::Database& database, const Series& series);
+
+// Of [from, to).
+Result<ledger::NanoUsd> CostBetween(storage::Database& database, std::string_view series,
+                                    int64_t from, int64_t to);
+// One number for each bucket of [from, to), zeros too.
+Result<std::vector<ledger::NanoUsd>> CostsBetween(storage::Database& database,
+                                                  std::string_view series, int64_t from,
+                                                  int64_t to);
+// The first bucket behind `bucket` in which something was spent; nullopt: none.
+Result<std::optional<int64_t>> NextSpending(storage::Database& database, std::string_view series,
+                                            int64_t bucket);
+
+struct Sku {
+  std::string org_id, provider, model;
+  uint32_t price_version = 0;
+  auto operator<=>(const Sku&) const = default;
+};
+// True: it was not paid for before.
+Result<bool> AddSku(storage::Database& database, const Sku& sku);
+
+// Drops buckets before `bucket`, and series that spent nothing since.
+Status ForgetCosts(storage::Database& database, int64_t bucket);
+
+}  // namespace tradewind::alerts

@@ -1,0 +1,206 @@
+#include "alerts/watch.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "alerts/season.h"
+#include "alerts/series.h"
+#include "billing/meter.h"
+#include "billing/usd.h"
+#include "catalog/mapping.h"
+
+namespace tradewind::alerts {
+namespace {
+
+using billing::AttemptRow;
+using billing::FormatUsd;
+using ledger::BudgetState;
+using ledger::NanoUsd;
+
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+constexpr int64_t kBucketNs = kBucketS * kNanosPerSecond;
+constexpr int64_t kHourNs = 3600 * kNanosPerSecond;
+constexpr int64_t kDayS = 86'400;
+constexpr int64_t kDayNs = kDayS * kNanosPerSecond;
+constexpr int64_t kKeepBuckets = 5 * kBucketsPerWeek;
+
+Alert OverrunOf(const AttemptRow& row) {
+  const std::string id = row.id.request.ToString();
+  Alert alert;
+  alert.kind = Kind::kOverrun;
+  alert.dedup = fmt::format("overrun:{}:{}", id, row.id.attempt);
+  alert.scope = billing::BudgetName("provider", row.purchase.provider);
+  alert.org_id = row.purchase.org_id;
+  alert.raised_ns = row.ended_ns;
+  alert.amount = row.cost - row.held;
+  alert.text = fmt::format("{} billed {} for request {}, {} more than was held for it.",
+                           row.purchase.provider, FormatUsd(row.cost), id, FormatUsd(alert.amount));
+  return alert;
+}
+
+Alert NewSkuOf(const AttemptRow& row) {
+  const billing::Purchase& bought = row.purchase;
+  Alert alert;
+  alert.kind = Kind::kNewSku;
+  alert.dedup = fmt::format("new_sku:{}:{}:{}:{}", bought.org_id, bought.provider, bought.model,
+                            row.price_version);
+  alert.scope = billing::BudgetName("org", bought.org_id);
+  alert.org_id = bought.org_id;
+  alert.raised_ns = row.ended_ns;
+  alert.amount = row.cost;
+  alert.text =
+      fmt::format("{} is paid for at {} for the first time{}.", bought.model, bought.provider,
+                  row.price_version == 0 ? std::string()
+                                         : fmt::format(" by price version {}", row.price_version));
+  return alert;
+}
+
+}  // namespace
+
+Status Watch::Put(storage::Database& database, Alert alert) {
+  for (size_t channel = 0; channel < policy_.wants.size(); ++channel) {
+    alert.sent[channel].state = policy_.wants[channel] ? Delivery::kPending : Delivery::kNotWanted;
+  }
+  TW_RETURN_IF_ERROR(Raise(database, alert));
+  return {};
+}
+
+Status Watch::Opened(storage::Database& database) {
+  TW_RETURN_IF_ERROR(PrepareTables(database));
+  TW_ASSIGN_OR_RETURN(const std::vector<Alert> newest, ListAlerts(database, {.limit = 1}));
+  // What spent just before the start may be too fast, and nobody has looked yet.
+  TW_ASSIGN_OR_RETURN(const std::optional<int64_t> last, LastSpending(database));
+  TW_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                      SeriesSince(database, last.value_or(0) - 2));
+  const std::lock_guard lock(mutex_);
+  told_id_ = newest.empty() ? 0 : newest.front().id;
+  touched_.insert(names.begin(), names.end());
+  return {};
+}
+
+Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> rows) {
+  std::map<std::pair<std::string, int64_t>, NanoUsd> costs;
+  std::map<std::string, std::string> orgs;
+  std::map<Sku, const AttemptRow*> skus;
+  for (const AttemptRow& row : rows) {
+    const billing::Purchase& bought = row.purchase;
+    now_ns_ = std::max(now_ns_, row.ended_ns);
+    if (row.state != billing::AttemptState::kSettled || bought.provider == catalog::kLocalSlug) {
+      continue;
+    }
+    skus.try_emplace({bought.org_id, bought.provider, bought.model, row.price_version}, &row);
+    if (row.cost > row.held && bought.priced) {
+      TW_RETURN_IF_ERROR(Put(database, OverrunOf(row)));
+    }
+    if (row.cost <= 0) {
+      continue;
+    }
+    const std::string nobody;
+    for (const auto& [kind, id, org] : {std::tuple("key", &bought.key_id, &bought.org_id),
+                                        std::tuple("org", &bought.org_id, &bought.org_id),
+                                        std::tuple("model", &bought.model, &nobody),
+                                        std::tuple("provider", &bought.provider, &nobody)}) {
+      if (!id->empty()) {
+        const std::string series = billing::BudgetName(kind, *id);
+        NanoUsd& sum = costs[{series, row.ended_ns / kBucketNs}];
+        sum += std::min(row.cost, ledger::kNanoUsdMax - sum);
+        orgs[series] = *org;
+      }
+    }
+  }
+  for (const auto& [sku, row] : skus) {
+    TW_ASSIGN_OR_RETURN(const bool is_new, AddSku(database, sku));
+    if (is_new) {
+      TW_RETURN_IF_ERROR(Put(database, NewSkuOf(*row)));
+    }
+  }
+  for (const auto& [where, cost] : costs) {
+    const auto& [series, bucket] = where;
+    TW_RETURN_IF_ERROR(AddCost(database, series, orgs[series], bucket, cost));
+    const std::lock_guard lock(mutex_);
+    touched_.insert(series);
+  }
+  return {};
+}
+
+Result<Seen> Watch::SeeAll(storage::Database& database, int64_t now_ns) {
+  Seen seen;
+  int64_t told_id = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    told_id = told_id_;
+  }
+  TW_ASSIGN_OR_RETURN(seen.raised, AlertsAfter(database, told_id));
+  if (policy_.throttle) {
+    TW_ASSIGN_OR_RETURN(seen.throttled, ScopesTooFast(database, now_ns - kThrottleNs));
+  }
+  return seen;
+}
+
+Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, int64_t now_ns) {
+  for (const ledger::Notice& notice : ledger.TakeNotices()) {
+    notices_.push_back(notice);
+  }
+  std::set<std::string> touched;
+  {
+    const std::lock_guard lock(mutex_);
+    touched = std::exchange(touched_, {});
+  }
+  Seen seen;
+  int64_t now = 0;
+  const Status done = recorder.Change([&](storage::Database& database) -> Status {
+    now = now_ns_ = std::max(now_ns_, now_ns);
+    TW_RETURN_IF_ERROR(LookAtBudgets(database, ledger, now));
+    TW_RETURN_IF_ERROR(LookAtSpeeds(database, ledger, now, touched));
+    TW_RETURN_IF_ERROR(LookAtSeasons(database, now));
+    if (now / kHourNs != hour_) {
+      TW_RETURN_IF_ERROR(LookAtForecasts(database, ledger, now));
+    }
+    if (now / kDayNs != day_) {
+      TW_RETURN_IF_ERROR(ForgetCosts(database, now / kBucketNs - kKeepBuckets));
+    }
+    TW_ASSIGN_OR_RETURN(seen, SeeAll(database, now));
+    return {};
+  });
+  if (!done.has_value()) {
+    const std::lock_guard lock(mutex_);
+    touched_.merge(touched);
+    return Fail(done.error());
+  }
+  notices_.clear();
+  if (!seen.raised.empty()) {
+    const std::lock_guard lock(mutex_);
+    told_id_ = seen.raised.back().id;
+  }
+  hour_ = now / kHourNs;
+  day_ = now / kDayNs;
+  return seen;
+}
+
+Status Watch::LookAtBudgets(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns) {
+  for (const ledger::Notice& notice : notices_) {
+    const std::string name = ledger.BudgetName(notice.account);
+    if (name.empty()) {
+      continue;  // an overrun: Ended has seen it
+    }
+    Alert alert;
+    alert.kind = Kind::kBudget;
+    alert.scope = name;
+    alert.dedup = fmt::format("budget:{}:{}:{}:{}", name, notice.window.window_start_s,
+                              notice.limit, notice.percent);
+    TW_ASSIGN_OR_RETURN(alert.org_id, OrgOf(database, name));
+    alert.raised_ns = now_ns;
+    alert.amount = notice.amount;
+    alert.text = fmt::format("{} % of the budget {} are used: {} of {}.", notice.percent, name,
+                             FormatUsd(notice.amount), FormatUsd(notice.limit));
+    TW_RETURN_IF_ERROR(Put(database, std::move(alert)));
+  }
+  return {};
+}
+
+}  // namespace tradewind::alerts

@@ -1,0 +1,82 @@
+// Decides alerts from what is settled: off the path of requests, and in the transactions that
+// record it, so that a kill repeats none and loses none.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <mutex>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "alerts/alert.h"
+#include "alerts/forecast.h"
+#include "base/result.h"
+#include "billing/recorder.h"
+#include "ledger/ledger.h"
+#include "storage/database.h"
+
+namespace tradewind::alerts {
+
+struct Policy {
+  // Spent within ten minutes by a key or organisation that is not known for three days yet; 0: no
+  // such bound.
+  ledger::NanoUsd velocity = 5'000'000'000;
+  bool throttle = false;  // paid requests of a key or organisation that is too fast are refused
+  std::array<bool, kChannels> wants = {};  // on which channels alerts go out
+};
+
+// So long after the alert, unless somebody acknowledges it.
+inline constexpr int64_t kThrottleNs = int64_t{3600} * 1'000'000'000;
+
+struct Seen {
+  std::vector<Alert> raised;           // since the last look, oldest first
+  std::vector<std::string> throttled;  // scopes that are too fast now
+};
+
+// What a budget's period will probably have cost at its end.
+struct BudgetForecast {
+  ledger::BudgetState budget;
+  Forecast forecast;
+};
+
+// Opened and Ended are the recorder's; Look is for one other thread. Must outlive the recorder.
+class Watch final : public billing::RecordWatcher {
+ public:
+  explicit Watch(const Policy& policy) : policy_(policy) {}
+
+  Status Opened(storage::Database& database) override;
+  Status Ended(storage::Database& database, std::span<const billing::AttemptRow> rows) override;
+
+  // Looks at budgets, speeds, seasons and forecasts as they are now, and keeps what it raises. To
+  // be called about once a second. Errors: those of the recorder; what was to be raised comes with
+  // the next call then.
+  Result<Seen> Look(billing::Recorder& recorder, ledger::Ledger& ledger, int64_t now_ns);
+
+ private:
+  Status Put(storage::Database& database, Alert alert);
+  Status LookAtBudgets(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
+  Status LookAtSpeeds(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns,
+                      const std::set<std::string>& series);
+  Status LookAtSeasons(storage::Database& database, int64_t now_ns);
+  Status LookAtForecasts(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
+  Result<Seen> SeeAll(storage::Database& database, int64_t now_ns);
+
+  const Policy policy_;
+  // Under the recorder's lock:
+  int64_t now_ns_ = 0;             // of what was seen last: never goes back
+  std::mutex mutex_;               // guards what follows; taken after the recorder's
+  int64_t told_id_ = 0;            // of the last alert that a look has returned
+  std::set<std::string> touched_;  // series that spent since the last look
+  // Of Look alone:
+  std::vector<ledger::Notice> notices_;  // of the ledger, not kept yet
+  int64_t hour_ = 0, day_ = 0;           // when forecasts were looked at, and old things forgotten
+};
+
+// Of all budgets that begin anew, and whose scope spent for long enough to say anything. Errors:
+// those of storage::Database.
+Result<std::vector<BudgetForecast>> ForecastBudgets(storage::Database& database,
+                                                    ledger::Ledger& ledger, int64_t now_ns);
+
+}  // namespace tradewind::alerts

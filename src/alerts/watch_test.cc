@@ -1,0 +1,341 @@
+#include "alerts/watch.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "alerts/season.h"
+#include "alerts/series.h"
+#include "billing/meter.h"
+#include "ledger/fake_disk.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind::alerts {
+namespace {
+
+using ledger::NanoUsd;
+using ledger::Period;
+
+constexpr NanoUsd kUsd = 1'000'000'000;
+
+struct World {
+  testing::TempDir home;
+  ledger::FakeDisk disk;
+  FakeClock clock;
+  Policy policy;
+  std::unique_ptr<Watch> watch;
+  std::vector<std::unique_ptr<ledger::Ledger>> dead;
+  std::unique_ptr<ledger::Ledger> ledger;
+  std::unique_ptr<billing::Recorder> recorder;
+  uint64_t ids = 0;
+
+  explicit World(Policy wanted = {}) : policy(wanted) {
+    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'790'000'000)));
+    Start();
+  }
+  void Start() {
+    watch = std::make_unique<Watch>(policy);
+    auto opened =
+        ledger::Ledger::Open(disk, clock, {.segment_bytes = 256 << 10, .background = false});
+    ASSERT_TRUE(opened.has_value()) << opened.error().message;
+    ledger = std::move(*opened);
+    auto records = billing::Recorder::Open(home.path() / "ledger.db", disk, *ledger,
+                                           {.watcher = watch.get(), .background = false});
+    ASSERT_TRUE(records.has_value()) << records.error().message;
+    recorder = std::move(*records);
+  }
+  void KillAndStart() {
+    disk.Kill();
+    recorder.reset();
+    watch.reset();
+    dead.push_back(std::move(ledger));
+    disk.Revive();
+    Start();
+  }
+  // One request that is settled at `cost`, of `held`.
+  void Spend(NanoUsd cost, NanoUsd held = 0, const std::string& model = "org/model") {
+    std::vector<ledger::AccountNumber> budgets;
+    for (const ledger::BudgetState& state : ledger->Budgets()) {
+      budgets.push_back(state.number);
+    }
+    ledger::HoldRequest request;
+    request.id = {{1, ++ids}, 1};
+    request.cost = request.charge = held == 0 ? cost : held;
+    request.budgets = budgets;
+    request.text = billing::Encode(
+        billing::Purchase{"org_1", "prj_1", "key_1", "usr_1", model, "site-a", "model-x"});
+    auto hold = ledger->Take(request);
+    ASSERT_TRUE(hold.has_value());
+    ASSERT_TRUE(hold->Sent().has_value());
+    ASSERT_TRUE(
+        hold->Settle(cost, std::min(cost, request.charge), billing::Encode(billing::Outcome{}))
+            .has_value());
+  }
+  int64_t now_ns() const {
+    return std::chrono::nanoseconds(clock.WallNow().time_since_epoch()).count();
+  }
+  Seen Look() {
+    EXPECT_TRUE(recorder->CatchUp().has_value());
+    auto seen = watch->Look(*recorder, *ledger, now_ns());
+    EXPECT_TRUE(seen.has_value()) << seen.error().message;
+    return seen.value_or(Seen());
+  }
+  std::vector<std::string> LookFor(Kind kind) {
+    std::vector<std::string> texts;
+    for (const Alert& alert : Look().raised) {
+      if (alert.kind == kind) {
+        texts.push_back(alert.text);
+      }
+    }
+    return texts;
+  }
+  std::vector<Alert> All(const AlertFilter& filter = {}) {
+    std::vector<Alert> all;
+    EXPECT_TRUE(recorder
+                    ->Change([&](storage::Database& database) -> Status {
+                      TW_ASSIGN_OR_RETURN(all, ListAlerts(database, filter));
+                      return {};
+                    })
+                    .has_value());
+    return all;
+  }
+  size_t Count(Kind kind) {
+    return static_cast<size_t>(std::ranges::count(All({.limit = 1000}), kind, &Alert::kind));
+  }
+};
+
+TEST(Watch, TellsEachShareOfABudgetOncePerWindow) {
+  World world;
+  ASSERT_TRUE(world.ledger
+                  ->Define({.name = "key:key_1",
+                            .limit = 10 * kUsd,
+                            .mode = ledger::Mode::kSoft,
+                            .period = Period::kDay})
+                  .has_value());
+  world.Spend(4 * kUsd);
+  EXPECT_TRUE(world.LookFor(Kind::kBudget).empty());
+  world.Spend(2 * kUsd);
+  EXPECT_EQ(world.LookFor(Kind::kBudget),
+            std::vector<std::string>{"50 % of the budget key:key_1 are used: $6.00 of $10.00."});
+  EXPECT_TRUE(world.LookFor(Kind::kBudget).empty());
+  world.Spend(2 * kUsd);
+  EXPECT_EQ(world.LookFor(Kind::kBudget).size(), 1U) << "80 %";
+  world.Spend(3 * kUsd);
+  EXPECT_EQ(world.LookFor(Kind::kBudget).size(), 1U) << "100 %";
+  world.clock.Advance(std::chrono::hours(24));
+  world.Spend(5 * kUsd);
+  EXPECT_EQ(world.LookFor(Kind::kBudget).size(), 1U) << "the next day begins anew";
+  EXPECT_EQ(world.All({.org_id = "org_1"}).size(), world.All().size()) << "known by what it spent";
+  EXPECT_TRUE(world.All({.org_id = "org_2"}).empty());
+}
+
+TEST(Watch, AKillRepeatsNoAlertAndLosesNone) {
+  World world;
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 10 * kUsd}).has_value());
+  world.Spend(5 * kUsd);
+  EXPECT_EQ(world.LookFor(Kind::kBudget).size(), 1U);
+  world.KillAndStart();
+  EXPECT_TRUE(world.LookFor(Kind::kBudget).empty());
+  world.Spend(3 * kUsd);  // nobody has looked when the process is killed, twice
+  world.KillAndStart();
+  world.KillAndStart();
+  EXPECT_EQ(world.LookFor(Kind::kBudget).size(), 1U);
+  EXPECT_EQ(world.Count(Kind::kBudget), 2U);
+  EXPECT_EQ(world.Count(Kind::kNewSku), 1U);
+}
+
+TEST(Watch, SurvivesKillsWhereverSettlesAndLooksStand) {
+  ledger::SeededRandom random(3);
+  for (int round = 0; round < 5; ++round) {
+    World world;
+    ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 100 * kUsd}).has_value());
+    for (int i = 0; i < 100; ++i) {
+      world.Spend(kUsd);
+      if (random.Below(5) == 0) {
+        ASSERT_TRUE(world.recorder->CatchUp().has_value());
+      }
+      if (random.Below(8) == 0) {
+        world.Look();
+      }
+      if (random.Below(10) == 0) {
+        world.KillAndStart();
+      }
+    }
+    world.Look();
+    std::map<std::string, int> texts;
+    for (const Alert& alert : world.All({.limit = 1000})) {
+      ++texts[alert.dedup];
+    }
+    EXPECT_EQ(texts.size(), world.All({.limit = 1000}).size());
+    const auto has = [&](int percent) {
+      return std::ranges::any_of(world.All({.limit = 1000}), [&](const Alert& alert) {
+        return alert.kind == Kind::kBudget && alert.text.starts_with(std::to_string(percent));
+      });
+    };
+    EXPECT_TRUE(has(100)) << round;
+  }
+}
+
+TEST(Watch, TellsOfNewGoodsAndOfBillsBeyondTheirHolds) {
+  World world;
+  world.Spend(10);
+  world.Spend(10);
+  EXPECT_EQ(world.LookFor(Kind::kNewSku),
+            std::vector<std::string>{"org/model is paid for at site-a for the first time."});
+  world.Spend(10, 0, "org/other");
+  EXPECT_EQ(world.LookFor(Kind::kNewSku).size(), 1U);
+  world.Spend(30, 20);
+  const std::vector<std::string> overruns = world.LookFor(Kind::kOverrun);
+  ASSERT_EQ(overruns.size(), 1U);
+  EXPECT_NE(overruns[0].find("$0.00000001 more than was held"), std::string::npos) << overruns[0];
+}
+
+TEST(Watch, TellsWhoSpendsTooFastForTheDayOnceADay) {
+  World world({.velocity = 0, .throttle = true});
+  ASSERT_TRUE(
+      world.ledger->Define({.name = "key:key_1", .limit = 100 * kUsd, .period = Period::kDay})
+          .has_value());
+  world.Spend(kUsd);
+  EXPECT_TRUE(world.Look().throttled.empty()) << "one request is no speed";
+  world.Spend(4 * kUsd);
+  const Seen seen = world.Look();
+  EXPECT_EQ(seen.throttled, std::vector<std::string>{"key:key_1"});
+  EXPECT_EQ(world.Count(Kind::kVelocity), 1U);
+  world.Spend(kUsd / 2);
+  world.Look();
+  EXPECT_EQ(world.Count(Kind::kVelocity), 1U);
+  world.KillAndStart();
+  EXPECT_EQ(world.Look().throttled.size(), 1U) << "a start lets nobody off";
+}
+
+TEST(Watch, AnAcknowledgedAlertThrottlesNobodyAndStaysAsItWas) {
+  World world({.throttle = true});
+  world.Spend(6 * kUsd);
+  EXPECT_EQ(world.Look().throttled.size(), 2U) << "the key and its organisation, both new";
+  for (const Alert& alert : world.All()) {
+    ASSERT_TRUE(world.recorder
+                    ->Change([&](storage::Database& database) -> Status {
+                      TW_RETURN_IF_ERROR(Acknowledge(database, alert.id, "ada", 5));
+                      return Acknowledge(database, alert.id, "bob", 6);
+                    })
+                    .has_value());
+  }
+  EXPECT_TRUE(world.Look().throttled.empty());
+  EXPECT_TRUE(world.All({.open_only = true}).empty());
+  EXPECT_EQ(world.All().front().acknowledged_by, "ada");
+}
+
+TEST(Watch, FiveDollarsWithinTenMinutesAreFastForWhoIsNewOnly) {
+  World world;
+  world.Spend(kUsd);
+  world.clock.Advance(std::chrono::hours(73));
+  world.Spend(6 * kUsd);
+  world.Look();
+  EXPECT_EQ(world.Count(Kind::kVelocity), 0U);
+}
+
+// Three weeks of a quarter of a dollar each five minutes, and then ten times that.
+TEST(Watch, FindsABurstByTheSeasonAndArmsItselfAgainADayLater) {
+  World world({.velocity = 0});
+  constexpr int64_t kDays = 21;
+  const int64_t start = world.now_ns() / 1'000'000'000 / kBucketS;
+  ASSERT_TRUE(world.recorder
+                  ->Change([&](storage::Database& database) -> Status {
+                    for (int64_t i = 0; i < kDays * kBucketsPerDay; ++i) {
+                      TW_RETURN_IF_ERROR(AddCost(database, "key:key_1", "org_1", start + i,
+                                                 kUsd / 4 + (i % 7) * 10'000'000));
+                    }
+                    return {};
+                  })
+                  .has_value());
+  world.clock.Advance(std::chrono::hours(24 * kDays));
+  world.Look();
+  EXPECT_EQ(world.Count(Kind::kUnusual), 0U);
+  int64_t buckets = 0;
+  for (; world.Count(Kind::kUnusual) == 0 && buckets < 20; ++buckets) {
+    world.Spend(5 * kUsd / 2);
+    world.clock.Advance(std::chrono::seconds(kBucketS));
+    world.Look();
+  }
+  EXPECT_LE(buckets, 4) << "twenty minutes";
+  const std::vector<Alert> unusual = world.All({.limit = 1000});
+  const auto found = std::ranges::find(unusual, Kind::kUnusual, &Alert::kind);
+  ASSERT_NE(found, unusual.end());
+  EXPECT_EQ(found->scope, "key:key_1");
+  EXPECT_NE(found->text.find("$2.50 in five minutes where $0."), std::string::npos) << found->text;
+  for (int i = 0; i < 100; ++i) {
+    world.Spend(5 * kUsd / 2);
+    world.clock.Advance(std::chrono::seconds(kBucketS));
+  }
+  world.Look();
+  EXPECT_EQ(world.Count(Kind::kUnusual), 1U) << "told once a day";
+  for (int i = 0; i < 250; ++i) {
+    world.Spend(5 * kUsd / 2);
+    world.clock.Advance(std::chrono::seconds(kBucketS));
+  }
+  world.Look();
+  EXPECT_EQ(world.Count(Kind::kUnusual), 2U);
+}
+
+TEST(Watch, ForecastsThatAMonthWillEndAboveItsBudget) {
+  World world({.velocity = 0});
+  // 2026-09-21, and $2 a day since two weeks ago.
+  ASSERT_TRUE(world.ledger
+                  ->Define({.name = "org:org_1",
+                            .limit = 20 * kUsd,
+                            .mode = ledger::Mode::kSoft,
+                            .period = Period::kMonth})
+                  .has_value());
+  for (int day = 0; day < 9; ++day) {
+    world.Spend(2 * kUsd);
+    EXPECT_EQ(world.LookFor(Kind::kForecast).size(), 0U) << "a week has to be known";
+    world.clock.Advance(std::chrono::hours(24));
+    if (day == 7) {
+      break;
+    }
+  }
+  world.Spend(2 * kUsd);
+  const std::vector<std::string> told = world.LookFor(Kind::kForecast);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_NE(told[0].find("above its $20.00"), std::string::npos) << told[0];
+  EXPECT_TRUE(world.LookFor(Kind::kForecast).empty());
+}
+
+TEST(Watch, PutsOutWhatIsWantedOnEachChannelUntilItIsDelivered) {
+  World world({.wants = {true, false}});
+  world.Spend(10);
+  world.Look();
+  ASSERT_EQ(world.All().size(), 1U);
+  const auto due = [&](Channel channel, int64_t now_ns) {
+    std::vector<Alert> found;
+    EXPECT_TRUE(world.recorder
+                    ->Change([&](storage::Database& database) -> Status {
+                      TW_ASSIGN_OR_RETURN(found, DueAlerts(database, channel, now_ns, 10));
+                      return {};
+                    })
+                    .has_value());
+    return found.size();
+  };
+  const auto note = [&](const Sent& sent) {
+    EXPECT_TRUE(world.recorder
+                    ->Change([&](storage::Database& database) {
+                      return NoteDelivery(database, 1, Channel::kWebhook, sent, "no");
+                    })
+                    .has_value());
+  };
+  EXPECT_EQ(due(Channel::kCommand, 0), 0U);
+  EXPECT_EQ(due(Channel::kWebhook, 0), 1U);
+  note({Delivery::kPending, 1, 100});
+  EXPECT_EQ(due(Channel::kWebhook, 99), 0U);
+  EXPECT_EQ(due(Channel::kWebhook, 100), 1U);
+  world.KillAndStart();
+  EXPECT_EQ(due(Channel::kWebhook, 100), 1U);
+  note({Delivery::kDelivered, 2, 0});
+  EXPECT_EQ(due(Channel::kWebhook, INT64_MAX), 0U);
+}
+
+}  // namespace
+}  // namespace tradewind::alerts

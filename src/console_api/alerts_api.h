@@ -1,0 +1,40 @@
+// /tw/v1/alerts and /tw/v1/forecasts: docs/operating/alerts.md.
+#pragma once
+
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "billing/recorder.h"
+#include "http/http.h"
+#include "identity/principal.h"
+#include "ledger/ledger.h"
+
+namespace tradewind::console_api {
+
+// Thread-safe; calls wait for the disk. What it refers to must outlive it.
+class AlertsApi {
+ public:
+  AlertsApi(ledger::Ledger& ledger, billing::Recorder& recorder, const Clock& clock = SystemClock())
+      : ledger_(ledger), recorder_(recorder), clock_(clock) {}
+
+  // Whether this is the API of a path.
+  static bool Has(std::string_view path);
+
+  // The admin token sees and acknowledges everything, a key with the scope manage what is of its
+  // organisation. Errors: kNotFound, kMethodNotAllowed, kPermissionDenied, kInvalidArgument.
+  Result<http::Response> Answer(const http::Request& request, const identity::Principal& caller);
+
+ private:
+  Result<http::Response> AnswerList(const http::Request& request,
+                                    const identity::Principal& caller);
+  Result<http::Response> AnswerAcknowledge(std::string_view id, const identity::Principal& caller);
+  Result<http::Response> AnswerForecasts(const identity::Principal& caller);
+  int64_t NowNs() const;
+
+  ledger::Ledger& ledger_;
+  billing::Recorder& recorder_;
+  const Clock& clock_;
+};
+
+}  // namespace tradewind::console_api

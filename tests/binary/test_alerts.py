@@ -1,0 +1,245 @@
+"""Never surprised: alerts reach a webhook, a command and the console; once each, whatever is killed when."""
+
+import contextlib
+import hashlib
+import hmac
+import http.server
+import json
+import threading
+
+import pytest
+
+import harness
+import market
+from market import MODEL
+
+PRICES = ("1000", "3000")  # $0.001 and $0.003 a token
+SECRET = "a secret that both sides know"
+
+
+class Hook:
+    """A webhook's receiver that fails as often as it is told to."""
+
+    def __init__(self, failures=0):
+        self.failures, self.got, self.lock = failures, [], threading.Lock()
+        hook = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                with hook.lock:
+                    fails = hook.failures > 0
+                    hook.failures -= 1
+                    if not fails:
+                        hook.got.append((dict(self.headers), body))
+                self.send_response(503 if fails else 204)
+                self.end_headers()
+
+            def log_message(self, *words):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server.server_port}/hook"
+
+    def alerts(self):
+        with self.lock:
+            return [json.loads(body) for _, body in self.got]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def alerts_config(hook=None, command=None, **fields):
+    lines = ["[alerts]"]
+    if hook:
+        lines += [f'webhook = "{hook.url}"', "allow_private = true", 'webhook_secret_env = "HOOK_SECRET"']
+    if command:
+        lines.append(f"command = {json.dumps([str(word) for word in command])}")
+    lines += [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
+    return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def site(tmp_path, **fields):
+    start = lambda *words, env, **more: harness.Server(*words, env=env | {"HOOK_SECRET": SECRET}, **more)
+    with market.Market(tmp_path, "site-a", prices=PRICES, extra=alerts_config(**fields), server=start) as made:
+        yield made
+
+
+def make_key(home, name, *words):
+    made = harness.run_cli("keys", "create", "--name", name, "--json", *words, home=home)
+    assert made.returncode == 0, made
+    return json.loads(made.stdout)
+
+
+def chat(server, token, **fields):
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "one two three"}]} | fields
+    return server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {token}"})
+
+
+def listed(home, *words):
+    got = harness.run_cli("alerts", "ls", "--json", *words, home=home)
+    assert got.returncode == 0, got
+    return json.loads(got.stdout)["alerts"]
+
+
+def test_shares_of_a_budget_reach_the_webhook_once_signed_and_after_failures(tmp_path):
+    with Hook(failures=1) as hook, site(tmp_path, hook=hook, velocity_usd="0") as made:
+        home, server = made.server.home, made.server
+        key = make_key(home, "told")
+        scope = f"key:{key['id']}"
+        cost = int(chat(server, key["token"], max_tokens=20).headers["x-tradewind-cost-nanousd"])
+        usd = f"{cost * 4 / 1e9:.9f}"
+        done = harness.run_cli("budget", "set", scope, "--usd", usd, "--mode", "soft", "--warn", "60,100", home=home)
+        assert done.returncode == 0, done
+        for _ in range(8):
+            assert chat(server, key["token"], max_tokens=20).status == 200
+        harness.wait_for(lambda: len(hook.alerts()) == 3, "both shares, and the first one at its second try")
+        kinds = [alert["kind"] for alert in hook.alerts()]
+        assert sorted(kinds) == ["budget", "budget", "new_sku"], kinds
+        for headers, body in hook.got:
+            expected = hmac.new(SECRET.encode(), headers["x-tradewind-timestamp"].encode() + b"." + body, hashlib.sha256)
+            assert headers["x-tradewind-signature"] == "v1=" + expected.hexdigest()
+            assert headers["x-tradewind-alert"] == str(json.loads(body)["id"])
+        budget = sorted((alert for alert in hook.alerts() if alert["kind"] == "budget"), key=lambda alert: alert["id"])
+        assert budget[0]["text"].startswith("60 %") and budget[1]["text"].startswith("100 %")
+        assert budget[0]["scope"] == scope and int(budget[0]["amount_nanousd"]) >= cost * 4 * 6 // 10
+        tried = {alert["id"]: alert["deliveries"]["webhook"] for alert in listed(home)}
+        assert all(one["state"] == "delivered" for one in tried.values()) and max(one["tries"] for one in tried.values()) == 2
+
+
+def test_a_kill_repeats_no_alert_and_loses_none(tmp_path):
+    with Hook() as hook, site(tmp_path, hook=hook, velocity_usd="0") as made:
+        home, server = made.server.home, made.server
+        key = make_key(home, "killed", "--budget", "20")
+        flags = ["--config", made.config, "--port", str(server.port)]
+        env = market.keys(made.sites) | {"HOOK_SECRET": SECRET}
+        for _ in range(5):
+            while True:
+                reply = chat(server, key["token"], max_tokens=200)
+                if reply.status == 402 or int(reply.headers["x-tradewind-cost-nanousd"]) > 0:
+                    break
+            server.process.kill()  # right behind the answer: nobody can have looked yet
+            server.process.wait(harness.PATIENCE_S)
+            server.process.stdout.close()
+            server = harness.Server(home, *flags, models=made.models, env=env)
+        while chat(server, key["token"], max_tokens=200).status == 200:
+            pass
+        spent = json.loads(harness.run_cli("usage", "--key", "killed", "--json", home=home).stdout)["budget"]
+        share = int(spent["spent_nanousd"]) * 100 // 20_000_000_000
+        due = [percent for percent in (50, 80, 100) if percent <= share]
+        assert due, spent
+        harness.wait_for(
+            lambda: any(alert["text"].startswith(f"{due[-1]} %") for alert in hook.alerts()), f"the alert of {due[-1]} %"
+        )
+        # What was sent and not noted when the process was killed may come again, under its own number.
+        numbers = {}
+        for alert in hook.alerts():
+            numbers.setdefault(alert["text"], set()).add(alert["id"])
+        assert all(len(ids) == 1 for ids in numbers.values()), numbers
+        assert sum("for the first time" in text for text in numbers) == 1
+        made.server.process = server.process
+        made.server.token = server.token = None
+
+
+def test_a_command_gets_the_message_on_its_stdin_without_a_shell(tmp_path):
+    mail = tmp_path / "mail box; $(id)"
+    with site(tmp_path, command=["/usr/bin/tee", "-a", mail], velocity_usd="0") as made:
+        key = make_key(made.server.home, "mailed")
+        assert chat(made.server, key["token"], max_tokens=5).status == 200
+        harness.wait_for(lambda: mail.exists() and "ack" in mail.read_text(), "the mail")
+        head, text = mail.read_text().split("\n\n", 1)
+        assert head.startswith(f"Subject: Tradewind: {MODEL} is paid for at site-a for the first time.")
+        assert "kind    new_sku" in text
+        harness.wait_for(
+            lambda: listed(made.server.home)[0]["deliveries"]["command"]["state"] == "delivered", "that it is noted"
+        )
+
+
+def test_an_operator_lists_and_acknowledges_alerts(tmp_path):
+    with site(tmp_path, velocity_usd="0") as made:
+        home, server = made.server.home, made.server
+        key = make_key(home, "looked-at")
+        other = make_key(home, "other", "--org", "acme", "--role", "admin", "--scopes", "inference,read,manage")
+        assert chat(server, key["token"], max_tokens=5).status == 200
+        alerts = harness.wait_for(lambda: listed(home), "the first alert")
+        assert [alert["kind"] for alert in alerts] == ["new_sku"] and alerts[0]["acknowledged_at"] is None
+        headers = {"Authorization": f"Bearer {other['token']}"}
+        assert server.get("/tw/v1/alerts", headers).json()["alerts"] == [], "of another organisation"
+        assert server.post(f"/tw/v1/alerts/{alerts[0]['id']}/acknowledge", {}, headers).status == 404
+        assert server.get("/tw/v1/alerts", {"Authorization": f"Bearer {key['token']}"}).status == 403
+        table = harness.run_cli("alerts", home=home)
+        assert table.returncode == 0 and "for the first time" in table.stdout and "open" in table.stdout
+        done = harness.run_cli("alerts", "ack", alerts[0]["id"], home=home)
+        assert done.returncode == 0 and "seen by admin" in done.stdout, done
+        assert listed(home) == [] and len(listed(home, "--all")) == 1
+        assert harness.run_cli("alerts", "ack", "77", home=home).returncode == 3
+        assert harness.run_cli("alerts", "forecast", home=home).returncode == 0
+
+
+def test_who_spends_too_fast_is_slowed_down_where_that_is_wanted(tmp_path):
+    with site(tmp_path, throttle=True, velocity_usd="0.05") as made:
+        home, server = made.server.home, made.server
+        key = make_key(home, "fast")
+        refused = harness.wait_for(lambda: (reply := chat(server, key["token"], max_tokens=20)).status == 429 and reply, "a refusal")
+        assert "unusually fast" in refused.error()["message"] and refused.headers["Retry-After"] == "60"
+        for alert in listed(home):
+            assert harness.run_cli("alerts", "ack", alert["id"], home=home).returncode == 0
+        harness.wait_for(lambda: chat(server, key["token"], max_tokens=5).status == 200, "its end, once it is known")
+
+
+def test_a_webhook_in_a_private_network_has_to_be_allowed(tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text('[alerts]\nwebhook = "https://127.0.0.1:9/x"\nwebhook_secret_env = "HOOK_SECRET"\n')
+    with market.Market(
+        tmp_path,
+        "site-a",
+        prices=PRICES,
+        extra=config.read_text(),
+        server=lambda *words, env, **more: harness.Server(*words, env=env | {"HOOK_SECRET": SECRET}, **more),
+    ) as made:
+        key = make_key(made.server.home, "private")
+        assert chat(made.server, key["token"], max_tokens=5).status == 200
+        alert = harness.wait_for(lambda: (found := listed(made.server.home)) and found[0]["trouble"] and found[0], "a failure")
+        assert "allow_private" in alert["trouble"], alert
+
+
+def test_when_a_budget_is_exhausted_a_key_may_go_on_with_the_model_on_this_device(tmp_path):
+    if not harness.MODEL_FILE.exists():
+        pytest.skip("the default model is not there")
+    flags = ["--model", harness.MODEL_FILE, "--ctx", "2048"]
+    with market.Market(tmp_path, "site-a", prices=PRICES, models=harness.MODELS, flags=flags) as made:
+        home, server = made.server.home, made.server
+        plain = make_key(home, "plain", "--budget", "0.01")
+        opted = make_key(home, "opted", "--budget", "0.01", "--on-exhausted", "local")
+        assert opted["on_exhausted"] == "local" and plain["on_exhausted"] == "refuse"
+        assert chat(server, plain["token"], max_tokens=5).status == 402
+        for stream in (False, True):
+            reply = chat(server, opted["token"], max_tokens=5, stream=stream)
+            assert reply.status == 200, reply.body
+            assert reply.headers["x-tradewind-degraded"] == "budget"
+            assert reply.headers["x-inference-provider"] == "local"
+        assert harness.MODEL in reply.body.decode()
+        receipt = json.loads(harness.run_cli("receipt", reply.headers["x-tradewind-receipt"], "--json", home=home).stdout)
+        (attempt,) = receipt["attempts"]
+        assert attempt["provider"] == "local" and attempt["reason"] == "degraded: budget" and attempt["state"] == "settled"
+        line = harness.wait_for(lambda: next((one for one in server.access_log() if one.get("degraded")), None), "the log")
+        assert line["degraded"] == "budget" and line["provider"] == "local"
+        assert made.sim.bill()["total"]["requests"] == 0
+        long = chat(server, opted["token"], max_tokens=5, messages=[{"role": "user", "content": "word " * 5000}])
+        assert long.status == 402 and "x-tradewind-degraded" not in long.headers, "the device's context is too short"
+        asked = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+        tools = chat(server, opted["token"], max_tokens=5, tools=asked)
+        assert tools.status in (200, 402)
+        boxed = make_key(home, "boxed", "--budget", "0.01", "--on-exhausted", "local", "--providers", "site-a")
+        assert chat(server, boxed["token"], max_tokens=5).status == 402, "its allow-list has no local"
+        wrong = harness.run_cli("keys", "create", "--name", "x", "--on-exhausted", "beg", home=home)
+        assert wrong.returncode == 2
