@@ -28,6 +28,16 @@ class FakeDisk final : public Disk {
   size_t torn_percent = 50;
   bool only_once = false;  // a write fails
 
+  // Counts every call; the one with this number fails, alone or with all that follow; kFull: of
+  // those that follow the ones that need room.
+  enum class Fault { kOnce, kFromThenOn, kFull };
+  int64_t calls = 0, failed_syncs = 0;
+  void FailAt(int64_t call, Fault fault) {
+    fail_at_ = call;
+    fault_ = fault;
+  }
+  void Heal() { fail_at_ = writes_left = syncs_left = creates_left = -1; }
+
   // The process is killed: what was written stays, and what it still does reaches nothing. The next
   // process has the disk from Revive on.
   void Kill() {
@@ -62,7 +72,7 @@ class FakeDisk final : public Disk {
     if (is_dead_) {
       return Fail(ErrorCode::kIo, "the process is dead");
     }
-    if (!Take(creates_left)) {
+    if (Fails(true) || !Take(creates_left)) {
       return Fail(ErrorCode::kResourceExhausted, "the disk is full");
     }
     if (files_.contains(name)) {
@@ -77,6 +87,9 @@ class FakeDisk final : public Disk {
 
   Result<std::vector<std::byte>> Read(const std::string& name, uint64_t offset,
                                       size_t bytes) override {
+    if (Fails(false)) {
+      return Fail(ErrorCode::kIo, "the disk failed");
+    }
     const auto found = files_.find(name);
     if (found == files_.end()) {
       return Fail(ErrorCode::kNotFound, "there is no such file");
@@ -89,6 +102,9 @@ class FakeDisk final : public Disk {
   }
 
   Result<std::vector<std::string>> List() override {
+    if (Fails(false)) {
+      return Fail(ErrorCode::kIo, "the disk failed");
+    }
     std::vector<std::string> names;
     for (const auto& [name, file] : files_) {
       names.push_back(name);
@@ -99,6 +115,9 @@ class FakeDisk final : public Disk {
   Status Remove(const std::string& name) override {
     if (is_dead_) {
       return Fail(ErrorCode::kIo, "the process is dead");
+    }
+    if (Fails(false)) {
+      return Fail(ErrorCode::kIo, "the disk failed");
     }
     files_.erase(name);
     return {};
@@ -114,7 +133,7 @@ class FakeDisk final : public Disk {
       if (process_ != disk_.process_) {
         return Fail(ErrorCode::kIo, "the process is dead");
       }
-      const bool is_whole = Take(disk_.writes_left);
+      const bool is_whole = !disk_.Fails(false) && Take(disk_.writes_left);
       if (!is_whole && disk_.only_once) {
         disk_.writes_left = -1;
       }
@@ -127,7 +146,8 @@ class FakeDisk final : public Disk {
       if (process_ != disk_.process_) {
         return Fail(ErrorCode::kIo, "the process is dead");
       }
-      if (!Take(disk_.syncs_left)) {
+      if (disk_.Fails(false) || !Take(disk_.syncs_left)) {
+        ++disk_.failed_syncs;
         // As Linux does it: the pages are dropped, and the next flush says all is well.
         file_->bytes = file_->flushed;
         file_->unflushed.clear();
@@ -144,6 +164,13 @@ class FakeDisk final : public Disk {
     const int process_;
   };
 
+  bool Fails(bool needs_room) {
+    const int64_t call = calls++;
+    if (fail_at_ < 0 || call < fail_at_) {
+      return false;
+    }
+    return fault_ == Fault::kOnce ? call == fail_at_ : fault_ == Fault::kFromThenOn || needs_room;
+  }
   static bool Take(int64_t& left) {
     if (left == 0) {
       return false;
@@ -153,6 +180,8 @@ class FakeDisk final : public Disk {
   }
 
   std::map<std::string, std::shared_ptr<File>> files_;
+  int64_t fail_at_ = -1;
+  Fault fault_ = Fault::kOnce;
   int process_ = 0;
   bool is_dead_ = false;
 };

@@ -1,0 +1,121 @@
+"""What money costs: CPU of hold and settle, what the journal adds at 2,000 requests/s, requests a second into SQLite, and the
+gateway's CPU for a request with the ledger on and off, alternating in one run. Writes bench/results/ledger.json and ledger.md.
+
+usage: ledger_cost.py [--rounds N] [--requests N] [--out FOLDER]
+"""
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+
+import gateway
+import machine
+
+TARGETS = {
+    "cpu_us": ("hold + sent + settle, CPU each", "us", 5, False),
+    "p99_us": ("added P99 at 2,000 requests/s", "us", 1000, False),
+    "recorded_per_s": ("recorded requests into SQLite", "/s", 15_000, True),
+    "ratio": ("gateway CPU a request, ledger on / off", "x", 1.15, False),
+}
+
+
+def ledger(args, mode, requests, **fields):
+    with tempfile.TemporaryDirectory(dir=args.scratch) as home:
+        words = [args.load, "--home", home, "--mode", mode, "--requests", requests]
+        for name, value in fields.items():
+            words += [f"--{name}", value]
+        return json.loads(subprocess.run([str(word) for word in words], stdout=subprocess.PIPE, check=True, text=True).stdout)
+
+
+class Gateway:
+    """`tradewind serve` before the simulated provider, with a key that has a budget, or with nothing counted."""
+
+    def __init__(self, stack, args, provider, is_counted):
+        self.folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.scratch)))
+        config = self.folder / "config.toml"
+        config.write_text(gateway.TRADEWIND.format(upstream=provider.port, model=gateway.MODEL, provider_model=gateway.PROVIDER_MODEL))
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TRADEWIND_")}
+        env |= {"TRADEWIND_HOME": str(self.folder / "home"), "HOME": str(self.folder), "SITE_A_KEY": gateway.PROVIDER_KEY}
+        budget = ["--budget", "1000000"] if is_counted else []
+        made = subprocess.run([args.binary, "keys", "create", "--name", "load", *budget], env=env, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, check=True, text=True)
+        env |= {} if is_counted else {"TRADEWIND_BENCH_NO_LEDGER": "1"}
+        (self.folder / "models").mkdir()
+        serve = gateway.start(stack, [args.binary, "serve", "--port", 0, "--config", config, "--access-log", "none",
+                                      "--models-dir", self.folder / "models"], env=env, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL)
+        port = gateway._listening_port(serve, "tradewind")
+        self.target = gateway.Target("tradewind", port, "/v1/chat/completions", serve.pid, gateway.MODEL,
+                                     [f"Authorization: Bearer {made.stdout.strip()}"])
+        self.body = self.target.body(self.folder, "one two three", max_tokens=8)
+
+    def cpu_us(self, args, requests):
+        words = [args.http_load, "--port", self.target.port, "--path", self.target.path, "--body", self.body,
+                 "--connections", 16, "--warm", 200, "--requests", requests]
+        for header in self.target.headers:
+            words += ["--header", header]
+        before = gateway.cpu_s(self.target.pid)
+        subprocess.run([str(word) for word in words], stdout=subprocess.DEVNULL, check=True)
+        return (gateway.cpu_s(self.target.pid) - before) / (requests + 200) * 1e6
+
+
+def gateways(args):
+    with contextlib.ExitStack() as stack:
+        provider = gateway.start_provider(stack, args)
+        on, off = Gateway(stack, args, provider, True), Gateway(stack, args, provider, False)
+        rounds = [(on.cpu_us(args, args.requests), off.cpu_us(args, args.requests)) for _ in range(args.rounds)]
+    return {"on_us": statistics.median(one for one, _ in rounds), "off_us": statistics.median(other for _, other in rounds),
+            "ratio": statistics.median(one / other for one, other in rounds)}
+
+
+def measure(args):
+    def best(mode, key, requests, largest=False, **fields):
+        found = [ledger(args, mode, requests, **fields) for _ in range(args.rounds)]
+        return sorted(found, key=lambda one: one[key])[-1 if largest else 0]
+
+    pairs = best("pairs", "cpu_us", args.requests * 5)
+    pace = [ledger(args, "pace", 2000 * args.seconds, rate=2000) for _ in range(args.rounds)]
+    record = best("record", "recorded_per_s", args.requests * 10, largest=True)
+    return {"cpu_us": pairs["cpu_us"], "pairs": pairs, "p99_us": statistics.median(one["p99_us"] for one in pace), "pace": pace,
+            "recorded_per_s": record["recorded_per_s"], **gateways(args)}
+
+
+def report(result):
+    where = result["machine"]
+    lines = ["# What money costs", "", f"{where['cpu']}, {where['cpus']} CPUs; commit {where['commit']}; {where['date']}", "",
+             "| what | measured | target |", "|---|---|---|"]
+    for key, (what, unit, target, is_floor) in TARGETS.items():
+        value = result[key]
+        is_met = value >= target if is_floor else value <= target
+        lines.append(f"| {what} | {value:,.2f} {unit} {'' if is_met else '(**missed**)'} | {'>=' if is_floor else '<='} {target:,} {unit} |")
+    lines += ["", f"Gateway: {result['on_us']:.1f} us of CPU a request with the ledger (a key with a budget), {result['off_us']:.1f} us "
+              "with nothing counted; both before the same simulated provider, in turns.", ""]
+    return "\n".join(lines)
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--requests", type=int, default=20_000)
+    arguments.add_argument("--seconds", type=int, default=20, help="of each pace")
+    arguments.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"))
+    arguments.add_argument("--scratch", default=None, help="a folder on the disk that is measured (default: the system's)")
+    arguments.add_argument("--binary", default="build/tradewind")
+    arguments.add_argument("--sim", default="build/provider_sim")
+    arguments.add_argument("--load", default="build/ledger_load")
+    arguments.add_argument("--http-load", default="build/gateway_load")
+    args = arguments.parse_args()
+    args.flags = f"--rounds {args.rounds} --requests {args.requests}"
+    result = measure(args) | {"machine": machine.describe(args, "none")}
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "ledger.json").write_text(json.dumps(result, indent=1) + "\n")
+    (args.out / "ledger.md").write_text(report(result))
+    print(report(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+// What mutants showed that no test looked at (tests/mutants).
+#include <array>
+#include <span>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ledger/book.h"
+
+namespace tradewind::ledger {
+namespace {
+
+constexpr int64_t kNow = int64_t{1'764'072'000} * 1'000'000'000;
+
+struct World {
+  Book book;
+  int64_t time_ns = kNow;
+  uint64_t ids = 0;
+
+  Status Commit(Record record) {
+    record.seq = book.seq() + 1;
+    record.time_ns = ++time_ns;
+    return book.Apply(record);
+  }
+  AccountNumber Define(const BudgetSpec& budget) {
+    Record record = *book.DecideBudget(budget);
+    EXPECT_TRUE(Commit(record).has_value());
+    return record.account;
+  }
+  std::expected<HoldId, Refusal> Take(std::span<const AccountNumber> budgets, NanoUsd cost,
+                                      NanoUsd charge, AccountNumber payee = kUnknownPayee) {
+    HoldRequest request;
+    request.id = {{1, ++ids}, 1};
+    request.cost = cost;
+    request.charge = charge;
+    request.budgets = budgets;
+    request.payee = payee;
+    std::expected<Record, Refusal> decided = book.DecideHold(request, time_ns);
+    if (!decided.has_value()) {
+      return std::unexpected(decided.error());
+    }
+    EXPECT_TRUE(Commit(*decided).has_value());
+    return request.id;
+  }
+  Account At(AccountNumber number) { return book.BudgetAccount(number, time_ns / 1'000'000'000); }
+};
+
+TEST(BookMore, AClosedBudgetRefusesNothing) {
+  World world;
+  BudgetSpec spec{.name = "key:a", .limit = 10};
+  const AccountNumber key = world.Define(spec);
+  EXPECT_FALSE(world.Take({&key, 1}, 11, 11).has_value());
+  spec.closed = true;
+  world.Define(spec);
+  EXPECT_TRUE(world.Take({&key, 1}, 11, 11).has_value());
+  EXPECT_EQ(world.At(key).pending, 0);
+}
+
+TEST(BookMore, AScopeThatIsNamedTwiceIsHeldOnce) {
+  World world;
+  const AccountNumber key = world.Define({.name = "key:a", .limit = 10});
+  const std::array twice = {key, key};
+  ASSERT_TRUE(world.Take(twice, 10, 10).has_value());
+  EXPECT_EQ(world.At(key).pending, 10);
+}
+
+TEST(BookMore, BudgetsCountCostOrChargeAsTheySay) {
+  World world;
+  const std::array both = {
+      world.Define({.name = "cost", .limit = 100}),
+      world.Define({.name = "charge", .limit = 100, .dimension = Dimension::kCharge})};
+  Record payee = *world.book.DecidePayee("provider:a");
+  ASSERT_TRUE(world.Commit(payee).has_value());
+  const auto id = world.Take(both, 30, 50, payee.account);
+  ASSERT_TRUE(id.has_value());
+  EXPECT_EQ(world.At(both[0]).pending, 30);
+  EXPECT_EQ(world.At(both[1]).pending, 50);
+  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*id, 7, 9, "")).has_value());
+  EXPECT_EQ(world.At(both[0]).debits, 7);
+  EXPECT_EQ(world.At(both[1]).debits, 9);
+  EXPECT_EQ(world.book.AccountOf({payee.account, 0}).credits, 7) << "owed to the provider";
+  EXPECT_EQ(world.book.AccountOf({kExpense, 0}).debits, 7);
+  EXPECT_EQ(world.book.AccountOf({kReceivable, 0}).debits, 9);
+  EXPECT_EQ(world.book.AccountOf({kRevenue, 0}).credits, 9);
+}
+
+TEST(BookMore, AChargeIsNeverMoreThanWasHeld) {
+  World world;
+  const AccountNumber key =
+      world.Define({.name = "key:a", .limit = 100, .dimension = Dimension::kCharge});
+  const auto id = world.Take({&key, 1}, 10, 10);
+  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*id, 25, 25, "")).has_value());
+  EXPECT_EQ(world.At(key).debits, 10);
+}
+
+TEST(BookMore, AShareIsToldWhenItIsReachedAndNotAgainAfterASnapshot) {
+  World world;
+  const AccountNumber key = world.Define({.name = "key:a", .limit = 100, .mode = Mode::kSoft});
+  const auto first = world.Take({&key, 1}, 50, 50);
+  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*first, 50, 50, "")).has_value());
+  ASSERT_EQ(world.book.TakeNotices().size(), 1U) << "half, to the nano-dollar";
+  Book again;
+  ASSERT_TRUE(
+      world.book
+          .Snapshot(++world.time_ns, [&](const Record& record) { return again.Apply(record); })
+          .has_value());
+  // Whoever keeps notices may have been killed: what was told last is told once more.
+  const std::vector<Notice> notices = again.TakeNotices();
+  ASSERT_EQ(notices.size(), 1U);
+  EXPECT_EQ(notices[0].percent, 50);
+  EXPECT_EQ(notices[0].limit, 100);
+  world.book = std::move(again);
+  world.time_ns += 1000;  // a snapshot's records have times too
+  const auto second = world.Take({&key, 1}, 1, 1);
+  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*second, 1, 1, "")).has_value());
+  EXPECT_TRUE(world.book.TakeNotices().empty());
+}
+
+TEST(BookMore, OpensNoMoreHoldsThanItMay) {
+  World world;
+  for (size_t i = 0; i < kOpenHoldsMax; ++i) {
+    ASSERT_TRUE(world.Take({}, 1, 1).has_value());
+  }
+  const auto one_more = world.Take({}, 1, 1);
+  ASSERT_FALSE(one_more.has_value());
+  EXPECT_EQ(one_more.error().reason, Refusal::Reason::kTooMany);
+}
+
+TEST(BookMore, ACreditIsSpentUntilItsTimeAndNotAfterIt) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  World world;
+  CreditSpec spec{.name = "grant", .owner = "org:a", .amount = 100};
+  spec.expires_s = kNow / kSecond + 10;
+  Record credit = *world.book.DecideCredit(spec);
+  ASSERT_TRUE(world.Commit(credit).has_value());
+  HoldRequest request;
+  request.id = {{7, 1}, 1};
+  request.cost = request.charge = 30;
+  request.payer = "org:a";
+  EXPECT_TRUE(world.book.DecideExpiries(kNow + 9 * kSecond).empty()) << "before its time";
+  EXPECT_TRUE(world.book.DecideHold(request, kNow + 9 * kSecond).has_value());
+  const auto late = world.book.DecideHold(request, kNow + 10 * kSecond);
+  ASSERT_FALSE(late.has_value()) << "also when nobody has swept yet";
+  EXPECT_EQ(late.error().reason, Refusal::Reason::kCredit);
+  EXPECT_EQ(world.book.DecideExpiries(kNow + 10 * kSecond).size(), 1U);
+}
+
+TEST(BookMore, WhatACreditPaidIsNotInvoiced) {
+  World world;
+  ASSERT_TRUE(
+      world.Commit(*world.book.DecideCredit({.name = "grant", .owner = "org:a", .amount = 100}))
+          .has_value());
+  HoldRequest request;
+  request.id = {{7, 1}, 1};
+  request.cost = request.charge = 30;
+  request.payer = "org:a";
+  ASSERT_TRUE(world.Commit(*world.book.DecideHold(request, world.time_ns)).has_value());
+  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(request.id, 20, 20, "")).has_value());
+  EXPECT_EQ(world.book.AccountOf({kReceivable, 0}).debits, 0);
+  EXPECT_EQ(world.book.AccountOf({kRevenue, 0}).credits, 20);
+}
+
+TEST(BookMore, AHoldIsTakenOnce) {
+  World world;
+  HoldRequest request;
+  request.id = {{7, 1}, 1};
+  request.cost = 1;
+  ASSERT_TRUE(world.Commit(*world.book.DecideHold(request, world.time_ns)).has_value());
+  const auto again = world.book.DecideHold(request, world.time_ns);
+  ASSERT_FALSE(again.has_value());
+  EXPECT_EQ(again.error().reason, Refusal::Reason::kDuplicate);
+}
+
+TEST(BookMore, NoRecordIsLeftOutAndTimeNeverStands) {
+  World world;
+  HoldRequest request;
+  request.id = {{7, 1}, 1};
+  Record first = *world.book.DecideHold(request, world.time_ns);
+  ASSERT_TRUE(world.Commit(first).has_value());
+  Record next = *world.book.DecideStep(RecordType::kSent, request.id, "");
+  next.seq = world.book.seq() + 2;
+  next.time_ns = world.time_ns + 1;
+  EXPECT_EQ(world.book.Apply(next).error().code, ErrorCode::kCorruptFile);
+  next.seq = world.book.seq() + 1;
+  next.time_ns = world.time_ns;
+  EXPECT_EQ(world.book.Apply(next).error().code, ErrorCode::kCorruptFile);
+  next.time_ns = world.time_ns + 1;
+  EXPECT_TRUE(world.book.Apply(next).has_value());
+}
+
+}  // namespace
+}  // namespace tradewind::ledger

@@ -1,0 +1,98 @@
+"""Sixty faults that somebody could make in the money core. Each is one expression or statement of a source file, with what it
+becomes: `find` stands in `within` once, and `within` in the file once. tests/mutants/README.md says what is done with them.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    file: str  # below src/
+    what: str  # the fault, in words
+    find: str
+    bad: str
+    within: str = ""  # where `find` alone would stand more than once
+    statement: bool = False
+
+
+def expression(file, what, find, bad, within=""):
+    return Mutant(file, what, find, bad, within)
+
+
+def statement(file, what, find, bad="", within=""):
+    return Mutant(file, what, find, bad, within, True)
+
+
+BOOK, APPLY, SNAPSHOT = "ledger/book.cc", "ledger/book_apply.cc", "ledger/book_snapshot.cc"
+LEDGER, RECOVERY, JOURNAL, RECORD = "ledger/ledger.cc", "ledger/recovery.cc", "ledger/journal.cc", "ledger/record.cc"
+WINDOW, COST = "ledger/window.cc", "pricing/cost.cc"
+METER, ENDING, RECORDER = "billing/meter.cc", "billing/ending.cc", "billing/recorder.cc"
+
+MUTANTS = [
+    # What may happen
+    expression(BOOK, "a hold may go one nano-dollar over", "leg.amount > 0 && leg.amount > available", "leg.amount > 0 && leg.amount > available + 1"),
+    expression(BOOK, "budgets are not checked", "leg.amount > 0 && leg.amount > available", "false"),
+    expression(BOOK, "the last nano-dollar is never given", "leg.amount > 0 && leg.amount > available", "leg.amount > 0 && leg.amount >= available"),
+    expression(BOOK, "budgets take the other of cost and charge", "budget.dimension == Dimension::kCost ? cost : charge", "budget.dimension == Dimension::kCost ? charge : cost"),
+    expression(BOOK, "an extension is not checked", "budgets_.at(leg.account.number).mode == Mode::kHard", "false"),
+    expression(BOOK, "credits are spent after they expired", "credit.expires_s <= time_ns / kNanosPerSecond", "false", "if (credit.expires_s <= time_ns / kNanosPerSecond) {"),
+    expression(BOOK, "credits expire before their time", "credit.expires_s <= time_ns / kNanosPerSecond && free > 0", "free > 0"),
+    expression(BOOK, "a charge goes beyond what was held", "std::min(charge, found->second.charge)", "charge"),
+    expression(BOOK, "a hold is taken twice", "holds_.contains(request.id)", "false"),
+    expression(BOOK, "what is held counts as free", "__int128{limit} + credits - debits - pending", "__int128{limit} + credits - debits"),
+    expression(BOOK, "what is in doubt counts as free", "__int128{limit} + credits - debits - pending", "__int128{limit} + credits - debits - pending + in_doubt"),
+    expression(BOOK, "a credit gives more than is asked", "std::min(free, missing)", "free"),
+    expression(BOOK, "a closed budget still refuses", "found == budgets_.end() || found->second.closed", "found == budgets_.end()"),
+    expression(BOOK, "a scope named twice is held twice", "std::ranges::count(legs.all(), leg.account, &Leg::account) > 0", "false"),
+    # What happens
+    statement(APPLY, "a hold that ended stays pending", "account.pending -= leg.amount;"),
+    statement(APPLY, "what was in doubt stays so", "account.in_doubt -= leg.amount;"),
+    expression(APPLY, "cost and charge are swapped when they are posted", "AmountOf(leg, cost, charge)", "AmountOf(leg, charge, cost)", "AddMoney(account.debits, AmountOf(leg, cost, charge), account.debits)"),
+    statement(APPLY, "providers are owed what users are charged", "Move({kExpense, 0}, {hold.payee, 0}, cost);", "Move({kExpense, 0}, {hold.payee, 0}, charge);"),
+    statement(APPLY, "what credits paid is invoiced too", "Move({kReceivable, 0}, {kRevenue, 0}, unpaid);", "Move({kReceivable, 0}, {kRevenue, 0}, charge);"),
+    statement(APPLY, "each credit pays the whole charge", "unpaid -= share;"),
+    expression(APPLY, "a bill beyond its hold is not told", "cost > hold.cost", "false"),
+    expression(APPLY, "a share is told only beyond it", "__int128{account.debits} * 100 >= bound", "__int128{account.debits} * 100 > bound"),
+    expression(APPLY, "a share is told again and again", "percent > account.warned_percent", "true"),
+    statement(APPLY, "a new limit does not count in the running window", "account.limit = record.budget.limit;"),
+    expression(APPLY, "time may stand still", "record.time_ns <= time_ns_", "false"),
+    expression(APPLY, "records may be missing", "record.seq != seq_ + 1", "false"),
+    expression(APPLY, "nobody knows that a request was sent", "hold.state == HoldState::kHeld", "false", "if (hold.state == HoldState::kHeld) {"),
+    statement(APPLY, "a void hold stays", "Release(hold);", within="case RecordType::kVoid:\n      Release(hold);"),
+    statement(APPLY, "in doubt is forgotten by a snapshot", "open.state = record.state;"),
+    statement(APPLY, "what was metered is forgotten by a snapshot", "open.metered_cost = record.metered_cost;"),
+    statement(APPLY, "what was spent is forgotten by a snapshot", "account.debits = record.debits;"),
+    statement(APPLY, "limits are forgotten by a snapshot", "account.limit = record.cost;"),
+    statement(APPLY, "an extension holds nothing", "same->amount += more.amount;"),
+    statement(APPLY, "what expired goes nowhere", "Move({number, 0}, {kBreakage, 0}, record.cost);"),
+    expression(SNAPSHOT, "windows are dropped while holds are in them", "!in_use.contains(key)", "true"),
+    expression(SNAPSHOT, "windows are dropped while they run", "account.window_end_s < time_ns / kNanosPerSecond - kForgetWindowAfterS", "true"),
+    statement(SNAPSHOT, "shares are told again after a start", "record.warned_percent = account.warned_percent;"),
+    # The journal
+    expression(LEDGER, "a clock set back opens windows again", "std::max(book_.time_ns() + 1, int64_t{now.count()})", "int64_t{now.count()}"),
+    expression(LEDGER, "what was not written happened", "!written.has_value()", "false", "if (!written.has_value()) {\n    Stop(fmt::format"),
+    expression(LEDGER, "the journal grows without bound", "journal_->segment() - first_segment_ + 1 >= options_.segments_max", "false"),
+    expression(LEDGER, "segments go before a snapshot is safe", "std::min(segment, synced_snapshot_segment_)", "segment"),
+    expression(LEDGER, "a running request is resolved by somebody else", "hold != nullptr && hold->state != HoldState::kInDoubt", "false", "Status Ledger::ResolveVoid(HoldId id, std::string reason) {\n  const std::lock_guard lock(mutex_);\n  const OpenHold* hold = book_.Find(id);\n  if (hold != nullptr && hold->state != HoldState::kInDoubt) {"),
+    expression(RECOVERY, "a start gives back what a dead process had sent", "state == HoldState::kHeld", "true", "if (state == HoldState::kHeld) {"),
+    expression(RECOVERY, "what nobody metered was surely not billed", "hold.metered_cost == 0", "false"),
+    expression(RECOVERY, "old money is lost: a fresh start", "segments.size() == 1 && last != 1", "false"),
+    expression(JOURNAL, "missing records are not missed", "ahead.previous_ != previous_", "false"),
+    statement(JOURNAL, "pages that could not be flushed are trusted", "sync_failed_ = sync_failed_ || file == file_;"),
+    expression(RECORD, "a record that is wrong is read", "decoded.checksum != LoadLe<uint32_t>(header + kChecksumAt)", "false"),
+    expression(RECORD, "records of another chain fit", "Crc32c(record.first(kChecksumAt), Crc32c(chain))", "Crc32c(record.first(kChecksumAt))"),
+    # Days, prices, purchases
+    expression(WINDOW, "weeks begin on Sunday", "date::Monday", "date::Sunday"),
+    expression(WINDOW, "a midnight shown twice is the second one", "date::choose::earliest", "date::choose::latest"),
+    expression(COST, "rounded down", "has_rest ? 1 : 0", "0"),
+    expression(COST, "cached tokens are charged twice", "counts.input - counts.cached - written", "counts.input - written"),
+    expression(COST, "one of several answers is held for", "__builtin_mul_overflow(output_max, choices, &output)", "__builtin_mul_overflow(output_max, int64_t{1}, &output)"),
+    statement(COST, "tokens written to a cache are not held for", "dearest.input = price;"),
+    expression(METER, "no price is no reason to refuse", "!is_priced && hard != budgets.end()", "false"),
+    expression(METER, "who brings his own key is charged", "offer.purchase.own_key ? 0 : request.cost", "request.cost"),
+    expression(ENDING, "zero is taken for unknown", "ended.usage.has_value()", "ended.usage.has_value() && ended.usage->output_tokens > 0"),
+    expression(ENDING, "a stream that was cut is settled by what came", "ended.is_complete ? Ending::kMetered : Ending::kDoubt", "Ending::kMetered"),
+    expression(RECORDER, "tables are ahead of the journal", "ahead_->seq > synced", "false"),
+]
+# Numbers are places in this list, from 1.
+NEEDED = 58  # of 60 must be caught
