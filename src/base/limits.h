@@ -39,6 +39,8 @@ inline constexpr int64_t kClientStopCheckMs = 50;  // how often a waiting fetch 
 
 inline constexpr int64_t kUpstreamConnectMs = 10'000;     // name, connection and TLS together
 inline constexpr int64_t kUpstreamFirstByteMs = 600'000;  // a long prompt, in a long queue
+// For an answer that is no stream, when another route may follow: long thoughts take minutes.
+inline constexpr int64_t kUpstreamWholeAnswerMs = 300'000;
 inline constexpr int64_t kUpstreamIdleMs = 120'000;       // a stream that stalls this long is dead
 // Events of a stream before there is anything to see, which are held back, and one more: 128
 // choices announce themselves in 40 kB.

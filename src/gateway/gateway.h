@@ -40,7 +40,7 @@ struct RouteTimes {
   int64_t deadline_ms = limits::kRequestDeadlineMs;      // the whole request
   int64_t first_byte_ms = limits::kUpstreamFirstByteMs;  // an attempt at a stream waits no longer
   // And one at an answer that is no stream, when another route may follow.
-  int64_t whole_answer_ms = 300'000;
+  int64_t whole_answer_ms = limits::kUpstreamWholeAnswerMs;
   int64_t stall_ms = limits::kUpstreamIdleMs;  // between two pieces of an answer
 };
 

@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/limits.h"
 #include "routing/failure.h"
 #include "routing/window.h"
 
@@ -122,8 +123,8 @@ struct AttemptOptions {
   int attempts_max = 4;             // in all: three in trouble may stand before one in health
   int here_again_max = 1;           // of them on the route that just failed
   int64_t first_byte_ms = 120'000;  // an attempt waits no longer for its first byte
-  int64_t whole_answer_ms =
-      300'000;                     // and, when another may follow, for an answer that is no stream
+  // And, when another may follow, for an answer that is no stream.
+  int64_t whole_answer_ms = limits::kUpstreamWholeAnswerMs;
   int64_t attempt_least_ms = 500;  // with less left a new attempt is not begun
   int64_t backoff_ms = 200;        // before "here again"; doubles, half of it random
   int64_t backoff_max_ms = 5'000;

@@ -91,7 +91,7 @@ MUTANTS = [
     expression(METER, "no price is no reason to refuse", "!is_priced && hard != budgets.end()", "false"),
     expression(METER, "who brings his own key is charged", "offer.purchase.own_key ? 0 : request.cost", "request.cost"),
     expression(ENDING, "zero is taken for unknown", "ended.usage.has_value()", "ended.usage.has_value() && ended.usage->output_tokens > 0"),
-    expression(ENDING, "a stream that was cut is settled by what came", "ended.is_complete ? Ending::kMetered : Ending::kDoubt", "Ending::kMetered"),
+    expression(ENDING, "a stream that was cut is settled by what came", "Ending::kDoubtMetered", "Ending::kMetered", "if (ended.delivered_bytes > 0) {\n    return Ending::kDoubtMetered;"),
     expression(RECORDER, "tables are ahead of the journal", "ahead_->seq > synced", "false"),
 ]
 # Numbers are places in this list, from 1.
