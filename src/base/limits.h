@@ -41,7 +41,7 @@ inline constexpr int64_t kUpstreamConnectMs = 10'000;     // name, connection an
 inline constexpr int64_t kUpstreamFirstByteMs = 600'000;  // a long prompt, in a long queue
 // For an answer that is no stream, when another route may follow: long thoughts take minutes.
 inline constexpr int64_t kUpstreamWholeAnswerMs = 300'000;
-inline constexpr int64_t kUpstreamIdleMs = 120'000;       // a stream that stalls this long is dead
+inline constexpr int64_t kUpstreamIdleMs = 120'000;  // a stream that stalls this long is dead
 // Events of a stream before there is anything to see, which are held back, and one more: 128
 // choices announce themselves in 40 kB.
 inline constexpr size_t kUpstreamUnseenBytesMax = 256 << 10;
@@ -75,6 +75,8 @@ inline constexpr int kResolverQueueMax = 256;
 // without one, so that its bill is known.
 inline constexpr int64_t kReadOnMs = 60'000;
 inline constexpr int64_t kReadOnBytesMax = 4 << 20;
+// In doubt at a time; the ledger has room for 65,536 open holds.
+inline constexpr int64_t kHoldsInDoubtMax = 32'768;
 inline constexpr int kReadOnMax = 256;  // at a time; further ones are cancelled, and in doubt
 
 inline constexpr int64_t kBillingAnswerBytesMax = 8 << 20;  // 10,000 costs by long ids take 2 MB

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "base/limits.h"
 #include "billing/meter.h"
 #include "billing/recorder.h"
 #include "billing/test_support.h"
@@ -205,6 +206,115 @@ TEST(Meter, LeavesWhatItDoesNotKnowInDoubtAndSettlesItAfterADay) {
   EXPECT_EQ(sum.voided, 1);
   EXPECT_EQ(sum.cost, 100'000 + (1000 + 64) * 2000);
   EXPECT_EQ(world.At("key:key_1").pending, 0);
+}
+
+TEST(Meter, CountsAllThatIsHeldOfAProviderThatBillsOnAndChargesWhatWasDelivered) {
+  World world;
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 100'000'000}).has_value());
+  Meter meter(*world.ledger);
+  Offer offer = world.Ask(100, 5000);
+  offer.bills_whole = true;
+  {
+    auto cut = meter.Begin(offer);
+    ASSERT_TRUE(cut->Sent().has_value());
+    EXPECT_EQ(cut->End({.likely_billed = true, .delivered_bytes = 3000, .finish = "client_left"}),
+              std::nullopt);
+  }
+  Offer killed = world.Ask(100, 5000);
+  killed.bills_whole = true;
+  auto running = meter.Begin(killed);
+  ASSERT_TRUE(running->Sent().has_value());
+  running->Progress(3000);
+  world.KillAndStart();
+  world.clock.Advance(std::chrono::hours(25));
+  Meter(*world.ledger)
+      .SettleOverdue(std::chrono::nanoseconds(world.clock.WallNow().time_since_epoch()).count());
+  const UsageSum sum = world.Sum();
+  EXPECT_EQ(sum.settled, 2);
+  EXPECT_EQ(sum.cost, 2 * 10'100'000) << "it may have billed all that it was asked for";
+  EXPECT_EQ(sum.charge, 2 * (100'000 + (1000 + 64) * 2000));
+}
+
+TEST(Meter, BoundsAnOutputOfZeroWhereABudgetIsHard) {
+  World world;
+  Meter meter(*world.ledger);
+  Offer offer = world.Ask(100, 0);
+  offer.has_zero_bound = true;
+  {
+    const auto free = meter.Begin(offer);
+    EXPECT_EQ(free->output_cap(), std::nullopt) << "nothing is changed that nobody asked for";
+    EXPECT_EQ(free->held(), 100'000 + kOutputTokensDefault * 2000) << "0 may be no bound";
+  }
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 100'000'000}).has_value());
+  for (const auto& [asked, cap] : {std::pair<int64_t, int64_t>(0, 1), {50, 50}}) {
+    offer = world.Ask(100, asked);
+    offer.has_zero_bound = true;
+    const auto bound = meter.Begin(offer);
+    ASSERT_TRUE(bound.has_value()) << bound.error().message;
+    EXPECT_EQ(bound->output_cap(), cap);
+    EXPECT_EQ(bound->held(), 100'000 + cap * 2000);
+  }
+}
+
+TEST(Meter, NeverLetsAnImpossibleUsageBeForNothing) {
+  World world;
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 100'000'000}).has_value());
+  Meter meter(*world.ledger);
+  auto attempt = meter.Begin(world.Ask(100, 5000));
+  ASSERT_TRUE(attempt->Sent().has_value());
+  EXPECT_EQ(attempt->End({.is_complete = true, .usage = Used(10, int64_t{1} << 62)}),
+            ledger::kAmountMax);
+  EXPECT_EQ(world.Sum().settled, 1);
+  EXPECT_EQ(world.At("key:key_1").pending, 0);
+  EXPECT_EQ(world.At("key:key_1").debits, ledger::kAmountMax);
+}
+
+TEST(Meter, LeavesRoomForRequestsHoweverManyAreInDoubt) {
+  World world;
+  Meter meter(*world.ledger);
+  const auto count = static_cast<int64_t>(limits::kHoldsInDoubtMax) + 3;
+  for (int64_t i = 0; i < count; ++i) {
+    auto cut = meter.Begin(world.Ask(1, 1));
+    ASSERT_TRUE(cut->Sent().has_value());
+    EXPECT_EQ(cut->End({.delivered_bytes = 3, .finish = "cut"}), std::nullopt);
+  }
+  meter.SettleOverdue(std::chrono::nanoseconds(world.clock.WallNow().time_since_epoch()).count());
+  EXPECT_EQ(world.Sum().in_doubt, limits::kHoldsInDoubtMax);
+  EXPECT_EQ(world.Sum().settled, 3) << "the oldest, at what was metered";
+}
+
+TEST(Recorder, SaysWhatIsMissingWhenItsDatabaseIsOlderThanTheJournal) {
+  World world;
+  Meter meter(*world.ledger);
+  const auto spend = [&] {
+    auto attempt = meter.Begin(world.Ask(100, 100));
+    ASSERT_TRUE(attempt->Sent().has_value());
+    attempt->End({.is_complete = true, .usage = Used(10, 10), .finish = "stop"});
+  };
+  spend();
+  ASSERT_TRUE(world.recorder->CatchUp().has_value());
+  const auto older = world.home.path() / "older.db", file = world.home.path() / "ledger.db";
+  world.recorder->Release();
+  std::filesystem::copy_file(file, older);
+  ASSERT_TRUE(world.recorder->Reopen().has_value());
+  for (int i = 0; i < 4000; ++i) {
+    spend();
+    if (i % 500 == 0) {
+      ASSERT_TRUE(world.recorder->CatchUp().has_value());
+    }
+  }
+  ASSERT_TRUE(world.recorder->CatchUp().has_value());
+  ASSERT_GT(ledger::ListSegments(world.disk)->front(), 1U) << "the first one is gone";
+  world.recorder.reset();
+  for (const char* log : {"ledger.db-wal", "ledger.db-shm"}) {
+    std::filesystem::remove(world.home.path() / log);
+  }
+  std::filesystem::copy_file(older, file, std::filesystem::copy_options::overwrite_existing);
+  auto opened = Recorder::Open(file, world.disk, *world.ledger, {.background = false});
+  const Status read = opened.has_value() ? (*opened)->CatchUp() : Fail(opened.error());
+  ASSERT_FALSE(read.has_value());
+  EXPECT_EQ(read.error().code, ErrorCode::kCorruptFile);
+  EXPECT_NE(read.error().message.find("one backup"), std::string::npos) << read.error().message;
 }
 
 TEST(Recorder, SaysTheSameAfterAKillAsBefore) {

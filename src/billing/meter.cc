@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "base/limits.h"
 #include "billing/price_version.h"
 #include "billing/usd.h"
 
@@ -136,12 +137,18 @@ void Metered::WriteProgress(int64_t delivered_bytes) {
   progress_bytes_ = delivered_bytes;
   const NanoUsd cost =
       CostOf({input_tokens_max_, 0, MeteredTokens(delivered_bytes), 0}).value_or(0);
-  const NanoUsd metered = std::min(cost, hold_.cost());
-  static_cast<void>(hold_.Progress(metered, std::min(metered, hold_.charge())));
+  const NanoUsd delivered = std::min(cost, hold_.cost());
+  // What is still to come is billed by some when nobody reads it: as much as was held.
+  static_cast<void>(
+      hold_.Progress(bills_whole_ ? hold_.cost() : delivered, std::min(delivered, hold_.charge())));
 }
 
 std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,
                                        std::optional<int64_t> charge_max) {
+  // More than the ledger takes of one request is a usage that no model has; it is not for nothing.
+  if (cost.has_value()) {
+    cost = std::min(*cost, ledger::kAmountMax);
+  }
   // A caller's own account at the provider pays there, and nothing here.
   const int64_t charge = purchase_.own_key ? 0 : cost.value_or(0);
   static_cast<void>(hold_.Settle(cost.value_or(0), std::min(charge, charge_max.value_or(charge)),
@@ -213,7 +220,7 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
     case Ending::kDoubtMetered:
     case Ending::kDoubtHeld:
     case Ending::kDoubtVoid:
-      NoteDoubt(ending, ended.delivered_bytes + ended.unread_bytes);
+      NoteDoubt(ending, ended.delivered_bytes);
       static_cast<void>(hold_.Doubt(outcome.finish));
       return std::nullopt;
   }
@@ -253,6 +260,7 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
   metered.prices_ = offer.prices;
   metered.input_tokens_max_ = offer.input_tokens_max;
   metered.askable_ = offer.askable;
+  metered.bills_whole_ = offer.bills_whole;
   metered.clock_ = &clock_;
   metered.progress_at_ = clock_.Now();
   const bool is_local = offer.purchase.provider == catalog::kLocalSlug;
@@ -284,9 +292,15 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
                             offer.billed_apart, hard->spec.name),
                 offer.billed_apart);
   }
-  int64_t output_max = offer.output_tokens_max.value_or(
-      std::min(offer.model_output_max.value_or(kOutputTokensDefault), kOutputTokensDefault));
-  if (!offer.output_tokens_max.has_value() && hard != budgets.end()) {
+  const bool is_bounded = offer.output_tokens_max.has_value() &&
+                          !(offer.has_zero_bound && offer.output_tokens_max == 0);
+  int64_t output_max = is_bounded ? *offer.output_tokens_max
+                                  : std::min(offer.model_output_max.value_or(kOutputTokensDefault),
+                                             kOutputTokensDefault);
+  if (offer.has_zero_bound && hard != budgets.end()) {
+    output_max = std::max<int64_t>(1, *offer.output_tokens_max);
+    metered.output_cap_ = output_max;
+  } else if (!is_bounded && hard != budgets.end()) {
     NanoUsd room = ledger::kNanoUsdMax;
     for (const BudgetState& state : budgets) {
       if (state.spec.mode == ledger::Mode::kHard) {
@@ -317,8 +331,10 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
     numbers.push_back(state.number);
   }
   request.budgets = numbers;
-  request.payee = ledger_.Payee("provider:" + offer.purchase.provider)
-                      .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
+  // What a caller's own account pays is owed to nobody by us.
+  request.payee =
+      ledger_.Payee((offer.purchase.own_key ? "callers:" : "provider:") + offer.purchase.provider)
+          .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
   request.text = Encode(metered.purchase_);
   std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request, send);
   // What costs nothing is not refused because it cannot be counted. Nor, when another process has
@@ -338,9 +354,17 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
 }
 
 void Meter::SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline) {
-  for (const auto& [id, hold] : ledger_.HoldsInDoubt()) {
-    if (now_ns - hold.since_ns < deadline.count()) {
-      continue;
+  auto doubts = ledger_.HoldsInDoubt();
+  std::ranges::sort(doubts, {}, [](const auto& doubt) { return doubt.second.since_ns; });
+  // Beyond so many the oldest do not wait: a provider that fails all day would leave no room for
+  // requests that run.
+  size_t surplus =
+      doubts.size() - std::min(doubts.size(), static_cast<size_t>(limits::kHoldsInDoubtMax));
+  for (const auto& [id, hold] : doubts) {
+    if (surplus > 0) {
+      --surplus;
+    } else if (now_ns - hold.since_ns < deadline.count()) {
+      return;  // and all behind it
     }
     if (hold.metered_cost == 0) {
       static_cast<void>(

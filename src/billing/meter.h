@@ -43,7 +43,9 @@ struct Offer {
   const catalog::Prices* prices = nullptr;  // must outlive the Metered
   int64_t input_tokens_max = 0;
   std::optional<int64_t> output_tokens_max;  // as the request says; nullopt: it does not
-  std::optional<int64_t> model_output_max;   // of the route, if known
+  bool has_zero_bound = false;  // it says 0 somewhere, which some providers read as no bound
+  bool bills_whole = false;     // the provider bills the whole answer, also when its reader leaves
+  std::optional<int64_t> model_output_max;  // of the route, if known
   int64_t choices = 1;
   std::string billed_apart;  // a field whose cost no token price bounds; "" = none
   AskableIds askable = {};   // by which ids the provider says later what it cost
@@ -57,7 +59,8 @@ class Metered {
   Metered& operator=(Metered&&) noexcept = default;
   ~Metered() = default;  // an attempt that nobody ended is void or in doubt (ledger::Hold)
 
-  // The request sets no bound on its output, and this is the one that was held: it has to be sent.
+  // The request sets no bound on its output, or 0, and this is the one that was held: it has to be
+  // sent.
   std::optional<int64_t> output_cap() const { return output_cap_; }
   ledger::NanoUsd held() const { return hold_.cost(); }
   // Of the price that it was held at and is settled at; 0: it has none.
@@ -91,6 +94,7 @@ class Metered {
   int64_t input_tokens_max_ = 0;
   std::optional<int64_t> output_cap_;
   AskableIds askable_;
+  bool bills_whole_ = false;
   bool has_upstream_id_ = false;
   int64_t progress_bytes_ = 0;
   const Clock* clock_ = nullptr;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <limits>
 #include <utility>
 
@@ -162,25 +163,79 @@ void ReadPreferences(const json::object& object, const std::string& text, Fields
   outer.Adopt(fields.status());
 }
 
-// `messages` holds an image part when "image_url" stands somewhere as a value: `"type":"image_url"`.
-// (As a name it may come with null: some clients write every field of their class.) Inside of a
-// string it would have a backslash before its last quote.
-int64_t CountImages(std::string_view messages) {
+constexpr std::string_view kSpace = " \t\r\n";
+
+// Where letters are written as \u0061, the same text with letters: names may be written so.
+std::string WithPlainLetters(std::string_view json) {
+  std::string plain;
+  plain.reserve(json.size());
+  for (size_t at = 0; at < json.size(); ++at) {
+    if (json[at] != '\\' || at + 1 == json.size()) {
+      plain += json[at];
+      continue;
+    }
+    unsigned code = 0;
+    const std::string_view digits = json.substr(at + 2, 4);
+    const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
+    const bool is_unit = json[at + 1] == 'u' && digits.size() == 4 &&
+                         read.ptr == digits.data() + digits.size() && read.ec == std::errc();
+    const bool is_name = code == '_' || (code >= 'a' && code <= 'z');
+    if (is_unit && is_name) {
+      plain += static_cast<char>(code);
+      at += 5;
+    } else {
+      plain += json.substr(at, 2);  // an escaped backslash escapes nothing
+      ++at;
+    }
+  }
+  return plain;
+}
+
+// How many parts of `messages` have this type: it stands as a value, `"type":"image_url"`. (As a
+// name it may come with null: some clients write every field of their class.) Inside of a string
+// it would have a backslash before its last quote.
+int64_t CountParts(std::string_view messages, std::string_view type) {
   int64_t count = 0;
-  constexpr std::string_view kType = "\"image_url\"";
-  for (size_t at = messages.find(kType); at != std::string_view::npos;
-       at = messages.find(kType, at + 1)) {
-    const size_t before = messages.find_last_not_of(" \t\r\n", at - 1);
-    if (at > 0 && before != std::string_view::npos && messages[before] == ':') {
+  for (size_t at = messages.find(type); at != std::string_view::npos;
+       at = messages.find(type, at + 1)) {
+    const size_t begin = at - 1;
+    const size_t end = at + type.size();
+    if (at < 2 || messages[begin] != '"' || end >= messages.size() || messages[end] != '"') {
+      continue;
+    }
+    const size_t colon = messages.find_last_not_of(kSpace, begin - 1);
+    const size_t name_end = colon == std::string_view::npos || messages[colon] != ':'
+                                ? std::string_view::npos
+                                : messages.substr(0, colon).find_last_not_of(kSpace);
+    if (name_end != std::string_view::npos &&
+        messages.substr(0, name_end + 1).ends_with("\"type\"")) {
       ++count;
     }
   }
   return count;
 }
 
+// What a provider bills of these is in no field of the request.
+constexpr std::array<std::string_view, 6> kUnboundedParts = {
+    "video_url", "input_video", "audio_url", "input_audio", "file", "input_file"};
+
+void ReadParts(std::string_view messages, OpenAiFacts& facts) {
+  std::string plain;
+  if (messages.find("\\u00") != std::string_view::npos) {
+    plain = WithPlainLetters(messages);
+    messages = plain;
+  }
+  facts.images = CountParts(messages, "image_url") + CountParts(messages, "input_image");
+  facts.has_images = facts.images > 0;
+  for (const std::string_view type : kUnboundedParts) {
+    if (facts.billed_apart.empty() && CountParts(messages, type) > 0) {
+      facts.billed_apart = type;
+    }
+  }
+}
+
 // Whether the value that begins at `value` belongs to a name that holds pictures, sound or files.
 bool IsMediaValue(std::string_view messages, size_t value) {
-  constexpr std::string_view kSpace = " \t\r\n";
   const std::string_view before = messages.substr(0, value);
   const size_t colon = before.find_last_not_of(kSpace);
   if (colon == std::string_view::npos || before[colon] != ':') {
@@ -247,7 +302,7 @@ Result<json::object> Short(const JsonText& request) {
     if (name == "messages" || name == "prompt" || name == "input") {
       continue;
     }
-    constexpr std::array<std::string_view, 16> kRead = {"model",
+    constexpr std::array<std::string_view, 17> kRead = {"model",
                                                         "models",
                                                         "stream",
                                                         "stream_options",
@@ -262,7 +317,8 @@ Result<json::object> Short(const JsonText& request) {
                                                         "best_of",
                                                         "service_tier",
                                                         "web_search_options",
-                                                        "plugins"};
+                                                        "plugins",
+                                                        "modalities"};
     if (std::find(kRead.begin(), kRead.end(), name) != kRead.end()) {
       TW_ASSIGN_OR_RETURN(json::value value, ParseJson(request.Raw(name)));
       out.emplace(name, std::move(value));
@@ -285,6 +341,10 @@ std::string BilledApart(Fields& fields) {
     if (fields.Find(name) != nullptr) {
       return name;
     }
+  }
+  if (const json::value* kinds = fields.Find("modalities");
+      kinds != nullptr && *kinds != json::value(json::array{"text"})) {
+    return "modalities";  // sound and pictures have prices of their own
   }
   const json::value* tier = fields.Find("service_tier");
   const bool is_usual =
@@ -332,7 +392,9 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   facts.n = n.value_or(1);
   std::optional<int64_t> best_of;
   fields.Integer("best_of", 1, limits::kChoicesMax, best_of);
-  facts.answers = std::max(facts.n, best_of.value_or(1)) * CountPrompts(request.Raw("prompt"));
+  facts.prompts = std::max(
+      {int64_t{1}, CountPrompts(request.Raw("prompt")), CountPrompts(request.Raw("input"))});
+  facts.answers = std::max(facts.n, best_of.value_or(1)) * facts.prompts;
   if (const json::value* provider = fields.Find("provider"); provider != nullptr) {
     if (provider->is_object()) {
       ReadPreferences(provider->get_object(), std::string(request.Raw("provider")), fields,
@@ -343,8 +405,7 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   }
   TW_RETURN_IF_ERROR(fields.status());
   facts.billed_apart = BilledApart(fields);
-  facts.images = CountImages(request.Raw("messages"));
-  facts.has_images = facts.images > 0;
+  ReadParts(request.Raw("messages"), facts);
   facts.input_bytes =
       static_cast<int64_t>(request.Raw("messages").size() - DataUrlBytes(request.Raw("messages")) +
                            request.Raw("prompt").size() + request.Raw("input").size());

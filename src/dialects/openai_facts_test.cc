@@ -64,6 +64,40 @@ TEST(OpenAiFacts, SeesAnImagePart) {
           ->has_images);
 }
 
+TEST(OpenAiFacts, CountsPicturesHoweverTheirTypeIsWritten) {
+  const auto images = [](const std::string& part) {
+    return Facts(R"({"model":"m","messages":[{"content":[)" + part + "]}]}")->images;
+  };
+  EXPECT_EQ(images(R"({"type":"image\u005furl"},{"type":"image_url"})"), 2);
+  EXPECT_EQ(images(R"({"t\u0079pe" :"\u0069mage_url"})"), 1);
+  EXPECT_EQ(images(R"({"type":"input_image"})"), 1);
+  EXPECT_EQ(images(R"({"type":"text","text":"\\u005f \"type\":\"image_url\""})"), 0);
+  EXPECT_EQ(images(R"({"type":"text","image_url":null,"name":"image_url"})"), 0);
+}
+
+TEST(OpenAiFacts, NamesMediaWhoseSizeIsNotInTheRequest) {
+  const auto apart = [](const std::string& fields) {
+    return Facts(R"({"model":"m",)" + fields + "}")->billed_apart;
+  };
+  for (const std::string type : {"video_url", "input_audio", "file"}) {
+    EXPECT_EQ(apart(R"("messages":[{"content":[{"type":")" + type + R"("}]}])"), type);
+  }
+  EXPECT_EQ(apart(R"("messages":[{"role":"user","name":"file","content":"file"}])"), "");
+  EXPECT_EQ(apart(R"("modalities":["text","audio"])"), "modalities");
+  EXPECT_EQ(apart(R"("modalities":["text"])"), "");
+}
+
+TEST(OpenAiFacts, CountsThePromptsOfOneRequest) {
+  const auto prompts = [](const std::string& field) {
+    return Facts(R"({"model":"m",)" + field + "}")->prompts;
+  };
+  EXPECT_EQ(prompts(R"("input":["a","b","c"])"), 3);
+  EXPECT_EQ(prompts(R"("input":[1,2,3])"), 1) << "token ids";
+  EXPECT_EQ(prompts(R"("prompt":[[1],[2,3]],"n":4)"), 2);
+  EXPECT_EQ(prompts(R"("prompt":[])"), 1);
+  EXPECT_EQ(Facts(R"({"model":"m","prompt":[[1],[2,3]],"n":4})")->answers, 8);
+}
+
 TEST(OpenAiFacts, APictureInsideOfTheMessagesIsNoText) {
   const auto bytes = [](const std::string& url) {
     return Facts(

@@ -1,4 +1,5 @@
 // A provider as one of the routes: prepare the request in its form, open, pass its bytes on.
+#include <charconv>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -81,13 +82,20 @@ void BoundOutput(const AttemptTerms& terms, dialects::JsonText& text) {
   if (terms.money == nullptr || terms.money->held() == 0) {
     return;
   }
+  const auto cap = terms.money->output_cap();
+  bool has_bound = false;
   for (const char* name : {"max_tokens", "max_completion_tokens"}) {
-    if (text.Raw(name) == "null") {
+    const std::string_view raw = text.Raw(name);
+    double bound = 1;
+    std::from_chars(raw.data(), raw.data() + raw.size(), bound);
+    if (raw == "null" || (bound == 0 && cap.has_value())) {
       text.Remove(name);  // as good as absent, but in the way of the other name
+    } else {
+      has_bound |= !raw.empty();
     }
   }
-  if (terms.money->output_cap().has_value()) {
-    text.Set("max_tokens", std::to_string(*terms.money->output_cap()));
+  if (cap.has_value() && !has_bound) {
+    text.Set("max_tokens", std::to_string(*cap));
   }
 }
 

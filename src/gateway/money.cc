@@ -19,7 +19,7 @@ constexpr int64_t kTemplateTokens = 1024;
 constexpr int64_t kImageTokensMax = 32'768;
 
 // A vocabulary of bytes makes at most one token of each, and JSON is longer than what it says. What
-// is more than the context is refused by the provider, and not billed.
+// is more than the context of each prompt is refused by the provider, and not billed.
 // Where a stream goes on elsewhere, what the client has of it is input too. Some providers bill the
 // prompt for each of its answers.
 int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
@@ -27,17 +27,19 @@ int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
   int64_t tokens =
       static_cast<int64_t>(tries.call.request().body.size() + tries.stream.text.size()) +
       kTemplateTokens + facts.images * kImageTokensMax;
-  tokens = std::min(tokens, mapping.context_length.value_or(tokens));
-  return tokens * facts.n;
+  if (mapping.context_length.has_value()) {
+    tokens = std::min(tokens, *mapping.context_length * facts.prompts);
+  }
+  return tokens * (facts.answers / facts.prompts);
 }
 
-// Some providers read 0 as no bound.
-std::optional<int64_t> OutputTokensMax(const Order& order) {
+void SetOutputMax(const Order& order, billing::Offer& offer) {
   if (order.endpoint == Endpoint::kEmbeddings) {
-    return 0;
+    offer.output_tokens_max = 0;
+    return;
   }
-  return order.facts.largest_max_tokens == 0 ? billing::kOutputTokensDefault
-                                             : order.facts.largest_max_tokens;
+  offer.output_tokens_max = order.facts.largest_max_tokens;
+  offer.has_zero_bound = order.facts.max_tokens == 0;
 }
 
 billing::Purchase PurchaseOf(const Call& call, const PlannedRoute& route, bool own_key) {
@@ -68,10 +70,11 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.purchase = PurchaseOf(tries.call, route, !KeyFor(tries.call, route).ref.empty());
   offer.prices = &route.mapping->prices;
   offer.input_tokens_max = InputTokensMax(tries, *route.mapping);
-  offer.output_tokens_max = OutputTokensMax(tries.order);
+  SetOutputMax(tries.order, offer);
   offer.model_output_max = route.mapping->max_output;
   offer.choices = tries.order.facts.answers;
   offer.billed_apart = tries.order.facts.billed_apart;
+  offer.bills_whole = !route.is_local() && route.place->upstream->bills_on;
   offer.askable = {route.place->billing.has_value(),
                    route.place->billing.has_value() && route.place->upstream->keeps_own_ids};
   TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(offer, ledger::Send::kNow));
