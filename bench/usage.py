@@ -51,7 +51,7 @@ def fill(database, rows):
     )
     with connection:
         connection.executemany(f"INSERT INTO attempts ({columns}) VALUES ({','.join('?' * 26)})", attempts())
-        summed = "count(*), 0, 0, sum(cost), sum(charge), sum(input), sum(cached), sum(output)"
+        summed = "count(*), 0, 0, sum(cost), sum(charge), sum(input), sum(cached), sum(output), sum(reasoning)"
         for table, width in (("sums", 900), ("day_sums", 86_400)):
             connection.execute(
                 f"INSERT INTO {table} SELECT admitted_ns / {width}000000000, org, key, model, provider, {summed} "

@@ -10,6 +10,7 @@
 
 #include "alerts/season.h"
 #include "alerts/series.h"
+#include "base/limits.h"
 #include "billing/meter.h"
 #include "billing/usd.h"
 #include "catalog/mapping.h"
@@ -28,6 +29,12 @@ constexpr int64_t kHourNs = 3600 * kNanosPerSecond;
 constexpr int64_t kDayS = 86'400;
 constexpr int64_t kDayNs = kDayS * kNanosPerSecond;
 constexpr int64_t kKeepBuckets = 5 * kBucketsPerWeek;
+
+// A settle long after its request says when somebody was asked, not when the money was spent.
+int64_t SpentNs(const AttemptRow& row) {
+  constexpr int64_t kLateNs = limits::kRequestDeadlineMs * 1'000'000;
+  return row.ended_ns - row.admitted_ns > kLateNs ? row.admitted_ns : row.ended_ns;
+}
 
 Alert OverrunOf(const AttemptRow& row) {
   const std::string id = row.id.request.ToString();
@@ -107,7 +114,7 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
                                         std::tuple("provider", &bought.provider, &nobody)}) {
       if (!id->empty()) {
         const std::string series = billing::BudgetName(kind, *id);
-        NanoUsd& sum = costs[{series, row.ended_ns / kBucketNs}];
+        NanoUsd& sum = costs[{series, SpentNs(row) / kBucketNs}];
         sum += std::min(row.cost, ledger::kNanoUsdMax - sum);
         orgs[series] = *org;
       }

@@ -173,7 +173,8 @@ Status Recorder::Prepare() {
   TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(AddingToSums("sums")));
   TW_ASSIGN_OR_RETURN(storage::Statement add_day, database_.Prepare(AddingToSums("day_sums")));
   TW_RETURN_IF_ERROR(PrepareBill());
-  statements_.reset(new Statements{std::move(put), std::move(add), std::move(add_day), {}, {}, {}, {}});
+  statements_.reset(
+      new Statements{std::move(put), std::move(add), std::move(add_day), {}, {}, {}, {}});
   TW_ASSIGN_OR_RETURN(storage::Statement open, database_.Prepare("SELECT " + std::string(kColumns) +
                                                                  " FROM attempts WHERE state < 3"));
   while (true) {
@@ -343,6 +344,12 @@ Result<bool> Recorder::ReadBatch() {
     if (!ahead_.has_value() || ahead_->seq > synced) {
       break;
     }
+    if (read_seq_ > 0 && ahead_->seq > read_seq_ + 1) {
+      return Fail(ErrorCode::kCorruptFile,
+                  fmt::format("ledger.db lacks what the journal no longer has, from record {} to "
+                              "{}: restore both from one backup",
+                              read_seq_ + 1, ahead_->seq - 1));
+    }
     if (ahead_->seq > read_seq_) {
       Take(*ahead_);
       read_seq_ = ahead_->seq;
@@ -482,9 +489,9 @@ Status Recorder::AddSums(std::string_view table, std::string_view time, int64_t 
   }
   TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
   int column = 0;
-  for (int64_t* value : {&sum.settled, &sum.voided, &sum.unpriced, &sum.cost, &sum.charge,
-                         &sum.input_tokens, &sum.cached_tokens, &sum.output_tokens,
-                         &sum.unverifiable_tokens}) {
+  for (int64_t* value :
+       {&sum.settled, &sum.voided, &sum.unpriced, &sum.cost, &sum.charge, &sum.input_tokens,
+        &sum.cached_tokens, &sum.output_tokens, &sum.unverifiable_tokens}) {
     *value += has_row ? query.Integer(column++) : 0;
   }
   return {};

@@ -225,8 +225,10 @@ Status Recorder::BackUp(const std::filesystem::path& folder) {
   if (error) {
     return Fail(ErrorCode::kIo, fmt::format("{}: {}", folder.string(), error.message()));
   }
-  // Those that are there now: a later one would follow records that the copy of the last lacks.
-  TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ledger::ListSegments(disk_));
+  // The last one first: when the ledger goes on to it meanwhile, what it follows is copied later
+  // and whole, and a copy whose snapshot has no end is as good as none.
+  TW_ASSIGN_OR_RETURN(std::vector<uint64_t> segments, ledger::ListSegments(disk_));
+  std::ranges::reverse(segments);
   for (const uint64_t segment : segments) {
     const std::string name = ledger::SegmentName(segment);
     TW_ASSIGN_OR_RETURN(AtomicFile copy, AtomicFile::Create(folder / "journal" / name, 0, 0600));

@@ -69,7 +69,7 @@ Result<LocalCell> Recorder::LocalUse(const BillLine& cell) {
           "SELECT state, priced, admitted_ns, input, cached, output, cost FROM attempts "
           "WHERE request >= ?1 AND request < ?2 AND admitted_ns >= ?3 AND admitted_ns < ?4 "
           "AND provider = ?5 AND (?6 = '' OR provider_model = ?6 OR model = ?6) AND own_key = 0 "
-          "AND (state = 2 OR state = 3)"));
+          "AND state < 4"));
   const auto from = FirstIdOf(cell.start_s - kEdgeS - kAdmittedWithinS);
   const auto to = FirstIdOf(cell.end_s + kEdgeS + 1);
   query.Bind(1, std::span<const std::byte>(from)).Bind(2, std::span<const std::byte>(to));
@@ -84,7 +84,8 @@ Result<LocalCell> Recorder::LocalUse(const BillLine& cell) {
     }
     const int64_t at_s = query.Integer(2) / kNanosPerSecond;
     const bool is_inside = cell.start_s <= at_s && at_s < cell.end_s;
-    const bool is_doubtful = query.Integer(0) == static_cast<int64_t>(AttemptState::kInDoubt);
+    // What runs is not known any better.
+    const bool is_doubtful = query.Integer(0) < static_cast<int64_t>(AttemptState::kSettled);
     const int64_t cost = query.Integer(6);
     if (is_doubtful) {
       local.in_doubt += is_inside ? 1 : 0;
@@ -137,7 +138,7 @@ Result<ModelNames> ModelsOf(storage::Database& database, const std::string& prov
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database.Prepare("SELECT DISTINCT provider_model, model FROM attempts WHERE "
                                        "request >= ?1 AND request < ?2 AND provider = ?3 AND "
-                                       "own_key = 0 AND state = 3"));
+                                       "own_key = 0 AND state < 4"));
   const auto from = FirstIdOf(period.from_s), to = FirstIdOf(period.to_s);
   query.Bind(1, std::span<const std::byte>(from)).Bind(2, std::span<const std::byte>(to));
   query.Bind(3, std::string_view(provider));

@@ -38,8 +38,12 @@ class CopyingExchange final : public http::Exchange {
 
   const http::Request& request() const override { return client_.request(); }
 
+  // Something was answered that may have been billed: the request is not run again.
+  bool has_answered() const { return has_answered_; }
+
   Task<Status> Respond(http::Response response) override {
     if (response.status == 200) {
+      has_answered_ = true;
       StoredAnswer answer;
       answer.headers = response.headers.all();
       answer.body = response.body;
@@ -48,6 +52,7 @@ class CopyingExchange final : public http::Exchange {
     co_return co_await client_.Respond(std::move(response));
   }
   Task<Status> StartStream(int status, http::Headers headers) override {
+    has_answered_ = has_answered_ || status == 200;
     copy_.status = status;
     copy_.is_stream = true;
     copy_.headers = headers.all();
@@ -76,6 +81,7 @@ class CopyingExchange final : public http::Exchange {
   http::Exchange& client_;
   const bool goes_on_;
   const Keep keep_;
+  bool has_answered_ = false;
   StoredAnswer copy_;
 };
 
@@ -228,7 +234,7 @@ Task<void> Gateway::FulfilOnce(Call& call, const Order& order, const std::string
               call.bill_to, call.cors};
   co_await Fulfil(copied, order);
   call.record = std::move(copied.record);
-  if (!taken.is_over && !call.exchange.client_left()) {
+  if (!taken.is_over && !copying.has_answered() && !call.exchange.client_left()) {
     taken.is_over = co_await end([&store, key]() -> Result<bool> {
       TW_RETURN_IF_ERROR(store.Forget(key));
       return true;
