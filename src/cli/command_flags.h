@@ -505,9 +505,9 @@ inline constexpr Flag kReconcileFlags[] = {
 inline constexpr Argument kBudgetArguments[] = {
     {.name = "ACTION", .help = "ls, set or rm", .offer = Offer::kChoice, .choices = "ls set rm"},
     {.name = "SCOPE",
-     .help =
-         "key:ID, user:ID, project:ID or org:ID; with /model:ID or /provider:SLUG behind it, of "
-         "these alone",
+     .help = "key:KEY, user:USER, project:PROJECT or org:ORG (an id or a name); with /model:ID or "
+             "/provider:SLUG behind it, of "
+             "these alone",
      .required = false}};
 inline constexpr Flag kBudgetFlags[] = {
     {.name = "usd", .value = "USD", .help = "set: the limit, like 5 or 0.25"},

@@ -117,8 +117,11 @@ Status EnsurePrivateFolder(const fs::path& folder) {
   if (!failed && ::mkdir(folder.c_str(), 0700) == 0) {
     return {};
   }
-  return SystemError(fmt::format("cannot create the data folder {}", folder.string()),
-                     failed ? failed.value() : errno);
+  const int error = failed ? failed.value() : errno;
+  if (error == EEXIST && fs::is_directory(folder, failed)) {
+    return {};  // another process was quicker
+  }
+  return SystemError(fmt::format("cannot create the data folder {}", folder.string()), error);
 }
 
 std::string ServerRecord::Url() const {

@@ -167,7 +167,7 @@ Result<ExitCode> RunBudget(const Settings& settings) {
   if ((action == "ls") != scope.empty()) {
     return Fail(ErrorCode::kInvalidArgument,
                 action == "ls" ? "`budget ls` takes no scope"
-                               : "say whose budget: key:ID, user:ID, project:ID or org:ID",
+                               : "say whose budget: key:KEY, user:USER, project:PROJECT or org:ORG",
                 "SCOPE");
   }
   Errand errand;

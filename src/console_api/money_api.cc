@@ -122,9 +122,13 @@ bool MaySee(std::string_view scope, const identity::Principal& caller, identity:
          FindKey(store, std::string(owner.substr(4)), {caller.org_id, std::nullopt}).has_value();
 }
 
-// The scope that requests fall into: a key by its name becomes its id. A budget of what nobody has
-// would bind nobody.
-Result<std::string> ReadScope(const std::string& text, identity::Store& store) {
+// The scope that requests fall into: names become ids. A budget of what nobody has would bind
+// nobody; one that there is may be of somebody who is gone.
+Result<std::string> ReadScope(const std::string& text, identity::Store& store,
+                              ledger::Ledger& ledger) {
+  if (ledger.FindBudget(text).has_value()) {
+    return text;
+  }
   const size_t slash = std::min(text.find('/'), text.size());
   std::string owner = text.substr(0, slash);
   const std::string rest = text.substr(slash);
@@ -136,7 +140,7 @@ Result<std::string> ReadScope(const std::string& text, identity::Store& store) {
                        (rest.starts_with("/provider:") && rest.size() > 10);
   if (!is_kind || id.empty() || !is_rest) {
     return Fail(ErrorCode::kInvalidArgument,
-                "A scope is key:KEY, user:ID, project:ID or org:ID; behind it may stand "
+                "A scope is key:KEY, user:USER, project:PROJECT or org:ORG; behind it may stand "
                 "/model:ORG/NAME or /provider:SLUG.",
                 "scope");
   }
@@ -144,7 +148,26 @@ Result<std::string> ReadScope(const std::string& text, identity::Store& store) {
     TW_ASSIGN_OR_RETURN(const identity::KeyInfo key, FindKey(store, id, {}));
     owner = billing::BudgetName("key", key.id);
   }
+  if (kind != "key") {
+    TW_ASSIGN_OR_RETURN(const std::string known, store.AccountId(kind, id));
+    owner = billing::BudgetName(kind, known);
+  }
   return owner + rest;
+}
+
+// Another period or zone begins with a window in which nothing was spent: that is not done in
+// passing.
+Status CheckSameWindow(const BudgetState& known, const ledger::BudgetSpec& spec) {
+  const NanoUsd used = known.account.debits + known.account.pending;
+  if ((spec.period == known.spec.period && spec.zone == known.spec.zone) || used == 0) {
+    return {};
+  }
+  return Fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("\"{}\" has used {} in its {}; with another period or zone it would begin "
+                  "with nothing used. If that is meant, remove it first, and set it anew.",
+                  spec.name, billing::FormatUsd(used), ledger::PeriodName(known.spec.period)),
+      spec.period != known.spec.period ? "period" : "zone");
 }
 
 }  // namespace
@@ -287,7 +310,8 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     json.EndArray();
     return Json(json);
   }
-  TW_ASSIGN_OR_RETURN(const std::string scope, ReadScope(std::string(rest.substr(1)), store_));
+  TW_ASSIGN_OR_RETURN(const std::string scope,
+                      ReadScope(std::string(rest.substr(1)), store_, ledger_));
   if (!MaySee(scope, caller, store_)) {
     return Fail(ErrorCode::kNotFound, fmt::format("There is no \"{}\".", scope.substr(0, 80)));
   }
@@ -317,6 +341,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
       spec.zone = zone.empty() ? known->spec.zone : spec.zone;
       spec.mode = mode.empty() ? known->spec.mode : spec.mode;
       spec.warn_percent = known->spec.warn_percent;
+      TW_RETURN_IF_ERROR(CheckSameWindow(*known, spec));
     }
     if (!warn.empty()) {
       TW_ASSIGN_OR_RETURN(spec.warn_percent, ParseWarnShares(warn));
@@ -362,8 +387,10 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
   NanoUsd cost = 0, charge = 0;
   json.Key("attempts").BeginArray();
   for (const billing::AttemptRow& row : rows) {
-    cost += row.cost;
-    charge += row.charge;
+    if (row.state == billing::AttemptState::kSettled) {
+      cost += row.cost;  // of what is in doubt it is only known what it is at least
+      charge += row.charge;
+    }
     json.BeginObject().Field("attempt", int64_t{row.id.attempt});
     json.Field("model", row.purchase.model).Field("provider", row.purchase.provider);
     json.Field("provider_model", row.purchase.provider_model);

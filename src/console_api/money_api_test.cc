@@ -113,9 +113,11 @@ TEST_F(MoneyApiTest, NamesTheFieldOfABadBudgetAndMakesNoKey) {
 }
 
 TEST_F(MoneyApiTest, SetsListsAndRemovesBudgetsOfAnyScope) {
+  Key(R"({"name":"a","org":"acme"})", false);
   const auto set = Ask("PUT", "/tw/v1/budgets/org:acme/model:org/x",
                        R"({"budget":"2","period":"month","mode":"soft"})");
-  EXPECT_EQ(Text(set, "scope"), "org:acme/model:org/x");
+  EXPECT_TRUE(Text(set, "scope").starts_with("org:org_")) << Text(set, "scope");
+  EXPECT_TRUE(Text(set, "scope").ends_with("/model:org/x")) << Text(set, "scope");
   EXPECT_EQ(Text(set, "mode"), "soft");
   EXPECT_EQ(Ask("GET", "/tw/v1/budgets").at("budgets").as_array().size(), 1U);
   EXPECT_TRUE(Ask("DELETE", "/tw/v1/budgets/org:acme/model:org/x").at("closed").as_bool());
@@ -128,7 +130,29 @@ TEST_F(MoneyApiTest, SetsListsAndRemovesBudgetsOfAnyScope) {
               "scope")
         << "it would bind nobody: " << scope;
   }
+  for (const char* scope : {"org:nobody", "user:nobody", "project:nobody/model:org/x"}) {
+    EXPECT_EQ(Try("PUT", std::string("/tw/v1/budgets/") + scope, R"({"budget":"2"})").error().code,
+              ErrorCode::kNotFound)
+        << "it would bind nobody: " << scope;
+  }
+  EXPECT_EQ(
+      Text(Ask("PUT", "/tw/v1/budgets/user:owner", R"({"budget":"2"})"), "scope").substr(0, 9),
+      "user:usr_");
   EXPECT_EQ(Try("POST", "/tw/v1/budgets").error().code, ErrorCode::kMethodNotAllowed);
+}
+
+TEST_F(MoneyApiTest, AnotherPeriodIsNoWayToSpendABudgetTwice) {
+  const std::string key = Key(R"({"name":"a","budget":"0.01","period":"day"})", false);
+  Ask("PUT", "/tw/v1/budgets/key:a", R"({"budget":"0.02","period":"month"})");
+  Spend(key, 4000);
+  for (const char* change :
+       {R"({"budget":"0.02","period":"day"})", R"({"budget":"0.02","zone":"Europe/Berlin"})"}) {
+    const auto refused = Try("PUT", "/tw/v1/budgets/key:a", change);
+    ASSERT_FALSE(refused.has_value()) << change;
+    EXPECT_NE(refused.error().message.find("$0.004"), std::string::npos) << refused.error().message;
+  }
+  EXPECT_EQ(Text(Ask("PUT", "/tw/v1/budgets/key:a", R"({"budget":"0.03"})"), "spent_nanousd"),
+            "4000000");
 }
 
 TEST_F(MoneyApiTest, ChangesOnlyWhatIsNamedAndTakesAKeyByItsName) {

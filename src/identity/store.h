@@ -121,6 +121,10 @@ class Store {
   Result<KeyInfo> RevokeKey(std::string_view key, const Reach& reach = {});
   bool has_live_key();  // one that is neither revoked nor expired, the admin token aside
 
+  // The id of what has it or is called so; `kind` is org, project or user. Errors: kNotFound;
+  // kInvalidArgument when several projects are called so.
+  Result<std::string> AccountId(std::string_view kind, std::string_view text);
+
   Result<std::vector<OrgInfo>> ListOrgs(const Reach& reach = {});  // by name
   // Makes it when it is not there. For the operator alone: his are the limits.
   Result<OrgInfo> PutOrg(std::string_view org, const OrgChange& change, const Reach& reach = {});

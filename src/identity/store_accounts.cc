@@ -28,6 +28,28 @@ Result<std::string> Store::FindUser(std::string_view name) {
   return FirstText(row.Bind(1, name));
 }
 
+Result<std::string> Store::AccountId(std::string_view kind, std::string_view text) {
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(Statement rows, database_.Prepare(fmt::format(
+                                          "SELECT id FROM {}s WHERE id = ?1 OR name = ?1", kind)));
+  rows.Bind(1, text);
+  TW_ASSIGN_OR_RETURN(std::string id, FirstText(rows));
+  if (id.empty()) {
+    return Fail(
+        ErrorCode::kNotFound,
+        fmt::format("There is no {} \"{}\"; give its name or its id.", kind, text.substr(0, 80)),
+        std::string(kind));
+  }
+  TW_ASSIGN_OR_RETURN(const bool is_one_of_many, rows.Next());
+  if (is_one_of_many) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("Several {}s are called \"{}\"; give the id of the one you mean.", kind,
+                            text.substr(0, 80)),
+                std::string(kind));
+  }
+  return id;
+}
+
 // A key acts for its user, who may belong to other organisations and have provider keys of his own:
 // whoever manages one organisation only must not get a secret of such a user.
 Status Store::CheckUserWithin(std::string_view user, const Reach& reach) {
