@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts what the tests of the whole binary need beside the build: build/venv (Python tools, tests/requirements.lock) and
-# build/node (JavaScript clients, tests/js/package-lock.json). Does nothing when both are as the lock files say.
+# build/node (JavaScript clients, tests/js/package-lock.json). Does nothing when all are as the lock files say.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -75,8 +75,29 @@ fetch_price_map() {
   rm -rf "$scratch"
 }
 
+# The official validator of FOCUS needs Python 3.12 or later; without one its test is skipped.
+install_focus_validator() {
+  local stamp wanted python
+  stamp="$root/build/venv-focus/.stamp"
+  for python in python3 python3.13 python3.12 "$HOME"/.pyenv/versions/3.1[23]*/bin/python3; do
+    if "$python" -c 'import sys, ensurepip; sys.exit(not (3, 12) <= sys.version_info < (3, 14))' 2>/dev/null; then
+      wanted=$(printf '%s %s' "$(hash_of "$root/tests/focus-validator.lock")" "$("$python" --version)")
+      [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+      echo "installing the validator of FOCUS into build/venv-focus"
+      rm -rf "$root/build/venv-focus"
+      "$python" -m venv "$root/build/venv-focus"
+      grep -v '^#' "$root/tests/focus-validator.lock" |
+        "$root/build/venv-focus/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r /dev/stdin
+      echo "$wanted" >"$stamp"
+      return 0
+    fi
+  done
+  echo "no Python 3.12 or later here: the official validator of FOCUS is not asked" >&2
+}
+
 own_node=$(machine_node)
 mkdir -p "$root/build"
 install_venv
 install_node
+install_focus_validator
 fetch_price_map

@@ -144,8 +144,13 @@ Cell Null(const Row& /*row*/) {
 Cell Usd(const Row& /*row*/) {
   return Text("USD");
 }
-Cell Provider(const Row& row) {
+// Who ran the model.
+Cell Host(const Row& row) {
   return Text(row.key.provider);
+}
+// Who sold it: who is paid, which for a caller's own key is the provider.
+Cell Seller(const Row& row) {
+  return Text(row.key.own_key ? row.key.provider : row.names.issuer);
 }
 Cell Billed(const Row& row) {
   return Nano(row.sum.charge);
@@ -200,7 +205,7 @@ const std::array kColumns = {
     Column{"ContractedCost", kNumber, k12, k14, ListCost},
     Column{"ContractedUnitPrice", kNumber, k12, k14, ListUnitPrice},
     Column{"EffectiveCost", kNumber, k12, k14, Billed},
-    Column{"HostProviderName", kText, k13, k14, Provider},
+    Column{"HostProviderName", kText, k13, k14, Host},
     Column{"InvoiceDetailId", kText, k14, k14, [](const Row& row) { return Text(DetailOf(row)); }},
     Column{"InvoiceId", kText, k12, k14, [](const Row& row) { return Text(InvoiceOf(row)); }},
     Column{"InvoiceIssuerName", kText, k12, k14, [](const Row& row) { return Text(row.names.issuer); }},
@@ -213,8 +218,8 @@ const std::array kColumns = {
     Column{"PricingCurrencyListUnitPrice", kNumber, k12, k14, ListUnitPrice},
     Column{"PricingQuantity", kNumber, k12, k14, Quantity},
     Column{"PricingUnit", kText, k12, k14, Unit},
-    Column{"ProviderName", kText, k12, k13, Provider},
-    Column{"PublisherName", kText, k12, k13, Provider},
+    Column{"ProviderName", kText, k12, k13, Seller},
+    Column{"PublisherName", kText, k12, k13, Host},
     Column{"RegionId", kText, k12, k14, Null},
     Column{"RegionName", kText, k12, k14, Null},
     Column{"ResourceId", kText, k12, k14, [](const Row& row) { return Text(row.key.provider + "/" + row.key.provider_model); }},
@@ -222,7 +227,7 @@ const std::array kColumns = {
     Column{"ResourceType", kText, k12, k14, [](const Row&) { return Text("Model"); }},
     Column{"ServiceCategory", kText, k12, k14, [](const Row&) { return Text("AI and Machine Learning"); }},
     Column{"ServiceName", kText, k12, k14, [](const Row&) { return Text("LLM inference"); }},
-    Column{"ServiceProviderName", kText, k13, k14, Provider},
+    Column{"ServiceProviderName", kText, k13, k14, Seller},
     Column{"ServiceSubcategory", kText, k12, k14, [](const Row&) { return Text("Generative AI"); }},
     Column{"SkuId", kText, k12, k14, [](const Row& row) { return Text(row.key.provider + "/" + row.key.model); }},
     Column{"SkuMeter", kText, k12, k14, [](const Row& row) { return Text(std::string(MeterName(row.key.kind))); }},
@@ -273,7 +278,7 @@ void ForEachRow(const FocusOrder& order, const Meters& meters,
   }
 }
 
-// "0.0000035", "12", "-1.5": no zeros behind, no exponent.
+// "0.0000035", "12.0", "-1.5": no exponent, and always a point: who guesses types guesses decimals.
 std::string Plain(Wide number) {
   const bool is_negative = number < 0;
   auto magnitude = static_cast<unsigned __int128>(is_negative ? -number : number);
@@ -285,13 +290,10 @@ std::string Plain(Wide number) {
   if (digits.size() <= kPlaces) {
     digits.insert(0, kPlaces + 1 - digits.size(), '0');
   }
-  std::string text = digits.substr(0, digits.size() - kPlaces);
+  const std::string text = digits.substr(0, digits.size() - kPlaces);
   std::string behind = digits.substr(digits.size() - kPlaces);
   behind.erase(behind.find_last_not_of('0') + 1);
-  if (!behind.empty()) {
-    text += "." + behind;
-  }
-  return (is_negative ? "-" : "") + text;
+  return (is_negative ? "-" : "") + text + "." + (behind.empty() ? "0" : behind);
 }
 
 // RFC 4180.

@@ -9,7 +9,7 @@ import harness
 STOLEN = {("litellm", "1.82.7"), ("litellm", "1.82.8")}
 # What Python itself, or setuptools, puts there: it imports a module of its own.
 KNOWN_PTH = {"distutils-precedence.pth"}
-LOCKS = ("tests/requirements.lock", "bench/requirements.lock", "bench/litellm.lock")
+LOCKS = ("tests/requirements.lock", "tests/focus-validator.lock", "bench/requirements.lock", "bench/litellm.lock")
 
 
 def test_every_python_package_is_pinned_to_a_version_that_is_not_known_to_steal():
@@ -35,7 +35,7 @@ def test_no_package_runs_a_script_of_its_own_when_it_is_installed():
 
 
 def test_nothing_in_the_environments_of_tests_runs_at_every_start_of_python():
-    for folder in (harness.ROOT / "build" / "venv", harness.ROOT / "build" / "peers"):
+    for folder in (harness.ROOT / "build" / name for name in ("venv", "venv-focus", "peers")):
         for path in folder.glob("**/site-packages/*.pth"):
             lines = [line for line in path.read_text().splitlines() if line.startswith(("import ", "import\t"))]
             assert path.name in KNOWN_PTH or not lines, f"{path} runs {lines}"
