@@ -164,11 +164,16 @@ Status Book::ApplyExtend(const Record& record) {
   Legs merged = hold.legs;
   for (const Leg& more : record.legs.all()) {
     const auto same = std::ranges::find(merged.all(), more.account, &Leg::account);
-    if (same != merged.all().end() && IsWithin(same->amount + more.amount)) {
-      same->amount += more.amount;
+    NanoUsd sum = 0;
+    if (same != merged.all().end() && AddMoney(same->amount, more.amount, sum) && IsWithin(sum)) {
+      same->amount = sum;
     } else if (!more.is_credit || !merged.Push(more)) {
       return DoesNotFollow(record, "it extends what was not held");
     }
+  }
+  NanoUsd cost = 0, charge = 0;
+  if (!AddMoney(hold.cost, record.cost, cost) || !AddMoney(hold.charge, record.charge, charge)) {
+    return DoesNotFollow(record, "it extends a hold beyond 64 bits");
   }
   TW_RETURN_IF_ERROR(CheckLegs(record.legs, true));
   Reserve(record.legs);
@@ -178,8 +183,8 @@ Status Book::ApplyExtend(const Record& record) {
     }
   }
   hold.legs = merged;
-  hold.cost += record.cost;
-  hold.charge += record.charge;
+  hold.cost = cost;
+  hold.charge = charge;
   return {};
 }
 

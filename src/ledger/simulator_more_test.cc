@@ -1,0 +1,382 @@
+// A second seeded world beside simulator_test.cc: windows of days, soft budgets, charges that differ
+// from costs, credits that expire, extensions, overruns, versions of prices, names of providers and
+// transfers; under kills and power cuts. A slow model of all that says what the books have to show.
+//
+// A failing seed prints how to replay it. TW_LEDGER_SEEDS sets how many.
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ledger/fake_disk.h"
+#include "ledger/ledger.h"
+
+namespace tradewind::ledger {
+namespace {
+
+constexpr LedgerOptions kByHand = {
+    .segment_bytes = 128 << 10, .segments_max = 64, .background = false};
+constexpr int kSteps = 300;
+constexpr const char* kZone = "Europe/Berlin";
+constexpr const char* kPayer = "org:1";
+constexpr int64_t kDayS = 86'400;
+
+// Plain additions, in the order in which things happened.
+struct Model {
+  struct Grant {
+    CreditSpec spec;
+    NanoUsd spent = 0, pending = 0;
+  };
+  struct Request {
+    HoldRequest ask;
+    Window day;
+    bool sent = false;
+    NanoUsd cost = 0, charge = 0;                     // held
+    std::vector<std::pair<size_t, NanoUsd>> credits;  // grant, share; in the order of paying
+  };
+  struct End {
+    NanoUsd cost = 0, charge = 0;
+  };
+
+  std::vector<Grant> grants;  // in the order of paying
+  std::map<HoldId, Request> open;
+  std::map<int64_t, NanoUsd> spent_of_day;  // by the window's start
+  std::map<int64_t, NanoUsd> overrun_of_day;
+  NanoUsd charged = 0, soft = 0;
+  std::map<AccountNumber, NanoUsd> owed;
+
+  NanoUsd Spendable(int64_t now_s) const {
+    NanoUsd free = 0;
+    for (const Grant& grant : grants) {
+      free += grant.spec.expires_s <= now_s ? 0 : grant.spec.amount - grant.spent - grant.pending;
+    }
+    return free;
+  }
+  void Reserve(Request& request, NanoUsd charge, int64_t now_s) {
+    for (size_t i = 0; i < grants.size() && charge > 0; ++i) {
+      Grant& grant = grants[i];
+      const NanoUsd free = grant.spec.amount - grant.spent - grant.pending;
+      const NanoUsd share = grant.spec.expires_s <= now_s ? 0 : std::min(charge, free);
+      if (share > 0) {
+        grant.pending += share;
+        charge -= share;
+        const auto same = std::ranges::find(request.credits, i, &std::pair<size_t, NanoUsd>::first);
+        if (same == request.credits.end()) {
+          request.credits.emplace_back(i, share);
+        } else {
+          same->second += share;
+        }
+      }
+    }
+  }
+  void Release(const Request& request) {
+    for (const auto& [grant, share] : request.credits) {
+      grants[grant].pending -= share;
+    }
+  }
+  void Settle(HoldId id, End end) {
+    const Request& request = open.at(id);
+    Release(request);
+    end.charge = std::min(end.charge, request.charge);
+    NanoUsd unpaid = end.charge;
+    for (const auto& [grant, share] : request.credits) {
+      const NanoUsd paid = std::min(share, unpaid);
+      grants[grant].spent += paid;
+      unpaid -= paid;
+    }
+    spent_of_day[request.day.start_s] += end.cost;
+    overrun_of_day[request.day.start_s] += std::max<NanoUsd>(0, end.cost - request.cost);
+    charged += end.charge;
+    owed[request.ask.payee] += end.cost;
+    open.erase(id);
+  }
+  void Void(HoldId id) {
+    Release(open.at(id));
+    open.erase(id);
+  }
+};
+
+class Economy {
+ public:
+  explicit Economy(uint64_t seed) : random_(seed) {
+    clock_.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'774'656'000)));
+    Start();
+    day_limit_ = 2000 + random_.Below(8000);
+    total_limit_ = 20'000 + random_.Below(50'000);
+    day_ = *ledger_->Define(
+        {.name = "day", .limit = day_limit_, .period = Period::kDay, .zone = kZone});
+    total_ =
+        *ledger_->Define({.name = "total", .limit = total_limit_, .dimension = Dimension::kCharge});
+    soft_ = *ledger_->Define({.name = "soft", .limit = 10, .mode = Mode::kSoft});
+    payees_ = {*ledger_->Payee("provider:p"), *ledger_->Payee("provider:q")};
+    const int64_t now_s = NowS();
+    // In the order in which they pay: promotional ones, then the soonest to expire.
+    for (const auto& [name, days, promotional] :
+         {std::tuple("gift", 3, true), {"week", 7, false}, {"month", 30, false}}) {
+      Model::Grant grant;
+      grant.spec = {name, kPayer, 200 + random_.Below(2000), now_s + days * kDayS, 0, promotional};
+      model_.grants.push_back(grant);
+    }
+    for (const size_t i : {2, 0, 1}) {
+      EXPECT_TRUE(ledger_->Grant(model_.grants[i].spec).has_value());
+    }
+    EXPECT_TRUE(ledger_->WaitDurable().has_value());
+  }
+
+  void Run() {
+    for (int i = 0; i < kSteps && !::testing::Test::HasFatalFailure(); ++i) {
+      Step();
+      CheckBounds();
+    }
+    Kill(false);
+    if (!::testing::Test::HasFatalFailure()) {
+      CheckBooks();
+    }
+  }
+  int overruns = 0, extensions = 0, kills = 0, no_credit = 0, paid_by_credit = 0;
+
+ private:
+  int64_t NowS() const {
+    return std::chrono::duration_cast<std::chrono::seconds>(clock_.WallNow().time_since_epoch())
+        .count();
+  }
+
+  void Start() {
+    auto opened = Ledger::Open(disk_, clock_, kByHand);
+    ASSERT_TRUE(opened.has_value()) << opened.error().message;
+    ledger_ = std::move(*opened);
+  }
+
+  void Step() {
+    clock_.Advance(std::chrono::seconds(random_.Below(3600)));
+    const int64_t what = random_.Below(100);
+    if (what < 45) {
+      Take();
+    } else if (what < 60) {
+      Extend();
+    } else if (what < 85) {
+      End();
+    } else if (what < 92) {
+      ledger_->Tend();
+    } else if (what < 95) {
+      Move();
+    } else {
+      Kill(random_.Below(2) == 0);
+    }
+  }
+
+  void Take() {
+    Model::Request request;
+    HoldRequest& ask = request.ask;
+    ask.id = {{random_.Next64(), random_.Next64()}, 1};
+    ask.cost = random_.Below(400);
+    ask.charge = random_.Below(5) == 0 ? 0 : ask.cost;  // by an own key
+    ask.payer = random_.Below(2) == 0 ? kPayer : "";
+    ask.payee = payees_[static_cast<size_t>(random_.Below(2))];
+    const std::vector<AccountNumber> budgets = {day_, total_, soft_};
+    ask.budgets = budgets;
+    const auto version =
+        ledger_->PriceVersion({.item = "m", .terms = std::to_string(random_.Below(3))});
+    ASSERT_TRUE(version.has_value()) << version.error().message;
+    ask.price_version = *version;
+    const NanoUsd spendable = model_.Spendable(NowS());
+    request.day = WindowOf(Period::kDay, kZone, NowS());
+    auto hold = ledger_->Take(ask);
+    if (!hold.has_value()) {
+      if (hold.error().reason == Refusal::Reason::kCredit) {
+        ASSERT_EQ(hold.error().available, spendable);
+        ASSERT_LT(spendable, ask.charge) << "refused though there was credit";
+        ++no_credit;
+      }
+      return;
+    }
+    request.cost = ask.cost;
+    request.charge = ask.charge;
+    if (!ask.payer.empty()) {
+      ASSERT_GE(spendable, ask.charge) << "credit that there was not";
+      model_.Reserve(request, ask.charge, NowS());
+      paid_by_credit += request.credits.empty() ? 0 : 1;
+    }
+    // What must not be lost to a power cut is waited for before anything is sent.
+    request.sent = random_.Below(4) != 0 && hold->Sent().has_value();
+    if (request.sent) {
+      static_cast<void>(hold->UpstreamId("theirs"));
+    }
+    ASSERT_TRUE(ledger_->WaitDurable().has_value());
+    const HoldId id = ask.id;
+    model_.open.emplace(id, std::move(request));
+    running_.emplace(id, std::move(*hold));
+  }
+
+  std::optional<HoldId> Any() {
+    if (running_.empty()) {
+      return std::nullopt;
+    }
+    auto at = running_.begin();
+    std::advance(at, random_.Below(static_cast<int64_t>(running_.size())));
+    return at->first;
+  }
+
+  void Extend() {
+    const auto id = Any();
+    if (!id.has_value()) {
+      return;
+    }
+    Model::Request& request = model_.open.at(*id);
+    const NanoUsd cost = random_.Below(200), charge = request.charge == 0 ? 0 : cost;
+    if (running_.at(*id).Extend(cost, charge).has_value()) {
+      request.cost += cost;
+      request.charge += charge;
+      if (!request.ask.payer.empty()) {
+        model_.Reserve(request, charge, NowS());
+      }
+      ++extensions;
+    }
+    ASSERT_TRUE(ledger_->WaitDurable().has_value());
+  }
+
+  // What the provider bills is true whatever becomes of the record of it.
+  Model::End BillOf(const Model::Request& request) {
+    Model::End end;
+    end.cost = random_.Below(10) == 0 ? request.cost + 1 + random_.Below(300)
+                                      : random_.Below(request.cost + 1);
+    end.charge = request.charge == 0 ? 0 : end.cost;
+    overruns += end.cost > request.cost ? 1 : 0;
+    return end;
+  }
+
+  void End() {
+    const auto id = Any();
+    if (!id.has_value()) {
+      return;
+    }
+    Hold hold = std::move(running_.at(*id));
+    running_.erase(*id);
+    const Model::Request& request = model_.open.at(*id);
+    if (!request.sent) {
+      ASSERT_TRUE(hold.Void("refused").has_value());
+      model_.Void(*id);
+    } else if (random_.Below(4) == 0) {
+      static_cast<void>(hold.Progress(request.cost / 2, request.charge / 2));
+      ASSERT_TRUE(hold.Doubt("client left").has_value());
+    } else {
+      const Model::End end = BillOf(request);
+      ASSERT_TRUE(hold.Settle(end.cost, end.charge, "").has_value());
+      model_.Settle(*id, end);
+    }
+    ASSERT_TRUE(ledger_->WaitDurable().has_value());
+  }
+
+  void Move() {
+    const NanoUsd amount = 1 + random_.Below(50);
+    if (ledger_->Transfer(payees_[0], payees_[1], amount, "moved").has_value()) {
+      model_.owed[payees_[0]] -= amount;
+      model_.owed[payees_[1]] += amount;
+    }
+    ASSERT_TRUE(ledger_->WaitDurable().has_value());
+  }
+
+  void Kill(bool is_power_cut) {
+    ++kills;
+    disk_.Kill();
+    running_.clear();
+    if (is_power_cut) {
+      disk_.CutPower(random_);
+    }
+    ledger_.reset();
+    disk_.Revive();
+    Start();
+    for (auto at = model_.open.begin(); at != model_.open.end();) {
+      const auto now = at++;
+      if (!now->second.sent) {
+        model_.Void(now->first);  // as the start does
+      }
+    }
+    // The provider is asked, one after the other.
+    for (const auto& [id, hold] : ledger_->HoldsInDoubt()) {
+      ASSERT_TRUE(model_.open.contains(id));
+      ASSERT_EQ(hold.upstream_id, "theirs");
+      const Model::End end = BillOf(model_.open.at(id));
+      ASSERT_TRUE(ledger_->ResolveSettled(id, end.cost, end.charge, "billed").has_value());
+      model_.Settle(id, end);
+    }
+    ASSERT_TRUE(model_.open.empty()) << "a hold that was forgotten";
+    ASSERT_TRUE(ledger_->WaitDurable().has_value());
+  }
+
+  void CheckBounds() {
+    ASSERT_EQ(ledger_->stopped_because(), "");
+    const BudgetState day = *ledger_->FindBudget("day");
+    ASSERT_EQ(day.window, WindowOf(Period::kDay, kZone, NowS()));
+    const int64_t start = day.window.start_s;
+    ASSERT_EQ(day.account.debits, model_.spent_of_day[start]);
+    ASSERT_LE(day.account.debits + day.account.pending, day_limit_ + model_.overrun_of_day[start])
+        << "overspent";
+    const Account total = ledger_->FindBudget("total")->account;
+    ASSERT_EQ(total.debits, model_.charged);
+    ASSERT_LE(total.debits + total.pending, total_limit_) << "a charge is never beyond its hold";
+  }
+
+  void CheckBooks() {
+    CheckBounds();
+    ASSERT_EQ(ledger_->FindBudget("day")->account.pending, 0);
+    ASSERT_EQ(ledger_->OwedTo("provider:p"), model_.owed[payees_[0]]);
+    ASSERT_EQ(ledger_->OwedTo("provider:q"), model_.owed[payees_[1]]);
+    const NanoUsd left = model_.Spendable(NowS());
+    HoldRequest ask;
+    ask.payer = kPayer;
+    ask.id = {{9, 1}, 1};
+    ask.cost = ask.charge = left + 1;
+    auto refused = ledger_->Take(ask);
+    ASSERT_FALSE(refused.has_value());
+    ASSERT_EQ(refused.error().available, left);
+    ask.cost = ask.charge = left;
+    ask.id = {{9, 2}, 1};
+    ASSERT_TRUE(ledger_->Take(ask).has_value()) << "refused though there was credit";
+    ledger_->Tend();
+    ASSERT_EQ(ledger_->stopped_because(), "");
+  }
+
+  SeededRandom random_;
+  FakeDisk disk_;
+  FakeClock clock_;
+  std::unique_ptr<Ledger> ledger_;
+  AccountNumber day_ = 0, total_ = 0, soft_ = 0;
+  std::vector<AccountNumber> payees_;
+  NanoUsd day_limit_ = 0, total_limit_ = 0;
+  Model model_;
+  std::map<HoldId, Hold> running_;
+};
+
+TEST(SimulatorMore, WindowsCreditsExtensionsAndOverrunsAddUpUnderKills) {
+  const char* one = std::getenv("TW_LEDGER_SEED");
+  const char* count = std::getenv("TW_LEDGER_SEEDS");
+  const uint64_t first = one != nullptr ? std::strtoull(one, nullptr, 10) : 1;
+  const uint64_t seeds = one != nullptr     ? 1
+                         : count != nullptr ? std::strtoull(count, nullptr, 10)
+                                            : 200;
+  int overruns = 0, extensions = 0, kills = 0, no_credit = 0, paid_by_credit = 0;
+  for (uint64_t seed = first; seed < first + seeds; ++seed) {
+    Economy economy(seed);
+    economy.Run();
+    ASSERT_FALSE(HasFatalFailure())
+        << "replay: TW_LEDGER_SEED=" << seed << " ledger_test --gtest_filter='SimulatorMore.*'";
+    overruns += economy.overruns;
+    extensions += economy.extensions;
+    kills += economy.kills;
+    no_credit += economy.no_credit;
+    paid_by_credit += economy.paid_by_credit;
+  }
+  if (seeds >= 100) {  // what never comes tests nothing
+    for (const int came : {overruns, extensions, kills, no_credit, paid_by_credit}) {
+      EXPECT_GE(came, 300);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tradewind::ledger
