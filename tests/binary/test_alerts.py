@@ -157,7 +157,7 @@ def test_a_command_gets_the_message_on_its_stdin_without_a_shell(tmp_path):
         assert chat(made.server, key["token"], max_tokens=5).status == 200
         harness.wait_for(lambda: mail.exists() and "ack" in mail.read_text(), "the mail")
         head, text = mail.read_text().split("\n\n", 1)
-        assert head.startswith(f"Subject: Tradewind: {MODEL} is paid for at site-a for the first time.")
+        assert head.startswith(f"Subject: Tradewind: {MODEL} is paid for at site-a for the first time by price version 1.")
         assert "kind    new_sku" in text
         harness.wait_for(
             lambda: listed(made.server.home)[0]["deliveries"]["command"]["state"] == "delivered", "that it is noted"

@@ -22,7 +22,7 @@ class World:
     def __init__(self, site, tmp_path):
         self.site, self.sim, self.server, self.home = site, site.sim, site.server, site.server.home
         self.folder, self.told = tmp_path, []
-        self.key = make_key(self.home, "lied-to", "--budget", "1000")
+        self.key = make_key(self.home, "lied-to", "--budget", "100000")
 
     def ask(self, count=LIES, **fields):
         """Requests, streams and others in turn; their receipts."""

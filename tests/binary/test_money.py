@@ -4,11 +4,14 @@ provider's own bill.
 `TW_MONEY_CLIENTS`, `TW_MONEY_ROUNDS` and `TW_MONEY_KILLS` set the size; `make prove` runs them at full size.
 """
 
+import asyncio
 import concurrent.futures
 import http.client
 import json
 import os
 import random
+import re
+import resource
 import threading
 import time
 
@@ -19,7 +22,6 @@ from market import MODEL
 CLIENTS = int(os.environ.get("TW_MONEY_CLIENTS", "300"))
 ROUNDS = int(os.environ.get("TW_MONEY_ROUNDS", "3"))
 KILLS = int(os.environ.get("TW_MONEY_KILLS", "20"))
-THREADS = 32  # that send the clients' requests
 
 # USD per million tokens, so dear that a budget of dollars is spent in a test: $0.001 and $0.003 a token.
 PRICES = ("1000", "3000")
@@ -48,39 +50,83 @@ def chat(server, token, text="one two three", **fields):
     return server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {token}"})
 
 
+# In the attack a request is held at some 2.4 cents and costs about half of that: $1 is for 80 of them.
+ATTACK_PRICES = ("10", "300")
+ATTACK_IN, ATTACK_OUT = 10_000, 300_000  # nano-dollars a token
+ATTACK_TEXT = "sim:tokens=40 one two three"
+ROOM = re.compile(r"may cost up to \$([0-9.]+), and the budget .* of \$1.00 has \$([0-9.]+) left")
+
+
+async def attack(server, token, clients, some_leave):
+    """Everybody connects, then everybody asks at once, each on a connection of its own; returns (status, body) of each that stayed."""
+    begin, connecting = asyncio.Event(), asyncio.Semaphore(200)
+
+    async def client(index):
+        body = {"model": MODEL, "messages": [{"role": "user", "content": ATTACK_TEXT}], "stream": index % 2 == 0}
+        if index % 3:
+            body["max_tokens"] = 40
+        text = json.dumps(body)
+        async with connecting:
+            reader, writer = await asyncio.open_connection(server.host, server.port, limit=1 << 20)
+        await begin.wait()
+        writer.write(
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode()
+        )
+        try:
+            if some_leave and index % 7 == 0:
+                await writer.drain()
+                await asyncio.sleep(0.001 * (index % 50))
+                return None
+            answer = await reader.read()
+            status = int(answer.split(b" ", 2)[1])
+            return status, answer.split(b"\r\n\r\n", 1)[1].decode()
+        finally:
+            writer.close()
+
+    async def all_of_them():
+        tasks = [asyncio.create_task(client(index)) for index in range(clients)]
+        begin.set()
+        return [one for one in await asyncio.wait_for(asyncio.gather(*tasks), 20 * harness.PATIENCE_S) if one]
+
+    return await all_of_them()
+
+
 def test_clients_all_at_once_never_exceed_a_hard_budget(tmp_path):
-    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with market.Market(tmp_path, "site-a", prices=ATTACK_PRICES) as site:
         home = site.server.home
         for number in range(ROUNDS):
+            some_leave = number % 2 == 1
             site.sim.reset()
-            key = make_key(home, f"attack-{number}", "--budget", "20")
-            statuses = []
-
-            def client(index):
-                fields = {"max_tokens": 40} if index % 3 else {}
-                reply = chat(site.server, key["token"], stream=index % 2 == 0, **fields)
-                statuses.append(reply.status)
-                if reply.status == 402:
-                    assert "has $" in reply.json()["error"]["message"]
-                    assert reply.headers["X-Error-Message"]
-
-            with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-                for one in [pool.submit(client, index) for index in range(CLIENTS)]:
-                    one.result()
-            assert set(statuses) <= {200, 402}, set(statuses)
+            key = make_key(home, f"attack-{number}", "--budget", "1")
+            answers = asyncio.run(attack(site.server, key["token"], CLIENTS, some_leave))
+            assert {status for status, _ in answers} <= {200, 402}, {status for status, _ in answers}
+            for status, text in answers:
+                if status == 402:
+                    message = json.loads(text)["error"]["message"]
+                    assert ROOM.search(message), message
+                    asked, left = ROOM.search(message).groups()
+                    assert float(left) < float(asked), "refused though there was room"
             # Until nothing fits any more: what is left is less than one smallest hold.
-            while (last := chat(site.server, key["token"], max_tokens=40)).status == 200:
+            while (last := chat(site.server, key["token"], ATTACK_TEXT, max_tokens=40)).status == 200:
                 pass
             assert last.status == 402
+            site.sim.wait_for(lambda: site.sim.state()["streams"] == 0, "no stream left open")
             spent = usage(home, key["id"])
-            billed = nano(site.sim.bill()["total"])
-            assert billed <= 20_000_000_000
-            assert int(spent["cost_nanousd"]) == billed, "both books agree to the nano-dollar"
-            assert int(spent["held_nanousd"]) == int(spent["in_doubt_nanousd"]) == 0
+            bill = site.sim.bill()["total"]
+            billed = bill["prompt_tokens"] * ATTACK_IN + bill["completion_tokens"] * ATTACK_OUT
+            settled, doubtful = int(spent["cost_nanousd"]), int(spent["in_doubt_nanousd"])
+            assert 0 < billed <= 1_000_000_000
+            assert int(spent["held_nanousd"]) == 0
+            assert settled <= billed <= settled + doubtful
+            if not some_leave:
+                assert settled == billed and doubtful == 0, "both books agree to the nano-dollar"
             budget = spent["budget"]
-            assert int(budget["spent_nanousd"]) + int(budget["available_nanousd"]) == 20_000_000_000
-            body_bytes = len(json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 40}))
-            smallest_hold = (body_bytes + 1024) * NANO_IN + 40 * NANO_OUT
+            assert int(budget["spent_nanousd"]) + doubtful + int(budget["available_nanousd"]) == 1_000_000_000
+            body = {"model": MODEL, "messages": [{"role": "user", "content": ATTACK_TEXT}], "max_tokens": 40}
+            smallest_hold = (len(json.dumps(body)) + 1024) * ATTACK_IN + 40 * ATTACK_OUT
             assert int(budget["available_nanousd"]) < smallest_hold, "refused though there was room"
 
 
@@ -92,6 +138,7 @@ def test_kills_under_load_overspend_nothing_and_lose_nothing(tmp_path):
         key = make_key(home, "killed", "--budget", "100000")
         flags = ["--config", site.config, "--port", str(site.server.port)]
         server = site.server
+        longest = 0.0
         for _ in range(KILLS):
             stop = threading.Event()
 
@@ -111,7 +158,9 @@ def test_kills_under_load_overspend_nothing_and_lose_nothing(tmp_path):
                 for one in clients:
                     one.result()
             server.process.stdout.close()
+            begun = time.monotonic()
             server = harness.Server(home, *flags, models=site.models, env=market.keys(site.sites))
+            longest = max(longest, time.monotonic() - begun)
             # The provider ends what it was saying to a dead process; then its bill is final.
             sim.wait_for(lambda: sim.state()["streams"] == 0, "no stream left open")
             spent = usage(home, key["id"])
@@ -123,6 +172,7 @@ def test_kills_under_load_overspend_nothing_and_lose_nothing(tmp_path):
             assert bill["requests"] <= requests["settled"] + requests["in_doubt"], (bill, requests)
             assert requests["running"] == 0 and int(spent["held_nanousd"]) == 0, "a hold that nobody has"
             assert chat(server, key["token"], max_tokens=5).status == 200
+        print(f"{KILLS} kills; the longest start with recovery took {longest:.2f} s")
         site.server.process = server.process  # the one that the end of the test stops
         site.server.token = server.token = None
 
@@ -153,10 +203,26 @@ def test_a_request_without_max_tokens_gets_the_largest_that_the_budget_affords(t
         applied = int(reply.headers["x-tradewind-max-tokens-applied"])
         assert reply.status == 200 and 256 <= applied < 8192
         assert json.loads(site.sim.log()[-1]["body"])["max_tokens"] == applied
+        # 0 is no bound to some providers.
+        for fields, sent in [({"max_tokens": 0}, {"max_tokens": 1}), ({"max_tokens": 0, "max_completion_tokens": 50}, {"max_completion_tokens": 50})]:
+            assert chat(site.server, key["token"], **fields).status == 200
+            body = json.loads(site.sim.log()[-1]["body"])
+            assert {name: body[name] for name in ("max_tokens", "max_completion_tokens") if name in body} == sent
         free = make_key(site.server.home, "free")
         reply = chat(site.server, free["token"])
         assert "x-tradewind-max-tokens-applied" not in reply.headers, "without a budget nothing is changed"
         assert "max_tokens" not in json.loads(site.sim.log()[-1]["body"])
+
+
+def test_many_prompts_in_one_request_are_held_as_many(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+        # A context of 8,192 tokens is for each of them: $8.19 would do for one prompt, however long.
+        key = make_key(site.server.home, "prompts", "--budget", "9")
+        few, many = ({"model": MODEL, "prompt": ["one two three four five " * 4] * count, "max_tokens": 1} for count in (1, 100))
+        headers = {"Authorization": f"Bearer {key['token']}"}
+        assert site.server.post("/v1/completions", few, headers).status == 200
+        refused = site.server.post("/v1/completions", many, headers)
+        assert refused.status == 402, refused.body
 
 
 def test_no_budget_is_kept_with_a_route_without_a_price(tmp_path):
