@@ -45,7 +45,7 @@ bench: bench-packages model test-tools
 FUZZ_SECONDS ?= 60
 fuzz: packages
 	cmake --preset fuzz $(CMAKE_FLAGS)
-	cmake --build --preset fuzz --parallel $(JOBS)
+	cmake --build --preset fuzz --parallel $(JOBS) --target fuzzers
 	tools/fuzz.sh $(FUZZ_SECONDS)
 
 asan tsan: packages model

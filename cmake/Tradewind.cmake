@@ -68,6 +68,9 @@ endfunction()
 
 # tw_fuzzer(gguf SOURCE gguf_fuzz.cc DEPS engine_format): with TW_FUZZ a libFuzzer binary `gguf_fuzz`, otherwise the same
 # name built with a driver that replays the corpus fuzz/gguf as an ordinary test.
+if(TW_FUZZ)
+  add_custom_target(fuzzers)  # all of them, and nothing else
+endif()
 function(tw_fuzzer name)
   cmake_parse_arguments(ARG "" "SOURCE" "DEPS;LIBS" ${ARGN})
   list(TRANSFORM ARG_DEPS PREPEND tw_)
@@ -75,6 +78,7 @@ function(tw_fuzzer name)
     add_executable(${name}_fuzz ${ARG_SOURCE})
     target_link_libraries(${name}_fuzz PRIVATE tw_options ${ARG_DEPS} ${ARG_LIBS})
     target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzzers ${name}_fuzz)
   else()
     add_executable(${name}_fuzz ${ARG_SOURCE} ${CMAKE_SOURCE_DIR}/fuzz/replay_main.cc)
     target_link_libraries(${name}_fuzz PRIVATE tw_options ${ARG_DEPS} ${ARG_LIBS})
