@@ -1,5 +1,5 @@
-// The databases beside the journal on a disk that fails (L-T6) and that loses its power (L-T7): what
-// was told to be kept is there, once, and nothing is damaged.
+// The databases beside the journal on a disk that fails (L-T6) and that loses its power (L-T7):
+// what was told to be kept is there, once, and nothing is damaged.
 //
 // TW_POWER_CUTS sets how many cut points; `make prove` takes 10,000.
 #include <algorithm>

@@ -1,6 +1,6 @@
-// A second seeded world beside simulator_test.cc: windows of days, soft budgets, charges that differ
-// from costs, credits that expire, extensions, overruns, versions of prices, names of providers and
-// transfers; under kills and power cuts. A slow model of all that says what the books have to show.
+// A second seeded world beside simulator_test.cc: windows of days, soft budgets, charges that are
+// not costs, credits that expire, extensions, overruns, versions of prices, names of providers and
+// transfers; under kills and power cuts. A slow model of all that says what the books must show.
 //
 // A failing seed prints how to replay it. TW_LEDGER_SEEDS sets how many.
 #include <algorithm>
