@@ -395,6 +395,9 @@ Result<bool> Recorder::ReadBatch() {
   statements_->transfers.clear();
   applied_seq_ = read_seq_;
   TW_RETURN_IF_ERROR(ledger_.ForgetBefore(reader_->segment()));
+  if (std::exchange(trimmed_at_, reader_->segment()) != reader_->segment()) {
+    TW_RETURN_IF_ERROR(disk_.TrimRetired(ledger::kArchiveBytesMax));
+  }
   return true;
 }
 

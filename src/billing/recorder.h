@@ -165,6 +165,7 @@ class Recorder {
   std::mutex mutex_;  // guards what follows
   storage::Database database_;
   std::optional<ledger::JournalReader> reader_;
+  uint64_t trimmed_at_ = 0;              // the segment that was read when the archive was trimmed
   std::optional<ledger::Record> ahead_;  // read, and not yet sure to survive a power cut
   uint64_t read_seq_ = 0;                // of the last record that the rows in memory know
   uint64_t applied_seq_ = 0;             // of the last one that is in the database

@@ -66,9 +66,11 @@ struct Replay {
 };
 
 Result<Replay> ReadJournal(ledger::Disk& disk) {
-  TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ledger::ListSegments(disk));
+  TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments,
+                      ledger::ListSegments(disk, ledger::Segments::kAll));
   Replay replay;
-  ledger::JournalReader reader(disk, segments.empty() ? 1 : segments.front());
+  ledger::JournalReader reader(disk, segments.empty() ? 1 : segments.front(),
+                               ledger::Segments::kAll);
   while (true) {
     TW_ASSIGN_OR_RETURN(const std::optional<ledger::Record> record, reader.Next());
     if (!record.has_value()) {

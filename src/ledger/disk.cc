@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
+#include <iterator>
+#include <map>
 #include <system_error>
 #include <unistd.h>
 #include <utility>
@@ -99,7 +101,11 @@ class Folder final : public Disk {
   Result<std::vector<std::byte>> Read(const std::string& name, uint64_t offset,
                                       size_t bytes) override {
     const fs::path path = path_ / name;
-    const Descriptor fd(::openat(fd_.get(), name.c_str(), O_RDONLY | O_CLOEXEC));
+    int opened = ::openat(fd_.get(), name.c_str(), O_RDONLY | O_CLOEXEC);
+    if (opened < 0 && errno == ENOENT) {
+      opened = ::openat(fd_.get(), Retired(name).c_str(), O_RDONLY | O_CLOEXEC);
+    }
+    const Descriptor fd(opened);
     if (fd.get() < 0) {
       return SystemError("open", path, errno);
     }
@@ -123,18 +129,7 @@ class Folder final : public Disk {
     return out;
   }
 
-  Result<std::vector<std::string>> List() override {
-    std::error_code error;
-    std::vector<std::string> names;
-    for (fs::directory_iterator it(path_, error), end; !error && it != end; it.increment(error)) {
-      names.push_back(it->path().filename().string());
-    }
-    if (error) {
-      return SystemError("list", path_, error.value());
-    }
-    std::ranges::sort(names);
-    return names;
-  }
+  Result<std::vector<std::string>> List() override { return FilesOf(path_); }
 
   Status Remove(const std::string& name) override {
     if (::unlinkat(fd_.get(), name.c_str(), 0) != 0) {
@@ -143,9 +138,96 @@ class Folder final : public Disk {
     return {};
   }
 
+  Status Retire(const std::string& name) override {
+    if (::mkdirat(fd_.get(), kRetired, 0700) != 0 && errno != EEXIST) {
+      return SystemError("create", path_ / kRetired, errno);
+    }
+    if (::renameat(fd_.get(), name.c_str(), fd_.get(), Retired(name).c_str()) != 0) {
+      return SystemError("set aside", path_ / name, errno);
+    }
+    return {};
+  }
+
+  Result<std::vector<std::string>> ListRetired() override {
+    auto names = FilesOf(path_ / kRetired);
+    const bool is_none = !names.has_value() && names.error().code == ErrorCode::kNotFound;
+    return is_none ? std::vector<std::string>() : std::move(names);
+  }
+
+  Status TrimRetired(uint64_t bytes_max) override {
+    TW_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListRetired());
+    uint64_t total = 0;
+    for (auto name = names.rbegin(); name != names.rend(); ++name) {
+      TW_ASSIGN_OR_RETURN(const uint64_t size, SizeTrimmed(*name));
+      total += size;
+      if (total > bytes_max) {
+        trimmed_.erase(*name);
+        TW_RETURN_IF_ERROR(Remove(Retired(*name)));
+      }
+    }
+    return {};
+  }
+
  private:
+  static constexpr const char* kRetired = "archive";
+
+  static std::string Retired(const std::string& name) { return std::string(kRetired) + "/" + name; }
+
+  static Result<std::vector<std::string>> FilesOf(const fs::path& folder) {
+    std::error_code error;
+    std::vector<std::string> names;
+    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+      if (!it->is_directory(error)) {
+        names.push_back(it->path().filename().string());
+      }
+    }
+    if (error) {
+      return SystemError("list", folder, error.value());
+    }
+    std::ranges::sort(names);
+    return names;
+  }
+
+  // Without most of the zeros at its end, of which a segment that a start has followed is nearly
+  // all. Some stay: a record may end with zeros, and has to be whole.
+  Result<uint64_t> SizeTrimmed(const std::string& name) {
+    if (const auto known = trimmed_.find(name); known != trimmed_.end()) {
+      return known->second;
+    }
+    const fs::path path = path_ / kRetired / name;
+    const Descriptor fd(::openat(fd_.get(), Retired(name).c_str(), O_RDWR | O_CLOEXEC));
+    struct stat file = {};
+    if (fd.get() < 0 || ::fstat(fd.get(), &file) != 0) {
+      return SystemError("open", path, errno);
+    }
+    constexpr uint64_t kBlock = 64 << 10;
+    std::vector<std::byte> block(kBlock);
+    auto size = static_cast<uint64_t>(file.st_size);
+    while (size > 0) {
+      const uint64_t begin = (size - 1) / kBlock * kBlock;
+      const ssize_t read = ::pread(fd.get(), block.data(), size - begin, static_cast<off_t>(begin));
+      if (read != static_cast<ssize_t>(size - begin)) {
+        return SystemError("read", path, read < 0 ? errno : EIO);
+      }
+      const auto used = std::find_if(std::make_reverse_iterator(block.begin() + read), block.rend(),
+                                     [](std::byte byte) { return byte != std::byte{0}; });
+      size = begin + static_cast<uint64_t>(block.rend() - used);
+      if (used != block.rend()) {
+        break;
+      }
+    }
+    constexpr uint64_t kKept = 32 << 10;  // the longest record has 24 KiB
+    size = std::min(size + kKept, static_cast<uint64_t>(file.st_size));
+    if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
+      return SystemError("shorten", path, errno);
+    }
+    trimmed_[name] = size;
+    return size;
+  }
+
   const fs::path path_;
   const Descriptor fd_;
+  std::map<std::string, uint64_t> trimmed_;  // retired ones: their sizes
 };
 
 }  // namespace

@@ -38,6 +38,13 @@ class Disk {
                                               size_t bytes) = 0;
   virtual Result<std::vector<std::string>> List() = 0;  // sorted
   virtual Status Remove(const std::string& name) = 0;
+  // Sets a file aside that no start needs, but that bills are made again from: List has it no more,
+  // Read still finds it. A power cut may undo it.
+  virtual Status Retire(const std::string& name) = 0;
+  virtual Result<std::vector<std::string>> ListRetired() = 0;  // sorted
+  // Gives back the room behind what retired files say, and removes the oldest beyond `bytes_max`
+  // together. One thread at a time.
+  virtual Status TrimRetired(uint64_t bytes_max) = 0;
 };
 
 // A folder of the system; created with mode 0700 when it is not there.

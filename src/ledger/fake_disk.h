@@ -90,9 +90,12 @@ class FakeDisk final : public Disk {
     if (Fails(false)) {
       return Fail(ErrorCode::kIo, "the disk failed");
     }
-    const auto found = files_.find(name);
+    auto found = files_.find(name);
     if (found == files_.end()) {
-      return Fail(ErrorCode::kNotFound, "there is no such file");
+      found = retired_.find(name);
+      if (found == retired_.end()) {
+        return Fail(ErrorCode::kNotFound, "there is no such file");
+      }
     }
     const std::vector<std::byte>& all = found->second->bytes;
     const size_t start = std::min<size_t>(offset, all.size());
@@ -120,6 +123,31 @@ class FakeDisk final : public Disk {
       return Fail(ErrorCode::kIo, "the disk failed");
     }
     files_.erase(name);
+    return {};
+  }
+
+  Status Retire(const std::string& name) override {
+    const auto found = files_.find(name);
+    const std::shared_ptr<File> file = found == files_.end() ? nullptr : found->second;
+    TW_RETURN_IF_ERROR(Remove(name));
+    if (file != nullptr) {
+      retired_[name] = file;
+    }
+    return {};
+  }
+  Result<std::vector<std::string>> ListRetired() override {
+    std::vector<std::string> names;
+    for (const auto& [name, file] : retired_) {
+      names.push_back(name);
+    }
+    return names;
+  }
+  Status TrimRetired(uint64_t bytes_max) override {
+    uint64_t total = 0;
+    std::erase_if(retired_, [&](const auto& file) {  // of equal sizes: which ones does not matter
+      total += file.second->bytes.size();
+      return total > bytes_max;
+    });
     return {};
   }
 
@@ -179,7 +207,7 @@ class FakeDisk final : public Disk {
     return true;
   }
 
-  std::map<std::string, std::shared_ptr<File>> files_;
+  std::map<std::string, std::shared_ptr<File>> files_, retired_;
   int64_t fail_at_ = -1;
   Fault fault_ = Fault::kOnce;
   int process_ = 0;

@@ -39,8 +39,13 @@ std::string SegmentName(uint64_t segment) {
   return fmt::format("{}{:012}", kPrefix, segment);
 }
 
-Result<std::vector<uint64_t>> ListSegments(Disk& disk) {
-  TW_ASSIGN_OR_RETURN(const std::vector<std::string> names, disk.List());
+Result<std::vector<uint64_t>> ListSegments(Disk& disk, Segments which) {
+  // In this order what is set aside meanwhile stands in both lists; in the other it may be in none.
+  TW_ASSIGN_OR_RETURN(std::vector<std::string> names, disk.List());
+  if (which == Segments::kAll) {
+    TW_ASSIGN_OR_RETURN(const std::vector<std::string> retired, disk.ListRetired());
+    names.insert(names.end(), retired.begin(), retired.end());
+  }
   std::vector<uint64_t> segments;
   for (const std::string& name : names) {
     uint64_t number = 0;
@@ -51,6 +56,8 @@ Result<std::vector<uint64_t>> ListSegments(Disk& disk) {
     }
   }
   std::ranges::sort(segments);
+  const auto twice = std::ranges::unique(segments);
+  segments.erase(twice.begin(), twice.end());
   return segments;
 }
 
@@ -95,12 +102,12 @@ Result<std::optional<Record>> JournalReader::TryNext() {
 }
 
 Result<bool> JournalReader::Advance() {
-  TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ListSegments(disk_));
+  TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ListSegments(disk_, which_));
   const auto next = std::ranges::upper_bound(segments, segment_);
   if (next == segments.end()) {
     return false;
   }
-  JournalReader ahead(disk_, *next);
+  JournalReader ahead(disk_, *next, which_);
   TW_ASSIGN_OR_RETURN(const bool has_begun, ahead.Enter());
   if (!has_begun) {
     return false;

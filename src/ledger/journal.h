@@ -18,18 +18,22 @@
 namespace tradewind::ledger {
 
 inline constexpr uint64_t kSegmentBytes = 16 << 20;  // some 50,000 requests
+// Of segments that no start needs, set aside for bills: a million requests take about as much.
+inline constexpr uint64_t kArchiveBytesMax = uint64_t{1} << 30;
 inline constexpr size_t kSegmentHeaderBytes = 64;
 
 // "journal-000000000012"
 std::string SegmentName(uint64_t segment);
-// The numbers of the segments in the folder, ascending.
-Result<std::vector<uint64_t>> ListSegments(Disk& disk);
+// The numbers of the segments in the folder, ascending; on demand those too that were set aside.
+enum class Segments : bool { kNeeded, kAll };
+Result<std::vector<uint64_t>> ListSegments(Disk& disk, Segments which = Segments::kNeeded);
 
 // Reads records in their order, across segments; also while they are being written. One thread.
 class JournalReader {
  public:
   // From the beginning of `segment`.
-  JournalReader(Disk& disk, uint64_t segment) : disk_(disk), segment_(segment) {}
+  JournalReader(Disk& disk, uint64_t segment, Segments which = Segments::kNeeded)
+      : disk_(disk), which_(which), segment_(segment) {}
 
   // Nothing: what is written ends here (for now), or behind it is what a killed process left
   // unfinished. Errors: kCorruptFile when records are missing between two segments; those of Disk.
@@ -45,6 +49,7 @@ class JournalReader {
   Status Fill();
 
   Disk& disk_;
+  const Segments which_;
   uint64_t segment_;
   bool entered_ = false;
   uint64_t offset_ = 0;  // in the segment, of buffer_[at_]

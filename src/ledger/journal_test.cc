@@ -166,5 +166,35 @@ TEST(Folder, KeepsFilesOfOneSizeThatNobodyElseReads) {
   EXPECT_TRUE(ListSegments(**disk)->empty());
 }
 
+TEST(Folder, SetsSegmentsAsideWithoutLosingARecordOfThem) {
+  const tradewind::testing::TempDir home;
+  auto disk = OpenFolder(home.path() / "journal");
+  ASSERT_TRUE(disk.has_value());
+  constexpr uint64_t kLong = 1 << 20;
+  auto journal = Journal::Begin(**disk, 1, 0, kLong);
+  ASSERT_TRUE(journal.has_value());
+  Record zeros;
+  zeros.type = RecordType::kProgress;  // ends with zeros
+  std::vector<uint64_t> all;
+  for (uint64_t seq = 1; seq <= 20; ++seq) {
+    zeros.seq = seq;
+    ASSERT_TRUE((*journal)->Append(std::span(&zeros, 1)).status.has_value());
+    all.push_back(seq);
+  }
+  ASSERT_TRUE((*journal)->Sync().has_value());
+  ASSERT_TRUE((*disk)->Retire(SegmentName(1)).has_value());
+  EXPECT_EQ((*disk)->Retire(SegmentName(1)).error().code, ErrorCode::kNotFound);
+  EXPECT_TRUE(ListSegments(**disk)->empty());
+  EXPECT_EQ(*ListSegments(**disk, Segments::kAll), (std::vector<uint64_t>{1}));
+  ASSERT_TRUE((*disk)->TrimRetired(kLong).has_value());
+  const auto path = home.path() / "journal" / "archive" / SegmentName(1);
+  EXPECT_LT(std::filesystem::file_size(path), kLong / 8);
+  JournalReader reader(**disk, 1, Segments::kAll);
+  EXPECT_EQ(Seqs(reader), all);
+  ASSERT_TRUE((*disk)->TrimRetired(0).has_value());
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_TRUE((*disk)->ListRetired()->empty());
+}
+
 }  // namespace
 }  // namespace tradewind::ledger

@@ -368,9 +368,9 @@ Status Ledger::ForgetBefore(uint64_t segment) {
   }
   const uint64_t last = std::min(segment, synced_snapshot_segment_);
   for (; first_segment_ < last; ++first_segment_) {
-    const Status removed = disk_.Remove(SegmentName(first_segment_));
-    if (!removed.has_value() && removed.error().code != ErrorCode::kNotFound) {
-      return removed;
+    const Status retired = disk_.Retire(SegmentName(first_segment_));
+    if (!retired.has_value() && retired.error().code != ErrorCode::kNotFound) {
+      return retired;
     }
   }
   return {};
