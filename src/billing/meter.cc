@@ -130,17 +130,17 @@ void Metered::Progress(int64_t delivered_bytes) {
     return;
   }
   progress_at_ = now;
-  WriteProgress(delivered_bytes);
+  WriteProgress(delivered_bytes, 0, bills_whole_);  // a kill leaves it unread
 }
 
-void Metered::WriteProgress(int64_t delivered_bytes) {
+void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole) {
   progress_bytes_ = delivered_bytes;
-  const NanoUsd cost =
-      CostOf({input_tokens_max_, 0, MeteredTokens(delivered_bytes), 0}).value_or(0);
-  const NanoUsd delivered = std::min(cost, hold_.cost());
-  // What is still to come is billed by some when nobody reads it: as much as was held.
-  static_cast<void>(
-      hold_.Progress(bills_whole_ ? hold_.cost() : delivered, std::min(delivered, hold_.charge())));
+  const auto cost_of = [&](int64_t bytes) {
+    return std::min(CostOf({input_tokens_max_, 0, MeteredTokens(bytes), 0}).value_or(0),
+                    hold_.cost());
+  };
+  static_cast<void>(hold_.Progress(whole ? hold_.cost() : cost_of(delivered_bytes + unread_bytes),
+                                   std::min(cost_of(delivered_bytes), hold_.charge())));
 }
 
 std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,
@@ -178,9 +178,11 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
   return Settle(outcome, CostOf(counts), charge_max);
 }
 
-void Metered::NoteDoubt(Ending ending, int64_t delivered_bytes) {
+void Metered::NoteDoubt(Ending ending, const Ended& ended) {
   if (ending == Ending::kDoubtMetered) {
-    WriteProgress(delivered_bytes);
+    // What is still to come is billed by some when nobody reads it: as much as was held.
+    const bool goes_on = bills_whole_ && ended.likely_billed && !ended.is_complete;
+    WriteProgress(ended.delivered_bytes, ended.unread_bytes, goes_on);
   } else if (ending == Ending::kDoubtHeld) {
     static_cast<void>(hold_.Progress(hold_.cost(), 0));
   }
@@ -220,7 +222,7 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
     case Ending::kDoubtMetered:
     case Ending::kDoubtHeld:
     case Ending::kDoubtVoid:
-      NoteDoubt(ending, ended.delivered_bytes);
+      NoteDoubt(ending, ended);
       static_cast<void>(hold_.Doubt(outcome.finish));
       return std::nullopt;
   }
@@ -352,6 +354,8 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
   metered.was_sent_ = send == ledger::Send::kNow;
   return metered;
 }
+
+static_assert(limits::kHoldsInDoubtMax * 2 <= int64_t{ledger::kOpenHoldsMax});
 
 void Meter::SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline) {
   auto doubts = ledger_.HoldsInDoubt();

@@ -84,8 +84,9 @@ class Metered {
                                 std::optional<int64_t> charge_max = {});
   std::optional<int64_t> SettleByUsage(const Ended& ended, Outcome outcome);
   // What is written of an attempt in doubt: its cost, and what is charged, should nobody know more.
-  void NoteDoubt(Ending ending, int64_t delivered_bytes);
-  void WriteProgress(int64_t delivered_bytes);
+  void NoteDoubt(Ending ending, const Ended& ended);
+  // `unread_bytes`: billed, and charged to nobody. `whole`: billed is all that was held.
+  void WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole);
 
   ledger::Hold hold_;
   Purchase purchase_;
@@ -117,7 +118,7 @@ class Meter {
   // Names of keys' and organisations' budgets whose paid attempts are refused until the next call.
   void SetThrottled(std::set<std::string> names);
 
-  // Attempts in doubt for longer than that: settled at what was metered, void when nothing was.
+  // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled at what was metered, void when nothing was.
   void SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline = std::chrono::hours(24));
 
  private:

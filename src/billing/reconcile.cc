@@ -88,11 +88,12 @@ BillingOutcome Reconciliation::Take(const BillingQuestion& question,
   std::set<std::string_view> named;
   for (const BilledCost& billed : answer) {
     const auto asked = asked_.find({question.provider, billed.id});
-    if (!ids.contains(billed.id) || asked == asked_.end() || billed.cost < 0 ||
-        billed.cost > ledger::kAmountMax || !named.insert(billed.id).second) {
+    if (!ids.contains(billed.id) || asked == asked_.end() || !named.insert(billed.id).second) {
       continue;
     }
-    if (asked->second.is_shared) {
+    if (billed.cost < 0 || billed.cost > ledger::kAmountMax) {
+      ++outcome.failed;  // it knows the request, so it is not void; what it says is no cost
+    } else if (asked->second.is_shared) {
       ++outcome.ambiguous;
     } else {
       Settle(asked->second, billed.cost, outcome);

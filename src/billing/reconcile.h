@@ -53,7 +53,7 @@ struct BillingOutcome {
   int64_t settled = 0, voided = 0, unknown = 0;
   int64_t overruns = 0;   // of the settled ones: beyond what was held
   int64_t ambiguous = 0;  // ids that several attempts have: their cost is nobody's
-  int64_t failed = 0;     // the ledger could not record it; asked again
+  int64_t failed = 0;     // no cost that can be, or the ledger could not record it; asked again
 };
 
 // One thread at a time; the ledger outlives it.

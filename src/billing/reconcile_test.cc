@@ -97,9 +97,14 @@ TEST_F(ReconciliationTest, ZeroIsACostAndNegativeOrImpossibleOnesAreNone) {
   const auto questions = Ask(reconciliation);
   const std::vector<BilledCost> answer = {
       {"free", 0}, {"negative", -1}, {"huge", ledger::kAmountMax + 1}};
-  EXPECT_EQ(reconciliation.Take(questions[0], answer, now()).unknown, 2);
+  const BillingOutcome first = reconciliation.Take(questions[0], answer, now());
+  EXPECT_EQ(first.failed, 2);
+  EXPECT_EQ(first.unknown, 0);
   EXPECT_EQ(RowOf(free).state, AttemptState::kSettled);
   EXPECT_EQ(RowOf(free).cost, 0);
+  world_.clock.Advance(minutes(31));
+  const auto again = Ask(reconciliation);
+  EXPECT_EQ(reconciliation.Take(again[0], answer, now()).voided, 0) << "it knows them";
   EXPECT_EQ(RowOf(negative).state, AttemptState::kInDoubt);
   EXPECT_EQ(RowOf(huge).state, AttemptState::kInDoubt);
 }

@@ -67,9 +67,7 @@ Result<std::vector<BilledCost>> ReadBillingAnswer(std::string_view body) {
     if (id == nullptr || cost == nullptr || !id->is_string()) {
       continue;
     }
-    if (const auto amount = CostOf(*cost); amount.has_value()) {
-      costs.push_back({std::string(id->get_string()), *amount});
-    }
+    costs.push_back({std::string(id->get_string()), CostOf(*cost).value_or(-1)});
   }
   return costs;
 }

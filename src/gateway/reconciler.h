@@ -33,8 +33,8 @@ struct ReconcilerOptions {
       own_key;
 };
 
-// The costs in an answer. Integers of nano-USD; a fraction is rounded up; what is negative, no
-// number or beyond what a request can cost is left out, and asked again. Errors: kInvalidArgument:
+// The costs in an answer. Integers of nano-USD; a fraction is rounded up; -1 for what is negative,
+// no number or beyond what a request can cost: the provider knows the request, and is asked again. Errors: kInvalidArgument:
 // no such object.
 Result<std::vector<billing::BilledCost>> ReadBillingAnswer(std::string_view body);
 

@@ -30,11 +30,14 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
            account.window_end_s < time_ns / kNanosPerSecond - kForgetWindowAfterS;
   });
   ForgetPrices(time_ns);
-  const auto put = [&](RecordType type, Record record) {
+  const auto put = [&](RecordType type, Record record) -> Status {
     record.type = type;
-    record.seq = ++seq_;
-    record.time_ns = time_ns_ = std::max(time_ns_ + 1, time_ns);
-    return write(record);
+    record.seq = seq_ + 1;
+    record.time_ns = std::max(time_ns_ + 1, time_ns);
+    TW_RETURN_IF_ERROR(write(record));
+    seq_ = record.seq;  // what is not there has no number: readers count them
+    time_ns_ = record.time_ns;
+    return {};
   };
   TW_RETURN_IF_ERROR(put(RecordType::kSnapshotBegin, {}));
   for (const auto& [number, budget] : budgets_) {

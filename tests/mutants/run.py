@@ -17,7 +17,7 @@ HANGS_S = 120  # a mutant that runs for so long is caught: the tests never end
 
 def run(binary, number):
     """Whether a test failed, and which. A crash is a failure: production asserts what must hold."""
-    env = os.environ | {"TW_MUTANT": str(number), "TW_LEDGER_SEEDS": "40", "TW_POWER_CUTS": "100", "TW_DISK_FAULT_STEP": "17"}
+    env = os.environ | {"TW_MUTANT": str(number), "TW_LEDGER_SEEDS": "40", "TW_POWER_CUTS": "100", "TW_DATABASE_CUTS": "10", "TW_DISK_FAULT_STEP": "17"}
     try:
         done = subprocess.run(
             [binary, "--gtest_fail_fast", "--gtest_brief=1"], env=env, capture_output=True, text=True, errors="replace", timeout=HANGS_S
