@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <limits>
 #include <utility>
 
@@ -11,6 +10,7 @@
 
 #include "base/limits.h"
 #include "dialects/json_reader.h"
+#include "dialects/message_parts.h"
 
 namespace tradewind::dialects {
 namespace {
@@ -163,120 +163,27 @@ void ReadPreferences(const json::object& object, const std::string& text, Fields
   outer.Adopt(fields.status());
 }
 
-constexpr std::string_view kSpace = " \t\r\n";
-
-// Where letters are written as \u0061, the same text with letters: names may be written so.
-std::string WithPlainLetters(std::string_view json) {
-  std::string plain;
-  plain.reserve(json.size());
-  for (size_t at = 0; at < json.size(); ++at) {
-    if (json[at] != '\\' || at + 1 == json.size()) {
-      plain += json[at];
-      continue;
+// A completion may have many prompts, each of them text or token ids; embeddings have many inputs.
+// What is more than text in them is bounded by nothing.
+void ReadPrompts(const JsonText& request, const char* name, OpenAiFacts& facts) {
+  const std::string_view raw = request.Raw(name);
+  if (raw.empty() || raw.starts_with('"')) {
+    return;
+  }
+  const Result<json::value> value = ParseJson(raw);
+  const json::array* list = value.has_value() ? value->if_array() : nullptr;
+  if (list == nullptr) {
+    if (value.has_value() && value->is_object()) {
+      facts.billed_apart = name;
     }
-    unsigned code = 0;
-    const std::string_view digits = json.substr(at + 2, 4);
-    const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
-    const bool is_unit = json[at + 1] == 'u' && digits.size() == 4 &&
-                         read.ptr == digits.data() + digits.size() && read.ec == std::errc();
-    const bool is_name = code == '_' || (code >= 'a' && code <= 'z');
-    if (is_unit && is_name) {
-      plain += static_cast<char>(code);
-      at += 5;
-    } else {
-      plain += json.substr(at, 2);  // an escaped backslash escapes nothing
-      ++at;
-    }
+    return;
   }
-  return plain;
-}
-
-// How many parts of `messages` have this type: it stands as a value, `"type":"image_url"`. (As a
-// name it may come with null: some clients write every field of their class.) Inside of a string
-// it would have a backslash before its last quote.
-int64_t CountParts(std::string_view messages, std::string_view type) {
-  int64_t count = 0;
-  for (size_t at = messages.find(type); at != std::string_view::npos;
-       at = messages.find(type, at + 1)) {
-    const size_t begin = at - 1;
-    const size_t end = at + type.size();
-    if (at < 2 || messages[begin] != '"' || end >= messages.size() || messages[end] != '"') {
-      continue;
-    }
-    const size_t colon = messages.find_last_not_of(kSpace, begin - 1);
-    const size_t name_end = colon == std::string_view::npos || messages[colon] != ':'
-                                ? std::string_view::npos
-                                : messages.substr(0, colon).find_last_not_of(kSpace);
-    if (name_end != std::string_view::npos &&
-        messages.substr(0, name_end + 1).ends_with("\"type\"")) {
-      ++count;
-    }
+  if (!std::ranges::all_of(*list, [](const json::value& one) { return one.is_number(); })) {
+    facts.prompts = std::max(facts.prompts, static_cast<int64_t>(list->size()));
   }
-  return count;
-}
-
-// What a provider bills of these is in no field of the request.
-constexpr std::array<std::string_view, 6> kUnboundedParts = {
-    "video_url", "input_video", "audio_url", "input_audio", "file", "input_file"};
-
-void ReadParts(std::string_view messages, OpenAiFacts& facts) {
-  std::string plain;
-  if (messages.find("\\u00") != std::string_view::npos) {
-    plain = WithPlainLetters(messages);
-    messages = plain;
+  if (std::ranges::any_of(*list, [](const json::value& one) { return one.is_object(); })) {
+    facts.billed_apart = name;
   }
-  facts.images = CountParts(messages, "image_url") + CountParts(messages, "input_image");
-  facts.has_images = facts.images > 0;
-  for (const std::string_view type : kUnboundedParts) {
-    if (facts.billed_apart.empty() && CountParts(messages, type) > 0) {
-      facts.billed_apart = type;
-    }
-  }
-}
-
-// Whether the value that begins at `value` belongs to a name that holds pictures, sound or files.
-bool IsMediaValue(std::string_view messages, size_t value) {
-  const std::string_view before = messages.substr(0, value);
-  const size_t colon = before.find_last_not_of(kSpace);
-  if (colon == std::string_view::npos || before[colon] != ':') {
-    return false;
-  }
-  const size_t name_end = before.substr(0, colon).find_last_not_of(kSpace);
-  const std::string_view name = before.substr(0, name_end + 1);  // npos + 1: nothing
-  return name.ends_with("\"url\"") || name.ends_with("\"image_url\"") ||
-         name.ends_with("\"file_data\"");
-}
-
-// Of pictures and sound inside of the messages, which are no text: a picture of 5 MB is some
-// thousand tokens, and none of base64. Text that looks like one is text: whoever begins his prompt
-// with "data:" has not written a shorter one.
-size_t DataUrlBytes(std::string_view messages) {
-  constexpr std::string_view kBegin = "\"data:";
-  size_t bytes = 0;
-  size_t at = messages.find(kBegin);
-  while (at != std::string_view::npos) {
-    const size_t end = std::min(messages.find('"', at + 1), messages.size());
-    if (IsMediaValue(messages, at)) {
-      bytes += end - at - 1;
-    }
-    at = messages.find(kBegin, end);
-  }
-  return bytes;
-}
-
-// A completion may have many prompts, each of them text or token ids.
-int64_t CountPrompts(std::string_view prompt) {
-  const size_t first = prompt.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos || prompt[first] != '[') {
-    return 1;
-  }
-  const Result<json::value> list = ParseJson(prompt);
-  if (!list.has_value() || !list->is_array() ||
-      std::ranges::all_of(list->get_array(),
-                          [](const json::value& one) { return one.is_number(); })) {
-    return 1;
-  }
-  return static_cast<int64_t>(list->get_array().size());
 }
 
 bool IsNonEmptyArray(const json::value* value) {
@@ -392,8 +299,8 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   facts.n = n.value_or(1);
   std::optional<int64_t> best_of;
   fields.Integer("best_of", 1, limits::kChoicesMax, best_of);
-  facts.prompts = std::max(
-      {int64_t{1}, CountPrompts(request.Raw("prompt")), CountPrompts(request.Raw("input"))});
+  ReadPrompts(request, "prompt", facts);
+  ReadPrompts(request, "input", facts);
   facts.answers = std::max(facts.n, best_of.value_or(1)) * facts.prompts;
   if (const json::value* provider = fields.Find("provider"); provider != nullptr) {
     if (provider->is_object()) {
@@ -404,11 +311,18 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
     }
   }
   TW_RETURN_IF_ERROR(fields.status());
-  facts.billed_apart = BilledApart(fields);
-  ReadParts(request.Raw("messages"), facts);
+  const std::string_view messages = request.Raw("messages");
+  MessageParts parts = ReadParts(messages);
+  facts.images = parts.images;
+  facts.has_images = parts.images > 0;
+  for (std::string apart : {BilledApart(fields), std::move(parts.unbounded)}) {
+    if (facts.billed_apart.empty()) {
+      facts.billed_apart = std::move(apart);
+    }
+  }
   facts.input_bytes =
-      static_cast<int64_t>(request.Raw("messages").size() - DataUrlBytes(request.Raw("messages")) +
-                           request.Raw("prompt").size() + request.Raw("input").size());
+      static_cast<int64_t>(messages.size() - parts.data_url_bytes + request.Raw("prompt").size() +
+                           request.Raw("input").size());
   return facts;
 }
 

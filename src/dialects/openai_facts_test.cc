@@ -71,6 +71,8 @@ TEST(OpenAiFacts, CountsPicturesHoweverTheirTypeIsWritten) {
   EXPECT_EQ(images(R"({"type":"image\u005furl"},{"type":"image_url"})"), 2);
   EXPECT_EQ(images(R"({"t\u0079pe" :"\u0069mage_url"})"), 1);
   EXPECT_EQ(images(R"({"type":"input_image"})"), 1);
+  EXPECT_EQ(images(R"({"image_url":"https://a.example/b.png"})"), 1)
+      << "some servers go by the name";
   EXPECT_EQ(images(R"({"type":"text","text":"\\u005f \"type\":\"image_url\""})"), 0);
   EXPECT_EQ(images(R"({"type":"text","image_url":null,"name":"image_url"})"), 0);
 }
@@ -79,9 +81,21 @@ TEST(OpenAiFacts, NamesMediaWhoseSizeIsNotInTheRequest) {
   const auto apart = [](const std::string& fields) {
     return Facts(R"({"model":"m",)" + fields + "}")->billed_apart;
   };
-  for (const std::string type : {"video_url", "input_audio", "file"}) {
+  for (const std::string type : {"video_url", "input_audio", "file", "of_next_year"}) {
     EXPECT_EQ(apart(R"("messages":[{"content":[{"type":")" + type + R"("}]}])"), type);
+    EXPECT_EQ(apart(R"("messages":[{"content":"a"},{"content":[{ "text":"b" }, {")" + type +
+                    R"(" : {"type":"text"}}]}])"),
+              type)
+        << "some servers go by the name";
   }
+  EXPECT_EQ(apart(R"("messages":[{"content":{"type":"file"}}])"), "file");
+  for (const char* text :
+       {R"({"type":"text","text":"\"type\":\"file\""})", R"({"text":"a","image_url":null})",
+        R"({"type":"thinking","thinking":[{"type":"text","text":"a"}]})", R"("a")"}) {
+    EXPECT_EQ(apart(R"("messages":[{"content":[)" + std::string(text) + "]}]"), "") << text;
+  }
+  EXPECT_EQ(apart(R"("messages":[{"tool_calls":[{"type":"function"}],"content":null}])"), "");
+  EXPECT_EQ(apart(R"("input":["a",{"image":"https://a.example/b.png"}])"), "input");
   EXPECT_EQ(apart(R"("messages":[{"role":"user","name":"file","content":"file"}])"), "");
   EXPECT_EQ(apart(R"("modalities":["text","audio"])"), "modalities");
   EXPECT_EQ(apart(R"("modalities":["text"])"), "");

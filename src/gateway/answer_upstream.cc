@@ -63,7 +63,8 @@ std::optional<int64_t> CostOf(const catalog::Mapping& mapping,
   const Result<int64_t> cost = pricing::CostNanoUsd(
       mapping.prices,
       {usage->input_tokens, usage->cached_tokens, usage->output_tokens, usage->cache_write_tokens});
-  return cost.has_value() ? std::optional(*cost) : std::nullopt;
+  // As the ledger takes it (billing::Metered).
+  return cost.has_value() ? std::optional(std::min(*cost, ledger::kAmountMax)) : std::nullopt;
 }
 
 // What is known to have been used is settled; what is not, when the attempt is over.

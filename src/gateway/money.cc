@@ -27,8 +27,10 @@ int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
   int64_t tokens =
       static_cast<int64_t>(tries.call.request().body.size() + tries.stream.text.size()) +
       kTemplateTokens + facts.images * kImageTokensMax;
-  if (mapping.context_length.has_value()) {
-    tokens = std::min(tokens, *mapping.context_length * facts.prompts);
+  int64_t contexts = 0;
+  if (mapping.context_length.has_value() &&
+      !__builtin_mul_overflow(*mapping.context_length, facts.prompts, &contexts)) {
+    tokens = std::min(tokens, contexts);
   }
   return tokens * (facts.answers / facts.prompts);
 }

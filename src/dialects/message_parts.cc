@@ -1,0 +1,184 @@
+#include "dialects/message_parts.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <vector>
+
+namespace tradewind::dialects {
+namespace {
+
+// All of their text is in the request.
+constexpr std::array<std::string_view, 7> kTextTypes = {
+    "text", "input_text", "output_text", "refusal", "thinking", "reasoning", "reference"};
+constexpr std::array<std::string_view, 3> kImageTypes = {"image_url", "input_image", "image"};
+constexpr std::array<std::string_view, 4> kTextKeys = {"text", "content", "refusal", "thinking"};
+constexpr std::array<std::string_view, 3> kDataKeys = {"url", "image_url", "file_data"};
+constexpr size_t kNameBytesMax = 64;  // of an error's words
+
+template <size_t N>
+bool IsOneOf(const std::array<std::string_view, N>& all, std::string_view one) {
+  return std::ranges::find(all, one) != all.end();
+}
+
+// The inside of a JSON string of which only names are of interest: letters may be written as \u0061.
+std::string NameOf(std::string_view raw) {
+  std::string name;
+  raw = raw.substr(0, kNameBytesMax * 6);
+  while (!raw.empty()) {
+    unsigned code = 0;
+    const std::string_view digits = raw.substr(std::min<size_t>(2, raw.size()), 4);
+    if (raw.starts_with("\\u") && digits.size() == 4 &&
+        std::from_chars(digits.data(), digits.data() + 4, code, 16).ptr == digits.data() + 4 &&
+        code < 0x80) {
+      name += static_cast<char>(code);
+      raw.remove_prefix(6);
+    } else {
+      name += raw.front();
+      raw.remove_prefix(1);
+    }
+  }
+  name.resize(std::min(name.size(), kNameBytesMax));
+  return name;
+}
+
+class Walk {
+ public:
+  explicit Walk(std::string_view json) : json_(json) {}
+
+  MessageParts Run() {
+    while (at_ < json_.size()) {
+      const char c = json_[at_];
+      if (c == '"') {
+        String();
+        continue;
+      }
+      if (c == '{' || c == '[') {
+        Enter(c == '{');
+      } else if (c == '}' || c == ']') {
+        Leave();
+      } else if (c != ':' && c != ',' && c != ' ' && c != '\n' && c != '\r' && c != '\t') {
+        Value({}, c != 'n');  // a number, true, false, or null
+        while (at_ + 1 < json_.size() && IsWordChar(json_[at_ + 1])) {
+          ++at_;
+        }
+      }
+      ++at_;
+    }
+    return std::move(parts_);
+  }
+
+ private:
+  struct Level {
+    bool is_object = false;
+    std::string key = {};  // of the value that comes next
+  };
+
+  static bool IsWordChar(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '.' || c == '+' || c == '-' ||
+           c == 'E';
+  }
+  bool is_in_part() const { return part_depth_ > 0; }
+
+  // A name, or a value; at_ goes behind it.
+  void String() {
+    const size_t begin = at_ + 1;
+    size_t end = begin;
+    while (true) {
+      end = std::min(json_.find('"', end), json_.size());
+      size_t slashes = 0;
+      while (end - slashes > begin && json_[end - slashes - 1] == '\\') {
+        ++slashes;
+      }
+      if (slashes % 2 == 0 || end == json_.size()) {
+        break;
+      }
+      ++end;
+    }
+    const std::string_view raw = json_.substr(begin, end - begin);
+    at_ = std::min(json_.find_first_not_of(" \t\r\n", end + 1), json_.size());
+    if (at_ < json_.size() && json_[at_] == ':' && !levels_.empty()) {
+      levels_.back().key = NameOf(raw);
+    } else {
+      Value(raw, true);
+    }
+  }
+
+  void Value(std::string_view text, bool is_something) {
+    if (levels_.empty() || !is_in_part()) {
+      return;
+    }
+    const std::string& key = levels_.back().key;
+    if (text.starts_with("data:") && IsOneOf(kDataKeys, key)) {
+      parts_.data_url_bytes += text.size();
+    }
+    if (levels_.size() != part_depth_) {
+      return;
+    }
+    if (key == "type") {
+      type_ = NameOf(text);
+    } else if (is_something) {
+      Note(key);
+    }
+  }
+
+  // A member of the part that is not null.
+  void Note(const std::string& key) {
+    has_image_ |= IsOneOf(kImageTypes, key);
+    if (odd_.empty() && !IsOneOf(kTextKeys, key) && !IsOneOf(kImageTypes, key)) {
+      odd_ = key;
+    }
+  }
+
+  void Enter(bool is_object) {
+    if (levels_.size() == part_depth_ && is_in_part()) {
+      Note(levels_.back().key);
+    }
+    // Of an array of messages: an object in the array of a message's content, or instead of it.
+    const bool is_content =
+        levels_.size() >= 2 && levels_[1].is_object && levels_[1].key == "content";
+    if (is_object && is_content && !is_in_part() &&
+        (levels_.size() == 2 || (levels_.size() == 3 && !levels_[2].is_object))) {
+      part_depth_ = levels_.size() + 1;
+      type_.clear();
+      odd_.clear();
+      has_image_ = false;
+    }
+    levels_.push_back({is_object});
+  }
+
+  void Leave() {
+    if (is_in_part() && levels_.size() == part_depth_) {
+      EndPart();
+      part_depth_ = 0;
+    }
+    if (!levels_.empty()) {
+      levels_.pop_back();
+    }
+  }
+
+  void EndPart() {
+    // Without a type some servers go by the names.
+    const bool is_image = type_.empty() ? has_image_ : IsOneOf(kImageTypes, type_);
+    parts_.images += is_image ? 1 : 0;
+    if (!is_image && parts_.unbounded.empty() && !IsOneOf(kTextTypes, type_)) {
+      parts_.unbounded = type_.empty() ? odd_ : type_;
+    }
+  }
+
+  const std::string_view json_;
+  size_t at_ = 0;
+  std::vector<Level> levels_;
+  size_t part_depth_ = 0;  // of the part that is walked over; 0: none
+  std::string type_, odd_;
+  bool has_image_ = false;
+  MessageParts parts_;
+};
+
+}  // namespace
+
+MessageParts ReadParts(std::string_view messages) {
+  return Walk(messages).Run();
+}
+
+}  // namespace tradewind::dialects
