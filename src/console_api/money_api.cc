@@ -122,13 +122,10 @@ bool MaySee(std::string_view scope, const identity::Principal& caller, identity:
          FindKey(store, std::string(owner.substr(4)), {caller.org_id, std::nullopt}).has_value();
 }
 
-// The scope that requests fall into: names become ids. A budget of what nobody has would bind
-// nobody; one that there is may be of somebody who is gone.
-Result<std::string> ReadScope(const std::string& text, identity::Store& store,
+// The scope that requests fall into: names become ids. A new budget of what nobody has would bind
+// nobody.
+Result<std::string> ReadScope(const std::string& text, bool is_new, identity::Store& store,
                               ledger::Ledger& ledger) {
-  if (ledger.FindBudget(text).has_value()) {
-    return text;
-  }
   const size_t slash = std::min(text.find('/'), text.size());
   std::string owner = text.substr(0, slash);
   const std::string rest = text.substr(slash);
@@ -144,30 +141,32 @@ Result<std::string> ReadScope(const std::string& text, identity::Store& store,
                 "/model:ORG/NAME or /provider:SLUG.",
                 "scope");
   }
+  Result<std::string> known = std::string();
   if (kind == "key") {
-    TW_ASSIGN_OR_RETURN(const identity::KeyInfo key, FindKey(store, id, {}));
-    owner = billing::BudgetName("key", key.id);
+    const Result<identity::KeyInfo> key = FindKey(store, id, {});
+    known = key.has_value() ? Result<std::string>(key->id) : Fail(key.error());
+  } else {
+    known = store.AccountId(kind, id);
   }
-  if (kind != "key") {
-    TW_ASSIGN_OR_RETURN(const std::string known, store.AccountId(kind, id));
-    owner = billing::BudgetName(kind, known);
+  if (known.has_value()) {
+    known = billing::BudgetName(kind, *known) + rest;
   }
-  return owner + rest;
+  // What was set for somebody who is gone can still be seen, and removed.
+  const bool has_budget = known.has_value() && ledger.FindBudget(*known).has_value();
+  const auto left = is_new || has_budget ? std::nullopt : ledger.FindBudget(text);
+  return left.has_value() && !left->spec.closed ? Result<std::string>(text) : known;
 }
 
-// Another period or zone begins with a window in which nothing was spent: that is not done in
-// passing.
-Status CheckSameWindow(const BudgetState& known, const ledger::BudgetSpec& spec) {
-  const NanoUsd used = known.account.debits + known.account.pending;
-  if ((spec.period == known.spec.period && spec.zone == known.spec.zone) || used == 0) {
+// With another period or zone a budget would begin with nothing used: that is not done in passing.
+Status CheckSameWindows(const ledger::BudgetSpec& known, const ledger::BudgetSpec& spec) {
+  if (spec.period == known.period && spec.zone == known.zone) {
     return {};
   }
-  return Fail(
-      ErrorCode::kInvalidArgument,
-      fmt::format("\"{}\" has used {} in its {}; with another period or zone it would begin "
-                  "with nothing used. If that is meant, remove it first, and set it anew.",
-                  spec.name, billing::FormatUsd(used), ledger::PeriodName(known.spec.period)),
-      spec.period != known.spec.period ? "period" : "zone");
+  return Fail(ErrorCode::kInvalidArgument,
+              fmt::format("\"{}\" keeps its period and zone ({}, {}): with others it would begin "
+                          "with nothing used. If that is meant, remove it first, and set it anew.",
+                          spec.name, ledger::PeriodName(known.period), known.zone),
+              spec.period != known.period ? "period" : "zone");
 }
 
 }  // namespace
@@ -310,11 +309,16 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     json.EndArray();
     return Json(json);
   }
-  TW_ASSIGN_OR_RETURN(const std::string scope,
-                      ReadScope(std::string(rest.substr(1)), store_, ledger_));
-  if (!MaySee(scope, caller, store_)) {
-    return Fail(ErrorCode::kNotFound, fmt::format("There is no \"{}\".", scope.substr(0, 80)));
+  const std::string asked(rest.substr(1));
+  const Result<std::string> read = ReadScope(asked, request.method == "PUT", store_, ledger_);
+  // Nobody learns what there is outside of his organisation.
+  const bool is_hidden = read.has_value()
+                             ? !MaySee(*read, caller, store_)
+                             : !caller.is_admin_token && read.error().code == ErrorCode::kNotFound;
+  if (is_hidden) {
+    return Fail(ErrorCode::kNotFound, fmt::format("There is no \"{}\".", asked.substr(0, 80)));
   }
+  TW_ASSIGN_OR_RETURN(const std::string scope, read);
   // A tenant that could change it would not be bound by it.
   if (request.method != "GET" && !caller.is_admin_token) {
     return Fail(ErrorCode::kPermissionDenied, "Budgets are changed with the admin token.");
@@ -341,7 +345,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
       spec.zone = zone.empty() ? known->spec.zone : spec.zone;
       spec.mode = mode.empty() ? known->spec.mode : spec.mode;
       spec.warn_percent = known->spec.warn_percent;
-      TW_RETURN_IF_ERROR(CheckSameWindow(*known, spec));
+      TW_RETURN_IF_ERROR(CheckSameWindows(known->spec, spec));
     }
     if (!warn.empty()) {
       TW_ASSIGN_OR_RETURN(spec.warn_percent, ParseWarnShares(warn));

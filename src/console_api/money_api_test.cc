@@ -142,17 +142,42 @@ TEST_F(MoneyApiTest, SetsListsAndRemovesBudgetsOfAnyScope) {
 }
 
 TEST_F(MoneyApiTest, AnotherPeriodIsNoWayToSpendABudgetTwice) {
-  const std::string key = Key(R"({"name":"a","budget":"0.01","period":"day"})", false);
-  Ask("PUT", "/tw/v1/budgets/key:a", R"({"budget":"0.02","period":"month"})");
+  const std::string key = Key(R"({"name":"a","budget":"0.02","period":"day"})", false);
   Spend(key, 4000);
   for (const char* change :
-       {R"({"budget":"0.02","period":"day"})", R"({"budget":"0.02","zone":"Europe/Berlin"})"}) {
+       {R"({"budget":"0.02","period":"month"})", R"({"budget":"0.02","zone":"Europe/Berlin"})"}) {
     const auto refused = Try("PUT", "/tw/v1/budgets/key:a", change);
     ASSERT_FALSE(refused.has_value()) << change;
-    EXPECT_NE(refused.error().message.find("$0.004"), std::string::npos) << refused.error().message;
+    EXPECT_NE(refused.error().message.find("remove it first"), std::string::npos);
   }
-  EXPECT_EQ(Text(Ask("PUT", "/tw/v1/budgets/key:a", R"({"budget":"0.03"})"), "spent_nanousd"),
+  EXPECT_EQ(Text(Ask("PUT", "/tw/v1/budgets/key:a", R"({"budget":"0.03","period":"day"})"),
+                 "spent_nanousd"),
             "4000000");
+  Ask("DELETE", "/tw/v1/budgets/key:a");
+  Ask("PUT", "/tw/v1/budgets/key:a", R"({"budget":"0.03","period":"month"})");
+}
+
+TEST_F(MoneyApiTest, ABudgetThatBoundNobodyIsRemovedAndDoesNotHideTheRightOne) {
+  Key(R"({"name":"a","org":"acme"})", false);
+  for (const char* name : {"org:acme", "org:gone"}) {
+    ASSERT_TRUE(books_->ledger().Define({.name = name, .limit = 5}).has_value());
+  }
+  EXPECT_TRUE(Text(Ask("PUT", "/tw/v1/budgets/org:acme", R"({"budget":"2"})"), "scope")
+                  .starts_with("org:org_"));
+  EXPECT_EQ(Try("PUT", "/tw/v1/budgets/org:gone", R"({"budget":"2"})").error().code,
+            ErrorCode::kNotFound);
+  EXPECT_EQ(Text(Ask("GET", "/tw/v1/budgets/org:gone"), "scope"), "org:gone");
+  EXPECT_TRUE(Ask("DELETE", "/tw/v1/budgets/org:gone").at("closed").as_bool());
+}
+
+TEST_F(MoneyApiTest, TellsATenantNothingOfOthers) {
+  Key(R"({"name":"rival","org":"rival"})", false);
+  Key(R"({"name":"boss","org":"acme","scopes":["manage","read"],"role":"admin"})");
+  const auto there = Try("GET", "/tw/v1/budgets/org:rival");
+  const auto nobody = Try("GET", "/tw/v1/budgets/org:nobody");
+  EXPECT_EQ(there.error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(there.error().message, "There is no \"org:rival\".");
+  EXPECT_EQ(nobody.error().message, "There is no \"org:nobody\".");
 }
 
 TEST_F(MoneyApiTest, ChangesOnlyWhatIsNamedAndTakesAKeyByItsName) {

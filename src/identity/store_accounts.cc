@@ -30,8 +30,10 @@ Result<std::string> Store::FindUser(std::string_view name) {
 
 Result<std::string> Store::AccountId(std::string_view kind, std::string_view text) {
   const std::lock_guard lock(mutex_);
-  TW_ASSIGN_OR_RETURN(Statement rows, database_.Prepare(fmt::format(
-                                          "SELECT id FROM {}s WHERE id = ?1 OR name = ?1", kind)));
+  TW_ASSIGN_OR_RETURN(
+      Statement rows,
+      database_.Prepare(fmt::format(
+          "SELECT id FROM {}s WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC", kind)));
   rows.Bind(1, text);
   TW_ASSIGN_OR_RETURN(std::string id, FirstText(rows));
   if (id.empty()) {
@@ -41,7 +43,7 @@ Result<std::string> Store::AccountId(std::string_view kind, std::string_view tex
         std::string(kind));
   }
   TW_ASSIGN_OR_RETURN(const bool is_one_of_many, rows.Next());
-  if (is_one_of_many) {
+  if (is_one_of_many && id != text) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("Several {}s are called \"{}\"; give the id of the one you mean.", kind,
                             text.substr(0, 80)),
