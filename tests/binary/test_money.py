@@ -4,17 +4,16 @@ provider's own bill.
 `TW_MONEY_CLIENTS`, `TW_MONEY_ROUNDS` and `TW_MONEY_KILLS` set the size; `make prove` runs them at full size.
 """
 
-import asyncio
 import concurrent.futures
 import http.client
 import json
 import os
 import random
 import re
-import resource
 import threading
 import time
 
+import attack
 import harness
 import market
 from market import MODEL
@@ -50,58 +49,19 @@ def chat(server, token, text="one two three", **fields):
     return server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {token}"})
 
 
-# In the attack a request is held at some 2.4 cents and costs about half of that: $1 is for 80 of them.
-ATTACK_PRICES = ("10", "300")
-ATTACK_IN, ATTACK_OUT = 10_000, 300_000  # nano-dollars a token
-ATTACK_TEXT = "sim:tokens=40 one two three"
 ROOM = re.compile(r"may cost up to \$([0-9.]+), and the budget .* of \$1.00 has \$([0-9.]+) left")
 
 
-async def attack(server, token, clients, some_leave):
-    """Everybody connects, then everybody asks at once, each on a connection of its own; returns (status, body) of each that stayed."""
-    begin, connecting = asyncio.Event(), asyncio.Semaphore(200)
-
-    async def client(index):
-        body = {"model": MODEL, "messages": [{"role": "user", "content": ATTACK_TEXT}], "stream": index % 2 == 0}
-        if index % 3:
-            body["max_tokens"] = 40
-        text = json.dumps(body)
-        async with connecting:
-            reader, writer = await asyncio.open_connection(server.host, server.port, limit=1 << 20)
-        await begin.wait()
-        writer.write(
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode()
-        )
-        try:
-            if some_leave and index % 7 == 0:
-                await writer.drain()
-                await asyncio.sleep(0.001 * (index % 50))
-                return None
-            answer = await reader.read()
-            status = int(answer.split(b" ", 2)[1])
-            return status, answer.split(b"\r\n\r\n", 1)[1].decode()
-        finally:
-            writer.close()
-
-    async def all_of_them():
-        tasks = [asyncio.create_task(client(index)) for index in range(clients)]
-        begin.set()
-        return [one for one in await asyncio.wait_for(asyncio.gather(*tasks), 20 * harness.PATIENCE_S) if one]
-
-    return await all_of_them()
-
-
 def test_clients_all_at_once_never_exceed_a_hard_budget(tmp_path):
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with market.Market(tmp_path, "site-a", prices=ATTACK_PRICES) as site:
+    attack.allow_many_files()
+    with market.Market(tmp_path, "site-a", prices=attack.PRICES) as site:
         home = site.server.home
         for number in range(ROUNDS):
             some_leave = number % 2 == 1
             site.sim.reset()
             key = make_key(home, f"attack-{number}", "--budget", "1")
-            answers = asyncio.run(attack(site.server, key["token"], CLIENTS, some_leave))
+            at = site.server.host, site.server.port, key["token"], MODEL
+            answers, _ = attack.attack(*at, CLIENTS, some_leave)
             assert {status for status, _ in answers} <= {200, 402}, {status for status, _ in answers}
             for status, text in answers:
                 if status == 402:
@@ -110,23 +70,20 @@ def test_clients_all_at_once_never_exceed_a_hard_budget(tmp_path):
                     asked, left = ROOM.search(message).groups()
                     assert float(left) < float(asked), "refused though there was room"
             # Until nothing fits any more: what is left is less than one smallest hold.
-            while (last := chat(site.server, key["token"], ATTACK_TEXT, max_tokens=40)).status == 200:
-                pass
-            assert last.status == 402
-            site.sim.wait_for(lambda: site.sim.state()["streams"] == 0, "no stream left open")
+            (status, _), _ = attack.ask_until_refused(*at)
+            assert status == 402
+            billed = attack.billed_nano(site.sim)
             spent = usage(home, key["id"])
-            bill = site.sim.bill()["total"]
-            billed = bill["prompt_tokens"] * ATTACK_IN + bill["completion_tokens"] * ATTACK_OUT
             settled, doubtful = int(spent["cost_nanousd"]), int(spent["in_doubt_nanousd"])
-            assert 0 < billed <= 1_000_000_000
+            assert 0 < billed <= attack.BUDGET_NANO
             assert int(spent["held_nanousd"]) == 0
             assert settled <= billed <= settled + doubtful
             if not some_leave:
                 assert settled == billed and doubtful == 0, "both books agree to the nano-dollar"
             budget = spent["budget"]
-            assert int(budget["spent_nanousd"]) + doubtful + int(budget["available_nanousd"]) == 1_000_000_000
-            body = {"model": MODEL, "messages": [{"role": "user", "content": ATTACK_TEXT}], "max_tokens": 40}
-            smallest_hold = (len(json.dumps(body)) + 1024) * ATTACK_IN + 40 * ATTACK_OUT
+            assert int(budget["spent_nanousd"]) + doubtful + int(budget["available_nanousd"]) == attack.BUDGET_NANO
+            body = json.dumps(attack.ask_body(MODEL, max_tokens=40))
+            smallest_hold = (len(body) + 1024) * attack.NANO_IN + 40 * attack.NANO_OUT
             assert int(budget["available_nanousd"]) < smallest_hold, "refused though there was room"
 
 
