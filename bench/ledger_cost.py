@@ -1,5 +1,6 @@
 """What money costs: CPU of hold and settle, what the journal adds at 2,000 requests/s, requests a second into SQLite, and the
-gateway's CPU for a request with the ledger on and off, alternating in one run. Writes bench/results/ledger.json and ledger.md.
+gateway's CPU for a request with the ledger on and off, alternating in one run. Writes bench/results/ledger.json and ledger.md, and
+exits 1 when a target is missed.
 
 usage: ledger_cost.py [--rounds N] [--requests N] [--out FOLDER]
 """
@@ -10,6 +11,7 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 
 import gateway
@@ -84,14 +86,17 @@ def measure(args):
             "recorded_per_s": record["recorded_per_s"], **gateways(args)}
 
 
+def missed(result):
+    """The keys of the targets that were not met."""
+    return [key for key, (_, _, target, is_floor) in TARGETS.items()
+            if not (result[key] >= target if is_floor else result[key] <= target)]
+
+
 def report(result):
-    where = result["machine"]
-    lines = ["# What money costs", "", f"{where['cpu']}, {where['cpus']} CPUs; commit {where['commit']}; {where['date']}", "",
-             "| what | measured | target |", "|---|---|---|"]
+    lines = ["# What money costs", "", machine.header(result["machine"]), "", "| what | measured | target |", "|---|---:|---:|"]
     for key, (what, unit, target, is_floor) in TARGETS.items():
-        value = result[key]
-        is_met = value >= target if is_floor else value <= target
-        lines.append(f"| {what} | {value:,.2f} {unit} {'' if is_met else '(**missed**)'} | {'>=' if is_floor else '<='} {target:,} {unit} |")
+        mark = ", **missed**" if key in missed(result) else ""
+        lines.append(f"| {what} | {result[key]:,.2f} {unit}{mark} | {'>=' if is_floor else '<='} {target:,} {unit} |")
     lines += ["", f"Gateway: {result['on_us']:.1f} us of CPU a request with the ledger (a key with a budget), {result['off_us']:.1f} us "
               "with nothing counted; both before the same simulated provider, in turns.", ""]
     return "\n".join(lines)
@@ -115,6 +120,8 @@ def main():
     (args.out / "ledger.json").write_text(json.dumps(result, indent=1) + "\n")
     (args.out / "ledger.md").write_text(report(result))
     print(report(result))
+    if late := missed(result):
+        sys.exit("missed: " + "; ".join(f"{TARGETS[key][0]} ({result[key]:,.2f} {TARGETS[key][1]})" for key in late))
 
 
 if __name__ == "__main__":

@@ -24,5 +24,11 @@ def describe(args, peer=None):
     commit = _git("rev-parse", "--short", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno") else "")
     return {"cpu": _cpu(), "cpus": len(os.sched_getaffinity(0)),
             "system": f"{platform.system()} {platform.release()}", "commit": commit,
-            "date": datetime.date.today().isoformat(), "command": shlex.join(sys.argv), "flags": args.flags,
+            "date": datetime.date.today().isoformat(), "command": shlex.join(sys.argv), "flags": getattr(args, "flags", ""),
             "peer": peer or f"llama-cpp-python {importlib.metadata.version('llama_cpp_python')}"}
+
+
+def header(where):
+    """The line above every table: `where` is what `describe` says."""
+    peer = "" if where["peer"] == "none" else f" {where['peer']}."
+    return f"{where['cpu']}, {where['cpus']} CPUs, {where['system']}. Commit {where['commit']}, {where['date']}.{peer} `{where['command']}`"
