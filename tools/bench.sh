@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The speed figures, ours and the peer's alternating in one run, written to bench/results/: llama.cpp, and for the
 # gateway nginx, LiteLLM and Portkey. Ends with 1 when a target was missed, after everything was measured.
-# Usage: tools/bench.sh [--only gateway|ledger|usage|default|3b-q4_k_m|3b-q4_0|3b-q8_0|start|memory|profile]... [--rounds N] ...
+# Usage: tools/bench.sh [--only gateway|ledger|usage|attack|default|3b-q4_k_m|3b-q4_0|3b-q8_0|start|memory|profile]... [--rounds N] ...
 # A whole run takes more than an hour and 8 GB of disk for the 3B files, which are made on demand. `--only gateway` and
-# `--only ledger` (what money costs, and `usage`: pages over a million requests) take minutes and need none of that; they go with
-# no other `--only`, and with the flags of their scripts in bench/.
+# `--only ledger` (what money costs, and `usage`: pages over a million requests) and `--only attack` (a budget, by everybody at
+# once) take minutes and need none of that; they go with no other `--only`, and with the flags of their scripts in bench/.
 set -euo pipefail
 missed=0
 
@@ -25,9 +25,15 @@ usage() {
   python3 -B bench/usage.py "$@" || missed=1
 }
 
+attack() {
+  tools/setup_bench_tools.sh gateway
+  cmake --build build --target tradewind provider_sim
+  python3 -B bench/compare_attack.py "$@" || missed=1
+}
+
 if [ "${1-}" = --only ]; then
   case "${2-}" in
-    gateway | ledger | usage)
+    gateway | ledger | usage | attack)
       "$2" "${@:3}"
       exit $missed
       ;;
@@ -42,5 +48,6 @@ build/venv-bench/bin/python -B bench/compare_logprobs.py --binary build/tradewin
 if [ $# = 0 ]; then
   gateway
   ledger
+  attack
 fi
 exit $missed

@@ -1,4 +1,5 @@
-"""Everybody at once on one budget of $1. The judge is the simulated provider's own bill."""
+"""Everybody at once on one budget of $1. `test_money.py` does it to the real binary, `bench/compare_attack.py` to another gateway as
+well. The judge is the simulated provider's own bill."""
 
 import asyncio
 import http.client

@@ -1,5 +1,5 @@
 """The benches of money, once and tiny, so that they fit the tables and the program as they are: pages over many rows, what money
-costs."""
+costs, a budget asked for by everybody at once."""
 
 import json
 import os
@@ -58,3 +58,13 @@ def test_a_target_is_missed_on_its_own_side_only():
     for key, (_, _, target, is_floor) in ledger_cost.TARGETS.items():
         assert ledger_cost.missed(met | {key: target * (0.99 if is_floor else 1.01)}) == [key]
         assert ledger_cost.missed(met | {key: target * (1.01 if is_floor else 0.99)}) == []
+
+
+def test_a_budget_asked_for_by_everybody_at_once_is_kept_and_told(tmp_path):
+    done = run("compare_attack.py", "--clients", 120, "--tokens-per-s", 1000, "--without-peers", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "attack.json").read_text())["rows"]
+    assert len(rows) == 2 and all(row["answered"] > 0 and row["refused"] > 0 and row["other"] == 0 for row in rows), rows
+    text = (tmp_path / "attack.md").read_text()
+    assert re.search(HEADER, text) and text.count("| Tradewind, budget of a key |") == 2
+    assert all(f"| ${row['billed_nanousd'] / 1e9:.6f} | $0 |" in text for row in rows)
