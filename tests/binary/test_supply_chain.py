@@ -6,7 +6,7 @@ import re
 import harness
 
 # Releases that stole keys.
-STOLEN = {("litellm", "1.82.7"), ("litellm", "1.82.8")}
+STOLEN = {("litellm", "1.82.7"), ("litellm", "1.82.8"), ("litellm", "1.107.0")}
 # What Python itself, or setuptools, puts there: it imports a module of its own.
 KNOWN_PTH = {"distutils-precedence.pth"}
 LOCKS = ("tests/requirements.lock", "tests/focus-validator.lock", "bench/requirements.lock", "bench/litellm.lock")
