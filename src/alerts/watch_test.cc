@@ -237,6 +237,27 @@ TEST(Watch, FiveDollarsWithinTenMinutesAreFastForWhoIsNewOnly) {
   EXPECT_EQ(world.Count(Kind::kVelocity), 0U);
 }
 
+TEST(Watch, WhatIsSettledLateIsNotSpentAtOnce) {
+  World world;
+  for (int i = 0; i < 6; ++i) {
+    ledger::HoldRequest request;
+    request.id = {{1, ++world.ids}, 1};
+    request.cost = request.charge = kUsd;
+    request.text = billing::Encode(
+        billing::Purchase{"org_1", "prj_1", "key_1", "usr_1", "org/model", "site-a", "model-x"});
+    auto hold = world.ledger->Take(request);
+    ASSERT_TRUE(hold->Sent().has_value() && hold->Doubt("the provider's books are closed"));
+    world.clock.Advance(std::chrono::minutes(30));
+  }
+  world.clock.Advance(std::chrono::hours(2));
+  for (const auto& [id, hold] : world.ledger->HoldsInDoubt()) {
+    ASSERT_TRUE(world.ledger->ResolveSettled(id, kUsd, kUsd, billing::Encode(billing::Outcome{}))
+                    .has_value());
+  }
+  world.Look();
+  EXPECT_EQ(world.Count(Kind::kVelocity), 0U) << "six dollars in three hours";
+}
+
 // Three weeks of a quarter of a dollar each five minutes, and then ten times that.
 TEST(Watch, FindsABurstByTheSeasonAndArmsItselfAgainADayLater) {
   World world({.velocity = 0});

@@ -141,6 +141,8 @@ TEST(Meter, ChargesNothingForOwnKeysAndAsksNoBudgetForTheModelOnThisDevice) {
   EXPECT_EQ(there->End({.is_complete = true, .usage = Used(10, 5)}), 20'000);
   EXPECT_EQ(world.Sum().cost, 20'000);
   EXPECT_EQ(world.Sum().charge, 0);
+  EXPECT_EQ(world.ledger->OwedTo("provider:site-a"), 0) << "the caller pays it there";
+  EXPECT_EQ(world.ledger->OwedTo("callers:site-a"), 20'000);
   EXPECT_EQ(world.At("key:key_1").debits, 20'000)
       << "a hard budget is over what the provider bills";
 }

@@ -284,6 +284,19 @@ def test_an_idempotency_key_is_busy_while_its_request_runs_and_waits_for_a_clien
         assert sim.bill()["total"]["requests"] == 1, "the client left, and its answer waited"
 
 
+def test_what_may_have_been_billed_is_not_run_again_under_its_key(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=HUGE) as site:
+        token = make_key(site.server.home, "cut")["token"]
+        site.sim.fault(error_after=3, count=1)
+        cut = chat(site.server, token, key="cut", stream=True, max_tokens=20)
+        assert cut.status == 200 and b"[DONE]" not in cut.body
+        again = chat(site.server, token, key="cut", stream=True, max_tokens=20)
+        assert again.status == 409 and again.error()["code"] == "idempotency_unknown_outcome"
+        site.sim.fault(status=400, count=1)
+        assert chat(site.server, token, key="refused", max_tokens=20).status == 400
+        assert chat(site.server, token, key="refused", max_tokens=20).status == 200, "nothing was answered: it is free"
+
+
 def test_idempotency_keys_survive_a_kill(tmp_path):
     with market.Market(tmp_path, "site-a", prices=HUGE) as site:
         home, sim = site.server.home, site.sim
