@@ -43,15 +43,17 @@ std::vector<TokenId> Sequence(const boost::json::value& inputs, size_t index) {
   return ids;
 }
 
-// All of `ids` in one step, by the first `layers` layers of the model.
-Activations Evaluate(const std::string& file, const std::vector<TokenId>& ids, int64_t layers) {
+// All of `ids` in one step, by the first `layers` layers of the model. What the last of them makes
+// of the rows is there with logits only.
+Activations Evaluate(const std::string& file, const std::vector<TokenId>& ids, int64_t layers,
+                     bool wants_logits) {
   TestModel model(ReadReference("golden/ministral3/gguf/" + file + "-f32.gguf"),
                   [layers](ModelConfig& c) { c.layers = layers; });
   KvSequence cache(model.kv_pool());
   EXPECT_TRUE(cache.Reserve(static_cast<int64_t>(ids.size())));
   std::vector<BatchRow> batch;
   for (size_t i = 0; i < ids.size(); ++i) {
-    batch.push_back({ids[i], static_cast<int64_t>(i), &cache, false});
+    batch.push_back({ids[i], static_cast<int64_t>(i), &cache, wants_logits});
   }
   Activations activations;
   model.transformer().Forward(batch, activations);
@@ -79,7 +81,7 @@ TEST_P(GoldenLayers, RotateAndScaleEveryPositionAsTransformersDoes) {
   const std::vector<float> frequencies = Values(want.at("inv_freq"));
   const std::vector<float> cos = Values(want.at("cos")), sin = Values(want.at("sin"));
   const auto positions = static_cast<size_t>(want.at("cos").shape.at(0));
-  const Activations got = Evaluate(GetParam(), std::vector<TokenId>(positions, 5), 1);
+  const Activations got = Evaluate(GetParam(), std::vector<TokenId>(positions, 5), 1, false);
   const size_t pairs = frequencies.size();
   ASSERT_EQ(got.cos.size(), positions * pairs);
   for (size_t p = 0; p < positions; ++p) {
@@ -105,7 +107,7 @@ TEST_P(GoldenLayers, EndWhereThoseOfTransformersEnd) {
   int64_t layers = 0;
   for (; want.contains("layer" + std::to_string(layers) + ".out"); ++layers) {
     const std::string layer = "layer" + std::to_string(layers) + ".";
-    const Activations got = Evaluate(GetParam(), ids, layers + 1);
+    const Activations got = Evaluate(GetParam(), ids, layers + 1, true);
     EXPECT_LT(Off(got.v, Values(want.at(layer + "v"))), 1e-5) << layer;
     EXPECT_LT(Off(got.heads_out, Values(want.at(layer + "attn_heads"))), 1e-5) << layer;
     EXPECT_LT(Off(got.x, Values(want.at(layer + "out"))), 1e-5) << layer;

@@ -35,17 +35,24 @@ Transformer::Transformer(const ModelConfig& config, const Weights& weights, cons
       attention_(config, kernels, pool) {}
 
 void Transformer::Forward(std::span<const BatchRow> batch, Activations& a) {
-  const int64_t tokens = Size(batch);
+  int64_t tokens = Size(batch);
   attention_.Plan(batch);
   Embed(batch, a);  // [T] -> x [T, D]
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
     Norm(a.x, w.attention_norm, tokens, a.normed);  // [T, D]
-    Attend(layer, tokens, a);                       // x += attention(normed)
-    Norm(a.x, w.ffn_norm, tokens, a.normed);        // [T, D]
-    FeedForward(layer, tokens, a);                  // x += feed-forward(normed)
+    Project(layer, tokens, a);                      // normed -> q, and k and v into the caches
+    if (layer == config_.layers - 1) {
+      tokens = KeepWanted(batch, a);  // nobody reads what the last layer makes of the others
+      if (tokens == 0) {
+        break;
+      }
+    }
+    Attend(layer, tokens, a);                 // x += attention(q)
+    Norm(a.x, w.ffn_norm, tokens, a.normed);  // [T, D]
+    FeedForward(layer, tokens, a);            // x += feed-forward(normed)
   }
-  Logits(batch, a);  // x -> final norm -> logits [., V]
+  Logits(tokens, a);  // x -> final norm -> logits [., V]
 }
 
 void Transformer::Embed(std::span<const BatchRow> batch, Activations& a) {
@@ -78,7 +85,7 @@ void Transformer::Embed(std::span<const BatchRow> batch, Activations& a) {
 void Transformer::Norm(std::span<const float> x, std::span<const float> weight, int64_t tokens,
                        std::span<float> out) {
   const int64_t dim = config_.model_dim;
-  TW_CHECK(Size(x) == tokens * dim && Size(out) == tokens * dim && Size(weight) == dim);
+  TW_CHECK(Size(x) >= tokens * dim && Size(out) >= tokens * dim && Size(weight) == dim);
   pool_.ParallelFor(tokens, kNormGrainRows, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
       kernels_.rms_norm(x.data() + t * dim, weight.data(), config_.rms_eps, dim,
@@ -87,7 +94,7 @@ void Transformer::Norm(std::span<const float> x, std::span<const float> weight, 
   });
 }
 
-void Transformer::Attend(int64_t layer, int64_t tokens, Activations& a) {
+void Transformer::Project(int64_t layer, int64_t tokens, Activations& a) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   const int64_t q_dim = config_.heads * config_.head_dim;
   const int64_t kv_dim = config_.kv_heads * config_.head_dim;
@@ -113,8 +120,35 @@ void Transformer::Attend(int64_t layer, int64_t tokens, Activations& a) {
           std::span<const float>(a.v.data() + t * kv_dim, static_cast<size_t>(kv_dim)));
     }
   });
-  attention_.Run(layer, a.q.data(), a.heads_out.data());
+}
 
+int64_t Transformer::KeepWanted(std::span<const BatchRow> batch, Activations& a) {
+  a.wanted.clear();
+  const auto keep = [&](std::vector<float>& rows, size_t from, int64_t columns) {
+    const auto row = [&](size_t index) {
+      return rows.begin() + static_cast<int64_t>(index) * columns;
+    };
+    std::copy_n(row(from), columns, row(a.wanted.size()));
+  };
+  for (size_t t = 0; t < batch.size(); ++t) {
+    if (batch[t].wants_logits) {
+      if (t != a.wanted.size()) {
+        keep(a.x, t, config_.model_dim);
+        keep(a.q, t, config_.heads * config_.head_dim);
+      }
+      a.wanted.push_back(batch[t]);
+    }
+  }
+  if (a.wanted.size() != batch.size()) {
+    attention_.Plan(a.wanted);
+  }
+  return Size(a.wanted);
+}
+
+void Transformer::Attend(int64_t layer, int64_t tokens, Activations& a) {
+  const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
+  const int64_t q_dim = config_.heads * config_.head_dim;
+  attention_.Run(layer, a.q.data(), a.heads_out.data());
   matmul_.RunAdd({&w.o, a.x.data(), config_.model_dim}, {a.heads_out.data(), q_dim, q_dim, tokens});
 }
 
@@ -126,24 +160,18 @@ void Transformer::FeedForward(int64_t layer, int64_t tokens, Activations& a) {
   matmul_.RunAdd({&w.down, a.x.data(), config_.model_dim}, {a.gated.data(), ffn, ffn, tokens});
 }
 
-void Transformer::Logits(std::span<const BatchRow> batch, Activations& a) {
+void Transformer::Logits(int64_t rows, Activations& a) {
   const int64_t dim = config_.model_dim;
-  int64_t rows = 0;
-  for (size_t t = 0; t < batch.size(); ++t) {
-    if (batch[t].wants_logits) {  // gather, so that the head multiplies wanted rows only
-      kernels_.rms_norm(a.x.data() + static_cast<int64_t>(t) * dim, weights_.final_norm.data(),
-                        config_.rms_eps, dim, a.normed.data() + rows * dim);
-      ++rows;
-    }
-  }
   TW_CHECK(rows <= limits::kLogitRowsMax);
   Shape(a.logits, rows, config_.vocab_size);
-  if (rows > 0) {
-    const MatMulOutput output[] = {{&weights_.head, a.logits.data(), config_.vocab_size}};
-    // The head has few rows in prefill, so that its exactness costs nothing.
-    matmul_.Run(output,
-                {.x = a.normed.data(), .stride = dim, .k = dim, .tokens = rows, .fine = true});
+  if (rows == 0) {
+    return;
   }
+  Norm(a.x, weights_.final_norm, rows, a.normed);
+  const MatMulOutput output[] = {{&weights_.head, a.logits.data(), config_.vocab_size}};
+  // The head has few rows in prefill, so that its exactness costs nothing.
+  matmul_.Run(output,
+              {.x = a.normed.data(), .stride = dim, .k = dim, .tokens = rows, .fine = true});
 }
 
 }  // namespace tradewind::engine

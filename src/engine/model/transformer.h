@@ -28,6 +28,7 @@ struct Activations {
   std::vector<float> cos, sin;     // [T, C/2]
   std::vector<float> query_scale;  // [T]
   std::vector<float> logits;       // [rows that want them, V], in the order of the batch
+  std::vector<BatchRow> wanted;    // those rows: of x, q and heads_out what the last layer leaves
 };
 
 // Immutable but for the scratch inside; one Forward at a time.
@@ -47,9 +48,12 @@ class Transformer {
   void Embed(std::span<const BatchRow> batch, Activations& a);
   void Norm(std::span<const float> x, std::span<const float> weight, int64_t tokens,
             std::span<float> out);
+  void Project(int64_t layer, int64_t tokens, Activations& a);
+  // Moves the rows that want logits together and plans their attention; how many they are.
+  int64_t KeepWanted(std::span<const BatchRow> batch, Activations& a);
   void Attend(int64_t layer, int64_t tokens, Activations& a);
   void FeedForward(int64_t layer, int64_t tokens, Activations& a);
-  void Logits(std::span<const BatchRow> batch, Activations& a);
+  void Logits(int64_t rows, Activations& a);
 
   const ModelConfig& config_;
   const Weights& weights_;

@@ -171,21 +171,61 @@ TEST(Transformer, SixteenBitActivationsStayNearFloatsAndEightBitOnesInTheirNoise
   }
 }
 
-TEST(Transformer, RowsWithoutLogitsLeaveTheOthersAlone) {
-  TestModel model(RandomModel(TensorType::kF32));
-  const auto ids = RandomIds(20);
-  const auto all = model.Logits(ids);
-  KvSequence cache(model.kv_pool());
-  ASSERT_TRUE(cache.Reserve(20));
-  std::vector<BatchRow> batch;
-  for (size_t i = 0; i < 20; ++i) {
-    batch.push_back({ids[i], static_cast<int64_t>(i), &cache, i == 5 || i == 19});
+// The last layer works for the rows that want logits only: in steps with none, one, some and all.
+TEST_P(TransformerTest, RowsWithoutLogitsLeaveTheOthersAlone) {
+  constexpr size_t kTokens = 60;
+  const auto ids = RandomIds(kTokens);
+  for (const KvType kv : {KvType::kF16, KvType::kF32, KvType::kQ8_0}) {
+    TestModel model = Model(2, kv);
+    const auto all = model.Logits(ids);
+    KvSequence cache(model.kv_pool());
+    ASSERT_TRUE(cache.Reserve(kTokens));
+    Activations activations;
+    size_t position = 0;
+    const auto step = [&](size_t rows, const std::vector<size_t>& wanted) {
+      std::vector<BatchRow> batch;
+      for (size_t i = position; i < position + rows; ++i) {
+        batch.push_back(
+            {ids[i], static_cast<int64_t>(i), &cache, std::ranges::count(wanted, i) > 0});
+      }
+      position += rows;
+      model.transformer().Forward(batch, activations);
+      ASSERT_EQ(activations.logits.size(), wanted.size() * 200);
+      for (size_t row = 0; row < wanted.size(); ++row) {
+        const std::vector<float>& want = all[wanted[row]];
+        EXPECT_TRUE(std::equal(want.begin(), want.end(), activations.logits.data() + row * 200))
+            << "position " << wanted[row];
+      }
+    };
+    step(20, {});
+    step(15, {34});
+    step(1, {});
+    step(20, {36, 37, 38, 43, 50, 54});
+    step(2, {56, 57});
+    step(2, {58});
   }
+}
+
+// Two sequences in a step, of which one wants nothing.
+TEST(Transformer, APromptThatWantsNoLogitsLeavesADecodeBesideItAlone) {
+  TestModel model(RandomModel(TensorType::kF32));
+  const auto prompt = RandomIds(20, 1), other = RandomIds(20, 2);
+  KvSequence of_prompt(model.kv_pool()), of_other(model.kv_pool());
+  ASSERT_TRUE(of_prompt.Reserve(20) && of_other.Reserve(20));
   Activations activations;
+  std::vector<BatchRow> batch;
+  for (size_t i = 0; i < 19; ++i) {
+    batch.push_back({other[i], static_cast<int64_t>(i), &of_other, false});
+  }
   model.transformer().Forward(batch, activations);
-  ASSERT_EQ(activations.logits.size(), 400u);
-  EXPECT_TRUE(std::equal(all[5].begin(), all[5].end(), activations.logits.begin()));
-  EXPECT_TRUE(std::equal(all[19].begin(), all[19].end(), activations.logits.begin() + 200));
+  EXPECT_TRUE(activations.logits.empty());
+  batch.clear();
+  for (size_t i = 0; i < 20; ++i) {
+    batch.push_back({prompt[i], static_cast<int64_t>(i), &of_prompt, false});
+  }
+  batch.push_back({other[19], 19, &of_other, true});
+  model.transformer().Forward(batch, activations);
+  EXPECT_EQ(activations.logits, model.Logits(other)[19]);
 }
 
 TEST(Transformer, ASlidingWindowForgetsWhatLeftItInEveryLayer) {
