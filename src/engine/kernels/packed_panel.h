@@ -156,6 +156,15 @@ TW_INLINE void SumOutliers(const PackedPanel& panel, const PackedTiles& x) {
   }
 }
 
+// The list of a tile stands apart from that of the one before it.
+TW_INLINE void PrefetchOutliers(const PackedTiles& x) {
+  constexpr int64_t kLines = 4;
+  const auto* const list = reinterpret_cast<const std::byte*>(x.outliers + x.first[0]);
+  for (int64_t line = 0; line < kLines; ++line) {
+    __builtin_prefetch(list + line * 64);
+  }
+}
+
 // What one group of a panel meets in a tile.
 struct TileGroup {
   const float* scales;
@@ -275,6 +284,9 @@ void DotBytePanel(const PackedPanel& panel, const PackedTiles& x, int64_t n_tile
       for (int64_t tile = 0; tile < n_tiles; ++tile, totals += kTotals) {
         for (int64_t i = 0; panel.first && i < kTotals; i += kStripRows) {
           S::Store(totals + i, S::Zero());
+        }
+        if (kGroup == 32 && tile + 1 < n_tiles) {
+          PrefetchOutliers(x.Tile(tile + 1));
         }
         DotBytePanelTile<S, kGroup, kHasMin, kSteps>(panel, x.Tile(tile), totals);
       }
