@@ -118,7 +118,8 @@ class Meter {
   // Names of keys' and organisations' budgets whose paid attempts are refused until the next call.
   void SetThrottled(std::set<std::string> names);
 
-  // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled at what was metered, void when nothing was.
+  // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled
+  // at what was metered, void when nothing was.
   void SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline = std::chrono::hours(24));
 
  private:

@@ -21,7 +21,7 @@ bool IsOneOf(const std::array<std::string_view, N>& all, std::string_view one) {
   return std::ranges::find(all, one) != all.end();
 }
 
-// The inside of a JSON string of which only names are of interest: letters may be written as \u0061.
+// The inside of a JSON string that names something; its letters may be written as \u0061.
 std::string NameOf(std::string_view raw) {
   std::string name;
   raw = raw.substr(0, kNameBytesMax * 6);

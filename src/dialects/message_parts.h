@@ -1,5 +1,5 @@
-// What parts the messages of a chat are made of, without a tree of them: a picture of 5 MB is walked
-// over, not copied.
+// What parts the messages of a chat are made of, without a tree of them: a picture of 5 MB is
+// walked over, not copied.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@ namespace tradewind::dialects {
 struct MessageParts {
   int64_t images = 0;
   size_t data_url_bytes = 0;  // of pictures and sound inside of the messages, which are no text
-  // A kind of part whose size is not in the request, so that nothing bounds what a provider bills of
-  // it: video, sound, files, whatever is not known. "" = none.
+  // A kind of part whose size is not in the request, so that nothing bounds what a provider bills
+  // of it: video, sound, files, whatever is not known. "" = none.
   std::string unbounded;
 };
 
