@@ -165,7 +165,10 @@ Status Book::ApplyExtend(const Record& record) {
   for (const Leg& more : record.legs.all()) {
     const auto same = std::ranges::find(merged.all(), more.account, &Leg::account);
     NanoUsd sum = 0;
-    if (same != merged.all().end() && AddMoney(same->amount, more.amount, sum) && IsWithin(sum)) {
+    if (same != merged.all().end()) {
+      if (!AddMoney(same->amount, more.amount, sum) || !IsWithin(sum)) {
+        return DoesNotFollow(record, "it extends a leg beyond what one may have");
+      }
       same->amount = sum;
     } else if (!more.is_credit || !merged.Push(more)) {
       return DoesNotFollow(record, "it extends what was not held");
@@ -383,6 +386,9 @@ Status Book::ApplySnapshot(const Record& record) {
         return DoesNotFollow(record, "its balance is negative");
       }
       Account& account = accounts_[record.key];
+      if (account.pending != 0) {  // accounts come before the holds that stand on them
+        return DoesNotFollow(record, "holds stand on its account already");
+      }
       account = Account();
       if (budgets_.contains(number)) {
         account.limit = record.cost;
@@ -398,6 +404,9 @@ Status Book::ApplySnapshot(const Record& record) {
       return {};
     }
     case RecordType::kSnapshotHold: {
+      if (holds_.contains(record.hold) || holds_.size() >= kOpenHoldsMax) {
+        return DoesNotFollow(record, "there is such a hold");
+      }
       TW_RETURN_IF_ERROR(CheckLegs(record.legs, false));
       Reserve(record.legs);
       OpenHold& open = holds_[record.hold];
