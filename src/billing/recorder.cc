@@ -1,3 +1,4 @@
+// Whole because rows in memory, their batch and its transaction are one invariant.
 #include "billing/recorder.h"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // The arguments and flags of every verb, in the order of the table in command.cc, which alone uses
-// them.
+// them. Whole because it is one table.
 #pragma once
 
 #include "cli/command.h"

@@ -1,3 +1,4 @@
+// Whole because it is one table of a file: each part reads one section.
 #include "cli/market_config.h"
 
 #include <algorithm>

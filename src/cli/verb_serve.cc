@@ -1,4 +1,5 @@
-// serve: configuration → parts → run → drain, or hand over to a successor and drain.
+// serve: configuration → parts → run → drain, or hand over to a successor and drain. Whole because
+// the order in which parts begin and end is read here, and nowhere else.
 #include <algorithm>
 #include <atomic>
 #include <cerrno>

@@ -42,6 +42,13 @@ std::string NameOf(std::string_view raw) {
   return name;
 }
 
+// Errors name it: no controls, and no character that was cut in half.
+bool IsPlain(std::string_view name) {
+  return std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+  });
+}
+
 class Walk {
  public:
   explicit Walk(std::string_view json) : json_(json) {}
@@ -162,7 +169,8 @@ class Walk {
     const bool is_image = type_.empty() ? has_image_ : IsOneOf(kImageTypes, type_);
     parts_.images += is_image ? 1 : 0;
     if (!is_image && parts_.unbounded.empty() && !IsOneOf(kTextTypes, type_)) {
-      parts_.unbounded = type_.empty() ? odd_ : type_;
+      const std::string& kind = type_.empty() ? odd_ : type_;
+      parts_.unbounded = kind.empty() || IsPlain(kind) ? kind : "content";
     }
   }
 

@@ -89,6 +89,11 @@ TEST(OpenAiFacts, NamesMediaWhoseSizeIsNotInTheRequest) {
         << "some servers go by the name";
   }
   EXPECT_EQ(apart(R"("messages":[{"content":{"type":"file"}}])"), "file");
+  const std::string cut =
+      "a" + std::string(62, 'b') + "\xc3\xa9";  // the bound is inside of the last
+  for (const std::string& odd : {std::string(R"(a\u000d\u000ab)"), cut}) {
+    EXPECT_EQ(apart(R"("messages":[{"content":[{"type":")" + odd + R"("}]}])"), "content");
+  }
   for (const char* text :
        {R"({"type":"text","text":"\"type\":\"file\""})", R"({"text":"a","image_url":null})",
         R"({"type":"thinking","thinking":[{"type":"text","text":"a"}]})", R"("a")"}) {

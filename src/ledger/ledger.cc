@@ -1,3 +1,4 @@
+// Whole because all of it runs under one lock, and its order with the journal is the promise.
 #include "ledger/ledger.h"
 
 #include <algorithm>

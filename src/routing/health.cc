@@ -1,3 +1,4 @@
+// Whole because the circuit, its speeds and its probes are one state under one lock.
 #include "routing/health.h"
 
 #include <algorithm>
