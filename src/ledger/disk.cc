@@ -1,7 +1,12 @@
 #include "ledger/disk.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <csetjmp>
+#include <csignal>
+#include <cstddef>
+#include <cstring>
 #include <fcntl.h>
 #include <iterator>
 #include <map>
@@ -10,6 +15,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 namespace tradewind::ledger {
@@ -42,11 +48,76 @@ class Descriptor {
   int fd_;
 };
 
+// Where to go on when the system refuses a page of a mapping, which it tells by a signal.
+thread_local sigjmp_buf* volatile page_refused = nullptr;
+struct sigaction bus_error_before = {};
+
+void OnBusError(int /*signal*/) {
+  if (page_refused != nullptr) {
+    siglongjmp(*page_refused, 1);
+  }
+  ::sigaction(SIGBUS, &bus_error_before, nullptr);  // somebody else's: it comes again, to them
+}
+
+void CatchBusErrors() {
+  [[maybe_unused]] static const bool once = [] {
+    struct sigaction action = {};
+    action.sa_handler = OnBusError;
+    action.sa_flags = SA_NODEFER;  // the handler is left by a jump, which unblocks nothing
+    return ::sigaction(SIGBUS, &action, &bus_error_before) == 0;
+  }();
+}
+
+// A file whose blocks are claimed, as memory: what is copied there is the system's, like what a
+// write hands over, and outlives the process too; but it costs no system call for each record.
+class Mapping {
+ public:
+  Mapping(int fd, uint64_t bytes) {
+    void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory != MAP_FAILED) {
+      bytes_ = {static_cast<std::byte*>(memory), bytes};
+      CatchBusErrors();
+    }
+  }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() {
+    if (!bytes_.empty()) {
+      ::munmap(bytes_.data(), bytes_.size());
+    }
+  }
+  // False: there is no such place, or the system refuses a page: a file system that has become
+  // read-only does, or one whose files share blocks when it is full. A write says why.
+  bool Write(uint64_t offset, std::span<const std::byte> bytes) {
+    if (offset > bytes_.size() || bytes.size() > bytes_.size() - offset) {
+      return false;
+    }
+    sigjmp_buf refused;
+    if (sigsetjmp(refused, 0) != 0) {
+      page_refused = nullptr;
+      return false;
+    }
+    page_refused = &refused;
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // the copy stays between the two
+    std::memcpy(bytes_.data() + offset, bytes.data(), bytes.size());
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    page_refused = nullptr;
+    return true;
+  }
+
+ private:
+  std::span<std::byte> bytes_;
+};
+
 class FolderFile final : public DiskFile {
  public:
-  FolderFile(fs::path path, Descriptor fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  FolderFile(fs::path path, Descriptor fd, uint64_t bytes)
+      : path_(std::move(path)), fd_(std::move(fd)), mapping_(fd_.get(), bytes) {}
 
   Status Write(uint64_t offset, std::span<const std::byte> bytes) override {
+    if (mapping_.Write(offset, bytes)) {
+      return {};
+    }
     while (!bytes.empty()) {
       const ssize_t done =
           ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
@@ -72,6 +143,7 @@ class FolderFile final : public DiskFile {
  private:
   const fs::path path_;
   const Descriptor fd_;
+  Mapping mapping_;
 };
 
 class Folder final : public Disk {
@@ -95,7 +167,7 @@ class Folder final : public Disk {
       ::unlinkat(fd_.get(), name.c_str(), 0);
       return SystemError("flush", path, error);
     }
-    return std::make_unique<FolderFile>(path, std::move(fd));
+    return std::make_unique<FolderFile>(path, std::move(fd), bytes);
   }
 
   Result<std::vector<std::byte>> Read(const std::string& name, uint64_t offset,

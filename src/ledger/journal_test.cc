@@ -1,6 +1,8 @@
 #include "ledger/journal.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <thread>
 #include <tuple>
 
 #include <gtest/gtest.h>
@@ -164,6 +166,25 @@ TEST(Folder, KeepsFilesOfOneSizeThatNobodyElseReads) {
   EXPECT_EQ((*disk)->Read("nothing", 0, 1).error().code, ErrorCode::kNotFound);
   ASSERT_TRUE((*disk)->Remove(SegmentName(1)).has_value());
   EXPECT_TRUE(ListSegments(**disk)->empty());
+}
+
+// As from a disk that is full, or that has become read-only: the mapped page is refused.
+TEST(Folder, WritesAlsoWhereTheSystemRefusesAMappedPage) {
+  const tradewind::testing::TempDir home;
+  auto disk = OpenFolder(home.path() / "journal");
+  ASSERT_TRUE(disk.has_value());
+  auto file = (*disk)->Create("file", kSmall);
+  ASSERT_TRUE(file.has_value());
+  const auto Byte = [](uint8_t value) { return std::vector<std::byte>(1, std::byte{value}); };
+  ASSERT_TRUE((*file)->Write(0, Byte(1)).has_value());
+  std::filesystem::resize_file(home.path() / "journal" / "file", 0);
+  for (const uint8_t value : {uint8_t{2}, uint8_t{3}}) {  // refused again and again
+    std::filesystem::resize_file(home.path() / "journal" / "file", 0);
+    ASSERT_TRUE((*file)->Write(7, Byte(value)).has_value());
+    EXPECT_EQ(*(*disk)->Read("file", 7, 10), Byte(value));
+  }
+  std::thread([&] { EXPECT_TRUE((*file)->Write(7, Byte(4)).has_value()); }).join();
+  EXPECT_EQ(*(*disk)->Read("file", 7, 10), Byte(4));
 }
 
 TEST(Folder, SetsSegmentsAsideWithoutLosingARecordOfThem) {
