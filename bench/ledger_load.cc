@@ -106,7 +106,7 @@ class World {
     offer.prices = &prices_;
     offer.input_tokens_max = 1000;
     offer.output_tokens_max = 500;
-    auto metered = books_->meter().Begin(offer, ledger::Send::kNow);
+    auto metered = books_->meter().Begin(std::move(offer), ledger::Send::kNow);
     TW_CHECK(metered.has_value());
     billing::Ended ended;
     ended.is_complete = true;

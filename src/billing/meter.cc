@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace tradewind::billing {
 namespace {
 
 using ledger::AccountNumber;
+using ledger::BudgetRoom;
 using ledger::BudgetState;
 using ledger::NanoUsd;
 using ledger::Refusal;
@@ -25,22 +27,50 @@ constexpr int64_t kTokensMax = 1'000'000'000'000;
 constexpr int64_t kProgressBytes = 1024;  // about 256 tokens
 constexpr auto kProgressPause = std::chrono::seconds(1);
 
-std::vector<std::string> ScopesOf(const Purchase& purchase) {
-  std::vector<std::string> names;
-  for (const auto& [kind, id] :
-       {std::pair("key", &purchase.key_id), std::pair("user", &purchase.user_id),
-        std::pair("project", &purchase.project_id), std::pair("org", &purchase.org_id)}) {
-    if (id->empty()) {
-      continue;
+// The names of all budgets that a purchase may fall into. Made for every attempt, so in one piece
+// of memory.
+class ScopeNames {
+ public:
+  explicit ScopeNames(const Purchase& purchase) {
+    const std::array<std::pair<std::string_view, const std::string*>, 4> scopes = {
+        {{"key", &purchase.key_id},
+         {"user", &purchase.user_id},
+         {"project", &purchase.project_id},
+         {"org", &purchase.org_id}}};
+    constexpr size_t kRest = 3 * sizeof("project:/provider:");
+    size_t bytes = 0;
+    for (const auto& [kind, id] : scopes) {
+      bytes += 3 * id->size() + purchase.model.size() + purchase.provider.size() + kRest;
     }
-    names.push_back(BudgetName(kind, *id));
-    names.push_back(fmt::format("{}/model:{}", names.back(), purchase.model));
-    names.push_back(fmt::format("{}:{}/provider:{}", kind, *id, purchase.provider));
+    text_.reserve(bytes);  // so that the views stay where they are
+    for (const auto& [kind, id] : scopes) {
+      if (!id->empty()) {
+        Add({kind, ":", *id});
+        Add({kind, ":", *id, "/model:", purchase.model});
+        Add({kind, ":", *id, "/provider:", purchase.provider});
+      }
+    }
   }
-  return names;
-}
+  ScopeNames(const ScopeNames&) = delete;
+  ScopeNames& operator=(const ScopeNames&) = delete;
 
-Error NoRoom(const Refusal& refusal, const BudgetState* budget, const Offer& offer) {
+  std::span<const std::string_view> all() const { return {names_.data(), size_}; }
+
+ private:
+  void Add(std::initializer_list<std::string_view> parts) {
+    const size_t start = text_.size();
+    for (const std::string_view part : parts) {
+      text_ += part;
+    }
+    names_[size_++] = std::string_view(text_).substr(start);
+  }
+
+  std::string text_;
+  std::array<std::string_view, 12> names_;
+  size_t size_ = 0;
+};
+
+Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, const Offer& offer) {
   if (refusal.reason == Refusal::Reason::kStopped || refusal.reason == Refusal::Reason::kTooMany) {
     constexpr int64_t kRetryAfterMs = 1000;
     return {ErrorCode::kUnavailable,
@@ -48,7 +78,7 @@ Error NoRoom(const Refusal& refusal, const BudgetState* budget, const Offer& off
             {},
             kRetryAfterMs};
   }
-  if (refusal.reason != Refusal::Reason::kBudget || budget == nullptr) {
+  if (refusal.reason != Refusal::Reason::kBudget || !budget.has_value()) {
     return {ErrorCode::kPaymentRequired,
             fmt::format("The request may cost {}, and {} is left.", FormatUsd(refusal.asked),
                         FormatUsd(std::max<NanoUsd>(0, refusal.available)))};
@@ -231,20 +261,20 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
 
 // --- Meter ---
 
-void Meter::SetThrottled(std::set<std::string> names) {
+void Meter::SetThrottled(std::set<std::string, std::less<>> names) {
   const std::lock_guard lock(mutex_);
   throttled_ = std::move(names);
   is_throttling_ = !throttled_.empty();
 }
 
-Status Meter::CheckThrottle(const std::vector<std::string>& names) {
+Status Meter::CheckThrottle(std::span<const std::string_view> names) {
   constexpr int64_t kRetryAfterMs = 60'000;
   if (!is_throttling_) {
     return {};
   }
   const std::lock_guard lock(mutex_);
   const auto at_fault = std::ranges::find_if(
-      names, [this](const std::string& name) { return throttled_.contains(name); });
+      names, [this](std::string_view name) { return throttled_.contains(name); });
   if (at_fault == names.end()) {
     return {};
   }
@@ -256,9 +286,8 @@ Status Meter::CheckThrottle(const std::vector<std::string>& names) {
                     kRetryAfterMs});
 }
 
-Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
+Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   Metered metered;
-  metered.purchase_ = offer.purchase;
   metered.prices_ = offer.prices;
   metered.input_tokens_max_ = offer.input_tokens_max;
   metered.askable_ = offer.askable;
@@ -267,31 +296,31 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
   metered.progress_at_ = clock_.Now();
   const bool is_local = offer.purchase.provider == catalog::kLocalSlug;
   const bool is_priced = is_local || (offer.prices != nullptr && offer.prices->is_priced());
-  metered.purchase_.priced = is_priced;
+  offer.purchase.priced = is_priced;
 
-  const std::vector<std::string> names = ScopesOf(offer.purchase);
+  const ScopeNames names(offer.purchase);
   // What costs nothing falls into no budget of money.
   const bool is_free = is_local || (is_priced && offer.prices->is_free());
   if (!is_free) {
-    TW_RETURN_IF_ERROR(CheckThrottle(names));
+    TW_RETURN_IF_ERROR(CheckThrottle(names.all()));
   }
-  const std::vector<BudgetState> budgets =
-      is_free ? std::vector<BudgetState>() : ledger_.FindBudgets(names);
-  const auto hard = std::ranges::find(budgets, ledger::Mode::kHard,
-                                      [](const BudgetState& state) { return state.spec.mode; });
+  const std::vector<BudgetRoom> budgets =
+      is_free ? std::vector<BudgetRoom>() : ledger_.FindRoom(names.all());
+  const auto hard = std::ranges::find(budgets, ledger::Mode::kHard, &BudgetRoom::mode);
   if (!is_priced && hard != budgets.end()) {
     return Fail(
         ErrorCode::kPaymentRequired,
         fmt::format("{} has no price for {} in the catalogue, so the budget \"{}\" cannot be "
                     "kept; give the route a price, or ask another one.",
-                    offer.purchase.provider, offer.purchase.model, hard->spec.name),
+                    offer.purchase.provider, offer.purchase.model,
+                    ledger_.BudgetName(hard->number)),
         "model");
   }
   if (!offer.billed_apart.empty() && hard != budgets.end()) {
     return Fail(ErrorCode::kPaymentRequired,
                 fmt::format("`{}` is billed apart from tokens, so the budget \"{}\" cannot be kept "
                             "with it; leave it out, or use a token without a hard budget.",
-                            offer.billed_apart, hard->spec.name),
+                            offer.billed_apart, ledger_.BudgetName(hard->number)),
                 offer.billed_apart);
   }
   const bool is_bounded = offer.output_tokens_max.has_value() &&
@@ -304,9 +333,9 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
     metered.output_cap_ = output_max;
   } else if (!is_bounded && hard != budgets.end()) {
     NanoUsd room = ledger::kNanoUsdMax;
-    for (const BudgetState& state : budgets) {
-      if (state.spec.mode == ledger::Mode::kHard) {
-        room = std::min(room, state.account.available());
+    for (const BudgetRoom& budget : budgets) {
+      if (budget.mode == ledger::Mode::kHard) {
+        room = std::min(room, budget.available);
       }
     }
     const int64_t affordable = pricing::AffordableOutput(*offer.prices, offer.input_tokens_max,
@@ -329,27 +358,29 @@ Result<Metered> Meter::Begin(const Offer& offer, ledger::Send send) {
   }
   request.charge = offer.purchase.own_key ? 0 : request.cost;
   std::vector<AccountNumber> numbers;
-  for (const BudgetState& state : budgets) {
-    numbers.push_back(state.number);
+  numbers.reserve(budgets.size());
+  for (const BudgetRoom& budget : budgets) {
+    numbers.push_back(budget.number);
   }
   request.budgets = numbers;
   // What a caller's own account pays is owed to nobody by us.
   request.payee =
       ledger_.Payee((offer.purchase.own_key ? "callers:" : "provider:") + offer.purchase.provider)
           .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
-  request.text = Encode(metered.purchase_);
+  request.text = Encode(offer.purchase);
   std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request, send);
   // What costs nothing is not refused because it cannot be counted. Nor, when another process has
   // taken over, what no budget bounds.
   const bool is_full = !hold.has_value() && (hold.error().reason == Refusal::Reason::kStopped ||
                                              hold.error().reason == Refusal::Reason::kTooMany);
   if (is_full && (is_free || (hard == budgets.end() && ledger_.is_released()))) {
+    metered.purchase_ = std::move(offer.purchase);
     return metered;
   }
   if (!hold.has_value()) {
-    const auto at_fault = std::ranges::find(budgets, hold.error().account, &BudgetState::number);
-    return Fail(NoRoom(hold.error(), at_fault == budgets.end() ? nullptr : &*at_fault, offer));
+    return Fail(NoRoom(hold.error(), ledger_.FindBudget(hold.error().account), offer));
   }
+  metered.purchase_ = std::move(offer.purchase);
   metered.hold_ = std::move(*hold);
   metered.was_sent_ = send == ledger::Send::kNow;
   return metered;

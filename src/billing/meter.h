@@ -5,10 +5,12 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -113,23 +115,23 @@ class Meter {
   // hard budget has no room for it; or the route has no price and a hard budget cannot be kept
   // without one), kTooManyRequests (throttled), kUnavailable (the ledger admits nothing).
   // With Send::kNow, Metered::Sent has been done.
-  Result<Metered> Begin(const Offer& offer, ledger::Send send = ledger::Send::kLater);
+  Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater);
 
   // Names of keys' and organisations' budgets whose paid attempts are refused until the next call.
-  void SetThrottled(std::set<std::string> names);
+  void SetThrottled(std::set<std::string, std::less<>> names);
 
   // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled
   // at what was metered, void when nothing was.
   void SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline = std::chrono::hours(24));
 
  private:
-  Status CheckThrottle(const std::vector<std::string>& names);
+  Status CheckThrottle(std::span<const std::string_view> names);
 
   ledger::Ledger& ledger_;
   const Clock& clock_;
   std::atomic<bool> is_throttling_{false};
   std::mutex mutex_;  // guards what follows
-  std::set<std::string> throttled_;
+  std::set<std::string, std::less<>> throttled_;
 };
 
 }  // namespace tradewind::billing

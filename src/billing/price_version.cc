@@ -1,7 +1,9 @@
 #include "billing/price_version.h"
 
-#include <array>
+#include <algorithm>
+#include <initializer_list>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -18,10 +20,19 @@ constexpr size_t kNameBytesMax = 300;
 
 std::string Name(std::string_view text) {
   std::string name(text.substr(0, kNameBytesMax));
-  for (char& c : name) {
-    c = c == kSeparator ? ' ' : c;
-  }
+  std::ranges::replace(name, kSeparator, ' ');
   return name;
+}
+
+// With separators between them. Made for every hold, so without a formatter.
+std::string Join(std::initializer_list<std::string> fields) {
+  std::string text;
+  for (const std::string& field : fields) {
+    text += field;
+    text += kSeparator;
+  }
+  text.pop_back();
+  return text;
 }
 
 std::string Number(const std::optional<Decimal>& price) {
@@ -39,14 +50,12 @@ std::string_view Next(std::string_view& rest) {
 
 ledger::PriceSpec SpecOf(const Purchase& purchase, const catalog::Prices& prices) {
   ledger::PriceSpec spec;
-  spec.item = fmt::format("{}{}{}{}{}", Name(purchase.provider), kSeparator, Name(purchase.model),
-                          kSeparator, Name(purchase.provider_model));
-  spec.terms =
-      fmt::format("{}{}{}{}{}{}{}", Number(prices.input), kSeparator, Number(prices.cached_input),
-                  kSeparator, Number(prices.cache_write), kSeparator, Number(prices.output));
+  spec.item = Join({Name(purchase.provider), Name(purchase.model), Name(purchase.provider_model)});
+  spec.terms = Join({Number(prices.input), Number(prices.cached_input), Number(prices.cache_write),
+                     Number(prices.output)});
   spec.source = Name(prices.origin);
   if (!prices.as_of.empty()) {
-    spec.source += fmt::format("{}{}", spec.source.empty() ? "" : ", as of ", Name(prices.as_of));
+    spec.source += (spec.source.empty() ? "" : ", as of ") + Name(prices.as_of);
   }
   return spec;
 }

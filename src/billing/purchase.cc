@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <iterator>
+#include <cstddef>
+#include <utility>
 
 namespace tradewind::billing {
 namespace {
@@ -14,19 +15,21 @@ constexpr std::array<std::string_view, 5> kSourceNames = {"provider", "metered",
 
 class Fields {
  public:
+  Fields() { text_.reserve(kUsualBytes); }
   Fields& Put(std::string_view field) {
-    if (!text_.empty() || count_ > 0) {
+    if (count_++ > 0) {
       text_ += kSeparator;
     }
-    std::ranges::transform(field, std::back_inserter(text_),
-                           [](char c) { return c == kSeparator ? ' ' : c; });
-    ++count_;
+    const auto start = static_cast<std::ptrdiff_t>(text_.size());
+    text_ += field;
+    std::replace(text_.begin() + start, text_.end(), kSeparator, ' ');
     return *this;
   }
   Fields& Put(int64_t number) { return Put(std::string_view(std::to_string(number))); }
   std::string Take() { return std::move(text_); }
 
  private:
+  static constexpr size_t kUsualBytes = 192;
   std::string text_;
   int count_ = 0;
 };

@@ -79,7 +79,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.bills_whole = !route.is_local() && route.place->upstream->bills_on;
   offer.askable = {route.place->billing.has_value(),
                    route.place->billing.has_value() && route.place->upstream->keeps_own_ids};
-  TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(offer, ledger::Send::kNow));
+  TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(std::move(offer), ledger::Send::kNow));
   return {};
 }
 

@@ -12,11 +12,12 @@
 namespace tradewind::ledger {
 namespace {
 
-constexpr auto kFlushPause = std::chrono::milliseconds(1);  // gathers what one flush can cover
+constexpr auto kFlushPause = std::chrono::milliseconds(2);  // gathers what one flush can cover
 constexpr auto kTendPause = std::chrono::seconds(1);
 // While requests come in, the flusher looks again by itself: to wake it up costs a request more
 // than the flush that it waits for.
 constexpr int kIdleRounds = 50;
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
 }  // namespace
 
@@ -260,7 +261,7 @@ NanoUsd Ledger::OwedTo(std::string_view payee) {
 
 // By the ledger's own time, which decides holds too: a clock set back opens no window again.
 BudgetState Ledger::StateOf(AccountNumber number) {
-  const int64_t now_s = NowNs() / 1'000'000'000;
+  const int64_t now_s = NowNs() / kNanosPerSecond;
   const BudgetSpec& spec = *book_.BudgetOf(number);
   return {number, spec, book_.BudgetAccount(number, now_s), book_.WindowNow(number, now_s)};
 }
@@ -271,16 +272,23 @@ std::optional<BudgetState> Ledger::FindBudget(std::string_view name) {
   return number.has_value() ? std::optional(StateOf(*number)) : std::nullopt;
 }
 
-std::vector<BudgetState> Ledger::FindBudgets(std::span<const std::string> names) {
+std::optional<BudgetState> Ledger::FindBudget(AccountNumber number) {
   const std::lock_guard lock(mutex_);
-  std::vector<BudgetState> states;
-  for (const std::string& name : names) {
+  return book_.BudgetOf(number) == nullptr ? std::nullopt : std::optional(StateOf(number));
+}
+
+std::vector<BudgetRoom> Ledger::FindRoom(std::span<const std::string_view> names) {
+  const std::lock_guard lock(mutex_);
+  const int64_t now_s = NowNs() / kNanosPerSecond;
+  std::vector<BudgetRoom> rooms;
+  for (const std::string_view name : names) {
     const std::optional<AccountNumber> number = book_.FindBudget(name);
-    if (number.has_value() && !book_.BudgetOf(*number)->closed) {
-      states.push_back(StateOf(*number));
+    const BudgetSpec* const spec = number.has_value() ? book_.BudgetOf(*number) : nullptr;
+    if (spec != nullptr && !spec->closed) {
+      rooms.push_back({*number, spec->mode, book_.BudgetAccount(*number, now_s).available()});
     }
   }
-  return states;
+  return rooms;
 }
 
 std::vector<BudgetState> Ledger::Budgets() {

@@ -93,6 +93,13 @@ struct BudgetState {
   Window window;
 };
 
+// What a decision about an attempt needs of a budget.
+struct BudgetRoom {
+  AccountNumber number = 0;
+  Mode mode = Mode::kHard;
+  NanoUsd available = 0;  // of the window that is now; negative: used beyond its limit
+};
+
 // Thread-safe: calls take microseconds, under one lock.
 class Ledger {
  public:
@@ -128,8 +135,9 @@ class Ledger {
   Result<uint32_t> PriceVersion(const PriceSpec& price);
 
   std::optional<BudgetState> FindBudget(std::string_view name);
-  // Those of these names that there are, and that are not closed.
-  std::vector<BudgetState> FindBudgets(std::span<const std::string> names);
+  std::optional<BudgetState> FindBudget(AccountNumber number);
+  // Of those of these names that there are, and that are not closed.
+  std::vector<BudgetRoom> FindRoom(std::span<const std::string_view> names);
   std::vector<BudgetState> Budgets();
   std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();
   std::optional<NanoUsd> HeldBy(HoldId id);  // the cost of an open hold

@@ -5,9 +5,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "base/result.h"
@@ -97,22 +99,35 @@ struct Leg {
 
 inline constexpr size_t kLegsMax = 24;
 
-// At most kLegsMax, without the heap: holds are made for every request.
+// At most kLegsMax, without the heap: holds are made for every request. Most have a few, so no more
+// than there are is ever written or copied.
 class Legs {
  public:
+  Legs() {}
+  Legs(const Legs& other) { *this = other; }
+  Legs& operator=(const Legs& other) {
+    std::ranges::uninitialized_copy(other.all(), std::span(legs_, other.size_));
+    size_ = other.size_;
+    return *this;
+  }
+  ~Legs() = default;
+
   bool Push(const Leg& leg) {
     if (size_ == kLegsMax) {
       return false;
     }
-    legs_[size_++] = leg;
+    std::construct_at(&legs_[size_++], leg);
     return true;
   }
-  std::span<const Leg> all() const { return {legs_.data(), size_}; }
-  std::span<Leg> all() { return {legs_.data(), size_}; }
+  std::span<const Leg> all() const { return {legs_, size_}; }
+  std::span<Leg> all() { return {legs_, size_}; }
   size_t size() const { return size_; }
 
  private:
-  std::array<Leg, kLegsMax> legs_;
+  static_assert(std::is_trivially_copyable_v<Leg> && std::is_trivially_destructible_v<Leg>);
+  union {
+    Leg legs_[kLegsMax];
+  };
   size_t size_ = 0;
 };
 
