@@ -27,8 +27,8 @@ using ledger::RecordType;
 
 // Records of one transaction: large enough that a flush of the disk is shared by thousands.
 constexpr int kBatchRecords = 8192;
-constexpr auto kShortestPause = std::chrono::milliseconds(20);
-constexpr auto kLongestPause = std::chrono::milliseconds(320);  // when there was nothing for long
+constexpr auto kShortestPause = std::chrono::milliseconds(100);  // gathers what one commit covers
+constexpr auto kLongestPause = std::chrono::milliseconds(320);   // when there was nothing for long
 // Sums have this grain: every zone's midnight is a multiple of it.
 constexpr int64_t kSlotNs = int64_t{900} * 1'000'000'000;
 constexpr int64_t kSlotsOfADay = 96;  // of UTC
