@@ -105,7 +105,7 @@ struct Opening {
   std::shared_ptr<providers::UpstreamExchange> upstream;
   std::vector<std::string> dropped;  // fields that the provider does not know
   KeyOwner key_owner = KeyOwner::kNobody;
-  std::shared_ptr<LeavingClient> leaving;  // of an attempt that stands alone
+  std::shared_ptr<LeavingClient> leaving;  // of an attempt once it stands alone
 };
 
 // Thread-safe: calls run on every event loop at once. What it refers to must outlive it, and it the

@@ -179,6 +179,11 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
   if (won == nullptr) {
     co_return answered;
   }
+  // From here on it stands alone. A silent one that is left by its client is cancelled, also where
+  // it bills on: nobody knows yet which of the two would be worth reading.
+  won->opening.leaving =
+      LeavingClient::Watch(call.exchange, won->opening.upstream,
+                           route.place->upstream->bills_on ? &read_on_ : nullptr, clock_);
   AttemptTerms terms;
   terms.money = &won->begun.money;
   terms.on_first_token = [&] {

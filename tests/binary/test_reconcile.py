@@ -140,11 +140,10 @@ def test_what_nobody_can_say_is_settled_as_metered_at_the_deadline(tmp_path):
         assert int(spent["cost_nanousd"]) <= int(attempt["held_nanousd"])
 
 
-def leave_early(site, key, stream=True):
+def leave_early(site, key, stream=True, **more):
     """Sends a request, reads a little of the answer (of a stream) and leaves."""
-    body = json.dumps(
-        {"model": market.MODEL, "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 60, "stream": stream}
-    )
+    message = {"role": "user", "content": "one two three"}
+    body = json.dumps({"model": market.MODEL, "messages": [message], "max_tokens": 60, "stream": stream, **more})
     seen = site.sim.state()["requests"]
     with site.server.connect() as connection:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key['token']}\r\n"
@@ -183,6 +182,18 @@ def test_a_provider_that_bills_on_is_read_to_its_end_without_a_reader(tmp_path):
             assert int(spent["cost_nanousd"]) == bill_nano(site), "known without asking"
             assert spent["requests"]["in_doubt"] == 0
             assert int(spent["charge_nanousd"]) - before <= int(entry["billed"]["cost_nanousd"])
+
+
+def test_so_is_the_winner_of_a_hedge(tmp_path):
+    with market.Market(tmp_path, "site-a", "site-b", bills_on="true") as site:
+        key = make_key(site.server.home, "left", "--budget", "1")
+        site.sim.fault(tokens_per_s=60, tokens=60, endpoint="chat")
+        leave_early(site, key, provider={"hedge": 60_000})
+        site.sim.wait_for(lambda: site.sim.state()["streams"] == 0, "no stream left open")
+        harness.wait_for(lambda: usage(site.server.home, key["id"])["requests"]["running"] == 0, "its end")
+        spent = usage(site.server.home, key["id"])
+        assert [one["tokens_sent"] for one in site.sim.log() if one["endpoint"] == "chat"] == [60]
+        assert spent["requests"]["in_doubt"] == 0 and int(spent["cost_nanousd"]) == bill_nano(site)
 
 
 def test_the_simulator_bills_by_its_own_ids_and_by_ours():
