@@ -65,6 +65,7 @@ void Override(const ProviderConfig& config, Provider& provider) {
     provider.api_key_env = config.api_key_env;
     provider.api_key_file = config.api_key_file;
   }
+  provider.api_key_header = config.api_key_header;
   provider.allow_private = config.allow_private;
   provider.assistant_prefix = config.assistant_prefix;
   provider.data_policy = config.data_policy.value_or(provider.data_policy);
@@ -147,7 +148,7 @@ void Catalog::AddProviders(const CatalogSources& sources) {
       continue;
     }
     Provider provider;
-    for (const Provider& known : sources.starter.providers) {
+    for (const Provider& known : sources.known) {
       if (known.slug == config.name) {
         provider = known;
       } else if (known.slug == config.kind && provider.slug.empty()) {
@@ -157,7 +158,7 @@ void Catalog::AddProviders(const CatalogSources& sources) {
     Override(config, provider);
     providers_.push_back(std::move(provider));
   }
-  for (const Provider& known : sources.starter.providers) {
+  for (const Provider& known : sources.known) {
     if (FindProvider(known.slug) == nullptr) {
       providers_.push_back(known);
     }

@@ -36,6 +36,7 @@ struct CatalogSources {
   std::shared_ptr<const LocalModels> local;  // may be null
   std::vector<ProviderConfig> configured;
   std::vector<PriceRow> imported;
+  std::vector<Provider> known;  // those that need no entry in the config, in the usual order
   StarterCatalogue starter;
   // Why this server cannot use a provider; "" = it can. Null: it can use all.
   std::function<std::string(const Provider&)> why_off;

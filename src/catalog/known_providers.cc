@@ -9,9 +9,6 @@ namespace {
 constexpr std::array<std::string_view, 4> kPolicies = {"cheapest", "fastest", "preferred",
                                                        "private"};
 
-constexpr std::array<std::string_view, 6> kKinds = {"cerebras",    "fireworks-ai", "groq",
-                                                    "huggingface", "openai",       "together"};
-
 // The slugs of the Hub's inference providers, those withdrawn in 2026 too (old clients still write
 // them), and those that people point at by hand.
 constexpr std::array<std::string_view, 27> kSlugs = {"baseten",      "black-forest-labs",
@@ -30,7 +27,6 @@ constexpr std::array<std::string_view, 27> kSlugs = {"baseten",      "black-fore
                                                      "zai-org"};
 
 static_assert(std::is_sorted(kPolicies.begin(), kPolicies.end()));
-static_assert(std::is_sorted(kKinds.begin(), kKinds.end()));
 static_assert(std::is_sorted(kSlugs.begin(), kSlugs.end()));
 
 bool IsSlugChar(char c) {
@@ -42,18 +38,12 @@ bool IsSlugChar(char c) {
 std::span<const std::string_view> KnownSlugs() {
   return kSlugs;
 }
-std::span<const std::string_view> KnownKinds() {
-  return kKinds;
-}
 std::span<const std::string_view> PolicyNames() {
   return kPolicies;
 }
 
 bool IsProviderSlug(std::string_view slug) {
   return std::binary_search(kSlugs.begin(), kSlugs.end(), slug);
-}
-bool IsKind(std::string_view kind) {
-  return std::binary_search(kKinds.begin(), kKinds.end(), kind);
 }
 bool IsPolicy(std::string_view name) {
   return std::binary_search(kPolicies.begin(), kPolicies.end(), name);

@@ -1,4 +1,4 @@
-// Slugs that are taken, configured or not, and the kinds of provider whose quirks this build knows.
+// Slugs that are taken, configured or not. Those that this build speaks to: providers/kinds.h.
 #pragma once
 
 #include <span>
@@ -11,13 +11,10 @@ inline constexpr std::string_view kGenericKind = "openai";
 
 // Sorted.
 std::span<const std::string_view> KnownSlugs();
-// What `kind` in [[providers]] may be: sorted.
-std::span<const std::string_view> KnownKinds();
 // The suffixes that are policies: sorted.
 std::span<const std::string_view> PolicyNames();
 
 bool IsProviderSlug(std::string_view slug);
-bool IsKind(std::string_view kind);
 bool IsPolicy(std::string_view name);
 
 // True for 1 to 64 of [a-z0-9-], not at the ends: what may stand after the colon of a model string.

@@ -59,6 +59,7 @@ struct Provider {
   std::string display_name;
   std::string base_url;  // without a trailing slash; empty for `local`
   std::string api_key_env, api_key_file;
+  std::string api_key_header;  // as ProviderConfig has it
   bool needs_key = true;
   bool allow_private = false;
   std::string assistant_prefix;  // as ProviderConfig has it

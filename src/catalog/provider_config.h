@@ -9,12 +9,13 @@
 
 namespace tradewind::catalog {
 
-// One [[providers]] entry. Unset fields of a known slug keep what the starter catalogue says.
+// One [[providers]] entry. Unset fields of a known slug keep what its kind says.
 struct ProviderConfig {
   std::string name;      // the slug
   std::string kind;      // "openai", or a known slug; defaults to the name when that is one
   std::string base_url;  // validated http(s), no trailing slash; empty = the known one
   std::string api_key_env, api_key_file;
+  std::string api_key_header;  // it carries the key, alone; "" = as its kind wants it
   bool allow_private = false;
   std::optional<DataPolicy> data_policy;
   std::string assistant_prefix;  // "no", "message", "vllm"; "" = as its kind does

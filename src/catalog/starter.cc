@@ -5,8 +5,6 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
-#include "catalog/known_providers.h"
-
 // The file goes into the binary as it is; CMake names its path.
 __asm__(
     ".section .rodata\n"
@@ -136,22 +134,6 @@ int64_t UnixDay(std::string_view text) {
                   : 0;
 }
 
-Result<Provider> ReadProvider(const json::value& value, size_t index) {
-  Row row(value, fmt::format("providers[{}]", index));
-  Provider provider;
-  provider.slug = row.Text("slug", true);
-  provider.kind = provider.slug;
-  provider.display_name = row.Text("name", true);
-  provider.base_url = row.Text("base_url", true);
-  provider.api_key_env = row.Text("api_key_env");
-  provider.origin = "starter catalogue";
-  if (!IsProviderSlug(provider.slug) || !IsKind(provider.kind)) {
-    row.Wrong("slug", "is no known provider");
-  }
-  TW_RETURN_IF_ERROR(row.status());
-  return provider;
-}
-
 Result<Mapping> ReadMapping(const json::value& value, size_t index) {
   Row row(value, fmt::format("mappings[{}]", index));
   Mapping mapping;
@@ -201,18 +183,12 @@ Result<StarterCatalogue> ParseStarter(std::string_view text) {
   boost::system::error_code error;
   const json::value root = json::parse(text, error);
   const json::object* object = error ? nullptr : root.if_object();
-  const json::value* providers = object == nullptr ? nullptr : object->if_contains("providers");
   const json::value* mappings = object == nullptr ? nullptr : object->if_contains("mappings");
-  if (providers == nullptr || !providers->is_array() || mappings == nullptr ||
-      !mappings->is_array()) {
+  if (mappings == nullptr || !mappings->is_array()) {
     return Fail(ErrorCode::kCorruptFile,
-                "the starter catalogue must be an object with the lists providers and mappings");
+                "the starter catalogue must be an object with the list mappings");
   }
   StarterCatalogue out;
-  for (size_t i = 0; i < providers->as_array().size(); ++i) {
-    TW_ASSIGN_OR_RETURN(Provider provider, ReadProvider(providers->as_array()[i], i));
-    out.providers.push_back(std::move(provider));
-  }
   for (size_t i = 0; i < mappings->as_array().size(); ++i) {
     TW_ASSIGN_OR_RETURN(Mapping mapping, ReadMapping(mappings->as_array()[i], i));
     out.mappings.push_back(std::move(mapping));

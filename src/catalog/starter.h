@@ -1,4 +1,4 @@
-// The catalogue that the binary carries: well-known providers and open models with dated prices, so
+// The catalogue that the binary carries: open models at well-known providers with dated prices, so
 // that a start needs no network. Data: starter.json.
 #pragma once
 
@@ -11,7 +11,6 @@
 namespace tradewind::catalog {
 
 struct StarterCatalogue {
-  std::vector<Provider> providers;
   std::vector<Mapping> mappings;
 };
 

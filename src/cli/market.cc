@@ -11,6 +11,7 @@
 #include "cli/model_file.h"
 #include "cli/terminal.h"
 #include "pricing/price_file.h"
+#include "providers/kinds.h"
 
 namespace tradewind::cli {
 namespace {
@@ -78,6 +79,7 @@ Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
   sources.local = std::move(local);
   sources.configured = settings.market().providers;
   sources.order = settings.market().route.order;
+  sources.known = providers::KnownProviders();
   sources.starter = catalog::Starter();
   auto imported = pricing::LoadPrices(home);
   if (imported) {

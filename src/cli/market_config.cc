@@ -9,15 +9,20 @@
 #include <fmt/ranges.h>
 
 #include "base/limits.h"
+#include "base/text.h"
 #include "catalog/known_providers.h"
 #include "cli/toml_reader.h"
+#include "providers/kinds.h"
 
 namespace tradewind::cli {
 namespace {
 
-using catalog::IsKind;
 using catalog::Mapping;
 using catalog::ProviderConfig;
+
+bool IsKind(std::string_view text) {
+  return providers::FindQuirks(text) != nullptr;
+}
 
 std::unexpected<Error> Must(std::string clause) {
   return Fail(ErrorCode::kInvalidArgument, std::move(clause));
@@ -94,7 +99,7 @@ void ReadIdentity(TomlReader& reader, ProviderConfig& provider) {
   } else if (!IsKind(provider.kind)) {
     reader.Wrong("kind", fmt::format("must be one of {}; use \"openai\" for any other server that "
                                      "speaks its API",
-                                     fmt::join(catalog::KnownKinds(), ", ")));
+                                     fmt::join(providers::KindNames(), ", ")));
   } else if (IsKind(provider.name) && provider.name != provider.kind) {
     reader.Wrong("name",
                  fmt::format("{} belongs to providers of that kind, and this one is of kind "
@@ -111,6 +116,20 @@ void ReadIdentity(TomlReader& reader, ProviderConfig& provider) {
                  "is missing; write the address below which /chat/completions is found, such as "
                  "\"http://127.0.0.1:9001/v1\"");
   }
+}
+
+bool IsHeaderName(std::string_view text) {
+  return !text.empty() && text.size() <= 64 && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+  });
+}
+
+// Of every request to a provider, so that a key cannot stand there.
+bool IsHeaderInUse(std::string_view name) {
+  static const std::set<std::string_view> kInUse = {
+      "accept", "accept-encoding", "connection",        "content-length", "content-type",
+      "host",   "user-agent",      "transfer-encoding", "x-request-id",   "x-client-request-id"};
+  return kInUse.contains(AsciiLower(name));
 }
 
 void ReadKeyPlace(TomlReader& reader, const std::string& file, ProviderConfig& provider,
@@ -138,12 +157,14 @@ void ReadKeyPlace(TomlReader& reader, const std::string& file, ProviderConfig& p
     provider.api_key_file =
         (std::filesystem::path(file).parent_path() / *path).lexically_normal().string();
   }
-}
-
-bool IsHeaderName(std::string_view text) {
-  return !text.empty() && text.size() <= 64 && std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
-  });
+  if (const auto header = reader.Text("api_key_header")) {
+    provider.api_key_header = *header;
+    if (!IsHeaderName(*header) || IsHeaderInUse(*header)) {
+      reader.Wrong("api_key_header",
+                   "must be the name of a header that carries the key and nothing else, such as "
+                   "\"x-api-key\"; without it the key is sent as its kind wants it");
+    }
+  }
 }
 
 void ReadBilling(TomlReader& reader, bool allow_private, catalog::BillingTerms& billing) {
@@ -435,6 +456,7 @@ void Show(const ProviderConfig& provider, ConfigValues& values) {
   show("base_url", provider.base_url);
   show("api_key_env", provider.api_key_env);
   show("api_key_file", provider.api_key_file);
+  show("api_key_header", provider.api_key_header);
   show("allow_private", provider.allow_private ? "true" : "");
   show("assistant_prefix", provider.assistant_prefix);
   show("data_policy", provider.data_policy ? DataPolicyName(*provider.data_policy) : "");

@@ -47,6 +47,7 @@ models = [{ id = "org/name", provider_id = "model-x", input_usd_per_mtok = "0.10
 [[providers]]
 name = "groq"
 api_key_file = "keys/groq"
+api_key_header = "x-api-key"
 )");
   ASSERT_TRUE(out.status.has_value()) << out.status.error().message;
   EXPECT_TRUE(out.warnings.empty()) << out.warnings[0];
@@ -70,6 +71,8 @@ api_key_file = "keys/groq"
   EXPECT_EQ(out.config().providers[1].kind, "groq");
   EXPECT_EQ(out.config().providers[1].api_key_file, "/etc/tw/keys/groq")
       << "relative to the file that names it";
+  EXPECT_EQ(out.config().providers[1].api_key_header, "x-api-key");
+  EXPECT_EQ(site.api_key_header, "");
   EXPECT_EQ(out.config().route.default_policy, catalog::RoutePolicy::kCheapest);
   EXPECT_EQ(out.config().route.order, (std::vector<std::string>{"local", "site-a", "groq"}));
   EXPECT_EQ(out.config().route.fallback, catalog::Fallback::kOff);
@@ -185,6 +188,11 @@ TEST(MarketConfig, EveryWrongFieldIsNamedWithItsLineAndTheNextStep) {
       {"name = 'groq'\napi_key_file = 'x'\napi_key_env = 'X'", "line 3",
        "providers[0].api_key_file", "leave one out"},
       {"name = 'groq'\ndata_policy = 'zdr'", "line 3", "providers[0].data_policy", "no-retention"},
+      {"name = 'groq'\napi_key_header = 'x key'", "line 3", "providers[0].api_key_header",
+       "x-api-key"},
+      {"name = 'groq'\napi_key_header = ''", "line 3", "providers[0].api_key_header", "x-api-key"},
+      {"name = 'groq'\napi_key_header = 'Content-Type'", "line 3", "providers[0].api_key_header",
+       "nothing else"},
       {"name = 'groq'\nmodels = 'all'", "line 3", "providers[0].models", "brackets"},
       {"name = 'groq'\nmodels = ['a/b']", "line 3", "providers[0].models[0]", "{ id ="},
       {"name = 'groq'\nmodels = [{}]", "line 3", "providers[0].models[0].id", "org/name"},

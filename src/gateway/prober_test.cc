@@ -57,6 +57,10 @@ class FakeProvider {
     const std::lock_guard lock(mutex_);
     return bodies_;
   }
+  std::vector<http::Headers> headers() const {
+    const std::lock_guard lock(mutex_);
+    return headers_;
+  }
   void Say(int status, std::string tools, std::string schema) {
     const std::lock_guard lock(mutex_);
     status_ = status;
@@ -75,6 +79,7 @@ class FakeProvider {
     {
       const std::lock_guard lock(mutex_);
       bodies_.push_back(body);
+      headers_.push_back(exchange.request().headers);
       response.status = status_;
       const bool is_stream = body.find("\"stream\":true") != std::string::npos;
       response.headers.Set("Content-Type",
@@ -89,6 +94,7 @@ class FakeProvider {
 
   mutable std::mutex mutex_;
   std::vector<std::string> bodies_;
+  std::vector<http::Headers> headers_;
   int status_ = 200;
   std::string stream_type_ = "text/event-stream";
   std::string tools_ = Whole(
@@ -133,13 +139,14 @@ class ProberTest : public ::testing::Test {
     config.kind = "openai";
     config.base_url = provider_.base_url();
     config.allow_private = true;
+    config.api_key_header = api_key_header_;
     config.models = {mapping};
     catalog::CatalogSources sources;
     sources.configured = {config};
     catalog::RouteConfig route;
     route.probes = rule;
     return routing::Market::Build(catalog::Catalog::Build(std::move(sources)), route,
-                                  [](const catalog::Provider&) { return std::nullopt; });
+                                  [this](const catalog::Provider&) { return api_key_; });
   }
   // The note of the n-th probe; the counter tells how many have ended.
   std::optional<routing::ProbeNote> NoteOf(uint64_t ended, const std::string& end) {
@@ -155,7 +162,8 @@ class ProberTest : public ::testing::Test {
   int64_t ask_pause_ms_ = 0;
   const Clock* clock_ = &SystemClock();
   ShiftedClock shifted_;
-  std::string provider_model_ = "m-1";
+  std::string provider_model_ = "m-1", api_key_header_;
+  std::optional<std::string> api_key_;
   FakeProvider provider_;
   telemetry::Registry metrics_;
   std::unique_ptr<http::UpstreamClient> upstreams_ = http::UpstreamClient::Create();
@@ -176,6 +184,17 @@ TEST_F(ProberTest, AFreeMappingIsProbedAtOnceAndWhatItCanDoIsKnownAfterwards) {
   const auto health = market_->health.Route("site-a", "m-1").Snapshot();
   EXPECT_TRUE(health.ttft_ms.has_value()) << "a probe measures";
   EXPECT_EQ(health.window_successes, 1);
+}
+
+TEST_F(ProberTest, AProbeSendsTheKeyAsRequestsDo) {
+  api_key_ = "sk-of-the-operator";
+  api_key_header_ = "x-api-key";
+  Start("0");
+  ASSERT_TRUE(NoteOf(1, "well").has_value());
+  for (const http::Headers& headers : provider_.headers()) {
+    EXPECT_EQ(headers.Find("x-api-key"), "sk-of-the-operator");
+    EXPECT_EQ(headers.Find("Authorization"), std::nullopt);
+  }
 }
 
 TEST_F(ProberTest, WhatCostsMoneyIsProbedWhenSomebodyAsksAndNotBefore) {

@@ -145,9 +145,7 @@ Task<void> Reconciler::Ask(const routing::Market& market, const BillingQuestion&
   request.target = request.url.target_prefix.empty() ? "/" : "";
   request.headers.Set("Content-Type", "application/json");
   request.headers.Set("Accept", "application/json");
-  if (!key->empty()) {
-    request.headers.Set("Authorization", "Bearer " + *key);
-  }
+  providers::Authorize(*place.upstream, *key, request.headers);  // as inference has it
   request.body = body;
   request.allow_private = place.provider->allow_private;
   request.deadlines.overall = clock_.Now() + std::chrono::milliseconds(limits::kBillingDeadlineMs);

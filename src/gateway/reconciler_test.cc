@@ -95,6 +95,7 @@ class ReconcilerTest : public ::testing::Test {
     config.base_url = "https://a.example/v1";
     config.api_key_env = "KEY";
     config.allow_private = allow_private;
+    config.api_key_header = api_key_header_;
     config.billing.url = billing_.address() + "/agreed";
     catalog::CatalogSources sources;
     sources.configured = {config};
@@ -123,6 +124,7 @@ class ReconcilerTest : public ::testing::Test {
     ASSERT_EQ(ledger_->HoldsInDoubt().size(), 1U);
   }
 
+  std::string api_key_header_;
   FakeBilling billing_;
   ledger::FakeDisk disk_;
   std::unique_ptr<ledger::Ledger> ledger_;
@@ -153,6 +155,16 @@ TEST_F(ReconcilerTest, AsksAgainUntilItIsToldAndThenNoMore) {
   EXPECT_EQ(requests[3].path, "/agreed");
   EXPECT_EQ(requests[3].headers.Find("Authorization"), "Bearer the-key");
   EXPECT_EQ(requests[3].body, R"({"requestIds":["inf-1"]})");
+}
+
+TEST_F(ReconcilerTest, SendsTheKeyWhereInferenceSendsIt) {
+  api_key_header_ = "x-api-key";
+  Start();
+  Doubt();
+  ASSERT_TRUE(Eventually([&] { return !billing_.requests().empty(); }));
+  const http::Headers headers = billing_.requests()[0].headers;
+  EXPECT_EQ(headers.Find("x-api-key"), "the-key");
+  EXPECT_EQ(headers.Find("Authorization"), std::nullopt);
 }
 
 TEST_F(ReconcilerTest, GoesNowhereThatTheAddressPolicyForbids) {

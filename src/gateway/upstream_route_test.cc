@@ -106,6 +106,7 @@ class UpstreamRouteTest : public ::testing::Test {
       config.kind = "openai";
       config.base_url = fmt::format("http://127.0.0.1:{}/v1", (slug == "site-a" ? a_ : b_).port());
       config.allow_private = true;
+      config.api_key_header = api_key_header_;
       config.models = {mapping};
       sources.configured.push_back(config);
     }
@@ -153,6 +154,7 @@ class UpstreamRouteTest : public ::testing::Test {
   tradewind::testing::TempDir home_;
   FakeWorld world_;
   FakeModels files_{{"org-m"}};
+  std::string api_key_header_;
   TestUpstream a_, b_;
   RouteTimes times_;
   telemetry::Registry metrics_;
@@ -470,6 +472,33 @@ TEST_F(UpstreamRouteTest, WhatAProviderSaysOfOurKeyReachesNobody) {
     EXPECT_NE(answer.find("\"error\":"), std::string::npos) << answer;
     EXPECT_EQ(answer.find(kProviderKey), std::string::npos) << answer;
   }
+}
+
+TEST_F(UpstreamRouteTest, AKeyInAHeaderOfItsOwnReachesTheProviderAndNobodyElse) {
+  api_key_header_ = "x-api-key";
+  Start({"site-a"});
+  const std::string refusal = fmt::format(
+      R"({{"error":{{"message":"x-api-key {0} is not valid","code":"{0}"}}}})", kProviderKey);
+  for (const std::string& said : {WholeAnswer("hello"), Whole(401, refusal)}) {
+    TestSocket client = Ask();
+    TestSocket provider = a_.Accept();
+    const std::string asked = provider.ReadResponse();
+    EXPECT_NE(asked.find(fmt::format("\r\nx-api-key: {}\r\n", kProviderKey)), std::string::npos)
+        << asked;
+    EXPECT_EQ(asked.find("Authorization"), std::string::npos) << asked;
+    EXPECT_EQ(asked.find("Bearer"), std::string::npos) << asked;
+    provider.Send(said);
+    const std::string answer = client.ReadResponse();
+    EXPECT_NE(answer.find(said == Whole(401, refusal) ? "\"error\"" : "hello"), std::string::npos)
+        << answer;
+    EXPECT_EQ(answer.find(kProviderKey), std::string::npos) << answer;
+  }
+  for (size_t n = 0; n < 2; ++n) {
+    const std::string line = telemetry::FormatAccessRecord(Logged(n), {});
+    EXPECT_NE(line.find("site-a"), std::string::npos);
+    EXPECT_EQ(line.find(kProviderKey), std::string::npos) << line;
+  }
+  EXPECT_EQ(metrics_.Text().find(kProviderKey), std::string::npos);
 }
 
 // --- Connections to providers

@@ -3,8 +3,8 @@
 #include <array>
 #include <utility>
 
+#include "providers/kinds.h"
 #include "providers/quirk_tools.h"
-#include "providers/quirks.h"
 
 namespace tradewind::providers {
 namespace {
@@ -65,6 +65,7 @@ constinit const Quirks kCerebras = {
     .kind = "cerebras",
     .name = "Cerebras",
     .base_url = "https://api.cerebras.ai/v1",
+    .api_key_env = "CEREBRAS_API_KEY",
     .embeddings_path = "",
     .request_id_header = "inference-id",
     .chat_fields = kChatFields,

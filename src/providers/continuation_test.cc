@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "providers/kinds.h"
+
 namespace tradewind::providers {
 namespace {
 

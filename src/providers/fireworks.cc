@@ -1,7 +1,7 @@
 // Fireworks AI. Model ids are accounts/fireworks/models/NAME. Usage stands in the chunk that ends a
 // stream, unasked.
+#include "providers/kinds.h"
 #include "providers/quirk_tools.h"
-#include "providers/quirks.h"
 
 namespace tradewind::providers {
 namespace {
@@ -28,6 +28,7 @@ constinit const Quirks kFireworks = {
     .kind = "fireworks-ai",
     .name = "Fireworks AI",
     .base_url = "https://api.fireworks.ai/inference/v1",
+    .api_key_env = "FIREWORKS_API_KEY",
     .prefix = PrefixForm::kLastMessage,
     .translate = Translate,
     .classify = Classify,

@@ -1,7 +1,7 @@
 // Groq. Usage stands in the chunk that ends a stream, and again in `x_groq`.
 #include <array>
 
-#include "providers/quirks.h"
+#include "providers/kinds.h"
 
 namespace tradewind::providers {
 namespace {
@@ -23,6 +23,7 @@ constinit const Quirks kGroq = {
     .kind = "groq",
     .name = "Groq",
     .base_url = "https://api.groq.com/openai/v1",
+    .api_key_env = "GROQ_API_KEY",
     .completions_path = "",
     .embeddings_path = "",
     .prefix = PrefixForm::kLastMessage,

@@ -1,6 +1,7 @@
 // Hugging Face's router: itself a marketplace, reached with a Hugging Face token. What stands
-// behind it decides where usage is, so it is asked for.
-#include "providers/quirks.h"
+// behind it decides where usage is, so it is asked for. Many have HF_TOKEN for downloads: it pays
+// only where the config says so.
+#include "providers/kinds.h"
 
 namespace tradewind::providers {
 namespace {

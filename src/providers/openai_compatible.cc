@@ -1,5 +1,5 @@
 // Any server that speaks OpenAI's format at a configured address: vLLM, llama-server, Ollama.
-#include "providers/quirks.h"
+#include "providers/kinds.h"
 
 namespace tradewind::providers {
 

@@ -1,7 +1,6 @@
 #include "providers/quirks.h"
 
 #include <algorithm>
-#include <array>
 
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
@@ -65,21 +64,6 @@ std::string_view Quirks::Path(Endpoint endpoint) const {
       return embeddings_path;
   }
   return {};
-}
-
-std::span<const Quirks* const> AllQuirks() {
-  static constexpr std::array<const Quirks*, 6> kAll = {
-      &kFireworks, &kTogether, &kCerebras, &kGroq, &kHuggingFace, &kOpenAiCompatible};
-  return kAll;
-}
-
-const Quirks* FindQuirks(std::string_view kind) {
-  for (const Quirks* quirks : AllQuirks()) {
-    if (quirks->kind == kind) {
-      return quirks;
-    }
-  }
-  return nullptr;
 }
 
 std::optional<Schema> ReadSchema(const JsonText& request) {

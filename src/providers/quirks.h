@@ -31,18 +31,28 @@ enum class Refusal {
   kOverloaded,  // no room now, and nothing was done
 };
 
+// How a request says whose it is: in this header the key, behind the prefix.
+struct Auth {
+  std::string_view header = "Authorization";
+  std::string_view prefix = "Bearer ";
+};
+
 struct Quirks {
   std::string_view kind;      // "fireworks-ai": the slug, unless the config gives another name
   std::string_view name;      // "Fireworks AI", for people
   std::string_view base_url;  // with the path that all endpoints share; empty: must be configured
+  // The environment variable whose key may pay; empty: only one that the config names.
+  std::string_view api_key_env = {};
+  Auth auth = {};
   // Behind the base URL; empty: the provider has none.
   std::string_view chat_path = "/chat/completions";
   std::string_view completions_path = "/completions";
   std::string_view embeddings_path = "/embeddings";
-  std::string_view models_path = "/models";
   // The header whose value names a request in the provider's books; always lower case.
   std::string_view request_id_header = "x-request-id";
-  // Streams tell their usage only when stream_options.include_usage is set.
+  // Where usage stands in a stream (in the chunk that ends it, in one of its own, in all of them,
+  // twice) is read off the stream, dialects/wire_answer.h. This tells only whether it stands there
+  // unasked, or when stream_options.include_usage is set.
   bool usage_needs_asking = false;
   // Fields of a chat request that the provider knows; empty: it ignores what it does not know. The
   // others are taken out, and reported.
@@ -59,12 +69,6 @@ struct Quirks {
 
   std::string_view Path(Endpoint endpoint) const;
 };
-
-extern const Quirks kFireworks, kTogether, kCerebras, kGroq, kHuggingFace, kOpenAiCompatible;
-
-// nullptr for a kind that is not known.
-const Quirks* FindQuirks(std::string_view kind);
-std::span<const Quirks* const> AllQuirks();
 
 // What a refusal (a status of 400 or more) means: by the provider's own file, else by the codes and
 // words that most share.

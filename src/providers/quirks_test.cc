@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "catalog/known_providers.h"
+#include "providers/kinds.h"
 #include "providers/upstream.h"
 
 namespace tradewind::providers {
@@ -31,6 +33,48 @@ TEST(Quirks, AreFoundByTheirKindAndAllHaveOne) {
     EXPECT_FALSE(quirks->Path(Endpoint::kChat).empty());
   }
   EXPECT_EQ(FindQuirks("nobody"), nullptr);
+  EXPECT_EQ(KindNames(), (std::vector<std::string_view>{"cerebras", "fireworks-ai", "groq",
+                                                        "huggingface", "openai", "together"}));
+}
+
+TEST(Quirks, AreAllThatTheCatalogueKnowsOfAProvider) {
+  const std::vector<catalog::Provider> known = KnownProviders();
+  ASSERT_EQ(known.size(), 5U) << "a server of one's own must be configured";
+  EXPECT_EQ(known[1].slug, "together");
+  EXPECT_EQ(known[1].kind, "together");
+  EXPECT_EQ(known[1].display_name, "Together AI");
+  EXPECT_EQ(known[1].base_url, "https://api.together.xyz/v1");
+  EXPECT_EQ(known[1].api_key_env, "TOGETHER_API_KEY");
+  EXPECT_TRUE(known[1].needs_key);
+  for (const catalog::Provider& provider : known) {
+    EXPECT_EQ(FindQuirks(provider.kind)->base_url, provider.base_url);
+    EXPECT_TRUE(catalog::IsSlugText(provider.slug)) << provider.slug;
+    EXPECT_FALSE(catalog::IsPolicy(provider.slug)) << provider.slug;
+  }
+  EXPECT_EQ(known[4].api_key_env, "") << "a token for downloads does not pay";
+}
+
+// What carries the key, of a request that goes to `upstream` with it.
+std::vector<std::pair<std::string, std::string>> HeadersWithKey(const Upstream& upstream,
+                                                                std::string_view key) {
+  http::Headers headers;
+  Authorize(upstream, key, headers);
+  return headers.all();
+}
+
+TEST(Upstream, SendsAKeyAsItsKindWantsItOrInTheHeaderOfTheConfig) {
+  using Fields = std::vector<std::pair<std::string, std::string>>;
+  Upstream upstream{.slug = "a", .quirks = &kGroq, .base = *http::ParseUrl("https://a.example")};
+  EXPECT_EQ(HeadersWithKey(upstream, "sk-1"), (Fields{{"Authorization", "Bearer sk-1"}}));
+  EXPECT_EQ(HeadersWithKey(upstream, ""), Fields{});
+  upstream.api_key_header = "api-key";
+  EXPECT_EQ(HeadersWithKey(upstream, "sk-1"), (Fields{{"api-key", "sk-1"}}));
+  Quirks quirks = kOpenAiCompatible;
+  quirks.auth = {.header = "Authorization", .prefix = "Key "};
+  upstream = {.slug = "b", .quirks = &quirks, .base = upstream.base};
+  EXPECT_EQ(HeadersWithKey(upstream, "sk-1"), (Fields{{"Authorization", "Key sk-1"}}));
+  quirks.auth = {.header = "x-api-key", .prefix = ""};
+  EXPECT_EQ(HeadersWithKey(upstream, "sk-1"), (Fields{{"x-api-key", "sk-1"}}));
 }
 
 TEST(Quirks, LeaveARequestInTheProvidersOwnFormAsItIs) {

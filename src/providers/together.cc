@@ -3,8 +3,8 @@
 #include <string>
 
 #include "dialects/json_writer.h"
+#include "providers/kinds.h"
 #include "providers/quirk_tools.h"
-#include "providers/quirks.h"
 
 namespace tradewind::providers {
 namespace {
@@ -45,6 +45,7 @@ constinit const Quirks kTogether = {
     .kind = "together",
     .name = "Together AI",
     .base_url = "https://api.together.xyz/v1",
+    .api_key_env = "TOGETHER_API_KEY",
     .prefix = PrefixForm::kLastMessage,
     .translate = Translate,
     .classify = Classify,

@@ -26,9 +26,7 @@ http::UpstreamRequest HttpRequest(const Upstream& upstream, UpstreamOrder& order
   }
   request.headers.Set("Content-Type", "application/json");
   request.headers.Set("Accept", order.is_stream ? "text/event-stream" : "application/json");
-  if (!order.api_key.empty()) {
-    request.headers.Set("Authorization", "Bearer " + order.api_key);
-  }
+  Authorize(upstream, order.api_key, request.headers);
   request.headers.Set("x-request-id", order.request_id);
   if (!order.attempt_id.empty()) {
     request.headers.Set("x-client-request-id", order.attempt_id);
@@ -90,6 +88,18 @@ std::string OwnPath(const Upstream& upstream, Endpoint endpoint) {
 }
 
 }  // namespace
+
+void Authorize(const Upstream& upstream, std::string_view api_key, http::Headers& headers) {
+  if (api_key.empty()) {
+    return;
+  }
+  if (upstream.api_key_header.empty()) {
+    const Auth& auth = upstream.quirks->auth;
+    headers.Set(std::string(auth.header), fmt::format("{}{}", auth.prefix, api_key));
+  } else {
+    headers.Set(upstream.api_key_header, std::string(api_key));
+  }
+}
 
 std::optional<Endpoint> EndpointAt(const Upstream& upstream, std::string_view own_path) {
   for (const Endpoint endpoint : kEndpoints) {

@@ -28,10 +28,14 @@ struct Upstream {
   http::Url base;
   bool allow_private = false;  // the operator chose this host and port
   PrefixForm prefix = PrefixForm::kNone;
-  std::string id_header = {};  // instead of its kind's; "" = that one
-  bool keeps_own_ids = false;  // attempts' ids are sent along
-  bool bills_on = false;       // the whole answer, also when its reader leaves
+  std::string api_key_header = {};  // the key stands there, alone; "" = as its kind wants it
+  std::string id_header = {};       // instead of its kind's; "" = that one
+  bool keeps_own_ids = false;       // attempts' ids are sent along
+  bool bills_on = false;            // the whole answer, also when its reader leaves
 };
+
+// Puts a key where the upstream looks for it; an empty one nowhere.
+void Authorize(const Upstream& upstream, std::string_view api_key, http::Headers& headers);
 
 // Which endpoint stands at the provider's own path ("v1/chat/completions", as the provider's own
 // clients ask for it), whatever address the config gives; nothing for other paths.

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "providers/kinds.h"
+
 namespace tradewind::routing {
 namespace {
 
@@ -24,6 +26,7 @@ Result<providers::Upstream> UpstreamOf(const catalog::Provider& provider) {
                     : provider.assistant_prefix == "message" ? PrefixForm::kLastMessage
                     : provider.assistant_prefix == "vllm"    ? PrefixForm::kFinalFlag
                                                              : upstream.quirks->prefix;
+  upstream.api_key_header = provider.api_key_header;
   const catalog::BillingTerms& billing = provider.billing;
   upstream.id_header =
       billing.id_header.empty() && !billing.url.empty() ? "inference-id" : billing.id_header;
@@ -76,7 +79,9 @@ void Marketplace::Adopt(std::shared_ptr<const Market> next) {
   for (const catalog::Provider& provider : next->catalog().providers()) {
     const MarketPlace* now = next->Find(provider.slug);
     const MarketPlace* then = before->Find(provider.slug);
-    if (now != nullptr && then != nullptr && now->api_key != then->api_key) {
+    if (now != nullptr && then != nullptr &&
+        (now->api_key != then->api_key ||
+         now->provider->api_key_header != then->provider->api_key_header)) {
       health.KeyChanged(provider.slug, "");
     }
   }

@@ -81,7 +81,8 @@ struct Marketplace {
               Random& random)
       : board(std::move(first)), upstreams(client), health(clock, random), retries(clock) {}
 
-  // Hangs up another market. Of operator's keys that it replaces no refusal counts any more.
+  // Hangs up another market. Of operator's keys that it replaces, or sends in another header, no
+  // refusal counts any more.
   void Adopt(std::shared_ptr<const Market> next);
 
   MarketBoard board;

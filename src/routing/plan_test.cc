@@ -147,6 +147,15 @@ TEST_F(PlanTest, AKeyThatTheOperatorReplacesIsTrustedAgain) {
   EXPECT_FALSE(is_refused("site-a"));
   EXPECT_TRUE(is_refused("site-b"));
   EXPECT_EQ(market.board.Get()->Find("site-a")->api_key, "new");
+  configured_[1].api_key_header = "x-api-key";
+  catalog::CatalogSources moved;
+  moved.configured = configured_;
+  market.Adopt(Market::Build(
+      catalog::Catalog::Build(std::move(moved)), route_, [](const catalog::Provider& provider) {
+        return std::optional<std::string>(provider.slug == "site-a" ? "new" : "other");
+      }));
+  EXPECT_FALSE(is_refused("site-b")) << "the same key in another header is another try";
+  EXPECT_EQ(market.board.Get()->Find("site-b")->upstream->api_key_header, "x-api-key");
 }
 
 }  // namespace

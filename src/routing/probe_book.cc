@@ -18,12 +18,13 @@ bool CanBeProbed(const catalog::Mapping& mapping) {
          mapping.task == "feature-extraction";
 }
 
-// Differs when the mapping, the address or the key does; never stored or shown.
+// Differs when the mapping, the address, the key or its place does; never stored or shown.
 uint64_t VersionOf(const catalog::Mapping& mapping, const MarketPlace& place) {
   const catalog::Provider& provider = *place.provider;
-  return std::hash<std::string>()(fmt::format(
-      "{}\n{}\n{}\n{}\n{}\n{}\n{}", mapping.hf_model, mapping.provider_model, mapping.task,
-      MappingStatusName(mapping.status), provider.kind, provider.base_url, place.api_key));
+  return std::hash<std::string>()(
+      fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", mapping.hf_model, mapping.provider_model,
+                  mapping.task, MappingStatusName(mapping.status), provider.kind, provider.base_url,
+                  provider.api_key_header, place.api_key));
 }
 
 }  // namespace

@@ -2,11 +2,13 @@
 
 import concurrent.futures
 import datetime
+import http.server
 import json
 import os
 import pathlib
 import re
 import subprocess
+import threading
 
 import pytest
 
@@ -429,6 +431,65 @@ def test_secrets_are_found_nowhere(home):
     for secret in secrets:
         assert secret.encode() not in text
         assert secret[:24].encode() not in text and secret[-12:].encode() not in text, "not even a part"
+
+
+class KeyedProvider(http.server.BaseHTTPRequestHandler):
+    """Wants its key in x-api-key, and when it is out of sorts repeats it in a refusal."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.seen.append({name.lower(): value for name, value in self.headers.items()})
+        key = self.headers.get("x-api-key", "")
+        refused = {"error": {"message": f"x-api-key: {key} is not valid", "code": "invalid_api_key"}}
+        choice = {"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        body = json.dumps(refused if self.server.refuses else {"choices": [choice], "usage": usage}).encode()
+        self.send_response(401 if self.server.refuses else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words):
+        pass
+
+
+def test_a_key_in_a_header_of_its_own_is_found_nowhere_either(home, tmp_path):
+    secret = "sk-planted-in-a-header-0123456789"
+    config = tmp_path / "config.toml"
+    provider = http.server.ThreadingHTTPServer(("127.0.0.1", 0), KeyedProvider)
+    provider.seen, provider.refuses = [], False
+    threading.Thread(target=provider.serve_forever, daemon=True).start()
+    config.write_text(
+        f"""[[providers]]
+        name = "site-k"
+        kind = "openai"
+        base_url = "http://127.0.0.1:{provider.server_port}/v1"
+        api_key_env = "SITE_K_KEY"
+        api_key_header = "x-api-key"
+        allow_private = true
+        models = [{{ id = "org/keyed", input_usd_per_mtok = "1", output_usd_per_mtok = "1" }}]
+        """
+    )
+    env = {"SITE_K_KEY": secret, "TRADEWIND_LOG": "trace"}
+    with Server(home, "--config", config, env=env) as server:
+        headers = bearer(create(home, "caller")["token"])
+        ask = CHAT | {"model": "org/keyed"}
+        replies = [server.post("/v1/chat/completions", ask, headers)]
+        assert replies[0].status == 200, replies[0].body
+        provider.refuses = True
+        checked = run_cli("providers", "check", "site-k", "--probe", home=home)
+        assert checked.returncode == 6, checked
+        replies += [server.post("/v1/chat/completions", ask, headers), server.get("/metrics", headers)]
+        assert replies[1].status == 502, replies[1].body
+        shown = run_cli("config", "get", "--origin", "--config", config, home=home)
+        assert "x-api-key" in shown.stdout
+        said = b"".join(bytes(str(reply.headers), "utf8") + reply.body for reply in replies)
+        said += "".join(one.stdout + one.stderr for one in (checked, shown)).encode()
+    provider.shutdown()
+    provider.server_close()
+    assert len(provider.seen) >= 3 and all(one["x-api-key"] == secret and "authorization" not in one for one in provider.seen)
+    assert secret.encode() not in said + server.log().encode() + all_bytes(home)
 
 
 # --- T47: a refusal tells a stranger nothing
