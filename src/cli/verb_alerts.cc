@@ -1,5 +1,6 @@
 // alerts: what people should know of money, and that they know it.
-#include <charconv>
+#include "cli/verb_alerts.h"
+
 #include <string>
 #include <utility>
 #include <vector>
@@ -7,58 +8,41 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
-#include "billing/usd.h"
 #include "cli/admin_link.h"
+#include "cli/reply_fields.h"
 #include "cli/terminal.h"
-#include "cli/verb_alerts.h"
 #include "dialects/json_reader.h"
 
 namespace tradewind::cli {
 namespace {
 
 namespace json = boost::json;
-
-std::string Text(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
-}
-
-int64_t Number(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value == nullptr ? 0 : dialects::AsInteger(*value).value_or(0);
-}
-
-std::string Dollars(const json::object& object, std::string_view name) {
-  const std::string digits = Text(object, name);
-  int64_t amount = 0;
-  std::from_chars(digits.data(), digits.data() + digits.size(), amount);
-  return billing::FormatUsd(amount);
-}
+using reply::Array;
+using reply::Dollars;
+using reply::Number;
+using reply::Text;
 
 std::vector<std::string> AlertRow(const json::object& alert) {
   const std::string by = Text(alert, "acknowledged_by");
   return {std::to_string(Number(alert, "id")), Text(alert, "raised_at"), Text(alert, "kind"),
-          by.empty() ? "open" : WithoutControls("seen by " + by),
-          WithoutControls(Text(alert, "text"))};
+          by.empty() ? "open" : "seen by " + by, Text(alert, "text")};
 }
 
 void PrintAnswer(const json::object& answer, const Settings& settings) {
   std::vector<std::vector<std::string>> rows;
-  if (const json::value* forecasts = answer.if_contains("forecasts"); forecasts != nullptr) {
+  if (answer.contains("forecasts")) {
     rows.push_back({"SCOPE", "PERIOD", "BUDGET", "SPENT", "EXPECTED", "FROM", "TO"});
-    for (const json::value& entry : forecasts->as_array()) {
-      const json::object& one = entry.as_object();
-      rows.push_back({WithoutControls(Text(one, "scope")), Text(one, "period"),
-                      Dollars(one, "budget_nanousd"), Dollars(one, "spent_nanousd"),
-                      Dollars(one, "expected_nanousd"), Dollars(one, "low_nanousd"),
-                      Dollars(one, "high_nanousd")});
+    for (const json::value& entry : Array(answer, "forecasts")) {
+      if (const json::object* one = entry.if_object()) {
+        rows.push_back({Text(*one, "scope"), Text(*one, "period"), Dollars(*one, "budget_nanousd"),
+                        Dollars(*one, "spent_nanousd"), Dollars(*one, "expected_nanousd"),
+                        Dollars(*one, "low_nanousd"), Dollars(*one, "high_nanousd")});
+      }
     }
   } else {
     rows.push_back({"ID", "RAISED", "KIND", "STATE", "WHAT"});
-    const json::value* alerts = answer.if_contains("alerts");
     const json::array one = {answer};
-    for (const json::value& entry :
-         alerts != nullptr && alerts->is_array() ? alerts->get_array() : one) {
+    for (const json::value& entry : answer.contains("alerts") ? Array(answer, "alerts") : one) {
       if (const json::object* alert = entry.if_object()) {
         rows.push_back(AlertRow(*alert));
       }

@@ -1,7 +1,6 @@
 // bill, backup, and prices history: statements, their proof, exports, invoices.
 #include "cli/verb_bill.h"
 
-#include <charconv>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "billing/invoice.h"
 #include "billing/usd.h"
 #include "cli/admin_link.h"
+#include "cli/reply_fields.h"
 #include "cli/terminal.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
@@ -22,33 +22,12 @@ namespace tradewind::cli {
 namespace {
 
 namespace json = boost::json;
-
-std::string Text(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value != nullptr && value->is_string() ? WithoutControls(std::string(value->get_string()))
-                                                : "";
-}
-
-int64_t Number(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value == nullptr ? 0 : dialects::AsInteger(*value).value_or(0);
-}
-
-std::string Dollars(const json::object& object, std::string_view name) {
-  const std::string digits = Text(object, name);
-  int64_t amount = 0;
-  const char* end = digits.data() + digits.size();
-  if (digits.empty() || std::from_chars(digits.data(), end, amount).ptr != end) {
-    return "unknown";
-  }
-  return billing::FormatUsd(amount);
-}
-
-const json::array& Array(const json::object& parent, std::string_view name) {
-  static const json::array kNone;
-  const json::value* value = parent.if_contains(name);
-  return value != nullptr && value->is_array() ? value->get_array() : kNone;
-}
+using reply::Array;
+using reply::Dollars;
+using reply::Flag;
+using reply::Number;
+using reply::Object;
+using reply::Text;
 
 // What --period says: not a period of budgets, which has the same variable.
 std::string Period(const Settings& settings) {
@@ -96,9 +75,7 @@ Result<ExitCode> ShowBill(const Settings& settings) {
     return ExitCode::kDone;
   }
   TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
-  const json::value* inner = object.if_contains("statement");
-  const json::object bill =
-      inner != nullptr && inner->is_object() ? inner->get_object() : json::object();
+  const json::object& bill = Object(object, "statement");
   std::vector<std::vector<std::string>> rows = {
       {"PROJECT", "KEY", "MODEL", "PROVIDER", "METER", "QUANTITY", "PER MTOK", "COST", "CHARGE"}};
   for (const json::value& entry : Array(bill, "lines")) {
@@ -124,8 +101,7 @@ Result<ExitCode> VerifyBill(const Settings& settings) {
                       Ask(settings, "GET", "/tw/v1/bill/verify",
                           QueryOf({{"period", Period(settings)}, {"org", settings.Text("org")}})));
   TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
-  const json::value* good = object.if_contains("good");
-  const bool is_good = good != nullptr && good->is_bool() && good->get_bool();
+  const bool is_good = Flag(object, "good");
   if (as_json) {
     Print(answer + "\n");
   } else {

@@ -10,6 +10,7 @@
 #include "cli/admin_link.h"
 #include "cli/json_output.h"
 #include "cli/market.h"
+#include "cli/reply_fields.h"
 #include "cli/server_link.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
@@ -19,6 +20,7 @@ namespace tradewind::cli {
 namespace {
 
 namespace json = boost::json;
+using reply::Text;
 
 constexpr auto kProbePatience = std::chrono::minutes(10);  // one model at a time, each up to 3 min
 constexpr auto kProbePause = std::chrono::milliseconds(100);
@@ -28,11 +30,6 @@ std::unexpected<Error> NotThere(const std::string& name) {
               fmt::format("there is no provider \"{}\"; `tradewind providers` lists them",
                           WithoutControls(name.substr(0, 80))),
               "NAME");
-}
-
-std::string Text(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
 }
 
 std::optional<double> Number(const json::object& object, std::string_view name) {

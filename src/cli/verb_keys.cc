@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cli/admin_link.h"
+#include "cli/reply_fields.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "dialects/json_reader.h"
@@ -14,13 +15,9 @@ namespace tradewind::cli {
 namespace {
 
 namespace json = boost::json;
+using reply::Text;
 
 constexpr std::string_view kPath = "/tw/v1/keys";
-
-std::string Text(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
-}
 
 // "a,b", or `otherwise` for null: no list means all.
 std::string Texts(const json::object& object, std::string_view name, std::string_view otherwise) {
@@ -66,7 +63,7 @@ Result<std::string> CreateBody(const Settings& settings) {
 void PrintToken(const json::object& key) {
   Print(Text(key, "token") + "\n");
   fmt::print(stderr, "{} {}: this is the only time that its token is shown\n", Text(key, "id"),
-             WithoutControls(Text(key, "name")));
+             Text(key, "name"));
 }
 
 void PrintTable(const json::object& answer, const Settings& settings) {
@@ -152,7 +149,7 @@ Result<ExitCode> RunKeys(const Settings& settings) {
   } else if (object.contains("keys")) {
     PrintTable(object, settings);
   } else {
-    fmt::print(stderr, "{} {} is {}\n", Text(object, "id"), WithoutControls(Text(object, "name")),
+    fmt::print(stderr, "{} {} is {}\n", Text(object, "id"), Text(object, "name"),
                Text(object, "state"));
   }
   return ExitCode::kDone;

@@ -1,5 +1,4 @@
 // usage, budget, receipt: what was spent, and what may be.
-#include <charconv>
 #include <string>
 #include <utility>
 #include <vector>
@@ -7,8 +6,8 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
-#include "billing/usd.h"
 #include "cli/admin_link.h"
+#include "cli/reply_fields.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "dialects/json_reader.h"
@@ -19,39 +18,11 @@ namespace tradewind::cli {
 namespace {
 
 namespace json = boost::json;
-
-std::string Text(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
-}
-
-int64_t Number(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value == nullptr ? 0 : dialects::AsInteger(*value).value_or(0);
-}
-
-// "$0.25" of a field of digits; "unknown" when there is none.
-std::string Dollars(const json::object& object, std::string_view name) {
-  const std::string digits = Text(object, name);
-  int64_t amount = 0;
-  const char* end = digits.data() + digits.size();
-  if (digits.empty() || std::from_chars(digits.data(), end, amount).ptr != end) {
-    return "unknown";
-  }
-  return billing::FormatUsd(amount);
-}
-
-const json::object& Object(const json::object& parent, std::string_view name) {
-  static const json::object kNone;
-  const json::value* value = parent.if_contains(name);
-  return value != nullptr && value->is_object() ? value->get_object() : kNone;
-}
-
-const json::array& Array(const json::object& parent, std::string_view name) {
-  static const json::array kNone;
-  const json::value* value = parent.if_contains(name);
-  return value != nullptr && value->is_array() ? value->get_array() : kNone;
-}
+using reply::Array;
+using reply::Dollars;
+using reply::Number;
+using reply::Object;
+using reply::Text;
 
 struct Errand {
   std::string method = "GET", path, body, query;
@@ -75,7 +46,7 @@ Result<ExitCode> Run(const Settings& settings, const Errand& errand,
 
 std::vector<std::string> BudgetRow(const json::object& budget) {
   const std::string resets = Text(budget, "resets_at");
-  return {WithoutControls(Text(budget, "scope")),
+  return {Text(budget, "scope"),
           Dollars(budget, "budget_nanousd"),
           Dollars(budget, "spent_nanousd"),
           Dollars(budget, "held_nanousd"),
@@ -134,12 +105,11 @@ void PrintReceipt(const json::object& receipt, const Settings& settings) {
     }
     const json::object& attempt = entry.get_object();
     const std::string finish = Text(attempt, "finish") + Text(attempt, "reason");
-    rows.push_back(
-        {std::to_string(Number(attempt, "attempt")), WithoutControls(Text(attempt, "provider")),
-         WithoutControls(Text(attempt, "model")), Text(attempt, "state"),
-         std::to_string(Number(attempt, "input_tokens")),
-         std::to_string(Number(attempt, "output_tokens")), Dollars(attempt, "held_nanousd"),
-         Dollars(attempt, "cost_nanousd"), WithoutControls(finish)});
+    rows.push_back({std::to_string(Number(attempt, "attempt")), Text(attempt, "provider"),
+                    Text(attempt, "model"), Text(attempt, "state"),
+                    std::to_string(Number(attempt, "input_tokens")),
+                    std::to_string(Number(attempt, "output_tokens")),
+                    Dollars(attempt, "held_nanousd"), Dollars(attempt, "cost_nanousd"), finish});
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
   Print(fmt::format("{} together\n", Dollars(receipt, "cost_nanousd")));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/admin_link.h"
+#include "cli/reply_fields.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "dialects/json_reader.h"
@@ -12,13 +13,9 @@ namespace tradewind::cli {
 namespace {
 
 namespace json = boost::json;
+using reply::Text;
 
 constexpr std::string_view kPath = "/tw/v1/orgs";
-
-std::string Text(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
-}
 
 std::string NumberOrDash(const json::object& object, std::string_view name) {
   const json::value* value = object.if_contains(name);

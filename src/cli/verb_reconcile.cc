@@ -1,5 +1,4 @@
 // reconcile: providers' bills against what was recorded here.
-#include <charconv>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,8 +7,8 @@
 #include <fmt/format.h>
 
 #include "base/file.h"
-#include "billing/usd.h"
 #include "cli/admin_link.h"
+#include "cli/reply_fields.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "dialects/json_reader.h"
@@ -20,61 +19,35 @@ namespace tradewind::cli {
 namespace {
 
 namespace json = boost::json;
-
-std::string Text(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
-}
-
-int64_t Number(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value == nullptr ? 0 : dialects::AsInteger(*value).value_or(0);
-}
-
-// "" when the field says nothing.
-std::string Dollars(const json::object& object, std::string_view name) {
-  const std::string digits = Text(object, name);
-  int64_t amount = 0;
-  const char* end = digits.data() + digits.size();
-  if (digits.empty() || std::from_chars(digits.data(), end, amount).ptr != end) {
-    return "";
-  }
-  return billing::FormatUsd(amount);
-}
-
-const json::object& Object(const json::object& parent, std::string_view name) {
-  static const json::object kNone;
-  const json::value* value = parent.if_contains(name);
-  return value != nullptr && value->is_object() ? value->get_object() : kNone;
-}
+using reply::Array;
+using reply::Dollars;
+using reply::Flag;
+using reply::Number;
+using reply::Object;
+using reply::Text;
 
 void PrintPeriod(const json::object& answer, const Settings& settings) {
-  const json::value* providers = answer.if_contains("providers");
-  if (providers == nullptr || !providers->is_array() || providers->get_array().empty()) {
+  const json::array& providers = Array(answer, "providers");
+  if (providers.empty()) {
     return Print(fmt::format("no bill of {} was imported\n", Text(answer, "period")));
   }
-  for (const json::value& entry : providers->get_array()) {
+  for (const json::value& entry : providers) {
     if (!entry.is_object()) {
       continue;
     }
     const json::object& provider = entry.get_object();
-    const json::value* closed = provider.if_contains("closed");
-    const bool is_closed = closed != nullptr && closed->is_bool() && closed->get_bool();
     Print(
         fmt::format("{} {}: billed {}, recorded {}, in suspense {}, {} unexplained, {} in doubt; "
                     "{}\n",
-                    WithoutControls(Text(provider, "provider")), Text(answer, "period"),
+                    Text(provider, "provider"), Text(answer, "period"),
                     Dollars(provider, "billed_nanousd"), Dollars(provider, "recorded_nanousd"),
                     Dollars(provider, "suspense_nanousd"), Number(provider, "unexplained"),
-                    Number(provider, "in_doubt"), is_closed ? "closed" : "open"));
+                    Number(provider, "in_doubt"), Flag(provider, "closed") ? "closed" : "open"));
     std::vector<std::vector<std::string>> rows = {
         {"FROM", "TO", "MODEL", "BILLED", "RECORDED", "DIFFERENCE", "CLASS"}};
-    const json::value* lines = provider.if_contains("lines");
-    for (const json::value& line :
-         lines != nullptr && lines->is_array() ? lines->get_array() : json::array()) {
+    for (const json::value& line : Array(provider, "lines")) {
       if (const json::object* fields = line.if_object(); fields != nullptr) {
-        rows.push_back({Text(*fields, "from"), Text(*fields, "to"),
-                        WithoutControls(Text(*fields, "model")),
+        rows.push_back({Text(*fields, "from"), Text(*fields, "to"), Text(*fields, "model"),
                         Dollars(Object(*fields, "billed"), "cost_nanousd"),
                         Dollars(Object(*fields, "recorded"), "cost_nanousd"),
                         Dollars(*fields, "difference_nanousd"), Text(*fields, "class")});
