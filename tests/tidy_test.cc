@@ -353,6 +353,27 @@ TEST(Tidy, EveryFolderSaysWhatItIsForInAFewLines) {
   }
 }
 
+// Two branches may both have taken the next one.
+TEST(Tidy, EveryDecisionHasANumberOfItsOwn) {
+  std::map<std::string, std::string> files;  // by number
+  for (const auto& entry : fs::directory_iterator(fs::path(TW_SOURCE_DIR) / "docs" / "adr")) {
+    const std::string name = entry.path().filename().string();
+    if (name == "README.md") {
+      continue;
+    }
+    const std::string number = name.substr(0, 4);
+    const auto [same, is_new] = files.emplace(number, name);
+    EXPECT_TRUE(is_new) << name << " has the number of " << same->second;
+    std::string title;
+    std::ifstream in(entry.path());
+    std::getline(in, title);
+    const size_t digits = number.find_first_not_of('0');
+    EXPECT_TRUE(title.starts_with("# " + number.substr(std::min(digits, number.size())) + ". "))
+        << name << " calls itself \"" << title << '"';
+  }
+  EXPECT_GT(files.size(), 10u);
+}
+
 TEST(Tidy, NothingThrowsAndNobodyCallsExitButMain) {
   for (const File& file : SourceFiles()) {
     if (file.is_test()) {
