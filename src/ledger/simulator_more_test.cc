@@ -2,9 +2,8 @@
 // not costs, credits that expire, extensions, overruns, versions of prices, names of providers and
 // transfers; under kills and power cuts. A slow model of all that says what the books must show.
 //
-// A failing seed prints how to replay it. TW_LEDGER_SEEDS sets how many.
+// A failing seed prints how to replay it.
 #include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <optional>
 #include <string>
@@ -12,14 +11,11 @@
 
 #include <gtest/gtest.h>
 
-#include "ledger/fake_disk.h"
-#include "ledger/ledger.h"
+#include "ledger/test_support.h"
 
 namespace tradewind::ledger {
 namespace {
 
-constexpr LedgerOptions kByHand = {
-    .segment_bytes = 128 << 10, .segments_max = 64, .background = false};
 constexpr int kSteps = 300;
 constexpr const char* kZone = "Europe/Berlin";
 constexpr const char* kPayer = "org:1";
@@ -100,11 +96,9 @@ struct Model {
   }
 };
 
-class Economy {
+class Economy : testing::SeededWorld {
  public:
-  explicit Economy(uint64_t seed) : random_(seed) {
-    clock_.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'774'656'000)));
-    Start();
+  explicit Economy(uint64_t seed) : SeededWorld(seed, std::chrono::seconds(1'774'656'000)) {
     day_limit_ = 2000 + random_.Below(8000);
     total_limit_ = 20'000 + random_.Below(50'000);
     day_ = *ledger_->Define(
@@ -143,12 +137,6 @@ class Economy {
   int64_t NowS() const {
     return std::chrono::duration_cast<std::chrono::seconds>(clock_.WallNow().time_since_epoch())
         .count();
-  }
-
-  void Start() {
-    auto opened = Ledger::Open(disk_, clock_, kByHand);
-    ASSERT_TRUE(opened.has_value()) << opened.error().message;
-    ledger_ = std::move(*opened);
   }
 
   void Step() {
@@ -282,14 +270,7 @@ class Economy {
 
   void Kill(bool is_power_cut) {
     ++kills;
-    disk_.Kill();
-    running_.clear();
-    if (is_power_cut) {
-      disk_.CutPower(random_);
-    }
-    ledger_.reset();
-    disk_.Revive();
-    Start();
+    KillAndStart(is_power_cut, [&] { running_.clear(); });
     for (auto at = model_.open.begin(); at != model_.open.end();) {
       const auto now = at++;
       if (!now->second.sent) {
@@ -341,10 +322,6 @@ class Economy {
     ASSERT_EQ(ledger_->stopped_because(), "");
   }
 
-  SeededRandom random_;
-  FakeDisk disk_;
-  FakeClock clock_;
-  std::unique_ptr<Ledger> ledger_;
   AccountNumber day_ = 0, total_ = 0, soft_ = 0;
   std::vector<AccountNumber> payees_;
   NanoUsd day_limit_ = 0, total_limit_ = 0;
@@ -353,25 +330,17 @@ class Economy {
 };
 
 TEST(SimulatorMore, WindowsCreditsExtensionsAndOverrunsAddUpUnderKills) {
-  const char* one = std::getenv("TW_LEDGER_SEED");
-  const char* count = std::getenv("TW_LEDGER_SEEDS");
-  const uint64_t first = one != nullptr ? std::strtoull(one, nullptr, 10) : 1;
-  const uint64_t seeds = one != nullptr     ? 1
-                         : count != nullptr ? std::strtoull(count, nullptr, 10)
-                                            : 200;
   int overruns = 0, extensions = 0, kills = 0, no_credit = 0, paid_by_credit = 0;
-  for (uint64_t seed = first; seed < first + seeds; ++seed) {
+  const bool all_came = testing::ForEachSeed("SimulatorMore", [&](uint64_t seed) {
     Economy economy(seed);
     economy.Run();
-    ASSERT_FALSE(HasFatalFailure())
-        << "replay: TW_LEDGER_SEED=" << seed << " ledger_test --gtest_filter='SimulatorMore.*'";
     overruns += economy.overruns;
     extensions += economy.extensions;
     kills += economy.kills;
     no_credit += economy.no_credit;
     paid_by_credit += economy.paid_by_credit;
-  }
-  if (seeds >= 100) {  // what never comes tests nothing
+  });
+  if (all_came) {  // what never comes tests nothing
     for (const int came : {overruns, extensions, kills, no_credit, paid_by_credit}) {
       EXPECT_GE(came, 300);
     }

@@ -1,8 +1,7 @@
 // The ledger in a seeded world: budgets, clients, and a provider that keeps its own bill, which is
 // the judge. Kills come between any two steps, power cuts between flushes, clocks jump.
 //
-// A failing seed prints how to replay it. TW_LEDGER_SEEDS sets how many; `make prove` runs 5,000.
-#include <cstdlib>
+// A failing seed prints how to replay it.
 #include <map>
 #include <optional>
 #include <string>
@@ -10,14 +9,11 @@
 
 #include <gtest/gtest.h>
 
-#include "ledger/fake_disk.h"
-#include "ledger/ledger.h"
+#include "ledger/test_support.h"
 
 namespace tradewind::ledger {
 namespace {
 
-constexpr LedgerOptions kByHand = {
-    .segment_bytes = 128 << 10, .segments_max = 64, .background = false};
 constexpr int kSteps = 400;
 
 struct Faults {
@@ -25,11 +21,9 @@ struct Faults {
   int refusals = 0, in_doubt = 0, settled = 0;
 };
 
-class Simulation {
+class Simulation : testing::SeededWorld {
  public:
-  explicit Simulation(uint64_t seed) : random_(seed) {
-    clock_.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
-    Start();
+  explicit Simulation(uint64_t seed) : SeededWorld(seed, std::chrono::seconds(1'764'072'000)) {
     for (int i = 0; i < 4; ++i) {
       const NanoUsd limit = 500 + random_.Below(5000);
       limits_.push_back(limit);
@@ -63,12 +57,6 @@ class Simulation {
   };
 
   static std::string Name(int scope) { return "scope:" + std::to_string(scope); }
-
-  void Start() {
-    auto opened = Ledger::Open(disk_, clock_, kByHand);
-    ASSERT_TRUE(opened.has_value()) << opened.error().message;
-    ledger_ = std::move(*opened);
-  }
 
   void Step() {
     clock_.Advance(std::chrono::milliseconds(random_.Below(50)));
@@ -165,18 +153,8 @@ class Simulation {
   }
 
   void Kill(bool is_power_cut) {
-    disk_.Kill();
-    disk_.writes_left = disk_.syncs_left = -1;
-    running_.clear();
-    if (is_power_cut) {
-      disk_.CutPower(random_);
-      ++faults_.power_cuts;
-    } else {
-      ++faults_.kills;
-    }
-    ledger_.reset();
-    disk_.Revive();
-    Start();
+    ++(is_power_cut ? faults_.power_cuts : faults_.kills);
+    KillAndStart(is_power_cut, [&] { running_.clear(); });
   }
 
   void CheckTheBill() {
@@ -222,10 +200,6 @@ class Simulation {
     }
   }
 
-  SeededRandom random_;
-  FakeDisk disk_;
-  FakeClock clock_;
-  std::unique_ptr<Ledger> ledger_;
   std::vector<AccountNumber> budgets_;
   std::vector<NanoUsd> limits_;
   std::vector<Running> running_;
@@ -234,18 +208,10 @@ class Simulation {
 };
 
 TEST(Simulator, NothingIsOverspentLostOrStuckUnderAnyFault) {
-  const char* one = std::getenv("TW_LEDGER_SEED");
-  const char* count = std::getenv("TW_LEDGER_SEEDS");
-  const uint64_t first = one != nullptr ? std::strtoull(one, nullptr, 10) : 1;
-  const uint64_t seeds = one != nullptr     ? 1
-                         : count != nullptr ? std::strtoull(count, nullptr, 10)
-                                            : 200;
   Faults all;
-  for (uint64_t seed = first; seed < first + seeds; ++seed) {
+  const bool all_came = testing::ForEachSeed("Simulator", [&](uint64_t seed) {
     Simulation simulation(seed);
     simulation.Run();
-    ASSERT_FALSE(HasFatalFailure())
-        << "replay: TW_LEDGER_SEED=" << seed << " ledger_test --gtest_filter='Simulator.*'";
     const Faults& faults = simulation.faults();
     all.kills += faults.kills;
     all.power_cuts += faults.power_cuts;
@@ -255,8 +221,8 @@ TEST(Simulator, NothingIsOverspentLostOrStuckUnderAnyFault) {
     all.refusals += faults.refusals;
     all.in_doubt += faults.in_doubt;
     all.settled += faults.settled;
-  }
-  if (seeds >= 100) {  // a fault that never comes tests nothing
+  });
+  if (all_came) {  // a fault that never comes tests nothing
     for (const int fired : {all.kills, all.power_cuts, all.failed_writes, all.failed_flushes,
                             all.clock_jumps, all.refusals, all.in_doubt, all.settled}) {
       EXPECT_GE(fired, 300);

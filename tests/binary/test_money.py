@@ -4,18 +4,14 @@ provider's own bill.
 `TW_MONEY_CLIENTS`, `TW_MONEY_ROUNDS` and `TW_MONEY_KILLS` set the size; `make prove` runs them at full size.
 """
 
-import concurrent.futures
-import http.client
 import json
 import os
-import random
 import re
-import threading
-import time
 
 import attack
 import harness
 import market
+from kills import kills
 from market import MODEL
 
 CLIENTS = int(os.environ.get("TW_MONEY_CLIENTS", "300"))
@@ -88,36 +84,13 @@ def test_clients_all_at_once_never_exceed_a_hard_budget(tmp_path):
 
 
 def test_kills_under_load_overspend_nothing_and_lose_nothing(tmp_path):
-    chance = random.Random(5)
     with market.Market(tmp_path, "site-a", prices=PRICES) as site:
-        home, sim = site.server.home, site.sim
+        home, sim, server = site.server.home, site.sim, site.server
         sim.fault(tokens_per_s=300)
         key = make_key(home, "killed", "--budget", "100000")
-        flags = ["--config", site.config, "--port", str(site.server.port)]
-        server = site.server
         longest = 0.0
-        for _ in range(KILLS):
-            stop = threading.Event()
-
-            def client(index):
-                while not stop.is_set():
-                    try:
-                        chat(server, key["token"], stream=index % 2 == 0, max_tokens=40)
-                    except (OSError, http.client.HTTPException):
-                        return
-
-            with concurrent.futures.ThreadPoolExecutor(8) as pool:
-                clients = [pool.submit(client, index) for index in range(8)]
-                time.sleep(chance.uniform(0.02, 0.4))
-                server.process.kill()
-                server.process.wait(harness.PATIENCE_S)
-                stop.set()
-                for one in clients:
-                    one.result()
-            server.process.stdout.close()
-            begun = time.monotonic()
-            server = harness.Server(home, *flags, models=site.models, env=market.keys(site.sites))
-            longest = max(longest, time.monotonic() - begun)
+        for start_s in kills(site, key["token"], KILLS, seed=5):
+            longest = max(longest, start_s)
             # The provider ends what it was saying to a dead process; then its bill is final.
             sim.wait_for(lambda: sim.state()["streams"] == 0, "no stream left open")
             spent = usage(home, key["id"])
@@ -130,8 +103,6 @@ def test_kills_under_load_overspend_nothing_and_lose_nothing(tmp_path):
             assert requests["running"] == 0 and int(spent["held_nanousd"]) == 0, "a hold that nobody has"
             assert chat(server, key["token"], max_tokens=5).status == 200
         print(f"{KILLS} kills; the longest start with recovery took {longest:.2f} s")
-        site.server.process = server.process  # the one that the end of the test stops
-        site.server.token = server.token = None
 
 
 def test_a_receipt_says_what_a_request_cost_attempt_by_attempt(tmp_path):

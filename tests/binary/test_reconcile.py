@@ -2,17 +2,14 @@
 prices, which are those of the config.
 """
 
-import concurrent.futures
-import http.client
 import json
 import os
-import random
-import threading
 import time
 
 import harness
 import market
 import simulator
+from kills import kills
 from test_money import chat, make_key, usage
 
 KILLS = int(os.environ.get("TW_MONEY_KILLS", "20"))
@@ -36,37 +33,13 @@ def receipt(site, reply):
 
 
 def test_after_kills_under_load_both_books_agree_to_the_nano_dollar(tmp_path):
-    chance = random.Random(7)
     with market.Market(tmp_path, "site-a", billing=True, flags=QUICK) as site:
         home, sim = site.server.home, site.sim
         sim.fault(tokens_per_s=300, endpoint="chat")
         key = make_key(home, "killed", "--budget", "100")
-        flags = ["--config", site.config, "--port", str(site.server.port), *QUICK]
-        server = site.server
         seen_doubt = 0
-        for _ in range(KILLS):
-            stop = threading.Event()
-
-            def client(index):
-                while not stop.is_set():
-                    try:
-                        chat(server, key["token"], stream=index % 2 == 0, max_tokens=40)
-                    except (OSError, http.client.HTTPException):
-                        return
-
-            with concurrent.futures.ThreadPoolExecutor(8) as pool:
-                clients = [pool.submit(client, index) for index in range(8)]
-                time.sleep(chance.uniform(0.02, 0.4))
-                server.process.kill()
-                server.process.wait(harness.PATIENCE_S)
-                stop.set()
-                for one in clients:
-                    one.result()
-            server.process.stdout.close()
-            server = harness.Server(home, *flags, models=site.models, env=market.keys(site.sites))
+        for _ in kills(site, key["token"], KILLS, seed=7, flags=QUICK):
             seen_doubt += usage(home, key["id"])["requests"]["in_doubt"]
-        site.server.process = server.process  # the one that the end of the test stops
-        site.server.token = server.token = None
         assert seen_doubt > 0, "no kill left anything in doubt: this tests nothing"
         spent = settle_all(site, home, key)
         assert int(spent["cost_nanousd"]) == int(spent["charge_nanousd"]) == bill_nano(site)
