@@ -385,12 +385,12 @@ void Announce(const ServeConfig& config, const ServerRecord& record, double load
   telemetry::Log(telemetry::Level::kInfo,
                  fmt::format("{} is ready after {:.1f}s", config.model, load_ms / 1000));
   if (IsTerminal(stderr)) {
-    fmt::print(
-        stderr,
-        "try: curl {}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-        "       -d "
-        "'{{\"model\":\"{}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n",
-        record.Url(), config.model);
+    fmt::print(stderr,
+               "try: curl {}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+               "       -d "
+               "'{{\"model\":\"{}\",\"max_tokens\":100,\"messages\":[{{\"role\":\"user\","
+               "\"content\":\"Hello\"}}]}}'\n",
+               record.Url(), config.model);
     fmt::print(stderr, "admin token: {}\n", (config.home / identity::kAdminTokenFile).string());
   }
 }
