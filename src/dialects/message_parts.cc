@@ -3,7 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <utility>
 #include <vector>
+
+#include <fmt/format.h>
+
+#include "base/text.h"
 
 namespace tradewind::dialects {
 namespace {
@@ -64,6 +69,8 @@ class Walk {
         Enter(c == '{');
       } else if (c == '}' || c == ']') {
         Leave();
+      } else if (c == ',' && !levels_.empty()) {
+        ++levels_.back().index;
       } else if (c != ':' && c != ',' && c != ' ' && c != '\n' && c != '\r' && c != '\t') {
         Value({}, c != 'n');  // a number, true, false, or null
         while (at_ + 1 < json_.size() && IsWordChar(json_[at_ + 1])) {
@@ -79,6 +86,7 @@ class Walk {
   struct Level {
     bool is_object = false;
     std::string key = {};  // of the value that comes next
+    size_t index = 0;      // of that value
   };
 
   static bool IsWordChar(char c) {
@@ -106,6 +114,9 @@ class Walk {
     at_ = std::min(json_.find_first_not_of(" \t\r\n", end + 1), json_.size());
     if (at_ < json_.size() && json_[at_] == ':' && !levels_.empty()) {
       levels_.back().key = NameOf(raw);
+      if (is_in_part() && levels_.size() == part_depth_) {
+        NoteName(levels_.back().key);
+      }
     } else {
       Value(raw, true);
     }
@@ -129,6 +140,19 @@ class Walk {
     }
   }
 
+  // Of two types one server takes the first, another the last, and some read `Type` as `type`.
+  void NoteName(std::string_view name) {
+    if (AsciiLower(name) != "type" || std::exchange(has_type_, true) == false ||
+        !parts_.repeated_type.empty()) {
+      return;
+    }
+    parts_.repeated_type = fmt::format("messages[{}].content", levels_[0].index);
+    if (part_depth_ == 4) {
+      parts_.repeated_type += fmt::format("[{}]", levels_[2].index);
+    }
+    parts_.repeated_type += ".type";
+  }
+
   // A member of the part that is not null.
   void Note(const std::string& key) {
     has_image_ |= IsOneOf(kImageTypes, key);
@@ -149,7 +173,7 @@ class Walk {
       part_depth_ = levels_.size() + 1;
       type_.clear();
       odd_.clear();
-      has_image_ = false;
+      has_image_ = has_type_ = false;
     }
     levels_.push_back({is_object});
   }
@@ -179,7 +203,7 @@ class Walk {
   std::vector<Level> levels_;
   size_t part_depth_ = 0;  // of the part that is walked over; 0: none
   std::string type_, odd_;
-  bool has_image_ = false;
+  bool has_image_ = false, has_type_ = false;
   MessageParts parts_;
 };
 

@@ -15,6 +15,9 @@ struct MessageParts {
   // A kind of part whose size is not in the request, so that nothing bounds what a provider bills
   // of it: video, sound, files, whatever is not known. "" = none.
   std::string unbounded;
+  // A part with more than one type, "messages[0].content[1].type": what it is depends on who reads
+  // it. "" = none.
+  std::string repeated_type;
 };
 
 // `messages` is JSON that was parsed as part of its request; anything else reads as no parts.

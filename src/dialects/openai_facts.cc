@@ -310,9 +310,12 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
       fields.Wrong("provider", "must be an object of preferences");
     }
   }
-  TW_RETURN_IF_ERROR(fields.status());
   const std::string_view messages = request.Raw("messages");
   MessageParts parts = ReadParts(messages);
+  if (!parts.repeated_type.empty()) {
+    fields.Wrong(parts.repeated_type, "is there more than once; leave one");
+  }
+  TW_RETURN_IF_ERROR(fields.status());
   facts.images = parts.images;
   facts.has_images = parts.images > 0;
   for (std::string apart : {BilledApart(fields), std::move(parts.unbounded)}) {

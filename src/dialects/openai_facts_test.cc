@@ -77,6 +77,30 @@ TEST(OpenAiFacts, CountsPicturesHoweverTheirTypeIsWritten) {
   EXPECT_EQ(images(R"({"type":"text","image_url":null,"name":"image_url"})"), 0);
 }
 
+// The last one counts here, and a provider may take the first: a picture that nobody counted.
+TEST(OpenAiFacts, RefusesAPartOfTwoTypes) {
+  const auto param = [](const std::string& content) {
+    const auto facts =
+        Facts(R"({"model":"m","messages":[{"content":"a, [b]"},{"content":)" + content + "}]}");
+    return facts.has_value() ? std::string() : facts.error().param;
+  };
+  EXPECT_EQ(param(R"([{"type":"text","text":"a"},{"type":"image_url","type":"text","text":"b"}])"),
+            "messages[1].content[1].type");
+  EXPECT_EQ(param(R"([{"type":"text","text":"a","type":"text"}])"), "messages[1].content[0].type")
+      << "whatever they say";
+  EXPECT_EQ(param(R"([{"type":"image_url","t\u0079pe":"text"}])"), "messages[1].content[0].type");
+  EXPECT_EQ(param(R"([{"type":"text","Type":"image_url"}])"), "messages[1].content[0].type")
+      << "some read names whatever their case is";
+  EXPECT_EQ(param(R"([{"type":null,"type":"text"}])"), "messages[1].content[0].type");
+  EXPECT_EQ(param(R"({"type":"image_url","type":"text"})"), "messages[1].content.type");
+  EXPECT_EQ(param(R"([{"type":"text"},{"type":"text"}])"), "");
+  EXPECT_EQ(param(R"([{"type":"text","text":"\"type\":\"a\",\"type\""}])"), "");
+  EXPECT_EQ(param(R"([{"type":"image_url","image_url":{"url":"u","type":"png"}}])"), "")
+      << "of something inside of it";
+  const auto error = Facts(R"({"model":"m","messages":[{"content":[{"type":"a","type":"b"}]}]})");
+  EXPECT_EQ(error.error().code, ErrorCode::kInvalidArgument);
+}
+
 TEST(OpenAiFacts, NamesMediaWhoseSizeIsNotInTheRequest) {
   const auto apart = [](const std::string& fields) {
     return Facts(R"({"model":"m",)" + fields + "}")->billed_apart;
