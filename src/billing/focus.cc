@@ -50,16 +50,17 @@ Cell Whole(int64_t count) {
   return Number(Wide{count} * PowerOfTen(kParquetScale));
 }
 
-// USD per token; nothing when it has more places, or is no price.
-std::optional<Wide> PerToken(const std::optional<Decimal>& usd_per_mtok) {
-  if (!usd_per_mtok.has_value()) {
+// USD for one of what the line counts; nothing when it has more places, or is no price.
+std::optional<Wide> UsdForOne(const std::optional<Decimal>& price, MeterKind kind) {
+  constexpr int kMillionPlaces = 6;
+  if (!price.has_value()) {
     return std::nullopt;
   }
-  const int places = usd_per_mtok->exponent() - 6 + kParquetScale;
-  if (usd_per_mtok->is_zero()) {
+  const int places = price->exponent() - (IsOfTokens(kind) ? kMillionPlaces : 0) + kParquetScale;
+  if (price->is_zero()) {
     return 0;
   }
-  Wide value = usd_per_mtok->digits();
+  Wide value = price->digits();
   Wide product = 0;
   if (places < 0 || places > kParquetScale ||
       __builtin_mul_overflow(value, PowerOfTen(places), &product)) {
@@ -75,6 +76,7 @@ struct Row {
   const MeterSum& sum;
   std::optional<Wide> unit_price;  // USD, kParquetScale places
   std::string usd_per_mtok;
+  int64_t above = 0;  // input tokens: the tier of the price
 
   bool is_requests() const { return key.kind == MeterKind::kRequests; }
   // Price times quantity; nothing when the price does not explain the cost.
@@ -100,12 +102,20 @@ std::string SkuPriceDetails(const Row& row) {
   if (!row.usd_per_mtok.empty()) {
     json.Field("x_UsdPerMillionTokens", row.usd_per_mtok);
   }
+  if (row.above > 0) {
+    json.Field("x_ContextTier", fmt::format("above {} input tokens", row.above));
+  }
   json.EndObject();
   return json.Take();
 }
 
 std::string Description(const Row& row) {
   return fmt::format("{} of {} at {}", MeterName(row.key.kind), row.key.model, row.key.provider);
+}
+
+std::string SkuPriceId(const Row& row) {
+  std::string id = fmt::format("{}/{}", row.key.price_version, MeterName(row.key.kind));
+  return row.above > 0 ? fmt::format("{}/above-{}", id, row.above) : id;
 }
 
 std::string Account(const Row& row) {
@@ -232,7 +242,7 @@ const std::array kColumns = {
     Column{"SkuId", kText, k12, k14, [](const Row& row) { return Text(row.key.provider + "/" + row.key.model); }},
     Column{"SkuMeter", kText, k12, k14, [](const Row& row) { return Text(std::string(MeterName(row.key.kind))); }},
     Column{"SkuPriceDetails", kText, k12, k14, [](const Row& row) { return Text(SkuPriceDetails(row)); }},
-    Column{"SkuPriceId", kText, k12, k14, [](const Row& row) { return Text(fmt::format("{}/{}", row.key.price_version, MeterName(row.key.kind))); }},
+    Column{"SkuPriceId", kText, k12, k14, [](const Row& row) { return Text(SkuPriceId(row)); }},
     Column{"SubAccountId", kText, k12, k14, [](const Row& row) { return Text(row.key.project_id); }},
     Column{"SubAccountName", kText, k12, k14, [](const Row& row) { return Text(row.names.ProjectOf(row.key)); }},
     Column{"SubAccountType", kText, k12, k14, [](const Row& row) { return Text(row.key.project_id.empty() ? "" : "Project"); }},
@@ -265,11 +275,13 @@ void ForEachRow(const FocusOrder& order, const Meters& meters,
     by_version[version.version] = &version.prices;
   }
   for (const auto& [key, sum] : meters) {
-    Row row{order, names, key, sum, std::nullopt, ""};
+    Row row{order, names, key, sum, std::nullopt, "", 0};
     if (const auto found = by_version.find(key.price_version); found != by_version.end()) {
-      const std::optional<Decimal> price = PriceOf(*found->second, key.kind);
-      row.unit_price = PerToken(price);
-      row.usd_per_mtok = price.has_value() ? price->ToString() : std::string();
+      const std::optional<Decimal> price = PriceOf(*found->second, key);
+      row.unit_price = UsdForOne(price, key.kind);
+      row.usd_per_mtok =
+          price.has_value() && IsOfTokens(key.kind) ? price->ToString() : std::string();
+      row.above = AboveOf(*found->second, key);
     }
     if (row.is_requests() && sum.cost == 0 && sum.charge == 0) {
       row.unit_price = 0;  // a request costs nothing but its tokens

@@ -62,7 +62,13 @@ std::string JsonOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
     json.Field("own_key", line.key.own_key).Field("meter", MeterName(line.key.kind));
     json.Field("unit", MeterUnit(line.key.kind)).Field("quantity", line.sum.quantity);
     json.Field("price_version", int64_t{line.key.price_version});
-    json.Field("usd_per_mtok", line.price);
+    json.Field("usd_per_mtok", line.usd_per_mtok());
+    if (!line.usd_each().empty()) {
+      json.Field("usd_each", line.usd_each());
+    }
+    if (line.above > 0) {
+      json.Field("above_input_tokens", line.above);
+    }
     json.Field("charge_nanousd", std::to_string(line.sum.charge)).EndObject();
   }
   json.EndArray().EndObject();
@@ -89,12 +95,12 @@ std::string CsvOf(const InvoiceDraft& draft, const InvoiceSums& sums, std::strin
       "invoice,line,project,key,model,provider,meter,quantity,unit,usd_per_mtok,price_version,"
       "charge_nanousd\r\n";
   for (const StatementLine& line : draft.statement.lines) {
-    csv +=
-        fmt::format("{},{},{},{},{},{},{},{},{},{},{},{}\r\n", Cell(draft.number), line.id,
-                    Cell(draft.names.ProjectOf(line.key)),
-                    Cell(BillNames::Of(draft.names.keys, line.key.key_id)), Cell(line.key.model),
-                    Cell(line.key.provider), MeterName(line.key.kind), line.sum.quantity,
-                    MeterUnit(line.key.kind), line.price, line.key.price_version, line.sum.charge);
+    csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{}\r\n", Cell(draft.number), line.id,
+                       Cell(draft.names.ProjectOf(line.key)),
+                       Cell(BillNames::Of(draft.names.keys, line.key.key_id)), Cell(line.key.model),
+                       Cell(line.key.provider), line.meter(), line.sum.quantity,
+                       MeterUnit(line.key.kind), line.usd_per_mtok(), line.key.price_version,
+                       line.sum.charge);
   }
   const std::array<std::pair<std::string_view, int64_t>, 4> totals = {
       {{"net", sums.net},

@@ -78,6 +78,14 @@ std::string_view MeterWords(MeterKind kind) {
       return "Cache write tokens";
     case MeterKind::kOutput:
       return "Output tokens";
+    case MeterKind::kReasoning:
+      return "Reasoning tokens";
+    case MeterKind::kAudioInput:
+      return "Audio input tokens";
+    case MeterKind::kAudioOutput:
+      return "Audio output tokens";
+    case MeterKind::kImages:
+      return "Input images";
   }
   return "";
 }
@@ -98,10 +106,14 @@ void Line(const StatementLine& line, std::string& html) {
   const std::string what =
       fmt::format("{}<div class=\"soft\">{}{}</div>", EscapeHtml(line.key.model),
                   EscapeHtml(line.key.provider), line.key.own_key ? ", own key" : "");
+  const std::string meter = line.above == 0
+                                ? std::string(MeterWords(line.key.kind))
+                                : fmt::format("{}<div class=\"soft\">above {} input tokens</div>",
+                                              MeterWords(line.key.kind), Grouped(line.above));
   html += fmt::format(
       "<tr id=\"line-{}\"><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>"
       "<td class=\"n\">{}</td></tr>\n",
-      line.id, what, MeterWords(line.key.kind), Grouped(line.sum.quantity),
+      line.id, what, meter, Grouped(line.sum.quantity),
       line.price.empty() ? std::string("&ndash;") : "$" + line.price, FormatUsd(line.sum.charge));
 }
 
@@ -208,8 +220,9 @@ std::string InvoiceHtml(const InvoiceDraft& draft, const InvoiceSums& sums, std:
   html += fmt::format(
       "<footer><div>Charges are exact to the billionth of a dollar and add up to the ledger; the "
       "total is rounded half to even, and what rounding leaves is carried to the next invoice. "
-      "Prices are USD per million tokens. Times are UTC.</div><div>SHA-256 of this document's "
-      "data: <code>{}</code></div><div>Statement: <code>{}</code></div></footer>\n"
+      "Prices are USD per million tokens, or per request or image. Times are UTC.</div><div>"
+      "SHA-256 of this document's data: <code>{}</code></div><div>Statement: "
+      "<code>{}</code></div></footer>\n"
       "</main></body></html>\n",
       hash, draft.statement.hash.empty() ? std::string_view("none") : draft.statement.hash);
   return html;

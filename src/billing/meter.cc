@@ -70,6 +70,17 @@ class ScopeNames {
   size_t size_ = 0;
 };
 
+pricing::UsageBounds BoundsOf(const Offer& offer, int64_t output_max) {
+  pricing::UsageBounds bounds;
+  bounds.input_max = offer.input_tokens_max;
+  bounds.output_max = output_max;
+  bounds.choices = offer.choices;
+  bounds.images = offer.images;
+  bounds.may_have_audio_input = offer.has_audio_input;
+  bounds.may_have_audio_output = offer.wants_audio_output;
+  return bounds;
+}
+
 Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, const Offer& offer) {
   if (refusal.reason == Refusal::Reason::kStopped || refusal.reason == Refusal::Reason::kTooMany) {
     constexpr int64_t kRetryAfterMs = 1000;
@@ -88,9 +99,8 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
                   FormatUsd(refusal.asked), budget->spec.name, FormatUsd(budget->spec.limit),
                   FormatUsd(std::max<NanoUsd>(0, refusal.available)));
   if (offer.output_tokens_max.has_value()) {
-    const int64_t affordable =
-        pricing::AffordableOutput(*offer.prices, offer.input_tokens_max, *offer.output_tokens_max,
-                                  offer.choices, refusal.available);
+    const int64_t affordable = pricing::AffordableOutput(
+        *offer.prices, BoundsOf(offer, *offer.output_tokens_max), refusal.available);
     if (affordable >= 1) {
       message += fmt::format("; max_tokens {} would fit", affordable);
     }
@@ -102,6 +112,19 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
 
 std::string BudgetName(std::string_view kind, std::string_view id) {
   return fmt::format("{}:{}", kind, id);
+}
+
+pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images) {
+  pricing::TokenCounts counts;
+  counts.input = usage.input_tokens;
+  counts.cached = usage.cached_tokens;
+  counts.output = usage.output_tokens;
+  counts.cache_write = usage.cache_write_tokens;
+  counts.reasoning = usage.reasoning_tokens;
+  counts.audio_input = usage.audio_input_tokens;
+  counts.audio_output = usage.audio_output_tokens;
+  counts.images = images;
+  return counts;
 }
 
 bool IsOutOfBudget(const Error& error) {
@@ -146,9 +169,23 @@ std::optional<int64_t> Metered::CostOf(const pricing::TokenCounts& counts) const
   }
   // A usage that contradicts itself, or leaves out what has a price: at its dearest, never for
   // nothing.
-  return pricing::WorstCaseNanoUsd(*prices_, std::max<int64_t>(0, counts.input),
-                                   std::max<int64_t>(0, counts.output), 1)
-      .value_or(hold_.cost());
+  pricing::UsageBounds bounds;
+  bounds.input_max = std::max<int64_t>(0, counts.input);
+  bounds.output_max = std::max<int64_t>(0, counts.output);
+  bounds.images = counts.images;
+  bounds.may_have_audio_input = counts.audio_input != 0;
+  bounds.may_have_audio_output = counts.audio_output != 0;
+  return pricing::WorstCaseNanoUsd(*prices_, bounds).value_or(hold_.cost());
+}
+
+std::optional<int64_t> Metered::MeteredCost(int64_t bytes) const {
+  if (wants_audio_output_ && purchase_.priced) {
+    return hold_.cost();  // what was spoken is not in the bytes of text
+  }
+  pricing::TokenCounts counts{input_tokens_max_, 0, MeteredTokens(bytes), 0};
+  counts.audio_input = has_audio_input_ ? input_tokens_max_ : 0;
+  counts.images = images_;
+  return CostOf(counts);
 }
 
 void Metered::Progress(int64_t delivered_bytes) {
@@ -166,8 +203,7 @@ void Metered::Progress(int64_t delivered_bytes) {
 void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole) {
   progress_bytes_ = delivered_bytes;
   const auto cost_of = [&](int64_t bytes) {
-    return std::min(CostOf({input_tokens_max_, 0, MeteredTokens(bytes), 0}).value_or(0),
-                    hold_.cost());
+    return std::min(MeteredCost(bytes).value_or(0), hold_.cost());
   };
   static_cast<void>(hold_.Progress(whole ? hold_.cost() : cost_of(delivered_bytes + unread_bytes),
                                    std::min(cost_of(delivered_bytes), hold_.charge())));
@@ -196,13 +232,22 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
     outcome.cache_write_tokens = std::clamp<int64_t>(*usage.cache_write_tokens, 0,
                                                      outcome.input_tokens - outcome.cached_tokens);
   }
+  outcome.audio_input_tokens =
+      std::clamp<int64_t>(usage.audio_input_tokens, 0, outcome.input_tokens);
+  outcome.audio_output_tokens =
+      std::clamp<int64_t>(usage.audio_output_tokens, 0, outcome.output_tokens);
+  outcome.images = images_;
   outcome.source = UsageSource::kProvider;
-  const pricing::TokenCounts counts{outcome.input_tokens, outcome.cached_tokens,
-                                    outcome.output_tokens, usage.cache_write_tokens};
+  pricing::TokenCounts counts = CountsOf(usage, images_);
+  counts.input = outcome.input_tokens;
+  counts.cached = outcome.cached_tokens;
+  counts.output = outcome.output_tokens;
   std::optional<int64_t> charge_max;
   if (ended.unread_bytes > 0) {
     pricing::TokenCounts delivered = counts;
     delivered.output = std::min(counts.output, MeteredTokens(ended.delivered_bytes));
+    delivered.reasoning = std::min(counts.reasoning, delivered.output);
+    delivered.audio_output = std::min(counts.audio_output, delivered.output - delivered.reasoning);
     charge_max = CostOf(delivered);
   }
   return Settle(outcome, CostOf(counts), charge_max);
@@ -239,12 +284,12 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
       outcome.input_tokens = input_tokens_max_;
       outcome.output_tokens = MeteredTokens(ended.delivered_bytes + ended.unread_bytes);
       outcome.source = UsageSource::kMetered;
-      std::optional<int64_t> cost = CostOf({outcome.input_tokens, 0, outcome.output_tokens, 0});
+      outcome.images = images_;
+      std::optional<int64_t> cost = MeteredCost(ended.delivered_bytes + ended.unread_bytes);
       if (cost.has_value()) {
         cost = std::min(*cost, hold_.cost());  // an estimate is no overrun
       }
-      return Settle(outcome, cost,
-                    CostOf({input_tokens_max_, 0, MeteredTokens(ended.delivered_bytes), 0}));
+      return Settle(outcome, cost, MeteredCost(ended.delivered_bytes));
     }
     case Ending::kVoid:
       static_cast<void>(hold_.Void(outcome.finish));
@@ -290,6 +335,9 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   Metered metered;
   metered.prices_ = offer.prices;
   metered.input_tokens_max_ = offer.input_tokens_max;
+  metered.images_ = offer.images;
+  metered.has_audio_input_ = offer.has_audio_input;
+  metered.wants_audio_output_ = offer.wants_audio_output;
   metered.askable_ = offer.askable;
   metered.bills_whole_ = offer.bills_whole;
   metered.clock_ = &clock_;
@@ -338,8 +386,8 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
         room = std::min(room, budget.available);
       }
     }
-    const int64_t affordable = pricing::AffordableOutput(*offer.prices, offer.input_tokens_max,
-                                                         output_max, offer.choices, room);
+    const int64_t affordable =
+        pricing::AffordableOutput(*offer.prices, BoundsOf(offer, output_max), room);
     output_max = std::max(affordable, std::min(output_max, kOutputTokensMin));
     metered.output_cap_ = output_max;
   }
@@ -347,8 +395,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   request.id = offer.id;
   if (!is_free && is_priced) {
     TW_ASSIGN_OR_RETURN(request.cost,
-                        pricing::WorstCaseNanoUsd(*offer.prices, offer.input_tokens_max, output_max,
-                                                  offer.choices));
+                        pricing::WorstCaseNanoUsd(*offer.prices, BoundsOf(offer, output_max)));
   }
   if (is_priced && !is_local) {
     // Without a ledger to record it in, nothing is bought that would need it.

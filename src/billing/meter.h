@@ -38,6 +38,10 @@ std::string BudgetName(std::string_view kind, std::string_view id);  // "key:key
 // Of Meter::Begin: a hard budget has no room for it, rather than that it cannot be kept at all.
 bool IsOutOfBudget(const Error& error);
 
+// What is charged of what a provider says and of what was sent, as it stands: counts that
+// contradict themselves have no cost (pricing::CostNanoUsd).
+pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images);
+
 // An attempt that is about to be made.
 struct Offer {
   ledger::HoldId id;
@@ -49,6 +53,10 @@ struct Offer {
   bool bills_whole = false;     // the provider bills the whole answer, also when its reader leaves
   std::optional<int64_t> model_output_max;  // of the route, if known
   int64_t choices = 1;
+  int64_t images = 0;  // pictures in it
+  // It may use tokens of sound. Requires prices for these where a hard budget is to be kept:
+  // whoever offers it says `billed_apart` otherwise.
+  bool has_audio_input = false, wants_audio_output = false;
   std::string billed_apart;  // a field whose cost no token price bounds; "" = none
   AskableIds askable = {};   // by which ids the provider says later what it cost
 };
@@ -82,6 +90,8 @@ class Metered {
  private:
   friend class Meter;
   std::optional<int64_t> CostOf(const pricing::TokenCounts& counts) const;
+  // Of an answer of so many bytes, for all that may have been put in.
+  std::optional<int64_t> MeteredCost(int64_t bytes) const;
   std::optional<int64_t> Settle(const Outcome& outcome, std::optional<int64_t> cost,
                                 std::optional<int64_t> charge_max = {});
   std::optional<int64_t> SettleByUsage(const Ended& ended, Outcome outcome);
@@ -95,6 +105,8 @@ class Metered {
   const catalog::Prices* prices_ = nullptr;
   uint32_t price_version_ = 0;
   int64_t input_tokens_max_ = 0;
+  int64_t images_ = 0;
+  bool has_audio_input_ = false, wants_audio_output_ = false;
   std::optional<int64_t> output_cap_;
   AskableIds askable_;
   bool bills_whole_ = false;

@@ -1,6 +1,7 @@
 #include "billing/meters.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "pricing/cost_parts.h"
@@ -9,21 +10,56 @@ namespace tradewind::billing {
 namespace {
 
 constexpr int64_t kHourNs = int64_t{3600} * 1'000'000'000;
-constexpr std::array<std::string_view, kMeterKinds.size()> kNames = {
-    "requests", "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens"};
+constexpr std::array<std::string_view, kMeterKinds> kNames = {
+    "requests",           "input_tokens",        "cached_input_tokens",
+    "cache_write_tokens", "output_tokens",       "reasoning_tokens",
+    "input_audio_tokens", "output_audio_tokens", "input_images"};
+
+pricing::TokenCounts CountsOf(const Outcome& used) {
+  pricing::TokenCounts counts;
+  counts.input = used.input_tokens;
+  counts.cached = used.cached_tokens;
+  counts.cache_write = used.cache_write_tokens;
+  counts.output = used.output_tokens;
+  counts.reasoning = used.reasoning_tokens;
+  counts.audio_input = used.audio_input_tokens;
+  counts.audio_output = used.audio_output_tokens;
+  counts.images = used.images;
+  return counts;
+}
 
 std::optional<pricing::CostParts> PartsOf(const AttemptRow& row, const catalog::Prices* prices) {
   if (prices == nullptr || !prices->is_priced()) {
     return std::nullopt;
   }
-  const Outcome& used = row.outcome;
-  const auto parts = pricing::CostPartsNanoUsd(
-      *prices,
-      {used.input_tokens, used.cached_tokens, used.output_tokens, used.cache_write_tokens});
+  const auto parts = pricing::CostPartsNanoUsd(*prices, CountsOf(row.outcome));
   if (!parts.has_value() || parts->total() != row.cost) {
     return std::nullopt;
   }
   return *parts;
+}
+
+// What is left of input and output beside what has a price of its own, as the cost has it.
+struct Quantities {
+  int64_t input = 0, output = 0, reasoning = 0, audio_input = 0, audio_output = 0;
+};
+
+Quantities QuantitiesOf(const Outcome& used, const catalog::TokenPrices* prices) {
+  Quantities of;
+  of.input = std::max<int64_t>(
+      0, used.input_tokens - used.cached_tokens - used.cache_write_tokens.value_or(0));
+  of.output = used.output_tokens;
+  const auto take = [](int64_t tokens, const std::optional<Decimal>& price, int64_t& whole) {
+    const int64_t taken = price.has_value() ? std::clamp<int64_t>(tokens, 0, whole) : 0;
+    whole -= taken;
+    return taken;
+  };
+  if (prices != nullptr) {
+    of.audio_input = take(used.audio_input_tokens, prices->audio_input, of.input);
+    of.reasoning = take(used.reasoning_tokens, prices->reasoning, of.output);
+    of.audio_output = take(used.audio_output_tokens, prices->audio_output, of.output);
+  }
+  return of;
 }
 
 }  // namespace
@@ -33,7 +69,13 @@ std::string_view MeterName(MeterKind kind) {
 }
 
 std::string_view MeterUnit(MeterKind kind) {
-  return kind == MeterKind::kRequests ? "Requests" : "Tokens";
+  return kind == MeterKind::kRequests ? "Requests"
+         : kind == MeterKind::kImages ? "Images"
+                                      : "Tokens";
+}
+
+bool IsOfTokens(MeterKind kind) {
+  return kind != MeterKind::kRequests && kind != MeterKind::kImages;
 }
 
 int64_t HourOf(int64_t unix_ns) {
@@ -52,29 +94,36 @@ void AddToMeters(const AttemptRow& row, const catalog::Prices* prices, Meters& m
   key.provider_model = bought.provider_model;
   key.own_key = bought.own_key;
   key.price_version = row.price_version;
-  const auto add = [&](MeterKind kind, int64_t quantity, int64_t cost, int64_t charge) {
+  const Outcome& used = row.outcome;
+  const size_t tier = prices == nullptr ? 0 : prices->TierOf(used.input_tokens);
+  const std::optional<pricing::CostParts> parts = PartsOf(row, prices);
+  const pricing::CostParts split = parts.value_or(pricing::CostParts());
+  // What is charged is the cost, or nothing; anything else is no price's.
+  const bool is_charged = parts.has_value() && row.charge == row.cost;
+  const auto add = [&](MeterKind kind, int64_t quantity, int64_t part, int64_t other_cost,
+                       int64_t other_charge) {
+    const int64_t cost = part + other_cost, charge = (is_charged ? part : 0) + other_charge;
     if (quantity == 0 && cost == 0 && charge == 0) {
       return;
     }
     key.kind = kind;
+    key.tier = IsOfTokens(kind) ? static_cast<uint8_t>(tier) : 0;
     MeterSum& sum = meters[key];
     sum.quantity += quantity;
     sum.cost += cost;
     sum.charge += charge;
   };
-  const Outcome& used = row.outcome;
-  const std::optional<pricing::CostParts> parts = PartsOf(row, prices);
-  const pricing::CostParts split = parts.value_or(pricing::CostParts());
-  // What is charged is the cost, or nothing; anything else is no price's.
-  const bool is_charged = parts.has_value() && row.charge == row.cost;
-  const auto charged = [&](int64_t part) { return is_charged ? part : 0; };
-  const int64_t written = used.cache_write_tokens.value_or(0);
-  add(MeterKind::kRequests, 1, parts.has_value() ? 0 : row.cost, is_charged ? 0 : row.charge);
-  add(MeterKind::kInput, std::max<int64_t>(0, used.input_tokens - used.cached_tokens - written),
-      split.input, charged(split.input));
-  add(MeterKind::kCachedInput, used.cached_tokens, split.cached, charged(split.cached));
-  add(MeterKind::kCacheWrite, written, split.cache_write, charged(split.cache_write));
-  add(MeterKind::kOutput, used.output_tokens, split.output, charged(split.output));
+  const Quantities of = QuantitiesOf(used, prices == nullptr ? nullptr : &prices->OfTier(tier));
+  add(MeterKind::kRequests, 1, split.request, parts.has_value() ? 0 : row.cost,
+      is_charged ? 0 : row.charge);
+  add(MeterKind::kInput, of.input, split.input, 0, 0);
+  add(MeterKind::kCachedInput, used.cached_tokens, split.cached, 0, 0);
+  add(MeterKind::kCacheWrite, used.cache_write_tokens.value_or(0), split.cache_write, 0, 0);
+  add(MeterKind::kOutput, of.output, split.output, 0, 0);
+  add(MeterKind::kReasoning, of.reasoning, split.reasoning, 0, 0);
+  add(MeterKind::kAudioInput, of.audio_input, split.audio_input, 0, 0);
+  add(MeterKind::kAudioOutput, of.audio_output, split.audio_output, 0, 0);
+  add(MeterKind::kImages, used.images, split.image, 0, 0);
 }
 
 }  // namespace tradewind::billing

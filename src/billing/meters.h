@@ -1,8 +1,8 @@
 // What settled attempts cost, by kind of token: the lines that bills are made of.
 #pragma once
 
-#include <array>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -15,14 +15,24 @@
 
 namespace tradewind::billing {
 
-// kRequests counts attempts; it costs nothing, but for what no price per token explains: the part
-// of a bill beyond its hold, an estimate that was cut at it, a figure that a provider gave.
-enum class MeterKind : uint8_t { kRequests, kInput, kCachedInput, kCacheWrite, kOutput };
-inline constexpr std::array<MeterKind, 5> kMeterKinds = {
-    MeterKind::kRequests, MeterKind::kInput, MeterKind::kCachedInput, MeterKind::kCacheWrite,
-    MeterKind::kOutput};
+// kRequests counts attempts; it costs the price of a request, where there is one, and what no price
+// explains: the part of a bill beyond its hold, an estimate that was cut at it, a figure that a
+// provider gave. kReasoning and sound are kinds of their own where they have prices of their own.
+enum class MeterKind : uint8_t {  // as the tables have them
+  kRequests,
+  kInput,
+  kCachedInput,
+  kCacheWrite,
+  kOutput,
+  kReasoning,
+  kAudioInput,
+  kAudioOutput,
+  kImages,
+};
+inline constexpr size_t kMeterKinds = static_cast<size_t>(MeterKind::kImages) + 1;
 std::string_view MeterName(MeterKind kind);  // "requests", "input_tokens", ...
-std::string_view MeterUnit(MeterKind kind);  // "Requests", "Tokens"
+std::string_view MeterUnit(MeterKind kind);  // "Requests", "Tokens", "Images"
+bool IsOfTokens(MeterKind kind);             // its price is for a million
 
 // A charge belongs to the hour in which it was settled: what is over never changes.
 struct MeterKey {
@@ -31,6 +41,7 @@ struct MeterKey {
   bool own_key = false;
   uint32_t price_version = 0;
   MeterKind kind = MeterKind::kRequests;
+  uint8_t tier = 0;  // of the price, by the length of the input; requests and pictures have none
 
   auto operator<=>(const MeterKey&) const = default;
 };

@@ -1,6 +1,8 @@
 #include "billing/price_version.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -39,6 +41,76 @@ std::string Number(const std::optional<Decimal>& price) {
   return price.has_value() ? price->ToString() : std::string();
 }
 
+// What was priced before there was more than these four: terms without more are the same text.
+constexpr std::array kFirstFields = {
+    &catalog::TokenPrices::input, &catalog::TokenPrices::cached_input,
+    &catalog::TokenPrices::cache_write, &catalog::TokenPrices::output};
+
+bool IsFirst(const catalog::TokenPriceField& field) {
+  return std::ranges::find(kFirstFields, field.price) != kFirstFields.end();
+}
+
+void AddNamed(std::string_view prefix, std::string_view name, const std::optional<Decimal>& price,
+              std::string& terms) {
+  if (price.has_value()) {
+    terms += kSeparator;
+    terms += prefix;
+    terms += name;
+    terms += '=';
+    terms += price->ToString();
+  }
+}
+
+// Input, cached input, cache write and output by their places; "name=price" of all else.
+std::string TermsOf(const catalog::Prices& prices) {
+  std::string terms = Join({Number(prices.input), Number(prices.cached_input),
+                            Number(prices.cache_write), Number(prices.output)});
+  for (const catalog::TokenPriceField& field : catalog::kTokenPriceFields) {
+    if (!IsFirst(field)) {
+      AddNamed("", field.name, prices.*field.price, terms);
+    }
+  }
+  AddNamed("", "request", prices.request, terms);
+  AddNamed("", "image", prices.image, terms);
+  for (const catalog::PriceTier& tier : prices.tiers) {
+    const std::string above = std::to_string(tier.above) + ">";
+    for (const catalog::TokenPriceField& field : catalog::kTokenPriceFields) {
+      AddNamed(above, field.name, tier.*field.price, terms);
+    }
+  }
+  return terms;
+}
+
+std::optional<Decimal> NumberOf(std::string_view text) {
+  const Result<Decimal> number = Decimal::Parse(text);
+  return number.has_value() ? std::optional(*number) : std::nullopt;
+}
+
+// "output=2", "200000>output=3". What this program does not know it leaves out.
+void ReadNamed(std::string_view text, catalog::Prices& prices) {
+  const std::optional<Decimal> number =
+      NumberOf(text.substr(std::min(text.find('=') + 1, text.size())));
+  std::string_view name = text.substr(0, text.find('='));
+  catalog::TokenPrices* of = &prices;
+  if (const size_t sign = name.find('>'); sign != std::string_view::npos) {
+    int64_t above = 0;
+    std::from_chars(name.data(), name.data() + sign, above);
+    name.remove_prefix(sign + 1);
+    if (prices.tiers.empty() || prices.tiers.back().above != above) {
+      prices.tiers.emplace_back().above = above;
+    }
+    of = &prices.tiers.back();
+  } else if (name == "request" || name == "image") {
+    (name == "request" ? prices.request : prices.image) = number;
+    return;
+  }
+  for (const catalog::TokenPriceField& field : catalog::kTokenPriceFields) {
+    if (field.name == name) {
+      of->*field.price = number;
+    }
+  }
+}
+
 std::string_view Next(std::string_view& rest) {
   const size_t end = std::min(rest.find(kSeparator), rest.size());
   const std::string_view field = rest.substr(0, end);
@@ -51,8 +123,7 @@ std::string_view Next(std::string_view& rest) {
 ledger::PriceSpec SpecOf(const Purchase& purchase, const catalog::Prices& prices) {
   ledger::PriceSpec spec;
   spec.item = Join({Name(purchase.provider), Name(purchase.model), Name(purchase.provider_model)});
-  spec.terms = Join({Number(prices.input), Number(prices.cached_input), Number(prices.cache_write),
-                     Number(prices.output)});
+  spec.terms = TermsOf(prices);
   spec.source = Name(prices.origin);
   if (!prices.as_of.empty()) {
     spec.source += (spec.source.empty() ? "" : ", as of ") + Name(prices.as_of);
@@ -68,11 +139,11 @@ PriceVersion VersionOf(uint32_t version, const ledger::PriceSpec& spec) {
     *name = Next(rest);
   }
   rest = spec.terms;
-  for (std::optional<Decimal>* price :
-       {&out.prices.input, &out.prices.cached_input, &out.prices.cache_write, &out.prices.output}) {
-    if (const Result<Decimal> number = Decimal::Parse(Next(rest)); number.has_value()) {
-      *price = *number;
-    }
+  for (const auto field : kFirstFields) {
+    out.prices.*field = NumberOf(Next(rest));
+  }
+  while (!rest.empty()) {
+    ReadNamed(Next(rest), out.prices);
   }
   out.source = spec.source;
   out.from_ns = spec.since_ns;

@@ -96,16 +96,20 @@ Purchase DecodePurchase(std::string_view text) {
 }
 
 std::string Encode(const Outcome& outcome) {
-  return Fields()
-      .Put(outcome.input_tokens)
+  Fields fields;
+  fields.Put(outcome.input_tokens)
       .Put(outcome.cached_tokens)
       .Put(outcome.output_tokens)
       .Put(outcome.reasoning_tokens)
       .Put(UsageSourceName(outcome.source))
       .Put(outcome.finish)
       .Put(outcome.cache_write_tokens.has_value() ? std::to_string(*outcome.cache_write_tokens)
-                                                  : "")
-      .Take();
+                                                  : "");
+  // Where there are none the text ends here, as it did before they were counted.
+  if (outcome.audio_input_tokens != 0 || outcome.audio_output_tokens != 0 || outcome.images != 0) {
+    fields.Put(outcome.audio_input_tokens).Put(outcome.audio_output_tokens).Put(outcome.images);
+  }
+  return fields.Take();
 }
 
 Outcome DecodeOutcome(std::string_view text) {
@@ -119,6 +123,10 @@ Outcome DecodeOutcome(std::string_view text) {
   outcome.finish = reader.Text();
   if (const std::string_view written = reader.Text(); !written.empty()) {
     outcome.cache_write_tokens = Reader(written).Number();
+  }
+  for (int64_t* number :
+       {&outcome.audio_input_tokens, &outcome.audio_output_tokens, &outcome.images}) {
+    *number = reader.Number();
   }
   return outcome;
 }

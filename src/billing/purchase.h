@@ -35,8 +35,10 @@ UsageSource UsageSourceFromName(std::string_view name);  // unknown: kBound
 struct Outcome {
   int64_t input_tokens = 0, cached_tokens = 0, output_tokens = 0, reasoning_tokens = 0;
   UsageSource source = UsageSource::kNone;
-  std::string finish;                              // the finish reason, or what went wrong
-  std::optional<int64_t> cache_write_tokens = {};  // nullopt: nobody said
+  std::string finish;                                       // the finish reason, or what went wrong
+  std::optional<int64_t> cache_write_tokens = {};           // nullopt: nobody said
+  int64_t audio_input_tokens = 0, audio_output_tokens = 0;  // of the input and of the output
+  int64_t images = 0;                                       // in the request
 
   bool operator==(const Outcome&) const = default;
 };

@@ -39,7 +39,8 @@ constexpr std::array<std::string_view, 5> kStateNames = {"held", "sent", "in_dou
 constexpr std::string_view kColumns =
     "request, attempt, org, project, key, user, model, provider, provider_model, own_key, priced, "
     "state, admitted_ns, ended_ns, held, cost, charge, price_version, input, cached, output, "
-    "reasoning, source, finish, upstream_id, reason, cache_write";
+    "reasoning, source, finish, upstream_id, reason, cache_write, audio_input, audio_output, "
+    "images";
 
 ledger::RequestId IdOf(std::span<const std::byte> bytes) {
   if (bytes.size() != 16) {
@@ -86,11 +87,13 @@ AttemptRow RowOf(const storage::Statement& row) {
                  row.Integer(20),
                  row.Integer(21),
                  UsageSourceFromName(row.Text(22)),
-                 std::string(row.Text(23)),
-                 std::nullopt};
+                 std::string(row.Text(23))};
   out.upstream_id = row.Text(24);
   out.reason = row.Text(25);
   out.outcome.cache_write_tokens = row.OptionalInteger(26);
+  out.outcome.audio_input_tokens = row.Integer(27);
+  out.outcome.audio_output_tokens = row.Integer(28);
+  out.outcome.images = row.Integer(29);
   return out;
 }
 
@@ -170,7 +173,7 @@ Status Recorder::Prepare() {
       storage::Statement put,
       database_.Prepare("INSERT OR REPLACE INTO attempts (" + std::string(kColumns) +
                         ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
-                        "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27)"));
+                        "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30)"));
   TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(AddingToSums("sums")));
   TW_ASSIGN_OR_RETURN(storage::Statement add_day, database_.Prepare(AddingToSums("day_sums")));
   TW_RETURN_IF_ERROR(PrepareBill());
@@ -298,6 +301,8 @@ Status PutRow(storage::Statement& put, const AttemptRow& row) {
   put.Bind(24, std::string_view(row.outcome.finish));
   put.Bind(25, std::string_view(row.upstream_id)).Bind(26, std::string_view(row.reason));
   put.Bind(27, row.outcome.cache_write_tokens);
+  put.Bind(28, row.outcome.audio_input_tokens).Bind(29, row.outcome.audio_output_tokens);
+  put.Bind(30, row.outcome.images);
   return put.Run();
 }
 

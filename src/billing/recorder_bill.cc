@@ -17,6 +17,7 @@ namespace tradewind::billing {
 namespace {
 
 constexpr size_t kCopiedAtOnceBytes = 1 << 20;
+constexpr int64_t kKindsOfATier = 256;  // recorder_tables.cc
 
 Status AddMeter(storage::Statement& add, const MeterKey& key, const MeterSum& sum) {
   add.Reset();
@@ -27,7 +28,7 @@ Status AddMeter(storage::Statement& add, const MeterKey& key, const MeterSum& su
     add.Bind(index++, std::string_view(*field));
   }
   add.Bind(8, int64_t{key.own_key}).Bind(9, int64_t{key.price_version});
-  add.Bind(10, static_cast<int64_t>(key.kind));
+  add.Bind(10, static_cast<int64_t>(key.kind) + kKindsOfATier * key.tier);
   add.Bind(11, sum.quantity).Bind(12, sum.cost).Bind(13, sum.charge);
   return add.Run();
 }
@@ -143,8 +144,10 @@ Status Recorder::AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSu
     }
     key.own_key = query.Integer(7) != 0;
     key.price_version = static_cast<uint32_t>(query.Integer(8));
-    constexpr auto kLast = static_cast<int64_t>(kMeterKinds.size()) - 1;
-    key.kind = static_cast<MeterKind>(std::clamp<int64_t>(query.Integer(9), 0, kLast));
+    constexpr auto kLast = static_cast<int64_t>(kMeterKinds) - 1;
+    const int64_t kind = std::max<int64_t>(0, query.Integer(9));
+    key.kind = static_cast<MeterKind>(std::min(kind % kKindsOfATier, kLast));
+    key.tier = static_cast<uint8_t>(kind / kKindsOfATier);
     MeterSum& sum = meters[std::move(key)];
     sum.quantity += query.Integer(10);
     sum.cost += query.Integer(11);

@@ -105,8 +105,18 @@ CREATE TABLE bill_lines (
   PRIMARY KEY (provider, is_invoice, start, end, model)) STRICT, WITHOUT ROWID;
 )";
 
-constexpr std::array<storage::Migration, 3> kSteps = {
-    {{"attempts", kAttempts}, {"bills", kBills}, {"provider_bills", kProviderBills}}};
+// Sound and pictures: none, where nobody counted them. `kind` of meters is a kind and 256 times the
+// tier of the price, so that rows of before are of none.
+constexpr std::string_view kUnits = R"(
+ALTER TABLE attempts ADD COLUMN audio_input INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN audio_output INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN images INTEGER NOT NULL DEFAULT 0;
+)";
+
+constexpr std::array<storage::Migration, 4> kSteps = {{{"attempts", kAttempts},
+                                                       {"bills", kBills},
+                                                       {"provider_bills", kProviderBills},
+                                                       {"units", kUnits}}};
 
 }  // namespace
 

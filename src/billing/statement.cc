@@ -16,10 +16,13 @@ constexpr int64_t kHourS = 3600;
 constexpr size_t kLineIdDigits = 16;
 
 std::string LineId(const MeterKey& key) {
-  return Sha256Hex(fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", key.org_id, key.project_id,
-                               key.key_id, key.model, key.provider, key.own_key ? 1 : 0,
-                               key.price_version, MeterName(key.kind)))
-      .substr(0, kLineIdDigits);
+  std::string text = fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", key.org_id, key.project_id,
+                                 key.key_id, key.model, key.provider, key.own_key ? 1 : 0,
+                                 key.price_version, MeterName(key.kind));
+  if (key.tier > 0) {
+    text += fmt::format("\n{}", key.tier);
+  }
+  return Sha256Hex(text).substr(0, kLineIdDigits);
 }
 
 void WriteLine(const StatementLine& line, JsonWriter& json) {
@@ -29,7 +32,14 @@ void WriteLine(const StatementLine& line, JsonWriter& json) {
   json.Field("own_key", line.key.own_key).Field("meter", MeterName(line.key.kind));
   json.Field("unit", MeterUnit(line.key.kind)).Field("quantity", line.sum.quantity);
   json.Field("price_version", int64_t{line.key.price_version}).Key("usd_per_mtok");
-  line.price.empty() ? json.Null() : json.Value(line.price);
+  line.usd_per_mtok().empty() ? json.Null() : json.Value(line.usd_per_mtok());
+  // A line without these has the bytes that it had before there were such prices.
+  if (!line.usd_each().empty()) {
+    json.Field("usd_each", line.usd_each());
+  }
+  if (line.above > 0) {
+    json.Field("above_input_tokens", line.above);
+  }
   json.Field("cost_nanousd", std::to_string(line.sum.cost));
   json.Field("charge_nanousd", std::to_string(line.sum.charge)).EndObject();
 }
@@ -51,25 +61,46 @@ std::string TextOf(const StatementOrder& order, const Statement& statement) {
 
 }  // namespace
 
+std::string StatementLine::meter() const {
+  return above > 0 ? fmt::format("{} above {}", MeterName(key.kind), above)
+                   : std::string(MeterName(key.kind));
+}
+
 MeterFilter FilterOf(const StatementOrder& order) {
   return {order.period.from_s / kHourS, order.period.to_s / kHourS, order.org_id, order.key_id,
           true};
 }
 
-std::optional<Decimal> PriceOf(const catalog::Prices& prices, MeterKind kind) {
-  switch (kind) {
+std::optional<Decimal> PriceOf(const catalog::Prices& prices, const MeterKey& key) {
+  const catalog::TokenPrices& tier = prices.OfTier(key.tier);
+  const auto either = [](const std::optional<Decimal>& own, const std::optional<Decimal>& whole) {
+    return own.has_value() ? own : whole;
+  };
+  switch (key.kind) {
     case MeterKind::kRequests:
-      return std::nullopt;
+      return prices.request;
     case MeterKind::kInput:
-      return prices.input;
+      return tier.input;
     case MeterKind::kCachedInput:
-      return prices.cached_input.has_value() ? prices.cached_input : prices.input;
+      return either(tier.cached_input, tier.input);
     case MeterKind::kCacheWrite:
-      return prices.cache_write.has_value() ? prices.cache_write : prices.input;
+      return either(tier.cache_write, tier.input);
     case MeterKind::kOutput:
-      return prices.output;
+      return tier.output;
+    case MeterKind::kReasoning:
+      return either(tier.reasoning, tier.output);
+    case MeterKind::kAudioInput:
+      return either(tier.audio_input, tier.input);
+    case MeterKind::kAudioOutput:
+      return either(tier.audio_output, tier.output);
+    case MeterKind::kImages:
+      return prices.image;
   }
   return std::nullopt;
+}
+
+int64_t AboveOf(const catalog::Prices& prices, const MeterKey& key) {
+  return key.tier == 0 || key.tier > prices.tiers.size() ? 0 : prices.tiers[key.tier - 1].above;
 }
 
 Statement MakeStatement(const StatementOrder& order, const Meters& meters,
@@ -90,10 +121,11 @@ Statement MakeStatement(const StatementOrder& order, const Meters& meters,
   }
   Statement statement;
   for (const auto& [key, sum] : alike) {
-    StatementLine line{key, sum, "", LineId(key)};
+    StatementLine line{key, sum, "", 0, LineId(key)};
     if (const auto found = by_version.find(key.price_version); found != by_version.end()) {
-      const std::optional<Decimal> price = PriceOf(*found->second, key.kind);
+      const std::optional<Decimal> price = PriceOf(*found->second, key);
       line.price = price.has_value() ? price->ToString() : std::string();
+      line.above = AboveOf(*found->second, key);
     }
     statement.requests += key.kind == MeterKind::kRequests ? sum.quantity : 0;
     statement.cost += sum.cost;

@@ -24,8 +24,15 @@ MeterFilter FilterOf(const StatementOrder& order);
 struct StatementLine {
   MeterKey key;  // its hour and provider_model are not set
   MeterSum sum;
-  std::string price;  // USD per million tokens; empty: there is none
-  std::string id;     // of the same line, always the same
+  std::string price;  // USD per million tokens, or per request or picture; empty: there is none
+  int64_t above =
+      0;           // more input tokens than that have this price; 0: it has no tiers, or the first
+  std::string id;  // of the same line, always the same
+
+  // One of these has the price.
+  std::string usd_per_mtok() const { return IsOfTokens(key.kind) ? price : std::string(); }
+  std::string usd_each() const { return IsOfTokens(key.kind) ? std::string() : price; }
+  std::string meter() const;  // "input_tokens", "input_tokens above 200000"
 };
 
 struct Statement {
@@ -39,7 +46,9 @@ struct Statement {
 Statement MakeStatement(const StatementOrder& order, const Meters& meters,
                         const std::vector<PriceVersion>& prices);
 
-// The price of that kind of token; nullopt: there is none.
-std::optional<Decimal> PriceOf(const catalog::Prices& prices, MeterKind kind);
+// What a line counts costs: USD per million tokens, or per request or picture; nullopt: it has no
+// price.
+std::optional<Decimal> PriceOf(const catalog::Prices& prices, const MeterKey& key);
+int64_t AboveOf(const catalog::Prices& prices, const MeterKey& key);  // as StatementLine has it
 
 }  // namespace tradewind::billing

@@ -2,6 +2,8 @@
 // what price (Mapping).
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,6 +11,7 @@
 #include <vector>
 
 #include "base/decimal.h"
+#include "base/result.h"
 
 namespace tradewind::catalog {
 
@@ -30,16 +33,59 @@ enum class Source { kLocal, kConfig, kImported, kStarter };
 std::string_view SourceName(Source source);  // "local", "config", "imported", "starter"
 
 // USD per 1,000,000 tokens. Absent means unpriced, which is never zero; "0" means free.
-struct Prices {
+struct TokenPrices {
   std::optional<Decimal> input, output;
   std::optional<Decimal> cached_input;  // input tokens read from the provider's cache
   std::optional<Decimal> cache_write;   // input tokens written to it
-  std::string as_of;                    // "2026-08-21"; empty when not dated
-  std::string origin;  // for people: "config.toml line 7", "portkey fireworks-ai.json"
+  std::optional<Decimal> reasoning;     // output tokens of thought; absent: they are output
+  // Tokens of sound; absent: those that are counted are input or output, and none is held for.
+  std::optional<Decimal> audio_input, audio_output;
 
   bool is_priced() const { return input.has_value() && output.has_value(); }
-  bool is_free() const { return is_priced() && input->is_zero() && output->is_zero(); }
-  bool empty() const { return !input && !output && !cached_input && !cache_write; }
+  bool is_zero() const;  // nothing of it costs anything
+  bool operator==(const TokenPrices&) const = default;
+};
+
+// Each by the name that files and answers have for it.
+struct TokenPriceField {
+  std::string_view name;
+  std::optional<Decimal> TokenPrices::* price;
+};
+inline constexpr std::array<TokenPriceField, 7> kTokenPriceFields = {
+    {{"input", &TokenPrices::input},
+     {"output", &TokenPrices::output},
+     {"cached_input", &TokenPrices::cached_input},
+     {"cache_write", &TokenPrices::cache_write},
+     {"reasoning", &TokenPrices::reasoning},
+     {"audio_input", &TokenPrices::audio_input},
+     {"audio_output", &TokenPrices::audio_output}}};
+
+// What every token of a request costs whose input has more tokens than `above`, cached ones
+// included.
+struct PriceTier : TokenPrices {
+  int64_t above = 0;
+
+  bool operator==(const PriceTier&) const = default;
+};
+inline constexpr size_t kPriceTiersMax = 8;  // the longest list in public maps has four
+
+struct Prices : TokenPrices {
+  std::optional<Decimal> request;  // USD for each request, beside its tokens
+  std::optional<Decimal> image;    // USD for each picture of the input, beside its tokens
+  std::vector<PriceTier> tiers;    // as CheckTiers wants them
+  std::string as_of;               // "2026-08-21"; empty when not dated
+  std::string origin;              // for people: "config.toml line 7", "portkey fireworks-ai.json"
+
+  bool is_free() const;
+  bool empty() const;
+  // Which tier a request of so many input tokens falls into: 0, none; else tiers[it - 1].
+  size_t TierOf(int64_t input_tokens) const;
+  const TokenPrices& OfTier(size_t tier) const;  // of one that is not there: the last
+  // Input and output: the most that a token of text can cost, read from no cache, in any tier.
+  TokenPrices Dearest() const;
+  // At most kPriceTiersMax, the lowest first, each with a price for all that has one without a
+  // tier: what is not said is not guessed. Errors: kInvalidArgument, in words that follow "tiers".
+  Status CheckTiers() const;
 };
 
 // How a provider is asked what single requests cost, and what it does with one whose reader leaves.

@@ -148,10 +148,9 @@ Result<Mapping> ReadMapping(const json::value& value, size_t index) {
     status ? static_cast<void>(mapping.status = *status)
            : row.Wrong("status", "must be staging, live or error");
   }
-  row.Price("input", mapping.prices.input);
-  row.Price("output", mapping.prices.output);
-  row.Price("cached_input", mapping.prices.cached_input);
-  row.Price("cache_write", mapping.prices.cache_write);
+  for (const TokenPriceField& field : kTokenPriceFields) {
+    row.Price(field.name, mapping.prices.*field.price);
+  }
   mapping.prices.as_of = row.Text("as_of");
   mapping.prices.origin = row.Text("source");
   if (!mapping.prices.empty() && UnixDay(mapping.prices.as_of) == 0) {

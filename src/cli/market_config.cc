@@ -187,7 +187,43 @@ void ReadBilling(TomlReader& reader, bool allow_private, catalog::BillingTerms& 
   }
 }
 
-Mapping ReadModel(TomlReader& reader, const std::string& origin) {
+void ReadTokenPrices(TomlReader& reader, catalog::TokenPrices& prices) {
+  for (const catalog::TokenPriceField& field : catalog::kTokenPriceFields) {
+    prices.*field.price = reader.Price(fmt::format("{}_usd_per_mtok", field.name));
+  }
+}
+
+void ReadPrices(TomlReader& reader, const std::string& file, catalog::Prices& prices,
+                std::vector<std::string>& warnings) {
+  ReadTokenPrices(reader, prices);
+  prices.request = reader.Price("request_usd");
+  prices.image = reader.Price("image_usd");
+  const toml::array* tiers = reader.Array("tiers");
+  for (size_t i = 0; tiers != nullptr && i < tiers->size(); ++i) {
+    const toml::table* table = (*tiers)[i].as_table();
+    if (table == nullptr) {
+      reader.Wrong("tiers",
+                   "must be tables such as { above = 200000, input_usd_per_mtok = \"2\", "
+                   "output_usd_per_mtok = \"6\" }");
+      return;
+    }
+    TomlReader fields(*table, file, fmt::format("{}[{}]", reader.Path("tiers"), i));
+    catalog::PriceTier& tier = prices.tiers.emplace_back();
+    tier.above = fields.Count("above").value_or(0);
+    ReadTokenPrices(fields, tier);
+    fields.WarnOfUnknown(warnings);
+    if (const Status read = fields.status(); !read.has_value()) {
+      reader.Wrong("tiers", fmt::format("are wrong: {}", read.error().message));
+      return;
+    }
+  }
+  if (const Status sound = prices.CheckTiers(); !sound.has_value()) {
+    reader.Wrong("tiers", sound.error().message);
+  }
+}
+
+Mapping ReadModel(TomlReader& reader, const std::string& file, const std::string& origin,
+                  std::vector<std::string>& warnings) {
   Mapping model;
   model.source = catalog::Source::kConfig;
   model.hf_model = reader.Text("id").value_or("");
@@ -212,10 +248,7 @@ Mapping ReadModel(TomlReader& reader, const std::string& origin) {
     status ? static_cast<void>(model.status = *status)
            : reader.Wrong("status", "must be live, staging or error");
   }
-  model.prices.input = reader.Price("input_usd_per_mtok");
-  model.prices.output = reader.Price("output_usd_per_mtok");
-  model.prices.cached_input = reader.Price("cached_input_usd_per_mtok");
-  model.prices.cache_write = reader.Price("cache_write_usd_per_mtok");
+  ReadPrices(reader, file, model.prices, warnings);
   model.prices.origin = origin;
   model.context_length = reader.Count("context");
   model.max_output = reader.Count("max_output");
@@ -248,7 +281,7 @@ Status ReadModels(TomlReader& reader, const std::string& file, const std::string
                   name);
     }
     TomlReader fields(*node.as_table(), file, name);
-    Mapping model = ReadModel(fields, origin);
+    Mapping model = ReadModel(fields, file, origin, warnings);
     model.provider = provider.name;
     if (!seen.emplace(model.hf_model, model.task).second) {
       fields.Wrong("id", fmt::format("{} is there twice for {}; leave one out",

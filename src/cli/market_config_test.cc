@@ -95,6 +95,25 @@ models = [{ id = "m" }, { id = "n", input_usd_per_mtok = "0", output_usd_per_mto
   EXPECT_EQ(models[0].provider_model, "m") << "the provider's name is the same unless said";
 }
 
+TEST(MarketConfig, AModelMayHavePricesOfEveryUnitAndOfTiers) {
+  const Outcome out = Read(R"([[providers]]
+name = "a"
+kind = "openai"
+base_url = "https://a.example"
+models = [{ id = "m", input_usd_per_mtok = "1", output_usd_per_mtok = "2", reasoning_usd_per_mtok = "3", request_usd = "0.005", image_usd = "0.001", audio_input_usd_per_mtok = "40", audio_output_usd_per_mtok = "80", tiers = [{ above = 200000, input_usd_per_mtok = "2", output_usd_per_mtok = "4", reasoning_usd_per_mtok = "6", audio_input_usd_per_mtok = "40", audio_output_usd_per_mtok = "80" }] }]
+)");
+  ASSERT_TRUE(out.status.has_value()) << out.status.error().message;
+  EXPECT_TRUE(out.warnings.empty()) << out.warnings[0];
+  const catalog::Prices& prices = out.config().providers[0].models[0].prices;
+  EXPECT_EQ(prices.reasoning->ToString(), "3");
+  EXPECT_EQ(prices.request->ToString(), "0.005");
+  EXPECT_EQ(prices.image->ToString(), "0.001");
+  EXPECT_EQ(prices.audio_output->ToString(), "80");
+  ASSERT_EQ(prices.tiers.size(), 1U);
+  EXPECT_EQ(prices.tiers[0].above, 200'000);
+  EXPECT_EQ(prices.tiers[0].reasoning->ToString(), "6");
+}
+
 TEST(MarketConfig, OfTwoFilesTheStrongerOneCounts) {
   MarketReader reader;
   std::vector<std::string> warnings;
@@ -209,6 +228,15 @@ TEST(MarketConfig, EveryWrongFieldIsNamedWithItsLineAndTheNextStep) {
        "providers[0].models[0].status", "live"},
       {"name = 'groq'\nmodels = [{ id = 'a', input_usd_per_mtok = 0.1 }]", "line 3",
        "providers[0].models[0].input_usd_per_mtok", "quotes"},
+      {"name = 'groq'\nmodels = [{ id = 'a', tiers = 'high' }]", "line 3",
+       "providers[0].models[0].tiers", "list"},
+      {"name = 'groq'\nmodels = [{ id = 'a', tiers = [1] }]", "line 3",
+       "providers[0].models[0].tiers", "must be tables"},
+      {"name = 'groq'\nmodels = [{ id = 'a', tiers = [{ above = 0 }] }]", "line 3",
+       "providers[0].models[0].tiers", "above 0"},
+      {"name = 'groq'\nmodels = [{ id = 'a', input_usd_per_mtok = '1', output_usd_per_mtok = '1', "
+       "tiers = [{ above = 5, input_usd_per_mtok = '2' }] }]",
+       "line 3", "providers[0].models[0].tiers", "none for output"},
       {"name = 'groq'\nmodels = [{ id = 'a', input_usd_per_mtok = '$1' }]", "line 3",
        "providers[0].models[0].input_usd_per_mtok", "not known"},
       {"name = 'groq'\nmodels = [{ id = 'a', output_usd_per_mtok = '-1' }]", "line 3",

@@ -91,10 +91,10 @@ std::optional<Decimal> TomlReader::Price(std::string_view key) {
   }
   const auto price = Decimal::Parse(text);
   if (!price || price->is_negative()) {
-    Wrong(key,
-          fmt::format("must be USD per million tokens such as \"0.10\"{}; leave it out when the "
-                      "price is not known, \"0\" means free",
-                      price ? ", not below 0" : ", and " + price.error().message));
+    Wrong(key, fmt::format("must be USD {} such as \"0.10\"{}; leave it out when the price is not "
+                           "known, \"0\" means free",
+                           key.ends_with("_per_mtok") ? "per million tokens" : "for each",
+                           price ? ", not below 0" : ", and " + price.error().message));
     return std::nullopt;
   }
   return *price;

@@ -1,6 +1,7 @@
 // bill, backup, and prices history: statements, their proof, exports, invoices.
 #include "cli/verb_bill.h"
 
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -81,9 +82,14 @@ Result<ExitCode> ShowBill(const Settings& settings) {
   for (const json::value& entry : Array(bill, "lines")) {
     if (entry.is_object()) {
       const json::object& line = entry.get_object();
-      const std::string price = Text(line, "usd_per_mtok");
+      std::string price = Text(line, "usd_per_mtok");
+      if (const std::string each = Text(line, "usd_each"); !each.empty()) {
+        price = each + " each";
+      }
+      const int64_t above = Number(line, "above_input_tokens");
       rows.push_back({Text(line, "project"), Text(line, "key"), Text(line, "model"),
-                      Text(line, "provider"), Text(line, "meter"),
+                      Text(line, "provider"),
+                      Text(line, "meter") + (above > 0 ? fmt::format(" above {}", above) : ""),
                       std::to_string(Number(line, "quantity")), price.empty() ? "-" : "$" + price,
                       Dollars(line, "cost_nanousd"), Dollars(line, "charge_nanousd")});
     }
@@ -248,6 +254,33 @@ Result<ExitCode> RunBackup(const Settings& settings) {
   return ExitCode::kDone;
 }
 
+// What few models have, in short: "reasoning $3, request $0.005, tiers above 200000".
+std::string OtherPrices(const json::object& version) {
+  std::string text;
+  const auto add = [&text](std::string_view words) {
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", words);
+  };
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kOther = {
+      {{"reasoning", "reasoning_usd_per_mtok"},
+       {"audio in", "audio_input_usd_per_mtok"},
+       {"audio out", "audio_output_usd_per_mtok"},
+       {"request", "request_usd"},
+       {"image", "image_usd"}}};
+  for (const auto& [words, field] : kOther) {
+    if (const std::string price = Text(version, field); !price.empty()) {
+      add(fmt::format("{} ${}", words, price));
+    }
+  }
+  for (const json::value& tier : Array(version, "tiers")) {
+    if (tier.is_object()) {
+      add(fmt::format("above {}: ${} in, ${} out", Number(tier.get_object(), "above"),
+                      Text(tier.get_object(), "input_usd_per_mtok"),
+                      Text(tier.get_object(), "output_usd_per_mtok")));
+    }
+  }
+  return text.empty() ? "-" : text;
+}
+
 Result<ExitCode> RunPriceHistory(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
   const std::string model = settings.Words(1).empty() ? "" : settings.Words(1).front();
@@ -258,8 +291,8 @@ Result<ExitCode> RunPriceHistory(const Settings& settings) {
     return ExitCode::kDone;
   }
   TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
-  std::vector<std::vector<std::string>> rows = {
-      {"VERSION", "MODEL", "PROVIDER", "IN", "CACHED", "WRITE", "OUT", "FROM", "TO", "SOURCE"}};
+  std::vector<std::vector<std::string>> rows = {{"VERSION", "MODEL", "PROVIDER", "IN", "CACHED",
+                                                 "WRITE", "OUT", "OTHER", "FROM", "TO", "SOURCE"}};
   for (const json::value& entry : Array(object, "versions")) {
     if (!entry.is_object()) {
       continue;
@@ -273,8 +306,8 @@ Result<ExitCode> RunPriceHistory(const Settings& settings) {
     rows.push_back({std::to_string(Number(one, "version")), Text(one, "model"),
                     Text(one, "provider"), price("input_usd_per_mtok"),
                     price("cached_input_usd_per_mtok"), price("cache_write_usd_per_mtok"),
-                    price("output_usd_per_mtok"), Text(one, "valid_from"), to.empty() ? "now" : to,
-                    Text(one, "source")});
+                    price("output_usd_per_mtok"), OtherPrices(one), Text(one, "valid_from"),
+                    to.empty() ? "now" : to, Text(one, "source")});
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
   return ExitCode::kDone;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "billing/price_json.h"
 #include "cli/json_output.h"
 #include "cli/market.h"
 #include "cli/terminal.h"
@@ -62,12 +63,13 @@ struct Hit {
 bool Passes(const Filter& filter, const Hit& hit) {
   const Mapping& mapping = *hit.mapping;
   const catalog::Prices& prices = mapping.prices;
+  const catalog::TokenPrices most = prices.Dearest();
   return AsciiLower(mapping.hf_model).find(filter.text) != std::string::npos &&
          (filter.place.empty() || filter.place == mapping.provider) &&
          (!filter.tools || mapping.supports_tools == true) &&
          (!filter.structured || mapping.supports_structured_output == true) &&
-         (!filter.max_price || (prices.is_priced() && *prices.input <= *filter.max_price &&
-                                *prices.output <= *filter.max_price)) &&
+         (!filter.max_price || (prices.is_priced() && *most.input <= *filter.max_price &&
+                                *most.output <= *filter.max_price)) &&
          mapping.context_length.value_or(0) >= filter.min_context &&
          (filter.licence.empty() || AsciiLower(hit.model->Licence()) == filter.licence);
 }
@@ -123,6 +125,12 @@ std::string Status(const Hit& hit) {
   return hit.provider->off.empty() ? std::string(MappingStatusName(hit.mapping->status)) : "off";
 }
 
+// Few have more than prices of input and output; --json says which.
+bool HasOtherPrices(const catalog::Prices& prices) {
+  return prices.reasoning || prices.audio_input || prices.audio_output || prices.request ||
+         prices.image || !prices.tiers.empty();
+}
+
 std::string SearchText(const std::vector<Hit>& hits, bool color) {
   std::vector<std::vector<std::string>> rows = {
       {"MODEL", "PLACE", "STATUS", "IN/OUT $/M", "AS OF", "CTX", "TOOLS", "LICENSE"}};
@@ -131,8 +139,9 @@ std::string SearchText(const std::vector<Hit>& hits, bool color) {
     const std::string licence = hit.model->Licence();
     rows.push_back({mapping.hf_model, mapping.provider, Status(hit),
                     mapping.prices.empty() ? "unpriced"
-                                           : fmt::format("{}/{}", Price(mapping.prices.input),
-                                                         Price(mapping.prices.output)),
+                                           : fmt::format("{}/{}{}", Price(mapping.prices.input),
+                                                         Price(mapping.prices.output),
+                                                         HasOtherPrices(mapping.prices) ? "+" : ""),
                     mapping.prices.as_of.empty() ? "-" : mapping.prices.as_of,
                     mapping.context_length ? std::to_string(*mapping.context_length) : "?",
                     YesNo(mapping.supports_tools), licence.empty() ? "?" : licence});
@@ -156,6 +165,7 @@ std::string SearchJson(const std::vector<Hit>& hits) {
     PriceField(json, "input_usd_per_mtok", mapping.prices.input);
     PriceField(json, "output_usd_per_mtok", mapping.prices.output);
     PriceField(json, "cached_input_usd_per_mtok", mapping.prices.cached_input);
+    billing::WriteOtherPrices(mapping.prices, json);
     TextOrNull(json, "prices_as_of", mapping.prices.as_of);
     TextOrNull(json, "prices_from", mapping.prices.origin);
     FieldOrNull(json, "context", mapping.context_length);

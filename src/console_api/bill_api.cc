@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/price_json.h"
 #include "billing/usd.h"
 #include "billing/verify.h"
 #include "console_api/keys_json.h"
@@ -58,6 +59,7 @@ void WriteVersion(const billing::PriceVersion& version, JsonWriter& json) {
   WritePrice("cached_input_usd_per_mtok", version.prices.cached_input, json);
   WritePrice("cache_write_usd_per_mtok", version.prices.cache_write, json);
   WritePrice("output_usd_per_mtok", version.prices.output, json);
+  billing::WriteOtherPrices(version.prices, json);
   json.Field("source", version.source);
   json.Field("valid_from", FormatTime(version.from_ns / kNanosPerSecond)).Key("valid_to");
   version.to_ns == INT64_MAX ? json.Null()

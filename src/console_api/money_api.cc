@@ -415,6 +415,9 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
     json.Field("cached_tokens", row.outcome.cached_tokens);
     json.Field("output_tokens", row.outcome.output_tokens);
     json.Field("reasoning_tokens", row.outcome.reasoning_tokens);
+    json.Field("audio_input_tokens", row.outcome.audio_input_tokens);
+    json.Field("audio_output_tokens", row.outcome.audio_output_tokens);
+    json.Field("images", row.outcome.images);
     json.Field("upstream_id", row.upstream_id);
     json.Field("finish", row.outcome.finish).Field("reason", row.reason).EndObject();
   }

@@ -17,6 +17,7 @@ namespace {
 constexpr std::array<std::string_view, 7> kTextTypes = {
     "text", "input_text", "output_text", "refusal", "thinking", "reasoning", "reference"};
 constexpr std::array<std::string_view, 3> kImageTypes = {"image_url", "input_image", "image"};
+constexpr std::string_view kSoundType = "input_audio";
 constexpr std::array<std::string_view, 4> kTextKeys = {"text", "content", "refusal", "thinking"};
 constexpr std::array<std::string_view, 3> kDataKeys = {"url", "image_url", "file_data"};
 constexpr size_t kNameBytesMax = 64;  // of an error's words
@@ -122,7 +123,16 @@ class Walk {
     }
   }
 
+  // A message that was spoken stands by its id; its sound is input again.
+  void NoteSpoken() {
+    const bool is_of_message = levels_.size() == 2 && levels_[1].is_object && !levels_[0].is_object;
+    parts_.sounds += is_of_message && levels_[1].key == "audio" ? 1 : 0;
+  }
+
   void Value(std::string_view text, bool is_something) {
+    if (is_something) {
+      NoteSpoken();
+    }
     if (levels_.empty() || !is_in_part()) {
       return;
     }
@@ -162,6 +172,7 @@ class Walk {
   }
 
   void Enter(bool is_object) {
+    NoteSpoken();
     if (levels_.size() == part_depth_ && is_in_part()) {
       Note(levels_.back().key);
     }
@@ -192,7 +203,9 @@ class Walk {
     // Without a type some servers go by the names.
     const bool is_image = type_.empty() ? has_image_ : IsOneOf(kImageTypes, type_);
     parts_.images += is_image ? 1 : 0;
-    if (!is_image && parts_.unbounded.empty() && !IsOneOf(kTextTypes, type_)) {
+    const bool is_sound = type_ == kSoundType;
+    parts_.sounds += is_sound ? 1 : 0;
+    if (!is_image && !is_sound && parts_.unbounded.empty() && !IsOneOf(kTextTypes, type_)) {
       const std::string& kind = type_.empty() ? odd_ : type_;
       parts_.unbounded = kind.empty() || IsPlain(kind) ? kind : "content";
     }

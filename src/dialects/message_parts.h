@@ -11,9 +11,10 @@ namespace tradewind::dialects {
 
 struct MessageParts {
   int64_t images = 0;
+  int64_t sounds = 0;  // parts of OpenAI's type `input_audio`, and spoken answers that are named
   size_t data_url_bytes = 0;  // of pictures and sound inside of the messages, which are no text
   // A kind of part whose size is not in the request, so that nothing bounds what a provider bills
-  // of it: video, sound, files, whatever is not known. "" = none.
+  // of it: video, other sound, files, whatever is not known. "" = none.
   std::string unbounded;
   // A part with more than one type, "messages[0].content[1].type": what it is depends on who reads
   // it. "" = none.

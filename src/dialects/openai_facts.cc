@@ -234,6 +234,13 @@ Result<json::object> Short(const JsonText& request) {
   return out;
 }
 
+bool IsTextOr(const json::value& kinds, std::string_view other) {
+  return kinds.is_array() && !kinds.get_array().empty() &&
+         std::ranges::all_of(kinds.get_array(), [&](const json::value& kind) {
+           return kind == "text" || kind == json::string_view(other.data(), other.size());
+         });
+}
+
 // Tools of the client's own are functions; the provider runs, and bills, every other kind.
 std::string BilledApart(Fields& fields) {
   if (const json::value* tools = fields.Find("tools"); tools != nullptr && tools->is_array()) {
@@ -250,8 +257,8 @@ std::string BilledApart(Fields& fields) {
     }
   }
   if (const json::value* kinds = fields.Find("modalities");
-      kinds != nullptr && *kinds != json::value(json::array{"text"})) {
-    return "modalities";  // sound and pictures have prices of their own
+      kinds != nullptr && !IsTextOr(*kinds, "audio")) {
+    return "modalities";  // pictures have prices of their own, and no bound
   }
   const json::value* tier = fields.Find("service_tier");
   const bool is_usual =
@@ -318,6 +325,9 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   TW_RETURN_IF_ERROR(fields.status());
   facts.images = parts.images;
   facts.has_images = parts.images > 0;
+  facts.sounds = parts.sounds;
+  const json::value* kinds = fields.Find("modalities");
+  facts.wants_sound = kinds != nullptr && !IsTextOr(*kinds, "text");
   for (std::string apart : {BilledApart(fields), std::move(parts.unbounded)}) {
     if (facts.billed_apart.empty()) {
       facts.billed_apart = std::move(apart);

@@ -47,11 +47,13 @@ struct OpenAiFacts {
   std::optional<int64_t> max_tokens;          // the smallest of its names
   std::optional<int64_t> largest_max_tokens;  // which one counts is the upstream's to say
   int64_t n = 1;
-  int64_t prompts = 1;  // texts in `prompt` or `input`: each has a context of its own
-  int64_t answers = 1;  // that the provider may bill: prompts x the larger of n and best_of
-  int64_t images = 0;   // at most so many in the messages
+  int64_t prompts = 1;       // texts in `prompt` or `input`: each has a context of its own
+  int64_t answers = 1;       // that the provider may bill: prompts x the larger of n and best_of
+  int64_t images = 0;        // at most so many in the messages
+  int64_t sounds = 0;        // `input_audio` parts in them: their tokens have a price of their own
+  bool wants_sound = false;  // `modalities`: so have those of an answer that is spoken
   // A field that makes the provider bill more than tokens at the route's price: tools that it runs
-  // itself, a dearer tier, media whose size is not in the request. "" = none.
+  // itself, a dearer tier, other media whose size is not in the request. "" = none.
   std::string billed_apart;
   int64_t input_bytes = 0;  // of messages, prompt or input, without data URLs: for estimates
   ProviderPreferences provider;

@@ -105,7 +105,7 @@ TEST(OpenAiFacts, NamesMediaWhoseSizeIsNotInTheRequest) {
   const auto apart = [](const std::string& fields) {
     return Facts(R"({"model":"m",)" + fields + "}")->billed_apart;
   };
-  for (const std::string type : {"video_url", "input_audio", "file", "of_next_year"}) {
+  for (const std::string type : {"video_url", "audio_url", "file", "of_next_year"}) {
     EXPECT_EQ(apart(R"("messages":[{"content":[{"type":")" + type + R"("}]}])"), type);
     EXPECT_EQ(apart(R"("messages":[{"content":"a"},{"content":[{ "text":"b" }, {")" + type +
                     R"(" : {"type":"text"}}]}])"),
@@ -126,8 +126,30 @@ TEST(OpenAiFacts, NamesMediaWhoseSizeIsNotInTheRequest) {
   EXPECT_EQ(apart(R"("messages":[{"tool_calls":[{"type":"function"}],"content":null}])"), "");
   EXPECT_EQ(apart(R"("input":["a",{"image":"https://a.example/b.png"}])"), "input");
   EXPECT_EQ(apart(R"("messages":[{"role":"user","name":"file","content":"file"}])"), "");
-  EXPECT_EQ(apart(R"("modalities":["text","audio"])"), "modalities");
+  EXPECT_EQ(apart(R"("messages":[{"content":[{"input_audio":{"data":"aGk="}}]}])"), "input_audio");
+  EXPECT_EQ(apart(R"("modalities":["text","image"])"), "modalities");
+  EXPECT_EQ(apart(R"("modalities":[])"), "modalities");
+  EXPECT_EQ(apart(R"("modalities":"audio")"), "modalities");
   EXPECT_EQ(apart(R"("modalities":["text"])"), "");
+}
+
+TEST(OpenAiFacts, CountsSoundForWhichARouteMayHaveAPrice) {
+  const auto facts = [](const std::string& fields) {
+    return Facts(R"({"model":"m",)" + fields + "}").value();
+  };
+  const std::string part = R"({"type":"input_audio","input_audio":{"data":"aGk=","format":"wav"}})";
+  const auto heard = facts(R"("messages":[{"content":[)" + part + "," + part + "]}]");
+  EXPECT_EQ(heard.sounds, 2);
+  EXPECT_EQ(heard.billed_apart, "");
+  EXPECT_FALSE(heard.wants_sound);
+  EXPECT_EQ(facts(R"("messages":[{"role":"assistant","audio":{"id":"audio_1"}}])").sounds, 1)
+      << "what was spoken is input again";
+  EXPECT_EQ(facts(R"("messages":[{"role":"assistant","audio":null,"content":"a"}])").sounds, 0);
+  EXPECT_EQ(facts(R"("messages":[{"content":[{"type":"text","text":"\"audio\":1"}]}])").sounds, 0);
+  const auto spoken = facts(R"("modalities":["text","audio"],"audio":{"voice":"alloy"})");
+  EXPECT_TRUE(spoken.wants_sound);
+  EXPECT_EQ(spoken.billed_apart, "");
+  EXPECT_FALSE(facts(R"("modalities":["text"])").wants_sound);
 }
 
 TEST(OpenAiFacts, CountsThePromptsOfOneRequest) {

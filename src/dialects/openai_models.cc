@@ -12,6 +12,12 @@ void FieldIfKnown(std::string_view name, const std::optional<T>& value, JsonWrit
   }
 }
 
+void WritePrices(const std::vector<std::pair<std::string, std::string>>& prices, JsonWriter& json) {
+  for (const auto& [name, price] : prices) {
+    json.Key(name).Raw(price);
+  }
+}
+
 void WriteProvider(const ModelProviderEntry& entry, JsonWriter& json) {
   json.BeginObject().Field("provider", entry.provider).Field("status", entry.status);
   FieldIfKnown("context_length", entry.context_length, json);
@@ -19,6 +25,16 @@ void WriteProvider(const ModelProviderEntry& entry, JsonWriter& json) {
     json.Key("pricing").BeginObject().Key("input").Raw(entry.input).Key("output").Raw(entry.output);
     if (!entry.cached_input.empty()) {
       json.Key("cached_input").Raw(entry.cached_input);
+    }
+    WritePrices(entry.other_prices, json);
+    if (!entry.tiers.empty()) {
+      json.Key("tiers").BeginArray();
+      for (const ModelProviderEntry::Tier& tier : entry.tiers) {
+        json.BeginObject().Field("above", tier.above);
+        WritePrices(tier.prices, json);
+        json.EndObject();
+      }
+      json.EndArray();
     }
     json.EndObject();
     json.Field("is_free", entry.is_free);

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace tradewind::dialects {
@@ -18,6 +19,13 @@ struct ModelProviderEntry {
   std::optional<int64_t> context_length;
   std::string input, output;  // USD per million tokens as exact JSON numbers; empty = unpriced
   std::string cached_input;
+  // What few have, by its name: "reasoning", "request" (USD each), "image" (USD each), ...
+  std::vector<std::pair<std::string, std::string>> other_prices;
+  struct Tier {
+    int64_t above = 0;  // input tokens
+    std::vector<std::pair<std::string, std::string>> prices;
+  };
+  std::vector<Tier> tiers;
   bool is_free = false;
   std::optional<bool> supports_tools, supports_structured_output;
   std::optional<double> first_token_latency_ms, throughput;  // throughput in output tokens/s

@@ -85,6 +85,7 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder) {
   if (usage["prompt_tokens_details"].get(details) == simdjson::SUCCESS) {
     out.cached_tokens = Count(details, "cached_tokens").value_or(0);
     out.cache_write_tokens = Count(details, "cache_write_tokens");  // OpenRouter
+    out.audio_input_tokens = Count(details, "audio_tokens").value_or(0);
   }
   if (!out.cache_write_tokens.has_value()) {
     out.cache_write_tokens = Count(usage, "cache_creation_input_tokens");  // LiteLLM
@@ -94,6 +95,15 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder) {
   }
   if (usage["completion_tokens_details"].get(details) == simdjson::SUCCESS) {
     out.reasoning_tokens = Count(details, "reasoning_tokens").value_or(0);
+    out.audio_output_tokens = Count(details, "audio_tokens").value_or(0);
+  }
+  // Some count thoughts beside the completion (xAI); the total tells.
+  const int64_t total = Count(usage, "total_tokens").value_or(0);
+  int64_t told = 0;
+  if (out.reasoning_tokens > 0 &&
+      !__builtin_add_overflow(out.input_tokens, out.output_tokens, &told) && total > told &&
+      total - told == out.reasoning_tokens) {
+    out.output_tokens += out.reasoning_tokens;
   }
   return out;
 }

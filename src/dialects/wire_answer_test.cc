@@ -37,6 +37,21 @@ TEST(WireChunk, ReadsWhatWasWrittenToACacheInBothSpellings) {
   EXPECT_EQ(written(R"({"usage":{"prompt_tokens":9}})"), std::nullopt) << "not told is not zero";
 }
 
+TEST(WireChunk, ReadsThoughtAndSoundAsPartsOfTheWhole) {
+  const auto usage = ReadWireChunk(
+      R"({"usage":{"prompt_tokens":90,"completion_tokens":40,"total_tokens":130,"prompt_tokens_details":{"audio_tokens":50},"completion_tokens_details":{"reasoning_tokens":10,"audio_tokens":20}}})");
+  EXPECT_EQ(usage->usage->output_tokens, 40);
+  EXPECT_EQ(usage->usage->reasoning_tokens, 10);
+  EXPECT_EQ(usage->usage->audio_input_tokens, 50);
+  EXPECT_EQ(usage->usage->audio_output_tokens, 20);
+  const auto beside = ReadWireChunk(
+      R"({"usage":{"prompt_tokens":32,"completion_tokens":9,"total_tokens":135,"completion_tokens_details":{"reasoning_tokens":94}}})");
+  EXPECT_EQ(beside->usage->output_tokens, 103) << "thought beside the completion is output too";
+  const auto huge = ReadWireChunk(
+      R"({"usage":{"prompt_tokens":9223372036854775807,"completion_tokens":9223372036854775807,"total_tokens":1,"completion_tokens_details":{"reasoning_tokens":9}}})");
+  EXPECT_EQ(huge->usage->output_tokens, 9223372036854775807);
+}
+
 TEST(WireChunk, KnowsZeroFromUnknown) {
   EXPECT_FALSE(ReadWireChunk(R"({"choices":[],"usage":null})")->usage.has_value());
   EXPECT_FALSE(ReadWireChunk(R"({"choices":[],"usage":{}})")->usage.has_value());

@@ -55,14 +55,13 @@ Answered FromPassed(Passed passed) {
 }
 
 // Nothing when the route is unpriced or nobody told the usage: unknown is never zero.
-std::optional<int64_t> CostOf(const catalog::Mapping& mapping,
+std::optional<int64_t> CostOf(const catalog::Mapping& mapping, const Order& order,
                               const std::optional<chat::Usage>& usage) {
   if (!usage.has_value()) {
     return std::nullopt;
   }
-  const Result<int64_t> cost = pricing::CostNanoUsd(
-      mapping.prices,
-      {usage->input_tokens, usage->cached_tokens, usage->output_tokens, usage->cache_write_tokens});
+  const Result<int64_t> cost =
+      pricing::CostNanoUsd(mapping.prices, billing::CountsOf(*usage, order.facts.images));
   // As the ledger takes it (billing::Metered).
   return cost.has_value() ? std::optional(std::min(*cost, ledger::kAmountMax)) : std::nullopt;
 }
@@ -103,16 +102,17 @@ void BoundOutput(const AttemptTerms& terms, dialects::JsonText& text) {
 using Earlier = std::vector<std::string>;  // slugs of those who gave the beginning of the answer
 
 // Nothing too for an answer in pieces: what the ones that were cut cost is not known.
-std::optional<int64_t> CostOf(const catalog::Mapping& mapping,
+std::optional<int64_t> CostOf(const catalog::Mapping& mapping, const Order& order,
                               const std::optional<chat::Usage>& usage, const Earlier& earlier) {
-  return earlier.empty() ? CostOf(mapping, usage) : std::nullopt;
+  return earlier.empty() ? CostOf(mapping, order, usage) : std::nullopt;
 }
 
-std::string Receipt(const routing::PlannedRoute& route, const std::optional<chat::Usage>& usage,
-                    const billing::Metered* money, const Earlier& earlier) {
+std::string Receipt(const routing::PlannedRoute& route, const Order& order,
+                    const std::optional<chat::Usage>& usage, const billing::Metered* money,
+                    const Earlier& earlier) {
   dialects::JsonWriter json;
   json.BeginObject().Key("cost_nanousd");
-  if (const auto cost = CostOf(*route.mapping, usage, earlier); cost.has_value()) {
+  if (const auto cost = CostOf(*route.mapping, order, usage, earlier); cost.has_value()) {
     json.Value(std::to_string(*cost));
   } else {
     json.Null();
@@ -221,7 +221,7 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
         route.slug(),
         order.facts.include_usage,
         order.facts.n,
-        [&](const auto& usage) { return Receipt(route, usage, money, earlier); },
+        [&](const auto& usage) { return Receipt(route, order, usage, money, earlier); },
         terms.on_first_token,
         money == nullptr ? std::function<void(int64_t)>()
                          : [money](int64_t bytes) { money->Progress(bytes); },
@@ -229,7 +229,7 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
         [leaving = opening.leaving] { return leaving != nullptr && leaving->is_reading_on(); }};
     Answered answered = FromPassed(
         co_await PassStream(call.exchange, upstream, std::move(headers), options, stream, clock_));
-    call.record.cost_nanousd = CostOf(*route.mapping, answered.usage, earlier);
+    call.record.cost_nanousd = CostOf(*route.mapping, order, answered.usage, earlier);
     co_return answered;
   }
   PassedWhole whole = co_await PassWhole(upstream, clock_);
@@ -238,7 +238,7 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
     if (!call.exchange.client_left()) {
       EndMoney(whole.usage, money);
     }
-    call.record.cost_nanousd = CostOf(*route.mapping, whole.usage);
+    call.record.cost_nanousd = CostOf(*route.mapping, order, whole.usage);
     headers.Set("Content-Type", "application/json");
     if (call.record.cost_nanousd.has_value()) {
       headers.Set("x-tradewind-cost-nanousd", std::to_string(*call.record.cost_nanousd));

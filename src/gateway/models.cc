@@ -1,5 +1,6 @@
 // GET /v1/models and /v1/models/{id}.
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include <fmt/format.h>
@@ -38,6 +39,28 @@ std::string Number(const std::optional<Decimal>& price) {
   return price ? price->ToString() : "";
 }
 
+void AddOtherPrices(const catalog::Prices& prices, dialects::ModelProviderEntry& entry) {
+  const auto add = [](std::string_view name, const std::optional<Decimal>& price, auto& out) {
+    if (price.has_value()) {
+      out.emplace_back(name, price->ToString());
+    }
+  };
+  constexpr size_t kUsual = 3;  // input, output and cached input have places of their own
+  for (const catalog::TokenPriceField& field :
+       std::span(catalog::kTokenPriceFields).subspan(kUsual)) {
+    add(field.name, prices.*field.price, entry.other_prices);
+  }
+  add("request", prices.request, entry.other_prices);
+  add("image", prices.image, entry.other_prices);
+  for (const catalog::PriceTier& tier : prices.tiers) {
+    dialects::ModelProviderEntry::Tier& out = entry.tiers.emplace_back();
+    out.above = tier.above;
+    for (const catalog::TokenPriceField& field : catalog::kTokenPriceFields) {
+      add(field.name, tier.*field.price, out.prices);
+    }
+  }
+}
+
 // What the last probe and the traffic say, over what the catalogue says.
 void AddLive(const Mapping& mapping, routing::Marketplace& market,
              dialects::ModelProviderEntry& entry) {
@@ -66,6 +89,7 @@ dialects::ModelProviderEntry Describe(const Mapping& mapping) {
   entry.input = Number(mapping.prices.input);
   entry.output = Number(mapping.prices.output);
   entry.cached_input = Number(mapping.prices.cached_input);
+  AddOtherPrices(mapping.prices, entry);
   entry.is_free = mapping.prices.is_free();
   entry.supports_tools = mapping.supports_tools;
   entry.supports_structured_output = mapping.supports_structured_output;

@@ -30,7 +30,8 @@ int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
   int64_t contexts = 0;
   if (mapping.context_length.has_value() &&
       !__builtin_mul_overflow(*mapping.context_length, facts.prompts, &contexts)) {
-    tokens = std::min(tokens, contexts);
+    // How long a sound is does not follow from its bytes.
+    tokens = facts.sounds > 0 ? contexts : std::min(tokens, contexts);
   }
   return tokens * (facts.answers / facts.prompts);
 }
@@ -42,6 +43,17 @@ void SetOutputMax(const Order& order, billing::Offer& offer) {
   }
   offer.output_tokens_max = order.facts.largest_max_tokens;
   offer.has_zero_bound = order.facts.max_tokens == 0;
+}
+
+// What is billed by units that the route has no price for, or that nothing bounds.
+std::string BilledApart(const dialects::OpenAiFacts& facts, const catalog::Mapping& mapping) {
+  if (!facts.billed_apart.empty()) {
+    return facts.billed_apart;
+  }
+  if (facts.sounds > 0 && (!mapping.prices.audio_input || !mapping.context_length)) {
+    return "input_audio";
+  }
+  return facts.wants_sound && !mapping.prices.audio_output ? "modalities" : "";
 }
 
 billing::Purchase PurchaseOf(const Call& call, const PlannedRoute& route, bool own_key) {
@@ -75,7 +87,10 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   SetOutputMax(tries.order, offer);
   offer.model_output_max = route.mapping->max_output;
   offer.choices = tries.order.facts.answers;
-  offer.billed_apart = tries.order.facts.billed_apart;
+  offer.images = tries.order.facts.images;
+  offer.has_audio_input = tries.order.facts.sounds > 0;
+  offer.wants_audio_output = tries.order.facts.wants_sound;
+  offer.billed_apart = BilledApart(tries.order.facts, *route.mapping);
   offer.bills_whole = !route.is_local() && route.place->upstream->bills_on;
   offer.askable = {route.place->billing.has_value(),
                    route.place->billing.has_value() && route.place->upstream->keeps_own_ids};

@@ -1,25 +1,18 @@
 #include "pricing/cost.h"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 
 #include "base/decimal.h"
+#include "pricing/terms.h"
 
 namespace tradewind::pricing {
 namespace {
 
-// USD per million tokens = 1,000 nano-USD per token.
-constexpr int kNanoPerTokenExponent = 3;
 // A term has at most 18 + 19 digits.
 using Wide = __int128;
 
-struct Term {
-  int64_t tokens;
-  const Decimal* price;
-};
-
-// digits x tokens x 10^exponent; false when it leaves 128 bits.
+// value x 10^places; false when it leaves 128 bits.
 bool Scale(Wide& value, int places) {
   for (int i = 0; i < places; ++i) {
     if (__builtin_mul_overflow(value, Wide{10}, &value)) {
@@ -29,48 +22,46 @@ bool Scale(Wide& value, int places) {
   return true;
 }
 
+void Raise(std::optional<Decimal>& price, const std::optional<Decimal>& other) {
+  if (price.has_value() && other.has_value() && *other > *price) {
+    price = other;
+  }
+}
+
+// Every token at the dearest price that it can have in this tier.
+catalog::Prices DearestOf(const catalog::Prices& prices, size_t tier, const UsageBounds& bounds) {
+  const catalog::TokenPrices& of = prices.OfTier(tier);
+  catalog::Prices dearest;
+  dearest.input = of.input;
+  Raise(dearest.input, of.cached_input);
+  Raise(dearest.input, of.cache_write);
+  if (bounds.may_have_audio_input) {
+    Raise(dearest.input, of.audio_input);
+  }
+  dearest.output = of.output;
+  Raise(dearest.output, of.reasoning);
+  if (bounds.may_have_audio_output) {
+    Raise(dearest.output, of.audio_output);
+  }
+  dearest.image = prices.image;
+  dearest.request = prices.request;
+  return dearest;
+}
+
 }  // namespace
 
 Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& counts) {
-  if (!prices.is_priced()) {
-    return Fail(ErrorCode::kInvalidArgument, "the route has no price", "price");
-  }
-  const int64_t written = counts.cache_write.value_or(0);
-  if (counts.input < 0 || counts.output < 0 || counts.cached < 0 || written < 0 ||
-      counts.cached > counts.input || written > counts.input - counts.cached) {
-    return Fail(ErrorCode::kInvalidArgument, "the usage contradicts itself", "usage");
-  }
-  const bool writes_cost_extra =
-      prices.cache_write.has_value() && prices.cache_write != prices.input;
-  if (writes_cost_extra && !counts.cache_write.has_value() && counts.cached < counts.input) {
-    return Fail(ErrorCode::kInvalidArgument,
-                "tokens written to the cache have a price, and the usage does not count them",
-                "usage");
-  }
-  const Decimal& cached = prices.cached_input.has_value() ? *prices.cached_input : *prices.input;
-  const Decimal& write = writes_cost_extra ? *prices.cache_write : *prices.input;
-  const std::array<Term, 4> terms = {Term{counts.input - counts.cached - written, &*prices.input},
-                                     Term{counts.cached, &cached}, Term{written, &write},
-                                     Term{counts.output, &*prices.output}};
+  TW_ASSIGN_OR_RETURN(const Terms terms, TermsOf(prices, counts));
   // All terms over one power of ten, so that the sum is exact and is rounded once.
-  int least = 0;
-  for (const Term& term : terms) {
-    if (term.price->is_negative()) {
-      return Fail(ErrorCode::kInvalidArgument, "a price is negative", "price");
-    }
-    if (term.tokens > 0 && !term.price->is_zero()) {
-      least = std::min(least, term.price->exponent() + kNanoPerTokenExponent);
-    }
-  }
+  const int least = LeastExponent(terms);
   const Error too_much{ErrorCode::kResourceExhausted, "the cost does not fit 64 bits of nano-USD"};
   Wide sum = 0;
   for (const Term& term : terms) {
-    if (term.tokens == 0 || term.price->is_zero()) {
+    if (term.is_zero()) {
       continue;
     }
-    Wide value = Wide{term.price->digits()} * term.tokens;
-    if (!Scale(value, term.price->exponent() + kNanoPerTokenExponent - least) ||
-        __builtin_add_overflow(sum, value, &sum)) {
+    Wide value = Wide{term.price.digits()} * term.quantity;
+    if (!Scale(value, term.exponent - least) || __builtin_add_overflow(sum, value, &sum)) {
       return Fail(too_much);
     }
   }
@@ -87,30 +78,34 @@ Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& co
   return static_cast<int64_t>(sum);
 }
 
-Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, int64_t input_max,
-                                 int64_t output_max, int64_t choices) {
-  int64_t output = 0;
-  if (choices < 1 || output_max < 0 || __builtin_mul_overflow(output_max, choices, &output)) {
+Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, const UsageBounds& bounds) {
+  TokenCounts counts;
+  counts.requests = bounds.choices;
+  if (bounds.choices < 1 || bounds.output_max < 0 || bounds.images < 0 ||
+      __builtin_mul_overflow(bounds.output_max, bounds.choices, &counts.output) ||
+      __builtin_mul_overflow(bounds.images, bounds.choices, &counts.images)) {
     return Fail(ErrorCode::kInvalidArgument, "the bounds contradict themselves", "usage");
   }
-  catalog::Prices dearest = prices;
-  for (const auto& price : {prices.cached_input, prices.cache_write}) {
-    if (price.has_value() && dearest.input.has_value() && *price > *dearest.input) {
-      dearest.input = price;
-    }
+  int64_t most = 0;
+  for (size_t tier = 0; tier <= prices.TierOf(bounds.input_max); ++tier) {
+    counts.input = tier < prices.tiers.size() ? std::min(bounds.input_max, prices.tiers[tier].above)
+                                              : bounds.input_max;
+    TW_ASSIGN_OR_RETURN(const int64_t cost, CostNanoUsd(DearestOf(prices, tier, bounds), counts));
+    most = std::max(most, cost);
   }
-  dearest.cache_write.reset();  // it is in the price of the input by now
-  return CostNanoUsd(dearest, {input_max, 0, output});
+  return most;
 }
 
-int64_t AffordableOutput(const catalog::Prices& prices, int64_t input_max, int64_t output_max,
-                         int64_t choices, int64_t budget_nanousd) {
+int64_t AffordableOutput(const catalog::Prices& prices, const UsageBounds& bounds,
+                         int64_t budget_nanousd) {
   const auto fits = [&](int64_t output) {
-    const Result<int64_t> cost = WorstCaseNanoUsd(prices, input_max, output, choices);
+    UsageBounds shorter = bounds;
+    shorter.output_max = output;
+    const Result<int64_t> cost = WorstCaseNanoUsd(prices, shorter);
     return cost.has_value() && *cost <= budget_nanousd;
   };
   // The cost grows with the output: the last that fits, by halving.
-  int64_t fitting = 0, beyond = output_max + 1;
+  int64_t fitting = 0, beyond = bounds.output_max + 1;
   if (!fits(0)) {
     return 0;
   }

@@ -9,29 +9,44 @@
 
 namespace tradewind::pricing {
 
+// What a request used. Whatever has no price of its own is charged as what it is part of.
 struct TokenCounts {
   int64_t input = 0;
-  int64_t cached =
-      0;  // of the input; charged as input where cached tokens have no price of their own
-  int64_t output = 0;  // reasoning included
+  int64_t cached = 0;  // of the input
+  int64_t output = 0;
   // Of the input, beside `cached`: written to the provider's cache; nullopt: it did not say.
   std::optional<int64_t> cache_write = {};
+  int64_t reasoning = 0;     // of the output: thought, not said
+  int64_t audio_input = 0;   // of the input, cached or not
+  int64_t audio_output = 0;  // of the output, beside `reasoning`
+  int64_t images = 0;        // pictures in the request
+  int64_t requests = 1;
 };
 
-// Errors: kInvalidArgument with param "price" (unpriced, which is not zero; negative), "usage" (a
-// negative count, more cached and written than input, writes that have a price of their own and are
-// not counted), kResourceExhausted (beyond 64 bits of nano-USD).
+// Every token at the prices of the tier that the whole input falls into. Errors: kInvalidArgument
+// with param "price" (unpriced, which is not zero; negative), "usage" (a negative count, parts that
+// are more than their whole, writes that have a price of their own and are not counted),
+// kResourceExhausted (beyond 64 bits of nano-USD).
 Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& counts);
 
-// The most that a request can cost: its whole input at the dearest of its prices (fresh, read from
-// a cache, written to one), and every one of `choices` answers as long as it may get. At least
-// CostNanoUsd of every usage within these counts. Errors: as above.
-Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, int64_t input_max,
-                                 int64_t output_max, int64_t choices);
+// What no usage of a request goes beyond.
+struct UsageBounds {
+  int64_t input_max = 0;
+  int64_t output_max = 0;  // of each choice
+  int64_t choices = 1;
+  int64_t images = 0;
+  bool may_have_audio_input = false, may_have_audio_output = false;
+};
 
-// The longest answers, at most `output_max` tokens each, whose worst case stays within `budget`;
-// 0 when not even the input does.
-int64_t AffordableOutput(const catalog::Prices& prices, int64_t input_max, int64_t output_max,
-                         int64_t choices, int64_t budget_nanousd);
+// The most that a request can cost: in the dearest tier that its input can reach, its whole input at
+// the dearest of its prices (fresh, read from a cache, written to one, sound), and every one of its
+// answers, as long as it may get, at the dearest of theirs; pictures and the request itself as often
+// as there are choices. At least CostNanoUsd of every usage within these bounds. Errors: as above.
+Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, const UsageBounds& bounds);
+
+// The longest answers, at most `bounds.output_max` tokens each, whose worst case stays within
+// `budget`; 0 when not even the input does.
+int64_t AffordableOutput(const catalog::Prices& prices, const UsageBounds& bounds,
+                         int64_t budget_nanousd);
 
 }  // namespace tradewind::pricing

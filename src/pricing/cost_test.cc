@@ -89,7 +89,7 @@ TEST(WorstCase, IsNeverLessThanAnyUsageWithinItsBounds) {
       prices.cache_write = price();
     }
     const int64_t input_max = below(10'000), output_max = below(10'000), choices = 1 + below(4);
-    const int64_t bound = WorstCaseNanoUsd(prices, input_max, output_max, choices).value();
+    const int64_t bound = WorstCaseNanoUsd(prices, {input_max, output_max, choices}).value();
     const int64_t input = below(input_max + 1), output = below(output_max * choices + 1);
     const int64_t cached = below(input + 1), written = below(input - cached + 1);
     const int64_t cost = CostNanoUsd(prices, {input, cached, output, written}).value();
@@ -100,22 +100,22 @@ TEST(WorstCase, IsNeverLessThanAnyUsageWithinItsBounds) {
 TEST(WorstCase, HoldsForWritesThatAreCheaperThanFreshInputToo) {
   catalog::Prices prices = Priced("3", "15");
   prices.cache_write = Decimal::Parse("0").value();
-  EXPECT_EQ(WorstCaseNanoUsd(prices, 100, 10, 1), 300'000 + 150'000);
+  EXPECT_EQ(WorstCaseNanoUsd(prices, {100, 10, 1}), 300'000 + 150'000);
 }
 
 TEST(WorstCase, IsUnknownWithoutAPriceAndRefusesOverflow) {
-  EXPECT_EQ(WorstCaseNanoUsd({}, 1, 1, 1).error().param, "price");
-  EXPECT_FALSE(WorstCaseNanoUsd(Priced("1", "1"), 1, INT64_MAX, 2).has_value());
-  EXPECT_FALSE(WorstCaseNanoUsd(Priced("1", "1"), 1, 1, 0).has_value());
+  EXPECT_EQ(WorstCaseNanoUsd({}, {1, 1, 1}).error().param, "price");
+  EXPECT_FALSE(WorstCaseNanoUsd(Priced("1", "1"), {1, INT64_MAX, 2}).has_value());
+  EXPECT_FALSE(WorstCaseNanoUsd(Priced("1", "1"), {1, 1, 0}).has_value());
 }
 
 TEST(AffordableOutput, IsTheLongestThatFits) {
   const catalog::Prices prices = Priced("1", "2");
-  EXPECT_EQ(AffordableOutput(prices, 100, 1000, 1, 300'000), 100);
-  EXPECT_EQ(AffordableOutput(prices, 100, 1000, 2, 300'000), 50);
-  EXPECT_EQ(AffordableOutput(prices, 100, 50, 1, 300'000), 50);
-  EXPECT_EQ(AffordableOutput(prices, 100, 1000, 1, 99'999), 0);
-  EXPECT_EQ(AffordableOutput(Priced("0", "0"), 100, 1000, 1, 0), 1000);
+  EXPECT_EQ(AffordableOutput(prices, {100, 1000, 1}, 300'000), 100);
+  EXPECT_EQ(AffordableOutput(prices, {100, 1000, 2}, 300'000), 50);
+  EXPECT_EQ(AffordableOutput(prices, {100, 50, 1}, 300'000), 50);
+  EXPECT_EQ(AffordableOutput(prices, {100, 1000, 1}, 99'999), 0);
+  EXPECT_EQ(AffordableOutput(Priced("0", "0"), {100, 1000, 1}, 0), 1000);
 }
 
 // Oracle: prices of at most six places are whole units of 1e-9 USD per thousand tokens.

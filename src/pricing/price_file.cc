@@ -1,6 +1,8 @@
 #include "pricing/price_file.h"
 
+#include <algorithm>
 #include <map>
+#include <utility>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
@@ -58,6 +60,37 @@ bool ReadCount(const json::object& row, std::string_view key, std::optional<int6
   return true;
 }
 
+bool ReadTokenPrices(const json::object& object, catalog::TokenPrices& prices) {
+  return std::ranges::all_of(catalog::kTokenPriceFields, [&](const auto& field) {
+    return ReadPrice(object, field.name, prices.*field.price);
+  });
+}
+
+bool ReadPrices(const json::object& object, catalog::Prices& prices) {
+  if (!ReadTokenPrices(object, prices) || !ReadPrice(object, "request", prices.request) ||
+      !ReadPrice(object, "image", prices.image)) {
+    return false;
+  }
+  const json::value* tiers = object.if_contains("tiers");
+  if (tiers == nullptr) {
+    return true;
+  }
+  if (!tiers->is_array()) {
+    return false;
+  }
+  for (const json::value& value : tiers->get_array()) {
+    std::optional<int64_t> above;
+    catalog::PriceTier tier;
+    if (!value.is_object() || !ReadCount(value.get_object(), "above", above) ||
+        !ReadTokenPrices(value.get_object(), tier)) {
+      return false;
+    }
+    tier.above = above.value_or(0);
+    prices.tiers.push_back(tier);
+  }
+  return prices.CheckTiers().has_value();
+}
+
 bool ReadFlag(const json::object& row, std::string_view key, std::optional<bool>& out) {
   const json::value* value = row.if_contains(key);
   if (value != nullptr && value->is_bool()) {
@@ -71,16 +104,20 @@ bool ReadRow(const json::value& value, PriceRow& row) {
   return object != nullptr && ReadText(*object, "provider", row.provider) &&
          ReadText(*object, "model", row.provider_model) && ReadText(*object, "task", row.task) &&
          ReadText(*object, "as_of", row.prices.as_of) &&
-         ReadText(*object, "origin", row.prices.origin) &&
-         ReadPrice(*object, "input", row.prices.input) &&
-         ReadPrice(*object, "output", row.prices.output) &&
-         ReadPrice(*object, "cached_input", row.prices.cached_input) &&
-         ReadPrice(*object, "cache_write", row.prices.cache_write) &&
+         ReadText(*object, "origin", row.prices.origin) && ReadPrices(*object, row.prices) &&
          ReadCount(*object, "context_length", row.context_length) &&
          ReadCount(*object, "max_output", row.max_output) &&
          ReadFlag(*object, "supports_tools", row.supports_tools) &&
          ReadFlag(*object, "supports_structured_output", row.supports_structured_output) &&
          !row.provider.empty() && !row.provider_model.empty();
+}
+
+void WriteTokenPrices(const catalog::TokenPrices& prices, json::object& out) {
+  for (const catalog::TokenPriceField& field : catalog::kTokenPriceFields) {
+    if ((prices.*field.price).has_value()) {
+      out[field.name] = (prices.*field.price)->ToString();
+    }
+  }
 }
 
 json::object WriteRow(const PriceRow& row) {
@@ -98,10 +135,18 @@ json::object WriteRow(const PriceRow& row) {
   text("provider", row.provider);
   text("model", row.provider_model);
   text("task", row.task);
-  text("input", row.prices.input ? row.prices.input->ToString() : "");
-  text("output", row.prices.output ? row.prices.output->ToString() : "");
-  text("cached_input", row.prices.cached_input ? row.prices.cached_input->ToString() : "");
-  text("cache_write", row.prices.cache_write ? row.prices.cache_write->ToString() : "");
+  WriteTokenPrices(row.prices, out);
+  text("request", row.prices.request ? row.prices.request->ToString() : "");
+  text("image", row.prices.image ? row.prices.image->ToString() : "");
+  if (!row.prices.tiers.empty()) {
+    json::array& tiers = out["tiers"].emplace_array();
+    for (const catalog::PriceTier& tier : row.prices.tiers) {
+      json::object one;
+      one["above"] = tier.above;
+      WriteTokenPrices(tier, one);
+      tiers.push_back(std::move(one));
+    }
+  }
   optional("context_length", row.context_length);
   optional("max_output", row.max_output);
   optional("supports_tools", row.supports_tools);

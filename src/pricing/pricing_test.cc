@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "catalog/starter.h"
+#include "pricing/cost.h"
 #include "pricing/json_leaves.h"
 #include "pricing/price_file.h"
 #include "pricing/price_map.h"
@@ -86,7 +87,11 @@ TEST(PriceMap, PortkeyRowsThatCannotBePricedSayWhy) {
       {"org/tiers", "depends on the length of the prompt"},
       {"org/two", "two different prices"},
       {"org/region", "depends on the region"},
-      {"org/reasoning", "reasoning tokens have a price of their own"},
+      {"org/tiers-open", "no price for prompts above 272000 tokens"},
+      {"org/tiers-half", "above 272000 tokens there is none for cached_input"},
+      {"org/tiers-region", "depends on the region"},
+      {"org/pictures", "tokens of pictures have a price of their own"},
+      {"org/cached-sound", "cached tokens of sound have a price of their own"},
       {"org/flag", "not a number"},
       {"org/digits", "not a number that can be kept exactly"},
   };
@@ -96,7 +101,26 @@ TEST(PriceMap, PortkeyRowsThatCannotBePricedSayWhy) {
         << key << ": " << Reason(got.unpriced, key);
   }
   EXPECT_NE(Reason(got.remarks, "org/extras").find("web_search"), std::string::npos);
+  EXPECT_EQ(Reason(got.remarks, "org/extras").find("audio"), std::string::npos) << "it is used";
   EXPECT_EQ(Reason(got.remarks, "org/plain"), "none");
+}
+
+TEST(PriceMap, PortkeyRowsHaveThoughtSoundAndTiers) {
+  const PriceImport got = Parse(Sample("portkey/together-ai.json"), "together-ai.json");
+  EXPECT_EQ(Show(Find(got, "org/reasoning")->prices.reasoning), "1");
+  EXPECT_EQ(Show(Find(got, "org/extras")->prices.reasoning), "unknown") << "0 says nothing";
+  EXPECT_EQ(Show(Find(got, "org/extras")->prices.audio_input), "10");
+  const PriceRow* row = Find(got, "org/tiers-mapped");
+  ASSERT_NE(row, nullptr) << Reason(got.unpriced, "org/tiers-mapped");
+  ASSERT_EQ(row->prices.tiers.size(), 1U);
+  EXPECT_EQ(row->prices.tiers[0].above, 272'000);
+  EXPECT_EQ(Show(row->prices.tiers[0].input), "0.3");
+  EXPECT_EQ(Show(row->prices.tiers[0].output), "0.9");
+  EXPECT_EQ(Show(row->prices.tiers[0].cached_input), "0.03");
+  // 272,000 x 150 + 10 x 600; and 172,001 x 300 + 100,000 x 30 + 10 x 900 nano-USD.
+  EXPECT_EQ(CostNanoUsd(row->prices, {272'000, 0, 10}), 40'800'000 + 6'000);
+  EXPECT_EQ(CostNanoUsd(row->prices, {272'001, 100'000, 10}), 51'600'300 + 3'000'000 + 9'000);
+  EXPECT_NE(Find(got, "org/pictures-alike"), nullptr) << "no price of their own";
 }
 
 TEST(PriceMap, FireworksNamesGetTheirAccount) {
@@ -130,7 +154,9 @@ TEST(PriceMap, LiteLlmRowsAreUsdPerTokenOfAllProviders) {
   EXPECT_EQ(Find(got, "org/y")->provider, "together");
   EXPECT_EQ(Find(got, "embed-1")->task, "feature-extraction");
   EXPECT_EQ(Show(Find(got, "embed-1")->prices.output), "0") << "embeddings have no output tokens";
-  EXPECT_NE(Find(got, "same-tier"), nullptr) << "a tier of the same price is no tier";
+  ASSERT_NE(Find(got, "same-tier"), nullptr);
+  EXPECT_TRUE(Find(got, "same-tier")->prices.tiers.empty())
+      << "a tier of the same price is no tier";
 }
 
 TEST(PriceMap, LiteLlmRowsThatCannotBePricedSayWhy) {
@@ -139,13 +165,16 @@ TEST(PriceMap, LiteLlmRowsThatCannotBePricedSayWhy) {
   const std::pair<const char*, const char*> kReasons[] = {
       {"sample_spec", "describes the map"},
       {"tiered", "depends on the length of the prompt"},
-      {"tier-list", "depends on the length of the prompt"},
+      {"range-gap", "in ranges that do not follow each other"},
+      {"dear-request", "50 USD for each: a wrong unit?"},
+      {"citing", "tokens of citations"},
+      {"picture-tokens", "tokens of pictures have a price of their own"},
+      {"hearer-of-old", "cached tokens of sound have a price of their own"},
       {"image", "mode image_generation is not billed by tokens"},
       {"nobody", "names no provider"},
       {"nickname", "another name for same-tier"},
       {"modeless", "no mode"},
       {"free-or-unknown", "also writes for unknown"},
-      {"thinker", "reasoning tokens have a price of their own"},
       {"per-second", "billed by tokens, but by input_cost_per_second"},
   };
   EXPECT_EQ(got.unpriced.size(), std::size(kReasons));
@@ -153,6 +182,34 @@ TEST(PriceMap, LiteLlmRowsThatCannotBePricedSayWhy) {
     EXPECT_NE(Reason(got.unpriced, key).find(reason), std::string::npos)
         << key << ": " << Reason(got.unpriced, key);
   }
+}
+
+TEST(PriceMap, LiteLlmRowsHaveThoughtRequestsPicturesSoundAndTiers) {
+  const PriceImport got = Parse(Sample("litellm.json"));
+  EXPECT_EQ(Show(Find(got, "thinker")->prices.reasoning), "0.9");
+  EXPECT_EQ(Show(Find(got, "per-request")->prices.request), "0.005");
+  EXPECT_EQ(Show(Find(got, "seer")->prices.image), "0.0011");
+  EXPECT_EQ(Show(Find(got, "hearer")->prices.audio_input), "40");
+  EXPECT_EQ(Show(Find(got, "hearer")->prices.audio_output), "80");
+  EXPECT_EQ(Show(Find(got, "tier-list")->prices.output), "0.4") << "one range is no tier";
+  const catalog::Prices& longer = Find(got, "long-prompts")->prices;
+  ASSERT_EQ(longer.tiers.size(), 1U);
+  EXPECT_EQ(longer.tiers[0].above, 200'000);
+  // 200,000 tokens: 3,000 nano-USD each. One more: 100,000 fresh at 6,000, 100,000 cached at 600,
+  // one written at 7,500, and 1,000 of output at 22,500.
+  EXPECT_EQ(CostNanoUsd(longer, {200'000, 0, 1000, 0}), 600'000'000 + 15'000'000);
+  EXPECT_EQ(CostNanoUsd(longer, {200'001, 100'000, 1000, 1}),
+            600'000'000 + 60'000'000 + 7'500 + 22'500'000);
+  EXPECT_NE(Reason(got.remarks, "long-prompts").find("above_1hr"), std::string::npos);
+  EXPECT_EQ(Reason(got.remarks, "long-prompts").find("priority"), std::string::npos);
+  const catalog::Prices& ranges = Find(got, "ranges")->prices;
+  ASSERT_EQ(ranges.tiers.size(), 1U);
+  EXPECT_EQ(ranges.tiers[0].above, 32'000);
+  TokenCounts used{32'000, 0, 100};
+  used.reasoning = 60;
+  EXPECT_EQ(CostNanoUsd(ranges, used), 32'000 * 400 + 40 * 1'200 + 60 * 4'000);
+  used.input = 32'001;
+  EXPECT_EQ(CostNanoUsd(ranges, used), 32'001 * 1'200 + 40 * 3'600 + 60 * 12'000);
 }
 
 TEST(PriceMap, WhatIsNoMapIsRefused) {
@@ -228,6 +285,31 @@ TEST(PriceMap, EveryRowOfThePublicMapsIsPricedOrNamed) {
   EXPECT_NE(Reason(got.unpriced, "MiniMaxAI/MiniMax-M2.5").find("wrong unit"), std::string::npos);
 }
 
+TEST(PriceMap, RowsOfThePublicMapsHaveTheirUnits) {
+  const std::filesystem::path folder = testing::SharedDir() / "prices/pricing";
+  if (!std::filesystem::exists(folder)) {
+    GTEST_SKIP() << "no ../shared/prices";
+  }
+  const auto router = ReadFile(folder / "openrouter.json");
+  const auto openai = ReadFile(folder / "openai.json");
+  ASSERT_TRUE(router.has_value() && openai.has_value());
+  const PriceImport routed = Parse(*router, "openrouter.json");
+  const PriceRow* research = Find(routed, "perplexity/sonar-deep-research");
+  ASSERT_NE(research, nullptr);
+  EXPECT_EQ(Show(research->prices.output), "8");
+  EXPECT_EQ(Show(research->prices.reasoning), "3");
+  const PriceRow* flash = Find(routed, "google/gemini-2.5-flash");
+  ASSERT_NE(flash, nullptr);
+  EXPECT_EQ(Show(flash->prices.audio_input), "1");
+  EXPECT_EQ(Show(flash->prices.reasoning), "unknown") << "as output";
+  const PriceImport direct = Parse(*openai, "openai.json");
+  EXPECT_EQ(Show(Find(direct, "gpt-4o-audio-preview")->prices.audio_output), "200");
+  EXPECT_NE(Reason(direct.unpriced, "gpt-4o-transcribe").find("wrong unit"), std::string::npos);
+  EXPECT_NE(Reason(direct.unpriced, "gpt-5.4").find("depends on the region"), std::string::npos);
+  EXPECT_NE(Reason(direct.unpriced, "gpt-realtime-mini-2025-10-06").find("pictures"),
+            std::string::npos);
+}
+
 TEST(PriceMap, TheStarterCatalogueSaysWhatThePublicMapsSay) {
   const std::filesystem::path folder = testing::SharedDir() / "prices/pricing";
   if (!std::filesystem::exists(folder)) {
@@ -289,6 +371,22 @@ TEST(PriceFile, WhatIsSavedIsReadBackExactly) {
   EXPECT_EQ((*rows)[0].prices.origin, "portkey x.json");
 }
 
+TEST(PriceFile, EveryUnitAndTierIsReadBack) {
+  const testing::TempDir home;
+  const PriceImport got = Parse(Sample("litellm.json"));
+  ASSERT_TRUE(SavePrices(home.path(), got.rows).has_value());
+  const auto rows = LoadPrices(home.path());
+  ASSERT_TRUE(rows.has_value()) << rows.error().message;
+  ASSERT_EQ(rows->size(), got.rows.size());
+  for (size_t i = 0; i < rows->size(); ++i) {
+    const catalog::Prices &mine = got.rows[i].prices, &read = (*rows)[i].prices;
+    EXPECT_EQ(static_cast<const catalog::TokenPrices&>(read), mine) << (*rows)[i].provider_model;
+    EXPECT_EQ(read.request, mine.request);
+    EXPECT_EQ(read.image, mine.image);
+    EXPECT_EQ(read.tiers, mine.tiers);
+  }
+}
+
 TEST(PriceFile, DamageIsNamedWithTheNextStep) {
   const testing::TempDir home;
   for (
@@ -298,6 +396,8 @@ TEST(PriceFile, DamageIsNamedWithTheNextStep) {
        R"({"schema":"tradewind.prices/v1","rows":[{"provider":"a"}]})",
        R"({"schema":"tradewind.prices/v1","rows":[{"provider":"a","model":"b","input":0.1}]})",
        R"({"schema":"tradewind.prices/v1","rows":[{"provider":"a","model":"b","input":"-1"}]})",
+       R"({"schema":"tradewind.prices/v1","rows":[{"provider":"a","model":"b","tiers":3}]})",
+       R"({"schema":"tradewind.prices/v1","rows":[{"provider":"a","model":"b","input":"1","output":"1","tiers":[{"above":5,"input":"2"}]}]})",
        R"({"schema":"tradewind.prices/v1","rows":[{"provider":"a","model":"b","max_output":0}]})"}) {
     ASSERT_TRUE(WriteFileAtomic(PriceFilePath(home.path()), text).has_value());
     const auto rows = LoadPrices(home.path());

@@ -44,17 +44,24 @@ Known KnownOf(const std::optional<bool>& value) {
   return value.has_value() ? (*value ? Known::kYes : Known::kNo) : Known::kUnknown;
 }
 
-std::optional<Price> PriceOf(const catalog::Prices& prices) {
-  if (!prices.is_priced()) {
+// Of the tier that the request is expected to fall into; where a cap has to be kept, of the dearest.
+std::optional<Price> PriceOf(const catalog::Prices& prices, const RouteNeeds& needs) {
+  const bool is_capped =
+      needs.max_price.input_nanousd_per_mtok || needs.max_price.output_nanousd_per_mtok;
+  const catalog::TokenPrices of =
+      is_capped ? prices.Dearest() : prices.OfTier(prices.TierOf(needs.input_tokens));
+  if (!of.is_priced()) {
     return std::nullopt;
   }
   Price price;
-  price.input_nanousd_per_mtok = NanoUsdPerMtok(*prices.input);
-  price.output_nanousd_per_mtok = NanoUsdPerMtok(*prices.output);
-  const bool fits = price.input_nanousd_per_mtok >= 0 && price.output_nanousd_per_mtok >= 0 &&
-                    price.input_nanousd_per_mtok <= kPriceMax &&
-                    price.output_nanousd_per_mtok <= kPriceMax;
-  return fits ? std::optional(price) : std::nullopt;
+  price.input_nanousd_per_mtok = NanoUsdPerMtok(*of.input);
+  price.output_nanousd_per_mtok = NanoUsdPerMtok(*of.output);
+  price.request_nanousd = NanoUsdPerMtok(prices.request.value_or(Decimal()));
+  const auto fits = [](int64_t amount) { return amount >= 0 && amount <= kPriceMax; };
+  return fits(price.input_nanousd_per_mtok) && fits(price.output_nanousd_per_mtok) &&
+                 fits(price.request_nanousd)
+             ? std::optional(price)
+             : std::nullopt;
 }
 
 void SetCapabilities(const catalog::Mapping& mapping, RouteFacts& facts) {
@@ -109,7 +116,7 @@ RouteFacts FactsOf(const PlannedRoute& route, int model_rank, const Asked& asked
   SetCapabilities(mapping, facts);
   facts.context_length = mapping.context_length;
   facts.max_output_tokens = mapping.max_output;
-  facts.price = facts.is_local ? std::optional(Price{}) : PriceOf(mapping.prices);
+  facts.price = facts.is_local ? std::optional(Price{}) : PriceOf(mapping.prices, request.needs);
   facts.data_policy =
       facts.is_local ? DataPolicy::kNoRetention : PolicyOf(route.place->provider->data_policy);
   facts.quantization = mapping.quantization;

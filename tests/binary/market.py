@@ -24,9 +24,9 @@ MODEL = "acme/model"
 KEY = "provider-key-that-must-not-leak"
 
 
-def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", more={}, billing=False, **fields):
+def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", more={}, billing=False, also="", **fields):
     """A config file with `model` at each of the sites, and at some of them `more`: site -> (model, provider's id, task)s.
-    `billing`: each can be asked what requests cost, and keeps our ids."""
+    `also`: what the models' tables say besides. `billing`: each can be asked what requests cost, and keeps our ids."""
     parts = [extra]
     for slug in sites:
         kind, played = SITES.get(slug, ("openai", f"{slug}:openai"))
@@ -39,7 +39,7 @@ def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", mor
         lines += [f"{name} = {value}" for name, value in fields.items()]
         models = [
             f'{{ id = "{hf_model}", provider_id = "{own_id}", task = "{task}", input_usd_per_mtok = "{prices[0]}", '
-            f'output_usd_per_mtok = "{prices[1]}", context = 8192 }}'
+            f'output_usd_per_mtok = "{prices[1]}", context = 8192{", " if also else ""}{also} }}'
             for hf_model, own_id, task in [(model, provider_id, "conversational"), *more.get(slug, ())]
         ]
         lines.append(f"models = [{', '.join(models)}]")

@@ -25,7 +25,7 @@ def statement(file, what, find, bad="", within=""):
 
 BOOK, APPLY, SNAPSHOT = "ledger/book.cc", "ledger/book_apply.cc", "ledger/book_snapshot.cc"
 LEDGER, RECOVERY, JOURNAL, RECORD = "ledger/ledger.cc", "ledger/recovery.cc", "ledger/journal.cc", "ledger/record.cc"
-WINDOW, COST = "ledger/window.cc", "pricing/cost.cc"
+WINDOW, COST, TERMS = "ledger/window.cc", "pricing/cost.cc", "pricing/terms.cc"
 METER, ENDING, RECORDER = "billing/meter.cc", "billing/ending.cc", "billing/recorder.cc"
 
 MUTANTS = [
@@ -85,9 +85,9 @@ MUTANTS = [
     expression(WINDOW, "weeks begin on Sunday", "date::Monday", "date::Sunday"),
     expression(WINDOW, "a midnight shown twice is the second one", "date::choose::earliest", "date::choose::latest"),
     expression(COST, "rounded down", "has_rest ? 1 : 0", "0"),
-    expression(COST, "cached tokens are charged twice", "counts.input - counts.cached - written", "counts.input - written"),
-    expression(COST, "one of several answers is held for", "__builtin_mul_overflow(output_max, choices, &output)", "__builtin_mul_overflow(output_max, int64_t{1}, &output)"),
-    statement(COST, "tokens written to a cache are not held for", "dearest.input = price;"),
+    expression(TERMS, "cached tokens are charged twice", "counts.input - counts.cached - written", "counts.input - written"),
+    expression(COST, "one of several answers is held for", "__builtin_mul_overflow(bounds.output_max, bounds.choices, &counts.output)", "__builtin_mul_overflow(bounds.output_max, int64_t{1}, &counts.output)"),
+    statement(COST, "tokens written to a cache are not held for", "Raise(dearest.input, of.cache_write);"),
     expression(METER, "no price is no reason to refuse", "!is_priced && hard != budgets.end()", "false"),
     expression(METER, "who brings his own key is charged", "offer.purchase.own_key ? 0 : request.cost", "request.cost"),
     expression(ENDING, "zero is taken for unknown", "ended.usage.has_value()", "ended.usage.has_value() && ended.usage->output_tokens > 0"),

@@ -21,7 +21,7 @@ using provider_sim::Provider;
 struct Arguments {
   std::vector<std::string> providers = {"fireworks-ai", "together", "cerebras", "groq",
                                         "openai",       "novita",   "hf-router"};
-  std::vector<std::string> keys, faults, models;
+  std::vector<std::string> keys, faults, models, prices;
   std::string data = PROVIDER_SIM_DATA, root;
   bool no_log = false;
   int64_t created_s = 0;
@@ -38,6 +38,7 @@ void AddFlags(CLI::App& app, Arguments& a) {
   app.add_option("--data", a.data, "folder of data files");
   app.add_option("--key", a.keys, "a key that is accepted, or PROVIDER=KEY; none: any key is");
   app.add_option("--model", a.models, "PROVIDER=ID: one more model, at its first model's price");
+  app.add_option("--price", a.prices, "PROVIDER=JSON: what its models cost, as data says it");
   app.add_option("--fault", a.faults, "a rule as for /_sim/faults: JSON, or name=value,...");
   app.add_flag("--no-log", a.no_log, "keep no log of requests");
   app.add_option("--created", a.created_s, "Unix time that replies name instead of now");
@@ -68,6 +69,17 @@ std::vector<std::unique_ptr<Provider>> Load(const Arguments& arguments) {
         model->id = id;
         model->reply_model = provider_sim::JsonString(id);
         provider->model_list.push_back(std::move(model));
+      }
+    }
+  }
+  for (const std::string& word : arguments.prices) {
+    const auto [name, text] = SplitAt(word, '=');
+    const boost::json::value prices = boost::json::parse(text);
+    for (const auto& provider : providers) {
+      for (const auto& model : provider->model_list) {
+        if (provider->name == name) {
+          provider_sim::SetPrices(prices.as_object(), *model);
+        }
       }
     }
   }

@@ -148,6 +148,22 @@ FieldRule ReadRule(const json::object& object) {
   return rule;
 }
 
+void ReadPrices(const json::object& object, Model& model) {
+  model.input_price = Whole(object, "input_nanousd_per_mtok", 0);
+  model.cached_price = Whole(object, "cached_nanousd_per_mtok", model.input_price);
+  model.output_price = Whole(object, "output_nanousd_per_mtok", 0);
+  model.reasoning_price = Whole(object, "reasoning_nanousd_per_mtok", model.output_price);
+  model.above = static_cast<uint64_t>(Whole(object, "above", 0));
+  model.above_input_price = Whole(object, "above_input_nanousd_per_mtok", model.input_price);
+  model.above_cached_price =
+      Whole(object, "above_cached_nanousd_per_mtok", model.above_input_price);
+  model.above_output_price = Whole(object, "above_output_nanousd_per_mtok", model.output_price);
+  model.above_reasoning_price =
+      Whole(object, "above_reasoning_nanousd_per_mtok", model.above_output_price);
+  model.request_price = Whole(object, "request_nanousd", 0);
+  model.image_price = Whole(object, "image_nanousd", 0);
+}
+
 std::unique_ptr<Model> ReadModel(const json::object& object, const std::string& owner) {
   auto model = std::make_unique<Model>();
   model->id = Text(object, "id");
@@ -156,9 +172,7 @@ std::unique_ptr<Model> ReadModel(const json::object& object, const std::string& 
   model->owned_by = JsonString(Text(object, "owned_by", owner));
   model->context = std::to_string(Whole(object, "context", 131072));
   model->created = std::to_string(Whole(object, "created", 1735689600));
-  model->input_price = Whole(object, "input_nanousd_per_mtok", 0);
-  model->cached_price = Whole(object, "cached_nanousd_per_mtok", model->input_price);
-  model->output_price = Whole(object, "output_nanousd_per_mtok", 0);
+  ReadPrices(object, *model);
   model->default_reasoning_tokens = Whole(object, "reasoning_tokens", 0);
   model->think_in_content = Flag(object, "think_in_content");
   model->dims = Whole(object, "dims", 8);
@@ -238,13 +252,29 @@ void ReadProvider(const json::object& file, Provider& provider) {
 
 }  // namespace
 
-int64_t CostNanoUsd(const Model& model, uint64_t prompt_tokens, uint64_t cached_tokens,
-                    uint64_t completion_tokens) {
+int64_t CostNanoUsd(const Model& model, const Used& used) {
   constexpr __int128 kTokensPerPrice = 1'000'000;
-  const __int128 cost = static_cast<__int128>(prompt_tokens - cached_tokens) * model.input_price +
-                        static_cast<__int128>(cached_tokens) * model.cached_price +
-                        static_cast<__int128>(completion_tokens) * model.output_price;
+  const bool is_above = model.above > 0 && used.prompt > model.above;
+  const auto times = [](uint64_t count, int64_t price) {
+    return static_cast<__int128>(count) * price;
+  };
+  __int128 cost =
+      times(used.prompt - used.cached, is_above ? model.above_input_price : model.input_price);
+  cost += times(used.cached, is_above ? model.above_cached_price : model.cached_price);
+  cost += times(used.completion - used.reasoning,
+                is_above ? model.above_output_price : model.output_price);
+  cost += times(used.reasoning, is_above ? model.above_reasoning_price : model.reasoning_price);
+  cost += (model.request_price + times(used.images, model.image_price)) * kTokensPerPrice;
   return static_cast<int64_t>((cost + kTokensPerPrice - 1) / kTokensPerPrice);
+}
+
+void SetPrices(const json::object& prices, Model& model) {
+  for (const auto& [name, value] : prices) {
+    if (name != "above" && name.find("nanousd") == name.npos) {
+      throw std::runtime_error("no price is called " + std::string(name));
+    }
+  }
+  ReadPrices(prices, model);
 }
 
 const Model* Provider::FindModel(std::string_view model_id) const {

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 
 #include "provider_sim/json_template.h"
@@ -33,15 +34,28 @@ struct Model {
   std::string owned_by, context, created, providers, served_by;  // JSON fragments
   std::vector<std::string> suffixes;                             // of a router: live providers
   // Prices in nano-USD per million tokens.
-  int64_t input_price = 0, cached_price = 0, output_price = 0;
+  int64_t input_price = 0, cached_price = 0, output_price = 0, reasoning_price = 0;
+  // All of these, for a prompt of more than `above` tokens; 0: there is no such tier.
+  uint64_t above = 0;
+  int64_t above_input_price = 0, above_cached_price = 0, above_output_price = 0,
+          above_reasoning_price = 0;
+  int64_t request_price = 0, image_price = 0;  // nano-USD for each
   int64_t default_reasoning_tokens = 0;
   bool think_in_content = false;  // <think>...</think> before the answer
   int64_t dims = 8;               // of an embedding
 };
 
+// What was used; `reasoning` is of the completion.
+struct Used {
+  uint64_t prompt = 0, cached = 0, completion = 0, reasoning = 0, images = 0;
+};
+
 // Rounded up once.
-int64_t CostNanoUsd(const Model& model, uint64_t prompt_tokens, uint64_t cached_tokens,
-                    uint64_t completion_tokens);
+int64_t CostNanoUsd(const Model& model, const Used& used);
+
+// Sets prices of a model: "output_nanousd_per_mtok", "above" ..., as data files name them. Throws
+// std::runtime_error for a name that is none.
+void SetPrices(const boost::json::object& prices, Model& model);
 
 struct ErrorShape {
   int status = 500;

@@ -133,7 +133,7 @@ std::optional<Refusal> ReadModel(const Provider& provider, const json::object& b
   return fits ? std::nullopt : std::optional(Refusal{"model_not_found", std::string(id), "model"});
 }
 
-std::string ContentText(const json::value& content, uint64_t& tokens) {
+std::string ContentText(const json::value& content, Ask& ask) {
   std::string text;
   if (content.is_string()) {
     text = std::string_view(content.get_string());
@@ -146,11 +146,12 @@ std::string ContentText(const json::value& content, uint64_t& tokens) {
       if (type == "text") {
         text += (text.empty() ? "" : " ") + std::string(TextOf(part.get_object(), "text"));
       } else if (type == "image_url") {
-        tokens += kImageTokens;
+        ask.prompt_tokens += kImageTokens;
+        ++ask.images;
       }
     }
   }
-  tokens += CountWords(text);
+  ask.prompt_tokens += CountWords(text);
   return text;
 }
 
@@ -194,7 +195,7 @@ std::optional<Refusal> ReadMessages(const Provider& provider, const json::object
       return refusal;
     }
     const json::value* const content = Find(message, "content");
-    std::string text = content == nullptr ? "" : ContentText(*content, ask.prompt_tokens);
+    std::string text = content == nullptr ? "" : ContentText(*content, ask);
     ask.said.clear();
     if (role == "user") {
       ask.last_user = std::move(text);

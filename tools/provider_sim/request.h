@@ -40,7 +40,7 @@ struct Ask {
   std::string last_user;             // the text of the last user message, or of the prompt
   std::string said;                  // the text of a last message of the assistant
   std::vector<std::string> prompts;  // of completions
-  uint64_t prompt_tokens = 0;
+  uint64_t prompt_tokens = 0, images = 0;
   bool wants_json = false;
   const boost::json::value* schema = nullptr;  // of the JSON wanted; may be null
   std::vector<Tool> tools;

@@ -374,7 +374,8 @@ void Sim::Bill(Exchange& x, const Ask& ask) {
       reply.client_id = value;
     }
   }
-  reply.whole = {ask.prompt_tokens, 0, 0, CostNanoUsd(*ask.model, ask.prompt_tokens, 0, 0)};
+  reply.used = {ask.prompt_tokens, 0, 0, 0, ask.images};
+  reply.whole = {ask.prompt_tokens, 0, 0, CostNanoUsd(*ask.model, reply.used)};
 }
 
 void Sim::AnswerInference(Exchange& x, const Ask& ask) {
@@ -390,8 +391,10 @@ void Sim::AnswerInference(Exchange& x, const Ask& ask) {
       x.endpoint == Endpoint::kChat ? x.provider.chat : x.provider.completions;
   provider_sim::Answer answer = MakeAnswer(ask, reply.how);
   reply.body_tokens = answer.completion_tokens();
+  reply.used = {answer.prompt_tokens, answer.cached_tokens, reply.body_tokens,
+                answer.reasoning_tokens(), ask.images};
   reply.whole = {answer.prompt_tokens, answer.cached_tokens, reply.body_tokens,
-                 CostNanoUsd(model, answer.prompt_tokens, answer.cached_tokens, reply.body_tokens)};
+                 CostNanoUsd(model, reply.used)};
   const ReplyOptions options{ask.include_usage, ask.top_logprobs};
   if (!ask.stream) {
     Send(x, 200, "", ChatBody(x.provider, shapes, x.identity, answer, options, reply.how),
@@ -521,8 +524,10 @@ void Sim::Finish(const Reply& reply, const Ending& ending) {
     }
     if (policy == "generated" && reply.events != nullptr) {
       charge.completion_tokens = reply.events->tokens_sent();
-      charge.cost_nanousd = CostNanoUsd(*reply.model, charge.prompt_tokens, charge.cached_tokens,
-                                        charge.completion_tokens);
+      Used used = reply.used;
+      used.completion = charge.completion_tokens;
+      used.reasoning = std::min(used.reasoning, used.completion);  // it comes first
+      charge.cost_nanousd = CostNanoUsd(*reply.model, used);
     }
     charge.cost_nanousd = (charge.cost_nanousd * reply.how.bill_percent + 99) / 100;
     books_.Bill(reply.provider->name, reply.model->id, reply.key,

@@ -37,6 +37,7 @@ struct Reply {
   bool chunked = false;  // the framing of `events`
   bool close_after = false;
   uint64_t body_tokens = 0;  // for pacing what is no stream
+  Used used = {};            // of the whole answer
 
   // For Finish.
   const Provider* provider = nullptr;

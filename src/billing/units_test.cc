@@ -1,0 +1,353 @@
+// Prices of thought, requests, pictures, sound and tiers, from the hold to the bill; and what was
+// written before there were any.
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "billing/focus.h"
+#include "billing/invoice.h"
+#include "billing/meter.h"
+#include "billing/meters.h"
+#include "billing/price_version.h"
+#include "billing/recorder_parts.h"
+#include "billing/statement.h"
+#include "billing/test_support.h"
+#include "billing/verify.h"
+#include "storage/migrations.h"
+
+namespace tradewind::billing {
+namespace {
+
+Decimal Usd(const char* text) {
+  return Decimal::Parse(text).value();
+}
+
+catalog::Prices AllUnits() {
+  catalog::Prices prices = Priced("1", "2");
+  prices.cached_input = Usd("0.1");
+  prices.reasoning = Usd("3.0007");
+  prices.audio_input = Usd("40");
+  prices.audio_output = Usd("80");
+  prices.request = Usd("0.005");
+  prices.image = Usd("0.0011");
+  for (const int64_t above : {1'000, 2'000}) {
+    catalog::PriceTier tier;
+    static_cast<catalog::TokenPrices&>(tier) = prices;
+    tier.above = above;
+    tier.input = Usd(above == 1'000 ? "1.5" : "2.5");
+    tier.output = Usd("4");
+    prices.tiers.push_back(tier);
+  }
+  return prices;
+}
+
+const Purchase kBought = {"org_1", "prj_1", "key_1", "usr_1", "org/model", "site-a", "model-x"};
+
+TEST(PriceVersion, KeepsTheBytesOfTermsFromBeforeThereWereOtherUnits) {
+  catalog::Prices prices = Priced("1", "2");
+  EXPECT_EQ(SpecOf(kBought, prices).terms,
+            "1\x1F\x1F\x1F"
+            "2");
+  prices.cached_input = Usd("0.1");
+  prices.cache_write = Usd("1.25");
+  const ledger::PriceSpec old{"site-a\x1Forg/model\x1Fmodel-x",
+                              "1\x1F"
+                              "0.1\x1F"
+                              "1.25\x1F"
+                              "2",
+                              "config.toml line 7"};
+  EXPECT_EQ(SpecOf(kBought, prices).terms, old.terms) << "the same price is the same version";
+  EXPECT_EQ(SpecOf(kBought, prices).item, old.item);
+  const PriceVersion read = VersionOf(7, old);
+  EXPECT_EQ(static_cast<const catalog::TokenPrices&>(read.prices), prices);
+  EXPECT_TRUE(read.prices.tiers.empty());
+  EXPECT_FALSE(read.prices.request.has_value());
+  EXPECT_EQ(read.hash, "95e20a61c282f545befbd835ee482ebc81ec5e4700311fe04c2aedd1335b3b37");
+}
+
+TEST(PriceVersion, ComesBackWithEveryUnitAndTier) {
+  const catalog::Prices prices = AllUnits();
+  const ledger::PriceSpec spec = SpecOf(kBought, prices);
+  EXPECT_LE(spec.terms.size(), ledger::kPriceTextBytesMax);
+  const catalog::Prices read = VersionOf(1, spec).prices;
+  EXPECT_EQ(static_cast<const catalog::TokenPrices&>(read), prices);
+  EXPECT_EQ(read.tiers, prices.tiers);
+  EXPECT_EQ(read.request, prices.request);
+  EXPECT_EQ(read.image, prices.image);
+  for (const char* odd : {"", "\x1F",
+                          "1\x1F\x1F\x1F"
+                          "2\x1F=\x1F>\x1Fx>y=z\x1F=>",
+                          "a>b"}) {
+    static_cast<void>(VersionOf(1, {"i", odd, ""}));  // whatever is in it
+  }
+}
+
+TEST(Outcome, IsReadFromTextsOfBeforeSoundAndPicturesWereCounted) {
+  const Outcome old = DecodeOutcome(
+      "10\x1F"
+      "2\x1F"
+      "5\x1F"
+      "3\x1Fprovider\x1Fstop\x1F"
+      "4");
+  EXPECT_EQ(old.input_tokens, 10);
+  EXPECT_EQ(old.reasoning_tokens, 3);
+  EXPECT_EQ(old.cache_write_tokens, 4);
+  EXPECT_EQ(old.audio_input_tokens, 0);
+  EXPECT_EQ(old.images, 0);
+  EXPECT_EQ(DecodeOutcome("10\x1F"
+                          "2\x1F"
+                          "5\x1F"
+                          "3\x1Fprovider\x1Fstop\x1F")
+                .cache_write_tokens,
+            std::nullopt);
+  Outcome now = old;
+  now.audio_input_tokens = 5;
+  now.audio_output_tokens = 6;
+  now.images = 7;
+  EXPECT_EQ(DecodeOutcome(Encode(now)), now);
+  EXPECT_EQ(Encode(old),
+            "10\x1F"
+            "2\x1F"
+            "5\x1F"
+            "3\x1Fprovider\x1Fstop\x1F"
+            "4")
+      << "without any the text is the one of before";
+}
+
+TEST(Recorder, ReadsAJournalFromBeforeThereWereOtherUnits) {
+  World world;
+  ledger::HoldRequest request;
+  request.id = {{1, 1}, 1};
+  request.cost = request.charge = 1'000'000;
+  request.text = Encode(kBought);
+  request.price_version = world.ledger
+                              ->PriceVersion({"site-a\x1Forg/model\x1Fmodel-x",
+                                              "1\x1F\x1F\x1F"
+                                              "2",
+                                              "test"})
+                              .value();
+  auto hold = world.ledger->Take(request, ledger::Send::kNow);
+  ASSERT_TRUE(hold.has_value());
+  ASSERT_TRUE(hold->Settle(20'000, 20'000,
+                           "10\x1F"
+                           "0\x1F"
+                           "5\x1F"
+                           "3\x1Fprovider\x1Fstop\x1F")
+                  .has_value());
+  const AttemptRow row = world.recorder->Find({1, 1})->front();
+  EXPECT_EQ(row.outcome.reasoning_tokens, 3);
+  EXPECT_EQ(row.outcome.images, 0);
+  Meters meters;
+  ASSERT_TRUE(world.recorder->AddMeters({}, meters).has_value());
+  for (const auto& [key, sum] : meters) {
+    EXPECT_EQ(key.tier, 0);
+    EXPECT_EQ(sum.cost, key.kind == MeterKind::kInput    ? 10'000
+                        : key.kind == MeterKind::kOutput ? 10'000
+                                                         : 0);
+  }
+  EXPECT_EQ(meters.size(), 3U) << "thought is output where it has no price";
+  // The same price again is the same version.
+  Meter meter(*world.ledger);
+  auto attempt = meter.Begin(world.Ask(10, 10));
+  ASSERT_TRUE(attempt.has_value());
+  EXPECT_EQ(attempt->price_version(), request.price_version);
+}
+
+TEST(Recorder, OpensADatabaseFromBeforeThereWereOtherUnits) {
+  World world;
+  world.recorder.reset();
+  std::filesystem::remove(world.home.path() / "ledger.db");
+  {
+    auto database = storage::Database::Open(world.home.path() / "ledger.db");
+    ASSERT_TRUE(database.has_value());
+    ASSERT_TRUE(storage::Migrate(*database, RecorderTables().first(3)).has_value());
+    ASSERT_TRUE(database
+                    ->Execute("INSERT INTO attempts VALUES (zeroblob(16),1,'org_1','prj_1','key_1',"
+                              "'usr_1','org/model','site-a','model-x',0,1,3,5,6,100,70,70,1,10,0,5,"
+                              "3,'provider','stop','id','',NULL);"
+                              "INSERT INTO meters VALUES (0,'org_1','prj_1','key_1','org/model',"
+                              "'site-a','model-x',0,1,4,5,70,70)")
+                    .has_value());
+  }
+  world.Start();
+  const auto rows = world.recorder->Page({}, 10);
+  ASSERT_TRUE(rows.has_value()) << rows.error().message;
+  Meters meters;
+  ASSERT_TRUE(world.recorder->AddMeters({}, meters).has_value());
+  ASSERT_EQ(meters.size(), 1U);
+  EXPECT_EQ(meters.begin()->first.kind, MeterKind::kOutput);
+  EXPECT_EQ(meters.begin()->first.tier, 0);
+  EXPECT_EQ(meters.begin()->second.cost, 70);
+  const auto found = world.recorder->Find({0, 0});
+  ASSERT_EQ(found->size(), 1U);
+  EXPECT_EQ(found->front().outcome.output_tokens, 5);
+  EXPECT_EQ(found->front().outcome.images, 0);
+  EXPECT_EQ(found->front().cost, 70);
+}
+
+struct UnitsWorld : World {
+  UnitsWorld() {
+    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
+    prices = AllUnits();
+    static_cast<void>(ledger->Define({.name = "key:key_1", .limit = 10'000'000'000}));
+  }
+  // Holds, sends, settles by `usage`; what it cost.
+  int64_t Buy(const chat::Usage& usage, int64_t images = 0) {
+    Meter meter(*ledger);
+    Offer offer = Ask(10'000, 1'000);
+    offer.images = images;
+    offer.has_audio_input = usage.audio_input_tokens > 0;
+    offer.wants_audio_output = usage.audio_output_tokens > 0;
+    auto attempt = meter.Begin(offer);
+    EXPECT_TRUE(attempt.has_value()) << attempt.error().message;
+    EXPECT_TRUE(attempt->Sent().has_value());
+    const NanoUsd held = attempt->held();
+    const int64_t cost =
+        attempt->End({.is_complete = true, .usage = usage, .finish = "stop"}).value_or(-1);
+    EXPECT_LE(cost, held);
+    return cost;
+  }
+  using NanoUsd = ledger::NanoUsd;
+};
+
+chat::Usage Everything(int64_t input) {
+  chat::Usage usage;
+  usage.input_tokens = input;
+  usage.cached_tokens = 100;
+  usage.audio_input_tokens = 50;
+  usage.output_tokens = 200;
+  usage.reasoning_tokens = 150;
+  usage.audio_output_tokens = 20;
+  return usage;
+}
+
+TEST(UnitsOnABill, AreLinesOfTheirOwnThatAddUpExactly) {
+  UnitsWorld world;
+  const int64_t each = 5'000'000 + 2 * 1'100'000 + 100 * 100 + 50 * 40'000 + 20 * 80'000;
+  const int64_t thought = 450'105;  // 150 x 3,000.7
+  int64_t cost = world.Buy(Everything(1'000), 2);
+  EXPECT_EQ(cost, each + thought + 850 * 1'000 + 30 * 2'000);
+  int64_t second = world.Buy(Everything(1'001), 2);
+  EXPECT_EQ(second, each + thought + 851 * 1'500 + 30 * 4'000);
+  second += world.Buy(Everything(2'001), 2);
+  EXPECT_EQ(world.At("key:key_1").debits, cost + second);
+  EXPECT_EQ(world.At("key:key_1").pending, 0);
+
+  const StatementOrder order{ParseBillPeriod("2025-11").value(), "", ""};
+  const auto verified = VerifyStatement(order, *world.recorder, *world.ledger, world.disk);
+  ASSERT_TRUE(verified.has_value()) << verified.error().message;
+  EXPECT_TRUE(verified->is_good());
+  const Statement& statement = verified->statement;
+  EXPECT_EQ(statement.charge, cost + second);
+  EXPECT_EQ(statement.requests, 3);
+  int64_t sum = 0;
+  std::map<std::string, int64_t> quantities;
+  std::map<std::string, std::string> prices;
+  for (const StatementLine& line : statement.lines) {
+    sum += line.sum.charge;
+    quantities[line.meter()] = line.sum.quantity;
+    prices[line.meter()] = line.price;
+    EXPECT_EQ(line.usd_each().empty(), IsOfTokens(line.key.kind));
+  }
+  EXPECT_EQ(sum, cost + second);
+  EXPECT_EQ(quantities["requests"], 3);
+  EXPECT_EQ(prices["requests"], "0.005");
+  EXPECT_EQ(quantities["input_images"], 6);
+  EXPECT_EQ(prices["input_images"], "0.0011");
+  EXPECT_EQ(quantities["input_tokens"], 850);
+  EXPECT_EQ(quantities["input_tokens above 1000"], 851);
+  EXPECT_EQ(prices["input_tokens above 1000"], "1.5");
+  EXPECT_EQ(quantities["input_tokens above 2000"], 1'851);
+  EXPECT_EQ(prices["input_tokens above 2000"], "2.5");
+  EXPECT_EQ(quantities["output_tokens"], 30);
+  EXPECT_EQ(quantities["reasoning_tokens above 2000"], 150);
+  EXPECT_EQ(quantities["input_audio_tokens"], 50);
+  EXPECT_EQ(quantities["output_audio_tokens above 1000"], 20);
+  EXPECT_NE(statement.text.find(R"("above_input_tokens":1000)"), std::string::npos);
+  EXPECT_NE(statement.text.find(R"("usd_each":"0.005")"), std::string::npos);
+}
+
+TEST(UnitsOnABill, AreTheSameInEveryExport) {
+  UnitsWorld world;
+  const int64_t cost = world.Buy(Everything(1'000), 1) + world.Buy(Everything(1'500), 0);
+  const StatementOrder order{ParseBillPeriod("2025-11").value(), "", ""};
+  MeterFilter hours = FilterOf(order);
+  hours.by_day = false;
+  Meters meters;
+  ASSERT_TRUE(world.recorder->AddMeters(hours, meters).has_value());
+  const auto versions = *world.recorder->Prices();
+  const Statement statement = MakeStatement(order, meters, versions);
+  EXPECT_EQ(statement.charge, cost);
+  const std::string csv =
+      FocusCsv({FocusVersion::k13, order.period, statement.hash}, meters, versions, {});
+  EXPECT_NE(csv.find("1/input_tokens/above-1000"), std::string::npos);
+  EXPECT_NE(csv.find("above 1000 input tokens"), std::string::npos);
+  EXPECT_NE(csv.find("reasoning_tokens"), std::string::npos);
+  EXPECT_NE(csv.find("Images"), std::string::npos);
+  EXPECT_NE(csv.find("0.0011"), std::string::npos);
+  InvoiceDraft draft;
+  draft.period = order.period;
+  draft.statement = statement;
+  const InvoiceDocuments documents = WriteInvoice(draft, SumsOf(draft).value());
+  EXPECT_NE(documents.csv.find("input_tokens above 1000"), std::string::npos);
+  EXPECT_NE(documents.html.find("above 1,000 input tokens"), std::string::npos);
+  EXPECT_NE(documents.html.find("Reasoning tokens"), std::string::npos);
+  EXPECT_NE(documents.json.find(R"("usd_each":"0.0011")"), std::string::npos);
+}
+
+TEST(UnitsHeld, TheDearestTierAndUnitThatTheRequestMayReach) {
+  World world;
+  world.prices = AllUnits();
+  Meter meter(*world.ledger);
+  const auto held = [&](int64_t input, int64_t images, bool hears, bool speaks) {
+    Offer offer = world.Ask(input, 100);
+    offer.images = images;
+    offer.has_audio_input = hears;
+    offer.wants_audio_output = speaks;
+    return meter.Begin(offer)->held();
+  };
+  const int64_t request = 5'000'000;
+  EXPECT_EQ(held(1'000, 0, false, false), request + 1'000 * 1'000 + 300'070);
+  EXPECT_EQ(held(1'001, 0, false, false), request + 1'001 * 1'500 + 400'000);
+  EXPECT_EQ(held(2'001, 0, false, false), request + 2'001 * 2'500 + 400'000);
+  EXPECT_EQ(held(1'000, 3, false, false), request + 1'000'000 + 300'070 + 3'300'000);
+  EXPECT_EQ(held(1'000, 0, true, true), request + 1'000 * 40'000 + 100 * 80'000);
+}
+
+TEST(UnitsHeld, AUsageThatContradictsItselfCostsItsDearest) {
+  UnitsWorld world;
+  chat::Usage usage = Everything(1'000);
+  usage.reasoning_tokens = 201;
+  EXPECT_EQ(world.Buy(usage), 5'000'000 + 1'000 * 40'000 + 200 * 80'000);
+}
+
+TEST(UnitsHeld, WhatWasMeteredHasItsPicturesAndItsRequest) {
+  UnitsWorld world;
+  Meter meter(*world.ledger);
+  Offer offer = world.Ask(500, 1'000);
+  offer.images = 2;
+  auto attempt = meter.Begin(offer);
+  ASSERT_TRUE(attempt->Sent().has_value());
+  // 64 tokens of margin, and one for three bytes.
+  EXPECT_EQ(attempt->End({.is_complete = true, .delivered_bytes = 3}),
+            5'000'000 + 2'200'000 + 500 * 1'000 + 65 * 2'000);
+  offer = world.Ask(500, 1'000);
+  offer.has_audio_input = true;
+  attempt = meter.Begin(offer);
+  ASSERT_TRUE(attempt->Sent().has_value());
+  EXPECT_EQ(attempt->End({.is_complete = true, .delivered_bytes = 3}),
+            5'000'000 + 500 * 40'000 + 65 * 2'000)
+      << "all of the input may be sound";
+  offer = world.Ask(500, 1'000);
+  offer.wants_audio_output = true;
+  attempt = meter.Begin(offer);
+  ASSERT_TRUE(attempt->Sent().has_value());
+  EXPECT_EQ(attempt->End({.is_complete = true, .delivered_bytes = 3}),
+            5'000'000 + 500 * 1'000 + 1'000 * 80'000)
+      << "what is spoken is not counted here: all that was held";
+}
+
+}  // namespace
+}  // namespace tradewind::billing

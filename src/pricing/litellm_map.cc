@@ -1,0 +1,208 @@
+// LiteLLM's model_prices_and_context_window.json: USD per token, all providers. Its tiers are those
+// of whole requests: a prompt of more tokens than the threshold has all of its tokens, and those of
+// its answer, at the other price.
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "pricing/map_rows.h"
+
+namespace tradewind::pricing {
+namespace {
+
+using catalog::PriceRow;
+using catalog::TokenPrices;
+
+constexpr std::string_view kInCost = "input_cost_per_token";
+constexpr std::string_view kOutCost = "output_cost_per_token";
+constexpr std::string_view kRanges = "tiered_pricing.";
+
+struct CostName {
+  std::string_view name;
+  std::optional<Decimal> TokenPrices::* price;
+};
+constexpr std::array<CostName, 7> kCostNames = {
+    {{kInCost, &TokenPrices::input},
+     {kOutCost, &TokenPrices::output},
+     {"cache_read_input_token_cost", &TokenPrices::cached_input},
+     {"cache_creation_input_token_cost", &TokenPrices::cache_write},
+     {"output_cost_per_reasoning_token", &TokenPrices::reasoning},
+     {"input_cost_per_audio_token", &TokenPrices::audio_input},
+     {"output_cost_per_audio_token", &TokenPrices::audio_output}}};
+
+// A whole number of the map, also as "1e6" or "256000.0".
+std::optional<int64_t> CountOf(const Leaf& leaf) {
+  const auto number = Decimal::Parse(leaf.text);
+  if (leaf.kind == Leaf::Kind::kOther || !number || number->exponent() < 0 ||
+      number->is_negative()) {
+    return std::nullopt;
+  }
+  int64_t value = number->digits();
+  for (int i = 0; i < number->exponent(); ++i) {
+    if (value > std::numeric_limits<int64_t>::max() / 10) {
+      return std::nullopt;
+    }
+    value *= 10;
+  }
+  return value;
+}
+
+std::optional<int64_t> Tokens(const Leaves& leaves, std::string_view name) {
+  const Leaf* leaf = FindLeaf(leaves, name);
+  const auto count = leaf == nullptr ? std::nullopt : CountOf(*leaf);
+  return count.has_value() && *count > 0 ? count : std::nullopt;
+}
+
+std::optional<bool> Supports(const Leaves& leaves, std::string_view name) {
+  const Leaf* leaf = FindLeaf(leaves, name);
+  if (leaf == nullptr || (leaf->text != "true" && leaf->text != "false")) {
+    return std::nullopt;
+  }
+  return leaf->text == "true";
+}
+
+// "" for a kind of work that is not billed by tokens.
+std::string_view TaskOf(std::string_view mode) {
+  return mode == "chat" || mode == "responses" ? "conversational"
+         : mode == "completion"                ? "text-generation"
+         : mode == "embedding"                 ? "feature-extraction"
+                                               : "";
+}
+
+bool IsZero(const Leaf& leaf) {
+  return leaf.text == "0" || leaf.text == "0.0" || leaf.text == "null";
+}
+
+// "input_cost_per_token_above_200k_tokens" → input, 200,000. False for every other name: prices
+// of batches and of service tiers have more behind it.
+bool ReadTierName(std::string_view path, const CostName*& cost, int64_t& above) {
+  constexpr std::string_view kAbove = "_above_", kEnd = "_tokens";
+  const size_t at = path.find(kAbove);
+  if (at == path.npos || !path.ends_with(kEnd)) {
+    return false;
+  }
+  const auto found = std::ranges::find(kCostNames, path.substr(0, at), &CostName::name);
+  std::string_view number = path.substr(at + kAbove.size());
+  number.remove_suffix(std::min(kEnd.size(), number.size()));
+  const bool is_thousands = number.ends_with('k');
+  number.remove_suffix(is_thousands ? 1 : 0);
+  constexpr int64_t kAboveMax = 1'000'000'000;
+  const auto read = std::from_chars(number.data(), number.data() + number.size(), above);
+  if (found == kCostNames.end() || read.ec != std::errc() ||
+      read.ptr != number.data() + number.size() || above < 1 || above > kAboveMax) {
+    return false;
+  }
+  above *= is_thousands ? 1000 : 1;
+  cost = &*found;
+  return true;
+}
+
+// A list of ranges: the first is what there is without a tier, each of the others begins above the
+// end of the one before.
+void ReadRanges(const Leaves& leaves, catalog::Prices& prices, RowReader& reader) {
+  std::optional<int64_t> end;
+  for (size_t i = 0; i <= catalog::kPriceTiersMax; ++i) {
+    const Leaf* from = FindLeaf(leaves, fmt::format("{}{}.range.0", kRanges, i));
+    const Leaf* to = FindLeaf(leaves, fmt::format("{}{}.range.1", kRanges, i));
+    if (from == nullptr && to == nullptr) {
+      break;
+    }
+    const auto begin = from == nullptr ? std::nullopt : CountOf(*from);
+    if (!begin.has_value() || *begin != end.value_or(0)) {
+      return reader.Refuse(
+          "the price depends on the length of the prompt, in ranges that do not "
+          "follow each other");
+    }
+    TokenPrices& of = i == 0 ? static_cast<TokenPrices&>(prices) : TierAbove(prices, *begin);
+    for (const CostName& cost : kCostNames) {
+      const auto price = reader.Price(fmt::format("{}{}.{}", kRanges, i, cost.name));
+      if (i == 0 && (of.*cost.price).has_value() && price.has_value() && price != of.*cost.price) {
+        reader.Refuse("two different prices: the row's own and that of its first range");
+      }
+      of.*cost.price = price.has_value() ? price : of.*cost.price;
+    }
+    end = to == nullptr ? std::nullopt : CountOf(*to);
+  }
+  if (!end.has_value() ||
+      FindLeaf(leaves, fmt::format("{}{}.range.0", kRanges, catalog::kPriceTiersMax + 1))) {
+    reader.Refuse("the price depends on the length of the prompt, in ranges that are not known");
+  }
+}
+
+// Prices of tiers; what no request of text is billed by goes to `others`.
+void ReadOtherCosts(const Leaves& leaves, PriceRow& row, RowReader& reader,
+                    std::set<std::string>& others) {
+  static const std::set<std::string_view> kCompared = {
+      "input_cost_per_image", "input_cost_per_request", "input_cost_per_image_token",
+      "cache_read_input_audio_token_cost", "cache_read_input_image_token_cost"};
+  for (const auto& [path, leaf] : leaves) {
+    const bool is_read = std::ranges::find(kCostNames, path, &CostName::name) != kCostNames.end() ||
+                         kCompared.contains(path) || path.starts_with(kRanges);
+    const CostName* cost = nullptr;
+    int64_t above = 0;
+    if (ReadTierName(path, cost, above)) {
+      if (const auto price = reader.Convert(path, leaf); price.has_value()) {
+        TierAbove(row.prices, above).*cost->price = price;
+      }
+    } else if (path == "citation_cost_per_token" && !IsZero(leaf)) {
+      reader.Refuse("it bills tokens of citations, which no request bounds");
+    } else if (path.starts_with("input_cost_per_image_above_") && !IsZero(leaf)) {
+      reader.Refuse("the price of pictures depends on the length of the prompt");
+    } else if (!is_read && path.find("cost") != path.npos && !IsZero(leaf) &&
+               path.find("_batches") == path.npos && path.find("_priority") == path.npos &&
+               path.find("_flex") == path.npos) {
+      others.emplace(path.substr(0, path.find('.')));
+    }
+  }
+}
+
+}  // namespace
+
+std::string ReadLiteLlmRow(const Leaves& leaves, PriceRow& row, std::set<std::string>& others) {
+  constexpr int kPerTokenToPerMillion = 6;
+  RowReader reader(leaves, kPerTokenToPerMillion);
+  const Leaf* mode = FindLeaf(leaves, "mode");
+  row.task = mode == nullptr ? "" : TaskOf(mode->text);
+  if (row.task.empty()) {
+    reader.Refuse(mode == nullptr
+                      ? "no mode, so it is not known what it does"
+                      : fmt::format("mode {} is not billed by tokens", mode->text.substr(0, 40)));
+  }
+  catalog::Prices& prices = row.prices;
+  for (const CostName& cost : kCostNames) {
+    prices.*cost.price =
+        cost.price == &TokenPrices::audio_input || cost.price == &TokenPrices::audio_output
+            ? reader.PriceAboveZero(cost.name)
+            : reader.Price(cost.name);
+  }
+  if (const auto ranges = leaves.lower_bound(kRanges);
+      ranges != leaves.end() && ranges->first.starts_with(kRanges)) {
+    ReadRanges(leaves, prices, reader);
+  }
+  if (row.task == "feature-extraction" && prices.input && !prices.output) {
+    prices.output = Decimal();  // there are no output tokens
+  }
+  prices.request = reader.Each("input_cost_per_request");
+  prices.image = reader.Each("input_cost_per_image");
+  ReadOtherCosts(leaves, row, reader, others);
+  if (prices.is_priced()) {
+    const auto& cached = prices.cached_input ? prices.cached_input : prices.input;
+    reader.RefuseOther("input_cost_per_image_token", prices.input,
+                       "tokens of pictures have a price of their own");
+    reader.RefuseOther("cache_read_input_image_token_cost", cached,
+                       "tokens of pictures have a price of their own");
+    reader.RefuseOther("cache_read_input_audio_token_cost", cached,
+                       "cached tokens of sound have a price of their own");
+  }
+  CheckTokens(prices, kInCost, kOutCost, row.provider_model.ends_with(":free"), others, reader);
+  row.context_length = Tokens(leaves, "max_input_tokens");
+  row.max_output = Tokens(leaves, "max_output_tokens");
+  row.supports_tools = Supports(leaves, "supports_function_calling");
+  row.supports_structured_output = Supports(leaves, "supports_response_schema");
+  return reader.reason();
+}
+
+}  // namespace tradewind::pricing

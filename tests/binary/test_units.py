@@ -1,0 +1,140 @@
+"""Prices of thought, requests, pictures, sound and tiers: the provider's own bill, to the nano-dollar, and never beyond a hold."""
+
+import csv
+import decimal
+import io
+import json
+
+import pytest
+
+import harness
+import market
+from market import MODEL
+
+# USD per million tokens, with places that make every request round.
+PRICES = ("0.123456789", "1.500000001")
+TIER = "{ above = 40, input_usd_per_mtok = \"0.246913579\", output_usd_per_mtok = \"4.5\", reasoning_usd_per_mtok = \"9.000000007\" }"
+UNITS = f'reasoning_usd_per_mtok = "7.000000003", request_usd = "0.0005", image_usd = "0.001", tiers = [{TIER}]'
+# The same, as the simulator has them.
+BILLED = {
+    "input_nanousd_per_mtok": 123456789,
+    "output_nanousd_per_mtok": 1500000001,
+    "reasoning_nanousd_per_mtok": 7000000003,
+    "above": 40,
+    "above_input_nanousd_per_mtok": 246913579,
+    "above_output_nanousd_per_mtok": 4500000000,
+    "above_reasoning_nanousd_per_mtok": 9000000007,
+    "request_nanousd": 500000,
+    "image_nanousd": 1000000,
+}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}
+
+
+def cli(home, *words):
+    done = harness.run_cli(*words, home=home)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+def make_key(home, name, *words):
+    return json.loads(cli(home, "keys", "create", "--name", name, "--json", *words))
+
+
+@pytest.fixture
+def site(tmp_path):
+    price = ["--price", f"site-a={json.dumps(BILLED)}"]
+    with market.Market(tmp_path, "site-a", prices=PRICES, also=UNITS, sim_flags=price) as running:
+        yield running
+
+
+def chat(site, key, words, pictures=0, **fields):
+    content = [{"type": "text", "text": "word " * words}, *[PICTURE] * pictures]
+    body = {"model": MODEL, "messages": [{"role": "user", "content": content}]} | fields
+    reply = site.server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {key['token']}"})
+    assert reply.status == 200, reply.body
+    return reply
+
+
+def test_t27_receipt_bill_and_focus_are_what_the_provider_billed(site):
+    home = site.server.home
+    key = make_key(home, "long", "--budget", "100")
+    told = 0
+    shapes = [(1, 0), (7, 3), (39, 11), (40, 12), (41, 13), (200, 5)]
+    for number, (words, thought) in enumerate(shapes * 2):
+        site.sim.clear_faults()
+        site.sim.fault(provider="site-a", reasoning_tokens=thought, tokens=9 + number)
+        stream = number >= len(shapes)
+        reply = chat(site, key, words, pictures=number % 3, max_tokens=60, stream=stream)
+        receipt = json.loads(cli(home, "receipt", reply.headers["x-tradewind-receipt"], "--json"))
+        (attempt,) = receipt["attempts"]
+        assert attempt["reasoning_tokens"] == thought
+        assert int(attempt["cost_nanousd"]) <= int(attempt["held_nanousd"])
+        if not stream:
+            assert reply.headers["x-tradewind-cost-nanousd"] == receipt["cost_nanousd"]
+        told += int(receipt["cost_nanousd"])
+    billed = int(site.sim.bill()["total"]["cost_nanousd"])
+    assert told == billed
+    used = json.loads(cli(home, "usage", "--key", key["id"], "--json"))
+    assert int(used["cost_nanousd"]) == int(used["budget"]["spent_nanousd"]) == billed
+
+    statement = json.loads(cli(home, "bill", "--json"))["statement"]
+    assert int(statement["charge_nanousd"]) == sum(int(line["charge_nanousd"]) for line in statement["lines"]) == billed
+    quantities = {(line["meter"], line.get("above_input_tokens")): line["quantity"] for line in statement["lines"]}
+    assert quantities["requests", None] == len(shapes) * 2
+    assert quantities["input_images", None] == 12
+    # Pictures are tokens too: only requests of few words and no picture are below the tier.
+    below = [thought for number, (words, thought) in enumerate(shapes * 2) if words <= 40 and number % 3 == 0]
+    assert quantities["reasoning_tokens", None] == sum(below)
+    assert quantities["reasoning_tokens", 40] == 2 * sum(thought for _, thought in shapes) - sum(below)
+    assert json.loads(cli(home, "bill", "verify", "--json"))["good"]
+
+    rows = list(csv.DictReader(io.StringIO(cli(home, "bill", "export"))))
+    assert sum(decimal.Decimal(row["BilledCost"]) for row in rows) == decimal.Decimal(billed).scaleb(-9)
+    tiers = {row["SkuPriceId"] for row in rows if "above 40 input tokens" in row["SkuPriceDetails"]}
+    assert tiers == {f"1/{meter}/above-40" for meter in ("input_tokens", "output_tokens", "reasoning_tokens")}
+    (version,) = json.loads(cli(home, "prices", "history", MODEL, "--json"))["versions"]
+    assert version["reasoning_usd_per_mtok"] == "7.000000003" and version["request_usd"] == "0.0005"
+    assert version["tiers"][0]["above"] == 40 and version["tiers"][0]["reasoning_usd_per_mtok"] == "9.000000007"
+    assert "above 40" in cli(home, "bill") and "above 40" in cli(home, "prices", "history")
+
+
+def test_t13_a_hard_budget_holds_the_dearest_tier_and_every_picture(site):
+    home = site.server.home
+    # The input is bounded by bytes: some 1,300 tokens, in the tier. 20 tokens of thought at most.
+    key = make_key(home, "tight", "--budget", "0.001")
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "one two"}], "max_tokens": 20}
+    headers = {"Authorization": f"Bearer {key['token']}"}
+    refused = site.server.post("/v1/chat/completions", body | {"max_tokens": 100}, headers)
+    assert refused.status == 402 and "max_tokens" in refused.error()["message"], refused.body
+    assert site.server.post("/v1/chat/completions", body, headers).status == 200
+    with_picture = body | {"messages": [{"role": "user", "content": [PICTURE, PICTURE]}]}
+    assert site.server.post("/v1/chat/completions", with_picture, headers).status == 402, "two pictures cost $0.002"
+    roomy = make_key(home, "roomy", "--budget", "10")
+    assert chat(site, roomy, 2, pictures=2, max_tokens=20)
+    spent = [json.loads(cli(home, "usage", "--key", one["id"], "--json")) for one in (key, roomy)]
+    assert sum(int(one["cost_nanousd"]) for one in spent) == int(site.sim.bill()["total"]["cost_nanousd"])
+    assert all(one["held_nanousd"] == "0" for one in spent)
+
+
+def test_sound_is_held_where_it_has_a_price_and_refused_by_name_elsewhere(tmp_path):
+    sound = 'audio_input_usd_per_mtok = "40", audio_output_usd_per_mtok = "80"'
+    for priced in (True, False):
+        folder = tmp_path / str(priced)
+        folder.mkdir()
+        with market.Market(folder, "site-a", prices=PRICES, also=sound if priced else "") as site:
+            key = make_key(site.server.home, "k", "--budget", "10")
+            headers = {"Authorization": f"Bearer {key['token']}"}
+            heard = {"model": MODEL, "messages": [{"role": "user", "content": [SOUND]}], "max_tokens": 10}
+            spoken = {"model": MODEL, "messages": [{"role": "user", "content": "a"}], "max_tokens": 10, "modalities": ["text", "audio"]}
+            for body, param in ((heard, "input_audio"), (spoken, "modalities")):
+                reply = site.server.post("/v1/chat/completions", body, headers)
+                if not priced:
+                    assert (reply.status, reply.error()["param"]) == (402, param), reply.body
+                    continue
+                assert reply.status == 200, reply.body
+                receipt = json.loads(cli(site.server.home, "receipt", reply.headers["x-tradewind-receipt"], "--json"))
+                held = int(receipt["attempts"][0]["held_nanousd"])
+                # All of the context at the price of sound; and every token of the answer.
+                assert held >= (8192 * 40_000 if body is heard else 10 * 80_000)
+            assert priced or site.sim.bill()["total"]["requests"] == 0
