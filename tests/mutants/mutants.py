@@ -24,6 +24,7 @@ def statement(file, what, find, bad="", within=""):
 
 
 BOOK, APPLY, SNAPSHOT = "ledger/book.cc", "ledger/book_apply.cc", "ledger/book_snapshot.cc"
+CREDITS = "ledger/book_credits.cc"
 LEDGER, RECOVERY, JOURNAL, RECORD = "ledger/ledger.cc", "ledger/recovery.cc", "ledger/journal.cc", "ledger/record.cc"
 WINDOW, COST = "ledger/window.cc", "pricing/cost.cc"
 METER, ENDING, RECORDER = "billing/meter.cc", "billing/ending.cc", "billing/recorder.cc"
@@ -35,13 +36,13 @@ MUTANTS = [
     expression(BOOK, "the last nano-dollar is never given", "leg.amount > 0 && leg.amount > available", "leg.amount > 0 && leg.amount >= available"),
     expression(BOOK, "budgets take the other of cost and charge", "budget.dimension == Dimension::kCost ? cost : charge", "budget.dimension == Dimension::kCost ? charge : cost"),
     expression(BOOK, "an extension is not checked", "budgets_.at(leg.account.number).mode == Mode::kHard", "false"),
-    expression(BOOK, "credits are spent after they expired", "credit.expires_s <= time_ns / kNanosPerSecond", "false", "if (credit.expires_s <= time_ns / kNanosPerSecond) {"),
-    expression(BOOK, "credits expire before their time", "credit.expires_s <= time_ns / kNanosPerSecond && free > 0", "free > 0"),
+    expression(CREDITS, "credits are spent after they expired", "credit.expires_s <= time_ns / kNanosPerSecond", "false", "if (credit.expires_s <= time_ns / kNanosPerSecond) {"),
+    expression(CREDITS, "credits expire before their time", "credit.expires_s <= time_ns / kNanosPerSecond && free > 0", "free > 0"),
     expression(BOOK, "a charge goes beyond what was held", "std::min(charge, found->second.charge)", "charge"),
     expression(BOOK, "a hold is taken twice", "holds_.contains(request.id)", "false"),
     expression(BOOK, "what is held counts as free", "__int128{limit} + credits - debits - pending", "__int128{limit} + credits - debits"),
     expression(BOOK, "what is in doubt counts as free", "__int128{limit} + credits - debits - pending", "__int128{limit} + credits - debits - pending + in_doubt"),
-    expression(BOOK, "a credit gives more than is asked", "std::min(free, missing)", "free"),
+    expression(CREDITS, "a credit gives more than is asked", "std::min(free, missing)", "free"),
     expression(BOOK, "a closed budget still refuses", "found == budgets_.end() || found->second.closed", "found == budgets_.end()"),
     expression(BOOK, "a scope named twice is held twice", "std::ranges::count(legs.all(), leg.account, &Leg::account) > 0", "false"),
     # What happens
