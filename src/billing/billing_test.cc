@@ -186,7 +186,7 @@ TEST(Meter, TakesABudgetOfOneModelOrProviderToo) {
 TEST(Meter, LeavesWhatItDoesNotKnowInDoubtAndSettlesItAfterADay) {
   World world;
   static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
-  Meter meter(*world.ledger);
+  Meter meter(*world.ledger, world.clock);
   auto cut = meter.Begin(world.Ask(100, 5000));
   ASSERT_TRUE(cut->Sent().has_value());
   EXPECT_EQ(cut->End({.delivered_bytes = 3000, .finish = "cut"}), std::nullopt);
@@ -195,13 +195,10 @@ TEST(Meter, LeavesWhatItDoesNotKnowInDoubtAndSettlesItAfterADay) {
   EXPECT_EQ(silent->End({.finish = "timeout"}), std::nullopt);
   EXPECT_EQ(world.Sum().in_doubt, 2);
   EXPECT_EQ(world.Sum().doubtful, 2 * 10'100'000);
-  const auto now = [&] {
-    return std::chrono::nanoseconds(world.clock.WallNow().time_since_epoch()).count();
-  };
-  meter.SettleOverdue(now());
+  meter.SettleOverdue();
   EXPECT_EQ(world.Sum().in_doubt, 2);
   world.clock.Advance(std::chrono::hours(25));
-  meter.SettleOverdue(now());
+  meter.SettleOverdue();
   const UsageSum sum = world.Sum();
   EXPECT_EQ(sum.in_doubt, 0);
   EXPECT_EQ(sum.settled, 1);
@@ -228,13 +225,81 @@ TEST(Meter, CountsAllThatIsHeldOfAProviderThatBillsOnAndChargesWhatWasDelivered)
   ASSERT_TRUE(running->Sent().has_value());
   running->Progress(3000);
   world.KillAndStart();
+  Meter next(*world.ledger, world.clock);
+  next.SettleOverdue();
   world.clock.Advance(std::chrono::hours(25));
-  Meter(*world.ledger)
-      .SettleOverdue(std::chrono::nanoseconds(world.clock.WallNow().time_since_epoch()).count());
+  next.SettleOverdue();
   const UsageSum sum = world.Sum();
   EXPECT_EQ(sum.settled, 2);
   EXPECT_EQ(sum.cost, 2 * 10'100'000) << "it may have billed all that it was asked for";
   EXPECT_EQ(sum.charge, 2 * (100'000 + (1000 + 64) * 2000));
+}
+
+TEST(Meter, MetersWhatAProviderThatBillsOnHasEndedByAnErrorOfItsOwn) {
+  World world;
+  Meter meter(*world.ledger, world.clock);
+  Offer offer = world.Ask(100, 5000);
+  offer.bills_whole = true;
+  auto failed = meter.Begin(offer);
+  ASSERT_TRUE(failed->Sent().has_value());
+  failed->Progress(3000);  // should a kill come now, all of it is billed
+  EXPECT_EQ(failed->End({.provider_ended = true, .delivered_bytes = 3000, .finish = "error_event"}),
+            std::nullopt);
+  meter.SettleOverdue();
+  world.clock.Advance(std::chrono::hours(25));
+  meter.SettleOverdue();
+  UsageSum sum = world.Sum();
+  EXPECT_EQ(sum.settled, 1);
+  EXPECT_EQ(sum.cost, 100'000 + (1000 + 64) * 2000) << "it goes on with nothing";
+  EXPECT_EQ(sum.charge, sum.cost);
+  Offer garbled = world.Ask(100, 5000);
+  garbled.bills_whole = true;
+  auto left = meter.Begin(garbled);
+  ASSERT_TRUE(left->Sent().has_value());
+  EXPECT_EQ(left->End({.delivered_bytes = 3000, .finish = "garbage"}), std::nullopt);
+  meter.SettleOverdue();
+  world.clock.Advance(std::chrono::hours(25));
+  meter.SettleOverdue();
+  EXPECT_EQ(world.Sum().cost, sum.cost + 10'100'000) << "it may go on: we have stopped reading";
+}
+
+class Doubtful {
+ public:
+  Doubtful() {
+    auto cut = meter_.Begin(world_.Ask(100, 5000));
+    EXPECT_TRUE(cut->Sent().has_value());
+    EXPECT_EQ(cut->End({.delivered_bytes = 3000, .finish = "cut"}), std::nullopt);
+    meter_.SettleOverdue();
+  }
+  // The steady clock goes `passed` on, the wall clock jumps besides.
+  void Wait(std::chrono::hours passed, std::chrono::hours jump = {}) {
+    world_.clock.Advance(passed);
+    world_.clock.SetWall(world_.clock.WallNow() + jump);
+  }
+  bool IsInDoubt() {
+    meter_.SettleOverdue();
+    return world_.Sum().in_doubt == 1;
+  }
+
+ private:
+  World world_;
+  Meter meter_{*world_.ledger, world_.clock};
+};
+
+TEST(Meter, EndsNoDoubtBecauseTheWallClockJumped) {
+  using std::chrono::hours;
+  Doubtful ahead;
+  ahead.Wait(hours(1), hours(24));
+  EXPECT_TRUE(ahead.IsInDoubt()) << "the provider could be asked for an hour";
+  ahead.Wait(hours(22));
+  EXPECT_TRUE(ahead.IsInDoubt());
+  ahead.Wait(hours(1));
+  EXPECT_FALSE(ahead.IsInDoubt());
+  Doubtful behind;
+  behind.Wait(hours(20), hours(-400));
+  EXPECT_TRUE(behind.IsInDoubt());
+  behind.Wait(hours(5));
+  EXPECT_FALSE(behind.IsInDoubt()) << "nor does it wait for a clock that was set back";
 }
 
 TEST(Meter, BoundsAnOutputOfZeroWhereABudgetIsHard) {
@@ -280,7 +345,7 @@ TEST(Meter, LeavesRoomForRequestsHoweverManyAreInDoubt) {
     ASSERT_TRUE(cut->Sent().has_value());
     EXPECT_EQ(cut->End({.delivered_bytes = 3, .finish = "cut"}), std::nullopt);
   }
-  meter.SettleOverdue(std::chrono::nanoseconds(world.clock.WallNow().time_since_epoch()).count());
+  meter.SettleOverdue();
   EXPECT_EQ(world.Sum().in_doubt, limits::kHoldsInDoubtMax);
   EXPECT_EQ(world.Sum().settled, 3) << "the oldest, at what was metered";
 }

@@ -160,17 +160,19 @@ void Metered::Progress(int64_t delivered_bytes) {
     return;
   }
   progress_at_ = now;
-  WriteProgress(delivered_bytes, 0, bills_whole_);  // a kill leaves it unread
+  // A kill leaves it unread.
+  WriteProgress(delivered_bytes, 0, bills_whole_, ledger::Metering::kRuns);
 }
 
-void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole) {
+void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole,
+                            ledger::Metering metering) {
   progress_bytes_ = delivered_bytes;
   const auto cost_of = [&](int64_t bytes) {
     return std::min(CostOf({input_tokens_max_, 0, MeteredTokens(bytes), 0}).value_or(0),
                     hold_.cost());
   };
   static_cast<void>(hold_.Progress(whole ? hold_.cost() : cost_of(delivered_bytes + unread_bytes),
-                                   std::min(cost_of(delivered_bytes), hold_.charge())));
+                                   std::min(cost_of(delivered_bytes), hold_.charge()), metering));
 }
 
 std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,
@@ -210,9 +212,10 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
 
 void Metered::NoteDoubt(Ending ending, const Ended& ended) {
   if (ending == Ending::kDoubtMetered) {
-    // What is still to come is billed by some when nobody reads it: as much as was held.
-    const bool goes_on = bills_whole_ && ended.likely_billed && !ended.is_complete;
-    WriteProgress(ended.delivered_bytes, ended.unread_bytes, goes_on);
+    // What is still to come is billed by some when nobody reads it: as much as was held. When the
+    // provider itself has ended it, nothing is.
+    const bool goes_on = bills_whole_ && !ended.is_complete && !ended.provider_ended;
+    WriteProgress(ended.delivered_bytes, ended.unread_bytes, goes_on, ledger::Metering::kEnded);
   } else if (ending == Ending::kDoubtHeld) {
     static_cast<void>(hold_.Progress(hold_.cost(), 0));
   }
@@ -388,18 +391,38 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
 
 static_assert(limits::kHoldsInDoubtMax * 2 <= int64_t{ledger::kOpenHoldsMax});
 
-void Meter::SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline) {
+// A clock that jumps is no day in which the provider could have been asked.
+bool Meter::IsOverdue(ledger::HoldId id, const ledger::OpenHold& hold,
+                      std::chrono::nanoseconds deadline) {
+  constexpr std::chrono::nanoseconds kAskedForMin = std::chrono::minutes(30);
+  const std::chrono::nanoseconds wall =
+      std::chrono::nanoseconds(clock_.WallNow().time_since_epoch()) -
+      std::chrono::nanoseconds(hold.since_ns);
+  const auto now = clock_.Now();
+  const Seen& seen =
+      doubts_.try_emplace(id, Seen{now, std::max(wall, std::chrono::nanoseconds(0))}).first->second;
+  const std::chrono::nanoseconds watched = now - seen.at;
+  // Behind the ledger's own time the wall clock has been set back, and says nothing.
+  const bool is_wall_over = wall >= deadline || wall < std::chrono::nanoseconds(0);
+  return is_wall_over && seen.age + watched >= deadline &&
+         watched >= std::min(deadline, kAskedForMin);
+}
+
+void Meter::SettleOverdue(std::chrono::nanoseconds deadline) {
   auto doubts = ledger_.HoldsInDoubt();
   std::ranges::sort(doubts, {}, [](const auto& doubt) { return doubt.second.since_ns; });
   // Beyond so many the oldest do not wait: a provider that fails all day would leave no room for
   // requests that run.
   size_t surplus =
       doubts.size() - std::min(doubts.size(), static_cast<size_t>(limits::kHoldsInDoubtMax));
+  std::map<ledger::HoldId, Seen> still;
   for (const auto& [id, hold] : doubts) {
+    const bool is_overdue = IsOverdue(id, hold, deadline);
+    still.insert(doubts_.extract(id));
     if (surplus > 0) {
       --surplus;
-    } else if (now_ns - hold.since_ns < deadline.count()) {
-      return;  // and all behind it
+    } else if (!is_overdue) {
+      continue;
     }
     if (hold.metered_cost == 0) {
       static_cast<void>(
@@ -412,6 +435,7 @@ void Meter::SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline) {
     static_cast<void>(
         ledger_.ResolveSettled(id, hold.metered_cost, hold.metered_charge, Encode(outcome)));
   }
+  doubts_ = std::move(still);
 }
 
 }  // namespace tradewind::billing

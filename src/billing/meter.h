@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -88,7 +89,8 @@ class Metered {
   // What is written of an attempt in doubt: its cost, and what is charged, should nobody know more.
   void NoteDoubt(Ending ending, const Ended& ended);
   // `unread_bytes`: billed, and charged to nobody. `whole`: billed is all that was held.
-  void WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole);
+  void WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole,
+                     ledger::Metering metering);
 
   ledger::Hold hold_;
   Purchase purchase_;
@@ -121,17 +123,28 @@ class Meter {
   void SetThrottled(std::set<std::string, std::less<>> names);
 
   // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled
-  // at what was metered, void when nothing was.
-  void SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline = std::chrono::hours(24));
+  // at what was metered, void when nothing was. Longer by the wall clock and by the steady one: of
+  // what was in doubt before this process, it counts what the wall clock said when it was first
+  // seen here, and half an hour at least of asking. One thread at a time.
+  void SettleOverdue(std::chrono::nanoseconds deadline = std::chrono::hours(24));
 
  private:
   Status CheckThrottle(std::span<const std::string_view> names);
+  bool IsOverdue(ledger::HoldId id, const ledger::OpenHold& hold,
+                 std::chrono::nanoseconds deadline);
+
+  // Of an attempt in doubt, when it was first seen here, and how old it was by the wall clock.
+  struct Seen {
+    std::chrono::steady_clock::time_point at;
+    std::chrono::nanoseconds age;
+  };
 
   ledger::Ledger& ledger_;
   const Clock& clock_;
   std::atomic<bool> is_throttling_{false};
   std::mutex mutex_;  // guards what follows
   std::set<std::string, std::less<>> throttled_;
+  std::map<ledger::HoldId, Seen> doubts_;  // of SettleOverdue
 };
 
 }  // namespace tradewind::billing

@@ -120,6 +120,10 @@ class Recorder {
   Status ForEachOf(std::span<const ledger::RequestId> ids,
                    const std::function<void(const AttemptRow&)>& take);
 
+  // Whether another attempt was settled that this provider called the same; true when it cannot be
+  // told.
+  bool HasTwin(std::string_view provider, std::string_view upstream_id, ledger::HoldId but);
+
   // recorder_remote.cc: what providers bill, as it was imported, and what stands here against it.
   // A line replaces the one of the same cell.
   Status PutBillLines(std::span<const BillLine> lines);

@@ -105,8 +105,15 @@ CREATE TABLE bill_lines (
   PRIMARY KEY (provider, is_invoice, start, end, model)) STRICT, WITHOUT ROWID;
 )";
 
-constexpr std::array<storage::Migration, 3> kSteps = {
-    {{"attempts", kAttempts}, {"bills", kBills}, {"provider_bills", kProviderBills}}};
+// An id that a provider uses again says nothing of what either request cost.
+constexpr std::string_view kUpstreamIds = R"(
+CREATE INDEX attempts_by_upstream_id ON attempts (upstream_id) WHERE upstream_id <> '';
+)";
+
+constexpr std::array<storage::Migration, 4> kSteps = {{{"attempts", kAttempts},
+                                                       {"bills", kBills},
+                                                       {"provider_bills", kProviderBills},
+                                                       {"upstream_ids", kUpstreamIds}}};
 
 }  // namespace
 
