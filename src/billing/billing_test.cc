@@ -302,6 +302,55 @@ TEST(Meter, EndsNoDoubtBecauseTheWallClockJumped) {
   EXPECT_FALSE(behind.IsInDoubt()) << "nor does it wait for a clock that was set back";
 }
 
+TEST(Meter, PaysFromTheCreditsOfAnOrganisationAndNamesItWhenItIsPrepaid) {
+  World world;
+  Meter meter(*world.ledger);
+  const auto owed = [&](int64_t output) {
+    auto attempt = meter.Begin(world.Ask(0, output));
+    if (!attempt.has_value()) {
+      return attempt.error().message;
+    }
+    EXPECT_TRUE(attempt->Sent().has_value());
+    attempt->End({.is_complete = true, .usage = Used(0, output)});
+    return std::string();
+  };
+  const auto left = [&] { return world.ledger->Credits("org:org_1").at(0).left; };
+  ASSERT_TRUE(
+      world.ledger->Grant({.name = "c", .owner = "org:org_1", .amount = 1'000'000}).has_value());
+  EXPECT_EQ(owed(100), "");
+  EXPECT_EQ(left(), 800'000);
+  {
+    Offer own = world.Ask(0, 100);
+    own.purchase.own_key = true;
+    auto attempt = meter.Begin(own);
+    ASSERT_TRUE(attempt->Sent().has_value());
+    attempt->End({.is_complete = true, .usage = Used(0, 100)});
+    EXPECT_EQ(left(), 800'000) << "an own key pays elsewhere";
+  }
+  ASSERT_TRUE(world.ledger->SetPrepaid("org:org_1", true).has_value());
+  const std::string refused = owed(401);
+  EXPECT_NE(refused.find("\"org:org_1\", which is prepaid, has $0.0008 of credit left"),
+            std::string::npos)
+      << refused;
+  EXPECT_NE(refused.find("max_tokens 400 would fit"), std::string::npos) << refused;
+  {
+    const auto unbounded = meter.Begin(world.Ask(0, std::nullopt));
+    ASSERT_TRUE(unbounded.has_value()) << unbounded.error().message;
+    EXPECT_EQ(unbounded->output_cap(), 400) << "what is left affords so many";
+  }
+  Offer unpriced = world.Ask(0, 1);
+  const catalog::Prices none;
+  unpriced.prices = &none;
+  EXPECT_EQ(meter.Begin(unpriced).error().param, "model");
+  EXPECT_EQ(owed(400), "");
+  EXPECT_EQ(left(), 0);
+  const auto empty = meter.Begin(world.Ask(0, 1));
+  ASSERT_FALSE(empty.has_value());
+  EXPECT_TRUE(IsOutOfBudget(empty.error()));
+  ASSERT_TRUE(world.ledger->SetPrepaid("org:org_1", false).has_value());
+  EXPECT_EQ(owed(5), "") << "and then it is owed";
+}
+
 TEST(Meter, BoundsAnOutputOfZeroWhereABudgetIsHard) {
   World world;
   Meter meter(*world.ledger);

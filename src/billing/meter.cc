@@ -78,15 +78,21 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
             {},
             kRetryAfterMs};
   }
-  if (refusal.reason != Refusal::Reason::kBudget || !budget.has_value()) {
+  const bool is_credit = refusal.reason == Refusal::Reason::kCredit;
+  if (!is_credit && (refusal.reason != Refusal::Reason::kBudget || !budget.has_value())) {
     return {ErrorCode::kPaymentRequired,
             fmt::format("The request may cost {}, and {} is left.", FormatUsd(refusal.asked),
                         FormatUsd(std::max<NanoUsd>(0, refusal.available)))};
   }
+  const std::string left = FormatUsd(std::max<NanoUsd>(0, refusal.available));
   std::string message =
-      fmt::format("This request may cost up to {}, and the budget \"{}\" of {} has {} left",
-                  FormatUsd(refusal.asked), budget->spec.name, FormatUsd(budget->spec.limit),
-                  FormatUsd(std::max<NanoUsd>(0, refusal.available)));
+      fmt::format("This request may cost up to {}, and ", FormatUsd(refusal.asked));
+  message += is_credit ? fmt::format(
+                             "\"{}\", which is prepaid, has {} of credit left; its operator "
+                             "can grant more",
+                             PayerOf(offer.purchase), left)
+                       : fmt::format("the budget \"{}\" of {} has {} left", budget->spec.name,
+                                     FormatUsd(budget->spec.limit), left);
   if (offer.output_tokens_max.has_value()) {
     const int64_t affordable =
         pricing::AffordableOutput(*offer.prices, offer.input_tokens_max, *offer.output_tokens_max,
@@ -102,6 +108,10 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
 
 std::string BudgetName(std::string_view kind, std::string_view id) {
   return fmt::format("{}:{}", kind, id);
+}
+
+std::string PayerOf(const Purchase& purchase) {
+  return purchase.own_key || purchase.org_id.empty() ? "" : "org:" + purchase.org_id;
 }
 
 bool IsOutOfBudget(const Error& error) {
@@ -310,20 +320,26 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   const std::vector<BudgetRoom> budgets =
       is_free ? std::vector<BudgetRoom>() : ledger_.FindRoom(names.all());
   const auto hard = std::ranges::find(budgets, ledger::Mode::kHard, &BudgetRoom::mode);
-  if (!is_priced && hard != budgets.end()) {
-    return Fail(
-        ErrorCode::kPaymentRequired,
-        fmt::format("{} has no price for {} in the catalogue, so the budget \"{}\" cannot be "
-                    "kept; give the route a price, or ask another one.",
-                    offer.purchase.provider, offer.purchase.model,
-                    ledger_.BudgetName(hard->number)),
-        "model");
-  }
-  if (!offer.billed_apart.empty() && hard != budgets.end()) {
+  const std::string payer = is_free ? std::string() : PayerOf(offer.purchase);
+  const std::optional<NanoUsd> prepaid = ledger_.PrepaidLeft(payer);
+  const bool is_hard = hard != budgets.end() || prepaid.has_value();
+  const auto bound = [&] {  // that cannot be kept
+    return hard != budgets.end()
+               ? fmt::format("the budget \"{}\"", ledger_.BudgetName(hard->number))
+               : fmt::format("the credit of {}, which is prepaid,", payer);
+  };
+  if (!is_priced && is_hard) {
     return Fail(ErrorCode::kPaymentRequired,
-                fmt::format("`{}` is billed apart from tokens, so the budget \"{}\" cannot be kept "
+                fmt::format("{} has no price for {} in the catalogue, so {} cannot be "
+                            "kept; give the route a price, or ask another one.",
+                            offer.purchase.provider, offer.purchase.model, bound()),
+                "model");
+  }
+  if (!offer.billed_apart.empty() && is_hard) {
+    return Fail(ErrorCode::kPaymentRequired,
+                fmt::format("`{}` is billed apart from tokens, so {} cannot be kept "
                             "with it; leave it out, or use a token without a hard budget.",
-                            offer.billed_apart, ledger_.BudgetName(hard->number)),
+                            offer.billed_apart, bound()),
                 offer.billed_apart);
   }
   const bool is_bounded = offer.output_tokens_max.has_value() &&
@@ -331,11 +347,11 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   int64_t output_max = is_bounded ? *offer.output_tokens_max
                                   : std::min(offer.model_output_max.value_or(kOutputTokensDefault),
                                              kOutputTokensDefault);
-  if (offer.has_zero_bound && hard != budgets.end()) {
+  if (offer.has_zero_bound && is_hard) {
     output_max = std::max<int64_t>(1, *offer.output_tokens_max);
     metered.output_cap_ = output_max;
-  } else if (!is_bounded && hard != budgets.end()) {
-    NanoUsd room = ledger::kNanoUsdMax;
+  } else if (!is_bounded && is_hard) {
+    NanoUsd room = prepaid.value_or(ledger::kNanoUsdMax);
     for (const BudgetRoom& budget : budgets) {
       if (budget.mode == ledger::Mode::kHard) {
         room = std::min(room, budget.available);
@@ -360,6 +376,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
     request.price_version = metered.price_version_;
   }
   request.charge = offer.purchase.own_key ? 0 : request.cost;
+  request.payer = payer;
   std::vector<AccountNumber> numbers;
   numbers.reserve(budgets.size());
   for (const BudgetRoom& budget : budgets) {
@@ -376,7 +393,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   // taken over, what no budget bounds.
   const bool is_full = !hold.has_value() && (hold.error().reason == Refusal::Reason::kStopped ||
                                              hold.error().reason == Refusal::Reason::kTooMany);
-  if (is_full && (is_free || (hard == budgets.end() && ledger_.is_released()))) {
+  if (is_full && (is_free || (!is_hard && ledger_.is_released()))) {
     metered.purchase_ = std::move(offer.purchase);
     return metered;
   }

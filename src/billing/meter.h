@@ -36,7 +36,11 @@ inline constexpr int64_t kOutputTokensMin = 256;
 // each also for its model and its provider alone.
 std::string BudgetName(std::string_view kind, std::string_view id);  // "key:key_2f..."
 
-// Of Meter::Begin: a hard budget has no room for it, rather than that it cannot be kept at all.
+// Whose credits pay for a purchase: its organisation's; nobody's ("") where an own key pays.
+std::string PayerOf(const Purchase& purchase);
+
+// Of Meter::Begin: a hard budget or a prepaid organisation's credits have no room for it, rather
+// than that they cannot be kept at all.
 bool IsOutOfBudget(const Error& error);
 
 // An attempt that is about to be made.
@@ -113,9 +117,10 @@ class Meter {
   explicit Meter(ledger::Ledger& ledger, const Clock& clock = SystemClock())
       : ledger_(ledger), clock_(clock) {}
 
-  // Holds the worst case in every budget that the purchase falls into. Errors: kPaymentRequired (a
-  // hard budget has no room for it; or the route has no price and a hard budget cannot be kept
-  // without one), kTooManyRequests (throttled), kUnavailable (the ledger admits nothing).
+  // Holds the worst case in every budget that the purchase falls into, and in the credits of its
+  // organisation. Errors: kPaymentRequired (a hard budget, or the credits of who is prepaid, have
+  // no room for it; or the route has no price and they cannot be kept without one),
+  // kTooManyRequests (throttled), kUnavailable (the ledger admits nothing).
   // With Send::kNow, Metered::Sent has been done.
   Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater);
 

@@ -89,7 +89,7 @@ MUTANTS = [
     expression(COST, "cached tokens are charged twice", "counts.input - counts.cached - written", "counts.input - written"),
     expression(COST, "one of several answers is held for", "__builtin_mul_overflow(output_max, choices, &output)", "__builtin_mul_overflow(output_max, int64_t{1}, &output)"),
     statement(COST, "tokens written to a cache are not held for", "dearest.input = price;"),
-    expression(METER, "no price is no reason to refuse", "!is_priced && hard != budgets.end()", "false"),
+    expression(METER, "no price is no reason to refuse", "!is_priced && is_hard", "false"),
     expression(METER, "who brings his own key is charged", "offer.purchase.own_key ? 0 : request.cost", "request.cost"),
     expression(ENDING, "zero is taken for unknown", "ended.usage.has_value()", "ended.usage.has_value() && ended.usage->output_tokens > 0"),
     expression(ENDING, "a stream that was cut is settled by what came", "Ending::kDoubtMetered", "Ending::kMetered", "if (ended.delivered_bytes > 0) {\n    return Ending::kDoubtMetered;"),
