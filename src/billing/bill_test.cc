@@ -5,15 +5,18 @@
 #include <gtest/gtest.h>
 
 #include "billing/bill_period.h"
+#include "billing/credits.h"
 #include "billing/focus.h"
 #include "billing/hash.h"
 #include "billing/meter.h"
 #include "billing/meters.h"
 #include "billing/price_version.h"
 #include "billing/recorder.h"
+#include "billing/recorder_parts.h"
 #include "billing/statement.h"
 #include "billing/verify.h"
 #include "ledger/fake_disk.h"
+#include "storage/migrations.h"
 #include "testing/temp_dir.h"
 
 namespace tradewind::billing {
@@ -247,6 +250,140 @@ TEST(Statement, BelongsToTheHourOfTheSettleSoThatAPastPeriodNeverChanges) {
   attempt->End({.is_complete = true, .usage = usage, .finish = "stop"});
   EXPECT_EQ(world.Verify(Month("2025-11")).statement.requests, 0);
   EXPECT_EQ(world.Verify(Month("2025-12")).statement.requests, 1);
+}
+
+// Everything of a month, with what credits paid of it.
+struct Billed {
+  Meters meters;
+  CreditUses credits;
+  std::vector<PriceVersion> prices;
+  Statement statement;
+
+  explicit Billed(World& world, const StatementOrder& order = Month()) {
+    MeterFilter hours = FilterOf(order);
+    hours.by_day = false;
+    EXPECT_TRUE(world.recorder->AddMeters(hours, meters).has_value());
+    EXPECT_TRUE(world.recorder->AddCreditUses(hours, credits).has_value());
+    prices = *world.recorder->Prices();
+    statement = MakeStatement(order, meters, prices, credits);
+  }
+};
+
+TEST(Statement, SaysWhatCreditsPaidAndIsMadeAgainWithIt) {
+  World world;
+  int64_t cost = world.Buy(100, 0, 7);
+  const Statement before = Billed(world).statement;
+  EXPECT_EQ(before.text.find("credit"), std::string::npos) << "as it was before there were any";
+  ASSERT_TRUE(world.ledger
+                  ->Grant({.name = "gift",
+                           .owner = "org:org_1",
+                           .amount = 300'000,
+                           .promotional = true,
+                           .note = "welcome"})
+                  .has_value());
+  ASSERT_TRUE(
+      world.ledger->Grant({.name = "paid", .owner = "org:org_1", .amount = 200'000}).has_value());
+  for (int i = 0; i < 20; ++i) {
+    cost += world.Buy(100 + i, i, 7 * i, i % 2 == 0 ? "key_1" : "key_2");
+  }
+  static_cast<void>(world.Buy(33, 1, 9, "key_1", true));
+  const Billed books(world);
+  const Statement& statement = books.statement;
+  ASSERT_EQ(statement.credits.size(), 2U);
+  EXPECT_EQ(statement.credits[0].credit, "gift");
+  EXPECT_EQ(statement.credits[0].note, "welcome");
+  EXPECT_EQ(statement.credits[0].amount, 300'000);
+  EXPECT_EQ(statement.credits[1].amount, 200'000);
+  EXPECT_EQ(statement.charge, cost);
+  EXPECT_EQ(statement.payable(), cost - 500'000);
+  for (const ledger::CreditState& credit : world.ledger->Credits("org:org_1")) {
+    EXPECT_EQ(credit.spent(), credit.spec.amount) << "the ledger says the same";
+  }
+  Verification verified = world.Verify(Month());
+  EXPECT_TRUE(verified.is_good());
+  EXPECT_EQ(verified.statement.text, statement.text);
+  StatementOrder one = Month();
+  one.key_id = "key_2";
+  EXPECT_TRUE(world.Verify(one).is_good());
+  EXPECT_LT(Billed(world, one).statement.credited, 500'000) << "of this key alone";
+  world.Start("again.db");
+  verified = world.Verify(Month());
+  EXPECT_TRUE(verified.is_good());
+  EXPECT_EQ(verified.statement.text, statement.text) << "made again from the journal";
+}
+
+TEST(Statement, IsTheSameFromTablesThatWereMadeBeforeThereWereCredits) {
+  World world;
+  world.Buy(100, 0, 7);
+  const std::string before = Billed(world).statement.text;
+  {
+    auto database = storage::Database::Open(world.home.path() / "old.db");
+    ASSERT_TRUE(database.has_value());
+    ASSERT_TRUE(storage::Migrate(*database, RecorderTables().first(3)).has_value());
+  }
+  world.Start("old.db");
+  EXPECT_EQ(Billed(world).statement.text, before);
+  ASSERT_TRUE(
+      world.ledger->Grant({.name = "paid", .owner = "org:org_1", .amount = 1000}).has_value());
+  world.Buy(100, 0, 7);
+  EXPECT_EQ(Billed(world).statement.credited, 1000);
+  EXPECT_TRUE(world.Verify(Month()).is_good());
+}
+
+TEST(Statement, IsMadeFromRowsWithTheirCreditsWhereTheJournalIsGone) {
+  World world;
+  ASSERT_TRUE(world.ledger->Grant({.name = "paid", .owner = "org:org_1", .amount = 50'000'000})
+                  .has_value());
+  for (int i = 0; i < 600; ++i) {
+    world.Buy(100 + i, i, 7 * i);
+    if (i % 50 == 0) {
+      ASSERT_TRUE(world.recorder->CatchUp().has_value());
+    }
+  }
+  ASSERT_TRUE(world.disk.TrimRetired(0).has_value());
+  const Verification verified = world.Verify(Month());
+  EXPECT_TRUE(verified.is_good());
+  EXPECT_GT(verified.from_rows, 0);
+  EXPECT_EQ(verified.statement.credited, 50'000'000);
+}
+
+TEST(Statement, ShowsWhenSomebodyTamperedWithItsCredits) {
+  World world;
+  ASSERT_TRUE(
+      world.ledger->Grant({.name = "paid", .owner = "org:org_1", .amount = 1000}).has_value());
+  world.Buy(100, 0, 7);
+  ASSERT_TRUE(world.Verify(Month()).is_good());
+  for (const char* sql :
+       {"UPDATE credit_uses SET amount = amount + 1",
+        "UPDATE attempt_credits SET amount = amount + 1", "UPDATE credits SET note = 'another'"}) {
+    world.recorder->Release();
+    auto database = storage::Database::Open(world.home.path() / "ledger.db");
+    ASSERT_TRUE(database.has_value());
+    ASSERT_TRUE(database->Execute(sql).has_value());
+    database->Release();
+    ASSERT_TRUE(world.recorder->Reopen().has_value());
+    EXPECT_FALSE(world.Verify(Month()).is_good()) << sql;
+  }
+}
+
+TEST(Focus, HasARowForWhatACreditPaidSoThatItAddsUpToWhatIsLeftToPay) {
+  World world;
+  ASSERT_TRUE(
+      world.ledger->Grant({.name = "crd_1", .owner = "org:org_1", .amount = 12'345, .note = "a, b"})
+          .has_value());
+  const int64_t cost = world.Buy(100, 0, 7) + world.Buy(10, 0, 70);
+  const Billed books(world);
+  BillNames names;
+  names.invoices["org_1"] = "TW-000001";
+  const FocusOrder order{FocusVersion::k14, Month().period, books.statement.hash};
+  const std::string csv = FocusCsv(order, books.meters, books.prices, names, books.credits);
+  EXPECT_NE(csv.find("-0.000012345"), std::string::npos) << csv;
+  EXPECT_NE(csv.find(",Credit,,\"credit crd_1: a, b\",One-Time,"), std::string::npos) << csv;
+  EXPECT_NE(csv.find("TW-000001/" + CreditLineId("org_1", "crd_1")), std::string::npos)
+      << "the line of the invoice";
+  EXPECT_EQ(books.statement.payable(), cost - 12'345);
+  const std::string parquet = FocusParquet(order, books.meters, books.prices, names, books.credits);
+  EXPECT_TRUE(parquet.starts_with("PAR1") && parquet.ends_with("PAR1"));
 }
 
 TEST(Focus, AddsUpToTheStatementInEveryVersion) {

@@ -186,7 +186,7 @@ TEST(Meter, TakesABudgetOfOneModelOrProviderToo) {
 TEST(Meter, LeavesWhatItDoesNotKnowInDoubtAndSettlesItAfterADay) {
   World world;
   static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
-  Meter meter(*world.ledger);
+  Meter meter(*world.ledger, world.clock);
   auto cut = meter.Begin(world.Ask(100, 5000));
   ASSERT_TRUE(cut->Sent().has_value());
   EXPECT_EQ(cut->End({.delivered_bytes = 3000, .finish = "cut"}), std::nullopt);
@@ -195,13 +195,10 @@ TEST(Meter, LeavesWhatItDoesNotKnowInDoubtAndSettlesItAfterADay) {
   EXPECT_EQ(silent->End({.finish = "timeout"}), std::nullopt);
   EXPECT_EQ(world.Sum().in_doubt, 2);
   EXPECT_EQ(world.Sum().doubtful, 2 * 10'100'000);
-  const auto now = [&] {
-    return std::chrono::nanoseconds(world.clock.WallNow().time_since_epoch()).count();
-  };
-  meter.SettleOverdue(now());
+  meter.SettleOverdue();
   EXPECT_EQ(world.Sum().in_doubt, 2);
   world.clock.Advance(std::chrono::hours(25));
-  meter.SettleOverdue(now());
+  meter.SettleOverdue();
   const UsageSum sum = world.Sum();
   EXPECT_EQ(sum.in_doubt, 0);
   EXPECT_EQ(sum.settled, 1);
@@ -228,13 +225,130 @@ TEST(Meter, CountsAllThatIsHeldOfAProviderThatBillsOnAndChargesWhatWasDelivered)
   ASSERT_TRUE(running->Sent().has_value());
   running->Progress(3000);
   world.KillAndStart();
+  Meter next(*world.ledger, world.clock);
+  next.SettleOverdue();
   world.clock.Advance(std::chrono::hours(25));
-  Meter(*world.ledger)
-      .SettleOverdue(std::chrono::nanoseconds(world.clock.WallNow().time_since_epoch()).count());
+  next.SettleOverdue();
   const UsageSum sum = world.Sum();
   EXPECT_EQ(sum.settled, 2);
   EXPECT_EQ(sum.cost, 2 * 10'100'000) << "it may have billed all that it was asked for";
   EXPECT_EQ(sum.charge, 2 * (100'000 + (1000 + 64) * 2000));
+}
+
+TEST(Meter, MetersWhatAProviderThatBillsOnHasEndedByAnErrorOfItsOwn) {
+  World world;
+  Meter meter(*world.ledger, world.clock);
+  Offer offer = world.Ask(100, 5000);
+  offer.bills_whole = true;
+  auto failed = meter.Begin(offer);
+  ASSERT_TRUE(failed->Sent().has_value());
+  failed->Progress(3000);  // should a kill come now, all of it is billed
+  EXPECT_EQ(failed->End({.provider_ended = true, .delivered_bytes = 3000, .finish = "error_event"}),
+            std::nullopt);
+  meter.SettleOverdue();
+  world.clock.Advance(std::chrono::hours(25));
+  meter.SettleOverdue();
+  UsageSum sum = world.Sum();
+  EXPECT_EQ(sum.settled, 1);
+  EXPECT_EQ(sum.cost, 100'000 + (1000 + 64) * 2000) << "it goes on with nothing";
+  EXPECT_EQ(sum.charge, sum.cost);
+  Offer garbled = world.Ask(100, 5000);
+  garbled.bills_whole = true;
+  auto left = meter.Begin(garbled);
+  ASSERT_TRUE(left->Sent().has_value());
+  EXPECT_EQ(left->End({.delivered_bytes = 3000, .finish = "garbage"}), std::nullopt);
+  meter.SettleOverdue();
+  world.clock.Advance(std::chrono::hours(25));
+  meter.SettleOverdue();
+  EXPECT_EQ(world.Sum().cost, sum.cost + 10'100'000) << "it may go on: we have stopped reading";
+}
+
+class Doubtful {
+ public:
+  Doubtful() {
+    auto cut = meter_.Begin(world_.Ask(100, 5000));
+    EXPECT_TRUE(cut->Sent().has_value());
+    EXPECT_EQ(cut->End({.delivered_bytes = 3000, .finish = "cut"}), std::nullopt);
+    meter_.SettleOverdue();
+  }
+  // The steady clock goes `passed` on, the wall clock jumps besides.
+  void Wait(std::chrono::hours passed, std::chrono::hours jump = {}) {
+    world_.clock.Advance(passed);
+    world_.clock.SetWall(world_.clock.WallNow() + jump);
+  }
+  bool IsInDoubt() {
+    meter_.SettleOverdue();
+    return world_.Sum().in_doubt == 1;
+  }
+
+ private:
+  World world_;
+  Meter meter_{*world_.ledger, world_.clock};
+};
+
+TEST(Meter, EndsNoDoubtBecauseTheWallClockJumped) {
+  using std::chrono::hours;
+  Doubtful ahead;
+  ahead.Wait(hours(1), hours(24));
+  EXPECT_TRUE(ahead.IsInDoubt()) << "the provider could be asked for an hour";
+  ahead.Wait(hours(22));
+  EXPECT_TRUE(ahead.IsInDoubt());
+  ahead.Wait(hours(1));
+  EXPECT_FALSE(ahead.IsInDoubt());
+  Doubtful behind;
+  behind.Wait(hours(20), hours(-400));
+  EXPECT_TRUE(behind.IsInDoubt());
+  behind.Wait(hours(5));
+  EXPECT_FALSE(behind.IsInDoubt()) << "nor does it wait for a clock that was set back";
+}
+
+TEST(Meter, PaysFromTheCreditsOfAnOrganisationAndNamesItWhenItIsPrepaid) {
+  World world;
+  Meter meter(*world.ledger);
+  const auto owed = [&](int64_t output) {
+    auto attempt = meter.Begin(world.Ask(0, output));
+    if (!attempt.has_value()) {
+      return attempt.error().message;
+    }
+    EXPECT_TRUE(attempt->Sent().has_value());
+    attempt->End({.is_complete = true, .usage = Used(0, output)});
+    return std::string();
+  };
+  const auto left = [&] { return world.ledger->Credits("org:org_1").at(0).left; };
+  ASSERT_TRUE(
+      world.ledger->Grant({.name = "c", .owner = "org:org_1", .amount = 1'000'000}).has_value());
+  EXPECT_EQ(owed(100), "");
+  EXPECT_EQ(left(), 800'000);
+  {
+    Offer own = world.Ask(0, 100);
+    own.purchase.own_key = true;
+    auto attempt = meter.Begin(own);
+    ASSERT_TRUE(attempt->Sent().has_value());
+    attempt->End({.is_complete = true, .usage = Used(0, 100)});
+    EXPECT_EQ(left(), 800'000) << "an own key pays elsewhere";
+  }
+  ASSERT_TRUE(world.ledger->SetPrepaid("org:org_1", true).has_value());
+  const std::string refused = owed(401);
+  EXPECT_NE(refused.find("\"org:org_1\", which is prepaid, has $0.0008 of credit left"),
+            std::string::npos)
+      << refused;
+  EXPECT_NE(refused.find("max_tokens 400 would fit"), std::string::npos) << refused;
+  {
+    const auto unbounded = meter.Begin(world.Ask(0, std::nullopt));
+    ASSERT_TRUE(unbounded.has_value()) << unbounded.error().message;
+    EXPECT_EQ(unbounded->output_cap(), 400) << "what is left affords so many";
+  }
+  Offer unpriced = world.Ask(0, 1);
+  const catalog::Prices none;
+  unpriced.prices = &none;
+  EXPECT_EQ(meter.Begin(unpriced).error().param, "model");
+  EXPECT_EQ(owed(400), "");
+  EXPECT_EQ(left(), 0);
+  const auto empty = meter.Begin(world.Ask(0, 1));
+  ASSERT_FALSE(empty.has_value());
+  EXPECT_TRUE(IsOutOfBudget(empty.error()));
+  ASSERT_TRUE(world.ledger->SetPrepaid("org:org_1", false).has_value());
+  EXPECT_EQ(owed(5), "") << "and then it is owed";
 }
 
 TEST(Meter, BoundsAnOutputOfZeroWhereABudgetIsHard) {
@@ -280,7 +394,7 @@ TEST(Meter, LeavesRoomForRequestsHoweverManyAreInDoubt) {
     ASSERT_TRUE(cut->Sent().has_value());
     EXPECT_EQ(cut->End({.delivered_bytes = 3, .finish = "cut"}), std::nullopt);
   }
-  meter.SettleOverdue(std::chrono::nanoseconds(world.clock.WallNow().time_since_epoch()).count());
+  meter.SettleOverdue();
   EXPECT_EQ(world.Sum().in_doubt, limits::kHoldsInDoubtMax);
   EXPECT_EQ(world.Sum().settled, 3) << "the oldest, at what was metered";
 }

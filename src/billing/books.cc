@@ -11,7 +11,7 @@ Result<std::unique_ptr<Books>> Books::Open(const std::filesystem::path& home, co
   TW_ASSIGN_OR_RETURN(books->ledger_, ledger::Ledger::Open(*books->disk_, clock));
   TW_ASSIGN_OR_RETURN(books->recorder_, Recorder::Open(home / "ledger.db", *books->disk_,
                                                        *books->ledger_, {.watcher = watcher}));
-  books->meter_ = std::make_unique<Meter>(*books->ledger_);
+  books->meter_ = std::make_unique<Meter>(*books->ledger_, clock);
   TW_ASSIGN_OR_RETURN(books->invoices_, InvoiceStore::Open(home / "invoices.db"));
   TW_ASSIGN_OR_RETURN(
       books->replays_,

@@ -15,6 +15,7 @@ struct Ended {
   bool was_sent = true;          // Hold::Sent was called: the provider may have seen it
   bool surely_unbilled = false;  // refused before any work: connection refused, 429, a 4xx
   bool is_complete = false;      // the answer came to its end
+  bool provider_ended = false;   // it did not, as the provider said: by an error of its own
   bool likely_billed = false;    // it did not, but the provider was at work: cut, stalled, left
   // As the provider said it, zeros too; nullopt: it did not, or not at the end: some say with every
   // chunk what there is by then.

@@ -27,9 +27,9 @@ class Row {
     }
     static_cast<void>(attempt->End(ended));
     at_once_ = Find();
+    meter.SettleOverdue();
     world_.clock.Advance(std::chrono::hours(25));
-    meter.SettleOverdue(
-        std::chrono::nanoseconds(world_.clock.WallNow().time_since_epoch()).count());
+    meter.SettleOverdue();
     in_the_end_ = Find();
     EXPECT_EQ(world_.At("key:key_1").pending, 0) << "a hold that nobody has";
     EXPECT_EQ(world_.At("key:key_1").debits, in_the_end_.cost);

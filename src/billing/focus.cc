@@ -1,5 +1,6 @@
 #include "billing/focus.h"
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <span>
@@ -77,6 +78,7 @@ struct Row {
   std::optional<Wide> unit_price;  // USD, kParquetScale places
   std::string usd_per_mtok;
   int64_t above = 0;  // input tokens: the tier of the price
+  const CreditUseKey* credit = nullptr;  // of what it paid: `sum` has it as a negative charge
 
   bool is_requests() const { return key.kind == MeterKind::kRequests; }
   // Price times quantity; nothing when the price does not explain the cost.
@@ -247,6 +249,7 @@ const std::array kColumns = {
     Column{"SubAccountName", kText, k12, k14, [](const Row& row) { return Text(row.names.ProjectOf(row.key)); }},
     Column{"SubAccountType", kText, k12, k14, [](const Row& row) { return Text(row.key.project_id.empty() ? "" : "Project"); }},
     Column{"Tags", kText, k12, k14, Null},
+    Column{"x_CreditId", kText, k12, k14, [](const Row& row) { return Text(row.credit == nullptr ? "" : row.credit->credit); }},
     Column{"x_KeyId", kText, k12, k14, [](const Row& row) { return Text(row.key.key_id); }},
     Column{"x_KeyName", kText, k12, k14, [](const Row& row) { return Text(BillNames::Of(row.names.keys, row.key.key_id)); }},
     Column{"x_LedgerHash", kText, k12, k14, [](const Row& row) { return Text(row.order.ledger_hash); }},
@@ -256,6 +259,40 @@ const std::array kColumns = {
     Column{"x_RequestCount", kNumber, k12, k14, [](const Row& row) { return Whole(row.is_requests() ? row.sum.quantity : 0); }},
 };
 // clang-format on
+
+// What a credit pays is no use of anything.
+constexpr std::array<std::string_view, 13> kOfUseAlone = {
+    "ConsumedQuantity", "ConsumedUnit", "PricingCategory", "PricingQuantity", "PricingUnit",
+    "ResourceId",       "ResourceName", "ResourceType",    "SkuId",           "SkuMeter",
+    "SkuPriceDetails",  "SkuPriceId",   "x_PriceVersion"};
+
+Cell CellOf(const Column& column, const Row& row) {
+  if (row.credit == nullptr) {
+    return column.value(row);
+  }
+  if (std::ranges::count(kOfUseAlone, column.name) > 0) {
+    return {};
+  }
+  if (column.name == "ChargeCategory") {
+    return Text("Credit");
+  }
+  if (column.name == "ChargeFrequency") {
+    return Text("One-Time");
+  }
+  if (column.name == "ChargeDescription") {
+    return Text("credit " + row.credit->credit +
+                (row.credit->note.empty() ? "" : ": " + row.credit->note));
+  }
+  if (column.name == "HostProviderName" || column.name == "PublisherName") {
+    return Text(row.names.issuer);
+  }
+  if (column.name == "InvoiceDetailId") {
+    const std::string invoice = InvoiceOf(row);
+    return Text(invoice.empty() ? ""
+                                : invoice + "/" + CreditLineId(row.key.org_id, row.credit->credit));
+  }
+  return column.value(row);
+}
 
 std::vector<const Column*> ColumnsOf(FocusVersion version) {
   std::vector<const Column*> columns;
@@ -269,7 +306,7 @@ std::vector<const Column*> ColumnsOf(FocusVersion version) {
 
 void ForEachRow(const FocusOrder& order, const Meters& meters,
                 const std::vector<PriceVersion>& prices, const BillNames& names,
-                const std::function<void(const Row&)>& take) {
+                const CreditUses& credits, const std::function<void(const Row&)>& take) {
   std::map<uint32_t, const catalog::Prices*> by_version;
   for (const PriceVersion& version : prices) {
     by_version[version.version] = &version.prices;
@@ -287,6 +324,15 @@ void ForEachRow(const FocusOrder& order, const Meters& meters,
       row.unit_price = 0;  // a request costs nothing but its tokens
     }
     take(row);
+  }
+  for (const auto& [use, amount] : credits) {
+    MeterKey key;
+    key.hour = use.hour;
+    key.org_id = use.org_id;
+    key.project_id = use.project_id;
+    key.key_id = use.key_id;
+    const MeterSum sum{0, 0, -amount};
+    take({order, names, key, sum, std::nullopt, "", &use});
   }
 }
 
@@ -378,16 +424,17 @@ Result<FocusVersion> ParseFocusVersion(std::string_view text) {
 }
 
 std::string FocusCsv(const FocusOrder& order, const Meters& meters,
-                     const std::vector<PriceVersion>& prices, const BillNames& names) {
+                     const std::vector<PriceVersion>& prices, const BillNames& names,
+                     const CreditUses& credits) {
   const std::vector<const Column*> columns = ColumnsOf(order.version);
   std::string csv;
   for (const Column* column : columns) {
     csv += fmt::format("{}{}", csv.empty() ? "" : ",", column->name);
   }
   csv += "\r\n";
-  ForEachRow(order, meters, prices, names, [&](const Row& row) {
+  ForEachRow(order, meters, prices, names, credits, [&](const Row& row) {
     for (size_t i = 0; i < columns.size(); ++i) {
-      csv += (i == 0 ? "" : ",") + CsvOf(columns[i]->value(row));
+      csv += (i == 0 ? "" : ",") + CsvOf(CellOf(*columns[i], row));
     }
     csv += "\r\n";
   });
@@ -395,16 +442,17 @@ std::string FocusCsv(const FocusOrder& order, const Meters& meters,
 }
 
 std::string FocusParquet(const FocusOrder& order, const Meters& meters,
-                         const std::vector<PriceVersion>& prices, const BillNames& names) {
+                         const std::vector<PriceVersion>& prices, const BillNames& names,
+                         const CreditUses& credits) {
   const std::vector<const Column*> columns = ColumnsOf(order.version);
   std::vector<ParquetColumn> schema;
   for (const Column* column : columns) {
     schema.push_back({std::string(column->name), column->type});
   }
   ParquetWriter writer(std::move(schema));
-  ForEachRow(order, meters, prices, names, [&](const Row& row) {
+  ForEachRow(order, meters, prices, names, credits, [&](const Row& row) {
     for (const Column* column : columns) {
-      Put(column->value(row), writer);
+      Put(CellOf(*column, row), writer);
     }
   });
   return writer.Finish();

@@ -1,5 +1,5 @@
 // What was charged as rows of the FinOps Open Cost and Usage Specification: one for each hour, key,
-// model, provider and kind of token. Versions 1.2 to 1.4. Source: focus.finops.org.
+// model, provider and kind of token, and one for what a credit paid in an hour. Versions 1.2 to 1.4. Source: focus.finops.org.
 #pragma once
 
 #include <cstdint>
@@ -37,12 +37,15 @@ struct FocusOrder {
   std::string ledger_hash;    // of the statement that the rows add up to
 };
 
-// Amounts are exact: BilledCost adds up to the charges of `meters`, x_ProviderCost to their costs.
+// Amounts are exact: BilledCost adds up to the charges of `meters` without what `credits` paid,
+// x_ProviderCost to their costs.
 // ListCost is price times quantity before rounding. A price of more than 18 places in USD per token
 // is left out.
 std::string FocusCsv(const FocusOrder& order, const Meters& meters,
-                     const std::vector<PriceVersion>& prices, const BillNames& names);
+                     const std::vector<PriceVersion>& prices, const BillNames& names,
+                     const CreditUses& credits = {});
 std::string FocusParquet(const FocusOrder& order, const Meters& meters,
-                         const std::vector<PriceVersion>& prices, const BillNames& names);
+                         const std::vector<PriceVersion>& prices, const BillNames& names,
+                         const CreditUses& credits = {});
 
 }  // namespace tradewind::billing

@@ -45,6 +45,10 @@ std::string JsonOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
   json.Field("currency", "USD").Field("org", draft.org_id);
   WriteParty("issuer", draft.issuer, json);
   WriteParty("customer", draft.customer, json);
+  if (!draft.statement.credits.empty()) {
+    json.Field("charge_nanousd", std::to_string(draft.statement.charge));
+    json.Field("credit_nanousd", std::to_string(draft.statement.credited));
+  }
   json.Field("net_nanousd", std::to_string(sums.net));
   json.Field("rounding_carry_in_nanousd", std::to_string(draft.carry_in));
   json.Field("rounding_carry_out_nanousd", std::to_string(sums.carry_out));
@@ -71,7 +75,17 @@ std::string JsonOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
     }
     json.Field("charge_nanousd", std::to_string(line.sum.charge)).EndObject();
   }
-  json.EndArray().EndObject();
+  json.EndArray();
+  if (!draft.statement.credits.empty()) {
+    json.Key("credits").BeginArray();
+    for (const CreditLine& line : draft.statement.credits) {
+      json.BeginObject().Field("id", line.id).Field("credit", line.credit);
+      json.Field("note", line.note);
+      json.Field("amount_nanousd", std::to_string(line.amount)).EndObject();
+    }
+    json.EndArray();
+  }
+  json.EndObject();
   return json.Take();
 }
 
@@ -102,6 +116,11 @@ std::string CsvOf(const InvoiceDraft& draft, const InvoiceSums& sums, std::strin
                        MeterUnit(line.key.kind), line.usd_per_mtok(), line.key.price_version,
                        line.sum.charge);
   }
+  for (const CreditLine& line : draft.statement.credits) {
+    const std::string what = line.note.empty() ? line.credit : line.credit + ": " + line.note;
+    csv += fmt::format("{},{},,,{},,credit,,,,,{}\r\n", Cell(draft.number), line.id, Cell(what),
+                       -line.amount);
+  }
   const std::array<std::pair<std::string_view, int64_t>, 4> totals = {
       {{"net", sums.net},
        {"rounding", sums.net_cents * 10'000'000 - sums.net},
@@ -125,7 +144,7 @@ Result<InvoiceSums> SumsOf(const InvoiceDraft& draft) {
                 "tax_percent");
   }
   InvoiceSums sums;
-  sums.net = draft.kind == "credit_note" ? -draft.credit : draft.statement.charge;
+  sums.net = draft.kind == "credit_note" ? -draft.credit : draft.statement.payable();
   const Wide exact = Wide{sums.net} + draft.carry_in;
   sums.net_cents = static_cast<int64_t>(DivideHalfEven(exact, kNanoPerCent));
   sums.carry_out = static_cast<int64_t>(exact - Wide{sums.net_cents} * kNanoPerCent);

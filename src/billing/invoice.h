@@ -34,7 +34,8 @@ struct InvoiceDraft {
 };
 
 struct InvoiceSums {
-  ledger::NanoUsd net = 0;        // exact: the statement's charge, or what is credited, negative
+  // Exact: what credits left of the statement's charge; or what a note credits, negative.
+  ledger::NanoUsd net = 0;
   int64_t net_cents = 0;          // with the carry, rounded half to even
   ledger::NanoUsd carry_out = 0;  // to the next invoice
   int64_t tax_cents = 0;          // rounded half to even

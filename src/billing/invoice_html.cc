@@ -124,8 +124,16 @@ std::string Total(std::string_view words, const std::string& amount, std::string
 }
 
 std::string Totals(const InvoiceDraft& draft, const InvoiceSums& sums) {
-  std::string html = Total(draft.kind == "invoice" ? "Charges, exact" : "Credited, exact",
-                           FormatUsd(sums.net), "first");
+  const bool is_invoice = draft.kind == "invoice";
+  std::string html = Total(is_invoice ? "Charges, exact" : "Credited, exact",
+                           FormatUsd(is_invoice ? draft.statement.charge : sums.net), "first");
+  for (const CreditLine& line : draft.statement.credits) {
+    const std::string words = line.note.empty() ? line.credit : line.credit + ": " + line.note;
+    html += Total("Credit " + EscapeHtml(words), FormatUsd(-line.amount), "credit");
+  }
+  if (!draft.statement.credits.empty()) {
+    html += Total("Left to pay, exact", FormatUsd(sums.net), "");
+  }
   if (draft.carry_in != 0) {
     html += Total("Rounding carried from the invoice before", FormatUsd(draft.carry_in), "");
   }

@@ -79,6 +79,36 @@ TEST(Invoice, IsTheSameBytesEveryTimeAndEscapesWhatUsersWrote) {
   EXPECT_EQ(EscapeHtml("a\x01'\"&"), "a &#39;&quot;&amp;");
 }
 
+TEST(Invoice, ShowsWhatCreditsPaidAndWhatIsLeftToPay) {
+  InvoiceDraft draft = Draft(12 * kCent + 5);
+  CreditUses credits;
+  credits[{1, "org_1", "prj_1", "key_1", "crd_1", "a <gift>"}] = 2 * kCent;
+  credits[{2, "org_1", "prj_1", "key_2", "crd_1", "a <gift>"}] = 3 * kCent;
+  MeterKey key;
+  key.org_id = "org_1";
+  key.kind = MeterKind::kOutput;
+  draft.statement = MakeStatement({draft.period, "org_1", ""},
+                                  {{key, {1000, 12 * kCent + 5, 12 * kCent + 5}}}, {}, credits);
+  const InvoiceSums sums = SumsOf(draft).value();
+  EXPECT_EQ(sums.net, 7 * kCent + 5);
+  EXPECT_EQ(sums.net_cents, 7);
+  EXPECT_EQ(sums.carry_out, 5);
+  const InvoiceDocuments documents = WriteInvoice(draft, sums);
+  EXPECT_NE(documents.json.find("\"charge_nanousd\":\"120000005\",\"credit_nanousd\":\"50000000\","
+                                "\"net_nanousd\":\"70000005\""),
+            std::string::npos)
+      << documents.json;
+  EXPECT_NE(documents.json.find("\"credit\":\"crd_1\",\"note\":\"a <gift>\","
+                                "\"amount_nanousd\":\"50000000\""),
+            std::string::npos)
+      << documents.json;
+  EXPECT_NE(documents.html.find("Credit crd_1: a &lt;gift&gt;"), std::string::npos);
+  EXPECT_NE(documents.html.find("-$0.05"), std::string::npos);
+  EXPECT_NE(documents.html.find("Left to pay, exact"), std::string::npos);
+  EXPECT_NE(documents.csv.find("\"crd_1: a <gift>\",,credit,,,,,-50000000"), std::string::npos)
+      << documents.csv;
+}
+
 TEST(InvoiceStore, NumbersWithoutGapsAndNeverChangesWhatWasIssued) {
   const testing::TempDir home;
   auto store = InvoiceStore::Open(home.path() / "invoices.db").value();

@@ -89,15 +89,21 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
             {},
             kRetryAfterMs};
   }
-  if (refusal.reason != Refusal::Reason::kBudget || !budget.has_value()) {
+  const bool is_credit = refusal.reason == Refusal::Reason::kCredit;
+  if (!is_credit && (refusal.reason != Refusal::Reason::kBudget || !budget.has_value())) {
     return {ErrorCode::kPaymentRequired,
             fmt::format("The request may cost {}, and {} is left.", FormatUsd(refusal.asked),
                         FormatUsd(std::max<NanoUsd>(0, refusal.available)))};
   }
+  const std::string left = FormatUsd(std::max<NanoUsd>(0, refusal.available));
   std::string message =
-      fmt::format("This request may cost up to {}, and the budget \"{}\" of {} has {} left",
-                  FormatUsd(refusal.asked), budget->spec.name, FormatUsd(budget->spec.limit),
-                  FormatUsd(std::max<NanoUsd>(0, refusal.available)));
+      fmt::format("This request may cost up to {}, and ", FormatUsd(refusal.asked));
+  message += is_credit ? fmt::format(
+                             "\"{}\", which is prepaid, has {} of credit left; its operator "
+                             "can grant more",
+                             PayerOf(offer.purchase), left)
+                       : fmt::format("the budget \"{}\" of {} has {} left", budget->spec.name,
+                                     FormatUsd(budget->spec.limit), left);
   if (offer.output_tokens_max.has_value()) {
     const int64_t affordable = pricing::AffordableOutput(
         *offer.prices, BoundsOf(offer, *offer.output_tokens_max), refusal.available);
@@ -125,6 +131,10 @@ pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images) {
   counts.audio_output = usage.audio_output_tokens;
   counts.images = images;
   return counts;
+}
+
+std::string PayerOf(const Purchase& purchase) {
+  return purchase.own_key || purchase.org_id.empty() ? "" : "org:" + purchase.org_id;
 }
 
 bool IsOutOfBudget(const Error& error) {
@@ -197,16 +207,18 @@ void Metered::Progress(int64_t delivered_bytes) {
     return;
   }
   progress_at_ = now;
-  WriteProgress(delivered_bytes, 0, bills_whole_);  // a kill leaves it unread
+  // A kill leaves it unread.
+  WriteProgress(delivered_bytes, 0, bills_whole_, ledger::Metering::kRuns);
 }
 
-void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole) {
+void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole,
+                            ledger::Metering metering) {
   progress_bytes_ = delivered_bytes;
   const auto cost_of = [&](int64_t bytes) {
     return std::min(MeteredCost(bytes).value_or(0), hold_.cost());
   };
   static_cast<void>(hold_.Progress(whole ? hold_.cost() : cost_of(delivered_bytes + unread_bytes),
-                                   std::min(cost_of(delivered_bytes), hold_.charge())));
+                                   std::min(cost_of(delivered_bytes), hold_.charge()), metering));
 }
 
 std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,
@@ -255,9 +267,10 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
 
 void Metered::NoteDoubt(Ending ending, const Ended& ended) {
   if (ending == Ending::kDoubtMetered) {
-    // What is still to come is billed by some when nobody reads it: as much as was held.
-    const bool goes_on = bills_whole_ && ended.likely_billed && !ended.is_complete;
-    WriteProgress(ended.delivered_bytes, ended.unread_bytes, goes_on);
+    // What is still to come is billed by some when nobody reads it: as much as was held. When the
+    // provider itself has ended it, nothing is.
+    const bool goes_on = bills_whole_ && !ended.is_complete && !ended.provider_ended;
+    WriteProgress(ended.delivered_bytes, ended.unread_bytes, goes_on, ledger::Metering::kEnded);
   } else if (ending == Ending::kDoubtHeld) {
     static_cast<void>(hold_.Progress(hold_.cost(), 0));
   }
@@ -355,20 +368,26 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   const std::vector<BudgetRoom> budgets =
       is_free ? std::vector<BudgetRoom>() : ledger_.FindRoom(names.all());
   const auto hard = std::ranges::find(budgets, ledger::Mode::kHard, &BudgetRoom::mode);
-  if (!is_priced && hard != budgets.end()) {
-    return Fail(
-        ErrorCode::kPaymentRequired,
-        fmt::format("{} has no price for {} in the catalogue, so the budget \"{}\" cannot be "
-                    "kept; give the route a price, or ask another one.",
-                    offer.purchase.provider, offer.purchase.model,
-                    ledger_.BudgetName(hard->number)),
-        "model");
-  }
-  if (!offer.billed_apart.empty() && hard != budgets.end()) {
+  const std::string payer = is_free ? std::string() : PayerOf(offer.purchase);
+  const std::optional<NanoUsd> prepaid = ledger_.PrepaidLeft(payer);
+  const bool is_hard = hard != budgets.end() || prepaid.has_value();
+  const auto bound = [&] {  // that cannot be kept
+    return hard != budgets.end()
+               ? fmt::format("the budget \"{}\"", ledger_.BudgetName(hard->number))
+               : fmt::format("the credit of {}, which is prepaid,", payer);
+  };
+  if (!is_priced && is_hard) {
     return Fail(ErrorCode::kPaymentRequired,
-                fmt::format("`{}` is billed apart from tokens, so the budget \"{}\" cannot be kept "
+                fmt::format("{} has no price for {} in the catalogue, so {} cannot be "
+                            "kept; give the route a price, or ask another one.",
+                            offer.purchase.provider, offer.purchase.model, bound()),
+                "model");
+  }
+  if (!offer.billed_apart.empty() && is_hard) {
+    return Fail(ErrorCode::kPaymentRequired,
+                fmt::format("`{}` is billed apart from tokens, so {} cannot be kept "
                             "with it; leave it out, or use a token without a hard budget.",
-                            offer.billed_apart, ledger_.BudgetName(hard->number)),
+                            offer.billed_apart, bound()),
                 offer.billed_apart);
   }
   const bool is_bounded = offer.output_tokens_max.has_value() &&
@@ -376,11 +395,11 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   int64_t output_max = is_bounded ? *offer.output_tokens_max
                                   : std::min(offer.model_output_max.value_or(kOutputTokensDefault),
                                              kOutputTokensDefault);
-  if (offer.has_zero_bound && hard != budgets.end()) {
+  if (offer.has_zero_bound && is_hard) {
     output_max = std::max<int64_t>(1, *offer.output_tokens_max);
     metered.output_cap_ = output_max;
-  } else if (!is_bounded && hard != budgets.end()) {
-    NanoUsd room = ledger::kNanoUsdMax;
+  } else if (!is_bounded && is_hard) {
+    NanoUsd room = prepaid.value_or(ledger::kNanoUsdMax);
     for (const BudgetRoom& budget : budgets) {
       if (budget.mode == ledger::Mode::kHard) {
         room = std::min(room, budget.available);
@@ -404,6 +423,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
     request.price_version = metered.price_version_;
   }
   request.charge = offer.purchase.own_key ? 0 : request.cost;
+  request.payer = payer;
   std::vector<AccountNumber> numbers;
   numbers.reserve(budgets.size());
   for (const BudgetRoom& budget : budgets) {
@@ -420,7 +440,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   // taken over, what no budget bounds.
   const bool is_full = !hold.has_value() && (hold.error().reason == Refusal::Reason::kStopped ||
                                              hold.error().reason == Refusal::Reason::kTooMany);
-  if (is_full && (is_free || (hard == budgets.end() && ledger_.is_released()))) {
+  if (is_full && (is_free || (!is_hard && ledger_.is_released()))) {
     metered.purchase_ = std::move(offer.purchase);
     return metered;
   }
@@ -435,18 +455,38 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
 
 static_assert(limits::kHoldsInDoubtMax * 2 <= int64_t{ledger::kOpenHoldsMax});
 
-void Meter::SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline) {
+// A clock that jumps is no day in which the provider could have been asked.
+bool Meter::IsOverdue(ledger::HoldId id, const ledger::OpenHold& hold,
+                      std::chrono::nanoseconds deadline) {
+  constexpr std::chrono::nanoseconds kAskedForMin = std::chrono::minutes(30);
+  const std::chrono::nanoseconds wall =
+      std::chrono::nanoseconds(clock_.WallNow().time_since_epoch()) -
+      std::chrono::nanoseconds(hold.since_ns);
+  const auto now = clock_.Now();
+  const Seen& seen =
+      doubts_.try_emplace(id, Seen{now, std::max(wall, std::chrono::nanoseconds(0))}).first->second;
+  const std::chrono::nanoseconds watched = now - seen.at;
+  // Behind the ledger's own time the wall clock has been set back, and says nothing.
+  const bool is_wall_over = wall >= deadline || wall < std::chrono::nanoseconds(0);
+  return is_wall_over && seen.age + watched >= deadline &&
+         watched >= std::min(deadline, kAskedForMin);
+}
+
+void Meter::SettleOverdue(std::chrono::nanoseconds deadline) {
   auto doubts = ledger_.HoldsInDoubt();
   std::ranges::sort(doubts, {}, [](const auto& doubt) { return doubt.second.since_ns; });
   // Beyond so many the oldest do not wait: a provider that fails all day would leave no room for
   // requests that run.
   size_t surplus =
       doubts.size() - std::min(doubts.size(), static_cast<size_t>(limits::kHoldsInDoubtMax));
+  std::map<ledger::HoldId, Seen> still;
   for (const auto& [id, hold] : doubts) {
+    const bool is_overdue = IsOverdue(id, hold, deadline);
+    still.insert(doubts_.extract(id));
     if (surplus > 0) {
       --surplus;
-    } else if (now_ns - hold.since_ns < deadline.count()) {
-      return;  // and all behind it
+    } else if (!is_overdue) {
+      continue;
     }
     if (hold.metered_cost == 0) {
       static_cast<void>(
@@ -459,6 +499,7 @@ void Meter::SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline) {
     static_cast<void>(
         ledger_.ResolveSettled(id, hold.metered_cost, hold.metered_charge, Encode(outcome)));
   }
+  doubts_ = std::move(still);
 }
 
 }  // namespace tradewind::billing

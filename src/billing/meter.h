@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -35,7 +36,11 @@ inline constexpr int64_t kOutputTokensMin = 256;
 // each also for its model and its provider alone.
 std::string BudgetName(std::string_view kind, std::string_view id);  // "key:key_2f..."
 
-// Of Meter::Begin: a hard budget has no room for it, rather than that it cannot be kept at all.
+// Whose credits pay for a purchase: its organisation's; nobody's ("") where an own key pays.
+std::string PayerOf(const Purchase& purchase);
+
+// Of Meter::Begin: a hard budget or a prepaid organisation's credits have no room for it, rather
+// than that they cannot be kept at all.
 bool IsOutOfBudget(const Error& error);
 
 // What is charged of what a provider says and of what was sent, as it stands: counts that
@@ -98,7 +103,8 @@ class Metered {
   // What is written of an attempt in doubt: its cost, and what is charged, should nobody know more.
   void NoteDoubt(Ending ending, const Ended& ended);
   // `unread_bytes`: billed, and charged to nobody. `whole`: billed is all that was held.
-  void WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole);
+  void WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole,
+                     ledger::Metering metering);
 
   ledger::Hold hold_;
   Purchase purchase_;
@@ -123,9 +129,10 @@ class Meter {
   explicit Meter(ledger::Ledger& ledger, const Clock& clock = SystemClock())
       : ledger_(ledger), clock_(clock) {}
 
-  // Holds the worst case in every budget that the purchase falls into. Errors: kPaymentRequired (a
-  // hard budget has no room for it; or the route has no price and a hard budget cannot be kept
-  // without one), kTooManyRequests (throttled), kUnavailable (the ledger admits nothing).
+  // Holds the worst case in every budget that the purchase falls into, and in the credits of its
+  // organisation. Errors: kPaymentRequired (a hard budget, or the credits of who is prepaid, have
+  // no room for it; or the route has no price and they cannot be kept without one),
+  // kTooManyRequests (throttled), kUnavailable (the ledger admits nothing).
   // With Send::kNow, Metered::Sent has been done.
   Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater);
 
@@ -133,17 +140,28 @@ class Meter {
   void SetThrottled(std::set<std::string, std::less<>> names);
 
   // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled
-  // at what was metered, void when nothing was.
-  void SettleOverdue(int64_t now_ns, std::chrono::nanoseconds deadline = std::chrono::hours(24));
+  // at what was metered, void when nothing was. Longer by the wall clock and by the steady one: of
+  // what was in doubt before this process, it counts what the wall clock said when it was first
+  // seen here, and half an hour at least of asking. One thread at a time.
+  void SettleOverdue(std::chrono::nanoseconds deadline = std::chrono::hours(24));
 
  private:
   Status CheckThrottle(std::span<const std::string_view> names);
+  bool IsOverdue(ledger::HoldId id, const ledger::OpenHold& hold,
+                 std::chrono::nanoseconds deadline);
+
+  // Of an attempt in doubt, when it was first seen here, and how old it was by the wall clock.
+  struct Seen {
+    std::chrono::steady_clock::time_point at;
+    std::chrono::nanoseconds age;
+  };
 
   ledger::Ledger& ledger_;
   const Clock& clock_;
   std::atomic<bool> is_throttling_{false};
   std::mutex mutex_;  // guards what follows
   std::set<std::string, std::less<>> throttled_;
+  std::map<ledger::HoldId, Seen> doubts_;  // of SettleOverdue
 };
 
 }  // namespace tradewind::billing

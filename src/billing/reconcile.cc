@@ -43,6 +43,7 @@ std::vector<BillingQuestion> Reconciliation::Questions(
     at->second.hold = hold_id;
     at->second.charge_max = bought.own_key ? 0 : hold.metered_charge;
     at->second.is_shared = false;
+    at->second.is_theirs = is_theirs;
     BillingQuestion question;
     question.provider = bought.provider;
     question.asker.own_key = bought.own_key;
@@ -93,8 +94,10 @@ BillingOutcome Reconciliation::Take(const BillingQuestion& question,
     }
     if (billed.cost < 0 || billed.cost > ledger::kAmountMax) {
       ++outcome.failed;  // it knows the request, so it is not void; what it says is no cost
-    } else if (asked->second.is_shared) {
-      ++outcome.ambiguous;
+    } else if (asked->second.is_shared ||
+               (asked->second.is_theirs && has_twin_ &&
+                has_twin_(question.provider, billed.id, asked->second.hold))) {
+      ++outcome.ambiguous;  // an id that is used again: the cost may be the other one's
     } else {
       Settle(asked->second, billed.cost, outcome);
     }

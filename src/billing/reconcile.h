@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "billing/purchase.h"
@@ -52,15 +53,19 @@ struct BillingQuestion {
 struct BillingOutcome {
   int64_t settled = 0, voided = 0, unknown = 0;
   int64_t overruns = 0;   // of the settled ones: beyond what was held
-  int64_t ambiguous = 0;  // ids that several attempts have: their cost is nobody's
+  int64_t ambiguous = 0;  // ids that several attempts have, settled ones too: it is nobody's cost
   int64_t failed = 0;     // no cost that can be, or the ledger could not record it; asked again
 };
 
 // One thread at a time; the ledger outlives it.
 class Reconciliation {
  public:
-  Reconciliation(ledger::Ledger& ledger, std::chrono::nanoseconds give_up)
-      : ledger_(ledger), give_up_(give_up) {}
+  // Whether an attempt other than `hold` was settled that its provider called the same.
+  using HasTwin =
+      std::function<bool(std::string_view provider, std::string_view id, ledger::HoldId hold)>;
+
+  Reconciliation(ledger::Ledger& ledger, std::chrono::nanoseconds give_up, HasTwin has_twin = {})
+      : ledger_(ledger), give_up_(give_up), has_twin_(std::move(has_twin)) {}
 
   // About everything in doubt whose provider can be asked, at most kBillingIdsMax ids each.
   std::vector<BillingQuestion> Questions(
@@ -76,6 +81,7 @@ class Reconciliation {
     ledger::HoldId hold;
     ledger::NanoUsd charge_max = 0;  // for what was delivered; 0 when nothing was
     bool is_shared = false;          // by several attempts
+    bool is_theirs = false;          // the provider made the id
     std::chrono::steady_clock::time_point first_unknown = {};
     bool was_unknown = false;
   };
@@ -86,6 +92,7 @@ class Reconciliation {
 
   ledger::Ledger& ledger_;
   const std::chrono::nanoseconds give_up_;
+  const HasTwin has_twin_;
   std::map<Key, Asked> asked_;  // what is in doubt now
 };
 

@@ -45,6 +45,29 @@ class ReconciliationTest : public ::testing::Test {
   World world_;
 };
 
+TEST_F(ReconciliationTest, SettlesNothingByAnIdThatASettledRequestHasToo) {
+  Meter meter(*world_.ledger, world_.clock);
+  auto first = meter.Begin(world_.Ask(100, 50));
+  ASSERT_TRUE(first->Sent().has_value());
+  first->UpstreamId("again");
+  first->End({.is_complete = true, .usage = Used(10, 5)});
+  const auto second = Doubt("again"), third = Doubt("its-own");
+  Reconciliation reconciliation(
+      *world_.ledger, minutes(30),
+      [&](std::string_view provider, std::string_view id, ledger::HoldId hold) {
+        return world_.recorder->HasTwin(provider, id, hold);
+      });
+  const auto questions = Ask(reconciliation);
+  const BillingOutcome outcome = reconciliation.Take(
+      questions[0], std::vector<BilledCost>{{"again", 7}, {"its-own", 9}}, now());
+  EXPECT_EQ(outcome.ambiguous, 1);
+  EXPECT_EQ(outcome.settled, 1);
+  EXPECT_EQ(RowOf(second).state, AttemptState::kInDoubt) << "the cost may be the first one's";
+  EXPECT_EQ(RowOf(third).cost, 9);
+  EXPECT_FALSE(world_.recorder->HasTwin("site-b", "again", second)) << "another provider's";
+  EXPECT_FALSE(world_.recorder->HasTwin("site-a", "", second));
+}
+
 TEST_F(ReconciliationTest, SettlesWhatTheProviderNamesAndAsksForTheRestAgain) {
   const auto billed = Doubt("inf-1"), later = Doubt("inf-2"), elsewhere = Doubt("x", "site-b");
   Reconciliation reconciliation(*world_.ledger, minutes(30));

@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "billing/credits.h"
 #include "billing/recorder_parts.h"
 #include "storage/migrations.h"
 #include "telemetry/log.h"
@@ -42,6 +43,8 @@ constexpr std::string_view kColumns =
     "reasoning, source, finish, upstream_id, reason, cache_write, audio_input, audio_output, "
     "images";
 
+}  // namespace
+
 ledger::RequestId IdOf(std::span<const std::byte> bytes) {
   if (bytes.size() != 16) {
     return {};
@@ -49,8 +52,6 @@ ledger::RequestId IdOf(std::span<const std::byte> bytes) {
   return {__builtin_bswap64(LoadLe<uint64_t>(bytes.data())),
           __builtin_bswap64(LoadLe<uint64_t>(bytes.data() + 8))};
 }
-
-}  // namespace
 
 std::array<std::byte, 16> BytesOf(ledger::RequestId id) {
   std::array<std::byte, 16> bytes;
@@ -177,6 +178,7 @@ Status Recorder::Prepare() {
   TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(AddingToSums("sums")));
   TW_ASSIGN_OR_RETURN(storage::Statement add_day, database_.Prepare(AddingToSums("day_sums")));
   TW_RETURN_IF_ERROR(PrepareBill());
+  TW_RETURN_IF_ERROR(PrepareCredits());
   statements_.reset(
       new Statements{std::move(put), std::move(add), std::move(add_day), {}, {}, {}, {}});
   TW_ASSIGN_OR_RETURN(storage::Statement open, database_.Prepare("SELECT " + std::string(kColumns) +
@@ -208,6 +210,10 @@ void Recorder::Take(const Record& record) {
   auto& open = statements_->open;
   if (record.type == RecordType::kPrice) {
     bill_->Note(record);
+    return;
+  }
+  if (record.type == RecordType::kCredit) {
+    bill_->NoteCredit(record);
     return;
   }
   if (record.type == RecordType::kHold || record.type == RecordType::kSnapshotHold) {
@@ -258,6 +264,7 @@ void Recorder::Take(const Record& record) {
       row.cost = record.cost;
       row.charge = record.charge;
       row.outcome = DecodeOutcome(record.text);
+      row.credits = CreditSharesOf(record);
       row.ended_ns = record.time_ns;
       break;
     case RecordType::kVoid:
@@ -390,6 +397,7 @@ Result<bool> Recorder::ReadBatch() {
   statements_->add.Reset();
   statements_->add_day.Reset();
   TW_RETURN_IF_ERROR(WriteBill(statements_->ended));
+  TW_RETURN_IF_ERROR(WriteCredits(statements_->ended));
   if (watcher_ != nullptr && !statements_->ended.empty()) {
     TW_RETURN_IF_ERROR(watcher_->Ended(database_, statements_->ended));
   }
@@ -398,6 +406,7 @@ Result<bool> Recorder::ReadBatch() {
   statements_->dirty.clear();
   statements_->ended.clear();
   bill_->new_prices.clear();
+  bill_->new_credits.clear();
   statements_->transfers.clear();
   applied_seq_ = read_seq_;
   TW_RETURN_IF_ERROR(ledger_.ForgetBefore(reader_->segment()));
@@ -564,13 +573,16 @@ Status Recorder::ForEachOf(std::span<const ledger::RequestId> ids,
     const std::array<std::byte, 16> bytes = BytesOf(id);
     query.Reset();
     query.Bind(1, std::span<const std::byte>(bytes));
+    std::vector<AttemptRow> rows;
     while (true) {
       TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
       if (!has_row) {
         break;
       }
-      take(RowOf(query));
+      rows.push_back(RowOf(query));
     }
+    TW_RETURN_IF_ERROR(LoadCredits(rows));
+    std::ranges::for_each(rows, take);
   }
   return {};
 }

@@ -30,6 +30,14 @@ namespace tradewind::billing {
 enum class AttemptState : uint8_t { kHeld, kSent, kInDoubt, kSettled, kVoid };
 std::string_view AttemptStateName(AttemptState state);  // "held", "sent", "in_doubt", ...
 
+// What one credit, by its number in the ledger, paid of a charge.
+struct CreditShare {
+  ledger::AccountNumber credit = 0;
+  ledger::NanoUsd amount = 0;
+
+  bool operator==(const CreditShare&) const = default;
+};
+
 // One attempt, as it stands.
 struct AttemptRow {
   ledger::HoldId id;
@@ -40,7 +48,8 @@ struct AttemptRow {
   ledger::NanoUsd held = 0, cost = 0, charge = 0;
   uint32_t price_version = 0;
   std::string upstream_id;
-  std::string reason;  // of a void one or one in doubt; kDegradedReason
+  std::string reason;                // of a void one or one in doubt; kDegradedReason
+  std::vector<CreditShare> credits;  // of a settled one, by number; the rest of the charge is owed
 };
 // Answered on this device, because no budget had room for a provider.
 inline constexpr std::string_view kDegradedReason = "degraded: budget";
@@ -73,6 +82,8 @@ struct MeterFilter;  // meters.h
 struct MeterKey;
 struct MeterSum;
 struct PriceVersion;  // price_version.h
+struct CreditName;    // credits.h
+struct CreditUseKey;
 
 // Sees what is recorded, in the transaction that records it: what it writes is there exactly once,
 // wherever the process is killed. Called under the recorder's lock, one thread at a time; after an
@@ -120,6 +131,10 @@ class Recorder {
   Status ForEachOf(std::span<const ledger::RequestId> ids,
                    const std::function<void(const AttemptRow&)>& take);
 
+  // Whether another attempt was settled that this provider called the same; true when it cannot be
+  // told.
+  bool HasTwin(std::string_view provider, std::string_view upstream_id, ledger::HoldId but);
+
   // recorder_remote.cc: what providers bill, as it was imported, and what stands here against it.
   // A line replaces the one of the same cell.
   Status PutBillLines(std::span<const BillLine> lines);
@@ -135,6 +150,9 @@ class Recorder {
 
   // What was settled in whole hours, by kind of token.
   Status AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters);
+  // What credits paid, and what each is called (recorder_credits.cc).
+  Status AddCreditUses(const MeterFilter& filter, std::map<CreditUseKey, ledger::NanoUsd>& uses);
+  Result<std::map<ledger::AccountNumber, CreditName>> Credits();
   // All versions, or those of one model, the oldest first.
   Result<std::vector<PriceVersion>> Prices(std::string_view model = {});
   // Attempts by their ids, `count` of them behind `after`: to walk through all there are.
@@ -157,6 +175,9 @@ class Recorder {
   Status PrepareBill();                                      // requires mutex_
   // Of a batch; requires mutex_.
   Status WriteBill(const std::vector<AttemptRow>& ended);
+  Status PrepareCredits();
+  Status WriteCredits(const std::vector<AttemptRow>& ended);
+  Status LoadCredits(std::span<AttemptRow> rows);  // sorted by their ids; requires mutex_
   void Run();
 
   ledger::Disk& disk_;
@@ -169,6 +190,7 @@ class Recorder {
   std::optional<ledger::Record> ahead_;  // read, and not yet sure to survive a power cut
   uint64_t read_seq_ = 0;                // of the last record that the rows in memory know
   uint64_t applied_seq_ = 0;             // of the last one that is in the database
+  bool has_credits_ = false;             // any attempt was paid by one
   struct Statements;
   std::unique_ptr<Statements> statements_;
   struct Bill;

@@ -195,10 +195,12 @@ Result<std::vector<AttemptRow>> Recorder::Page(ledger::HoldId after, int64_t cou
   while (true) {
     TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
     if (!has_row) {
-      return rows;
+      break;
     }
     rows.push_back(RowOf(query));
   }
+  TW_RETURN_IF_ERROR(LoadCredits(rows));
+  return rows;
 }
 
 Result<int64_t> Recorder::CountOpen(int64_t before_ns, std::string_view org_id) {

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "billing/recorder.h"
+#include "billing/recorder_parts.h"
 
 namespace tradewind::billing {
 namespace {
@@ -240,6 +241,25 @@ Result<std::vector<TransferRow>> Recorder::Transfers(std::string_view prefix) {
                     static_cast<ledger::AccountNumber>(query.Integer(3)), query.Integer(4),
                     std::string(query.Text(5))});
   }
+}
+
+bool Recorder::HasTwin(std::string_view provider, std::string_view upstream_id,
+                       ledger::HoldId but) {
+  const auto find = [&]() -> Result<bool> {
+    TW_RETURN_IF_ERROR(CatchUp());
+    const std::lock_guard lock(mutex_);
+    TW_RETURN_IF_ERROR(CheckOpen());
+    TW_ASSIGN_OR_RETURN(
+        storage::Statement query,
+        database_.Prepare("SELECT 1 FROM attempts WHERE upstream_id = ?1 AND upstream_id <> '' AND "
+                          "provider = ?2 AND state = 3 AND NOT (request = ?3 AND attempt = ?4) "
+                          "LIMIT 1"));
+    const std::array<std::byte, 16> id = BytesOf(but.request);
+    query.Bind(1, upstream_id).Bind(2, provider);
+    query.Bind(3, std::span<const std::byte>(id)).Bind(4, int64_t{but.attempt});
+    return query.Next();
+  };
+  return find().value_or(true);
 }
 
 }  // namespace tradewind::billing

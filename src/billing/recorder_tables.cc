@@ -113,10 +113,31 @@ ALTER TABLE attempts ADD COLUMN audio_output INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE attempts ADD COLUMN images INTEGER NOT NULL DEFAULT 0;
 )";
 
-constexpr std::array<storage::Migration, 4> kSteps = {{{"attempts", kAttempts},
+// An id that a provider uses again says nothing of what either request cost.
+constexpr std::string_view kUpstreamIds = R"(
+CREATE INDEX attempts_by_upstream_id ON attempts (upstream_id) WHERE upstream_id <> '';
+)";
+
+// Credits by their numbers in the ledger, and what they paid, by attempt and by the hour.
+constexpr std::string_view kCredits = R"(
+CREATE TABLE credits (
+  number INTEGER PRIMARY KEY, name TEXT NOT NULL, owner TEXT NOT NULL, amount INTEGER NOT NULL,
+  granted_ns INTEGER NOT NULL, expires_s INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
+CREATE TABLE attempt_credits (
+  request BLOB NOT NULL, attempt INTEGER NOT NULL, credit INTEGER NOT NULL, amount INTEGER NOT NULL,
+  PRIMARY KEY (request, attempt, credit)) STRICT, WITHOUT ROWID;
+CREATE TABLE credit_uses (
+  hour INTEGER NOT NULL, org TEXT NOT NULL, project TEXT NOT NULL, key TEXT NOT NULL,
+  credit INTEGER NOT NULL, amount INTEGER NOT NULL,
+  PRIMARY KEY (hour, org, project, key, credit)) STRICT, WITHOUT ROWID;
+)";
+
+constexpr std::array<storage::Migration, 6> kSteps = {{{"attempts", kAttempts},
                                                        {"bills", kBills},
                                                        {"provider_bills", kProviderBills},
-                                                       {"units", kUnits}}};
+                                                       {"units", kUnits},
+                                                       {"upstream_ids", kUpstreamIds},
+                                                       {"credits", kCredits}}};
 
 }  // namespace
 

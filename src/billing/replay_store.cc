@@ -10,7 +10,7 @@
 namespace tradewind::billing {
 namespace {
 
-constexpr std::array<storage::Migration, 1> kMigrations = {{{"replies", R"(
+constexpr std::array<storage::Migration, 2> kMigrations = {{{"replies", R"(
 CREATE TABLE replies (
   org TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, hash TEXT NOT NULL,
   receipt TEXT NOT NULL, begun_s INTEGER NOT NULL, is_done INTEGER NOT NULL,
@@ -18,6 +18,9 @@ CREATE TABLE replies (
   headers TEXT NOT NULL, body BLOB NOT NULL,
   PRIMARY KEY (org, key, name)) STRICT;
 CREATE INDEX replies_by_age ON replies (begun_s);
+)"},
+                                                            {"replies_by_org", R"(
+CREATE INDEX replies_of_org ON replies (org, is_done, begun_s);
 )"}}};
 
 constexpr char kNameEnd = '\x1F', kFieldEnd = '\x1E';  // no header has them
@@ -60,13 +63,21 @@ Result<std::unique_ptr<ReplayStore>> ReplayStore::Open(const std::filesystem::pa
 
 Status ReplayStore::Prepare() {
   TW_RETURN_IF_ERROR(storage::Migrate(database_, kMigrations));
+  sizes_.clear();
+  all_ = {};
   TW_ASSIGN_OR_RETURN(
       storage::Statement sizes,
-      database_.Prepare("SELECT count(*), coalesce(sum(length(body)), 0) FROM replies"));
-  TW_ASSIGN_OR_RETURN(const bool has_row, sizes.Next());
-  count_ = has_row ? sizes.Integer(0) : 0;
-  bytes_ = has_row ? sizes.Integer(1) : 0;
-  return {};
+      database_.Prepare("SELECT org, count(*), sum(length(body)) FROM replies GROUP BY org"));
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, sizes.Next());
+    if (!has_row) {
+      return {};
+    }
+    const Size size{sizes.Integer(1), sizes.Integer(2)};
+    sizes_[std::string(sizes.Text(0))] = size;
+    all_.answers += size.answers;
+    all_.bytes += size.bytes;
+  }
 }
 
 Status ReplayStore::CheckOpen() const {
@@ -76,16 +87,16 @@ Status ReplayStore::CheckOpen() const {
   return {};
 }
 
-// What is too old goes, and of what is too much the oldest; never what runs here.
-Status ReplayStore::MakeRoom(int64_t now_s) {
-  while (true) {
-    constexpr int64_t kAtOnce = 64;
-    TW_ASSIGN_OR_RETURN(
-        storage::Statement query,
-        database_.Prepare("SELECT org, key, name, begun_s FROM replies ORDER BY begun_s LIMIT ?1"));
-    query.Bind(1, kAtOnce + static_cast<int64_t>(running_.size()));
-    std::vector<ReplayKey> old;
-    const bool is_full = count_ >= limits_.answers_max || bytes_ > limits_.bytes_max;
+// A round of those whose day is over; never what runs here.
+Status ReplayStore::RemoveOld(int64_t now_s) {
+  constexpr int64_t kAtOnce = 64;
+  std::vector<ReplayKey> old;
+  {
+    TW_ASSIGN_OR_RETURN(storage::Statement query,
+                        database_.Prepare("SELECT org, key, name FROM replies WHERE begun_s <= ?1 "
+                                          "ORDER BY begun_s LIMIT ?2"));
+    query.Bind(1, now_s - limits_.keep_s);
+    query.Bind(2, kAtOnce + static_cast<int64_t>(running_.size()));
     while (true) {
       TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
       if (!has_row) {
@@ -93,19 +104,68 @@ Status ReplayStore::MakeRoom(int64_t now_s) {
       }
       ReplayKey key{std::string(query.Text(0)), std::string(query.Text(1)),
                     std::string(query.Text(2))};
-      const bool is_old = query.Integer(3) <= now_s - limits_.keep_s;
-      if ((is_old || (is_full && old.empty())) && !running_.contains(key)) {
+      if (!running_.contains(key)) {
         old.push_back(std::move(key));
       }
     }
-    for (const ReplayKey& key : old) {
-      TW_RETURN_IF_ERROR(Remove(key));
+  }
+  for (const ReplayKey& key : old) {
+    TW_RETURN_IF_ERROR(Remove(key));
+  }
+  return {};
+}
+
+// What was answered: a request whose end is not known may have been billed, and is kept.
+Result<bool> ReplayStore::RemoveOldestAnswer(const std::string& org) {
+  ReplayKey key;
+  {
+    TW_ASSIGN_OR_RETURN(storage::Statement query,
+                        database_.Prepare("SELECT key, name FROM replies WHERE org = ?1 AND "
+                                          "is_done = 1 ORDER BY begun_s LIMIT 1"));
+    query.Bind(1, std::string_view(org));
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return false;
     }
-    const bool is_still_full = count_ >= limits_.answers_max || bytes_ > limits_.bytes_max;
-    if (old.empty() || !is_still_full) {
-      return {};
+    key = {org, std::string(query.Text(0)), std::string(query.Text(1))};
+  }
+  TW_RETURN_IF_ERROR(Remove(key));
+  return true;
+}
+
+bool ReplayStore::IsFull(const std::string& org, int64_t more) const {
+  const auto found = sizes_.find(org);
+  const Size one = found == sizes_.end() ? Size() : found->second;
+  return one.answers + more > limits_.answers_of_one_max || one.bytes > limits_.bytes_of_one_max;
+}
+
+bool ReplayStore::IsFull(int64_t more) const {
+  return all_.answers + more > limits_.answers_max || all_.bytes > limits_.bytes_max;
+}
+
+std::string ReplayStore::WhoKeepsMost() const {
+  const bool by_bytes = all_.bytes > limits_.bytes_max;
+  const auto most = std::ranges::max_element(sizes_, {}, [&](const auto& entry) {
+    return by_bytes ? entry.second.bytes : entry.second.answers;
+  });
+  return most == sizes_.end() ? std::string() : most->first;
+}
+
+Status ReplayStore::MakeRoom(const std::string& org, int64_t more, int64_t now_s) {
+  TW_RETURN_IF_ERROR(RemoveOld(now_s));
+  while (IsFull(org, more)) {
+    TW_ASSIGN_OR_RETURN(const bool is_gone, RemoveOldestAnswer(org));
+    if (!is_gone) {
+      break;
     }
   }
+  while (IsFull(more)) {
+    TW_ASSIGN_OR_RETURN(const bool is_gone, RemoveOldestAnswer(WhoKeepsMost()));
+    if (!is_gone) {
+      break;
+    }
+  }
+  return {};
 }
 
 Status ReplayStore::Remove(const ReplayKey& key) {
@@ -122,17 +182,26 @@ Status ReplayStore::Remove(const ReplayKey& key) {
     TW_RETURN_IF_ERROR(database_.Run(
         "DELETE FROM replies WHERE org = ?1 AND key = ?2 AND name = ?3",
         std::string_view(key.org_id), std::string_view(key.key_id), std::string_view(key.name)));
-    --count_;
-    bytes_ -= bytes;
+    Add(key.org_id, -1, -bytes);
   }
   return {};
+}
+
+void ReplayStore::Add(const std::string& org, int64_t answers, int64_t bytes) {
+  Size& one = sizes_[org];
+  one.answers += answers;
+  one.bytes += bytes;
+  all_.answers += answers;
+  all_.bytes += bytes;
+  if (one.answers == 0) {
+    sizes_.erase(org);
+  }
 }
 
 Result<ReplayClaim> ReplayStore::Begin(const ReplayKey& key, std::string_view request_hash,
                                        ledger::RequestId receipt, int64_t now_s) {
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
-  TW_RETURN_IF_ERROR(MakeRoom(now_s));
   std::optional<storage::Statement> query;
   {
     TW_ASSIGN_OR_RETURN(
@@ -172,11 +241,19 @@ Result<ReplayClaim> ReplayStore::Begin(const ReplayKey& key, std::string_view re
   }
   query.reset();
   TW_RETURN_IF_ERROR(Remove(key));
+  TW_RETURN_IF_ERROR(MakeRoom(key.org_id, 1, now_s));
+  if (IsFull(key.org_id, 1) || IsFull(1)) {
+    constexpr int64_t kRetryAfterMs = 60'000;
+    return Fail(Error{ErrorCode::kTooManyRequests,
+                      "The end of too many requests with an Idempotency-Key is not known; ask "
+                      "again later, or without a key.",
+                      "Idempotency-Key", kRetryAfterMs});
+  }
   TW_RETURN_IF_ERROR(database_.Run("INSERT INTO replies VALUES (?1,?2,?3,?4,?5,?6,0,0,1,0,'',x'')",
                                    std::string_view(key.org_id), std::string_view(key.key_id),
                                    std::string_view(key.name), request_hash,
                                    std::string_view(receipt.ToString()), now_s));
-  ++count_;
+  Add(key.org_id, 1, 0);
   running_.insert(key);
   return ReplayClaim{};
 }
@@ -196,8 +273,8 @@ Status ReplayStore::Finish(const ReplayKey& key, StoredAnswer answer, int64_t no
       std::string_view(key.org_id), std::string_view(key.key_id), std::string_view(key.name),
       int64_t{answer.is_stream}, int64_t{answer.is_kept}, int64_t{answer.status},
       std::string_view(headers), std::as_bytes(std::span(answer.body))));
-  bytes_ += static_cast<int64_t>(answer.body.size());
-  return MakeRoom(now_s);
+  Add(key.org_id, 0, static_cast<int64_t>(answer.body.size()));
+  return MakeRoom(key.org_id, 0, now_s);
 }
 
 Status ReplayStore::Forget(const ReplayKey& key) {
@@ -214,7 +291,7 @@ void ReplayStore::Leave(const ReplayKey& key) {
 
 int64_t ReplayStore::count() {
   const std::lock_guard lock(mutex_);
-  return count_;
+  return all_.answers;
 }
 
 void ReplayStore::Release() {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -24,8 +25,11 @@ inline constexpr size_t kStoredAnswerBytesMax = 1 << 20;  // a longer one is not
 
 struct ReplayLimits {
   int64_t keep_s = 86'400;
-  int64_t answers_max = 100'000;
-  int64_t bytes_max = int64_t{256} << 20;  // of all; the oldest go first
+  // Of one organisation, and of all together. What is beyond goes, the oldest first: of the one
+  // that is at its bound, else of the one that keeps most. Who keeps less than his share loses
+  // nothing by what others do.
+  int64_t answers_of_one_max = 25'000, answers_max = 100'000;
+  int64_t bytes_of_one_max = int64_t{64} << 20, bytes_max = int64_t{256} << 20;
   // A longer one is not kept: only that it was given.
   size_t answer_bytes_max = kStoredAnswerBytesMax;
 };
@@ -69,7 +73,8 @@ class ReplayStore {
                                                    WasNeverBilled was_never_billed,
                                                    ReplayLimits limits = {});
 
-  // When it returns, a kill does not lose that the key is taken.
+  // When it returns, a kill does not lose that the key is taken. Errors besides: kTooManyRequests:
+  // there is no room, as requests whose end is not known are kept for their day.
   Result<ReplayClaim> Begin(const ReplayKey& key, std::string_view request_hash,
                             ledger::RequestId receipt, int64_t now_s);
   Status Finish(const ReplayKey& key, StoredAnswer answer, int64_t now_s);
@@ -87,17 +92,28 @@ class ReplayStore {
       : was_never_billed_(std::move(was_never_billed)),
         limits_(limits),
         database_(std::move(database)) {}
-  Status Prepare();                     // requires mutex_
-  Status CheckOpen() const;             // requires mutex_
-  Status MakeRoom(int64_t now_s);       // requires mutex_
-  Status Remove(const ReplayKey& key);  // requires mutex_
+  Status Prepare();          // requires mutex_
+  Status CheckOpen() const;  // requires mutex_
+  struct Size {
+    int64_t answers = 0, bytes = 0;
+  };
+  // What is beyond the bounds goes, with room for `more` answers of `org`. Requires mutex_.
+  Status MakeRoom(const std::string& org, int64_t more, int64_t now_s);
+  Status RemoveOld(int64_t now_s);                          // requires mutex_
+  Result<bool> RemoveOldestAnswer(const std::string& org);  // requires mutex_; false: it has none
+  bool IsFull(const std::string& org, int64_t more) const;  // requires mutex_
+  bool IsFull(int64_t more) const;                          // all together; requires mutex_
+  std::string WhoKeepsMost() const;                         // requires mutex_
+  Status Remove(const ReplayKey& key);                      // requires mutex_
+  void Add(const std::string& org, int64_t answers, int64_t bytes);  // requires mutex_
 
   const WasNeverBilled was_never_billed_;
   const ReplayLimits limits_;
   std::mutex mutex_;  // guards what follows
   storage::Database database_;
-  std::set<ReplayKey> running_;  // in this process
-  int64_t count_ = 0, bytes_ = 0;
+  std::set<ReplayKey> running_;        // in this process
+  std::map<std::string, Size> sizes_;  // by organisation
+  Size all_;
 };
 
 }  // namespace tradewind::billing

@@ -97,5 +97,45 @@ TEST(ReplayStore, IsBoundedAndLetsTheOldestGo) {
   EXPECT_FALSE(huge.answer.is_kept) << "it was given, and is too long to be given again";
 }
 
+TEST(ReplayStore, LetsNobodyLoseKeysByWhatAnotherOrganisationDoes) {
+  World world({.answers_of_one_max = 20, .answers_max = 30, .bytes_max = 10'000});
+  world.Answer({"org_2", "key_1", "theirs"}, std::string(100, 'x'));
+  for (int i = 0; i < 100; ++i) {
+    world.Answer({"org_1", "key_1", "n" + std::to_string(i)}, std::string(300, 'x'));
+  }
+  EXPECT_EQ(world.Begin({"org_2", "key_1", "theirs"}).kind, Kind::kDone);
+  EXPECT_EQ(world.store->count(), 21) << "its own bound";
+  for (int i = 0; i < 100; ++i) {
+    world.Answer({"org_3", "key_1", "n" + std::to_string(i)}, std::string(600, 'x'));
+  }
+  EXPECT_EQ(world.Begin({"org_2", "key_1", "theirs"}).kind, Kind::kDone);
+  EXPECT_LE(world.store->count(), 30) << "the bound of all: who keeps most gives";
+  world.Start({.answers_of_one_max = 20, .answers_max = 30, .bytes_max = 10'000});
+  world.Answer({"org_1", "key_1", "after"}, std::string(300, 'x'));
+  EXPECT_EQ(world.Begin({"org_2", "key_1", "theirs"}).kind, Kind::kDone) << "over a restart too";
+}
+
+TEST(ReplayStore, NeverForgetsWhatMayHaveBeenBilledBeforeItsDayIsOver) {
+  World world({.answers_of_one_max = 5, .answers_max = 100});
+  for (int i = 0; i < 5; ++i) {
+    const ReplayKey key{"org_1", "key_1", "cut" + std::to_string(i)};
+    EXPECT_EQ(world.Begin(key).kind, Kind::kNew);
+    world.store->Leave(key);
+  }
+  const auto refused = world.store->Begin({"org_1", "key_1", "more"}, "h", {7, 9}, kNow);
+  ASSERT_FALSE(refused.has_value()) << "none of the five may go";
+  EXPECT_EQ(refused.error().code, ErrorCode::kTooManyRequests);
+  EXPECT_EQ(world.Begin({"org_1", "key_1", "cut0"}).kind, Kind::kCut);
+  world.Answer({"org_2", "key_1", "theirs"}, "x");
+  EXPECT_EQ(world.Begin({"org_1", "key_1", "more"}, "h", kNow + 86'400).kind, Kind::kNew);
+}
+
+TEST(ReplayStore, AsksForNoRoomToAnswerAgain) {
+  World world({.answers_of_one_max = 1, .answers_max = 1});
+  world.Answer(kKey, "once");
+  EXPECT_EQ(world.Begin().kind, Kind::kDone);
+  EXPECT_EQ(world.Begin().kind, Kind::kDone);
+}
+
 }  // namespace
 }  // namespace tradewind::billing

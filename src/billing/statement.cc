@@ -1,6 +1,9 @@
 #include "billing/statement.h"
 
+#include <map>
 #include <optional>
+#include <string>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -44,6 +47,17 @@ void WriteLine(const StatementLine& line, JsonWriter& json) {
   json.Field("charge_nanousd", std::to_string(line.sum.charge)).EndObject();
 }
 
+void WriteCredits(const Statement& statement, JsonWriter& json) {
+  json.Field("credit_nanousd", std::to_string(statement.credited));
+  json.Field("payable_nanousd", std::to_string(statement.payable())).Key("credits").BeginArray();
+  for (const CreditLine& line : statement.credits) {
+    json.BeginObject().Field("id", line.id).Field("org", line.org_id);
+    json.Field("credit", line.credit).Field("note", line.note);
+    json.Field("amount_nanousd", std::to_string(line.amount)).EndObject();
+  }
+  json.EndArray();
+}
+
 std::string TextOf(const StatementOrder& order, const Statement& statement) {
   JsonWriter json;
   json.BeginObject().Field("period", order.period.name);
@@ -51,7 +65,11 @@ std::string TextOf(const StatementOrder& order, const Statement& statement) {
   json.Field("currency", "USD").Field("org", order.org_id).Field("key", order.key_id);
   json.Field("requests", statement.requests);
   json.Field("cost_nanousd", std::to_string(statement.cost));
-  json.Field("charge_nanousd", std::to_string(statement.charge)).Key("lines").BeginArray();
+  json.Field("charge_nanousd", std::to_string(statement.charge));
+  if (!statement.credits.empty()) {
+    WriteCredits(statement, json);
+  }
+  json.Key("lines").BeginArray();
   for (const StatementLine& line : statement.lines) {
     WriteLine(line, json);
   }
@@ -103,8 +121,12 @@ int64_t AboveOf(const catalog::Prices& prices, const MeterKey& key) {
   return key.tier == 0 || key.tier > prices.tiers.size() ? 0 : prices.tiers[key.tier - 1].above;
 }
 
+std::string CreditLineId(const std::string& org_id, const std::string& credit) {
+  return Sha256Hex(fmt::format("credit\n{}\n{}", org_id, credit)).substr(0, kLineIdDigits);
+}
+
 Statement MakeStatement(const StatementOrder& order, const Meters& meters,
-                        const std::vector<PriceVersion>& prices) {
+                        const std::vector<PriceVersion>& prices, const CreditUses& credits) {
   Meters alike;
   for (const auto& [key, sum] : meters) {
     MeterKey line = key;
@@ -131,6 +153,15 @@ Statement MakeStatement(const StatementOrder& order, const Meters& meters,
     statement.cost += sum.cost;
     statement.charge += sum.charge;
     statement.lines.push_back(std::move(line));
+  }
+  std::map<std::tuple<std::string, std::string, std::string>, ledger::NanoUsd> paid;
+  for (const auto& [key, amount] : credits) {
+    paid[{key.org_id, key.credit, key.note}] += amount;
+  }
+  for (const auto& [key, amount] : paid) {
+    const auto& [org_id, credit, note] = key;
+    statement.credits.push_back({org_id, credit, note, amount, CreditLineId(org_id, credit)});
+    statement.credited += amount;
   }
   statement.text = TextOf(order, statement);
   statement.hash = Sha256Hex(statement.text);

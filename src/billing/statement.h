@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "billing/bill_period.h"
+#include "billing/credits.h"
 #include "billing/meters.h"
 #include "billing/price_version.h"
 
@@ -35,16 +36,29 @@ struct StatementLine {
   std::string meter() const;  // "input_tokens", "input_tokens above 200000"
 };
 
+// What one credit paid of an organisation's charges in the period.
+struct CreditLine {
+  std::string org_id, credit, note;
+  ledger::NanoUsd amount = 0;
+  std::string id;  // of the same line, always the same
+};
+std::string CreditLineId(const std::string& org_id, const std::string& credit);
+
 struct Statement {
   std::vector<StatementLine> lines;
+  std::vector<CreditLine> credits;
   int64_t requests = 0;
   ledger::NanoUsd cost = 0, charge = 0;
-  std::string text;  // JSON
-  std::string hash;  // SHA-256 of the text
+  ledger::NanoUsd credited = 0;  // of the charge; the rest is to be paid
+  std::string text;              // JSON
+  std::string hash;              // SHA-256 of the text
+
+  ledger::NanoUsd payable() const { return charge - credited; }
 };
 
+// Where no credit paid anything, the text says nothing of credits.
 Statement MakeStatement(const StatementOrder& order, const Meters& meters,
-                        const std::vector<PriceVersion>& prices);
+                        const std::vector<PriceVersion>& prices, const CreditUses& credits = {});
 
 // What a line counts costs: USD per million tokens, or per request or picture; nullopt: it has no
 // price.

@@ -24,6 +24,7 @@ struct Replay {
   std::unordered_map<HoldId, AttemptRow, ledger::HashOfId> open;
   std::map<HoldId, AttemptRow> settled;
   std::map<uint32_t, PriceVersion> prices;
+  CreditNames credits;
 
   void Take(const ledger::Record& record) {
     switch (record.type) {
@@ -33,6 +34,9 @@ struct Replay {
         prices[record.price_version] = VersionOf(record.price_version, spec);
         return;
       }
+      case RecordType::kCredit:
+        credits[record.account] = {record.credit.name, record.credit.note};
+        return;
       case RecordType::kHold:
       case RecordType::kSnapshotHold: {
         AttemptRow& row = open[record.hold];
@@ -54,6 +58,7 @@ struct Replay {
           row.cost = record.cost;
           row.charge = record.charge;
           row.outcome = DecodeOutcome(record.text);
+          row.credits = CreditSharesOf(record);
           row.ended_ns = record.time_ns;
           settled[row.id] = std::move(row);
         }
@@ -82,7 +87,7 @@ Result<Replay> ReadJournal(ledger::Disk& disk) {
 
 auto Told(const AttemptRow& row) {
   return std::tie(row.purchase, row.outcome, row.price_version, row.admitted_ns, row.ended_ns,
-                  row.cost, row.charge);
+                  row.cost, row.charge, row.credits);
 }
 
 bool IsOf(const AttemptRow& row, const StatementOrder& order) {
@@ -110,6 +115,12 @@ class Recount {
       }
       replay_.prices.try_emplace(version.version, version);
     }
+    TW_ASSIGN_OR_RETURN(const CreditNames named, recorder.Credits());
+    for (const auto& [number, name] : named) {
+      if (replay_.credits.try_emplace(number, name).first->second != name) {
+        Differ(fmt::format("credit {} is another one in the journal", name.name));
+      }
+    }
     for (HoldId after;;) {
       TW_ASSIGN_OR_RETURN(const std::vector<AttemptRow> rows, recorder.Page(after, kPageRows));
       for (const AttemptRow& row : rows) {
@@ -130,7 +141,7 @@ class Recount {
     for (auto& [number, version] : replay_.prices) {
       prices.push_back(std::move(version));
     }
-    result_.recomputed_hash = MakeStatement(order_, meters_, prices).hash;
+    result_.recomputed_hash = MakeStatement(order_, meters_, prices, credit_uses_).hash;
     return {};
   }
 
@@ -148,6 +159,7 @@ class Recount {
       const auto version = replay_.prices.find(counted.price_version);
       AddToMeters(counted, version == replay_.prices.end() ? nullptr : &version->second.prices,
                   meters_);
+      AddToCreditUses(counted, replay_.credits, credit_uses_);
     }
     if (is_said) {
       replay_.settled.erase(said);
@@ -163,6 +175,7 @@ class Recount {
   Replay replay_;
   Verification& result_;
   Meters meters_;
+  CreditUses credit_uses_;
 };
 
 }  // namespace
@@ -183,12 +196,14 @@ Result<Verification> VerifyStatement(const StatementOrder& order, Recorder& reco
       Meters meters;
       TW_RETURN_IF_ERROR(recorder.AddMeters(FilterOf(order), meters));
       TW_ASSIGN_OR_RETURN(const std::vector<PriceVersion> prices, recorder.Prices());
-      result.statement = MakeStatement(order, meters, prices);
+      CreditUses credits;
+      TW_RETURN_IF_ERROR(recorder.AddCreditUses(FilterOf(order), credits));
+      result.statement = MakeStatement(order, meters, prices, credits);
       MeterFilter hours = FilterOf(order);
       hours.by_day = false;
       Meters by_hour;
       TW_RETURN_IF_ERROR(recorder.AddMeters(hours, by_hour));
-      if (MakeStatement(order, by_hour, prices).hash != result.statement.hash) {
+      if (MakeStatement(order, by_hour, prices, credits).hash != result.statement.hash) {
         result.differences.push_back("the sums by hour are not those by day");
       }
       TW_RETURN_IF_ERROR(Recount(order, std::move(*replay), result).Run(recorder));

@@ -200,6 +200,20 @@ constexpr Command kCommands[] = {
      .examples = "tradewind budget set org:default --usd 50 --period month --zone Europe/Berlin\n"
                  "tradewind budget ls",
      .run = RunBudget},
+    {.name = "credit",
+     .summary = "what organisations have paid ahead, or were given",
+     .description =
+         "Credits pay what an organisation is charged, presents first, then those that expire "
+         "soonest; what is beyond them is owed, and stands on its invoice. `credit prepaid ORG` "
+         "makes it pay from credits alone: a request that they do not cover is refused before "
+         "anything is sent. `credit postpaid ORG` ends that. A grant is never changed; one with "
+         "--id is made once, however often it is asked for.",
+     .arguments = kCreditArguments,
+     .flags = kCreditFlags,
+     .examples = "tradewind credit grant acme 25 --expires 2027-01-01 --note \"order 4711\"\n"
+                 "tradewind credit prepaid acme\n"
+                 "tradewind credit ls --json",
+     .run = RunCredit},
     {.name = "bill",
      .summary = "statements, their proof, exports and invoices",
      .description =

@@ -530,6 +530,28 @@ inline constexpr Flag kBudgetFlags[] = {
     kPort,
     kSecretKeyFile,
 };
+inline constexpr Argument kCreditArguments[] = {
+    {.name = "ACTION",
+     .help = "ls, grant, prepaid or postpaid",
+     .offer = Offer::kChoice,
+     .choices = "ls grant prepaid postpaid"},
+    {.name = "ORG", .help = "an organisation, by name or id", .required = false},
+    {.name = "USD", .help = "grant: how much, like 5 or 0.25", .required = false}};
+inline constexpr Flag kCreditFlags[] = {
+    {.name = "expires",
+     .value = "WHEN",
+     .help = "grant: 30d, a date, or a time; what is left then is gone (default: never)",
+     .env = "TRADEWIND_KEY_EXPIRES"},
+    {.name = "note", .value = "TEXT", .help = "grant: what for; it stands on bills"},
+    {.name = "promotional", .value = "", .help = "grant: a present, spent before what was paid"},
+    {.name = "id",
+     .value = "ID",
+     .help = "grant: what it is called, so that it is not granted twice (default: one is made)"},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile,
+};
 inline constexpr Argument kAlertsArguments[] = {
     {.name = "ACTION",
      .help = "ls (the default), ack or forecast",

@@ -95,9 +95,20 @@ Result<ExitCode> ShowBill(const Settings& settings) {
     }
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
-  Print(fmt::format("{}: {} requests cost {}, charged {}\nsha256 {}\n", Text(bill, "period"),
+  Print(fmt::format("{}: {} requests cost {}, charged {}\n", Text(bill, "period"),
                     Number(bill, "requests"), Dollars(bill, "cost_nanousd"),
-                    Dollars(bill, "charge_nanousd"), Text(object, "hash")));
+                    Dollars(bill, "charge_nanousd")));
+  for (const json::value& entry : Array(bill, "credits")) {
+    if (entry.is_object()) {
+      const json::object& line = entry.get_object();
+      Print(fmt::format("credit {} paid {}  {}\n", Text(line, "credit"),
+                        Dollars(line, "amount_nanousd"), Text(line, "note")));
+    }
+  }
+  if (bill.contains("payable_nanousd")) {
+    Print(fmt::format("left to pay {}\n", Dollars(bill, "payable_nanousd")));
+  }
+  Print(fmt::format("sha256 {}\n", Text(object, "hash")));
   return ExitCode::kDone;
 }
 

@@ -1,4 +1,4 @@
-// usage, budget, receipt: what was spent, and what may be.
+// usage, budget, credit, receipt: what was spent, and what may be.
 #include <string>
 #include <utility>
 #include <vector>
@@ -96,6 +96,41 @@ void PrintUsage(const json::object& usage, const Settings& settings) {
   }
 }
 
+std::vector<std::string> CreditRow(const json::object& credit) {
+  const std::string expires = Text(credit, "expires_at");
+  return {WithoutControls(Text(credit, "id")),  WithoutControls(Text(credit, "org")),
+          Dollars(credit, "amount_nanousd"),    Dollars(credit, "spent_nanousd"),
+          Dollars(credit, "held_nanousd"),      Dollars(credit, "left_nanousd"),
+          Dollars(credit, "expired_nanousd"),   expires.empty() ? "never" : expires,
+          WithoutControls(Text(credit, "note"))};
+}
+
+// A list, one credit, or the terms of one organisation.
+void PrintCredits(const json::object& answer, const Settings& settings) {
+  if (answer.contains("terms")) {
+    Print(fmt::format("{} is {}\n", Text(answer, "org"), Text(answer, "terms")));
+    return;
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"CREDIT", "ORG", "AMOUNT", "SPENT", "HELD", "LEFT", "EXPIRED", "EXPIRES", "NOTE"}};
+  if (answer.contains("id")) {
+    rows.push_back(CreditRow(answer));
+  }
+  for (const json::value& entry : Array(answer, "credits")) {
+    if (entry.is_object()) {
+      rows.push_back(CreditRow(entry.get_object()));
+    }
+  }
+  Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+  for (const json::value& entry : Array(answer, "organisations")) {
+    if (entry.is_object()) {
+      const json::object& org = entry.get_object();
+      Print(fmt::format("{} is {} and has {} left\n", WithoutControls(Text(org, "name")),
+                        Text(org, "terms"), Dollars(org, "left_nanousd")));
+    }
+  }
+}
+
 void PrintReceipt(const json::object& receipt, const Settings& settings) {
   std::vector<std::vector<std::string>> rows = {
       {"ATTEMPT", "PROVIDER", "MODEL", "STATE", "IN", "OUT", "HELD", "COST", "FINISH"}};
@@ -164,6 +199,61 @@ Result<ExitCode> RunBudget(const Settings& settings) {
                 "ACTION");
   }
   return Run(settings, errand, PrintBudgets);
+}
+
+Result<ExitCode> RunCredit(const Settings& settings) {
+  const std::string action = settings.Words(0).front();
+  const auto word = [&](size_t at) {
+    return settings.Words(at).empty() ? std::string() : settings.Words(at).front();
+  };
+  const std::string org = word(1);
+  std::string usd = word(2);
+  if (action != "ls" && org.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "say whose credit it is, like `credit grant acme 5`",
+                "ORG");
+  }
+  if ((action == "grant") != !usd.empty()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                action == "grant" ? "say how much is granted, like `credit grant acme 5`"
+                                  : fmt::format("`credit {}` takes no amount", action),
+                "USD");
+  }
+  Errand errand;
+  errand.path = "/tw/v1/credits";
+  dialects::JsonWriter body;
+  body.BeginObject();
+  if (action == "ls") {
+    errand.query = org.empty() ? "" : "org=" + http::EncodeQuery(org);
+    return Run(settings, errand, PrintCredits);
+  }
+  if (action == "grant") {
+    body.Field("org", org).Field("usd", usd.starts_with('$') ? usd.substr(1) : usd);
+    for (const char* name : {"note", "id"}) {
+      if (const std::string text = settings.Text(name); !text.empty()) {
+        body.Field(name, text);
+      }
+    }
+    // Not from the variable, which is that of keys.
+    if (const auto expires = settings.Find("expires");
+        expires.has_value() && expires->origin == "--expires") {
+      body.Field("expires", expires->text);
+    }
+    TW_ASSIGN_OR_RETURN(const bool promotional, settings.Switch("promotional"));
+    body.Field("promotional", promotional);
+    errand.method = "POST";
+  } else if (action == "prepaid" || action == "postpaid") {
+    body.Field("terms", action);
+    errand.method = "PUT";
+    errand.path += "/" + org;
+  } else {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("credit does not know \"{}\"; use ls, grant, prepaid or postpaid",
+                            action.substr(0, 80)),
+                "ACTION");
+  }
+  body.EndObject();
+  errand.body = body.Take();
+  return Run(settings, errand, PrintCredits);
 }
 
 Result<ExitCode> RunReceipt(const Settings& settings) {

@@ -328,6 +328,10 @@ void StartReconciler(const ServeConfig& config, Parts& parts) {
                ? std::optional(std::string(found->secret->Reveal()))
                : std::nullopt;
   };
+  options.has_twin = [&recorder = parts.books->recorder()](
+                         std::string_view provider, std::string_view id, ledger::HoldId hold) {
+    return recorder.HasTwin(provider, id, hold);
+  };
   parts.reconciler = std::make_unique<gateway::Reconciler>(*parts.market, parts.books->ledger(),
                                                            parts.books->meter(), parts.metrics,
                                                            std::move(options));

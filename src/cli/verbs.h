@@ -26,6 +26,7 @@ Result<ExitCode> RunKeys(const Settings& settings);
 Result<ExitCode> RunOrgs(const Settings& settings);
 Result<ExitCode> RunUsage(const Settings& settings);
 Result<ExitCode> RunBudget(const Settings& settings);
+Result<ExitCode> RunCredit(const Settings& settings);
 Result<ExitCode> RunReceipt(const Settings& settings);
 Result<ExitCode> RunReconcile(const Settings& settings);
 Result<ExitCode> RunLogin(const Settings& settings);

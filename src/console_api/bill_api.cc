@@ -185,7 +185,9 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
   billing::Meters meters;
   TW_RETURN_IF_ERROR(books_.recorder().AddMeters(filter, meters));
   TW_ASSIGN_OR_RETURN(const auto prices, books_.recorder().Prices());
-  const billing::Statement statement = billing::MakeStatement(order, meters, prices);
+  billing::CreditUses credits;
+  TW_RETURN_IF_ERROR(books_.recorder().AddCreditUses(filter, credits));
+  const billing::Statement statement = billing::MakeStatement(order, meters, prices, credits);
   if (what.empty()) {
     return Answered(fmt::format(R"({{"schema":"tradewind.bill/v1","hash":"{}","statement":{}}})",
                                 statement.hash, statement.text));
@@ -203,10 +205,11 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
   TW_ASSIGN_OR_RETURN(const billing::BillNames names, NamesOf(order));
   const std::string format = http::First(query, "format");
   if (format.empty() || format == "csv") {
-    return Answered(billing::FocusCsv(focus, meters, prices, names), "text/csv; charset=utf-8");
+    return Answered(billing::FocusCsv(focus, meters, prices, names, credits),
+                    "text/csv; charset=utf-8");
   }
   if (format == "parquet") {
-    return Answered(billing::FocusParquet(focus, meters, prices, names),
+    return Answered(billing::FocusParquet(focus, meters, prices, names, credits),
                     "application/vnd.apache.parquet");
   }
   return Fail(ErrorCode::kInvalidArgument, "`format` is csv or parquet.", "format");

@@ -167,6 +167,31 @@ TEST_F(BillApiTest, InvoicesAMonthOnceAndHandsItsDocumentsOut) {
   EXPECT_EQ(AskJson("GET", "/tw/v1/invoices").at("invoices").as_array().size(), 2U);
 }
 
+TEST_F(BillApiTest, InvoicesWhatCreditsLeftToPayAndExportsTheSame) {
+  ASSERT_TRUE(books_->ledger()
+                  .Grant({.name = "crd_1", .owner = "org:" + org_id_, .amount = 15'000'000})
+                  .has_value());
+  Spend(40'000);
+  Spend(5);
+  SetTime(kNovember + 31 * kDayS);
+  const auto bill = AskJson("GET", "/tw/v1/bill", "", "period=2026-11&org=acme");
+  const auto& statement = bill.at("statement").as_object();
+  EXPECT_EQ(statement.at("credit_nanousd").as_string(), "15000000");
+  EXPECT_EQ(statement.at("payable_nanousd").as_string(), "25005000");
+  const auto issued =
+      AskJson("POST", "/tw/v1/invoices", kInvoice).at("invoices").as_array()[0].as_object();
+  EXPECT_EQ(issued.at("net_nanousd").as_string(), "25005000");
+  EXPECT_EQ(issued.at("payable_cents").as_int64(), 3) << "2.5005 cents";
+  const std::string focus =
+      Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11&version=1.4&format=csv");
+  EXPECT_NE(focus.find("-0.015,"), std::string::npos) << focus;
+  EXPECT_EQ(Try("POST", "/tw/v1/invoices/TW-000001/credit-notes", R"({"usd":"0.03","reason":"x"})")
+                .error()
+                .param,
+            "usd")
+      << "no more than was to be paid";
+}
+
 TEST_F(BillApiTest, RefusesAnInvoiceThatWouldHaveToBeTakenBack) {
   Spend(1000);
   Spend(1000, false);

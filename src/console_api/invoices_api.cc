@@ -249,7 +249,9 @@ Result<http::Response> BillApi::Issue(const http::Request& request) {
   billing::Meters meters;
   TW_RETURN_IF_ERROR(books_.recorder().AddMeters(billing::FilterOf(order), meters));
   TW_ASSIGN_OR_RETURN(const auto prices, books_.recorder().Prices());
-  draft.statement = billing::MakeStatement(order, meters, prices);
+  billing::CreditUses credits;
+  TW_RETURN_IF_ERROR(books_.recorder().AddCreditUses(billing::FilterOf(order), credits));
+  draft.statement = billing::MakeStatement(order, meters, prices, credits);
   if (draft.statement.lines.empty()) {
     return Fail(
         ErrorCode::kNotFound,

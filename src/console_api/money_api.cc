@@ -25,6 +25,7 @@ using ledger::NanoUsd;
 
 constexpr std::string_view kUsage = "/tw/v1/usage";
 constexpr std::string_view kBudgets = "/tw/v1/budgets";
+constexpr std::string_view kCredits = "/tw/v1/credits";
 constexpr std::string_view kReceipts = "/v1/receipts/";
 constexpr std::string_view kReconcile = "/tw/v1/reconcile";
 constexpr std::string_view kBilling = "/v1/billing/requests";
@@ -215,6 +216,7 @@ Result<std::array<uint8_t, 4>> ParseWarnShares(std::string_view text) {
 
 bool MoneyApi::Has(std::string_view path) {
   return path == kUsage || path == kBudgets || path.starts_with(std::string(kBudgets) + "/") ||
+         path == kCredits || path.starts_with(std::string(kCredits) + "/") ||
          path.starts_with(kReceipts) || path == kBilling || path.starts_with(kReconcile);
 }
 
@@ -238,6 +240,9 @@ Result<http::Response> MoneyApi::Answer(const http::Request& request,
   }
   if (path == kBilling) {
     return AnswerBilling(request, caller);
+  }
+  if (path.starts_with(kCredits)) {
+    return AnswerCredits(request, path.substr(kCredits.size()), caller);
   }
   return AnswerBudgets(request, path.substr(kBudgets.size()), caller);
 }
@@ -409,6 +414,11 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
       json.Null();  // not known, or nothing: the state says which
     }
     Money(json, "charge_nanousd", row.charge);
+    NanoUsd credited = 0;  // of the charge
+    for (const billing::CreditShare& share : row.credits) {
+      credited += share.amount;
+    }
+    Money(json, "credit_nanousd", credited);
     json.Field("price_version", int64_t{row.price_version});
     json.Field("usage_source", billing::UsageSourceName(row.outcome.source));
     json.Field("input_tokens", row.outcome.input_tokens);

@@ -1,4 +1,4 @@
-// /tw/v1/usage, /tw/v1/budgets, /v1/receipts and /v1/billing: docs/formats/money.md.
+// /tw/v1/usage, /tw/v1/budgets, /tw/v1/credits, /v1/receipts and /v1/billing: docs/formats/money.md.
 #pragma once
 
 #include <array>
@@ -30,8 +30,9 @@ Result<std::array<uint8_t, 4>> ParseWarnShares(std::string_view text);
 // Thread-safe; calls wait for the disk. What it refers to must outlive it.
 class MoneyApi {
  public:
-  MoneyApi(ledger::Ledger& ledger, billing::Recorder& recorder, identity::Store& store)
-      : ledger_(ledger), recorder_(recorder), store_(store) {}
+  MoneyApi(ledger::Ledger& ledger, billing::Recorder& recorder, identity::Store& store,
+           const Clock& clock = SystemClock())
+      : ledger_(ledger), recorder_(recorder), store_(store), clock_(clock) {}
 
   // Whether this is the API of a path.
   static bool Has(std::string_view path);
@@ -50,6 +51,13 @@ class MoneyApi {
   Result<http::Response> AnswerBudgets(const http::Request& request, std::string_view rest,
                                        const identity::Principal& caller);
   Result<http::Response> AnswerReceipt(std::string_view id, const identity::Principal& caller);
+  // credits_api.cc
+  Result<http::Response> AnswerCredits(const http::Request& request, std::string_view rest,
+                                       const identity::Principal& caller);
+  Result<http::Response> ListCredits(const http::Request& request,
+                                     const identity::Principal& caller);
+  Result<http::Response> GrantCredit(const http::Request& request);
+  Result<http::Response> PutTerms(const http::Request& request, const std::string& org);
   // billing_protocol_api.cc
   Result<http::Response> AnswerBilling(const http::Request& request,
                                        const identity::Principal& caller);
@@ -68,6 +76,7 @@ class MoneyApi {
   ledger::Ledger& ledger_;
   billing::Recorder& recorder_;
   identity::Store& store_;
+  const Clock& clock_;
 };
 
 }  // namespace tradewind::console_api

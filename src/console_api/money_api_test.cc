@@ -1,6 +1,7 @@
 #include "console_api/money_api.h"
 
 #include <string>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -168,6 +169,70 @@ TEST_F(MoneyApiTest, ABudgetThatBoundNobodyIsRemovedAndDoesNotHideTheRightOne) {
             ErrorCode::kNotFound);
   EXPECT_EQ(Text(Ask("GET", "/tw/v1/budgets/org:gone"), "scope"), "org:gone");
   EXPECT_TRUE(Ask("DELETE", "/tw/v1/budgets/org:gone").at("closed").as_bool());
+}
+
+TEST_F(MoneyApiTest, GrantsCreditOnceAndListsWhatIsLeftOfIt) {
+  Key(R"({"name":"a","org":"acme"})", false);
+  const auto granted = Ask("POST", "/tw/v1/credits",
+                           R"({"org":"acme","usd":"0.01","note":"welcome","id":"order-7",
+                               "expires":"2100-01-01","promotional":true})");
+  EXPECT_EQ(Text(granted, "id"), "order-7");
+  EXPECT_EQ(Text(granted, "amount_nanousd"), "10000000");
+  EXPECT_EQ(Text(granted, "left_nanousd"), "10000000");
+  EXPECT_EQ(Text(granted, "expires_at"), "2100-01-01T00:00:00Z");
+  const std::string org = Text(granted, "org");
+  EXPECT_EQ(
+      Try("POST", "/tw/v1/credits", R"({"org":"acme","usd":"0.01","id":"order-7"})").error().param,
+      "id")
+      << "asked for twice, granted once";
+  EXPECT_TRUE(
+      Text(Ask("POST", "/tw/v1/credits", R"({"org":"acme","usd":"2"})"), "id").starts_with("crd_"));
+  const auto list = Ask("GET", "/tw/v1/credits", "", "org=acme");
+  ASSERT_EQ(list.at("credits").as_array().size(), 2U);
+  EXPECT_TRUE(list.at("credits").as_array()[1].as_object().at("expires_at").is_null());
+  const auto& acme = list.at("organisations").as_array().at(0).as_object();
+  EXPECT_EQ(Text(acme, "name"), "acme");
+  EXPECT_EQ(Text(acme, "org"), org);
+  EXPECT_EQ(Text(acme, "terms"), "postpaid");
+  EXPECT_EQ(Text(acme, "left_nanousd"), "2010000000");
+  const auto param = [&](const std::string& body) {
+    const auto response = Try("POST", "/tw/v1/credits", body);
+    return response ? std::string("granted") : response.error().param;
+  };
+  EXPECT_EQ(param(R"({"org":"nobody","usd":"1"})"), "org");
+  EXPECT_EQ(param(R"({"org":"acme","usd":"0"})"), "usd");
+  EXPECT_EQ(param(R"({"org":"acme","usd":"-1"})"), "usd");
+  EXPECT_EQ(param(R"({"org":"acme","usd":"1","expires":"2020-01-01"})"), "expires");
+  EXPECT_EQ(param(R"({"org":"acme","usd":"1","expirs":"2100-01-01"})"), "expirs");
+  EXPECT_EQ(param(R"({"org":"acme","usd":"1","id":"a b"})"), "id");
+  EXPECT_EQ(param(R"({"org":"acme","usd":"1","note":")" + std::string(600, 'x') + R"("})"), "note");
+}
+
+TEST_F(MoneyApiTest, MakesAnOrganisationPayFromItsCreditsAlone) {
+  Key(R"({"name":"boss","org":"acme","scopes":["manage","read"],"role":"admin"})");
+  const auto boss = std::exchange(caller_, nullptr);
+  EXPECT_EQ(Text(Ask("PUT", "/tw/v1/credits/acme", R"({"terms":"prepaid"})"), "terms"), "prepaid");
+  EXPECT_EQ(Try("PUT", "/tw/v1/credits/acme", R"({"terms":"later"})").error().param, "terms");
+  EXPECT_EQ(Try("PUT", "/tw/v1/credits/nobody", R"({"terms":"prepaid"})").error().code,
+            ErrorCode::kNotFound);
+  EXPECT_EQ(books_->ledger().PrepaidLeft("org:" + boss->org_id), 0);
+  Ask("POST", "/tw/v1/credits", R"({"org":"acme","usd":"1"})");
+  Key(R"({"name":"rival","org":"rival"})", false);
+  Ask("POST", "/tw/v1/credits", R"({"org":"rival","usd":"1"})");
+  caller_ = boss;
+  const auto mine = Ask("GET", "/tw/v1/credits");
+  EXPECT_EQ(mine.at("credits").as_array().size(), 1U) << "nothing of others";
+  ASSERT_EQ(mine.at("organisations").as_array().size(), 1U);
+  EXPECT_EQ(Text(mine.at("organisations").as_array()[0].as_object(), "terms"), "prepaid");
+  EXPECT_EQ(Try("GET", "/tw/v1/credits", "", "org=rival").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(Try("POST", "/tw/v1/credits", R"({"org":"acme","usd":"9"})").error().code,
+            ErrorCode::kPermissionDenied);
+  EXPECT_EQ(Try("PUT", "/tw/v1/credits/acme", R"({"terms":"postpaid"})").error().code,
+            ErrorCode::kPermissionDenied);
+  EXPECT_EQ(Try("DELETE", "/tw/v1/credits/acme").error().code, ErrorCode::kMethodNotAllowed);
+  caller_ = nullptr;
+  Ask("PUT", "/tw/v1/credits/acme", R"({"terms":"postpaid"})");
+  EXPECT_EQ(books_->ledger().PrepaidLeft("org:" + boss->org_id), std::nullopt);
 }
 
 TEST_F(MoneyApiTest, TellsATenantNothingOfOthers) {

@@ -115,6 +115,8 @@ void EndMoney(const Answered& answered, Begun& begun) {
     ended.likely_billed = answered.kind != routing::FailureKind::kServerError &&
                           answered.kind != routing::FailureKind::kErrorEvent &&
                           answered.kind != routing::FailureKind::kGarbage;
+    ended.provider_ended = answered.kind == routing::FailureKind::kServerError ||
+                           answered.kind == routing::FailureKind::kErrorEvent;
     ended.finish = routing::FailureKindName(answered.kind);
   } else {
     ended.finish = answered.finish_reason;

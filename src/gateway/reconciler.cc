@@ -80,7 +80,7 @@ Reconciler::Reconciler(routing::Marketplace& market, ledger::Ledger& ledger, bil
       metrics_(metrics),
       options_(std::move(options)),
       clock_(clock),
-      reconciliation_(ledger, options_.give_up),
+      reconciliation_(ledger, options_.give_up, options_.has_twin),
       loop_(http::EventLoop::Start()) {
   loop_->Spawn([this] { return Run(); });
 }
@@ -119,8 +119,7 @@ Task<void> Reconciler::Round() {
       co_await Ask(*market, question);
     }
   }
-  meter_.SettleOverdue(std::chrono::nanoseconds(clock_.WallNow().time_since_epoch()).count(),
-                       options_.deadline);
+  meter_.SettleOverdue(options_.deadline);
 }
 
 std::optional<std::string> Reconciler::KeyFor(const routing::MarketPlace& place,

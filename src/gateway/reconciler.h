@@ -31,6 +31,7 @@ struct ReconcilerOptions {
   std::function<std::optional<std::string>(std::string_view org_id, std::string_view user_id,
                                            std::string_view provider)>
       own_key;
+  billing::Reconciliation::HasTwin has_twin;  // waits for the disk
 };
 
 // The costs in an answer. Integers of nano-USD; a fraction is rounded up; -1 for what is negative,

@@ -31,14 +31,6 @@ Status CheckName(std::string_view name) {
   return {};
 }
 
-// Of one account, if a hold by this payer may spend it now.
-NanoUsd Spendable(const CreditSpec& credit, const Account& account, int64_t time_ns) {
-  if (credit.expires_s <= time_ns / kNanosPerSecond) {
-    return 0;
-  }
-  return std::max<NanoUsd>(0, account.available());
-}
-
 }  // namespace
 
 NanoUsd Account::available() const {
@@ -135,45 +127,9 @@ std::optional<Refusal> Book::AddBudgetLegs(std::span<const AccountNumber> budget
   return std::nullopt;
 }
 
-// Credits pay in a fixed order: promotional ones first, then the soonest to expire, then by
-// priority, then the oldest.
-std::optional<Refusal> Book::AddCreditLegs(std::string_view payer, NanoUsd charge, int64_t time_ns,
-                                           Legs& legs) const {
-  const auto owned = credits_of_.find(payer);
-  if (payer.empty() || charge == 0 || owned == credits_of_.end()) {
-    return std::nullopt;
-  }
-  NanoUsd missing = charge, spendable = 0;
-  for (const AccountNumber number : owned->second) {
-    const AccountKey key{number, 0};
-    const NanoUsd free = Spendable(credits_.at(number), accounts_.at(key), time_ns);
-    spendable += std::min(free, kNanoUsdMax - spendable);
-    if (free == 0 || missing == 0) {
-      continue;
-    }
-    Leg leg;
-    leg.account = key;
-    leg.dimension = Dimension::kCharge;
-    leg.is_credit = true;
-    leg.amount = std::min(free, missing);
-    if (!legs.Push(leg)) {
-      break;
-    }
-    missing -= leg.amount;
-  }
-  if (missing == 0) {
-    return std::nullopt;
-  }
-  Refusal refusal;
-  refusal.reason = Refusal::Reason::kCredit;
-  refusal.asked = charge;
-  refusal.available = spendable;
-  return refusal;
-}
-
 std::expected<Record, Refusal> Book::DecideHold(const HoldRequest& request, int64_t time_ns) {
   if (!IsAmount(request.cost) || !IsAmount(request.charge) ||
-      request.text.size() > kRecordTextBytesMax) {
+      request.text.size() > kRecordTextBytesMax || request.payer.size() > kPayerBytesMax) {
     return Refuse(Refusal::Reason::kAmount);
   }
   if (holds_.contains(request.id)) {
@@ -197,6 +153,9 @@ std::expected<Record, Refusal> Book::DecideHold(const HoldRequest& request, int6
   if (auto no = AddCreditLegs(request.payer, request.charge, time_ns, record.legs);
       no.has_value()) {
     return std::unexpected(std::move(*no));
+  }
+  if (request.charge > 0 && credits_of_.contains(request.payer)) {
+    record.payer = request.payer;
   }
   record.text = request.text;
   return decided;
@@ -241,11 +200,17 @@ std::expected<Record, Refusal> Book::DecideExtend(HoldId id, NanoUsd cost, NanoU
   if (auto no = AddCreditLegs(payer, charge, time_ns, record.legs); no.has_value()) {
     return std::unexpected(std::move(*no));
   }
+  const auto others = std::ranges::count_if(record.legs.all(), [&](const Leg& more) {
+    return std::ranges::count(hold.legs.all(), more.account, &Leg::account) == 0;
+  });
+  if (hold.legs.size() + static_cast<size_t>(others) > kLegsMax) {
+    return Refuse(Refusal::Reason::kTooMany, "its parts are on too many accounts");
+  }
   return decided;
 }
 
 std::expected<Record, Refusal> Book::DecideSettle(HoldId id, NanoUsd cost, NanoUsd charge,
-                                                  std::string text) const {
+                                                  std::string text, int64_t time_ns) const {
   const auto found = holds_.find(id);
   if (found == holds_.end()) {
     return Refuse(Refusal::Reason::kNoHold);
@@ -258,6 +223,7 @@ std::expected<Record, Refusal> Book::DecideSettle(HoldId id, NanoUsd cost, NanoU
   decided->hold = id;
   decided->cost = cost;
   decided->charge = std::min(charge, found->second.charge);
+  decided->legs = SharesOf(found->second, decided->charge, time_ns);
   decided->text = std::move(text);
   return decided;
 }
@@ -276,7 +242,8 @@ std::expected<Record, Refusal> Book::DecideStep(RecordType type, HoldId id,
   return decided;
 }
 
-std::expected<Record, Refusal> Book::DecideProgress(HoldId id, NanoUsd cost, NanoUsd charge) const {
+std::expected<Record, Refusal> Book::DecideProgress(HoldId id, NanoUsd cost, NanoUsd charge,
+                                                    Metering metering) const {
   const auto found = holds_.find(id);
   if (found == holds_.end()) {
     return Refuse(Refusal::Reason::kNoHold);
@@ -284,12 +251,14 @@ std::expected<Record, Refusal> Book::DecideProgress(HoldId id, NanoUsd cost, Nan
   if (!IsAmount(cost) || !IsAmount(charge)) {
     return Refuse(Refusal::Reason::kAmount);
   }
+  const OpenHold& hold = found->second;
+  const bool may_fall = metering == Metering::kEnded && hold.state != HoldState::kInDoubt;
   std::expected<Record, Refusal> decided;
   decided->type = RecordType::kProgress;
   decided->hold = id;
-  // What was metered is never taken back.
-  decided->cost = std::max(cost, found->second.metered_cost);
-  decided->charge = std::max(charge, found->second.metered_charge);
+  // What was metered of something that runs is never taken back.
+  decided->cost = may_fall ? cost : std::max(cost, hold.metered_cost);
+  decided->charge = may_fall ? charge : std::max(charge, hold.metered_charge);
   return decided;
 }
 
@@ -303,27 +272,6 @@ Result<Record> Book::DecideBudget(const BudgetSpec& budget) const {
   record.type = RecordType::kBudget;
   record.account = FindBudget(budget.name).value_or(next_number_);
   record.budget = budget;
-  return record;
-}
-
-Result<Record> Book::DecideCredit(const CreditSpec& credit) const {
-  TW_RETURN_IF_ERROR(CheckName(credit.name));
-  if (credit.owner.empty() || credit.owner.size() > 256) {
-    return Fail(ErrorCode::kInvalidArgument, "a credit needs an owner", "owner");
-  }
-  if (credit.amount <= 0 || !IsAmount(credit.amount)) {
-    return Fail(ErrorCode::kInvalidArgument, "a credit is more than 0, at most 1,000,000 USD",
-                "amount");
-  }
-  if (credit_names_.contains(credit.name)) {
-    return Fail(ErrorCode::kInvalidArgument,
-                "there is a credit of this name; grants are never changed, add another one",
-                "name");
-  }
-  Record record;
-  record.type = RecordType::kCredit;
-  record.account = next_number_;
-  record.credit = credit;
   return record;
 }
 
@@ -358,21 +306,6 @@ Result<Record> Book::DecideTransfer(AccountNumber debit, AccountNumber credit, N
   return record;
 }
 
-std::vector<Record> Book::DecideExpiries(int64_t time_ns) const {
-  std::vector<Record> expired;
-  for (const auto& [number, credit] : credits_) {
-    const NanoUsd free = accounts_.at({number, 0}).available();
-    if (credit.expires_s <= time_ns / kNanosPerSecond && free > 0) {
-      Record record;
-      record.type = RecordType::kExpire;
-      record.account = number;
-      record.cost = free;
-      expired.push_back(std::move(record));
-    }
-  }
-  return expired;
-}
-
 std::optional<AccountNumber> Book::FindBudget(std::string_view name) const {
   const auto found = budget_names_.find(name);
   return found == budget_names_.end() ? std::nullopt : std::optional(found->second);
@@ -386,11 +319,6 @@ std::optional<AccountNumber> Book::FindPayee(std::string_view name) const {
 const BudgetSpec* Book::BudgetOf(AccountNumber number) const {
   const auto found = budgets_.find(number);
   return found == budgets_.end() ? nullptr : &found->second;
-}
-
-const CreditSpec* Book::CreditOf(AccountNumber number) const {
-  const auto found = credits_.find(number);
-  return found == credits_.end() ? nullptr : &found->second;
 }
 
 Account Book::BudgetAccount(AccountNumber number, int64_t unix_s) {

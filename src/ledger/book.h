@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +35,7 @@ struct Account {
   NanoUsd in_doubt = 0;  // of pending: holds whose end is not known
   int64_t window_end_s = kEndOfTime;
   uint8_t warned_percent = 0;
+  NanoUsd expired = 0;  // of a credit's debits: spent by nobody in time
 
   // What a hold may still take; negative after an overrun, or when a limit was lowered.
   NanoUsd available() const;
@@ -43,8 +45,10 @@ struct HoldRequest {
   HoldId id;
   NanoUsd cost = 0, charge = 0;            // at most
   std::span<const AccountNumber> budgets;  // of every scope the request falls into
-  std::string_view payer;                  // whose credits pay the charge; empty: it is invoiced
-  AccountNumber payee = kUnknownPayee;     // whom the cost is owed to
+  // Whose credits pay the charge, as far as they go; the rest is owed, or, of who is prepaid,
+  // refused. Empty: all of it is owed.
+  std::string_view payer;
+  AccountNumber payee = kUnknownPayee;  // whom the cost is owed to
   uint32_t price_version = 0;
   std::string text;  // kept for the records above the ledger
 };
@@ -52,7 +56,7 @@ struct HoldRequest {
 struct Refusal {
   enum class Reason {
     kBudget,     // `account` has less left than was asked for
-    kCredit,     // the payer's credits together have less
+    kCredit,     // the payer is prepaid, and his credits together have less
     kDuplicate,  // there is such a hold
     kTooMany,    // holds at a time, or scopes of one
     kAmount,     // negative, or beyond what balances can hold
@@ -78,6 +82,7 @@ struct OpenHold {
   int64_t since_ns = 0;
   Legs legs;
   std::string text;
+  std::string payer;        // whose credits pay; empty: nobody's
   std::string upstream_id;  // what the provider calls the request; empty: it has not said
 };
 
@@ -98,6 +103,9 @@ inline constexpr size_t kPriceVersionsMax = 65'536;  // in force, or not long ag
 // Requests that began before the prices were read again may still ask for the old ones.
 inline constexpr int64_t kPriceReturnNs = int64_t{900} * 1'000'000'000;
 
+// Whether an attempt still runs while it is metered.
+enum class Metering : uint8_t { kRuns, kEnded };
+
 // One thread at a time.
 class Book {
  public:
@@ -105,22 +113,31 @@ class Book {
 
   // --- Decisions: what the record would be. They change nothing. ---
 
-  // Takes from every budget and from the payer's credits, or from none of them.
+  // Takes from every budget and from the payer's credits, or from none of them. Credits pay in a
+  // fixed order: promotional ones first, then the soonest to expire, then by priority, then the
+  // oldest.
   std::expected<Record, Refusal> DecideHold(const HoldRequest& request, int64_t time_ns);
   // More of the same hold, by the same rules.
   std::expected<Record, Refusal> DecideExtend(HoldId id, NanoUsd cost, NanoUsd charge,
                                               std::string_view payer, int64_t time_ns);
   // The end: what it cost, and what it is charged, which is never more than was held. A cost beyond
-  // its hold is posted whole, and told as an overrun: the provider has billed it.
+  // its hold is posted whole, and told as an overrun: the provider has billed it. The charge is
+  // paid by credits that were held for it, expired or not, and by what is free of others at
+  // `time_ns`; the rest is owed.
   std::expected<Record, Refusal> DecideSettle(HoldId id, NanoUsd cost, NanoUsd charge,
-                                              std::string text) const;
+                                              std::string text, int64_t time_ns) const;
   // Void is for what was surely not billed; in-doubt for what may have been. `text` says why.
   std::expected<Record, Refusal> DecideStep(RecordType type, HoldId id, std::string text) const;
-  std::expected<Record, Refusal> DecideProgress(HoldId id, NanoUsd cost, NanoUsd charge) const;
+  // While it runs only more can be metered; at its end what is known of it counts, also when it is
+  // less than what had to be feared. In doubt already: only more.
+  std::expected<Record, Refusal> DecideProgress(HoldId id, NanoUsd cost, NanoUsd charge,
+                                                Metering metering = Metering::kRuns) const;
 
   // Definitions replace those of the same name. Errors: kInvalidArgument with the field.
   Result<Record> DecideBudget(const BudgetSpec& budget) const;
   Result<Record> DecideCredit(const CreditSpec& credit) const;
+  // How somebody pays: from credits alone, or what is beyond them later. Errors: kInvalidArgument.
+  Result<Record> DecidePayer(std::string_view payer, bool is_prepaid) const;
   Result<Record> DecidePayee(std::string_view name) const;
   // The next version of a price. Errors: kInvalidArgument, kResourceExhausted.
   Result<Record> DecidePrice(const PriceSpec& price) const;
@@ -155,7 +172,10 @@ class Book {
                                     int64_t time_ns) const;
   const std::map<uint32_t, PriceSpec>& prices() const { return prices_; }
   const BudgetSpec* BudgetOf(AccountNumber number) const;
-  const CreditSpec* CreditOf(AccountNumber number) const;
+  bool IsPrepaid(std::string_view payer) const { return prepaid_.contains(payer); }
+  const std::set<std::string, std::less<>>& prepaid() const { return prepaid_; }
+  // What a hold of his could take at `time_ns` from credits alone.
+  NanoUsd Spendable(std::string_view payer, int64_t time_ns) const;
   // Requires a budget's number. The reference is good until the next call.
   const Window& WindowNow(AccountNumber number, int64_t unix_s);
   // Of the window that `unix_s` lies in; a budget that was not used in it has its limit only.
@@ -179,12 +199,18 @@ class Book {
                                        NanoUsd charge, int64_t time_ns, Legs& legs);
   std::optional<Refusal> AddCreditLegs(std::string_view payer, NanoUsd charge, int64_t time_ns,
                                        Legs& legs) const;
+  // What each credit pays of a charge; without a time only those that are held for it.
+  Legs SharesOf(const OpenHold& hold, NanoUsd charge, std::optional<int64_t> time_ns) const;
+  Status CheckShares(const OpenHold& hold, const Legs& shares, NanoUsd charge) const;
+  void ListCredit(AccountNumber number);
+  void UnlistIfSpent(AccountNumber number);
   Account& Open(const Leg& leg);
   Status ApplyHold(const Record& record);
   Status ApplyExtend(const Record& record);
   Status ApplySettle(const Record& record);
   Status ApplyStep(const Record& record);
   Status ApplyDefinition(const Record& record);
+  Status ApplyCredit(const Record& record);
   Status ApplyPrice(const Record& record);
   Status ApplyTransfer(const Record& record);
   bool IsPlainMoney(AccountNumber number) const;  // neither budget nor credit
@@ -194,7 +220,7 @@ class Book {
   Status CheckLegs(const Legs& legs, bool is_new) const;
   void Reserve(const Legs& legs);
   void Release(const OpenHold& hold);
-  void Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge);
+  void Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge, const Legs& shares);
   void Warn(AccountNumber number, AccountKey key, Account& account);
   // Whether both balances have room for it. Both accounts are there.
   bool Fits(AccountKey debit, AccountKey credit, NanoUsd amount) const;
@@ -208,8 +234,9 @@ class Book {
   std::map<AccountNumber, CreditSpec> credits_;
   std::map<AccountNumber, std::string> payees_;
   std::map<std::string, AccountNumber, std::less<>> budget_names_, credit_names_, payee_names_;
-  // Of an owner, in the order in which they are spent.
+  // Of an owner, in the order in which they are spent; without those of which nothing is left.
   std::map<std::string, std::vector<AccountNumber>, std::less<>> credits_of_;
+  std::set<std::string, std::less<>> prepaid_;         // who pays from credits alone
   std::unordered_map<AccountNumber, Window> windows_;  // of now: looked up for every hold
   std::unordered_map<HoldId, OpenHold, HashOfId> holds_;
   std::map<uint32_t, PriceSpec> prices_;

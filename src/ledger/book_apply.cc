@@ -1,7 +1,7 @@
 // What happens: each record's effect, the same live and when the journal is read again.
 #include <algorithm>
+#include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -58,10 +58,13 @@ Status Book::Apply(const Record& record) {
       TW_RETURN_IF_ERROR(ApplyStep(record));
       break;
     case RecordType::kBudget:
-    case RecordType::kCredit:
     case RecordType::kPayee:
-    case RecordType::kExpire:
       TW_RETURN_IF_ERROR(ApplyDefinition(record));
+      break;
+    case RecordType::kCredit:
+    case RecordType::kExpire:
+    case RecordType::kPayer:
+      TW_RETURN_IF_ERROR(ApplyCredit(record));
       break;
     case RecordType::kPrice:
       TW_RETURN_IF_ERROR(ApplyPrice(record));
@@ -152,6 +155,7 @@ Status Book::ApplyHold(const Record& record) {
   hold.since_ns = record.time_ns;
   hold.legs = record.legs;
   hold.text = record.text;
+  hold.payer = record.payer;
   return {};
 }
 
@@ -200,12 +204,16 @@ Status Book::ApplySettle(const Record& record) {
     return DoesNotFollow(record, "it charges more than was held");
   }
   const OpenHold& open = found->second;
+  // An older record does not say what credits pay: those that were held do.
+  const Legs shares =
+      record.legs.size() > 0 ? record.legs : SharesOf(open, record.charge, std::nullopt);
+  TW_RETURN_IF_ERROR(CheckShares(open, shares, record.charge));
   NanoUsd sum = 0;
   bool fits = Fits({kExpense, 0}, {open.payee, 0}, record.cost) &&
               Fits({kReceivable, 0}, {kRevenue, 0}, record.charge);
   for (const Leg& leg : open.legs.all()) {
-    const NanoUsd amount = leg.is_credit ? leg.amount : AmountOf(leg, record.cost, record.charge);
-    fits = fits && AddMoney(accounts_.at(leg.account).debits, amount, sum);
+    fits = fits && (leg.is_credit || AddMoney(accounts_.at(leg.account).debits,
+                                              AmountOf(leg, record.cost, record.charge), sum));
   }
   if (!fits) {
     return DoesNotFollow(record, "a balance beyond 64 bits");
@@ -213,7 +221,7 @@ Status Book::ApplySettle(const Record& record) {
   const OpenHold hold = std::move(found->second);
   holds_.erase(found);
   Release(hold);
-  Post(record.hold, hold, record.cost, record.charge);
+  Post(record.hold, hold, record.cost, record.charge, shares);
   return {};
 }
 
@@ -229,13 +237,16 @@ void Book::Move(AccountKey debit, AccountKey credit, NanoUsd amount) {
   TW_CHECK(AddMoney(from.debits, amount, from.debits) && AddMoney(to.credits, amount, to.credits));
 }
 
-void Book::Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge) {
+void Book::Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge, const Legs& shares) {
   NanoUsd unpaid = charge;
+  for (const Leg& leg : shares.all()) {
+    const NanoUsd share = leg.amount;
+    Move(leg.account, {kRevenue, 0}, share);
+    unpaid -= share;
+    UnlistIfSpent(leg.account.number);
+  }
   for (const Leg& leg : hold.legs.all()) {
     if (leg.is_credit) {
-      const NanoUsd share = std::min(leg.amount, unpaid);
-      Move(leg.account, {kRevenue, 0}, share);
-      unpaid -= share;
       continue;
     }
     Account& account = accounts_.at(leg.account);
@@ -280,8 +291,9 @@ Status Book::ApplyStep(const Record& record) {
       }
       return {};
     case RecordType::kProgress:
-      hold.metered_cost = std::max(hold.metered_cost, record.cost);
-      hold.metered_charge = std::max(hold.metered_charge, record.charge);
+      // The last word, which whoever decided it has not made less than it may be.
+      hold.metered_cost = record.cost;
+      hold.metered_charge = record.charge;
       return {};
     case RecordType::kVoid:
       Release(hold);
@@ -318,15 +330,6 @@ Status Book::ApplyDefinition(const Record& record) {
   if (number < kFirstNumber || number == UINT32_MAX) {
     return DoesNotFollow(record, "its account's number is taken");
   }
-  if (record.type == RecordType::kExpire) {
-    const auto credit = accounts_.find({number, 0});
-    if (!credits_.contains(number) || credit->second.available() < record.cost ||
-        !Fits({number, 0}, {kBreakage, 0}, record.cost)) {
-      return DoesNotFollow(record, "it lets expire what is not there");
-    }
-    Move({number, 0}, {kBreakage, 0}, record.cost);
-    return {};
-  }
   if (record.type == RecordType::kBudget) {
     if (!IsWithin(record.budget.limit) || !CheckZone(record.budget.zone).has_value() ||
         credits_.contains(number) || payees_.contains(number)) {
@@ -341,22 +344,6 @@ Status Book::ApplyDefinition(const Record& record) {
         account.warned_percent = 0;
       }
     }
-  } else if (record.type == RecordType::kCredit) {
-    if (!IsWithin(record.credit.amount) || credits_.contains(number) || budgets_.contains(number) ||
-        payees_.contains(number) ||
-        !Fits({kCreditSource, 0}, {kCreditSource, 0}, record.credit.amount)) {
-      return DoesNotFollow(record, "its definition is none");
-    }
-    credits_[number] = record.credit;
-    credit_names_[record.credit.name] = number;
-    accounts_[{number, 0}] = Account();
-    Move({kCreditSource, 0}, {number, 0}, record.credit.amount);
-    std::vector<AccountNumber>& owned = credits_of_[record.credit.owner];
-    owned.push_back(number);
-    std::ranges::sort(owned, {}, [this](AccountNumber one) {
-      const CreditSpec& credit = credits_.at(one);
-      return std::tuple(!credit.promotional, credit.expires_s, credit.priority, one);
-    });
   } else {
     if (budgets_.contains(number) || credits_.contains(number)) {
       return DoesNotFollow(record, "its definition is none");
@@ -365,6 +352,46 @@ Status Book::ApplyDefinition(const Record& record) {
     payee_names_[record.text] = number;
     accounts_.try_emplace({number, 0});
   }
+  next_number_ = std::max(next_number_, number + 1);
+  return {};
+}
+
+Status Book::ApplyCredit(const Record& record) {
+  const AccountNumber number = record.account;
+  if (record.type == RecordType::kPayer) {
+    if (record.payer.empty()) {
+      return DoesNotFollow(record, "it is of nobody");
+    }
+    if (record.is_prepaid) {
+      prepaid_.insert(record.payer);
+    } else {
+      prepaid_.erase(record.payer);
+    }
+    return {};
+  }
+  if (record.type == RecordType::kExpire) {
+    const auto credit = accounts_.find({number, 0});
+    if (!credits_.contains(number) || credit->second.available() < record.cost ||
+        !Fits({number, 0}, {kBreakage, 0}, record.cost)) {
+      return DoesNotFollow(record, "it lets expire what is not there");
+    }
+    Move({number, 0}, {kBreakage, 0}, record.cost);
+    credit->second.expired += record.cost;
+    UnlistIfSpent(number);
+    return {};
+  }
+  if (number < kFirstNumber || number == UINT32_MAX || !IsWithin(record.credit.amount) ||
+      credits_.contains(number) || budgets_.contains(number) || payees_.contains(number) ||
+      !Fits({kCreditSource, 0}, {kCreditSource, 0}, record.credit.amount)) {
+    return DoesNotFollow(record, "its definition is none");
+  }
+  CreditSpec& credit = credits_[number] = record.credit;
+  credit.granted_ns = credit.granted_ns == 0 ? record.time_ns : credit.granted_ns;
+  credit_names_[credit.name] = number;
+  accounts_[{number, 0}] = Account();
+  Move({kCreditSource, 0}, {number, 0}, credit.amount);
+  ListCredit(number);
+  UnlistIfSpent(number);
   next_number_ = std::max(next_number_, number + 1);
   return {};
 }
@@ -397,6 +424,10 @@ Status Book::ApplySnapshot(const Record& record) {
       account.credits = record.credits;
       account.window_end_s = record.window_end_s;
       account.warned_percent = record.warned_percent;
+      account.expired = record.charge;
+      if (credits_.contains(number)) {
+        UnlistIfSpent(number);
+      }
       if (account.warned_percent > 0) {
         notices_.push_back(
             {number, record.key, account.warned_percent, {}, account.debits, account.limit});
@@ -419,6 +450,7 @@ Status Book::ApplySnapshot(const Record& record) {
       open.since_ns = record.since_ns;
       open.legs = record.legs;
       open.text = record.text;
+      open.payer = record.payer;
       if (record.state == HoldState::kInDoubt) {
         for (const Leg& leg : open.legs.all()) {
           accounts_.at(leg.account).in_doubt += leg.amount;

@@ -75,7 +75,7 @@ TEST(BookMore, BudgetsCountCostOrChargeAsTheySay) {
   ASSERT_TRUE(id.has_value());
   EXPECT_EQ(world.At(both[0]).pending, 30);
   EXPECT_EQ(world.At(both[1]).pending, 50);
-  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*id, 7, 9, "")).has_value());
+  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*id, 7, 9, "", world.time_ns)).has_value());
   EXPECT_EQ(world.At(both[0]).debits, 7);
   EXPECT_EQ(world.At(both[1]).debits, 9);
   EXPECT_EQ(world.book.AccountOf({payee.account, 0}).credits, 7) << "owed to the provider";
@@ -89,7 +89,7 @@ TEST(BookMore, AChargeIsNeverMoreThanWasHeld) {
   const AccountNumber key =
       world.Define({.name = "key:a", .limit = 100, .dimension = Dimension::kCharge});
   const auto id = world.Take({&key, 1}, 10, 10);
-  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*id, 25, 25, "")).has_value());
+  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*id, 25, 25, "", world.time_ns)).has_value());
   EXPECT_EQ(world.At(key).debits, 10);
 }
 
@@ -97,7 +97,8 @@ TEST(BookMore, AShareIsToldWhenItIsReachedAndNotAgainAfterASnapshot) {
   World world;
   const AccountNumber key = world.Define({.name = "key:a", .limit = 100, .mode = Mode::kSoft});
   const auto first = world.Take({&key, 1}, 50, 50);
-  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*first, 50, 50, "")).has_value());
+  ASSERT_TRUE(
+      world.Commit(*world.book.DecideSettle(*first, 50, 50, "", world.time_ns)).has_value());
   ASSERT_EQ(world.book.TakeNotices().size(), 1U) << "half, to the nano-dollar";
   Book again;
   ASSERT_TRUE(
@@ -112,7 +113,7 @@ TEST(BookMore, AShareIsToldWhenItIsReachedAndNotAgainAfterASnapshot) {
   world.book = std::move(again);
   world.time_ns += 1000;  // a snapshot's records have times too
   const auto second = world.Take({&key, 1}, 1, 1);
-  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*second, 1, 1, "")).has_value());
+  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*second, 1, 1, "", world.time_ns)).has_value());
   EXPECT_TRUE(world.book.TakeNotices().empty());
 }
 
@@ -133,6 +134,7 @@ TEST(BookMore, ACreditIsSpentUntilItsTimeAndNotAfterIt) {
   spec.expires_s = kNow / kSecond + 10;
   Record credit = *world.book.DecideCredit(spec);
   ASSERT_TRUE(world.Commit(credit).has_value());
+  ASSERT_TRUE(world.Commit(*world.book.DecidePayer("org:a", true)).has_value());
   HoldRequest request;
   request.id = {{7, 1}, 1};
   request.cost = request.charge = 30;
@@ -155,7 +157,8 @@ TEST(BookMore, WhatACreditPaidIsNotInvoiced) {
   request.cost = request.charge = 30;
   request.payer = "org:a";
   ASSERT_TRUE(world.Commit(*world.book.DecideHold(request, world.time_ns)).has_value());
-  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(request.id, 20, 20, "")).has_value());
+  ASSERT_TRUE(
+      world.Commit(*world.book.DecideSettle(request.id, 20, 20, "", world.time_ns)).has_value());
   EXPECT_EQ(world.book.AccountOf({kReceivable, 0}).debits, 0);
   EXPECT_EQ(world.book.AccountOf({kRevenue, 0}).credits, 20);
 }

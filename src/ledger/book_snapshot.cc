@@ -46,6 +46,9 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
   for (const auto& [number, credit] : credits_) {
     TW_RETURN_IF_ERROR(put(RecordType::kCredit, {.account = number, .credit = credit}));
   }
+  for (const std::string& payer : prepaid_) {
+    TW_RETURN_IF_ERROR(put(RecordType::kPayer, {.payer = payer, .is_prepaid = true}));
+  }
   for (const auto& [number, name] : payees_) {
     TW_RETURN_IF_ERROR(put(RecordType::kPayee, {.account = number, .text = name}));
   }
@@ -60,6 +63,7 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
     record.debits = account.debits;
     record.credits = account.credits;
     record.warned_percent = account.warned_percent;
+    record.charge = account.expired;
     TW_RETURN_IF_ERROR(put(RecordType::kSnapshotAccount, std::move(record)));
   }
   for (const auto& [id, hold] : holds_) {
@@ -71,6 +75,7 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
     record.account = hold.payee;
     record.legs = hold.legs;
     record.text = hold.text;
+    record.payer = hold.payer;
     record.state = hold.state;
     record.metered_cost = hold.metered_cost;
     record.metered_charge = hold.metered_charge;
@@ -84,14 +89,14 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
 }
 
 uint64_t Book::snapshot_bytes_max() const {
-  // Names have at most 256 bytes; a record is a multiple of 64.
-  constexpr uint64_t kDefinition = 768, kAccount = 192, kHold = 256 + kLegsMax * 48,
+  // Names have at most 256 bytes, notes 512; a record is a multiple of 64.
+  constexpr uint64_t kDefinition = 768, kCredit = 1280, kAccount = 192, kHold = 256 + kLegsMax * 48,
                      kUpstreamId = 128;
   uint64_t bytes = 1024 + price_bytes_ +
-                   (budgets_.size() + credits_.size() + payees_.size()) * kDefinition +
-                   accounts_.size() * kAccount;
+                   (budgets_.size() + payees_.size() + prepaid_.size()) * kDefinition +
+                   credits_.size() * kCredit + accounts_.size() * kAccount;
   for (const auto& [id, hold] : holds_) {
-    bytes += kHold + hold.text.size() + kUpstreamId + hold.upstream_id.size();
+    bytes += kHold + hold.text.size() + hold.payer.size() + kUpstreamId + hold.upstream_id.size();
   }
   return bytes;
 }

@@ -43,7 +43,7 @@ struct Live {
     return request.id;
   }
   void Settle(HoldId id, NanoUsd cost, NanoUsd charge = 0) {
-    Commit(*book.DecideSettle(id, cost, charge, ""));
+    Commit(*book.DecideSettle(id, cost, charge, "", now_ns));
   }
   Account At(AccountNumber number) { return book.BudgetAccount(number, now_ns / 1'000'000'000); }
 };
@@ -107,7 +107,7 @@ TEST(Book, EndsEveryHoldOnce) {
   const AccountNumber key = live.Budget("key:a", 100);
   const auto hold = live.Hold({key}, 10);
   live.Settle(*hold, 5);
-  const auto again = live.book.DecideSettle(*hold, 5, 0, "");
+  const auto again = live.book.DecideSettle(*hold, 5, 0, "", live.now_ns);
   ASSERT_FALSE(again.has_value());
   EXPECT_EQ(again.error().reason, Refusal::Reason::kNoHold);
   EXPECT_FALSE(live.book.DecideStep(RecordType::kVoid, *hold, "").has_value());
@@ -185,6 +185,7 @@ TEST(Book, SpendsCreditsInAFixedOrderPromotionalOnesFirst) {
   EXPECT_EQ(live.book.AccountOf({promo, 0}).available(), 0);
   EXPECT_EQ(live.book.AccountOf({expiring, 0}).available(), 5);
   EXPECT_EQ(live.book.AccountOf({paid, 0}).available(), 100);
+  live.Commit(*live.book.DecidePayer("org:o", true));
   const auto refused = live.Hold({}, 0, 106, "org:o");
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().reason, Refusal::Reason::kCredit);
@@ -193,6 +194,7 @@ TEST(Book, SpendsCreditsInAFixedOrderPromotionalOnesFirst) {
 
 TEST(Book, LetsCreditsExpireButNotWhatIsHeldOfThem) {
   Live live;
+  live.Commit(*live.book.DecidePayer("org:o", true));
   const int64_t soon = live.now_ns / 1'000'000'000 + 1000;
   const AccountNumber credit =
       live.Credit({.name = "c", .owner = "org:o", .amount = 100, .expires_s = soon});
@@ -202,10 +204,86 @@ TEST(Book, LetsCreditsExpireButNotWhatIsHeldOfThem) {
     live.Commit(record);
   }
   EXPECT_EQ(live.book.AccountOf({kBreakage, 0}).credits, 70);
+  EXPECT_EQ(live.book.AccountOf({credit, 0}).expired, 70);
   EXPECT_FALSE(live.Hold({}, 0, 1, "org:o").has_value());
   live.Settle(*hold, 0, 10);
   EXPECT_EQ(live.book.AccountOf({credit, 0}).available(), 20);
   ASSERT_EQ(live.book.DecideExpiries(live.now_ns).size(), 1U) << "the rest follows";
+}
+
+TEST(Book, OwesWhatIsBeyondTheCreditsOfWhoIsNotPrepaid) {
+  Live live;
+  const auto owed = [&] { return live.book.AccountOf({kReceivable, 0}).debits; };
+  live.Settle(*live.Hold({}, 30, 30, "org:o"), 30, 30);
+  EXPECT_EQ(owed(), 30) << "who was never granted anything owes everything";
+  const AccountNumber credit = live.Credit({.name = "c", .owner = "org:o", .amount = 100});
+  const auto first = live.Hold({}, 90, 90, "org:o");
+  const auto second = live.Hold({}, 40, 40, "org:o");
+  EXPECT_EQ(live.book.AccountOf({credit, 0}).pending, 100) << "the rest of the second is owed";
+  live.Settle(*first, 20, 20);
+  live.Settle(*second, 40, 40);
+  EXPECT_EQ(owed(), 30) << "what the first gave back pays for the second";
+  EXPECT_EQ(live.book.AccountOf({credit, 0}).available(), 40);
+  live.Settle(*live.Hold({}, 70, 70, "org:o"), 70, 70);
+  EXPECT_EQ(owed(), 60);
+  live.Settle(*live.Hold({}, 5, 5, "org:other"), 5, 5);
+  EXPECT_EQ(owed(), 65);
+  EXPECT_EQ(live.book.Spendable("org:o", live.now_ns), 0);
+}
+
+TEST(Book, RefusesThePrepaidWithoutCreditAndNobodyElse) {
+  Live live;
+  live.Commit(*live.book.DecidePayer("org:o", true));
+  const auto refused = live.Hold({}, 0, 1, "org:o");
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().reason, Refusal::Reason::kCredit);
+  EXPECT_EQ(refused.error().available, 0);
+  EXPECT_TRUE(live.Hold({}, 9, 0, "org:o").has_value()) << "what is charged nothing";
+  EXPECT_TRUE(live.Hold({}, 1, 1, "org:p").has_value());
+  live.Credit({.name = "c", .owner = "org:o", .amount = 1});
+  EXPECT_TRUE(live.Hold({}, 0, 1, "org:o").has_value());
+  EXPECT_FALSE(live.Hold({}, 0, 1, "org:o").has_value()) << "it is held";
+  live.Commit(*live.book.DecidePayer("org:o", false));
+  EXPECT_TRUE(live.Hold({}, 0, 1, "org:o").has_value());
+}
+
+TEST(Book, PaysALateSettleFromACreditThatWasHeldInTime) {
+  Live live;
+  const int64_t soon = live.now_ns / 1'000'000'000 + 1000;
+  const AccountNumber credit =
+      live.Credit({.name = "c", .owner = "org:o", .amount = 100, .expires_s = soon});
+  const auto hold = live.Hold({}, 30, 30, "org:o");
+  const auto more = live.Hold({}, 100, 100, "org:o");
+  live.now_ns += 2'000'000'000'000;
+  live.Settle(*hold, 10, 10);
+  live.Settle(*more, 100, 100);
+  EXPECT_EQ(live.book.AccountOf({credit, 0}).debits, 80) << "but not by what is free of it now";
+  EXPECT_EQ(live.book.AccountOf({kReceivable, 0}).debits, 30);
+}
+
+TEST(Book, ReadsAJournalFromBeforeCreditsHadAPayer) {
+  Live live;
+  const AccountNumber credit = live.Credit({.name = "c", .owner = "org:o", .amount = 100});
+  Record hold = {.type = RecordType::kHold, .hold = {{1, 1}, 1}, .cost = 30, .charge = 30};
+  hold.legs.Push(
+      {.account = {credit, 0}, .dimension = Dimension::kCharge, .is_credit = true, .amount = 30});
+  live.Commit(hold);
+  live.Commit({.type = RecordType::kSettle, .hold = {{1, 1}, 1}, .cost = 20, .charge = 20});
+  EXPECT_EQ(live.book.AccountOf({credit, 0}).debits, 20);
+  EXPECT_EQ(live.book.AccountOf({kReceivable, 0}).debits, 0);
+}
+
+TEST(Book, MetersLessOnlyOfWhatHasEnded) {
+  Live live;
+  const auto hold = live.Hold({}, 100, 100);
+  live.Commit(*live.book.DecideProgress(*hold, 100, 5));
+  live.Commit(*live.book.DecideProgress(*hold, 20, 20));
+  EXPECT_EQ(live.book.Find(*hold)->metered_cost, 100) << "it runs, and may be billed whole";
+  live.Commit(*live.book.DecideProgress(*hold, 20, 20, Metering::kEnded));
+  EXPECT_EQ(live.book.Find(*hold)->metered_cost, 20);
+  live.Commit(*live.book.DecideStep(RecordType::kInDoubt, *hold, ""));
+  live.Commit(*live.book.DecideProgress(*hold, 1, 1, Metering::kEnded));
+  EXPECT_EQ(live.book.Find(*hold)->metered_cost, 20) << "in doubt, only more can come out";
 }
 
 TEST(Book, KeepsWhatIsInDoubtHeldUntilItIsResolved) {
@@ -258,6 +336,20 @@ TEST(Book, RefusesRecordsThatCannotFollow) {
   expect_refused({.type = RecordType::kSettle, .hold = {{1, 1}, 1}, .cost = -1}, "negative");
   expect_refused({.type = RecordType::kExpire, .cost = 5, .account = key}, "no such credit");
   expect_refused({.type = RecordType::kPayee, .account = kRevenue}, "a fixed account's number");
+  const AccountNumber credit = live.Credit({.name = "c", .owner = "org:o", .amount = 50});
+  live.Commit({.type = RecordType::kHold, .hold = {{2, 2}, 1}, .charge = 60, .payer = "org:o"});
+  Record settle = {.type = RecordType::kSettle, .hold = {{2, 2}, 1}, .charge = 60};
+  settle.legs.Push({.account = {credit, 0}, .is_credit = true, .amount = 51});
+  expect_refused(settle, "a credit that pays more than it has");
+  settle.legs.all()[0].amount = 50;
+  settle.charge = 49;
+  expect_refused(settle, "credits that pay more than is charged");
+  settle.charge = 60;
+  settle.legs.Push(settle.legs.all()[0]);
+  expect_refused(settle, "a credit that pays twice");
+  settle.legs.all()[1] = {.account = {key, 0}, .is_credit = true, .amount = 1};
+  expect_refused(settle, "a budget that pays");
+  expect_refused({.type = RecordType::kPayer, .is_prepaid = true}, "nobody's terms");
   Record skipped = {.type = RecordType::kPayee, .seq = live.book.seq() + 2, .account = 40};
   EXPECT_FALSE(live.book.Apply(skipped).has_value());
 }
@@ -266,7 +358,12 @@ TEST(Book, ComesBackWholeFromItsSnapshot) {
   Live live;
   const AccountNumber key = live.Budget("key:a", 1000);
   const AccountNumber day = live.Budget({.name = "day", .limit = 500, .period = Period::kDay});
-  const AccountNumber credit = live.Credit({.name = "c", .owner = "org:o", .amount = 100});
+  const AccountNumber credit =
+      live.Credit({.name = "c", .owner = "org:o", .amount = 100, .note = "a gift"});
+  const AccountNumber gone = live.Credit(
+      {.name = "gone", .owner = "org:p", .amount = 7, .expires_s = live.now_ns / 1'000'000'000});
+  live.Commit(live.book.DecideExpiries(live.now_ns).at(0));
+  live.Commit(*live.book.DecidePayer("org:o", true));
   live.Settle(*live.Hold({key, day}, 50, 30, "org:o"), 44, 20);
   const auto running = live.Hold({key, day}, 200, 10, "org:o");
   live.Commit(*live.book.DecideStep(RecordType::kSent, *running, ""));
@@ -294,6 +391,11 @@ TEST(Book, ComesBackWholeFromItsSnapshot) {
               std::tuple(b.limit, b.debits, b.pending, b.in_doubt, b.warned_percent));
   }
   EXPECT_EQ(copy.AccountOf({credit, 0}).available(), live.book.AccountOf({credit, 0}).available());
+  EXPECT_EQ(copy.credits(), live.book.credits()) << "when they were granted, too";
+  EXPECT_EQ(copy.AccountOf({gone, 0}).expired, 7);
+  EXPECT_TRUE(copy.IsPrepaid("org:o"));
+  EXPECT_EQ(copy.Spendable("org:o", live.now_ns), live.book.Spendable("org:o", live.now_ns));
+  EXPECT_EQ(copy.Find(*running)->payer, "org:o");
   const OpenHold* hold = copy.Find(*running);
   ASSERT_NE(hold, nullptr);
   EXPECT_EQ(hold->state, HoldState::kSent);

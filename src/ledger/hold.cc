@@ -53,10 +53,10 @@ Status Hold::UpstreamId(std::string_view id) {
   return ledger_->Step(RecordType::kUpstreamId, id_, std::string(id));
 }
 
-Status Hold::Progress(NanoUsd cost, NanoUsd charge) {
+Status Hold::Progress(NanoUsd cost, NanoUsd charge, Metering metering) {
   TW_CHECK(ledger_ != nullptr);
   const std::lock_guard lock(ledger_->mutex_);
-  return ledger_->CommitWithUpstreamId(ledger_->book_.DecideProgress(id_, cost, charge),
+  return ledger_->CommitWithUpstreamId(ledger_->book_.DecideProgress(id_, cost, charge, metering),
                                        upstream_id_);
 }
 
@@ -83,7 +83,8 @@ Status Hold::Settle(NanoUsd cost, NanoUsd charge, std::string text) {
   TW_CHECK(ledger_ != nullptr);
   const std::lock_guard lock(ledger_->mutex_);
   TW_RETURN_IF_ERROR(ledger_->CommitWithUpstreamId(
-      ledger_->book_.DecideSettle(id_, cost, charge, std::move(text)), upstream_id_));
+      ledger_->book_.DecideSettle(id_, cost, charge, std::move(text), ledger_->NowNs()),
+      upstream_id_));
   ledger_ = nullptr;
   return {};
 }

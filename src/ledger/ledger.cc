@@ -184,7 +184,7 @@ Status Ledger::ResolveSettled(HoldId id, NanoUsd cost, NanoUsd charge, std::stri
   if (hold != nullptr && hold->state != HoldState::kInDoubt) {
     return Fail(ErrorCode::kInvalidArgument, "the request is still running", "id");
   }
-  return CommitDecided(book_.DecideSettle(id, cost, charge, std::move(text)));
+  return CommitDecided(book_.DecideSettle(id, cost, charge, std::move(text), NowNs()));
 }
 
 Status Ledger::ResolveVoid(HoldId id, std::string reason) {
@@ -220,6 +220,41 @@ Result<AccountNumber> Ledger::Grant(const CreditSpec& credit) {
   TW_ASSIGN_OR_RETURN(Record record, book_.DecideCredit(credit));
   TW_RETURN_IF_ERROR(Commit(record));
   return record.account;
+}
+
+Status Ledger::SetPrepaid(std::string_view payer, bool is_prepaid) {
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecidePayer(payer, is_prepaid));
+  return book_.IsPrepaid(payer) == is_prepaid ? Status() : Commit(record);
+}
+
+std::optional<NanoUsd> Ledger::PrepaidLeft(std::string_view payer) {
+  const std::lock_guard lock(mutex_);
+  return book_.IsPrepaid(payer) ? std::optional(book_.Spendable(payer, NowNs())) : std::nullopt;
+}
+
+std::vector<CreditState> Ledger::Credits(std::string_view owner) {
+  const std::lock_guard lock(mutex_);
+  const int64_t now_s = NowNs() / kNanosPerSecond;
+  std::vector<CreditState> states;
+  for (const auto& [number, spec] : book_.credits()) {
+    if (!owner.empty() && spec.owner != owner) {
+      continue;
+    }
+    const Account account = book_.AccountOf({number, 0});
+    CreditState state{number, spec};
+    const bool is_over = spec.expires_s <= now_s;  // also before the sweep has come by
+    state.left = is_over ? 0 : account.available();
+    state.held = account.pending;
+    state.expired = account.expired + (is_over ? account.available() : 0);
+    states.push_back(std::move(state));
+  }
+  return states;
+}
+
+std::vector<std::string> Ledger::PrepaidPayers() {
+  const std::lock_guard lock(mutex_);
+  return {book_.prepaid().begin(), book_.prepaid().end()};
 }
 
 Result<AccountNumber> Ledger::Payee(std::string_view name) {

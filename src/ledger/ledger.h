@@ -50,8 +50,8 @@ class Hold {
   // follows in a moment, which saves a system call.
   Status UpstreamId(std::string_view id);
   void UpstreamIdWithNext(std::string_view id) { upstream_id_ = id; }
-  // All in all so far, so that a kill still knows it.
-  Status Progress(NanoUsd cost, NanoUsd charge);
+  // All in all so far, so that a kill still knows it; by Book::DecideProgress.
+  Status Progress(NanoUsd cost, NanoUsd charge, Metering metering = Metering::kRuns);
   std::expected<void, Refusal> Extend(NanoUsd cost, NanoUsd charge);
   // The ends. `text` is for the records above the ledger.
   Status Settle(NanoUsd cost, NanoUsd charge, std::string text);
@@ -100,6 +100,15 @@ struct BudgetRoom {
   NanoUsd available = 0;  // of the window that is now; negative: used beyond its limit
 };
 
+struct CreditState {
+  AccountNumber number = 0;
+  CreditSpec spec;   // `owner` is who may spend it
+  NanoUsd left = 0;  // that a hold may take now
+  NanoUsd held = 0, expired = 0;
+
+  NanoUsd spent() const { return spec.amount - left - held - expired; }
+};
+
 // Thread-safe: calls take microseconds, under one lock.
 class Ledger {
  public:
@@ -124,6 +133,13 @@ class Ledger {
   Result<AccountNumber> Define(const BudgetSpec& budget);
   Status CloseBudget(std::string_view name);  // kNotFound
   Result<AccountNumber> Grant(const CreditSpec& credit);
+  // Whether somebody pays from credits alone. Errors: kInvalidArgument (param owner).
+  Status SetPrepaid(std::string_view payer, bool is_prepaid);
+  // What a hold of his may take from credits at most; nullopt: he owes what is beyond them.
+  std::optional<NanoUsd> PrepaidLeft(std::string_view payer);
+  // Of one owner, or of all; in the order in which they were granted.
+  std::vector<CreditState> Credits(std::string_view owner = {});
+  std::vector<std::string> PrepaidPayers();
   Result<AccountNumber> Payee(std::string_view name);  // the one of that name, made when missing
   // Errors: kInvalidArgument: not two money accounts, or no amount; those of Hold.
   Status Transfer(AccountNumber debit, AccountNumber credit, NanoUsd amount, std::string text);

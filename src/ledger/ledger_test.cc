@@ -140,6 +140,51 @@ TEST(Ledger, EndsAHoldThatNobodyEnded) {
   EXPECT_EQ(world.At("key:a").in_doubt, 100) << "sent: in doubt";
 }
 
+TEST(Ledger, KeepsCreditsTermsAndWhoPaysOverAKill) {
+  World world;
+  world.clock.Advance(std::chrono::hours(1));
+  CreditSpec gift{.name = "gift", .owner = "org:a", .amount = 100, .promotional = true};
+  gift.expires_s = 7200;
+  gift.note = "welcome";
+  ASSERT_TRUE(world.ledger->Grant(gift).has_value());
+  ASSERT_TRUE(world.ledger->Grant({.name = "paid", .owner = "org:a", .amount = 50}).has_value());
+  ASSERT_TRUE(world.ledger->Grant({.name = "other", .owner = "org:b", .amount = 9}).has_value());
+  ASSERT_TRUE(world.ledger->SetPrepaid("org:a", true).has_value());
+  EXPECT_EQ(world.ledger->PrepaidLeft("org:a"), 150);
+  EXPECT_EQ(world.ledger->PrepaidLeft("org:b"), std::nullopt);
+  HoldRequest request;
+  request.id = {{1, 1}, 1};
+  request.cost = request.charge = 120;
+  request.payer = "org:a";
+  auto hold = world.ledger->Take(request, Send::kNow);
+  ASSERT_TRUE(hold.has_value());
+  world.Kill();
+  std::vector<CreditState> credits = world.ledger->Credits("org:a");
+  ASSERT_EQ(credits.size(), 2U);
+  EXPECT_EQ(credits[0].spec.note, "welcome");
+  EXPECT_EQ(credits[0].spec.granted_ns / 1'000'000'000, 3600);
+  EXPECT_EQ(credits[0].held, 100);
+  EXPECT_EQ(credits[1].held, 20);
+  EXPECT_EQ(credits[1].left, 30);
+  EXPECT_EQ(world.ledger->PrepaidLeft("org:a"), 30);
+  EXPECT_EQ(world.ledger->PrepaidPayers(), std::vector<std::string>{"org:a"});
+  world.clock.Advance(std::chrono::hours(2));
+  ASSERT_TRUE(world.ledger->ResolveSettled(request.id, 70, 70, "billed").has_value());
+  credits = world.ledger->Credits("org:a");
+  EXPECT_EQ(credits[0].spent(), 70) << "it was held before its time was over";
+  EXPECT_EQ(credits[0].left, 0);
+  EXPECT_EQ(credits[0].expired, 30) << "before the sweep too";
+  world.ledger->Tend();
+  credits = world.ledger->Credits("org:a");
+  EXPECT_EQ(credits[0].expired, 30);
+  EXPECT_EQ(credits[1].left, 50);
+  EXPECT_EQ(world.ledger->stopped_because(), "");
+  ASSERT_TRUE(world.ledger->SetPrepaid("org:a", false).has_value());
+  world.Kill();
+  EXPECT_EQ(world.ledger->PrepaidLeft("org:a"), std::nullopt);
+  EXPECT_EQ(world.ledger->Credits("org:a")[0].expired, 30);
+}
+
 TEST(Ledger, RefusesToResolveWhatIsRunning) {
   World world;
   const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});

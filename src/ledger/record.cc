@@ -53,7 +53,15 @@ bool WalkCredit(Walker& walker, CreditSpec& credit) {
   return walker.Text(credit.name, kRecordTextBytesMax) &&
          walker.Text(credit.owner, kRecordTextBytesMax) && walker.Number(credit.amount) &&
          walker.Number(credit.expires_s) && walker.Number(credit.priority) &&
-         walker.Flag(credit.promotional);
+         walker.Flag(credit.promotional) &&
+         (!walker.HasMore(credit.granted_ns != 0 || !credit.note.empty()) ||
+          (walker.Number(credit.granted_ns) && walker.Text(credit.note, kCreditNoteBytesMax)));
+}
+
+// Whose credits pay: behind the fields that every hold has.
+template <class Walker>
+bool WalkPayer(Walker& walker, std::string& payer) {
+  return !walker.HasMore(!payer.empty()) || walker.Text(payer, kPayerBytesMax);
 }
 
 template <class Walker>
@@ -62,7 +70,7 @@ bool WalkFields(Walker& walker, Record& record) {
     case RecordType::kHold:
       return walker.Number(record.cost) && walker.Number(record.charge) &&
              walker.Number(record.price_version) && walker.Legs(record.legs) &&
-             walker.Text(record.text, kRecordTextBytesMax);
+             walker.Text(record.text, kRecordTextBytesMax) && WalkPayer(walker, record.payer);
     case RecordType::kSent:
     case RecordType::kSnapshotBegin:
     case RecordType::kSnapshotEnd:
@@ -72,9 +80,12 @@ bool WalkFields(Walker& walker, Record& record) {
     case RecordType::kInDoubt:
       return walker.Text(record.text, kRecordTextBytesMax);
     case RecordType::kProgress:
-    case RecordType::kSettle:
       return walker.Number(record.cost) && walker.Number(record.charge) &&
              walker.Text(record.text, kRecordTextBytesMax);
+    case RecordType::kSettle:
+      return walker.Number(record.cost) && walker.Number(record.charge) &&
+             walker.Text(record.text, kRecordTextBytesMax) &&
+             (!walker.HasMore(record.legs.size() > 0) || walker.Legs(record.legs));
     case RecordType::kExtend:
       return walker.Number(record.cost) && walker.Number(record.charge) && walker.Legs(record.legs);
     case RecordType::kBudget:
@@ -91,6 +102,8 @@ bool WalkFields(Walker& walker, Record& record) {
              walker.Text(record.price.terms, kPriceTextBytesMax) &&
              walker.Text(record.price.source, kPriceTextBytesMax) &&
              walker.Number(record.price.since_ns);
+    case RecordType::kPayer:
+      return walker.Text(record.payer, kPayerBytesMax) && walker.Flag(record.is_prepaid);
     case RecordType::kTransfer:
       return walker.Number(record.key.number) && walker.Number(record.cost) &&
              walker.Text(record.text, kRecordTextBytesMax);
@@ -98,13 +111,15 @@ bool WalkFields(Walker& walker, Record& record) {
       return walker.Number(record.key.number) && walker.Number(record.key.window_start_s) &&
              walker.Number(record.window_end_s) && walker.Number(record.cost) &&
              walker.Number(record.debits) && walker.Number(record.credits) &&
-             walker.Number(record.warned_percent);
+             walker.Number(record.warned_percent) &&
+             (!walker.HasMore(record.charge != 0) || walker.Number(record.charge));
     case RecordType::kSnapshotHold:
       return walker.Number(record.cost) && walker.Number(record.charge) &&
              walker.Number(record.price_version) && walker.Legs(record.legs) &&
              walker.Text(record.text, kRecordTextBytesMax) &&
              walker.Enum(record.state, HoldState::kInDoubt) && walker.Number(record.metered_cost) &&
-             walker.Number(record.metered_charge) && walker.Number(record.since_ns);
+             walker.Number(record.metered_charge) && walker.Number(record.since_ns) &&
+             WalkPayer(walker, record.payer);
   }
   return false;
 }
@@ -132,6 +147,8 @@ class Writer {
     out_.insert(out_.end(), bytes.begin(), bytes.end());
     return true;
   }
+  // Fields at the end that older records lack are written when they say something.
+  bool HasMore(bool has) { return has; }
   bool Legs(class Legs& legs) {
     Number(static_cast<uint8_t>(legs.size()));
     return std::ranges::all_of(legs.all(), [this](Leg& leg) { return WalkLeg(*this, leg); });
@@ -180,6 +197,7 @@ class Reader {
     bytes_ = bytes_.subspan(size);
     return true;
   }
+  bool HasMore(bool /*has*/) { return !at_end(); }
   bool Legs(class Legs& legs) {
     uint8_t count = 0;
     if (!Number(count) || count > kLegsMax) {

@@ -33,6 +33,7 @@ enum class RecordType : uint8_t {
   kPayee = 18,          // an account for what a provider is owed
   kExpire = 19,         // the free part of a credit whose time is over
   kPrice = 20,          // a version of a price: `price` is in force from here on
+  kPayer = 21,          // how `payer` pays from here on: only from credits, or not
   kTransfer = 24,       // `cost` from the money account `account` to that of `key`
   kSnapshotBegin = 32,  // all that follows up to kSnapshotEnd replaces what was known
   kSnapshotAccount = 33,
@@ -70,6 +71,8 @@ struct CreditSpec {
   int64_t expires_s = kEndOfTime;
   int32_t priority = 0;      // lower ones are spent first, among those that expire at the same time
   bool promotional = false;  // spent before paid ones
+  int64_t granted_ns = 0;    // 0 in a record: at the record's time
+  std::string note = {};     // why, for people
 
   bool operator==(const CreditSpec&) const = default;
 };
@@ -145,6 +148,9 @@ struct Record {
   AccountNumber account = 0;  // of a budget, credit or payee; a hold's payee
   Legs legs = {};
   std::string text = {};  // for the records above the ledger: what is bought, in their words
+  // Of a hold: whose credits pay, where there are any. A settle's legs are what these did pay.
+  std::string payer = {};
+  bool is_prepaid = false;  // of kPayer
   // Of definitions.
   BudgetSpec budget = {};
   CreditSpec credit = {};
@@ -161,6 +167,8 @@ struct Record {
 
 inline constexpr size_t kRecordTextBytesMax = 16 << 10;
 inline constexpr size_t kPriceTextBytesMax = 1024;  // of each of a price's three
+inline constexpr size_t kPayerBytesMax = 256;       // as any name of an account
+inline constexpr size_t kCreditNoteBytesMax = 512;
 inline constexpr size_t kRecordBytesMax = kRecordTextBytesMax + (8 << 10);
 inline constexpr size_t kRecordAlignment = 64;
 inline constexpr size_t kRecordHeaderBytes = 48;

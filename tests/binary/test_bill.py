@@ -197,6 +197,9 @@ def check_focus(rows, version):
     assert ("ServiceProviderName" in columns) == ("HostProviderName" in columns) == (version != "1.2")
     assert ("InvoiceDetailId" in columns) == (version == "1.4")
     for row in rows:
+        if row["ChargeCategory"] == "Credit":
+            check_credit(row, version)
+            continue
         assert all(row[name] for name in NEVER_NULL if name in row), row
         assert all(bool(row[a]) == bool(row[b]) for a, b in PAIRS)
         assert row["ChargeCategory"] == "Usage" and row["ChargeFrequency"] == "Usage-Based" and not row["ChargeClass"]
@@ -210,6 +213,87 @@ def check_focus(rows, version):
         assert all("E" not in row[name] for name in ("ListCost", "ListUnitPrice", "BilledCost")), "no exponents"
         details = json.loads(row["SkuPriceDetails"])
         assert all(name.startswith("x_") for name in details)
+
+
+# What the specification wants of a credit: no use, no price, and every cost is what it takes off the bill.
+NULL_IN_CREDITS = """ConsumedQuantity ConsumedUnit PricingQuantity PricingUnit ListUnitPrice ContractedUnitPrice PricingCategory SkuId SkuMeter SkuPriceId
+SkuPriceDetails ResourceId ResourceName ResourceType ChargeClass""".split()
+
+
+def check_credit(row, version):
+    assert not any(row[name] for name in NULL_IN_CREDITS), row
+    costs = {decimal.Decimal(row[name]) for name in ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")}
+    assert len(costs) == 1 and costs.pop() < 0, row
+    assert all(row[name] for name in NEVER_NULL if name in row and name not in NULL_IN_CREDITS), row
+    assert row["ChargeFrequency"] == "One-Time" and row["x_CreditId"] and row["x_CreditId"] in row["ChargeDescription"]
+    assert decimal.Decimal(row["x_ProviderCost"]) == 0 and decimal.Decimal(row["x_RequestCount"]) == 0
+    assert all(bool(row[a]) == bool(row[b]) for a, b in PAIRS)
+    assert version == "1.4" or row["ProviderName"] == row["PublisherName"] == "Tradewind"
+
+
+def test_credits_pay_first_and_who_is_prepaid_is_refused_without_them(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=("1", "100")) as site:  # 1,000 and 100,000 nano-USD a token
+        home = site.server.home
+        key = make_key(home, "k", "--org", "acme")
+        other = make_key(home, "other", "--org", "fleeting")
+        assert chat(site.server, key["token"], max_tokens=20).status == 200, "who was granted nothing owes it"
+        owed = site.sim.bill()["total"]
+        cli(home, "credit", "prepaid", "acme")
+        refused = chat(site.server, key["token"], max_tokens=20)
+        assert refused.status == 402 and refused.error()["code"] == "insufficient_quota"
+        org = json.loads(cli(home, "credit", "ls", "acme", "--json"))["organisations"][0]["org"]
+        assert f'"org:{org}", which is prepaid, has $0.00 of credit left' in refused.error()["message"]
+
+        words = ["credit", "grant", "acme", "$0.01", "--note", "a present", "--promotional", "--id", "one"]
+        assert "a present" in cli(home, *words)
+        cli(home, *words, code=2)  # once
+        spent = 0
+        while (reply := chat(site.server, key["token"], max_tokens=20)).status == 200:
+            spent += int(reply.headers["x-tradewind-cost-nanousd"])
+        assert reply.status == 402 and 0 < spent <= 10_000_000
+        (credit,) = json.loads(cli(home, "credit", "ls", "acme", "--json"))["credits"]
+        assert int(credit["spent_nanousd"]) == spent and int(credit["left_nanousd"]) == 10_000_000 - spent
+        assert credit["held_nanousd"] == credit["expired_nanousd"] == "0"
+
+        # An expiry takes what is left, and then there is none.
+        soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
+        cli(home, "credit", "prepaid", "fleeting")
+        cli(home, "credit", "grant", "fleeting", "5", "--expires", soon)
+        harness.wait_for(
+            lambda: json.loads(cli(home, "credit", "ls", "fleeting", "--json"))["credits"][0]["expired_nanousd"] == "5000000000",
+            "the expiry",
+        )
+        assert chat(site.server, other["token"], max_tokens=20).status == 402
+
+        # What is left of the credit pays first; the rest is owed.
+        cli(home, "credit", "postpaid", "acme")
+        while int(json.loads(cli(home, "credit", "ls", "acme", "--json"))["credits"][0]["left_nanousd"]) > 0:
+            assert chat(site.server, key["token"], max_tokens=20).status == 200
+        assert chat(site.server, key["token"], max_tokens=20).status == 200
+        billed = site.sim.bill()["total"]
+        nano = billed["prompt_tokens"] * 1_000 + billed["completion_tokens"] * 100_000
+        statement = bill(home, "--org", "acme")
+        text = statement["statement"]
+        assert int(text["charge_nanousd"]) == int(text["cost_nanousd"]) == nano
+        assert int(text["credit_nanousd"]) == 10_000_000 and int(text["payable_nanousd"]) == nano - 10_000_000
+        assert int(text["payable_nanousd"]) > owed["completion_tokens"] * 100_000
+        assert json.loads(cli(home, "bill", "verify", "--json"))["good"]
+        payable = decimal.Decimal(text["payable_nanousd"]).scaleb(-9)
+        for version in ("1.2", "1.3", "1.4"):
+            rows = list(csv.DictReader(io.StringIO(cli(home, "bill", "export", "--focus", version, "--org", "acme"))))
+            assert sum(decimal.Decimal(row["BilledCost"]) for row in rows) == payable
+            assert any(row["ChargeCategory"] == "Credit" for row in rows)
+            check_focus(rows, version)
+        draft = json.loads(cli(home, "bill", "invoice", "--org", "acme", "--period", text["period"], "--draft"))
+        assert draft["net_nanousd"] == text["payable_nanousd"] and draft["credits"][0]["amount_nanousd"] == "10000000"
+        assert "a present" in cli(home, "bill", "--org", "acme")
+
+        site.server.kill()
+        again = bill(home, "--org", "acme")
+        assert again["hash"] == statement["hash"], "after a kill"
+        assert json.loads(cli(home, "bill", "verify", "--json"))["good"]
+        kept = json.loads(cli(home, "credit", "ls", "acme", "--json"))
+        assert kept["credits"][0]["left_nanousd"] == "0" and kept["organisations"][0]["terms"] == "postpaid"
 
 
 def test_invoices_are_drafted_now_and_issued_when_the_month_is_over(tmp_path):

@@ -24,6 +24,7 @@ def statement(file, what, find, bad="", within=""):
 
 
 BOOK, APPLY, SNAPSHOT = "ledger/book.cc", "ledger/book_apply.cc", "ledger/book_snapshot.cc"
+CREDITS = "ledger/book_credits.cc"
 LEDGER, RECOVERY, JOURNAL, RECORD = "ledger/ledger.cc", "ledger/recovery.cc", "ledger/journal.cc", "ledger/record.cc"
 WINDOW, COST, TERMS = "ledger/window.cc", "pricing/cost.cc", "pricing/terms.cc"
 METER, ENDING, RECORDER = "billing/meter.cc", "billing/ending.cc", "billing/recorder.cc"
@@ -35,13 +36,13 @@ MUTANTS = [
     expression(BOOK, "the last nano-dollar is never given", "leg.amount > 0 && leg.amount > available", "leg.amount > 0 && leg.amount >= available"),
     expression(BOOK, "budgets take the other of cost and charge", "budget.dimension == Dimension::kCost ? cost : charge", "budget.dimension == Dimension::kCost ? charge : cost"),
     expression(BOOK, "an extension is not checked", "budgets_.at(leg.account.number).mode == Mode::kHard", "false"),
-    expression(BOOK, "credits are spent after they expired", "credit.expires_s <= time_ns / kNanosPerSecond", "false", "if (credit.expires_s <= time_ns / kNanosPerSecond) {"),
-    expression(BOOK, "credits expire before their time", "credit.expires_s <= time_ns / kNanosPerSecond && free > 0", "free > 0"),
+    expression(CREDITS, "credits are spent after they expired", "credit.expires_s <= time_ns / kNanosPerSecond", "false", "if (credit.expires_s <= time_ns / kNanosPerSecond) {"),
+    expression(CREDITS, "credits expire before their time", "credit.expires_s <= time_ns / kNanosPerSecond && free > 0", "free > 0"),
     expression(BOOK, "a charge goes beyond what was held", "std::min(charge, found->second.charge)", "charge"),
     expression(BOOK, "a hold is taken twice", "holds_.contains(request.id)", "false"),
     expression(BOOK, "what is held counts as free", "__int128{limit} + credits - debits - pending", "__int128{limit} + credits - debits"),
     expression(BOOK, "what is in doubt counts as free", "__int128{limit} + credits - debits - pending", "__int128{limit} + credits - debits - pending + in_doubt"),
-    expression(BOOK, "a credit gives more than is asked", "std::min(free, missing)", "free"),
+    expression(CREDITS, "a credit gives more than is asked", "std::min(free, missing)", "free"),
     expression(BOOK, "a closed budget still refuses", "found == budgets_.end() || found->second.closed", "found == budgets_.end()"),
     expression(BOOK, "a scope named twice is held twice", "std::ranges::count(legs.all(), leg.account, &Leg::account) > 0", "false"),
     # What happens
@@ -88,7 +89,7 @@ MUTANTS = [
     expression(TERMS, "cached tokens are charged twice", "counts.input - counts.cached - written", "counts.input - written"),
     expression(COST, "one of several answers is held for", "__builtin_mul_overflow(bounds.output_max, bounds.choices, &counts.output)", "__builtin_mul_overflow(bounds.output_max, int64_t{1}, &counts.output)"),
     statement(COST, "tokens written to a cache are not held for", "Raise(dearest.input, of.cache_write);"),
-    expression(METER, "no price is no reason to refuse", "!is_priced && hard != budgets.end()", "false"),
+    expression(METER, "no price is no reason to refuse", "!is_priced && is_hard", "false"),
     expression(METER, "who brings his own key is charged", "offer.purchase.own_key ? 0 : request.cost", "request.cost"),
     expression(ENDING, "zero is taken for unknown", "ended.usage.has_value()", "ended.usage.has_value() && ended.usage->output_tokens > 0"),
     expression(ENDING, "a stream that was cut is settled by what came", "Ending::kDoubtMetered", "Ending::kMetered", "if (ended.delivered_bytes > 0) {\n    return Ending::kDoubtMetered;"),

@@ -1,0 +1,245 @@
+// Of MoneyApi: what organisations have paid ahead or were given, and who pays from that alone.
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "base/ids.h"
+#include "billing/meter.h"
+#include "billing/usd.h"
+#include "console_api/keys_json.h"
+#include "console_api/money_api.h"
+#include "dialects/json_reader.h"
+#include "dialects/json_writer.h"
+#include "http/query.h"
+
+namespace tradewind::console_api {
+namespace {
+
+using dialects::JsonWriter;
+using ledger::CreditState;
+using ledger::NanoUsd;
+
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+constexpr std::string_view kOwner = "org:";
+constexpr size_t kIdBytesMax = 64;
+
+void Money(JsonWriter& json, std::string_view name, NanoUsd amount) {
+  json.Field(name, std::to_string(amount));
+}
+
+std::string OrgOf(const std::string& owner) {
+  return owner.starts_with(kOwner) ? owner.substr(kOwner.size()) : owner;
+}
+
+void Write(const CreditState& credit, JsonWriter& json) {
+  json.Field("id", credit.spec.name).Field("org", OrgOf(credit.spec.owner));
+  Money(json, "amount_nanousd", credit.spec.amount);
+  Money(json, "left_nanousd", credit.left);
+  Money(json, "held_nanousd", credit.held);
+  Money(json, "spent_nanousd", credit.spent());
+  Money(json, "expired_nanousd", credit.expired);
+  json.Field("promotional", credit.spec.promotional);
+  json.Field("granted_at", FormatTime(credit.spec.granted_ns / kNanosPerSecond));
+  json.Key("expires_at");
+  if (credit.spec.expires_s == ledger::kEndOfTime) {
+    json.Null();
+  } else {
+    json.Value(FormatTime(credit.spec.expires_s));
+  }
+  json.Field("note", credit.spec.note);
+}
+
+http::Response Json(JsonWriter& json) {
+  json.EndObject();
+  http::Response response;
+  response.headers.Set("Content-Type", "application/json");
+  response.body = json.Take();
+  return response;
+}
+
+Status CheckKnown(const dialects::Fields& fields, std::string_view of) {
+  TW_RETURN_IF_ERROR(fields.status());
+  if (const auto unknown = fields.Unknown(); !unknown.empty()) {
+    const std::string name(unknown.front().substr(0, 80));
+    return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}` is not a field of {}.", name, of),
+                name);
+  }
+  return {};
+}
+
+Status CheckId(std::string_view id) {
+  const bool is_good =
+      !id.empty() && id.size() <= kIdBytesMax && std::ranges::all_of(id, [](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+               c == '-' || c == '_' || c == '.';
+      });
+  if (!is_good) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("An `id` is 1 to {} letters, digits, dashes, dots and underlines.",
+                            kIdBytesMax),
+                "id");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<http::Response> MoneyApi::ListCredits(const http::Request& request,
+                                             const identity::Principal& caller) {
+  std::string org = caller.is_admin_token ? "" : caller.org_id;
+  const std::string asked = http::First(http::ParseQuery(request.query), "org");
+  if (caller.is_admin_token && !asked.empty()) {
+    TW_ASSIGN_OR_RETURN(org, store_.AccountId("org", asked));
+  } else if (!asked.empty() && asked != caller.org_id && asked != caller.org) {
+    // Nobody learns what there is outside of his organisation.
+    return Fail(
+        ErrorCode::kNotFound,
+        fmt::format("There is no org \"{}\"; give its name or its id.", asked.substr(0, 80)),
+        "org");
+  }
+  const std::string owner = org.empty() ? "" : billing::BudgetName("org", org);
+  const std::vector<CreditState> credits = ledger_.Credits(owner);
+  struct Sum {
+    NanoUsd left = 0, held = 0;
+    bool is_prepaid = false;
+  };
+  std::map<std::string, Sum> orgs;
+  for (const CreditState& credit : credits) {
+    Sum& sum = orgs[OrgOf(credit.spec.owner)];
+    sum.left += credit.left;
+    sum.held += credit.held;
+  }
+  for (const std::string& payer : ledger_.PrepaidPayers()) {
+    if (owner.empty() || payer == owner) {
+      orgs[OrgOf(payer)].is_prepaid = true;
+    }
+  }
+  std::map<std::string, std::string> names;
+  TW_ASSIGN_OR_RETURN(const std::vector<identity::OrgInfo> known, store_.ListOrgs());
+  for (const identity::OrgInfo& one : known) {
+    names[one.id] = one.name;
+  }
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.credits/v1");
+  json.Key("organisations").BeginArray();
+  for (const auto& [id, sum] : orgs) {
+    const auto name = names.find(id);
+    json.BeginObject().Field("org", id).Field("name", name == names.end() ? id : name->second);
+    json.Field("terms", sum.is_prepaid ? "prepaid" : "postpaid");
+    Money(json, "left_nanousd", sum.left);
+    Money(json, "held_nanousd", sum.held);
+    json.EndObject();
+  }
+  json.EndArray().Key("credits").BeginArray();
+  for (const CreditState& credit : credits) {
+    json.BeginObject();
+    Write(credit, json);
+    json.EndObject();
+  }
+  json.EndArray();
+  return Json(json);
+}
+
+Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
+  TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(request.body));
+  dialects::Fields fields(object);
+  std::string org, usd, expires, note, id;
+  bool promotional = false;
+  fields.Text("org", org);
+  fields.Text("usd", usd);
+  fields.Text("expires", expires);
+  fields.Text("note", note);
+  fields.Text("id", id);
+  fields.Flag("promotional", promotional);
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "a credit"));
+  ledger::CreditSpec spec;
+  TW_ASSIGN_OR_RETURN(spec.amount, billing::ParseUsd(usd, "usd"));
+  if (spec.amount == 0) {
+    return Fail(ErrorCode::kInvalidArgument, "A credit is more than nothing.", "usd");
+  }
+  TW_ASSIGN_OR_RETURN(const std::string org_id, store_.AccountId("org", org));
+  spec.owner = billing::BudgetName("org", org_id);
+  if (!expires.empty()) {
+    const int64_t now_s =
+        std::chrono::duration_cast<std::chrono::seconds>(clock_.WallNow().time_since_epoch())
+            .count();
+    TW_ASSIGN_OR_RETURN(spec.expires_s, ParseExpiry(expires, now_s));
+    if (spec.expires_s <= now_s) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{} is past; nobody could spend it.", FormatTime(spec.expires_s)),
+                  "expires");
+    }
+  }
+  spec.note = note;
+  spec.promotional = promotional;
+  if (!id.empty()) {
+    TW_RETURN_IF_ERROR(CheckId(id));
+  }
+  spec.name = id.empty() ? RandomId("crd_", 20) : id;
+  const Result<ledger::AccountNumber> granted = ledger_.Grant(spec);
+  if (!granted.has_value()) {
+    Error error = granted.error();
+    if (error.param == "name") {
+      error = {ErrorCode::kInvalidArgument,
+               fmt::format("There is a credit \"{}\"; a grant is made once, and never changed.",
+                           spec.name),
+               "id"};
+    }
+    return Fail(std::move(error));
+  }
+  TW_RETURN_IF_ERROR(ledger_.WaitDurable());
+  for (const CreditState& credit : ledger_.Credits(spec.owner)) {
+    if (credit.number == *granted) {
+      JsonWriter json;
+      json.BeginObject().Field("schema", "tradewind.credit/v1");
+      Write(credit, json);
+      return Json(json);
+    }
+  }
+  return Fail(ErrorCode::kInternal, "a credit is gone");
+}
+
+Result<http::Response> MoneyApi::PutTerms(const http::Request& request, const std::string& org) {
+  TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(request.body));
+  dialects::Fields fields(object);
+  std::string terms;
+  fields.Text("terms", terms);
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "terms"));
+  if (terms != "prepaid" && terms != "postpaid") {
+    return Fail(ErrorCode::kInvalidArgument, "`terms` is prepaid or postpaid.", "terms");
+  }
+  TW_ASSIGN_OR_RETURN(const std::string org_id, store_.AccountId("org", org));
+  TW_RETURN_IF_ERROR(ledger_.SetPrepaid(billing::BudgetName("org", org_id), terms == "prepaid"));
+  TW_RETURN_IF_ERROR(ledger_.WaitDurable());
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.credit_terms/v1");
+  json.Field("org", org_id).Field("terms", terms);
+  return Json(json);
+}
+
+Result<http::Response> MoneyApi::AnswerCredits(const http::Request& request, std::string_view rest,
+                                               const identity::Principal& caller) {
+  if (!caller.is_admin_token && !caller.scopes.Has(identity::Scope::kManage)) {
+    return Fail(ErrorCode::kPermissionDenied, "Credits need a token with the scope `manage`.");
+  }
+  if (rest.empty() && request.method == "GET") {
+    return ListCredits(request, caller);
+  }
+  const std::string_view wanted = rest.empty() ? "POST" : "PUT";
+  if (request.method != wanted) {
+    return Fail(ErrorCode::kMethodNotAllowed,
+                fmt::format("This path takes {}.", rest.empty() ? "GET, POST" : "PUT"));
+  }
+  // Who could grant himself credit would not be bound by it.
+  if (!caller.is_admin_token) {
+    return Fail(ErrorCode::kPermissionDenied, "Credits are granted with the admin token.");
+  }
+  return rest.empty() ? GrantCredit(request) : PutTerms(request, std::string(rest.substr(1)));
+}
+
+}  // namespace tradewind::console_api
