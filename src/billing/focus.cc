@@ -77,7 +77,7 @@ struct Row {
   const MeterSum& sum;
   std::optional<Wide> unit_price;  // USD, kParquetScale places
   std::string usd_per_mtok;
-  int64_t above = 0;  // input tokens: the tier of the price
+  int64_t above = 0;                     // input tokens: the tier of the price
   const CreditUseKey* credit = nullptr;  // of what it paid: `sum` has it as a negative charge
 
   bool is_requests() const { return key.kind == MeterKind::kRequests; }
@@ -332,7 +332,7 @@ void ForEachRow(const FocusOrder& order, const Meters& meters,
     key.project_id = use.project_id;
     key.key_id = use.key_id;
     const MeterSum sum{0, 0, -amount};
-    take({order, names, key, sum, std::nullopt, "", &use});
+    take({order, names, key, sum, std::nullopt, "", 0, &use});
   }
 }
 
