@@ -13,6 +13,7 @@
 #include "alerts/alert.h"
 #include "alerts/forecast.h"
 #include "base/result.h"
+#include "billing/meter.h"
 #include "billing/recorder.h"
 #include "ledger/ledger.h"
 #include "storage/database.h"
@@ -48,6 +49,9 @@ class Watch final : public billing::RecordWatcher {
 
   Status Opened(storage::Database& database) override;
   Status Ended(storage::Database& database, std::span<const billing::AttemptRow> rows) override;
+  Status Compared(storage::Database& database, const std::string& provider,
+                  const billing::BillPeriod& period, std::span<const billing::Difference> found,
+                  int64_t now_ns) override;
 
   // Looks at budgets, speeds, seasons and forecasts as they are now, and keeps what it raises. To
   // be called about once a second. Errors: those of the recorder; what was to be raised comes with

@@ -48,6 +48,32 @@ const json::object& Object(const json::object& parent, std::string_view name) {
   return value != nullptr && value->is_object() ? value->get_object() : kNone;
 }
 
+// What would set the prices that the bill implies.
+void PrintPrices(const json::object& provider) {
+  const json::value* prices = provider.if_contains("prices");
+  for (const json::value& entry :
+       prices != nullptr && prices->is_array() ? prices->get_array() : json::array()) {
+    const json::object* price = entry.if_object();
+    if (price == nullptr) {
+      continue;
+    }
+    const std::string model = WithoutControls(Text(*price, "model"));
+    if (const std::string why = Text(*price, "none_because"); !why.empty()) {
+      Print(fmt::format("no price of {} is proposed: {}\n", model, WithoutControls(why)));
+      continue;
+    }
+    const json::value* exact = price->if_contains("exact");
+    const bool is_exact = exact != nullptr && exact->is_bool() && exact->get_bool();
+    Print(
+        fmt::format("{} lines of {} say another price{}, {} of them more than it takes to find "
+                    "it; to use it, write into the config under [[providers]] name = \"{}\":\n"
+                    "  models = [{}]\n",
+                    Number(*price, "lines"), model, is_exact ? "" : " (within their rounding)",
+                    Number(*price, "confirmed_by"), WithoutControls(Text(provider, "provider")),
+                    WithoutControls(Text(*price, "config"))));
+  }
+}
+
 void PrintPeriod(const json::object& answer, const Settings& settings) {
   const json::value* providers = answer.if_contains("providers");
   if (providers == nullptr || !providers->is_array() || providers->get_array().empty()) {
@@ -81,6 +107,7 @@ void PrintPeriod(const json::object& answer, const Settings& settings) {
       }
     }
     Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+    PrintPrices(provider);
   }
 }
 
