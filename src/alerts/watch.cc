@@ -50,6 +50,40 @@ Alert OverrunOf(const AttemptRow& row) {
   return alert;
 }
 
+// A route's scope: of the provider and the model, as budgets name both.
+constexpr std::string_view kModelPart = "/model:";
+
+// What bounds the route bounds no bill: no hard budget can be kept on it.
+Alert BarredOf(const AttemptRow& row) {
+  const std::string id = row.id.request.ToString();
+  Alert alert;
+  alert.kind = Kind::kBarred;
+  alert.dedup = fmt::format("barred:{}:{}", id, row.id.attempt);
+  alert.scope = billing::BudgetName("provider", row.purchase.provider);
+  alert.scope += fmt::format("{}{}", kModelPart, row.purchase.model);
+  alert.raised_ns = row.ended_ns;
+  alert.amount = row.cost - row.held;
+  alert.text = fmt::format(
+      "Hard budgets are not spent on {} at {} any more, until this is acknowledged: {} were "
+      "billed for request {}, and {} was the most that it could cost by its price and bounds.",
+      row.purchase.model, row.purchase.provider, FormatUsd(row.cost), id, FormatUsd(row.held));
+  return alert;
+}
+
+Result<std::vector<billing::BarredRoute>> BarredNow(storage::Database& database) {
+  constexpr std::string_view kProviderPart = "provider:";
+  TW_ASSIGN_OR_RETURN(const std::vector<Alert> open, OpenAlerts(database, Kind::kBarred));
+  std::vector<billing::BarredRoute> routes;
+  for (const Alert& alert : open) {
+    const size_t end = alert.scope.find(kModelPart);  // slugs have no slashes
+    if (alert.scope.starts_with(kProviderPart) && end != std::string::npos) {
+      routes.push_back({alert.scope.substr(kProviderPart.size(), end - kProviderPart.size()),
+                        alert.scope.substr(end + kModelPart.size()), alert.id});
+    }
+  }
+  return routes;
+}
+
 Alert NewSkuOf(const AttemptRow& row) {
   const billing::Purchase& bought = row.purchase;
   Alert alert;
@@ -103,6 +137,7 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
     skus.try_emplace({bought.org_id, bought.provider, bought.model, row.price_version}, &row);
     if (row.cost > row.held && bought.priced) {
       TW_RETURN_IF_ERROR(Put(database, OverrunOf(row)));
+      TW_RETURN_IF_ERROR(Bar(database, row));
     }
     if (row.cost <= 0) {
       continue;
@@ -135,6 +170,16 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
   return {};
 }
 
+// Once, until somebody acknowledges it. What nothing bounded says nothing about the route.
+Status Watch::Bar(storage::Database& database, const AttemptRow& row) {
+  if (row.purchase.open_ended) {
+    return {};
+  }
+  Alert alert = BarredOf(row);
+  TW_ASSIGN_OR_RETURN(const bool is_barred, HasOpenAlert(database, Kind::kBarred, alert.scope));
+  return is_barred ? Status() : Put(database, std::move(alert));
+}
+
 Result<Seen> Watch::SeeAll(storage::Database& database, int64_t now_ns) {
   Seen seen;
   int64_t told_id = 0;
@@ -143,6 +188,7 @@ Result<Seen> Watch::SeeAll(storage::Database& database, int64_t now_ns) {
     told_id = told_id_;
   }
   TW_ASSIGN_OR_RETURN(seen.raised, AlertsAfter(database, told_id));
+  TW_ASSIGN_OR_RETURN(seen.barred, BarredNow(database));
   if (policy_.throttle) {
     TW_ASSIGN_OR_RETURN(seen.throttled, ScopesTooFast(database, now_ns - kThrottleNs));
   }

@@ -32,8 +32,9 @@ struct Policy {
 inline constexpr int64_t kThrottleNs = int64_t{3600} * 1'000'000'000;
 
 struct Seen {
-  std::vector<Alert> raised;           // since the last look, oldest first
-  std::vector<std::string> throttled;  // scopes that are too fast now
+  std::vector<Alert> raised;                 // since the last look, oldest first
+  std::vector<std::string> throttled;        // scopes that are too fast now
+  std::vector<billing::BarredRoute> barred;  // what hard budgets do not use now
 };
 
 // What a budget's period will probably have cost at its end.

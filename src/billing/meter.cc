@@ -286,6 +286,32 @@ Status Meter::CheckThrottle(std::span<const std::string_view> names) {
                     kRetryAfterMs});
 }
 
+void Meter::SetBarred(std::vector<BarredRoute> routes) {
+  const std::lock_guard lock(mutex_);
+  barred_ = std::move(routes);
+  is_barring_ = !barred_.empty();
+}
+
+Status Meter::CheckBarred(const Purchase& purchase, AccountNumber budget) {
+  if (!is_barring_) {
+    return {};
+  }
+  const std::lock_guard lock(mutex_);
+  const auto barred = std::ranges::find_if(barred_, [&](const BarredRoute& route) {
+    return route.provider == purchase.provider && route.model == purchase.model;
+  });
+  if (barred == barred_.end()) {
+    return {};
+  }
+  return Fail(
+      ErrorCode::kPaymentRequired,
+      fmt::format("{} billed more for {} than could be held, so the budget \"{}\" is not "
+                  "spent there; ask another route. Its operator can allow it again: "
+                  "tradewind alerts ack {}.",
+                  purchase.provider, purchase.model, ledger_.BudgetName(budget), barred->alert_id),
+      "model");
+}
+
 Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   Metered metered;
   metered.prices_ = offer.prices;
@@ -323,8 +349,13 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
                             offer.billed_apart, ledger_.BudgetName(hard->number)),
                 offer.billed_apart);
   }
+  if (hard != budgets.end()) {
+    TW_RETURN_IF_ERROR(CheckBarred(offer.purchase, hard->number));
+  }
   const bool is_bounded = offer.output_tokens_max.has_value() &&
                           !(offer.has_zero_bound && offer.output_tokens_max == 0);
+  offer.purchase.open_ended =
+      hard == budgets.end() && (!is_bounded || offer.has_zero_bound || !offer.billed_apart.empty());
   int64_t output_max = is_bounded ? *offer.output_tokens_max
                                   : std::min(offer.model_output_max.value_or(kOutputTokensDefault),
                                              kOutputTokensDefault);

@@ -105,6 +105,14 @@ class Metered {
   bool was_sent_ = false;
 };
 
+// A provider's model that was billed beyond its hold: what bounds it here bounds no bill.
+struct BarredRoute {
+  std::string provider, model;
+  int64_t alert_id = 0;  // that an operator acknowledges to have it used again
+
+  bool operator==(const BarredRoute&) const = default;
+};
+
 // Thread-safe; the ledger outlives it.
 class Meter {
  public:
@@ -112,13 +120,19 @@ class Meter {
       : ledger_(ledger), clock_(clock) {}
 
   // Holds the worst case in every budget that the purchase falls into. Errors: kPaymentRequired (a
-  // hard budget has no room for it; or the route has no price and a hard budget cannot be kept
-  // without one), kTooManyRequests (throttled), kUnavailable (the ledger admits nothing).
+  // hard budget has no room for it; or it cannot be kept on this route, which has no price or was
+  // billed beyond its hold), kTooManyRequests (throttled), kUnavailable (the ledger admits nothing).
   // With Send::kNow, Metered::Sent has been done.
   Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater);
 
   // Names of keys' and organisations' budgets whose paid attempts are refused until the next call.
   void SetThrottled(std::set<std::string, std::less<>> names);
+
+  // The room on the disk that requests are recorded on.
+  ledger::DiskState disk() { return ledger_.disk(); }
+
+  // What hard budgets do not use until the next call.
+  void SetBarred(std::vector<BarredRoute> routes);
 
   // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled
   // at what was metered, void when nothing was.
@@ -126,12 +140,14 @@ class Meter {
 
  private:
   Status CheckThrottle(std::span<const std::string_view> names);
+  Status CheckBarred(const Purchase& purchase, ledger::AccountNumber budget);
 
   ledger::Ledger& ledger_;
   const Clock& clock_;
-  std::atomic<bool> is_throttling_{false};
+  std::atomic<bool> is_throttling_{false}, is_barring_{false};
   std::mutex mutex_;  // guards what follows
   std::set<std::string, std::less<>> throttled_;
+  std::vector<BarredRoute> barred_;
 };
 
 }  // namespace tradewind::billing

@@ -78,6 +78,7 @@ std::string Encode(const Purchase& purchase) {
       .Put(int64_t{purchase.own_key})
       .Put(int64_t{purchase.priced})
       .Put(int64_t{purchase.degraded})
+      .Put(int64_t{purchase.open_ended})
       .Take();
 }
 
@@ -92,6 +93,7 @@ Purchase DecodePurchase(std::string_view text) {
   purchase.own_key = reader.Number() != 0;
   purchase.priced = reader.Number() != 0;
   purchase.degraded = reader.Number() != 0;
+  purchase.open_ended = reader.Number() != 0;
   return purchase;
 }
 

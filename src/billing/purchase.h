@@ -17,6 +17,7 @@ struct Purchase {
   bool own_key = false;        // paid by the caller's own account at the provider
   bool priced = true;          // false: what it costs is not known, which is not zero
   bool degraded = false;       // no budget had room, and this device answers instead
+  bool open_ended = false;     // nothing that was sent bounds it: it may cost more than was held
 
   bool operator==(const Purchase&) const = default;
 };

@@ -261,7 +261,9 @@ constexpr Command kCommands[] = {
      .description =
          "Shares of budgets that are used, spending that is unusually fast or unusual for its time "
          "of the week, providers and models that were never paid for before, bills beyond what was "
-         "held. `alerts ack ID` says that it is known; `alerts forecast` says where budgets will "
+         "held, providers' bills that differ from what was recorded, a disk that is nearly full. "
+         "`alerts ack ID` says that it is known, and lets hard budgets use a route again that an "
+         "alert of the kind `barred` names; `alerts forecast` says where budgets will "
          "end. [alerts] in the config file sends them to a webhook or a command.",
      .arguments = kAlertsArguments,
      .flags = kAlertsFlags,
