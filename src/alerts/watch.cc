@@ -209,6 +209,7 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
   const Status done = recorder.Change([&](storage::Database& database) -> Status {
     now = now_ns_ = std::max(now_ns_, now_ns);
     TW_RETURN_IF_ERROR(LookAtBudgets(database, ledger, now));
+    TW_RETURN_IF_ERROR(LookAtDisk(database, ledger, now));
     TW_RETURN_IF_ERROR(LookAtSpeeds(database, ledger, now, touched));
     TW_RETURN_IF_ERROR(LookAtSeasons(database, now));
     if (now / kHourNs != hour_) {
@@ -233,6 +234,26 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
   hour_ = now / kHourNs;
   day_ = now / kDayNs;
   return seen;
+}
+
+// Once a day while it is short.
+Status Watch::LookAtDisk(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns) {
+  const ledger::DiskState disk = ledger.disk();
+  if (disk.low_because.empty()) {
+    return {};
+  }
+  Alert alert;
+  alert.kind = Kind::kDisk;
+  alert.scope = "disk:" + disk.room.where;
+  TW_ASSIGN_OR_RETURN(const bool is_told,
+                      HasAlertSince(database, Kind::kDisk, alert.scope, now_ns - kDayNs));
+  if (is_told) {
+    return {};
+  }
+  alert.dedup = fmt::format("disk:{}:{}", disk.room.where, now_ns);
+  alert.raised_ns = now_ns;
+  alert.text = fmt::format("Paid requests are refused: {}.", disk.low_because);
+  return Put(database, std::move(alert));
 }
 
 Status Watch::LookAtBudgets(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns) {

@@ -61,7 +61,9 @@ class Watch final : public billing::RecordWatcher {
 
  private:
   Status Put(storage::Database& database, Alert alert);
+  Status Bar(storage::Database& database, const billing::AttemptRow& row);
   Status LookAtBudgets(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
+  Status LookAtDisk(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
   Status LookAtSpeeds(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns,
                       const std::set<std::string>& series);
   Status LookAtSeasons(storage::Database& database, int64_t now_ns);
