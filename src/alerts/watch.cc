@@ -53,14 +53,34 @@ Alert OverrunOf(const AttemptRow& row) {
 // A route's scope: of the provider and the model, as budgets name both.
 constexpr std::string_view kModelPart = "/model:";
 
+std::string RouteScope(const billing::Purchase& bought) {
+  return fmt::format("{}{}{}", billing::BudgetName("provider", bought.provider), kModelPart,
+                     bought.model);
+}
+
+Alert UsageOf(const AttemptRow& row) {
+  const std::string id = row.id.request.ToString();
+  Alert alert;
+  alert.kind = Kind::kUsage;
+  alert.dedup = fmt::format("usage:{}:{}", id, row.id.attempt);
+  alert.scope = RouteScope(row.purchase);
+  alert.raised_ns = row.ended_ns;
+  alert.amount = row.cost;
+  alert.text = fmt::format(
+      "{} counts {} tokens of input and {} of output for request {} of {}, which is more than its "
+      "length and bounds allow. It is told once, until this is acknowledged.",
+      row.purchase.provider, row.outcome.input_tokens, row.outcome.output_tokens, id,
+      row.purchase.model);
+  return alert;
+}
+
 // What bounds the route bounds no bill: no hard budget can be kept on it.
 Alert BarredOf(const AttemptRow& row) {
   const std::string id = row.id.request.ToString();
   Alert alert;
   alert.kind = Kind::kBarred;
   alert.dedup = fmt::format("barred:{}:{}", id, row.id.attempt);
-  alert.scope = billing::BudgetName("provider", row.purchase.provider);
-  alert.scope += fmt::format("{}{}", kModelPart, row.purchase.model);
+  alert.scope = RouteScope(row.purchase);
   alert.raised_ns = row.ended_ns;
   alert.amount = row.cost - row.held;
   alert.text = fmt::format(
@@ -139,6 +159,9 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
       TW_RETURN_IF_ERROR(Put(database, OverrunOf(row)));
       TW_RETURN_IF_ERROR(Bar(database, row));
     }
+    if (row.outcome.is_beyond) {
+      TW_RETURN_IF_ERROR(PutOnce(database, UsageOf(row)));
+    }
     if (row.cost <= 0) {
       continue;
     }
@@ -170,14 +193,17 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
   return {};
 }
 
-// Once, until somebody acknowledges it. What nothing bounded says nothing about the route.
+// What nothing bounded says nothing about the route.
 Status Watch::Bar(storage::Database& database, const AttemptRow& row) {
   if (row.purchase.open_ended) {
     return {};
   }
-  Alert alert = BarredOf(row);
-  TW_ASSIGN_OR_RETURN(const bool is_barred, HasOpenAlert(database, Kind::kBarred, alert.scope));
-  return is_barred ? Status() : Put(database, std::move(alert));
+  return PutOnce(database, BarredOf(row));
+}
+
+Status Watch::PutOnce(storage::Database& database, Alert alert) {
+  TW_ASSIGN_OR_RETURN(const bool is_open, HasOpenAlert(database, alert.kind, alert.scope));
+  return is_open ? Status() : Put(database, std::move(alert));
 }
 
 Result<Seen> Watch::SeeAll(storage::Database& database, int64_t now_ns) {

@@ -61,6 +61,8 @@ class Watch final : public billing::RecordWatcher {
 
  private:
   Status Put(storage::Database& database, Alert alert);
+  // Unless one of this kind and scope is open.
+  Status PutOnce(storage::Database& database, Alert alert);
   Status Bar(storage::Database& database, const billing::AttemptRow& row);
   Status LookAtBudgets(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
   Status LookAtDisk(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);

@@ -57,7 +57,7 @@ struct World {
   }
   // One request that is settled at `cost`, of `held`.
   void Spend(NanoUsd cost, NanoUsd held = 0, const std::string& model = "org/model",
-             bool open_ended = false) {
+             bool open_ended = false, bool is_beyond = false) {
     std::vector<ledger::AccountNumber> budgets;
     for (const ledger::BudgetState& state : ledger->Budgets()) {
       budgets.push_back(state.number);
@@ -72,9 +72,10 @@ struct World {
     auto hold = ledger->Take(request);
     ASSERT_TRUE(hold.has_value());
     ASSERT_TRUE(hold->Sent().has_value());
+    billing::Outcome outcome;
+    outcome.is_beyond = is_beyond;
     ASSERT_TRUE(
-        hold->Settle(cost, std::min(cost, request.charge), billing::Encode(billing::Outcome{}))
-            .has_value());
+        hold->Settle(cost, std::min(cost, request.charge), billing::Encode(outcome)).has_value());
   }
   int64_t now_ns() const {
     return std::chrono::nanoseconds(clock.WallNow().time_since_epoch()).count();
@@ -220,6 +221,18 @@ TEST(Watch, BarsARouteThatBilledMoreThanItsHoldUntilSomebodyAcknowledgesIt) {
   EXPECT_EQ(world.Look().barred.size(), 1U) << "and it begins again";
   EXPECT_TRUE(world.All({.org_id = "org_1"}).size() < world.All().size())
       << "the operator's, and no organisation's";
+}
+
+TEST(Watch, TellsOfUsageBeyondItsBoundsOnceForEachRoute) {
+  World world;
+  world.Spend(20, 30, "org/a", false, true);
+  world.Spend(20, 30, "org/a", false, true);
+  world.Spend(20, 30, "org/b", false, true);
+  const std::vector<std::string> told = world.LookFor(Kind::kUsage);
+  ASSERT_EQ(told.size(), 2U);
+  EXPECT_TRUE(told[0].starts_with("site-a counts 0 tokens of input and 0 of output for request "))
+      << told[0];
+  EXPECT_TRUE(world.Look().barred.empty()) << "it cost no more than was held";
 }
 
 TEST(Watch, TellsOfADiskThatIsNearlyFullOnceADay) {

@@ -197,6 +197,12 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
                                                      outcome.input_tokens - outcome.cached_tokens);
   }
   outcome.source = UsageSource::kProvider;
+  outcome.is_beyond =
+      purchase_.provider != catalog::kLocalSlug &&
+      (outcome.input_tokens > input_tokens_max_ || outcome.output_tokens > output_tokens_max_);
+  if (outcome.is_beyond) {
+    beyond_bounds_->fetch_add(1, std::memory_order_relaxed);
+  }
   const pricing::TokenCounts counts{outcome.input_tokens, outcome.cached_tokens,
                                     outcome.output_tokens, usage.cache_write_tokens};
   std::optional<int64_t> charge_max;
@@ -318,6 +324,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   metered.input_tokens_max_ = offer.input_tokens_max;
   metered.askable_ = offer.askable;
   metered.bills_whole_ = offer.bills_whole;
+  metered.beyond_bounds_ = &beyond_bounds_;
   metered.clock_ = &clock_;
   metered.progress_at_ = clock_.Now();
   const bool is_local = offer.purchase.provider == catalog::kLocalSlug;
@@ -373,6 +380,10 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
                                                          output_max, offer.choices, room);
     output_max = std::max(affordable, std::min(output_max, kOutputTokensMin));
     metered.output_cap_ = output_max;
+  }
+  if (!metered.purchase_.open_ended &&
+      __builtin_mul_overflow(output_max, offer.choices, &metered.output_tokens_max_)) {
+    metered.output_tokens_max_ = INT64_MAX;
   }
   ledger::HoldRequest request;
   request.id = offer.id;

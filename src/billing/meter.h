@@ -95,6 +95,8 @@ class Metered {
   const catalog::Prices* prices_ = nullptr;
   uint32_t price_version_ = 0;
   int64_t input_tokens_max_ = 0;
+  int64_t output_tokens_max_ = INT64_MAX;  // of all answers together, where something bounds them
+  std::atomic<int64_t>* beyond_bounds_ = nullptr;  // the meter's
   std::optional<int64_t> output_cap_;
   AskableIds askable_;
   bool bills_whole_ = false;
@@ -131,6 +133,9 @@ class Meter {
   // The room on the disk that requests are recorded on.
   ledger::DiskState disk() { return ledger_.disk(); }
 
+  // Usages, since the start, of more tokens than their requests' bounds allow.
+  int64_t beyond_bounds() const { return beyond_bounds_; }
+
   // What hard budgets do not use until the next call.
   void SetBarred(std::vector<BarredRoute> routes);
 
@@ -145,6 +150,7 @@ class Meter {
   ledger::Ledger& ledger_;
   const Clock& clock_;
   std::atomic<bool> is_throttling_{false}, is_barring_{false};
+  std::atomic<int64_t> beyond_bounds_{0};
   std::mutex mutex_;  // guards what follows
   std::set<std::string, std::less<>> throttled_;
   std::vector<BarredRoute> barred_;

@@ -107,6 +107,7 @@ std::string Encode(const Outcome& outcome) {
       .Put(outcome.finish)
       .Put(outcome.cache_write_tokens.has_value() ? std::to_string(*outcome.cache_write_tokens)
                                                   : "")
+      .Put(int64_t{outcome.is_beyond})
       .Take();
 }
 
@@ -122,6 +123,7 @@ Outcome DecodeOutcome(std::string_view text) {
   if (const std::string_view written = reader.Text(); !written.empty()) {
     outcome.cache_write_tokens = Reader(written).Number();
   }
+  outcome.is_beyond = reader.Number() != 0;
   return outcome;
 }
 

@@ -38,6 +38,7 @@ struct Outcome {
   UsageSource source = UsageSource::kNone;
   std::string finish;                              // the finish reason, or what went wrong
   std::optional<int64_t> cache_write_tokens = {};  // nullopt: nobody said
+  bool is_beyond = false;  // more tokens than the request and its bounds allow
 
   bool operator==(const Outcome&) const = default;
 };

@@ -200,7 +200,7 @@ class Gateway {
   Task<void> ShowProviders(Call& call);
   Task<void> AskProbes(Call& call);
   void PublishRoutes();
-  void PublishDisk();
+  void PublishMoney();
   // For /readyz, which strangers may read: what does not work though the rest does; "" = nothing.
   std::string ReadyDetail() const;
   // hub.cc

@@ -109,7 +109,7 @@ void Gateway::PublishEngines() {
       .Set(static_cast<double>(in_flight_.load()));
 }
 
-void Gateway::PublishDisk() {
+void Gateway::PublishMoney() {
   if (options_.meter == nullptr) {
     return;
   }
@@ -123,11 +123,14 @@ void Gateway::PublishDisk() {
       ledger::LowWaterOf(disk.room));
   set("tradewind_disk_low", "1 while paid requests are refused for want of room.",
       disk.low_because.empty() ? 0 : 1);
+  set("tradewind_usage_beyond_bounds",
+      "Answers since the start for which a provider counted more tokens than their bounds allow.",
+      static_cast<uint64_t>(options_.meter->beyond_bounds()));
 }
 
 Task<void> Gateway::Metrics(Call& call) {
   PublishEngines();
-  PublishDisk();
+  PublishMoney();
   PublishRoutes();
   http::Response response;
   response.headers.Set("Content-Type", std::string(telemetry::kMetricsContentType));
