@@ -223,6 +223,24 @@ TEST(Watch, BarsARouteThatBilledMoreThanItsHoldUntilSomebodyAcknowledgesIt) {
       << "the operator's, and no organisation's";
 }
 
+TEST(Watch, KnowsAcrossAKillWhatNothingBounded) {
+  World world;
+  billing::Purchase bought{"org_1", "prj_1", "key_1", "usr_1", "org/open", "site-a", "model-x"};
+  bought.open_ended = true;
+  ledger::HoldRequest request;
+  request.id = {ledger::RequestId::Make(world.now_ns() / 1'000'000), 1};
+  request.cost = request.charge = 20;
+  request.text = billing::Encode(bought);
+  auto hold = world.ledger->Take(request);
+  ASSERT_TRUE(hold->Sent().has_value() && hold->Doubt("it was cut").has_value());
+  world.Look();
+  world.KillAndStart();
+  ASSERT_TRUE(world.ledger->ResolveSettled(request.id, 30, 20, billing::Encode(billing::Outcome{}))
+                  .has_value());
+  EXPECT_TRUE(world.Look().barred.empty());
+  EXPECT_EQ(world.Count(Kind::kOverrun), 1U);
+}
+
 TEST(Watch, TellsOfUsageBeyondItsBoundsOnceForEachRoute) {
   World world;
   world.Spend(20, 30, "org/a", false, true);

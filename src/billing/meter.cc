@@ -381,7 +381,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
     output_max = std::max(affordable, std::min(output_max, kOutputTokensMin));
     metered.output_cap_ = output_max;
   }
-  if (!metered.purchase_.open_ended &&
+  if (!offer.purchase.open_ended &&
       __builtin_mul_overflow(output_max, offer.choices, &metered.output_tokens_max_)) {
     metered.output_tokens_max_ = INT64_MAX;
   }

@@ -123,8 +123,8 @@ class Meter {
 
   // Holds the worst case in every budget that the purchase falls into. Errors: kPaymentRequired (a
   // hard budget has no room for it; or it cannot be kept on this route, which has no price or was
-  // billed beyond its hold), kTooManyRequests (throttled), kUnavailable (the ledger admits nothing).
-  // With Send::kNow, Metered::Sent has been done.
+  // billed beyond its hold), kTooManyRequests (throttled), kUnavailable (nothing is admitted). With
+  // Send::kNow, Metered::Sent has been done.
   Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater);
 
   // Names of keys' and organisations' budgets whose paid attempts are refused until the next call.

@@ -30,8 +30,8 @@ class FakeDisk final : public Disk {
 
   DiskRoom room = {uint64_t{1} << 40, uint64_t{1} << 40, "a disk in memory"};
 
-  // Counts every call but Room; the one with this number fails, alone or with all that follow; kFull: of
-  // those that follow the ones that need room.
+  // Counts every call but Room; the one with this number fails, alone or with all that follow;
+  // kFull: of those that follow the ones that need room.
   enum class Fault { kOnce, kFromThenOn, kFull };
   int64_t calls = 0, failed_syncs = 0;
   void FailAt(int64_t call, Fault fault) {
