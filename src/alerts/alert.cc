@@ -8,8 +8,9 @@
 namespace tradewind::alerts {
 namespace {
 
-constexpr std::array<std::string_view, 6> kKindNames = {"budget",  "velocity", "unusual",
-                                                        "new_sku", "forecast", "overrun"};
+constexpr std::array<std::string_view, 10> kKindNames = {
+    "budget",  "velocity", "unusual", "new_sku", "forecast",
+    "overrun", "bill",     "barred",  "usage",   "disk"};
 constexpr std::array<std::string_view, kChannels> kChannelNames = {"webhook", "command"};
 constexpr std::array<std::string_view, 4> kDeliveryNames = {"pending", "delivered", "gave_up",
                                                             "none"};
@@ -131,6 +132,23 @@ Result<bool> HasAlertSince(storage::Database& database, Kind kind, std::string_v
                       database.Prepare("SELECT 1 FROM alerts WHERE kind = ?1 AND scope = ?2 AND "
                                        "raised_ns >= ?3 LIMIT 1"));
   query.Bind(1, KindName(kind)).Bind(2, scope).Bind(3, since_ns);
+  return query.Next();
+}
+
+Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind) {
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database.Prepare("SELECT " + std::string(kColumns) +
+                                       " FROM alerts WHERE kind = ?1 AND acknowledged_ns = 0 "
+                                       "ORDER BY id LIMIT 1000"));
+  query.Bind(1, KindName(kind));
+  return AllOf(std::move(query));
+}
+
+Result<bool> HasOpenAlert(storage::Database& database, Kind kind, std::string_view scope) {
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database.Prepare("SELECT 1 FROM alerts WHERE kind = ?1 AND scope = ?2 AND "
+                                       "acknowledged_ns = 0 LIMIT 1"));
+  query.Bind(1, KindName(kind)).Bind(2, scope);
   return query.Next();
 }
 

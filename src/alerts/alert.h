@@ -22,6 +22,10 @@ enum class Kind : uint8_t {
   kNewSku,    // a provider, model or price that was never paid for before
   kForecast,  // the period will probably end above its budget
   kOverrun,   // a provider billed more than was held
+  kBill,      // a provider's bill says otherwise than what was recorded here
+  kBarred,    // hard budgets use a provider's model no more: it was billed beyond its hold
+  kUsage,     // a provider counts more tokens than a request's bounds allow
+  kDisk,      // too little room is left on the journal's disk
 };
 std::string_view KindName(Kind kind);  // "budget", "velocity", "unusual", "new_sku", ...
 
@@ -77,6 +81,9 @@ Result<std::vector<Alert>> ListAlerts(storage::Database& database, const AlertFi
 Result<std::vector<Alert>> AlertsAfter(storage::Database& database, int64_t id);
 Result<bool> HasAlertSince(storage::Database& database, Kind kind, std::string_view scope,
                            int64_t since_ns);
+// Those of a kind that nobody has acknowledged, oldest first; at most a thousand.
+Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind);
+Result<bool> HasOpenAlert(storage::Database& database, Kind kind, std::string_view scope);
 // kNotFound: there is none. One that was acknowledged stays as it was.
 Result<Alert> FindAlert(storage::Database& database, int64_t id);
 Status Acknowledge(storage::Database& database, int64_t id, std::string_view by, int64_t now_ns);

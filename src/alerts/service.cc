@@ -45,6 +45,7 @@ Service::Service(Config config, Watch& watch, billing::Books& books,
       upstreams_(upstreams),
       clock_(clock),
       loop_(http::EventLoop::Start()) {
+  Look();  // what is barred or throttled is so from the first request on
   loop_->Spawn([this] { return LookNowAndThen(); });
   loop_->Spawn([this] { return SendNowAndThen(); });
 }
@@ -81,6 +82,7 @@ void Service::Look() {
                    fmt::format("alert {}: {}", alert.id, OneLine(alert.text)));
   }
   books_.meter().SetThrottled({seen->throttled.begin(), seen->throttled.end()});
+  books_.meter().SetBarred(seen->barred);
 }
 
 Task<void> Service::SendNowAndThen() {

@@ -50,6 +50,60 @@ Alert OverrunOf(const AttemptRow& row) {
   return alert;
 }
 
+// A route's scope: of the provider and the model, as budgets name both.
+constexpr std::string_view kModelPart = "/model:";
+
+std::string RouteScope(const billing::Purchase& bought) {
+  return fmt::format("{}{}{}", billing::BudgetName("provider", bought.provider), kModelPart,
+                     bought.model);
+}
+
+Alert UsageOf(const AttemptRow& row) {
+  const std::string id = row.id.request.ToString();
+  Alert alert;
+  alert.kind = Kind::kUsage;
+  alert.dedup = fmt::format("usage:{}:{}", id, row.id.attempt);
+  alert.scope = RouteScope(row.purchase);
+  alert.raised_ns = row.ended_ns;
+  alert.amount = row.cost;
+  alert.text = fmt::format(
+      "{} counts {} tokens of input and {} of output for request {} of {}, which is more than its "
+      "length and bounds allow. It is told once, until this is acknowledged.",
+      row.purchase.provider, row.outcome.input_tokens, row.outcome.output_tokens, id,
+      row.purchase.model);
+  return alert;
+}
+
+// What bounds the route bounds no bill: no hard budget can be kept on it.
+Alert BarredOf(const AttemptRow& row) {
+  const std::string id = row.id.request.ToString();
+  Alert alert;
+  alert.kind = Kind::kBarred;
+  alert.dedup = fmt::format("barred:{}:{}", id, row.id.attempt);
+  alert.scope = RouteScope(row.purchase);
+  alert.raised_ns = row.ended_ns;
+  alert.amount = row.cost - row.held;
+  alert.text = fmt::format(
+      "Hard budgets are not spent on {} at {} any more, until this is acknowledged: {} were "
+      "billed for request {}, and {} was the most that it could cost by its price and bounds.",
+      row.purchase.model, row.purchase.provider, FormatUsd(row.cost), id, FormatUsd(row.held));
+  return alert;
+}
+
+Result<std::vector<billing::BarredRoute>> BarredNow(storage::Database& database) {
+  constexpr std::string_view kProviderPart = "provider:";
+  TW_ASSIGN_OR_RETURN(const std::vector<Alert> open, OpenAlerts(database, Kind::kBarred));
+  std::vector<billing::BarredRoute> routes;
+  for (const Alert& alert : open) {
+    const size_t end = alert.scope.find(kModelPart);  // slugs have no slashes
+    if (alert.scope.starts_with(kProviderPart) && end != std::string::npos) {
+      routes.push_back({alert.scope.substr(kProviderPart.size(), end - kProviderPart.size()),
+                        alert.scope.substr(end + kModelPart.size()), alert.id});
+    }
+  }
+  return routes;
+}
+
 Alert NewSkuOf(const AttemptRow& row) {
   const billing::Purchase& bought = row.purchase;
   Alert alert;
@@ -103,6 +157,10 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
     skus.try_emplace({bought.org_id, bought.provider, bought.model, row.price_version}, &row);
     if (row.cost > row.held && bought.priced) {
       TW_RETURN_IF_ERROR(Put(database, OverrunOf(row)));
+      TW_RETURN_IF_ERROR(Bar(database, row));
+    }
+    if (row.outcome.is_beyond) {
+      TW_RETURN_IF_ERROR(PutOnce(database, UsageOf(row)));
     }
     if (row.cost <= 0) {
       continue;
@@ -135,6 +193,19 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
   return {};
 }
 
+// What nothing bounded says nothing about the route.
+Status Watch::Bar(storage::Database& database, const AttemptRow& row) {
+  if (row.purchase.open_ended) {
+    return {};
+  }
+  return PutOnce(database, BarredOf(row));
+}
+
+Status Watch::PutOnce(storage::Database& database, Alert alert) {
+  TW_ASSIGN_OR_RETURN(const bool is_open, HasOpenAlert(database, alert.kind, alert.scope));
+  return is_open ? Status() : Put(database, std::move(alert));
+}
+
 Result<Seen> Watch::SeeAll(storage::Database& database, int64_t now_ns) {
   Seen seen;
   int64_t told_id = 0;
@@ -143,6 +214,7 @@ Result<Seen> Watch::SeeAll(storage::Database& database, int64_t now_ns) {
     told_id = told_id_;
   }
   TW_ASSIGN_OR_RETURN(seen.raised, AlertsAfter(database, told_id));
+  TW_ASSIGN_OR_RETURN(seen.barred, BarredNow(database));
   if (policy_.throttle) {
     TW_ASSIGN_OR_RETURN(seen.throttled, ScopesTooFast(database, now_ns - kThrottleNs));
   }
@@ -163,6 +235,7 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
   const Status done = recorder.Change([&](storage::Database& database) -> Status {
     now = now_ns_ = std::max(now_ns_, now_ns);
     TW_RETURN_IF_ERROR(LookAtBudgets(database, ledger, now));
+    TW_RETURN_IF_ERROR(LookAtDisk(database, ledger, now));
     TW_RETURN_IF_ERROR(LookAtSpeeds(database, ledger, now, touched));
     TW_RETURN_IF_ERROR(LookAtSeasons(database, now));
     if (now / kHourNs != hour_) {
@@ -187,6 +260,26 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
   hour_ = now / kHourNs;
   day_ = now / kDayNs;
   return seen;
+}
+
+// Once a day while it is short.
+Status Watch::LookAtDisk(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns) {
+  const ledger::DiskState disk = ledger.disk();
+  if (disk.low_because.empty()) {
+    return {};
+  }
+  Alert alert;
+  alert.kind = Kind::kDisk;
+  alert.scope = "disk:" + disk.room.where;
+  TW_ASSIGN_OR_RETURN(const bool is_told,
+                      HasAlertSince(database, Kind::kDisk, alert.scope, now_ns - kDayNs));
+  if (is_told) {
+    return {};
+  }
+  alert.dedup = fmt::format("disk:{}:{}", disk.room.where, now_ns);
+  alert.raised_ns = now_ns;
+  alert.text = fmt::format("Paid requests are refused: {}.", disk.low_because);
+  return Put(database, std::move(alert));
 }
 
 Status Watch::LookAtBudgets(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns) {

@@ -13,6 +13,7 @@
 #include "alerts/alert.h"
 #include "alerts/forecast.h"
 #include "base/result.h"
+#include "billing/meter.h"
 #include "billing/recorder.h"
 #include "ledger/ledger.h"
 #include "storage/database.h"
@@ -31,8 +32,9 @@ struct Policy {
 inline constexpr int64_t kThrottleNs = int64_t{3600} * 1'000'000'000;
 
 struct Seen {
-  std::vector<Alert> raised;           // since the last look, oldest first
-  std::vector<std::string> throttled;  // scopes that are too fast now
+  std::vector<Alert> raised;                 // since the last look, oldest first
+  std::vector<std::string> throttled;        // scopes that are too fast now
+  std::vector<billing::BarredRoute> barred;  // what hard budgets do not use now
 };
 
 // What a budget's period will probably have cost at its end.
@@ -48,6 +50,9 @@ class Watch final : public billing::RecordWatcher {
 
   Status Opened(storage::Database& database) override;
   Status Ended(storage::Database& database, std::span<const billing::AttemptRow> rows) override;
+  Status Compared(storage::Database& database, const std::string& provider,
+                  const billing::BillPeriod& period, std::span<const billing::Difference> found,
+                  int64_t now_ns) override;
 
   // Looks at budgets, speeds, seasons and forecasts as they are now, and keeps what it raises. To
   // be called about once a second. Errors: those of the recorder; what was to be raised comes with
@@ -56,7 +61,11 @@ class Watch final : public billing::RecordWatcher {
 
  private:
   Status Put(storage::Database& database, Alert alert);
+  // Unless one of this kind and scope is open.
+  Status PutOnce(storage::Database& database, Alert alert);
+  Status Bar(storage::Database& database, const billing::AttemptRow& row);
   Status LookAtBudgets(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
+  Status LookAtDisk(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
   Status LookAtSpeeds(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns,
                       const std::set<std::string>& series);
   Status LookAtSeasons(storage::Database& database, int64_t now_ns);

@@ -56,23 +56,26 @@ struct World {
     Start();
   }
   // One request that is settled at `cost`, of `held`.
-  void Spend(NanoUsd cost, NanoUsd held = 0, const std::string& model = "org/model") {
+  void Spend(NanoUsd cost, NanoUsd held = 0, const std::string& model = "org/model",
+             bool open_ended = false, bool is_beyond = false) {
     std::vector<ledger::AccountNumber> budgets;
     for (const ledger::BudgetState& state : ledger->Budgets()) {
       budgets.push_back(state.number);
     }
     ledger::HoldRequest request;
-    request.id = {{1, ++ids}, 1};
+    request.id = {ledger::RequestId::Make(now_ns() / 1'000'000), 1};
     request.cost = request.charge = held == 0 ? cost : held;
     request.budgets = budgets;
-    request.text = billing::Encode(
-        billing::Purchase{"org_1", "prj_1", "key_1", "usr_1", model, "site-a", "model-x"});
+    billing::Purchase bought{"org_1", "prj_1", "key_1", "usr_1", model, "site-a", "model-x"};
+    bought.open_ended = open_ended;
+    request.text = billing::Encode(bought);
     auto hold = ledger->Take(request);
     ASSERT_TRUE(hold.has_value());
     ASSERT_TRUE(hold->Sent().has_value());
+    billing::Outcome outcome;
+    outcome.is_beyond = is_beyond;
     ASSERT_TRUE(
-        hold->Settle(cost, std::min(cost, request.charge), billing::Encode(billing::Outcome{}))
-            .has_value());
+        hold->Settle(cost, std::min(cost, request.charge), billing::Encode(outcome)).has_value());
   }
   int64_t now_ns() const {
     return std::chrono::nanoseconds(clock.WallNow().time_since_epoch()).count();
@@ -191,6 +194,140 @@ TEST(Watch, TellsOfNewGoodsAndOfBillsBeyondTheirHolds) {
   const std::vector<std::string> overruns = world.LookFor(Kind::kOverrun);
   ASSERT_EQ(overruns.size(), 1U);
   EXPECT_NE(overruns[0].find("$0.00000001 more than was held"), std::string::npos) << overruns[0];
+}
+
+TEST(Watch, BarsARouteThatBilledMoreThanItsHoldUntilSomebodyAcknowledgesIt) {
+  World world;
+  world.Spend(20, 20);
+  world.Spend(30, 20, "org/open", true);
+  EXPECT_TRUE(world.Look().barred.empty()) << "nothing bounded that request";
+  world.Spend(30, 20, "org/a/model:b");  // a name as odd as its scope
+  world.Spend(40, 20, "org/a/model:b");
+  const Seen seen = world.Look();
+  ASSERT_EQ(seen.barred.size(), 1U);
+  EXPECT_EQ(seen.barred[0].provider, "site-a");
+  EXPECT_EQ(seen.barred[0].model, "org/a/model:b");
+  EXPECT_EQ(world.Count(Kind::kBarred), 1U) << "told once while it lasts";
+  EXPECT_EQ(world.Count(Kind::kOverrun), 3U);
+  world.KillAndStart();
+  EXPECT_EQ(world.Look().barred, seen.barred) << "a start forgives nothing";
+  ASSERT_TRUE(world.recorder
+                  ->Change([&](storage::Database& database) {
+                    return Acknowledge(database, seen.barred[0].alert_id, "admin", 5);
+                  })
+                  .has_value());
+  EXPECT_TRUE(world.Look().barred.empty());
+  world.Spend(30, 20, "org/a/model:b");
+  EXPECT_EQ(world.Look().barred.size(), 1U) << "and it begins again";
+  EXPECT_TRUE(world.All({.org_id = "org_1"}).size() < world.All().size())
+      << "the operator's, and no organisation's";
+}
+
+TEST(Watch, KnowsAcrossAKillWhatNothingBounded) {
+  World world;
+  billing::Purchase bought{"org_1", "prj_1", "key_1", "usr_1", "org/open", "site-a", "model-x"};
+  bought.open_ended = true;
+  ledger::HoldRequest request;
+  request.id = {ledger::RequestId::Make(world.now_ns() / 1'000'000), 1};
+  request.cost = request.charge = 20;
+  request.text = billing::Encode(bought);
+  auto hold = world.ledger->Take(request);
+  ASSERT_TRUE(hold->Sent().has_value() && hold->Doubt("it was cut").has_value());
+  world.Look();
+  world.KillAndStart();
+  ASSERT_TRUE(world.ledger->ResolveSettled(request.id, 30, 20, billing::Encode(billing::Outcome{}))
+                  .has_value());
+  EXPECT_TRUE(world.Look().barred.empty());
+  EXPECT_EQ(world.Count(Kind::kOverrun), 1U);
+}
+
+TEST(Watch, TellsOfUsageBeyondItsBoundsOnceForEachRoute) {
+  World world;
+  world.Spend(20, 30, "org/a", false, true);
+  world.Spend(20, 30, "org/a", false, true);
+  world.Spend(20, 30, "org/b", false, true);
+  const std::vector<std::string> told = world.LookFor(Kind::kUsage);
+  ASSERT_EQ(told.size(), 2U);
+  EXPECT_TRUE(told[0].starts_with("site-a counts 0 tokens of input and 0 of output for request "))
+      << told[0];
+  EXPECT_TRUE(world.Look().barred.empty()) << "it cost no more than was held";
+}
+
+TEST(Watch, TellsOfADiskThatIsNearlyFullOnceADay) {
+  World world;
+  EXPECT_TRUE(world.LookFor(Kind::kDisk).empty());
+  world.disk.room = {0, uint64_t{1} << 40, "/data"};
+  world.ledger->Tend();
+  const std::vector<std::string> told = world.LookFor(Kind::kDisk);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_NE(told[0].find("/data has 0 MiB free, and 2048 MiB are kept"), std::string::npos);
+  EXPECT_TRUE(world.LookFor(Kind::kDisk).empty());
+  world.clock.Advance(std::chrono::hours(25));
+  EXPECT_EQ(world.LookFor(Kind::kDisk).size(), 1U);
+}
+
+// What `provider` bills for the month of the world's clock, in one line of a day.
+billing::BillLine BilledToday(const World& world, const char* model, NanoUsd cost) {
+  billing::BillLine line;
+  line.provider = "site-a";
+  line.model = model;
+  line.start_s = world.now_ns() / 1'000'000'000 / 86'400 * 86'400;
+  line.end_s = line.start_s + 86'400;
+  line.cost = cost;
+  return line;
+}
+
+TEST(Watch, TellsWhereAProvidersBillSaysOtherwise) {
+  World world;
+  const auto import = [&](const std::vector<billing::BillLine>& lines) {
+    ASSERT_TRUE(world.recorder->PutBillLines(lines).has_value());
+    const billing::BillPeriod month = billing::MonthOf(lines.front().start_s);
+    ASSERT_TRUE(world.recorder->TellDifferences("site-a", month, world.now_ns()).has_value());
+  };
+  import({BilledToday(world, "model-z", 4'000'000)});
+  EXPECT_TRUE(world.LookFor(Kind::kBill).empty()) << "half a cent is rounding";
+  import({BilledToday(world, "model-y", 2 * kUsd), BilledToday(world, "model-z", 5 * kUsd)});
+  const std::vector<std::string> told = world.LookFor(Kind::kBill);
+  ASSERT_EQ(told.size(), 1U) << "of one class";
+  EXPECT_NE(
+      told[0].find("bills what is not known here (missing_local): 2 lines, $7.00 in all, most "
+                   "of it $5.00 for model-z"),
+      std::string::npos)
+      << told[0];
+  EXPECT_NE(told[0].find("tradewind reconcile status 2026-09"), std::string::npos) << told[0];
+  import({BilledToday(world, "model-y", 2 * kUsd)});
+  EXPECT_TRUE(world.LookFor(Kind::kBill).empty()) << "the same bill again";
+  import({BilledToday(world, "model-y", 3 * kUsd)});
+  EXPECT_EQ(world.LookFor(Kind::kBill).size(), 1U) << "another one";
+  EXPECT_EQ(world.All().front().scope, "provider:site-a");
+  EXPECT_EQ(world.All().front().amount, 8 * kUsd);
+}
+
+TEST(Watch, TellsThePriceThatABillImplies) {
+  World world;
+  world.Spend(2 * kUsd);
+  billing::BillLine line = BilledToday(world, "model-x", 3 * kUsd);
+  line.input_tokens = line.output_tokens = 0;
+  ASSERT_TRUE(world.recorder->PutBillLines(std::vector{line}).has_value());
+  const billing::BillPeriod month = billing::MonthOf(line.start_s);
+  ASSERT_TRUE(world.recorder->CatchUp().has_value());
+  auto differences = world.recorder->Differences("site-a", month).value();
+  ASSERT_EQ(differences.size(), 1U);
+  EXPECT_EQ(differences[0].kind, billing::DifferenceClass::kPrice);
+  EXPECT_EQ(differences[0].local.hf_model, "org/model");
+  EXPECT_EQ(differences[0].local.provider_model, "model-x");
+  differences[0].line.input_tokens = 1'000'000;  // as if both had counted them
+  ASSERT_TRUE(world.recorder
+                  ->Change([&](storage::Database& database) {
+                    return world.watch->Compared(database, "site-a", month, differences,
+                                                 world.now_ns());
+                  })
+                  .has_value());
+  const std::vector<std::string> told = world.LookFor(Kind::kBill);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_NE(told[0].find("Its figures say of model-x: input $3 per million tokens."),
+            std::string::npos)
+      << told[0];
 }
 
 TEST(Watch, TellsWhoSpendsTooFastForTheDayOnceADay) {

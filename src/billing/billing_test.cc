@@ -111,6 +111,106 @@ TEST(Meter, KeepsNoBudgetWithARouteWithoutAPrice) {
   EXPECT_EQ(refused.error().param, "model");
 }
 
+TEST(Meter, SpendsNoHardBudgetOnARouteThatIsBarred) {
+  World world;
+  Meter meter(*world.ledger);
+  meter.SetBarred({{"site-a", "org/model", 12}, {"site-b", "org/other", 13}});
+  EXPECT_TRUE(meter.Begin(world.Ask(100, 50)).has_value()) << "without a budget nothing changes";
+  static_cast<void>(
+      world.ledger->Define({.name = "org:org_1", .limit = 1'000'000'000, .mode = Mode::kSoft}));
+  EXPECT_TRUE(meter.Begin(world.Ask(100, 50)).has_value()) << "nor with a soft one";
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
+  const auto refused = meter.Begin(world.Ask(100, 50));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kPaymentRequired);
+  EXPECT_FALSE(IsOutOfBudget(refused.error())) << "other routes have room";
+  EXPECT_EQ(refused.error().message,
+            "site-a billed more for org/model than could be held, so the budget \"key:key_1\" is "
+            "not spent there; ask another route. Its operator can allow it again: tradewind alerts "
+            "ack 12.");
+  Offer elsewhere = world.Ask(100, 50);
+  elsewhere.purchase.provider = "site-b";
+  EXPECT_TRUE(meter.Begin(elsewhere).has_value()) << "the same model at another provider";
+  elsewhere = world.Ask(100, 50);
+  elsewhere.purchase.model = "org/other";
+  EXPECT_TRUE(meter.Begin(elsewhere).has_value()) << "and another one at this provider";
+  meter.SetBarred({});
+  EXPECT_TRUE(meter.Begin(world.Ask(100, 50)).has_value());
+}
+
+TEST(Meter, MarksWhatNothingBounds) {
+  World world;
+  Meter meter(*world.ledger);
+  const auto is_open_ended = [&](const Offer& offer) {
+    {
+      auto attempt = meter.Begin(offer);
+      EXPECT_TRUE(attempt.has_value() && attempt->Sent().has_value());
+    }  // nobody ended it: it can be looked at
+    for (const auto& [id, hold] : world.ledger->HoldsInDoubt()) {
+      if (id == offer.id) {
+        return std::optional(DecodePurchase(hold.text).open_ended);
+      }
+    }
+    return std::optional<bool>();
+  };
+  EXPECT_EQ(is_open_ended(world.Ask(100, 50)), false);
+  EXPECT_EQ(is_open_ended(world.Ask(100, std::nullopt)), true);
+  Offer zero = world.Ask(100, 0);
+  zero.has_zero_bound = true;
+  EXPECT_EQ(is_open_ended(zero), true);
+  Offer apart = world.Ask(100, 50);
+  apart.billed_apart = "tools";
+  EXPECT_EQ(is_open_ended(apart), true);
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
+  EXPECT_EQ(is_open_ended(world.Ask(100, std::nullopt)), false) << "a bound goes out with it";
+}
+
+TEST(Meter, MarksAUsageThatIsMoreThanTheBoundsAllow) {
+  World world;
+  Meter meter(*world.ledger);
+  const auto is_beyond = [&](Offer offer, int64_t input, int64_t output) {
+    auto attempt = meter.Begin(offer);
+    EXPECT_TRUE(attempt.has_value() && attempt->Sent().has_value());
+    const int64_t before = meter.beyond_bounds();
+    static_cast<void>(attempt->End({.is_complete = true, .usage = Used(input, output)}));
+    return meter.beyond_bounds() > before;
+  };
+  EXPECT_FALSE(is_beyond(world.Ask(100, 50), 100, 50));
+  EXPECT_TRUE(is_beyond(world.Ask(100, 50), 101, 1)) << "though it costs less than was held";
+  EXPECT_TRUE(is_beyond(world.Ask(100, 50), 1, 51));
+  EXPECT_FALSE(is_beyond(world.Ask(100, std::nullopt), 1, 20'000)) << "nothing bounds it";
+  Offer several = world.Ask(100, 50);
+  several.choices = 3;
+  EXPECT_FALSE(is_beyond(several, 1, 150));
+  several.id.attempt = 2;
+  EXPECT_TRUE(is_beyond(several, 1, 151));
+}
+
+TEST(Meter, RefusesWhatCostsMoneyWhileTheDiskIsNearlyFull) {
+  World world;
+  Meter meter(*world.ledger);
+  auto running = meter.Begin(world.Ask(100, 50));
+  ASSERT_TRUE(running->Sent().has_value());
+  world.disk.room.free_bytes = 1 << 20;
+  world.ledger->Tend();
+  const auto refused = meter.Begin(world.Ask(100, 50));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
+  EXPECT_GT(refused.error().retry_after_ms, 0);
+  EXPECT_NE(
+      refused.error().message.find("the disk of a disk in memory has 1 MiB free, and 2048 MiB"),
+      std::string::npos)
+      << refused.error().message;
+  Offer local = world.Ask(100, 50);
+  local.purchase.provider = catalog::kLocalSlug;
+  EXPECT_TRUE(meter.Begin(local).has_value()) << "what costs nothing goes on";
+  EXPECT_EQ(running->End({.is_complete = true, .usage = Used(10, 5)}), 20'000)
+      << "and what runs is settled";
+  world.disk.room.free_bytes = uint64_t{3} << 30;
+  world.ledger->Tend();
+  EXPECT_TRUE(meter.Begin(world.Ask(100, 50)).has_value()) << "by itself, once there is room";
+}
+
 TEST(Meter, KeepsNoBudgetWithWhatIsBilledApartFromTokens) {
   World world;
   Meter meter(*world.ledger);

@@ -250,6 +250,12 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
       std::clamp<int64_t>(usage.audio_output_tokens, 0, outcome.output_tokens);
   outcome.images = images_;
   outcome.source = UsageSource::kProvider;
+  outcome.is_beyond =
+      purchase_.provider != catalog::kLocalSlug &&
+      (outcome.input_tokens > input_tokens_max_ || outcome.output_tokens > output_tokens_max_);
+  if (outcome.is_beyond) {
+    beyond_bounds_->fetch_add(1, std::memory_order_relaxed);
+  }
   pricing::TokenCounts counts = CountsOf(usage, images_);
   counts.input = outcome.input_tokens;
   counts.cached = outcome.cached_tokens;
@@ -344,6 +350,28 @@ Status Meter::CheckThrottle(std::span<const std::string_view> names) {
                     kRetryAfterMs});
 }
 
+void Meter::SetBarred(std::vector<BarredRoute> routes) {
+  const std::lock_guard lock(mutex_);
+  barred_ = std::move(routes);
+  is_barring_ = !barred_.empty();
+}
+
+Status Meter::CheckBarred(const Purchase& purchase, std::string_view bound) {
+  const std::lock_guard lock(mutex_);
+  const auto barred = std::ranges::find_if(barred_, [&](const BarredRoute& route) {
+    return route.provider == purchase.provider && route.model == purchase.model;
+  });
+  if (barred == barred_.end()) {
+    return {};
+  }
+  return Fail(
+      ErrorCode::kPaymentRequired,
+      fmt::format("{} billed more for {} than could be held, so {} is not spent there; ask "
+                  "another route. Its operator can allow it again: tradewind alerts ack {}.",
+                  purchase.provider, purchase.model, bound, barred->alert_id),
+      "model");
+}
+
 Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   Metered metered;
   metered.prices_ = offer.prices;
@@ -353,6 +381,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   metered.wants_audio_output_ = offer.wants_audio_output;
   metered.askable_ = offer.askable;
   metered.bills_whole_ = offer.bills_whole;
+  metered.beyond_bounds_ = &beyond_bounds_;
   metered.clock_ = &clock_;
   metered.progress_at_ = clock_.Now();
   const bool is_local = offer.purchase.provider == catalog::kLocalSlug;
@@ -390,8 +419,13 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
                             offer.billed_apart, bound()),
                 offer.billed_apart);
   }
+  if (is_hard && is_barring_) {
+    TW_RETURN_IF_ERROR(CheckBarred(offer.purchase, bound()));
+  }
   const bool is_bounded = offer.output_tokens_max.has_value() &&
                           !(offer.has_zero_bound && offer.output_tokens_max == 0);
+  offer.purchase.open_ended =
+      !is_hard && (!is_bounded || offer.has_zero_bound || !offer.billed_apart.empty());
   int64_t output_max = is_bounded ? *offer.output_tokens_max
                                   : std::min(offer.model_output_max.value_or(kOutputTokensDefault),
                                              kOutputTokensDefault);
@@ -409,6 +443,10 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
         pricing::AffordableOutput(*offer.prices, BoundsOf(offer, output_max), room);
     output_max = std::max(affordable, std::min(output_max, kOutputTokensMin));
     metered.output_cap_ = output_max;
+  }
+  if (!offer.purchase.open_ended &&
+      __builtin_mul_overflow(output_max, offer.choices, &metered.output_tokens_max_)) {
+    metered.output_tokens_max_ = INT64_MAX;
   }
   ledger::HoldRequest request;
   request.id = offer.id;

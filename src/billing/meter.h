@@ -113,6 +113,8 @@ class Metered {
   int64_t input_tokens_max_ = 0;
   int64_t images_ = 0;
   bool has_audio_input_ = false, wants_audio_output_ = false;
+  int64_t output_tokens_max_ = INT64_MAX;  // of all answers together, where something bounds them
+  std::atomic<int64_t>* beyond_bounds_ = nullptr;  // the meter's
   std::optional<int64_t> output_cap_;
   AskableIds askable_;
   bool bills_whole_ = false;
@@ -123,6 +125,14 @@ class Metered {
   bool was_sent_ = false;
 };
 
+// A provider's model that was billed beyond its hold: what bounds it here bounds no bill.
+struct BarredRoute {
+  std::string provider, model;
+  int64_t alert_id = 0;  // that an operator acknowledges to have it used again
+
+  bool operator==(const BarredRoute&) const = default;
+};
+
 // Thread-safe; the ledger outlives it.
 class Meter {
  public:
@@ -131,13 +141,22 @@ class Meter {
 
   // Holds the worst case in every budget that the purchase falls into, and in the credits of its
   // organisation. Errors: kPaymentRequired (a hard budget, or the credits of who is prepaid, have
-  // no room for it; or the route has no price and they cannot be kept without one),
-  // kTooManyRequests (throttled), kUnavailable (the ledger admits nothing).
-  // With Send::kNow, Metered::Sent has been done.
+  // no room for it; or they cannot be kept on this route, which has no price or was billed beyond
+  // its hold), kTooManyRequests (throttled), kUnavailable (nothing is admitted). With Send::kNow,
+  // Metered::Sent has been done.
   Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater);
 
   // Names of keys' and organisations' budgets whose paid attempts are refused until the next call.
   void SetThrottled(std::set<std::string, std::less<>> names);
+
+  // The room on the disk that requests are recorded on.
+  ledger::DiskState disk() { return ledger_.disk(); }
+
+  // Usages, since the start, of more tokens than their requests' bounds allow.
+  int64_t beyond_bounds() const { return beyond_bounds_; }
+
+  // What hard budgets do not use until the next call.
+  void SetBarred(std::vector<BarredRoute> routes);
 
   // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled
   // at what was metered, void when nothing was. Longer by the wall clock and by the steady one: of
@@ -147,6 +166,7 @@ class Meter {
 
  private:
   Status CheckThrottle(std::span<const std::string_view> names);
+  Status CheckBarred(const Purchase& purchase, std::string_view bound);
   bool IsOverdue(ledger::HoldId id, const ledger::OpenHold& hold,
                  std::chrono::nanoseconds deadline);
 
@@ -158,9 +178,11 @@ class Meter {
 
   ledger::Ledger& ledger_;
   const Clock& clock_;
-  std::atomic<bool> is_throttling_{false};
+  std::atomic<bool> is_throttling_{false}, is_barring_{false};
+  std::atomic<int64_t> beyond_bounds_{0};
   std::mutex mutex_;  // guards what follows
   std::set<std::string, std::less<>> throttled_;
+  std::vector<BarredRoute> barred_;
   std::map<ledger::HoldId, Seen> doubts_;  // of SettleOverdue
 };
 

@@ -78,6 +78,7 @@ std::string Encode(const Purchase& purchase) {
       .Put(int64_t{purchase.own_key})
       .Put(int64_t{purchase.priced})
       .Put(int64_t{purchase.degraded})
+      .Put(int64_t{purchase.open_ended})
       .Take();
 }
 
@@ -92,6 +93,7 @@ Purchase DecodePurchase(std::string_view text) {
   purchase.own_key = reader.Number() != 0;
   purchase.priced = reader.Number() != 0;
   purchase.degraded = reader.Number() != 0;
+  purchase.open_ended = reader.Number() != 0;
   return purchase;
 }
 
@@ -106,8 +108,10 @@ std::string Encode(const Outcome& outcome) {
       .Put(outcome.cache_write_tokens.has_value() ? std::to_string(*outcome.cache_write_tokens)
                                                   : "");
   // Where there are none the text ends here, as it did before they were counted.
-  if (outcome.audio_input_tokens != 0 || outcome.audio_output_tokens != 0 || outcome.images != 0) {
+  if (outcome.audio_input_tokens != 0 || outcome.audio_output_tokens != 0 || outcome.images != 0 ||
+      outcome.is_beyond) {
     fields.Put(outcome.audio_input_tokens).Put(outcome.audio_output_tokens).Put(outcome.images);
+    fields.Put(int64_t{outcome.is_beyond});
   }
   return fields.Take();
 }
@@ -128,6 +132,7 @@ Outcome DecodeOutcome(std::string_view text) {
        {&outcome.audio_input_tokens, &outcome.audio_output_tokens, &outcome.images}) {
     *number = reader.Number();
   }
+  outcome.is_beyond = reader.Number() != 0;
   return outcome;
 }
 

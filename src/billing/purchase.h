@@ -17,6 +17,7 @@ struct Purchase {
   bool own_key = false;        // paid by the caller's own account at the provider
   bool priced = true;          // false: what it costs is not known, which is not zero
   bool degraded = false;       // no budget had room, and this device answers instead
+  bool open_ended = false;     // nothing that was sent bounds it: it may cost more than was held
 
   bool operator==(const Purchase&) const = default;
 };
@@ -39,6 +40,7 @@ struct Outcome {
   std::optional<int64_t> cache_write_tokens = {};           // nullopt: nobody said
   int64_t audio_input_tokens = 0, audio_output_tokens = 0;  // of the input and of the output
   int64_t images = 0;                                       // in the request
+  bool is_beyond = false;  // more tokens than the request and its bounds allow
 
   bool operator==(const Outcome&) const = default;
 };

@@ -217,8 +217,11 @@ void Recorder::Take(const Record& record) {
     return;
   }
   if (record.type == RecordType::kHold || record.type == RecordType::kSnapshotHold) {
-    // A snapshot's hold is known, unless the database was lost.
-    if (!open.contains(record.hold)) {
+    // A snapshot's hold is known, unless the database was lost. What no column keeps of it comes
+    // again with each start.
+    if (const auto known = open.find(record.hold); known != open.end()) {
+      known->second.purchase.open_ended = DecodePurchase(record.text).open_ended;
+    } else {
       AttemptRow row;
       row.id = record.hold;
       row.purchase = DecodePurchase(record.text);

@@ -93,6 +93,11 @@ class RecordWatcher {
   virtual ~RecordWatcher() = default;
   virtual Status Opened(storage::Database& database) = 0;  // before all else; again by Reopen
   virtual Status Ended(storage::Database& database, std::span<const AttemptRow> rows) = 0;
+  // A provider's bill of a month was imported, and compared with what was recorded.
+  virtual Status Compared(storage::Database&, const std::string& /*provider*/, const BillPeriod&,
+                          std::span<const Difference>, int64_t /*now_ns*/) {
+    return {};
+  }
 };
 
 struct RecorderOptions {
@@ -141,6 +146,8 @@ class Recorder {
   // Of a month, each cell with its difference; months with invoices are told by these alone.
   Result<std::vector<Difference>> Differences(const std::string& provider,
                                               const BillPeriod& period);
+  // Shows the watcher what they are now.
+  Status TellDifferences(const std::string& provider, const BillPeriod& period, int64_t now_ns);
   // Providers with imported lines in a month.
   Result<std::vector<std::string>> BilledProviders(const BillPeriod& period);
   // Transfers whose text begins so, oldest first.

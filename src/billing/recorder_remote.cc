@@ -67,7 +67,8 @@ Result<LocalCell> Recorder::LocalUse(const BillLine& cell) {
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,
       database_.Prepare(
-          "SELECT state, priced, admitted_ns, input, cached, output, cost FROM attempts "
+          "SELECT state, priced, admitted_ns, input, cached, output, cost, model, "
+          "provider_model FROM attempts "
           "WHERE request >= ?1 AND request < ?2 AND admitted_ns >= ?3 AND admitted_ns < ?4 "
           "AND provider = ?5 AND (?6 = '' OR provider_model = ?6 OR model = ?6) AND own_key = 0 "
           "AND state < 4"));
@@ -97,6 +98,12 @@ Result<LocalCell> Recorder::LocalUse(const BillLine& cell) {
       continue;
     }
     ++local.requests;
+    if (local.requests == 1) {
+      local.hf_model = query.Text(7);
+      local.provider_model = query.Text(8);
+    }
+    local.has_many_models |=
+        query.Text(7) != local.hf_model || query.Text(8) != local.provider_model;
     local.unpriced += query.Integer(1) == 0 ? 1 : 0;
     local.input_tokens += query.Integer(3);
     local.cached_tokens += query.Integer(4);
@@ -202,6 +209,17 @@ Result<std::vector<Difference>> Recorder::Differences(const std::string& provide
     differences.push_back(std::move(difference));
   }
   return differences;
+}
+
+Status Recorder::TellDifferences(const std::string& provider, const BillPeriod& period,
+                                 int64_t now_ns) {
+  if (watcher_ == nullptr) {
+    return {};
+  }
+  TW_ASSIGN_OR_RETURN(const std::vector<Difference> differences, Differences(provider, period));
+  return Change([&](storage::Database& database) {
+    return watcher_->Compared(database, provider, period, differences, now_ns);
+  });
 }
 
 Result<std::vector<std::string>> Recorder::BilledProviders(const BillPeriod& period) {

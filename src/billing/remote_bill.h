@@ -33,6 +33,9 @@ struct LocalCell {
   ledger::NanoUsd cost = 0;
   // Of these, and of those just outside: within kEdgeS of the cell's ends.
   ledger::NanoUsd inner_edge_cost = 0, outer_edge_cost = 0;
+  // Of the settled ones inside: the Hub's id and the provider's.
+  std::string hf_model, provider_model;
+  bool has_many_models = false;
 };
 inline constexpr int64_t kEdgeS = 300;
 

@@ -250,7 +250,9 @@ constexpr Command kCommands[] = {
          "by "
          "day or hour and model. `reconcile status [MONTH]` lists each line beside what was "
          "recorded here, with the class of the difference: rounding, boundary, missing_local, "
-         "missing_remote, units, price. `reconcile close MONTH --provider SLUG` ends a month; it "
+         "missing_remote, units, price; and the price that the bill implies, where its lines agree "
+         "on "
+         "one. `reconcile close MONTH --provider SLUG` ends a month; it "
          "refuses while requests are in doubt, and differences that nothing explains unless "
          "--accept says why.\n\n"
          "Talks to the server that holds the data folder, with the admin token; without one it "
@@ -273,7 +275,9 @@ constexpr Command kCommands[] = {
      .description =
          "Shares of budgets that are used, spending that is unusually fast or unusual for its time "
          "of the week, providers and models that were never paid for before, bills beyond what was "
-         "held. `alerts ack ID` says that it is known; `alerts forecast` says where budgets will "
+         "held, providers' bills that differ from what was recorded, a disk that is nearly full. "
+         "`alerts ack ID` says that it is known, and lets hard budgets use a route again that an "
+         "alert of the kind `barred` names; `alerts forecast` says where budgets will "
          "end. [alerts] in the config file sends them to a webhook or a command.",
      .arguments = kAlertsArguments,
      .flags = kAlertsFlags,

@@ -27,6 +27,7 @@
 #include "engine/threads/cgroup.h"
 #include "engine/threads/cpus.h"
 #include "http/server.h"
+#include "ledger/ledger.h"
 
 namespace tradewind::cli {
 namespace {
@@ -126,6 +127,13 @@ Check CheckDisk(const fs::path& home) {
   const int64_t free =
       static_cast<int64_t>(volume.f_bavail) * static_cast<int64_t>(volume.f_frsize);
   const std::string detail = fmt::format("{} free at {}", FormatBytes(free), folder.string());
+  const ledger::DiskRoom room{static_cast<uint64_t>(free), volume.f_blocks * volume.f_frsize, {}};
+  if (const uint64_t mark = ledger::LowWaterOf(room); room.free_bytes < mark) {
+    return {"disk", Verdict::kFailure,
+            fmt::format("{}: less than {} are kept for the records of what runs, so paid requests "
+                        "are refused; free some space",
+                        detail, FormatBytes(static_cast<int64_t>(mark)))};
+  }
   if (free < kLow) {
     return {"disk", free < kNothing ? Verdict::kFailure : Verdict::kWarning,
             detail + ": models may not fit; free some space or choose another folder with --home"};

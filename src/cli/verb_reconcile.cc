@@ -26,6 +26,32 @@ using reply::Number;
 using reply::Object;
 using reply::Text;
 
+// What would set the prices that the bill implies.
+void PrintPrices(const json::object& provider) {
+  const json::value* prices = provider.if_contains("prices");
+  for (const json::value& entry :
+       prices != nullptr && prices->is_array() ? prices->get_array() : json::array()) {
+    const json::object* price = entry.if_object();
+    if (price == nullptr) {
+      continue;
+    }
+    const std::string model = WithoutControls(Text(*price, "model"));
+    if (const std::string why = Text(*price, "none_because"); !why.empty()) {
+      Print(fmt::format("no price of {} is proposed: {}\n", model, WithoutControls(why)));
+      continue;
+    }
+    const json::value* exact = price->if_contains("exact");
+    const bool is_exact = exact != nullptr && exact->is_bool() && exact->get_bool();
+    Print(
+        fmt::format("{} lines of {} say another price{}, {} of them more than it takes to find "
+                    "it; to use it, write into the config under [[providers]] name = \"{}\":\n"
+                    "  models = [{}]\n",
+                    Number(*price, "lines"), model, is_exact ? "" : " (within their rounding)",
+                    Number(*price, "confirmed_by"), WithoutControls(Text(provider, "provider")),
+                    WithoutControls(Text(*price, "config"))));
+  }
+}
+
 void PrintPeriod(const json::object& answer, const Settings& settings) {
   const json::array& providers = Array(answer, "providers");
   if (providers.empty()) {
@@ -54,6 +80,7 @@ void PrintPeriod(const json::object& answer, const Settings& settings) {
       }
     }
     Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+    PrintPrices(provider);
   }
 }
 

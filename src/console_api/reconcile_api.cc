@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/price_proposal.h"
 #include "billing/remote_bill.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
@@ -80,6 +81,25 @@ void WriteDifference(const Difference& difference, JsonWriter& json) {
   json.Field("unpriced", difference.local.unpriced);
   json.Field("in_doubt", difference.local.in_doubt);
   json.EndObject().EndObject();
+}
+
+// Prices change by an operator's hand alone: this says which, and the line that does it.
+void WriteProposals(const std::vector<Difference>& differences, JsonWriter& json) {
+  json.Key("prices").BeginArray();
+  for (const billing::PriceProposal& proposal : billing::ProposePrices(differences)) {
+    json.BeginObject().Field("model", proposal.model).Field("lines", proposal.lines);
+    for (const auto& [name, price] :
+         {std::pair("input_usd_per_mtok", &proposal.input),
+          std::pair("cached_input_usd_per_mtok", &proposal.cached_input),
+          std::pair("output_usd_per_mtok", &proposal.output)}) {
+      json.Key(name);
+      price->has_value() ? json.Value((*price)->ToString()) : json.Null();
+    }
+    json.Field("confirmed_by", proposal.confirmed_by).Field("exact", proposal.is_exact);
+    json.Field("none_because", proposal.none_because).Field("config", proposal.config);
+    json.EndObject();
+  }
+  json.EndArray();
 }
 
 int64_t InDoubt(const std::vector<Difference>& differences) {
@@ -171,7 +191,9 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
     for (const Difference& difference : differences) {
       WriteDifference(difference, json);
     }
-    json.EndArray().EndObject();
+    json.EndArray();
+    WriteProposals(differences, json);
+    json.EndObject();
   }
   json.EndArray().EndObject();
   http::Response response;
@@ -214,6 +236,8 @@ Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
   TW_RETURN_IF_ERROR(recorder_.PutBillLines(lines));
   for (const BillPeriod& period : periods) {
     TW_RETURN_IF_ERROR(PostSuspense(errand.provider, period));
+    TW_RETURN_IF_ERROR(recorder_.TellDifferences(errand.provider, period,
+                                                 SystemClock().UnixSeconds() * 1'000'000'000));
   }
   TW_RETURN_IF_ERROR(ledger_.WaitDurable());
   return AnswerPeriod(errand.provider, periods.back());

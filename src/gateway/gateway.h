@@ -200,6 +200,9 @@ class Gateway {
   Task<void> ShowProviders(Call& call);
   Task<void> AskProbes(Call& call);
   void PublishRoutes();
+  void PublishMoney();
+  // For /readyz, which strangers may read: what does not work though the rest does; "" = nothing.
+  std::string ReadyDetail() const;
   // hub.cc
   Task<void> ListHubModels(Call& call);
   Task<void> ShowHubModel(Call& call);

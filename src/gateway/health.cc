@@ -45,6 +45,12 @@ Task<void> Gateway::Health(Call& call) {
   co_await RespondJson(call, StatusJson("ok"));
 }
 
+std::string Gateway::ReadyDetail() const {
+  return options_.meter == nullptr || options_.meter->disk().low_because.empty()
+             ? ""
+             : "the disk is nearly full: paid requests are refused (tradewind doctor)";
+}
+
 Task<void> Gateway::Ready(Call& call) {
   const std::string& model = options_.default_model;
   if (draining_) {
@@ -52,7 +58,7 @@ Task<void> Gateway::Ready(Call& call) {
   }
   if (model.empty()) {  // this device has nothing to load: providers alone make it ready
     if (market_.board.Get()->has_usable_provider()) {
-      co_return co_await RespondJson(call, StatusJson("ready"));
+      co_return co_await RespondJson(call, StatusJson("ready", ReadyDetail()));
     }
     co_return co_await RespondJson(
         call,
@@ -60,7 +66,7 @@ Task<void> Gateway::Ready(Call& call) {
         503);
   }
   if (local_.pool().was_loaded(model)) {
-    co_return co_await RespondJson(call, StatusJson("ready"));
+    co_return co_await RespondJson(call, StatusJson("ready", ReadyDetail()));
   }
   if (const auto error = local_.pool().load_error(model); error.has_value()) {
     co_return co_await RespondJson(call, StatusJson("failed", error->message), 503);
@@ -103,8 +109,28 @@ void Gateway::PublishEngines() {
       .Set(static_cast<double>(in_flight_.load()));
 }
 
+void Gateway::PublishMoney() {
+  if (options_.meter == nullptr) {
+    return;
+  }
+  const ledger::DiskState disk = options_.meter->disk();
+  const auto set = [&](std::string_view name, std::string_view help, uint64_t value) {
+    metrics_.GetGauge(name, help).Set(static_cast<double>(value));
+  };
+  set("tradewind_disk_free_bytes", "Free on the disk of the ledger's journal.",
+      disk.room.free_bytes);
+  set("tradewind_disk_low_water_bytes", "With less, paid requests are refused.",
+      ledger::LowWaterOf(disk.room));
+  set("tradewind_disk_low", "1 while paid requests are refused for want of room.",
+      disk.low_because.empty() ? 0 : 1);
+  set("tradewind_usage_beyond_bounds",
+      "Answers since the start for which a provider counted more tokens than their bounds allow.",
+      static_cast<uint64_t>(options_.meter->beyond_bounds()));
+}
+
 Task<void> Gateway::Metrics(Call& call) {
   PublishEngines();
+  PublishMoney();
   PublishRoutes();
   http::Response response;
   response.headers.Set("Content-Type", std::string(telemetry::kMetricsContentType));

@@ -17,6 +17,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 namespace tradewind::ledger {
 namespace {
@@ -238,6 +239,15 @@ class Folder final : public Disk {
       }
     }
     return {};
+  }
+
+  Result<DiskRoom> Room() override {
+    struct statvfs volume = {};
+    if (::fstatvfs(fd_.get(), &volume) != 0) {
+      return SystemError("tell the free space of", path_, errno);
+    }
+    const uint64_t block = volume.f_frsize;
+    return DiskRoom{volume.f_bavail * block, volume.f_blocks * block, path_.string()};
   }
 
  private:

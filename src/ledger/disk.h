@@ -26,6 +26,11 @@ class DiskFile {
   virtual Status Sync() = 0;
 };
 
+struct DiskRoom {
+  uint64_t free_bytes = 0, total_bytes = 0;  // of the file system
+  std::string where;                         // for people
+};
+
 // Errors of all: kIo, kNotFound, kResourceExhausted.
 class Disk {
  public:
@@ -45,6 +50,8 @@ class Disk {
   // Gives back the room behind what retired files say, and removes the oldest beyond `bytes_max`
   // together. One thread at a time.
   virtual Status TrimRetired(uint64_t bytes_max) = 0;
+  // Thread-safe.
+  virtual Result<DiskRoom> Room() = 0;
 };
 
 // A folder of the system; created with mode 0700 when it is not there.

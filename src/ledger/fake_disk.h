@@ -28,8 +28,10 @@ class FakeDisk final : public Disk {
   size_t torn_percent = 50;
   bool only_once = false;  // a write fails
 
-  // Counts every call; the one with this number fails, alone or with all that follow; kFull: of
-  // those that follow the ones that need room.
+  DiskRoom room = {uint64_t{1} << 40, uint64_t{1} << 40, "a disk in memory"};
+
+  // Counts every call but Room; the one with this number fails, alone or with all that follow;
+  // kFull: of those that follow the ones that need room.
   enum class Fault { kOnce, kFromThenOn, kFull };
   int64_t calls = 0, failed_syncs = 0;
   void FailAt(int64_t call, Fault fault) {
@@ -150,6 +152,7 @@ class FakeDisk final : public Disk {
     });
     return {};
   }
+  Result<DiskRoom> Room() override { return room; }
 
  private:
   class OpenFile final : public DiskFile {

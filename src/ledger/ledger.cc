@@ -25,6 +25,7 @@ Result<std::unique_ptr<Ledger>> Ledger::Open(Disk& disk, const Clock& clock,
                                              LedgerOptions options) {
   std::unique_ptr<Ledger> ledger(new Ledger(disk, clock, options));
   TW_RETURN_IF_ERROR(ledger->Recover());
+  ledger->LookAtDisk();
   if (options.background) {
     ledger->thread_ = std::thread([raw = ledger.get()] { raw->Run(); });
   }
@@ -157,6 +158,11 @@ std::expected<Hold, Refusal> Ledger::Take(const HoldRequest& request, Send send)
   }
   if (is_released_) {
     return std::unexpected(Stopped("another process has the ledger"));
+  }
+  // What is left is for the ends of what runs. What costs nothing and falls into no budget goes on.
+  const bool is_paid = request.cost > 0 || !request.budgets.empty();
+  if (is_paid && !disk_state_.low_because.empty()) {
+    return std::unexpected(Stopped(disk_state_.low_because));
   }
   if (const Status room = MakeRoom(); !room.has_value()) {
     return std::unexpected(Stopped(room.error().message));  // until there is room again
@@ -380,6 +386,29 @@ std::string Ledger::stopped_because() {
   return stopped_because_;
 }
 
+DiskState Ledger::disk() {
+  const std::lock_guard lock(mutex_);
+  return disk_state_;
+}
+
+// What cannot be told is not held against the disk: a full one refuses writes by itself.
+void Ledger::LookAtDisk() {
+  constexpr uint64_t kMegabyte = 1 << 20;
+  const Result<DiskRoom> room = disk_.Room();
+  DiskState state;
+  if (room.has_value()) {
+    state.room = *room;
+    if (const uint64_t mark = LowWaterOf(*room); room->free_bytes < mark) {
+      state.low_because = fmt::format(
+          "the disk of {} has {} MiB free, and {} MiB are kept for the records of what runs; free "
+          "some space there, and it goes on by itself",
+          room->where, room->free_bytes / kMegabyte, (mark + kMegabyte - 1) / kMegabyte);
+    }
+  }
+  const std::lock_guard lock(mutex_);
+  disk_state_ = std::move(state);
+}
+
 void Ledger::Release() {
   std::unique_lock lock(mutex_);
   is_released_ = true;
@@ -476,6 +505,7 @@ void Ledger::Tend() {
       static_cast<void>(journal_->PrepareSpare());  // on a full disk: tried again
     }
   }
+  LookAtDisk();
   const std::lock_guard lock(mutex_);
   if (is_released_) {
     return;

@@ -78,6 +78,22 @@ struct LedgerOptions {
   bool background = true;      // flushes and audits on a thread of its own; tests call Tend
 };
 
+// So much of the journal's disk is kept for what runs: ten minutes of 5,000 requests a second, but
+// at most this share of a small disk. Below it nothing new that costs money is admitted.
+inline constexpr uint64_t kLowWaterBytes = uint64_t{2} << 30;
+inline constexpr uint64_t kLowWaterShare = 32;
+constexpr uint64_t LowWaterOf(const DiskRoom& room) {
+  const uint64_t share = room.total_bytes / kLowWaterShare;
+  return share < kLowWaterBytes ? share : kLowWaterBytes;
+}
+
+// As it was looked at last.
+struct DiskState {
+  DiskRoom room;
+  // Empty: there is enough. Otherwise for people: what is short, where, and what helps.
+  std::string low_because;
+};
+
 // What the last start found.
 struct Recovery {
   uint64_t records = 0;
@@ -164,6 +180,7 @@ class Ledger {
   uint64_t seq();
   // Empty: all is well. Otherwise why nothing new is admitted; what runs is still recorded.
   std::string stopped_because();
+  DiskState disk();  // looked at once a second
 
   // Gives the journal to another process. From then on nothing can be recorded here: what still
   // runs is in doubt there, and nothing new is admitted (kStopped).
@@ -180,8 +197,8 @@ class Ledger {
   // has a whole snapshot that survives a power cut.
   Status ForgetBefore(uint64_t segment);
 
-  // One round of what the thread does: flush, make the next segment's file, let credits expire,
-  // audit. For tests with background = false.
+  // One round of what the thread does: flush, make the next segment's file, look at the disk's
+  // room, let credits expire, audit. For tests with background = false.
   void Tend();
 
  private:
@@ -208,6 +225,7 @@ class Ledger {
   // mutex_.
   Status CommitWithUpstreamId(std::expected<Record, Refusal> decided, std::string& upstream_id);
   bool Flush(uint64_t seq);
+  void LookAtDisk();
   void Run();
 
   Disk& disk_;
@@ -220,6 +238,7 @@ class Ledger {
   std::unique_ptr<Journal> journal_;
   uint64_t first_segment_ = 1;  // the oldest that was not forgotten
   std::string stopped_because_;
+  DiskState disk_state_;
   bool stopping_ = false;
   bool flusher_sleeps_ = false;  // until dirty_ is notified
   bool is_released_ = false;

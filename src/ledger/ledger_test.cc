@@ -210,6 +210,39 @@ TEST(Ledger, GoesOnAcrossManySegmentsAndForgetsThem) {
   EXPECT_EQ(world.At("key:a").debits, 21'000);
 }
 
+TEST(Ledger, KeepsTheLastOfTheDiskForWhatRuns) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = kAmountMax});
+  auto running = world.Take(key, 500);
+  world.disk.room = {kLowWaterBytes - 1, uint64_t{1} << 40, "/data"};
+  EXPECT_TRUE(world.Take(key, 1).has_value()) << "nobody has looked yet";
+  world.ledger->Tend();
+  const auto refused = world.Take(key, 1);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().reason, Refusal::Reason::kStopped);
+  EXPECT_NE(refused.error().detail.find("/data has 2047 MiB free"), std::string::npos)
+      << refused.error().detail;
+  EXPECT_EQ(world.ledger->stopped_because(), "") << "it is no fault";
+  HoldRequest free;
+  free.id = {{9, 9}, 1};
+  EXPECT_TRUE(world.ledger->Take(free).has_value()) << "what costs nothing";
+  EXPECT_TRUE(running->Settle(500, 500, "").has_value());
+  world.Kill();
+  EXPECT_FALSE(world.Take(key, 1).has_value()) << "a start has looked before the first request";
+  EXPECT_EQ(world.ledger->disk().room.where, "/data");
+  world.disk.room.free_bytes = kLowWaterBytes;
+  world.ledger->Tend();
+  EXPECT_TRUE(world.Take(key, 1).has_value());
+  EXPECT_EQ(world.ledger->disk().low_because, "");
+}
+
+TEST(Ledger, KeepsLessOfASmallDisk) {
+  const uint64_t kMegabyte = 1 << 20;
+  EXPECT_EQ(LowWaterOf({0, 32 * kMegabyte, ""}), kMegabyte);
+  EXPECT_EQ(LowWaterOf({0, kMegabyte << 20, ""}), kLowWaterBytes);
+  EXPECT_EQ(LowWaterOf({0, 0, ""}), 0U) << "a disk that tells nothing is never low";
+}
+
 TEST(Ledger, AdmitsNothingMoreWhenTheJournalIsAsLargeAsItMayGet) {
   World world;
   const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = kAmountMax});

@@ -5,6 +5,8 @@ import hashlib
 import hmac
 import http.server
 import json
+import os
+import subprocess
 import threading
 
 import pytest
@@ -243,3 +245,49 @@ def test_when_a_budget_is_exhausted_a_key_may_go_on_with_the_model_on_this_devic
         assert chat(server, boxed["token"], max_tokens=5).status == 402, "its allow-list has no local"
         wrong = harness.run_cli("keys", "create", "--name", "x", "--on-exhausted", "beg", home=home)
         assert wrong.returncode == 2
+
+
+@contextlib.contextmanager
+def small_disk(folder):
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", folder]
+    mounted = subprocess.run(mount, capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a small file system here: {mounted.stderr.strip() or 'not root'}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_disk_that_is_nearly_full_stops_what_costs_money_and_nothing_else(tmp_path):
+    if not harness.MODEL_FILE.exists():
+        pytest.skip("the default model is not there")
+    flags = ["--model", harness.MODEL_FILE, "--ctx", "2048"]
+    models = {"models": harness.MODELS, "flags": flags}
+    with small_disk(tmp_path / "disk") as disk, market.Market(disk, "site-a", **models) as made:
+        home, server = made.server.home, made.server
+        token = make_key(home, "paid", "--budget", "5")["token"]
+        assert chat(server, token, max_tokens=5).status == 200
+        filler = disk / "filler"
+        with open(filler, "wb", buffering=0) as out:  # a 32nd of 64 MiB is kept: leave half of that
+            room = os.statvfs(disk)
+            for _ in range((room.f_bavail * room.f_frsize - (1 << 20)) >> 16):
+                out.write(bytes(1 << 16))
+        refused = harness.wait_for(lambda: (reply := chat(server, token, max_tokens=5)).status == 503 and reply, "a refusal")
+        message = refused.error()["message"]
+        assert str(home / "journal") in message and "free some space" in message, message
+        assert int(refused.headers["Retry-After"]) >= 1
+        ready = server.get("/readyz")
+        assert ready.status == 200 and "nearly full" in ready.json()["detail"]
+        assert "\ntradewind_disk_low 1\n" in server.get("/metrics").body.decode()
+        sick = harness.run_cli("doctor", "--json", "--port", "0", home=home)
+        checks = {check["name"]: check for check in json.loads(sick.stdout)["checks"]}
+        assert checks["disk"]["verdict"] == "fail" and "paid requests are refused" in checks["disk"]["detail"]
+        here = chat(server, token, max_tokens=2, model=harness.MODEL)
+        assert here.status == 200 and here.headers["x-inference-provider"] == "local"
+        harness.wait_for(
+            lambda: [alert["scope"] for alert in listed(home) if alert["kind"] == "disk"] == [f"disk:{home / 'journal'}"], "the alert"
+        )
+        filler.unlink()
+        harness.wait_for(lambda: chat(server, token, max_tokens=5).status == 200, "room again")

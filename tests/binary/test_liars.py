@@ -96,11 +96,50 @@ def test_usage_of_zero_is_a_value_and_shows_when_the_bill_comes(world):
     assert world.classes() == {"units"}
 
 
+def acknowledge(home, kind):
+    done = harness.run_cli("alerts", "ls", "--json", home=home)
+    for alert in json.loads(done.stdout)["alerts"]:
+        if alert["kind"] == kind:
+            assert harness.run_cli("alerts", "ack", alert["id"], home=home).returncode == 0
+
+
 def test_a_billion_tokens_charge_what_was_held_and_are_told(world):
-    told = tell(world, {"usage": "huge", "endpoint": "chat"})
-    for one in world.attempts(told):
-        assert int(one["cost_nanousd"]) > int(one["held_nanousd"]) == int(one["charge_nanousd"])
+    """And no hard budget is spent on that route again, kill or not, before somebody has acknowledged it."""
+    world.sim.fault(usage="huge", endpoint="chat")
+
+    def ask():
+        return chat(world.server, world.key["token"], stream=len(world.told) % 2 == 0, max_tokens=30)
+
+    def barred():
+        reply = ask()
+        world.told += [reply] if reply.status == 200 else []  # until the first one is recorded
+        return reply if reply.status == 402 else None
+
+    def allowed():
+        acknowledge(world.home, "barred")
+        reply = ask()
+        return reply if reply.status == 200 else None
+
+    while len(world.told) < LIES:
+        message = harness.wait_for(barred, "a refusal").error()["message"]
+        assert "site-a billed more for" in message and "tradewind alerts ack" in message, message
+        free = make_key(world.home, f"free-{len(world.told)}")
+        assert chat(world.server, free["token"], max_tokens=5).status == 200, "without a hard budget nothing changes"
+        world.told.append(harness.wait_for(allowed, "what an operator allows again"))
+    harness.wait_for(barred, "a refusal once more")
     harness.wait_for(lambda: "more than was held" in world.server.log(), "the overrun in the log", timeout=60)
+    site = world.site
+    world.server.process.kill()
+    world.server.process.wait(harness.PATIENCE_S)
+    world.server.process.stdout.close()
+    flags = ["--config", site.config, "--port", str(world.server.port), *FLAGS]
+    world.server = harness.Server(world.home, *flags, models=site.models, env=market.keys(site.sites))
+    site.server.process = world.server.process  # the one that the end of the test stops
+    assert ask().status == 402, "a start forgives nothing"
+    world.sim.clear_faults()
+    harness.wait_for(allowed, "the route")
+    for one in world.attempts(world.told):
+        assert int(one["cost_nanousd"]) > int(one["held_nanousd"]) == int(one["charge_nanousd"])
     assert world.classes() == {"units"}
 
 

@@ -186,6 +186,12 @@ def reconcile(home, *words, code=0):
     return json.loads(done.stdout)["providers"] if code == 0 else done.stderr
 
 
+def alerts(home, kind="bill"):
+    done = harness.run_cli("alerts", "ls", "--json", home=home)
+    assert done.returncode == 0, done
+    return [alert for alert in json.loads(done.stdout)["alerts"] if alert["kind"] == kind]
+
+
 def today(site):
     """The UTC date of the provider's last request: midnight may pass during a test."""
     return time.strftime("%Y-%m-%d", time.gmtime(site.sim.log()[-1]["begin_ms"] / 1000))
@@ -209,6 +215,15 @@ def test_a_bill_is_imported_compared_and_its_month_closed_once(tmp_path):
         assert same["suspense_nanousd"] == "0"
         dear = imported(cost + 2_000_000_000)
         assert dear["lines"][0]["class"] == "price" and dear["suspense_nanousd"] == "2000000000"
+        # It is told, once; no price follows from a bill without tokens, or from one line with two kinds.
+        imported(cost + 2_000_000_000)
+        told = alerts(home)
+        assert len(told) == 1 and "(price)" in told[0]["text"] and told[0]["amount_nanousd"] == "2000000000", told
+        assert "do not tell their input and output tokens" in dear["prices"][0]["none_because"]
+        recorded = dear["lines"][0]["recorded"]
+        bill.write_text("date,model,cost_nanousd,input_tokens,output_tokens\n"
+                        f"{date},model-x,{cost + 2_000_000_000},{recorded['input_tokens']},{recorded['output_tokens']}\n")
+        assert "by day or hour" in reconcile(home, "import", bill, "--provider", "site-a")[0]["prices"][0]["none_because"]
         refused = reconcile(home, "close", month, "--provider", "site-a", code=2)
         assert "nothing explains" in refused and "--accept" in refused
         # What belongs to nobody here; and the same cell again is the same cell.
