@@ -189,12 +189,12 @@ TEST_F(ProberTest, AFreeMappingIsProbedAtOnceAndWhatItCanDoIsKnownAfterwards) {
 TEST_F(ProberTest, AProbeSendsTheKeyAsRequestsDo) {
   api_key_ = "sk-of-the-operator";
   api_key_header_ = "x-api-key";
-  provider_.Say(401, "", "");
   Start("0");
-  ASSERT_TRUE(NoteOf(1, "failed").has_value());
-  const http::Headers headers = provider_.headers().at(0);
-  EXPECT_EQ(headers.Find("x-api-key"), "sk-of-the-operator");
-  EXPECT_EQ(headers.Find("Authorization"), std::nullopt);
+  ASSERT_TRUE(NoteOf(1, "well").has_value());
+  for (const http::Headers& headers : provider_.headers()) {
+    EXPECT_EQ(headers.Find("x-api-key"), "sk-of-the-operator");
+    EXPECT_EQ(headers.Find("Authorization"), std::nullopt);
+  }
 }
 
 TEST_F(ProberTest, WhatCostsMoneyIsProbedWhenSomebodyAsksAndNotBefore) {

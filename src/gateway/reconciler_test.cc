@@ -162,7 +162,7 @@ TEST_F(ReconcilerTest, SendsTheKeyWhereInferenceSendsIt) {
   Start();
   Doubt();
   ASSERT_TRUE(Eventually([&] { return !billing_.requests().empty(); }));
-  const http::Headers& headers = billing_.requests()[0].headers;
+  const http::Headers headers = billing_.requests()[0].headers;
   EXPECT_EQ(headers.Find("x-api-key"), "the-key");
   EXPECT_EQ(headers.Find("Authorization"), std::nullopt);
 }
