@@ -1,5 +1,6 @@
 // What was charged as rows of the FinOps Open Cost and Usage Specification: one for each hour, key,
-// model, provider and kind of token, and one for what a credit paid in an hour. Versions 1.2 to 1.4. Source: focus.finops.org.
+// model, provider and kind of token, and one for what a credit paid in an hour. Versions 1.2
+// to 1.4. Source: focus.finops.org.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// /tw/v1/usage, /tw/v1/budgets, /tw/v1/credits, /v1/receipts and /v1/billing: docs/formats/money.md.
+// /tw/v1/usage, /tw/v1/budgets, /tw/v1/credits, /v1/receipts and /v1/billing:
+// docs/formats/money.md.
 #pragma once
 
 #include <array>
