@@ -114,6 +114,90 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
   return {ErrorCode::kPaymentRequired, message + "."};
 }
 
+// What an attempt may spend, read just before it is held for.
+struct Bound {
+  std::vector<BudgetRoom> budgets;    // that it falls into
+  std::optional<AccountNumber> hard;  // of one of them that may not be exceeded
+  std::string payer;
+  std::optional<NanoUsd> prepaid;  // what is left of the payer's credit, where he may owe nothing
+
+  bool is_hard() const { return hard.has_value() || prepaid.has_value(); }
+  NanoUsd room() const {
+    NanoUsd room = prepaid.value_or(ledger::kNanoUsdMax);
+    for (const BudgetRoom& budget : budgets) {
+      if (budget.mode == ledger::Mode::kHard) {
+        room = std::min(room, budget.available);
+      }
+    }
+    return room;
+  }
+};
+
+Bound BoundOf(const Offer& offer, const ScopeNames& names, ledger::Ledger& ledger) {
+  Bound bound;
+  bound.budgets = ledger.FindRoom(names.all());
+  const auto hard = std::ranges::find(bound.budgets, ledger::Mode::kHard, &BudgetRoom::mode);
+  if (hard != bound.budgets.end()) {
+    bound.hard = hard->number;
+  }
+  bound.payer = PayerOf(offer.purchase);
+  bound.prepaid = ledger.PrepaidLeft(bound.payer);
+  return bound;
+}
+
+std::string NameOf(const Bound& bound, ledger::Ledger& ledger) {
+  return bound.hard.has_value() ? fmt::format("the budget \"{}\"", ledger.BudgetName(*bound.hard))
+                                : fmt::format("the credit of {}, which is prepaid,", bound.payer);
+}
+
+// Where nothing may be exceeded, whatever the attempt is billed by has to have a price.
+Status CheckPriced(const Offer& offer, const Bound& bound, ledger::Ledger& ledger) {
+  const bool is_priced = offer.purchase.priced, is_hard = bound.is_hard();
+  if (!is_priced && is_hard) {
+    return Fail(ErrorCode::kPaymentRequired,
+                fmt::format("{} has no price for {} in the catalogue, so {} cannot be "
+                            "kept; give the route a price, or ask another one.",
+                            offer.purchase.provider, offer.purchase.model, NameOf(bound, ledger)),
+                "model");
+  }
+  if (!offer.billed_apart.empty() && is_hard) {
+    return Fail(ErrorCode::kPaymentRequired,
+                fmt::format("`{}` is billed apart from tokens, so {} cannot be kept "
+                            "with it; leave it out, or use a token without a hard budget.",
+                            offer.billed_apart, NameOf(bound, ledger)),
+                offer.billed_apart);
+  }
+  return {};
+}
+
+bool SaysItsLength(const Offer& offer) {
+  return offer.output_tokens_max.has_value() &&
+         !(offer.has_zero_bound && offer.output_tokens_max == 0);
+}
+
+struct OutputBound {
+  int64_t tokens = 0;    // of each answer
+  bool is_sent = false;  // it is none of the request's own, and has to go out with it
+};
+
+// How long an answer is held for. Where nothing may be exceeded, no longer than there is room for.
+OutputBound OutputBoundOf(const Offer& offer, const Bound& bound) {
+  const bool is_bounded = SaysItsLength(offer), is_hard = bound.is_hard();
+  int64_t output_max = is_bounded ? *offer.output_tokens_max
+                                  : std::min(offer.model_output_max.value_or(kOutputTokensDefault),
+                                             kOutputTokensDefault);
+  if (offer.has_zero_bound && is_hard) {
+    return {std::max<int64_t>(1, *offer.output_tokens_max), true};
+  }
+  if (is_bounded || !is_hard) {
+    return {output_max, false};
+  }
+  const int64_t affordable =
+      pricing::AffordableOutput(*offer.prices, BoundsOf(offer, output_max), bound.room());
+  output_max = std::max(affordable, std::min(output_max, kOutputTokensMin));
+  return {output_max, true};
+}
+
 }  // namespace
 
 std::string BudgetName(std::string_view kind, std::string_view id) {
@@ -388,71 +472,33 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   const bool is_priced = is_local || (offer.prices != nullptr && offer.prices->is_priced());
   offer.purchase.priced = is_priced;
 
-  const ScopeNames names(offer.purchase);
   // What costs nothing falls into no budget of money.
   const bool is_free = is_local || (is_priced && offer.prices->is_free());
+  Bound bound;
   if (!is_free) {
+    const ScopeNames names(offer.purchase);
     TW_RETURN_IF_ERROR(CheckThrottle(names.all()));
+    bound = BoundOf(offer, names, ledger_);
   }
-  const std::vector<BudgetRoom> budgets =
-      is_free ? std::vector<BudgetRoom>() : ledger_.FindRoom(names.all());
-  const auto hard = std::ranges::find(budgets, ledger::Mode::kHard, &BudgetRoom::mode);
-  const std::string payer = is_free ? std::string() : PayerOf(offer.purchase);
-  const std::optional<NanoUsd> prepaid = ledger_.PrepaidLeft(payer);
-  const bool is_hard = hard != budgets.end() || prepaid.has_value();
-  const auto bound = [&] {  // that cannot be kept
-    return hard != budgets.end()
-               ? fmt::format("the budget \"{}\"", ledger_.BudgetName(hard->number))
-               : fmt::format("the credit of {}, which is prepaid,", payer);
-  };
-  if (!is_priced && is_hard) {
-    return Fail(ErrorCode::kPaymentRequired,
-                fmt::format("{} has no price for {} in the catalogue, so {} cannot be "
-                            "kept; give the route a price, or ask another one.",
-                            offer.purchase.provider, offer.purchase.model, bound()),
-                "model");
+  TW_RETURN_IF_ERROR(CheckPriced(offer, bound, ledger_));
+  if (bound.is_hard() && is_barring_) {
+    TW_RETURN_IF_ERROR(CheckBarred(offer.purchase, NameOf(bound, ledger_)));
   }
-  if (!offer.billed_apart.empty() && is_hard) {
-    return Fail(ErrorCode::kPaymentRequired,
-                fmt::format("`{}` is billed apart from tokens, so {} cannot be kept "
-                            "with it; leave it out, or use a token without a hard budget.",
-                            offer.billed_apart, bound()),
-                offer.billed_apart);
-  }
-  if (is_hard && is_barring_) {
-    TW_RETURN_IF_ERROR(CheckBarred(offer.purchase, bound()));
-  }
-  const bool is_bounded = offer.output_tokens_max.has_value() &&
-                          !(offer.has_zero_bound && offer.output_tokens_max == 0);
-  offer.purchase.open_ended =
-      !is_hard && (!is_bounded || offer.has_zero_bound || !offer.billed_apart.empty());
-  int64_t output_max = is_bounded ? *offer.output_tokens_max
-                                  : std::min(offer.model_output_max.value_or(kOutputTokensDefault),
-                                             kOutputTokensDefault);
-  if (offer.has_zero_bound && is_hard) {
-    output_max = std::max<int64_t>(1, *offer.output_tokens_max);
-    metered.output_cap_ = output_max;
-  } else if (!is_bounded && is_hard) {
-    NanoUsd room = prepaid.value_or(ledger::kNanoUsdMax);
-    for (const BudgetRoom& budget : budgets) {
-      if (budget.mode == ledger::Mode::kHard) {
-        room = std::min(room, budget.available);
-      }
-    }
-    const int64_t affordable =
-        pricing::AffordableOutput(*offer.prices, BoundsOf(offer, output_max), room);
-    output_max = std::max(affordable, std::min(output_max, kOutputTokensMin));
-    metered.output_cap_ = output_max;
+  offer.purchase.open_ended = !bound.is_hard() && (!SaysItsLength(offer) || offer.has_zero_bound ||
+                                                   !offer.billed_apart.empty());
+  const OutputBound output = OutputBoundOf(offer, bound);
+  if (output.is_sent) {
+    metered.output_cap_ = output.tokens;
   }
   if (!offer.purchase.open_ended &&
-      __builtin_mul_overflow(output_max, offer.choices, &metered.output_tokens_max_)) {
+      __builtin_mul_overflow(output.tokens, offer.choices, &metered.output_tokens_max_)) {
     metered.output_tokens_max_ = INT64_MAX;
   }
   ledger::HoldRequest request;
   request.id = offer.id;
   if (!is_free && is_priced) {
     TW_ASSIGN_OR_RETURN(request.cost,
-                        pricing::WorstCaseNanoUsd(*offer.prices, BoundsOf(offer, output_max)));
+                        pricing::WorstCaseNanoUsd(*offer.prices, BoundsOf(offer, output.tokens)));
   }
   if (is_priced && !is_local) {
     // Without a ledger to record it in, nothing is bought that would need it.
@@ -461,10 +507,10 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
     request.price_version = metered.price_version_;
   }
   request.charge = offer.purchase.own_key ? 0 : request.cost;
-  request.payer = payer;
+  request.payer = bound.payer;
   std::vector<AccountNumber> numbers;
-  numbers.reserve(budgets.size());
-  for (const BudgetRoom& budget : budgets) {
+  numbers.reserve(bound.budgets.size());
+  for (const BudgetRoom& budget : bound.budgets) {
     numbers.push_back(budget.number);
   }
   request.budgets = numbers;
@@ -478,7 +524,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   // taken over, what no budget bounds.
   const bool is_full = !hold.has_value() && (hold.error().reason == Refusal::Reason::kStopped ||
                                              hold.error().reason == Refusal::Reason::kTooMany);
-  if (is_full && (is_free || (!is_hard && ledger_.is_released()))) {
+  if (is_full && (is_free || (!bound.is_hard() && ledger_.is_released()))) {
     metered.purchase_ = std::move(offer.purchase);
     return metered;
   }
