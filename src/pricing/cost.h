@@ -38,10 +38,11 @@ struct UsageBounds {
   bool may_have_audio_input = false, may_have_audio_output = false;
 };
 
-// The most that a request can cost: in the dearest tier that its input can reach, its whole input at
-// the dearest of its prices (fresh, read from a cache, written to one, sound), and every one of its
-// answers, as long as it may get, at the dearest of theirs; pictures and the request itself as often
-// as there are choices. At least CostNanoUsd of every usage within these bounds. Errors: as above.
+// The most that a request can cost: in the dearest tier that its input can reach, its whole input
+// at the dearest of its prices (fresh, read from a cache, written to one, sound), and every one of
+// its answers, as long as it may get, at the dearest of theirs; pictures and the request itself as
+// often as there are choices. At least CostNanoUsd of every usage within these bounds. Errors: as
+// above.
 Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, const UsageBounds& bounds);
 
 // The longest answers, at most `bounds.output_max` tokens each, whose worst case stays within

@@ -306,7 +306,9 @@ TEST(PriceMap, RowsOfThePublicMapsHaveTheirUnits) {
   EXPECT_EQ(Show(Find(direct, "gpt-4o-audio-preview")->prices.audio_output), "200");
   EXPECT_NE(Reason(direct.unpriced, "gpt-4o-transcribe").find("wrong unit"), std::string::npos);
   EXPECT_NE(Reason(direct.unpriced, "gpt-5.4").find("depends on the region"), std::string::npos);
-  EXPECT_NE(Reason(direct.unpriced, "gpt-realtime-mini-2025-10-06").find("pictures"),
+  EXPECT_NE(Reason(direct.unpriced, "gpt-realtime-1.5").find("tokens of pictures"),
+            std::string::npos);
+  EXPECT_NE(Reason(direct.unpriced, "gpt-realtime-mini-2025-10-06").find("cached tokens of sound"),
             std::string::npos);
 }
 

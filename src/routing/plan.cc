@@ -44,7 +44,7 @@ Known KnownOf(const std::optional<bool>& value) {
   return value.has_value() ? (*value ? Known::kYes : Known::kNo) : Known::kUnknown;
 }
 
-// Of the tier that the request is expected to fall into; where a cap has to be kept, of the dearest.
+// Of the tier that the request is expected to fall into; where a cap is to be kept, of the dearest.
 std::optional<Price> PriceOf(const catalog::Prices& prices, const RouteNeeds& needs) {
   const bool is_capped =
       needs.max_price.input_nanousd_per_mtok || needs.max_price.output_nanousd_per_mtok;
