@@ -60,13 +60,15 @@ struct World {
   }
   // A settled attempt; what it cost.
   int64_t Buy(int64_t input, int64_t cached, int64_t output, const char* key = "key_1",
-              bool own_key = false) {
+              bool own_key = false, std::optional<int64_t> output_max = 10'000,
+              bool degraded = false) {
     Offer offer;
     offer.id = {{1, ++ids}, 1};
     offer.purchase = {"org_1", "prj_1", key, "usr_1", "org/model", "site-a", "model-x", own_key};
     offer.prices = &prices;
+    offer.purchase.degraded = degraded;
     offer.input_tokens_max = 10'000;
-    offer.output_tokens_max = 10'000;
+    offer.output_tokens_max = output_max;
     Meter meter(*ledger);
     auto attempt = meter.Begin(offer);
     EXPECT_TRUE(attempt.has_value()) << attempt.error().message;
@@ -178,6 +180,17 @@ TEST(Statement, IsMadeAgainFromTheJournalByteForByte) {
   const Verification again = world.Verify(Month());
   EXPECT_TRUE(again.is_good());
   EXPECT_EQ(again.statement.text, good.statement.text);
+}
+
+// The journal also says how an attempt ran; the rows do not, and no sum depends on it.
+TEST(Statement, IsTheJournalsAlsoOfAttemptsWithoutABoundBeyondOneAndDegraded) {
+  World world;
+  world.Buy(100, 0, 7, "key_1", false, std::nullopt);
+  world.Buy(20'000, 0, 7);
+  world.Buy(100, 0, 7, "key_1", false, 10'000, true);
+  const Verification verified = world.Verify(Month());
+  EXPECT_TRUE(verified.is_good()) << verified.differences.front();
+  EXPECT_EQ(verified.from_journal, 3);
 }
 
 TEST(Statement, IsMadeFromSegmentsThatWereSetAsideAndFromRowsWhereThoseAreGone) {

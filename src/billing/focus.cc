@@ -63,7 +63,7 @@ std::optional<Wide> UsdForOne(const std::optional<Decimal>& price, MeterKind kin
   }
   Wide value = price->digits();
   Wide product = 0;
-  if (places < 0 || places > kParquetScale ||
+  if (places < 0 || places > 2 * kParquetScale ||
       __builtin_mul_overflow(value, PowerOfTen(places), &product)) {
     return std::nullopt;
   }

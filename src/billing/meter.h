@@ -180,10 +180,10 @@ class Meter {
   const Clock& clock_;
   std::atomic<bool> is_throttling_{false}, is_barring_{false};
   std::atomic<int64_t> beyond_bounds_{0};
-  std::mutex mutex_;  // guards what follows
+  std::map<ledger::HoldId, Seen> doubts_;  // of SettleOverdue, which one thread calls
+  std::mutex mutex_;                       // guards what follows
   std::set<std::string, std::less<>> throttled_;
   std::vector<BarredRoute> barred_;
-  std::map<ledger::HoldId, Seen> doubts_;  // of SettleOverdue
 };
 
 }  // namespace tradewind::billing

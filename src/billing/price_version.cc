@@ -17,7 +17,7 @@ namespace {
 
 constexpr char kSeparator = '\x1F';  // ASCII's own unit separator
 
-// At most so much of a name: ids are shorter, and the ledger takes 1,024 bytes.
+// At most so much of a name: ids are shorter, and the ledger takes 4,096 bytes.
 constexpr size_t kNameBytesMax = 300;
 
 std::string Name(std::string_view text) {

@@ -4,6 +4,7 @@
 #include <set>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -87,6 +88,7 @@ BillingOutcome Reconciliation::Take(const BillingQuestion& question,
   BillingOutcome outcome;
   const std::set<std::string_view> ids(question.ids.begin(), question.ids.end());
   std::set<std::string_view> named;
+  std::vector<std::pair<Asked*, NanoUsd>> known;  // settled behind the loop, which asks the tables
   for (const BilledCost& billed : answer) {
     const auto asked = asked_.find({question.provider, billed.id});
     if (!ids.contains(billed.id) || asked == asked_.end() || !named.insert(billed.id).second) {
@@ -99,8 +101,11 @@ BillingOutcome Reconciliation::Take(const BillingQuestion& question,
                 has_twin_(question.provider, billed.id, asked->second.hold))) {
       ++outcome.ambiguous;  // an id that is used again: the cost may be the other one's
     } else {
-      Settle(asked->second, billed.cost, outcome);
+      known.emplace_back(&asked->second, billed.cost);
     }
+  }
+  for (const auto& [asked, cost] : known) {
+    Settle(*asked, cost, outcome);
   }
   for (const std::string& id : question.ids) {
     const auto found = asked_.find({question.provider, id});

@@ -63,6 +63,10 @@ Result<std::unique_ptr<ReplayStore>> ReplayStore::Open(const std::filesystem::pa
 
 Status ReplayStore::Prepare() {
   TW_RETURN_IF_ERROR(storage::Migrate(database_, kMigrations));
+  return ReadSizes();
+}
+
+Status ReplayStore::ReadSizes() {
   sizes_.clear();
   all_ = {};
   TW_ASSIGN_OR_RETURN(
@@ -143,29 +147,68 @@ bool ReplayStore::IsFull(int64_t more) const {
   return all_.answers + more > limits_.answers_max || all_.bytes > limits_.bytes_max;
 }
 
-std::string ReplayStore::WhoKeepsMost() const {
+// Nothing: all but `but` keep nothing.
+std::optional<std::string> ReplayStore::WhoKeepsMost(const std::set<std::string>& but) const {
   const bool by_bytes = all_.bytes > limits_.bytes_max;
-  const auto most = std::ranges::max_element(sizes_, {}, [&](const auto& entry) {
-    return by_bytes ? entry.second.bytes : entry.second.answers;
-  });
-  return most == sizes_.end() ? std::string() : most->first;
+  const auto size = [&](const Size& of) { return by_bytes ? of.bytes : of.answers; };
+  auto most = sizes_.end();
+  for (auto one = sizes_.begin(); one != sizes_.end(); ++one) {
+    if (!but.contains(one->first) &&
+        (most == sizes_.end() || size(one->second) > size(most->second))) {
+      most = one;
+    }
+  }
+  return most == sizes_.end() ? std::nullopt : std::optional(most->first);
 }
 
-Status ReplayStore::MakeRoom(const std::string& org, int64_t more, int64_t now_s) {
-  TW_RETURN_IF_ERROR(RemoveOld(now_s));
-  while (IsFull(org, more)) {
+// A bounded number at a time, so that nobody waits for a store that was filled under other bounds.
+Result<bool> ReplayStore::RemoveSurplus(const std::string& org, int64_t more) {
+  constexpr int kAtOnce = 256;
+  int removed = 0;
+  std::set<std::string> empty_handed;  // whose ends are all unknown
+  while (IsFull(org, more) && removed < kAtOnce) {
     TW_ASSIGN_OR_RETURN(const bool is_gone, RemoveOldestAnswer(org));
     if (!is_gone) {
       break;
     }
+    ++removed;
   }
-  while (IsFull(more)) {
-    TW_ASSIGN_OR_RETURN(const bool is_gone, RemoveOldestAnswer(WhoKeepsMost()));
-    if (!is_gone) {
+  while (IsFull(more) && removed < kAtOnce) {
+    const std::optional<std::string> most = WhoKeepsMost(empty_handed);
+    if (!most.has_value()) {
       break;
     }
+    TW_ASSIGN_OR_RETURN(const bool is_gone, RemoveOldestAnswer(*most));
+    if (is_gone) {
+      ++removed;
+    } else {
+      empty_handed.insert(*most);
+    }
   }
-  return {};
+  return removed > 0;
+}
+
+// True: there is room, or there will be.
+Result<bool> ReplayStore::MakeRoom(const std::string& org, int64_t more, int64_t now_s) {
+  TW_RETURN_IF_ERROR(RemoveOld(now_s));
+  if (!IsFull(org, more) && !IsFull(more)) {
+    return true;
+  }
+  Result<bool> has_removed = false;
+  {
+    TW_ASSIGN_OR_RETURN(storage::Transaction transaction, storage::Transaction::Begin(database_));
+    has_removed = RemoveSurplus(org, more);
+    if (has_removed.has_value()) {
+      if (Status done = transaction.Commit(); !done.has_value()) {
+        has_removed = std::unexpected(std::move(done).error());
+      }
+    }
+  }
+  if (!has_removed.has_value()) {
+    TW_RETURN_IF_ERROR(ReadSizes());  // what was to go is still there
+    return has_removed;
+  }
+  return *has_removed || (!IsFull(org, more) && !IsFull(more));
 }
 
 Status ReplayStore::Remove(const ReplayKey& key) {
@@ -241,8 +284,8 @@ Result<ReplayClaim> ReplayStore::Begin(const ReplayKey& key, std::string_view re
   }
   query.reset();
   TW_RETURN_IF_ERROR(Remove(key));
-  TW_RETURN_IF_ERROR(MakeRoom(key.org_id, 1, now_s));
-  if (IsFull(key.org_id, 1) || IsFull(1)) {
+  TW_ASSIGN_OR_RETURN(const bool has_room, MakeRoom(key.org_id, 1, now_s));
+  if (!has_room) {
     constexpr int64_t kRetryAfterMs = 60'000;
     return Fail(Error{ErrorCode::kTooManyRequests,
                       "The end of too many requests with an Idempotency-Key is not known; ask "
@@ -274,7 +317,8 @@ Status ReplayStore::Finish(const ReplayKey& key, StoredAnswer answer, int64_t no
       int64_t{answer.is_stream}, int64_t{answer.is_kept}, int64_t{answer.status},
       std::string_view(headers), std::as_bytes(std::span(answer.body))));
   Add(key.org_id, 0, static_cast<int64_t>(answer.body.size()));
-  return MakeRoom(key.org_id, 0, now_s);
+  TW_RETURN_IF_ERROR(MakeRoom(key.org_id, 0, now_s));
+  return {};
 }
 
 Status ReplayStore::Forget(const ReplayKey& key) {

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -98,13 +99,16 @@ class ReplayStore {
     int64_t answers = 0, bytes = 0;
   };
   // What is beyond the bounds goes, with room for `more` answers of `org`. Requires mutex_.
-  Status MakeRoom(const std::string& org, int64_t more, int64_t now_s);
-  Status RemoveOld(int64_t now_s);                          // requires mutex_
+  Status ReadSizes();  // requires mutex_
+  Result<bool> MakeRoom(const std::string& org, int64_t more, int64_t now_s);
+  Result<bool> RemoveSurplus(const std::string& org, int64_t more);  // true: some of it
+  Status RemoveOld(int64_t now_s);                                   // requires mutex_
   Result<bool> RemoveOldestAnswer(const std::string& org);  // requires mutex_; false: it has none
   bool IsFull(const std::string& org, int64_t more) const;  // requires mutex_
   bool IsFull(int64_t more) const;                          // all together; requires mutex_
-  std::string WhoKeepsMost() const;                         // requires mutex_
-  Status Remove(const ReplayKey& key);                      // requires mutex_
+  // Requires mutex_.
+  std::optional<std::string> WhoKeepsMost(const std::set<std::string>& but) const;
+  Status Remove(const ReplayKey& key);                               // requires mutex_
   void Add(const std::string& org, int64_t answers, int64_t bytes);  // requires mutex_
 
   const WasNeverBilled was_never_billed_;

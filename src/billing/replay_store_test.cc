@@ -130,6 +130,35 @@ TEST(ReplayStore, NeverForgetsWhatMayHaveBeenBilledBeforeItsDayIsOver) {
   EXPECT_EQ(world.Begin({"org_1", "key_1", "more"}, "h", kNow + 86'400).kind, Kind::kNew);
 }
 
+TEST(ReplayStore, TakesFromTheNextWhenWhoKeepsMostHasNothingToGive) {
+  World world({.answers_of_one_max = 20, .answers_max = 10});
+  for (int i = 0; i < 6; ++i) {
+    const ReplayKey key{"org_1", "key_1", "cut" + std::to_string(i)};
+    EXPECT_EQ(world.Begin(key).kind, Kind::kNew);
+    world.store->Leave(key);
+  }
+  for (int i = 0; i < 20; ++i) {
+    world.Answer({"org_2", "key_1", "n" + std::to_string(i)}, "x");
+  }
+  EXPECT_EQ(world.store->count(), 10);
+  EXPECT_EQ(world.Begin({"org_1", "key_1", "cut0"}).kind, Kind::kCut);
+}
+
+TEST(ReplayStore, ComesDownToOtherBoundsStepByStepAndRefusesNobodyMeanwhile) {
+  World world;
+  for (int i = 0; i < 600; ++i) {
+    world.Answer({"org_1", "key_1", "n" + std::to_string(i)}, "x");
+  }
+  world.Start({.answers_of_one_max = 10, .answers_max = 10});
+  world.Answer({"org_1", "key_1", "first"}, "x");
+  EXPECT_LT(world.store->count(), 600);
+  EXPECT_GT(world.store->count(), 10);
+  for (int i = 0; i < 5; ++i) {
+    world.Answer({"org_1", "key_1", "more" + std::to_string(i)}, "x");
+  }
+  EXPECT_EQ(world.store->count(), 10);
+}
+
 TEST(ReplayStore, AsksForNoRoomToAnswerAgain) {
   World world({.answers_of_one_max = 1, .answers_max = 1});
   world.Answer(kKey, "once");

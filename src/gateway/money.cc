@@ -1,6 +1,7 @@
 // An attempt and its money: what it may cost is held before it, what it did cost is settled after
 // it.
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -18,6 +19,12 @@ constexpr int64_t kTemplateTokens = 1024;
 // No provider makes more of one picture.
 constexpr int64_t kImageTokensMax = 32'768;
 
+// Of what is not negative; the most there is, where it would be more: no price of that fits.
+int64_t Times(int64_t a, int64_t b) {
+  int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
+}
+
 // A vocabulary of bytes makes at most one token of each, and JSON is longer than what it says. What
 // is more than the context of each prompt is refused by the provider, and not billed.
 // Where a stream goes on elsewhere, what the client has of it is input too. Some providers bill the
@@ -27,13 +34,12 @@ int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
   int64_t tokens =
       static_cast<int64_t>(tries.call.request().body.size() + tries.stream.text.size()) +
       kTemplateTokens + facts.images * kImageTokensMax;
-  int64_t contexts = 0;
-  if (mapping.context_length.has_value() &&
-      !__builtin_mul_overflow(*mapping.context_length, facts.prompts, &contexts)) {
+  if (mapping.context_length.has_value()) {
+    const int64_t contexts = Times(*mapping.context_length, facts.prompts);
     // How long a sound is does not follow from its bytes.
     tokens = facts.sounds > 0 ? contexts : std::min(tokens, contexts);
   }
-  return tokens * (facts.answers / facts.prompts);
+  return Times(tokens, facts.answers / facts.prompts);
 }
 
 void SetOutputMax(const Order& order, billing::Offer& offer) {

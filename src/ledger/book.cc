@@ -117,6 +117,13 @@ std::optional<Refusal> Book::AddBudgetLegs(std::span<const AccountNumber> budget
       refusal.resets_at_s = window.end_s;
       return refusal;
     }
+    NanoUsd sum = 0;
+    if (account != accounts_.end() && (!AddMoney(account->second.pending, leg.amount, sum) ||
+                                       !AddMoney(sum, account->second.debits, sum))) {
+      Refusal refusal;
+      refusal.reason = Refusal::Reason::kAmount;
+      return refusal;
+    }
     if (!legs.Push(leg)) {
       Refusal refusal;
       refusal.reason = Refusal::Reason::kTooMany;
@@ -215,14 +222,16 @@ std::expected<Record, Refusal> Book::DecideSettle(HoldId id, NanoUsd cost, NanoU
   if (found == holds_.end()) {
     return Refuse(Refusal::Reason::kNoHold);
   }
-  if (!IsAmount(cost) || !IsAmount(charge) || text.size() > kRecordTextBytesMax) {
+  charge = std::min(charge, found->second.charge);
+  if (!IsAmount(cost) || !IsAmount(charge) || text.size() > kRecordTextBytesMax ||
+      !CanPost(found->second, cost, charge)) {
     return Refuse(Refusal::Reason::kAmount);
   }
   std::expected<Record, Refusal> decided;
   decided->type = RecordType::kSettle;
   decided->hold = id;
   decided->cost = cost;
-  decided->charge = std::min(charge, found->second.charge);
+  decided->charge = charge;
   decided->legs = SharesOf(found->second, decided->charge, time_ns);
   decided->text = std::move(text);
   return decided;

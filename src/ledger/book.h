@@ -223,6 +223,8 @@ class Book {
   void Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge, const Legs& shares);
   void Warn(AccountNumber number, AccountKey key, Account& account);
   // Whether both balances have room for it. Both accounts are there.
+  // Every balance that its end moves stays within 64 bits.
+  bool CanPost(const OpenHold& hold, NanoUsd cost, NanoUsd charge) const;
   bool Fits(AccountKey debit, AccountKey credit, NanoUsd amount) const;
   void Move(AccountKey debit, AccountKey credit, NanoUsd amount);
 

@@ -208,14 +208,7 @@ Status Book::ApplySettle(const Record& record) {
   const Legs shares =
       record.legs.size() > 0 ? record.legs : SharesOf(open, record.charge, std::nullopt);
   TW_RETURN_IF_ERROR(CheckShares(open, shares, record.charge));
-  NanoUsd sum = 0;
-  bool fits = Fits({kExpense, 0}, {open.payee, 0}, record.cost) &&
-              Fits({kReceivable, 0}, {kRevenue, 0}, record.charge);
-  for (const Leg& leg : open.legs.all()) {
-    fits = fits && (leg.is_credit || AddMoney(accounts_.at(leg.account).debits,
-                                              AmountOf(leg, record.cost, record.charge), sum));
-  }
-  if (!fits) {
+  if (!CanPost(open, record.cost, record.charge)) {
     return DoesNotFollow(record, "a balance beyond 64 bits");
   }
   const OpenHold hold = std::move(found->second);
@@ -223,6 +216,16 @@ Status Book::ApplySettle(const Record& record) {
   Release(hold);
   Post(record.hold, hold, record.cost, record.charge, shares);
   return {};
+}
+
+bool Book::CanPost(const OpenHold& hold, NanoUsd cost, NanoUsd charge) const {
+  NanoUsd sum = 0;
+  return Fits({kExpense, 0}, {hold.payee, 0}, cost) &&
+         Fits({kReceivable, 0}, {kRevenue, 0}, charge) &&
+         std::ranges::all_of(hold.legs.all(), [&](const Leg& leg) {
+           return leg.is_credit ||
+                  AddMoney(accounts_.at(leg.account).debits, AmountOf(leg, cost, charge), sum);
+         });
 }
 
 bool Book::Fits(AccountKey debit, AccountKey credit, NanoUsd amount) const {

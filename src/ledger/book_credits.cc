@@ -38,6 +38,30 @@ Status CheckOwner(std::string_view owner) {
   return {};
 }
 
+// What credits have, in the order in which they pay.
+using Purses = std::vector<std::pair<AccountNumber, NanoUsd>>;
+
+// As many shares as there is room for. The last one may have to stand for many small credits: it is
+// then of the first that has all that is missing, or of the one that has most.
+void Pay(Purses purses, NanoUsd& missing, Legs& legs) {
+  std::erase_if(purses, [](const auto& purse) { return purse.second <= 0; });
+  for (auto purse = purses.begin(); purse != purses.end() && missing > 0; ++purse) {
+    if (legs.size() + 1 == kLegsMax && purse->second < missing) {
+      const auto rest = std::ranges::subrange(purse, purses.end());
+      const auto enough =
+          std::ranges::find_if(rest, [&](const auto& one) { return one.second >= missing; });
+      purse = enough != purses.end()
+                  ? enough
+                  : std::ranges::max_element(rest, {}, &Purses::value_type::second);
+    }
+    const NanoUsd part = std::min(purse->second, missing);
+    if (!legs.Push(Share({purse->first, 0}, part))) {
+      return;
+    }
+    missing -= part;
+  }
+}
+
 std::unexpected<Error> DoesNotFit(std::string_view why) {
   return Fail(ErrorCode::kCorruptFile, std::string(why));
 }
@@ -61,6 +85,12 @@ Result<Record> Book::DecideCredit(const CreditSpec& credit) const {
     return Fail(ErrorCode::kInvalidArgument,
                 "there is a credit of this name; grants are never changed, add another one",
                 "name");
+  }
+  NanoUsd sum = 0;
+  if (credits_.size() >= kCreditsMax ||
+      !AddMoney(accounts_.at({kCreditSource, 0}).debits, credit.amount, sum)) {
+    return Fail(ErrorCode::kResourceExhausted, "the ledger has no room for another credit",
+                "amount");
   }
   Record record;
   record.type = RecordType::kCredit;
@@ -87,16 +117,12 @@ std::optional<Refusal> Book::AddCreditLegs(std::string_view payer, NanoUsd charg
     return std::nullopt;
   }
   NanoUsd missing = charge;
-  const auto take = [&](AccountNumber number) {
-    const AccountKey key{number, 0};
-    const NanoUsd free = FreeOf(credits_.at(number), accounts_.at(key), time_ns);
-    const NanoUsd part = std::min(free, missing);
-    if (part > 0 && legs.Push(Share(key, part))) {
-      missing -= part;
-    }
-  };
   if (owned != credits_of_.end()) {
-    std::ranges::for_each(owned->second, take);
+    Purses purses;
+    for (const AccountNumber number : owned->second) {
+      purses.emplace_back(number, FreeOf(credits_.at(number), accounts_.at({number, 0}), time_ns));
+    }
+    Pay(std::move(purses), missing, legs);
   }
   if (missing == 0 || !is_prepaid) {
     return std::nullopt;
@@ -120,33 +146,34 @@ NanoUsd Book::Spendable(std::string_view payer, int64_t time_ns) const {
 }
 
 Legs Book::SharesOf(const OpenHold& hold, NanoUsd charge, std::optional<int64_t> time_ns) const {
-  Legs shares;
-  NanoUsd missing = charge;
-  const auto pay = [&](AccountNumber number) {
-    const AccountKey key{number, 0};
-    const auto own = std::ranges::find(hold.legs.all(), key, &Leg::account);
-    const NanoUsd held = own == hold.legs.all().end() ? 0 : own->amount;
-    const NanoUsd free =
-        time_ns.has_value() ? FreeOf(credits_.at(number), accounts_.at(key), *time_ns) : 0;
-    const NanoUsd part = std::min(held + std::min(free, kAmountMax), missing);
-    if (part > 0 && shares.Push(Share(key, part))) {
-      missing -= part;
-    }
+  const auto held = [&](AccountNumber number) {
+    const auto own = std::ranges::find(hold.legs.all(), AccountKey{number, 0}, &Leg::account);
+    return own == hold.legs.all().end() ? 0 : own->amount;
   };
-  const auto owned = credits_of_.find(hold.payer);
-  if (time_ns.has_value() && owned != credits_of_.end()) {
-    std::ranges::for_each(owned->second, pay);
-    if (missing > 0 && shares.size() == kLegsMax) {
-      return SharesOf(hold, charge, std::nullopt);  // what was held is enough, or all there is
-    }
-    return shares;
-  }
+  Purses held_ones, all;
   for (const Leg& leg : hold.legs.all()) {
     if (leg.is_credit) {
-      pay(leg.account.number);
+      held_ones.emplace_back(leg.account.number, leg.amount);
     }
   }
-  return shares;
+  Legs shares;
+  NanoUsd missing = charge;
+  const auto owned = credits_of_.find(hold.payer);
+  if (time_ns.has_value() && owned != credits_of_.end()) {
+    for (const AccountNumber number : owned->second) {
+      const NanoUsd free = FreeOf(credits_.at(number), accounts_.at({number, 0}), *time_ns);
+      all.emplace_back(number, held(number) + std::min(free, kAmountMax));
+    }
+    Pay(std::move(all), missing, shares);
+    if (missing == 0 || shares.size() < kLegsMax) {
+      return shares;
+    }
+  }
+  // What was held is all there is to say, or pays more than many small ones.
+  Legs of_held;
+  NanoUsd owed = charge;
+  Pay(std::move(held_ones), owed, of_held);
+  return owed < missing || !time_ns.has_value() ? of_held : shares;
 }
 
 // From a decision, or from a file.

@@ -163,6 +163,59 @@ TEST(BookMore, WhatACreditPaidIsNotInvoiced) {
   EXPECT_EQ(world.book.AccountOf({kRevenue, 0}).credits, 20);
 }
 
+// A hold has room for 24 legs: the last of them stands for all small credits that are left.
+TEST(BookMore, ManySmallCreditsHideNoLargeOne) {
+  World world;
+  for (int i = 0; i < 40; ++i) {
+    CreditSpec small{.name = "small" + std::to_string(i), .owner = "org:a", .amount = 1};
+    small.promotional = true;  // paid with first
+    ASSERT_TRUE(world.Commit(*world.book.DecideCredit(small)).has_value());
+  }
+  ASSERT_TRUE(world
+                  .Commit(*world.book.DecideCredit(
+                      {.name = "large", .owner = "org:a", .amount = 1'000'000}))
+                  .has_value());
+  ASSERT_TRUE(world.Commit(*world.book.DecidePayer("org:a", true)).has_value());
+  HoldRequest request;
+  request.id = {{7, 1}, 1};
+  request.cost = request.charge = 500;
+  request.payer = "org:a";
+  const auto held = world.book.DecideHold(request, world.time_ns);
+  ASSERT_TRUE(held.has_value()) << "he has 1,000,040";
+  ASSERT_TRUE(world.Commit(*held).has_value());
+  ASSERT_TRUE(
+      world.Commit(*world.book.DecideSettle(request.id, 400, 400, "", world.time_ns)).has_value());
+  EXPECT_EQ(world.book.AccountOf({kReceivable, 0}).debits, 0) << "nothing is owed";
+  EXPECT_EQ(world.book.AccountOf({kRevenue, 0}).credits, 400);
+}
+
+// What no balance has room for is refused where it is decided: a record that cannot be applied
+// would end every start.
+TEST(BookMore, NothingIsDecidedThatNoBalanceHasRoomFor) {
+  World world;
+  uint64_t id = 0;
+  const auto spend = [&](NanoUsd cost) {
+    HoldRequest request;
+    request.id = {{8, ++id}, 1};
+    EXPECT_TRUE(world.Commit(*world.book.DecideHold(request, world.time_ns)).has_value());
+    const auto settled = world.book.DecideSettle(request.id, cost, 0, "", world.time_ns);
+    return settled.has_value() && world.Commit(*settled).has_value();
+  };
+  constexpr NanoUsd kMost = kNanoUsdMax / kAmountMax;
+  for (NanoUsd i = 0; i < kMost; ++i) {
+    ASSERT_TRUE(spend(kAmountMax));
+  }
+  EXPECT_FALSE(spend(kAmountMax)) << "of a provider that claims to be owed billions";
+  EXPECT_TRUE(spend(1));
+  for (NanoUsd i = 0; i < kMost; ++i) {
+    const CreditSpec credit{
+        .name = "c" + std::to_string(i), .owner = "org:a", .amount = kAmountMax};
+    ASSERT_TRUE(world.Commit(*world.book.DecideCredit(credit)).has_value());
+  }
+  const CreditSpec more{.name = "more", .owner = "org:a", .amount = kAmountMax};
+  EXPECT_EQ(world.book.DecideCredit(more).error().code, ErrorCode::kResourceExhausted);
+}
+
 TEST(BookMore, AHoldIsTakenOnce) {
   World world;
   HoldRequest request;

@@ -223,6 +223,11 @@ Status Ledger::CloseBudget(std::string_view name) {
 
 Result<AccountNumber> Ledger::Grant(const CreditSpec& credit) {
   const std::lock_guard lock(mutex_);
+  // By the ledger's own time, which decides what holds may spend: a clock set back is no way around.
+  if (credit.expires_s <= NowNs() / kNanosPerSecond) {
+    return Fail(ErrorCode::kInvalidArgument, "the credit would be over before it is granted",
+                "expires");
+  }
   TW_ASSIGN_OR_RETURN(Record record, book_.DecideCredit(credit));
   TW_RETURN_IF_ERROR(Commit(record));
   return record.account;

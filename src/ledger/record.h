@@ -166,7 +166,8 @@ struct Record {
 };
 
 inline constexpr size_t kRecordTextBytesMax = 16 << 10;
-inline constexpr size_t kPriceTextBytesMax = 1024;  // of each of a price's three
+inline constexpr size_t kPriceTextBytesMax = 4096;  // of each of a price's three
+inline constexpr size_t kCreditsMax = 100'000;      // granted, spent ones among them
 inline constexpr size_t kPayerBytesMax = 256;       // as any name of an account
 inline constexpr size_t kCreditNoteBytesMax = 512;
 inline constexpr size_t kRecordBytesMax = kRecordTextBytesMax + (8 << 10);

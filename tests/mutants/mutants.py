@@ -42,7 +42,7 @@ MUTANTS = [
     expression(BOOK, "a hold is taken twice", "holds_.contains(request.id)", "false"),
     expression(BOOK, "what is held counts as free", "__int128{limit} + credits - debits - pending", "__int128{limit} + credits - debits"),
     expression(BOOK, "what is in doubt counts as free", "__int128{limit} + credits - debits - pending", "__int128{limit} + credits - debits - pending + in_doubt"),
-    expression(CREDITS, "a credit gives more than is asked", "std::min(free, missing)", "free"),
+    expression(CREDITS, "a credit gives more than is asked", "std::min(purse->second, missing)", "purse->second"),
     expression(BOOK, "a closed budget still refuses", "found == budgets_.end() || found->second.closed", "found == budgets_.end()"),
     expression(BOOK, "a scope named twice is held twice", "std::ranges::count(legs.all(), leg.account, &Leg::account) > 0", "false"),
     # What happens
