@@ -125,7 +125,7 @@ TEST(PriceVersions, ARecordThatGoesBackIsNotTaken) {
   record.price_version = 5;
   EXPECT_EQ(book.Apply(record).error().code, ErrorCode::kCorruptFile);
   EXPECT_FALSE(book.DecidePrice({.item = ""}).has_value());
-  EXPECT_FALSE(book.DecidePrice({.item = std::string(2000, 'x')}).has_value());
+  EXPECT_FALSE(book.DecidePrice({.item = std::string(kPriceTextBytesMax + 1, 'x')}).has_value());
 }
 
 }  // namespace

@@ -223,7 +223,8 @@ Status Ledger::CloseBudget(std::string_view name) {
 
 Result<AccountNumber> Ledger::Grant(const CreditSpec& credit) {
   const std::lock_guard lock(mutex_);
-  // By the ledger's own time, which decides what holds may spend: a clock set back is no way around.
+  // By the ledger's own time, which decides what holds may spend: a clock set back is no way
+  // around it.
   if (credit.expires_s <= NowNs() / kNanosPerSecond) {
     return Fail(ErrorCode::kInvalidArgument, "the credit would be over before it is granted",
                 "expires");
