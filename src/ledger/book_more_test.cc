@@ -209,7 +209,7 @@ TEST(BookMore, NothingIsDecidedThatNoBalanceHasRoomFor) {
   EXPECT_TRUE(spend(1));
   for (NanoUsd i = 0; i < kMost; ++i) {
     const CreditSpec credit{
-        .name = "c" + std::to_string(i), .owner = "org:a", .amount = kAmountMax};
+        .name = "c" + std::to_string(i), .owner = "org:" + std::to_string(i), .amount = kAmountMax};
     ASSERT_TRUE(world.Commit(*world.book.DecideCredit(credit)).has_value());
   }
   const CreditSpec more{.name = "more", .owner = "org:a", .amount = kAmountMax};
