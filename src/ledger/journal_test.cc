@@ -170,6 +170,10 @@ TEST(Folder, KeepsFilesOfOneSizeThatNobodyElseReads) {
 
 // As from a disk that is full, or that has become read-only: the mapped page is refused.
 TEST(Folder, WritesAlsoWhereTheSystemRefusesAMappedPage) {
+#if __has_feature(thread_sanitizer)
+  GTEST_SKIP() << "ThreadSanitizer keeps its own account of handlers, and none of one that is left "
+                  "by a jump";
+#endif
   const tradewind::testing::TempDir home;
   auto disk = OpenFolder(home.path() / "journal");
   ASSERT_TRUE(disk.has_value());
