@@ -58,14 +58,20 @@ std::string RouteScope(const billing::Purchase& bought) {
                      bought.model);
 }
 
-Alert UsageOf(const AttemptRow& row) {
-  const std::string id = row.id.request.ToString();
+// What an attempt shows of its route.
+Alert OfRoute(Kind kind, std::string_view name, const AttemptRow& row, ledger::NanoUsd amount) {
   Alert alert;
-  alert.kind = Kind::kUsage;
-  alert.dedup = fmt::format("usage:{}:{}", id, row.id.attempt);
+  alert.kind = kind;
+  alert.dedup = fmt::format("{}:{}:{}", name, row.id.request.ToString(), row.id.attempt);
   alert.scope = RouteScope(row.purchase);
   alert.raised_ns = row.ended_ns;
-  alert.amount = row.cost;
+  alert.amount = amount;
+  return alert;
+}
+
+Alert UsageOf(const AttemptRow& row) {
+  const std::string id = row.id.request.ToString();
+  Alert alert = OfRoute(Kind::kUsage, "usage", row, row.cost);
   alert.text = fmt::format(
       "{} counts {} tokens of input and {} of output for request {} of {}, which is more than its "
       "length and bounds allow. It is told once, until this is acknowledged.",
@@ -77,12 +83,7 @@ Alert UsageOf(const AttemptRow& row) {
 // What bounds the route bounds no bill: no hard budget can be kept on it.
 Alert BarredOf(const AttemptRow& row) {
   const std::string id = row.id.request.ToString();
-  Alert alert;
-  alert.kind = Kind::kBarred;
-  alert.dedup = fmt::format("barred:{}:{}", id, row.id.attempt);
-  alert.scope = RouteScope(row.purchase);
-  alert.raised_ns = row.ended_ns;
-  alert.amount = row.cost - row.held;
+  Alert alert = OfRoute(Kind::kBarred, "barred", row, row.cost - row.held);
   alert.text = fmt::format(
       "Hard budgets are not spent on {} at {} any more, until this is acknowledged: {} were "
       "billed for request {}, and {} was the most that it could cost by its price and bounds.",

@@ -1,0 +1,216 @@
+// An attempt's money from its first byte to its end: what was delivered, what it cost, what is not
+// known. How it is admitted: meter.cc.
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "billing/meter.h"
+
+namespace tradewind::billing {
+namespace {
+
+using ledger::NanoUsd;
+
+constexpr size_t kUpstreamIdBytesMax = 256;
+// Of one attempt: more is no usage, and sums of it have to stay within 64 bits.
+constexpr int64_t kTokensMax = 1'000'000'000'000;
+constexpr int64_t kProgressBytes = 1024;  // about 256 tokens
+constexpr auto kProgressPause = std::chrono::seconds(1);
+
+}  // namespace
+
+pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images) {
+  pricing::TokenCounts counts;
+  counts.input = usage.input_tokens;
+  counts.cached = usage.cached_tokens;
+  counts.output = usage.output_tokens;
+  counts.cache_write = usage.cache_write_tokens;
+  counts.reasoning = usage.reasoning_tokens;
+  counts.audio_input = usage.audio_input_tokens;
+  counts.audio_output = usage.audio_output_tokens;
+  counts.images = images;
+  return counts;
+}
+
+Status Metered::Sent() {
+  if (!hold_.is_open()) {
+    return {};
+  }
+  if (const Status sent = hold_.Sent(); !sent.has_value()) {
+    return Fail(ErrorCode::kUnavailable,
+                fmt::format("The ledger cannot record this request: {}", sent.error().message));
+  }
+  was_sent_ = true;
+  return {};
+}
+
+void Metered::UpstreamId(std::string_view id) {
+  if (hold_.is_open() && !id.empty()) {
+    has_upstream_id_ = true;
+    static_cast<void>(hold_.UpstreamId(id.substr(0, kUpstreamIdBytesMax)));
+  }
+}
+
+void Metered::UpstreamIdWithNext(std::string_view id) {
+  has_upstream_id_ = has_upstream_id_ || !id.empty();
+  hold_.UpstreamIdWithNext(id.substr(0, kUpstreamIdBytesMax));
+}
+
+std::optional<int64_t> Metered::CostOf(const pricing::TokenCounts& counts) const {
+  if (purchase_.provider == catalog::kLocalSlug) {
+    return 0;
+  }
+  if (!purchase_.priced) {
+    return std::nullopt;
+  }
+  if (const Result<int64_t> cost = pricing::CostNanoUsd(*prices_, counts); cost.has_value()) {
+    return *cost;
+  }
+  // A usage that contradicts itself, or leaves out what has a price: at its dearest, never for
+  // nothing.
+  pricing::UsageBounds bounds;
+  bounds.input_max = std::max<int64_t>(0, counts.input);
+  bounds.output_max = std::max<int64_t>(0, counts.output);
+  bounds.images = counts.images;
+  bounds.may_have_audio_input = counts.audio_input != 0;
+  bounds.may_have_audio_output = counts.audio_output != 0;
+  return pricing::WorstCaseNanoUsd(*prices_, bounds).value_or(hold_.cost());
+}
+
+std::optional<int64_t> Metered::MeteredCost(int64_t bytes) const {
+  if (wants_audio_output_ && purchase_.priced) {
+    return hold_.cost();  // what was spoken is not in the bytes of text
+  }
+  pricing::TokenCounts counts{input_tokens_max_, 0, MeteredTokens(bytes), 0};
+  counts.audio_input = has_audio_input_ ? input_tokens_max_ : 0;
+  counts.images = images_;
+  return CostOf(counts);
+}
+
+void Metered::Progress(int64_t delivered_bytes) {
+  if (!hold_.is_open() || delivered_bytes == progress_bytes_) {
+    return;
+  }
+  const auto now = clock_->Now();
+  if (delivered_bytes - progress_bytes_ < kProgressBytes && now - progress_at_ < kProgressPause) {
+    return;
+  }
+  progress_at_ = now;
+  // A kill leaves it unread.
+  WriteProgress(delivered_bytes, 0, bills_whole_, ledger::Metering::kRuns);
+}
+
+void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole,
+                            ledger::Metering metering) {
+  progress_bytes_ = delivered_bytes;
+  const auto cost_of = [&](int64_t bytes) {
+    return std::min(MeteredCost(bytes).value_or(0), hold_.cost());
+  };
+  static_cast<void>(hold_.Progress(whole ? hold_.cost() : cost_of(delivered_bytes + unread_bytes),
+                                   std::min(cost_of(delivered_bytes), hold_.charge()), metering));
+}
+
+std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,
+                                       std::optional<int64_t> charge_max) {
+  // More than the ledger takes of one request is a usage that no model has; it is not for nothing.
+  if (cost.has_value()) {
+    cost = std::min(*cost, ledger::kAmountMax);
+  }
+  // A caller's own account at the provider pays there, and nothing here.
+  const int64_t charge = purchase_.own_key ? 0 : cost.value_or(0);
+  static_cast<void>(hold_.Settle(cost.value_or(0), std::min(charge, charge_max.value_or(charge)),
+                                 Encode(outcome)));
+  return cost;
+}
+
+std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcome) {
+  const chat::Usage& usage = *ended.usage;
+  outcome.input_tokens = std::clamp<int64_t>(usage.input_tokens, 0, kTokensMax);
+  outcome.cached_tokens = std::clamp<int64_t>(usage.cached_tokens, 0, outcome.input_tokens);
+  outcome.output_tokens = std::clamp<int64_t>(usage.output_tokens, 0, kTokensMax);
+  outcome.reasoning_tokens = std::clamp<int64_t>(usage.reasoning_tokens, 0, outcome.output_tokens);
+  if (usage.cache_write_tokens.has_value()) {
+    outcome.cache_write_tokens = std::clamp<int64_t>(*usage.cache_write_tokens, 0,
+                                                     outcome.input_tokens - outcome.cached_tokens);
+  }
+  outcome.audio_input_tokens =
+      std::clamp<int64_t>(usage.audio_input_tokens, 0, outcome.input_tokens);
+  outcome.audio_output_tokens =
+      std::clamp<int64_t>(usage.audio_output_tokens, 0, outcome.output_tokens);
+  outcome.images = images_;
+  outcome.source = UsageSource::kProvider;
+  outcome.is_beyond =
+      purchase_.provider != catalog::kLocalSlug &&
+      (outcome.input_tokens > input_tokens_max_ || outcome.output_tokens > output_tokens_max_);
+  if (outcome.is_beyond) {
+    beyond_bounds_->fetch_add(1, std::memory_order_relaxed);
+  }
+  pricing::TokenCounts counts = CountsOf(usage, images_);
+  counts.input = outcome.input_tokens;
+  counts.cached = outcome.cached_tokens;
+  counts.output = outcome.output_tokens;
+  std::optional<int64_t> charge_max;
+  if (ended.unread_bytes > 0) {
+    pricing::TokenCounts delivered = counts;
+    delivered.output = std::min(counts.output, MeteredTokens(ended.delivered_bytes));
+    delivered.reasoning = std::min(counts.reasoning, delivered.output);
+    delivered.audio_output = std::min(counts.audio_output, delivered.output - delivered.reasoning);
+    charge_max = CostOf(delivered);
+  }
+  return Settle(outcome, CostOf(counts), charge_max);
+}
+
+void Metered::NoteDoubt(Ending ending, const Ended& ended) {
+  if (ending == Ending::kDoubtMetered) {
+    // What is still to come is billed by some when nobody reads it: as much as was held. When the
+    // provider itself has ended it, nothing is.
+    const bool goes_on = bills_whole_ && !ended.is_complete && !ended.provider_ended;
+    WriteProgress(ended.delivered_bytes, ended.unread_bytes, goes_on, ledger::Metering::kEnded);
+  } else if (ending == Ending::kDoubtHeld) {
+    static_cast<void>(hold_.Progress(hold_.cost(), 0));
+  }
+}
+
+std::optional<int64_t> Metered::End(const Ended& ended) {
+  constexpr size_t kFinishBytesMax = 256;
+  if (!hold_.is_open()) {
+    return std::nullopt;
+  }
+  Ended known = ended;
+  known.was_sent = was_sent_;
+  known.can_be_asked = has_upstream_id_ ? askable_.theirs : askable_.ours;
+  Ending ending = EndingOf(known);
+  if (IsDoubt(ending) && purchase_.priced && hold_.cost() == 0) {
+    ending = Ending::kMetered;  // whatever it did, it cost nothing
+  }
+  Outcome outcome;
+  outcome.finish = ended.finish.substr(0, kFinishBytesMax);
+  switch (ending) {
+    case Ending::kSettle:
+      return SettleByUsage(ended, std::move(outcome));
+    case Ending::kMetered: {
+      outcome.input_tokens = input_tokens_max_;
+      outcome.output_tokens = MeteredTokens(ended.delivered_bytes + ended.unread_bytes);
+      outcome.source = UsageSource::kMetered;
+      outcome.images = images_;
+      std::optional<int64_t> cost = MeteredCost(ended.delivered_bytes + ended.unread_bytes);
+      if (cost.has_value()) {
+        cost = std::min(*cost, hold_.cost());  // an estimate is no overrun
+      }
+      return Settle(outcome, cost, MeteredCost(ended.delivered_bytes));
+    }
+    case Ending::kVoid:
+      static_cast<void>(hold_.Void(outcome.finish));
+      return std::nullopt;
+    case Ending::kDoubtMetered:
+    case Ending::kDoubtHeld:
+    case Ending::kDoubtVoid:
+      NoteDoubt(ending, ended);
+      static_cast<void>(hold_.Doubt(outcome.finish));
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+}  // namespace tradewind::billing
