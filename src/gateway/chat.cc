@@ -153,7 +153,7 @@ std::optional<int64_t> TokensUsed(const Answered& answered) {
 
 // The provider's own refusal, when the request is at fault: its status and words in our envelope.
 http::Response ProviderRefusal(const Answered& answered) {
-  const dialects::WireError& said = answered.upstream_error;
+  const dialects::WireError& said = *answered.upstream_error;
   dialects::JsonWriter json;
   json.BeginObject().Key("error").BeginObject().Field("message", said.message);
   json.Field("type", said.type.empty() ? std::string("invalid_request_error") : said.type);
@@ -194,7 +194,8 @@ Error ErrorForClient(const Answered& answered) {
 }
 
 bool IsProviderRefusal(const Answered& answered) {
-  return answered.upstream_status >= 400 && answered.upstream_status < 500 &&
+  return answered.upstream_error.has_value() && answered.upstream_status >= 400 &&
+         answered.upstream_status < 500 &&
          (answered.kind == FailureKind::kClientError || answered.kind == FailureKind::kNotCapable ||
           answered.kind == FailureKind::kModelUnknown);
 }

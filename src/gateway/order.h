@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/boxed.h"
 #include "base/result.h"
 #include "chat/chat.h"
 #include "dialects/json_text.h"
@@ -36,8 +37,8 @@ enum class KeyOwner { kOperator, kCaller, kNobody };
 // What became of one attempt at answering.
 struct Answered {
   // Set: nothing was sent, and this is what the client gets if no other route answers.
-  std::optional<Error> failed_before_first_byte;
-  std::optional<Error> failed_after_first_byte;
+  Boxed<Error> failed_before_first_byte;
+  Boxed<Error> failed_after_first_byte;
   // Of a failure, before or after: what it says about the route.
   routing::FailureKind kind = routing::FailureKind::kServerError;
   routing::Reached reached = routing::Reached::kHead;
@@ -46,7 +47,7 @@ struct Answered {
   bool gave_nothing = false;  // of what the client has of it
   // Of an upstream's own refusal: its status and error, which the client gets as they are.
   int upstream_status = 0;
-  dialects::WireError upstream_error;
+  Boxed<dialects::WireError> upstream_error;
   KeyOwner key_owner = KeyOwner::kOperator;
 
   bool out_of_budget = false;        // nothing was tried: no budget has room for it

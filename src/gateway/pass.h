@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/boxed.h"
 #include "base/clock.h"
 #include "base/task.h"
 #include "chat/chat.h"
@@ -32,13 +33,13 @@ struct ClientStream {
 
 struct Passed {
   // Before the first byte nothing was sent to the client: another route may answer.
-  std::optional<providers::UpstreamFailure> failed_before_first_byte;
-  std::optional<providers::UpstreamFailure> failed_after_first_byte;
+  Boxed<providers::UpstreamFailure> failed_before_first_byte;
+  Boxed<providers::UpstreamFailure> failed_after_first_byte;
   // The stream broke, and the client's is still open: it goes on, or ends by EndCutStream.
   bool is_left_open = false;
   bool gave_nothing = false;  // of what the client has
   // The client took no more; the upstream was told.
-  std::optional<Error> client_failed;
+  Boxed<Error> client_failed;
   std::optional<chat::Usage> usage;  // as the upstream counted it; nullopt: it did not say
   // It was said when every choice had ended: it is what the answer used, also when it was cut then.
   bool usage_is_final = false;

@@ -326,6 +326,9 @@ Task<Status> PooledCall::SendAndReadHead(std::string_view head_text) {
     answered = co_await ReadHead(After(request_.deadlines.first_byte_ms));
   }
   if (answered.has_value()) {
+    // Not sent again from here on: no memory is kept for it while the answer streams.
+    request_.headers = Headers();
+    request_.body = {};
     answered = BeginBody();
   }
   if (!answered.has_value()) {

@@ -2,6 +2,7 @@
 // snapshots that let older records go. Format: docs/formats/journal.md.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -102,15 +104,29 @@ struct Leg {
 
 inline constexpr size_t kLegsMax = 24;
 
-// At most kLegsMax, without the heap: holds are made for every request. Most have a few, so no more
-// than there are is ever written or copied.
+// At most kLegsMax. Holds are made for every request and most have a few legs: these need no heap,
+// and no more than there are is ever written or copied.
 class Legs {
  public:
   Legs() {}
   Legs(const Legs& other) { *this = other; }
+  Legs(Legs&& other) noexcept { *this = std::move(other); }
   Legs& operator=(const Legs& other) {
-    std::ranges::uninitialized_copy(other.all(), std::span(legs_, other.size_));
-    size_ = other.size_;
+    if (this != &other) {
+      if (other.size_ > kInline && many_ == nullptr) {
+        many_ = std::make_unique_for_overwrite<Leg[]>(kLegsMax);
+      }
+      size_ = other.size_;
+      std::ranges::copy(other.all(), begin());
+    }
+    return *this;
+  }
+  Legs& operator=(Legs&& other) noexcept {
+    many_ = std::move(other.many_);
+    size_ = std::exchange(other.size_, 0);
+    if (size_ <= kInline) {
+      std::ranges::copy(std::span(other.few_, size_), few_);
+    }
     return *this;
   }
   ~Legs() = default;
@@ -119,18 +135,28 @@ class Legs {
     if (size_ == kLegsMax) {
       return false;
     }
-    std::construct_at(&legs_[size_++], leg);
+    if (size_ == kInline) {
+      many_ = std::make_unique_for_overwrite<Leg[]>(kLegsMax);
+      std::ranges::copy(few_, many_.get());
+    }
+    ++size_;
+    begin()[size_ - 1] = leg;
     return true;
   }
-  std::span<const Leg> all() const { return {legs_, size_}; }
-  std::span<Leg> all() { return {legs_, size_}; }
+  std::span<const Leg> all() const { return {size_ <= kInline ? few_ : many_.get(), size_}; }
+  std::span<Leg> all() { return {begin(), size_}; }
   size_t size() const { return size_; }
 
  private:
+  static constexpr size_t kInline = 4;
   static_assert(std::is_trivially_copyable_v<Leg> && std::is_trivially_destructible_v<Leg>);
+
+  Leg* begin() { return size_ <= kInline ? few_ : many_.get(); }
+
   union {
-    Leg legs_[kLegsMax];
+    Leg few_[kInline];  // not zeroed
   };
+  std::unique_ptr<Leg[]> many_;  // all of them, when they are more
   size_t size_ = 0;
 };
 

@@ -16,8 +16,8 @@ namespace {
 
 using Stage = UpstreamFailure::Stage;
 
-// Takes the body out of the order.
-http::UpstreamRequest HttpRequest(const Upstream& upstream, UpstreamOrder& order) {
+// Its body stays in the order.
+http::UpstreamRequest HttpRequest(const Upstream& upstream, const UpstreamOrder& order) {
   http::UpstreamRequest request;
   request.url = upstream.base;
   request.target = upstream.quirks->Path(order.endpoint);
@@ -31,7 +31,7 @@ http::UpstreamRequest HttpRequest(const Upstream& upstream, UpstreamOrder& order
   if (!order.attempt_id.empty()) {
     request.headers.Set("x-client-request-id", order.attempt_id);
   }
-  request.body = std::move(order.body);
+  request.body = order.body;
   request.allow_private = upstream.allow_private;
   request.deadlines = order.deadlines;
   return request;
@@ -193,6 +193,7 @@ Task<UpstreamResult<void>> UpstreamExchange::Open() {
     co_return std::unexpected(Lost(head.error()));
   }
   has_head_ = true;
+  order_.body = std::string();  // no memory is kept for it while the answer streams
   call_->ReadBy(order_.visible_by);
   const http::Headers& headers = call_->headers();
   const std::string_view id_header = upstream_.id_header.empty()
@@ -276,7 +277,7 @@ Task<UpstreamResult<void>> UpstreamExchange::AwaitVisible() {
 }
 
 Task<UpstreamResult<WireEvent>> UpstreamExchange::ReadNext() {
-  while (events_.empty()) {
+  while (read_ == events_.size()) {
     if (IsLate(std::chrono::steady_clock::now())) {
       co_return std::unexpected(
           Lost({ErrorCode::kDeadlineExceeded, "nothing but signs of life came in time"}));
@@ -288,14 +289,17 @@ Task<UpstreamResult<WireEvent>> UpstreamExchange::ReadNext() {
     if (bytes->empty()) {
       co_return End();
     }
-    std::vector<http::SseEvent> arrived;
-    if (const Status parsed = parser_.Push(*bytes, arrived); !parsed.has_value()) {
+    events_ = std::vector<http::SseEvent>();
+    read_ = 0;
+    if (const Status parsed = parser_.Push(*bytes, events_); !parsed.has_value()) {
       co_return std::unexpected(Garbage(parsed.error().message));
     }
-    std::move(arrived.begin(), arrived.end(), std::back_inserter(events_));
   }
-  const http::SseEvent event = std::move(events_.front());
-  events_.pop_front();
+  const http::SseEvent event = std::move(events_[read_]);
+  if (++read_ == events_.size()) {
+    events_ = std::vector<http::SseEvent>();
+    read_ = 0;
+  }
   if (event.data.starts_with("[DONE]")) {
     co_return End();
   }

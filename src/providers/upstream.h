@@ -4,8 +4,8 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <expected>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -112,7 +112,7 @@ class UpstreamExchange {
   // Within limits::kUpstreamEndMs; what takes longer costs the connection.
   Task<void> ReadRest();
   // Next will not have to wait: its event has arrived.
-  bool has_next() const { return !ready_.empty() || !events_.empty(); }
+  bool has_next() const { return !ready_.empty() || read_ < events_.size(); }
   // Of an answer that is no stream.
   Task<UpstreamResult<dialects::WireWhole>> Whole();
   // Same thread; idempotent. A pending task ends with kCancelled.
@@ -138,13 +138,14 @@ class UpstreamExchange {
   UpstreamResult<WireEvent> End() const;
 
   const Upstream& upstream_;
-  UpstreamOrder order_;  // its body has gone into call_
+  UpstreamOrder order_;  // without its body once the head is here
   std::unique_ptr<http::UpstreamCall> call_;
   bool has_head_ = false;
   std::string upstream_request_id_;
   http::SseParser parser_;
-  std::deque<http::SseEvent> events_;
-  std::deque<WireEvent> ready_;               // read by AwaitVisible, before all of events_
+  std::vector<http::SseEvent> events_;        // that arrived together; no memory once all are read
+  size_t read_ = 0;                           // of events_
+  std::list<WireEvent> ready_;                // read by AwaitVisible, before the rest of events_
   std::optional<dialects::WireWhole> whole_;  // likewise
   dialects::WireChoices choices_;
   bool is_visible_ = false;  // there was something that a reader would see
