@@ -57,6 +57,7 @@ Result<routing::RouteNeeds> NeedsOf(const Order& order) {
   need(facts.has_images, Capability::kVision);
   need(facts.has_logprobs, Capability::kLogprobs);
   needs.input_tokens = facts.input_bytes / kBytesPerTokenHigh;
+  needs.prompts = facts.prompts;
   needs.max_tokens = facts.max_tokens;
   needs.only = wanted.only;
   needs.ignore = wanted.ignore;

@@ -162,7 +162,8 @@ MaybeReason NotAble(const RouteFacts& route, const RouteNeeds& needs) {
 
 MaybeReason TooSmall(const RouteFacts& route, const RouteNeeds& needs) {
   const int64_t output = std::max<int64_t>(needs.max_tokens.value_or(1), 0);
-  const int64_t input = std::max<int64_t>(needs.input_tokens, 0);
+  const int64_t input =
+      std::max<int64_t>(needs.input_tokens, 0) / std::max<int64_t>(needs.prompts, 1);
   if (route.context_length.has_value() &&
       (input > *route.context_length || output > *route.context_length - input)) {
     return Reason{Exclusion::kContextTooSmall,

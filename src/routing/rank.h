@@ -110,10 +110,11 @@ struct RouteNeeds {
   std::string pinned = {};                   // slug, with Policy::kPinned
   std::vector<std::string> user_order = {};  // [route] order, or the user's own
 
-  // What the request uses. `input_tokens` is an estimate: give a low one, as a route whose context
-  // it overflows is left out.
+  // What the request uses. `input_tokens` of all its prompts is an estimate: give a low one, as a
+  // route whose context their share of it overflows is left out.
   std::vector<Capability> capabilities = {};
   int64_t input_tokens = 0;
+  int64_t prompts = 1;  // at least; each has a context of its own
   std::optional<int64_t> max_tokens = {};
 
   // The `provider` object of the request.

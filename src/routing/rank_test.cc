@@ -294,6 +294,10 @@ TEST(RankReason, SaysWhatTheRouteCannotDo) {
                 Exclusion::kContextTooSmall,
                 "about 9223372036854775807 prompt tokens and 9223372036854775807 to write do not "
                 "fit its context of 8192");
+  EXPECT_EQ(Order({route}, {.input_tokens = 800'000, .prompts = 100}), Names{"a"})
+      << "each has a context of its own";
+  ExpectLeftOut(route, {.input_tokens = 900'000, .prompts = 100}, Exclusion::kContextTooSmall,
+                "about 9000 prompt tokens and 1 to write do not fit its context of 8192");
   route.max_output_tokens = 100;
   ExpectLeftOut(route, {.max_tokens = 101}, Exclusion::kOutputTooSmall,
                 "max_tokens 101 is over its 100");

@@ -286,6 +286,11 @@ def test_embeddings_pass_with_their_cost_and_fail_over(tmp_path):
         assert ask().headers["x-inference-provider"] == "site-b"
         here = market.server.post("/v1/embeddings", {"model": MODEL, "input": "a"})
         assert here.status == 400 and here.error()["code"] == "model_not_supported"
+        market.sim.clear_faults()
+        texts = {"model": "acme/embed", "input": ["one two three four " * 50] * 100}
+        reply = market.server.post("/v1/embeddings", texts)
+        assert reply.status == 200, "95 kB, but a context of 8,192 tokens is for each text"
+        assert len(reply.json()["data"]) == 100
 
 
 # --- T38: large bodies, many at once
