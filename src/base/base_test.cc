@@ -1,10 +1,15 @@
+#include <array>
 #include <atomic>
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "base/boxed.h"
 #include "base/budget.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
@@ -191,6 +196,27 @@ TEST(Ids, HaveThePrefixTheLengthAndDoNotRepeat) {
 TEST(AsciiLower, LeavesEveryOtherByteAlone) {
   EXPECT_EQ(AsciiLower("Org/Name-2B[@`{Z"), "org/name-2b[@`{z");
   EXPECT_EQ(AsciiLower("\xC3\x84\xFF"), "\xC3\x84\xFF");
+}
+
+TEST(CaseFolded, TakesTheTwoLettersThatFoldIntoAscii) {
+  EXPECT_EQ(CaseFolded("Max_To\u212Aen\u017F"), "max_tokens");
+  EXPECT_EQ(CaseFolded("\u017F\u017F\xE2\x84"), "ss\xE2\x84");
+}
+
+TEST(Boxed, IsAnOptionalOfOnePointer) {
+  static_assert(sizeof(Boxed<std::array<char, 500>>) == sizeof(void*));
+  Boxed<std::string> a;
+  EXPECT_FALSE(a.has_value());
+  a = std::string("one");
+  Boxed<std::string> copy = a;
+  *copy += " two";
+  EXPECT_EQ(*a, "one");
+  EXPECT_EQ(copy->size(), 7U);
+  const Boxed<std::string> moved = std::move(copy);
+  EXPECT_EQ(*moved, "one two");
+  EXPECT_FALSE(copy.has_value()) << "what was moved from is empty";  // NOLINT
+  a = Boxed<std::string>(std::optional<std::string>());
+  EXPECT_FALSE(a.has_value());
 }
 
 }  // namespace

@@ -95,6 +95,9 @@ class Walk {
            c == 'E';
   }
   bool is_in_part() const { return part_depth_ > 0; }
+  bool is_of_message() const {
+    return levels_.size() == 2 && levels_[1].is_object && !levels_[0].is_object;
+  }
 
   // A name, or a value; at_ goes behind it.
   void String() {
@@ -117,6 +120,8 @@ class Walk {
       levels_.back().key = NameOf(raw);
       if (is_in_part() && levels_.size() == part_depth_) {
         NoteName(levels_.back().key);
+      } else if (is_of_message()) {
+        NoteFieldName(levels_.back().key);
       }
     } else {
       Value(raw, true);
@@ -124,10 +129,7 @@ class Walk {
   }
 
   // A message that was spoken stands by its id; its sound is input again.
-  void NoteSpoken() {
-    const bool is_of_message = levels_.size() == 2 && levels_[1].is_object && !levels_[0].is_object;
-    parts_.sounds += is_of_message && levels_[1].key == "audio" ? 1 : 0;
-  }
+  void NoteSpoken() { parts_.sounds += is_of_message() && levels_[1].key == "audio" ? 1 : 0; }
 
   void Value(std::string_view text, bool is_something) {
     if (is_something) {
@@ -152,15 +154,23 @@ class Walk {
 
   // Of two types one server takes the first, another the last, and some read `Type` as `type`.
   void NoteName(std::string_view name) {
-    if (AsciiLower(name) != "type" || std::exchange(has_type_, true) == false ||
-        !parts_.repeated_type.empty()) {
+    if (CaseFolded(name) != "type" || std::exchange(has_type_, true) == false ||
+        !parts_.ambiguous.empty()) {
       return;
     }
-    parts_.repeated_type = fmt::format("messages[{}].content", levels_[0].index);
+    parts_.ambiguous = fmt::format("messages[{}].content", levels_[0].index);
     if (part_depth_ == 4) {
-      parts_.repeated_type += fmt::format("[{}]", levels_[2].index);
+      parts_.ambiguous += fmt::format("[{}]", levels_[2].index);
     }
-    parts_.repeated_type += ".type";
+    parts_.ambiguous += ".type";
+  }
+
+  // Of a message. Pictures under a name that is not looked into are priced by nobody.
+  void NoteFieldName(std::string_view name) {
+    const std::string folded = CaseFolded(name);
+    if (folded != name && (folded == "content" || folded == "audio") && parts_.ambiguous.empty()) {
+      parts_.ambiguous = fmt::format("messages[{}].{}", levels_[0].index, folded);
+    }
   }
 
   // A member of the part that is not null.

@@ -16,9 +16,9 @@ struct MessageParts {
   // A kind of part whose size is not in the request, so that nothing bounds what a provider bills
   // of it: video, other sound, files, whatever is not known. "" = none.
   std::string unbounded;
-  // A part with more than one type, "messages[0].content[1].type": what it is depends on who reads
-  // it. "" = none.
-  std::string repeated_type;
+  // A part with more than one type, "messages[0].content[1].type", or content under another name's
+  // letters, "messages[0].content": what is asked depends on who reads it. "" = none.
+  std::string ambiguous;
 };
 
 // `messages` is JSON that was parsed as part of its request; anything else reads as no parts.

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "base/text.h"
 #include "dialects/json_reader.h"
 #include "dialects/message_parts.h"
 
@@ -165,18 +166,18 @@ void ReadPreferences(const json::object& object, const std::string& text, Fields
 
 // A completion may have many prompts, each of them text or token ids; embeddings have many inputs.
 // What is more than text in them is bounded by nothing.
-void ReadPrompts(const JsonText& request, const char* name, OpenAiFacts& facts) {
+Status ReadPrompts(const JsonText& request, const char* name, OpenAiFacts& facts) {
   const std::string_view raw = request.Raw(name);
   if (raw.empty() || raw.starts_with('"')) {
-    return;
+    return {};
   }
-  const Result<json::value> value = ParseJson(raw);
-  const json::array* list = value.has_value() ? value->if_array() : nullptr;
+  TW_ASSIGN_OR_RETURN(const json::value value, ParseJson(raw));
+  const json::array* list = value.if_array();
   if (list == nullptr) {
-    if (value.has_value() && value->is_object()) {
+    if (value.is_object()) {
       facts.billed_apart = name;
     }
-    return;
+    return {};
   }
   if (!std::ranges::all_of(*list, [](const json::value& one) { return one.is_number(); })) {
     facts.prompts = std::max(facts.prompts, static_cast<int64_t>(list->size()));
@@ -184,6 +185,7 @@ void ReadPrompts(const JsonText& request, const char* name, OpenAiFacts& facts) 
   if (std::ranges::any_of(*list, [](const json::value& one) { return one.is_object(); })) {
     facts.billed_apart = name;
   }
+  return {};
 }
 
 bool IsNonEmptyArray(const json::value* value) {
@@ -202,33 +204,51 @@ bool IsAsked(const json::value* value) {
   return value != nullptr && !(value->is_bool() && !value->get_bool());
 }
 
-// The fields that are read here as an object of their own; the long ones are measured only.
+constexpr std::array<std::string_view, 21> kShort = {"model",
+                                                     "models",
+                                                     "stream",
+                                                     "stream_options",
+                                                     "tools",
+                                                     "functions",
+                                                     "max_tokens",
+                                                     "n",
+                                                     "provider",
+                                                     "response_format",
+                                                     "logprobs",
+                                                     "max_completion_tokens",
+                                                     "best_of",
+                                                     "service_tier",
+                                                     "web_search_options",
+                                                     "plugins",
+                                                     "modalities",
+                                                     "search_parameters",
+                                                     "enable_search",
+                                                     "chat_template",
+                                                     "mm_processor_kwargs"};
+constexpr std::array<std::string_view, 3> kLong = {"messages", "prompt", "input"};
+
+// Fields by which providers are told to think, and whether to show it.
+constexpr std::array<std::string_view, 8> kThinking = {
+    "reasoning", "reasoning_effort", "reasoning_format", "include_reasoning",
+    "thinking",  "enable_thinking",  "thinking_budget",  "chat_template_kwargs"};
+
+bool IsRead(std::string_view name) {
+  return std::ranges::find(kShort, name) != kShort.end() ||
+         std::ranges::find(kLong, name) != kLong.end();
+}
+
+// The fields that are read here as an object of their own; the long ones are measured only. Servers
+// written in Go take `MAX_TOKENS` for `max_tokens`: two readers must not see two requests.
 Result<json::object> Short(const JsonText& request) {
   json::object out;
   for (const std::string_view name : request.names()) {
-    if (name == "messages" || name == "prompt" || name == "input") {
-      continue;
-    }
-    constexpr std::array<std::string_view, 17> kRead = {"model",
-                                                        "models",
-                                                        "stream",
-                                                        "stream_options",
-                                                        "tools",
-                                                        "functions",
-                                                        "max_tokens",
-                                                        "n",
-                                                        "provider",
-                                                        "response_format",
-                                                        "logprobs",
-                                                        "max_completion_tokens",
-                                                        "best_of",
-                                                        "service_tier",
-                                                        "web_search_options",
-                                                        "plugins",
-                                                        "modalities"};
-    if (std::find(kRead.begin(), kRead.end(), name) != kRead.end()) {
+    if (std::ranges::find(kShort, name) != kShort.end()) {
       TW_ASSIGN_OR_RETURN(json::value value, ParseJson(request.Raw(name)));
       out.emplace(name, std::move(value));
+    } else if (const std::string folded = CaseFolded(name); folded != name && IsRead(folded)) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("A name of the body means `{}`: write it so, in lower case.", folded),
+                  folded);
     }
   }
   return out;
@@ -251,8 +271,9 @@ std::string BilledApart(Fields& fields) {
       }
     }
   }
-  for (const char* name : {"web_search_options", "plugins"}) {
-    if (fields.Find(name) != nullptr) {
+  for (const char* name : {"web_search_options", "plugins", "search_parameters", "enable_search",
+                           "chat_template", "mm_processor_kwargs"}) {
+    if (const json::value* value = fields.Find(name); value != nullptr && *value != false) {
       return name;
     }
   }
@@ -293,6 +314,8 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   facts.has_tools =
       IsNonEmptyArray(fields.Find("tools")) || IsNonEmptyArray(fields.Find("functions"));
   facts.has_schema = WantsSchema(fields.Find("response_format"));
+  facts.may_think =
+      std::ranges::any_of(kThinking, [&](std::string_view name) { return request.Has(name); });
   facts.has_logprobs = IsAsked(fields.Find("logprobs"));
   for (const std::string_view name : {"max_tokens", "max_completion_tokens"}) {
     std::optional<int64_t> tokens;
@@ -306,8 +329,8 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   facts.n = n.value_or(1);
   std::optional<int64_t> best_of;
   fields.Integer("best_of", 1, limits::kChoicesMax, best_of);
-  ReadPrompts(request, "prompt", facts);
-  ReadPrompts(request, "input", facts);
+  TW_RETURN_IF_ERROR(ReadPrompts(request, "prompt", facts));
+  TW_RETURN_IF_ERROR(ReadPrompts(request, "input", facts));
   facts.answers = std::max(facts.n, best_of.value_or(1)) * facts.prompts;
   if (const json::value* provider = fields.Find("provider"); provider != nullptr) {
     if (provider->is_object()) {
@@ -319,8 +342,8 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   }
   const std::string_view messages = request.Raw("messages");
   MessageParts parts = ReadParts(messages);
-  if (!parts.repeated_type.empty()) {
-    fields.Wrong(parts.repeated_type, "is there more than once; leave one");
+  if (!parts.ambiguous.empty()) {
+    fields.Wrong(parts.ambiguous, "is there more than once; leave one, in lower case");
   }
   TW_RETURN_IF_ERROR(fields.status());
   facts.images = parts.images;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/limits.h"
+
 namespace tradewind::dialects {
 namespace {
 
@@ -99,6 +101,38 @@ TEST(OpenAiFacts, RefusesAPartOfTwoTypes) {
       << "of something inside of it";
   const auto error = Facts(R"({"model":"m","messages":[{"content":[{"type":"a","type":"b"}]}]})");
   EXPECT_EQ(error.error().code, ErrorCode::kInvalidArgument);
+}
+
+// Servers in Go take them for the same; what is held for would not be what is asked.
+TEST(OpenAiFacts, RefusesNamesThatSomeReadAsOthers) {
+  const auto param = [](const std::string& fields) {
+    const auto facts = Facts(R"({"model":"m",)" + fields + "}");
+    return facts.has_value() ? std::string() : facts.error().param;
+  };
+  EXPECT_EQ(param(R"("max_tokens":1,"MAX_TOKENS":100000)"), "max_tokens");
+  EXPECT_EQ(param(R"("max_to\u212Aens":100000)"), "max_tokens") << "the sign of the kelvin";
+  EXPECT_EQ(param(R"("N":128)"), "n");
+  EXPECT_EQ(param(R"("Messages":[])"), "messages");
+  EXPECT_EQ(param(R"("messages":[{"role":"user","Content":"a"}])"), "messages[0].content");
+  EXPECT_EQ(param(R"("messages":[{"role":"user"},{"AUDIO":{"id":"a"}}])"), "messages[1].audio");
+  EXPECT_EQ(param(R"("Temperature":1,"messages":[{"content":"a","Name":"b"}])"), "")
+      << "nothing depends on those";
+  EXPECT_EQ(param(R"("messages":[{"tool_calls":[{"Content":1}],"content":"a"}])"), "");
+}
+
+TEST(OpenAiFacts, RefusesPromptsThatCannotBeCounted) {
+  std::string many = R"("prompt":[)";
+  for (int64_t i = 0; i <= limits::kJsonValuesMax; ++i) {
+    many += "1,";
+  }
+  const auto facts = Facts(R"({"model":"m",)" + many + "1]}");
+  ASSERT_FALSE(facts.has_value());
+  EXPECT_EQ(facts.error().code, ErrorCode::kPayloadTooLarge) << facts.error().message;
+}
+
+TEST(OpenAiFacts, SaysWhenThoughtsMayBeHidden) {
+  EXPECT_FALSE(Facts(R"({"model":"m"})")->may_think);
+  EXPECT_TRUE(Facts(R"({"model":"m","reasoning_effort":"high"})")->may_think);
 }
 
 TEST(OpenAiFacts, NamesMediaWhoseSizeIsNotInTheRequest) {
