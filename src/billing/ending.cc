@@ -21,9 +21,17 @@ Ending EndingOf(const Ended& ended) {
   return ended.likely_billed ? Ending::kDoubtHeld : Ending::kDoubtVoid;
 }
 
+namespace {
+constexpr int64_t kTokensOnTheirWay = 64;
+}
+
 int64_t MeteredTokens(int64_t delivered_bytes) {
-  constexpr int64_t kBytesPerToken = 3, kMargin = 64;
-  return (delivered_bytes + kBytesPerToken - 1) / kBytesPerToken + kMargin;
+  constexpr int64_t kBytesPerToken = 3;
+  return (delivered_bytes + kBytesPerToken - 1) / kBytesPerToken + kTokensOnTheirWay;
+}
+
+int64_t MostTokens(int64_t delivered_bytes) {
+  return delivered_bytes + kTokensOnTheirWay;
 }
 
 }  // namespace tradewind::billing

@@ -58,5 +58,7 @@ inline bool IsDoubt(Ending ending) {
 // Tokens of so many bytes of text, rounded up with a margin: four bytes a token is what English
 // takes, three is what is counted, and 64 tokens may have been on their way.
 int64_t MeteredTokens(int64_t delivered_bytes);
+// The most that they can be: no vocabulary has more tokens than bytes.
+int64_t MostTokens(int64_t delivered_bytes);
 
 }  // namespace tradewind::billing

@@ -83,7 +83,8 @@ TEST(Ending, ACompleteAnswerWithoutAUsageWaitsForAProviderThatCanBeAsked) {
   const Row row({.is_complete = true, .delivered_bytes = 3000, .finish = "stop"}, true);
   EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
   EXPECT_EQ(row.in_the_end().state, AttemptState::kSettled);
-  EXPECT_EQ(row.in_the_end().cost, kInput + (1000 + 64) * 2000);
+  EXPECT_EQ(row.in_the_end().cost, kInput + (3000 + 64) * 2000);
+  EXPECT_EQ(row.in_the_end().charge, kInput + (1000 + 64) * 2000);
   EXPECT_EQ(row.in_the_end().outcome.source, UsageSource::kMetered);
 }
 
@@ -105,12 +106,26 @@ TEST(Ending, WhatWasReadOnWithoutAUsageIsMeteredToItsEnd) {
   EXPECT_EQ(row.at_once().charge, kInput + (100 + 64) * 2000);
 }
 
-TEST(Ending, WhatWasCutAfterSomethingIsInDoubtAndMeteredInTheEnd) {
+TEST(Ending, WhatWasCutAfterSomethingCountsForTheMostAndIsChargedForWhatIsLikely) {
   const Row row({.likely_billed = true, .delivered_bytes = 3000, .finish = "cut"});
   EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
   EXPECT_EQ(row.in_the_end().state, AttemptState::kSettled);
-  EXPECT_EQ(row.in_the_end().cost, kInput + (1000 + 64) * 2000);
-  EXPECT_EQ(row.in_the_end().charge, row.in_the_end().cost);
+  EXPECT_EQ(row.in_the_end().cost, kInput + (3000 + 64) * 2000) << "digits: a token of each byte";
+  EXPECT_EQ(row.in_the_end().charge, kInput + (1000 + 64) * 2000);
+}
+
+TEST(Ending, WhatWasCutAndMayHaveThoughtUnseenCountsForAllThatWasHeld) {
+  World world;
+  Meter meter(*world.ledger, world.clock);
+  Offer offer = world.Ask(100, 5000);
+  offer.thinks_unseen = true;
+  auto attempt = meter.Begin(std::move(offer));
+  ASSERT_TRUE(attempt->Sent().has_value());
+  attempt->End({.likely_billed = true, .delivered_bytes = 30, .finish = "client_left"});
+  const auto doubts = world.ledger->HoldsInDoubt();
+  ASSERT_EQ(doubts.size(), 1U);
+  EXPECT_EQ(doubts.front().second.metered_cost, doubts.front().second.cost);
+  EXPECT_EQ(doubts.front().second.metered_charge, kInput + (10 + 64) * 2000);
 }
 
 TEST(Ending, WhatTimedOutBeforeAnythingIsHeldAndChargesNobodyInTheEnd) {
@@ -131,7 +146,8 @@ TEST(Ending, AnErrorBeforeAnythingIsInDoubtAndVoidInTheEnd) {
 TEST(Ending, AnErrorAfterSomethingIsMeteredInTheEnd) {
   const Row row({.delivered_bytes = 30, .finish = "error_event"});
   EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
-  EXPECT_EQ(row.in_the_end().cost, kInput + (10 + 64) * 2000);
+  EXPECT_EQ(row.in_the_end().cost, kInput + (30 + 64) * 2000);
+  EXPECT_EQ(row.in_the_end().charge, kInput + (10 + 64) * 2000);
 }
 
 TEST(Progress, IsWrittenEvery256TokensOrSecondSoThatAKillKnowsIt) {
@@ -152,7 +168,9 @@ TEST(Progress, IsWrittenEvery256TokensOrSecondSoThatAKillKnowsIt) {
   world.KillAndStart();
   const auto doubts = world.ledger->HoldsInDoubt();
   ASSERT_EQ(doubts.size(), 1U);
-  EXPECT_EQ(doubts.front().second.metered_cost, kInput + ((60 + 1024 + 2) / 3 + 64) * 2000);
+  EXPECT_EQ(doubts.front().second.metered_cost, kInput + (60 + 1024 + 1024 + 64) * 2000)
+      << "and as much as may come before the next one";
+  EXPECT_EQ(doubts.front().second.metered_charge, kInput + ((60 + 1024 + 2) / 3 + 64) * 2000);
 }
 
 }  // namespace

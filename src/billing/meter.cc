@@ -260,6 +260,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   metered.images_ = offer.images;
   metered.has_audio_input_ = offer.has_audio_input;
   metered.wants_audio_output_ = offer.wants_audio_output;
+  metered.thinks_unseen_ = offer.thinks_unseen;
   metered.askable_ = offer.askable;
   metered.bills_whole_ = offer.bills_whole;
   metered.beyond_bounds_ = &beyond_bounds_;

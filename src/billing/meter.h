@@ -62,8 +62,9 @@ struct Offer {
   // It may use tokens of sound. Requires prices for these where a hard budget is to be kept:
   // whoever offers it says `billed_apart` otherwise.
   bool has_audio_input = false, wants_audio_output = false;
-  std::string billed_apart;  // a field whose cost no token price bounds; "" = none
-  AskableIds askable = {};   // by which ids the provider says later what it cost
+  bool thinks_unseen = false;  // some of what it is billed for may be shown to nobody
+  std::string billed_apart;    // a field whose cost no token price bounds; "" = none
+  AskableIds askable = {};     // by which ids the provider says later what it cost
 };
 
 // One attempt's money. Movable; one thread at a time; the Meter outlives it.
@@ -95,8 +96,8 @@ class Metered {
  private:
   friend class Meter;
   std::optional<int64_t> CostOf(const pricing::TokenCounts& counts) const;
-  // Of an answer of so many bytes, for all that may have been put in.
-  std::optional<int64_t> MeteredCost(int64_t bytes) const;
+  // Of an answer of so many tokens, for all that may have been put in.
+  std::optional<int64_t> MeteredCost(int64_t output_tokens) const;
   std::optional<int64_t> Settle(const Outcome& outcome, std::optional<int64_t> cost,
                                 std::optional<int64_t> charge_max = {});
   std::optional<int64_t> SettleByUsage(const Ended& ended, Outcome outcome);
@@ -112,7 +113,7 @@ class Metered {
   uint32_t price_version_ = 0;
   int64_t input_tokens_max_ = 0;
   int64_t images_ = 0;
-  bool has_audio_input_ = false, wants_audio_output_ = false;
+  bool has_audio_input_ = false, wants_audio_output_ = false, thinks_unseen_ = false;
   int64_t output_tokens_max_ = INT64_MAX;  // of all answers together, where something bounds them
   std::atomic<int64_t>* beyond_bounds_ = nullptr;  // the meter's
   std::optional<int64_t> output_cap_;

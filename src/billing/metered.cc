@@ -78,11 +78,11 @@ std::optional<int64_t> Metered::CostOf(const pricing::TokenCounts& counts) const
   return pricing::WorstCaseNanoUsd(*prices_, bounds).value_or(hold_.cost());
 }
 
-std::optional<int64_t> Metered::MeteredCost(int64_t bytes) const {
+std::optional<int64_t> Metered::MeteredCost(int64_t output_tokens) const {
   if (wants_audio_output_ && purchase_.priced) {
     return hold_.cost();  // what was spoken is not in the bytes of text
   }
-  pricing::TokenCounts counts{input_tokens_max_, 0, MeteredTokens(bytes), 0};
+  pricing::TokenCounts counts{input_tokens_max_, 0, output_tokens, 0};
   counts.audio_input = has_audio_input_ ? input_tokens_max_ : 0;
   counts.images = images_;
   return CostOf(counts);
@@ -104,11 +104,17 @@ void Metered::Progress(int64_t delivered_bytes) {
 void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole,
                             ledger::Metering metering) {
   progress_bytes_ = delivered_bytes;
-  const auto cost_of = [&](int64_t bytes) {
-    return std::min(MeteredCost(bytes).value_or(0), hold_.cost());
+  const auto cost_of = [&](int64_t tokens) {
+    return std::min(MeteredCost(tokens).value_or(0), hold_.cost());
   };
-  static_cast<void>(hold_.Progress(whole ? hold_.cost() : cost_of(delivered_bytes + unread_bytes),
-                                   std::min(cost_of(delivered_bytes), hold_.charge()), metering));
+  // Budgets count the most that it can have cost; the caller is charged what it probably did. While
+  // it runs, what comes before the next record counts too.
+  const int64_t coming_bytes = metering == ledger::Metering::kRuns ? kProgressBytes : 0;
+  const int64_t most = whole || thinks_unseen_
+                           ? hold_.cost()
+                           : cost_of(MostTokens(delivered_bytes + unread_bytes + coming_bytes));
+  static_cast<void>(hold_.Progress(
+      most, std::min(cost_of(MeteredTokens(delivered_bytes)), hold_.charge()), metering));
 }
 
 std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,
@@ -194,11 +200,11 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
       outcome.output_tokens = MeteredTokens(ended.delivered_bytes + ended.unread_bytes);
       outcome.source = UsageSource::kMetered;
       outcome.images = images_;
-      std::optional<int64_t> cost = MeteredCost(ended.delivered_bytes + ended.unread_bytes);
+      std::optional<int64_t> cost = MeteredCost(outcome.output_tokens);
       if (cost.has_value()) {
         cost = std::min(*cost, hold_.cost());  // an estimate is no overrun
       }
-      return Settle(outcome, cost, MeteredCost(ended.delivered_bytes));
+      return Settle(outcome, cost, MeteredCost(MeteredTokens(ended.delivered_bytes)));
     }
     case Ending::kVoid:
       static_cast<void>(hold_.Void(outcome.finish));

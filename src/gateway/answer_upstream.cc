@@ -150,7 +150,7 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
   sent.is_stream = order.facts.stream;
-  const UpstreamKey key = KeyFor(call, route);
+  const UpstreamKey& key = *terms.key;
   opening.key_owner = key.key.empty()   ? KeyOwner::kNobody
                       : key.ref.empty() ? KeyOwner::kOperator
                                         : KeyOwner::kCaller;
@@ -191,21 +191,20 @@ Task<std::optional<Answered>> Gateway::Reach(Opening& opening, bool until_visibl
   co_return answered;
 }
 
-Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::PlannedRoute& route,
-                                const AttemptTerms& terms, Opening& opening, ClientStream& stream) {
-  const std::shared_ptr<providers::UpstreamExchange>& upstream = opening.upstream;
-  const std::string id = upstream->upstream_request_id().empty()
-                             ? RandomId("inf-", 24)
-                             : HeaderSafe(upstream->upstream_request_id());
+// What is known once the upstream's head is here; the ledger learns the upstream's own name of it.
+http::Headers Gateway::BeginDelivery(const Call& call, const Order& order,
+                                     const routing::PlannedRoute& route, const AttemptTerms& terms,
+                                     const Opening& opening) const {
+  const std::string& upstream_id = opening.upstream->upstream_request_id();
+  const std::string id = upstream_id.empty() ? RandomId("inf-", 24) : HeaderSafe(upstream_id);
   http::Headers headers =
       AnswerHeaders(call, id, route.slug(), route.mapping->provider_model, opening.dropped);
-  billing::Metered* const money = terms.money;
-  if (money != nullptr) {
+  if (billing::Metered* const money = terms.money; money != nullptr) {
     // An answer that is no stream comes right behind its head.
     if (order.facts.stream) {
-      money->UpstreamId(upstream->upstream_request_id());
+      money->UpstreamId(upstream_id);
     } else {
-      money->UpstreamIdWithNext(upstream->upstream_request_id());
+      money->UpstreamIdWithNext(upstream_id);
     }
     if (money->price_version() > 0) {
       headers.Set("x-tradewind-price-version", std::to_string(money->price_version()));
@@ -214,29 +213,41 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
       headers.Set("x-tradewind-max-tokens-applied", std::to_string(*money->output_cap()));
     }
   }
-  if (order.facts.stream) {
-    SetStreamHeaders(headers);
-    const Earlier earlier = stream.providers;
-    const PassOptions options{
-        route.slug(),
-        order.facts.include_usage,
-        order.facts.n,
-        [&](const auto& usage) { return Receipt(route, order, usage, money, earlier); },
-        terms.on_first_token,
-        money == nullptr ? std::function<void(int64_t)>()
-                         : [money](int64_t bytes) { money->Progress(bytes); },
-        [money](const auto& usage) { EndMoney(usage, money); },
-        [leaving = opening.leaving] { return leaving != nullptr && leaving->is_reading_on(); }};
-    Answered answered = FromPassed(
-        co_await PassStream(call.exchange, upstream, std::move(headers), options, stream, clock_));
-    call.record.cost_nanousd = CostOf(*route.mapping, order, answered.usage, earlier);
-    co_return answered;
-  }
-  PassedWhole whole = co_await PassWhole(upstream, clock_);
+  return headers;
+}
+
+Task<Answered> Gateway::DeliverStream(Call& call, const Order& order,
+                                      const routing::PlannedRoute& route, const AttemptTerms& terms,
+                                      Opening& opening, ClientStream& stream) {
+  http::Headers headers = BeginDelivery(call, order, route, terms, opening);
+  SetStreamHeaders(headers);
+  billing::Metered* const money = terms.money;
+  const Earlier earlier = stream.providers;
+  const PassOptions options{
+      route.slug(),
+      order.facts.include_usage,
+      order.facts.n * order.facts.prompts,
+      [&](const auto& usage) { return Receipt(route, order, usage, money, earlier); },
+      terms.on_first_token,
+      money == nullptr ? std::function<void(int64_t)>()
+                       : [money](int64_t bytes) { money->Progress(bytes); },
+      [money](const auto& usage) { EndMoney(usage, money); },
+      [leaving = opening.leaving] { return leaving != nullptr && leaving->is_reading_on(); }};
+  Answered answered = FromPassed(co_await PassStream(call.exchange, opening.upstream,
+                                                     std::move(headers), options, stream, clock_));
+  call.record.cost_nanousd = CostOf(*route.mapping, order, answered.usage, earlier);
+  co_return answered;
+}
+
+Task<Answered> Gateway::DeliverWhole(Call& call, const Order& order,
+                                     const routing::PlannedRoute& route, const AttemptTerms& terms,
+                                     Opening& opening) {
+  http::Headers headers = BeginDelivery(call, order, route, terms, opening);
+  PassedWhole whole = co_await PassWhole(opening.upstream, clock_);
   whole.delivered_bytes = static_cast<int64_t>(whole.body.size());
   if (!whole.failed_before_first_byte.has_value()) {
     if (!call.exchange.client_left()) {
-      EndMoney(whole.usage, money);
+      EndMoney(whole.usage, terms.money);
     }
     call.record.cost_nanousd = CostOf(*route.mapping, order, whole.usage);
     headers.Set("Content-Type", "application/json");
@@ -253,6 +264,12 @@ Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::P
     answered.unread_bytes = std::exchange(answered.delivered_bytes, 0);
   }
   co_return answered;
+}
+
+Task<Answered> Gateway::Deliver(Call& call, const Order& order, const routing::PlannedRoute& route,
+                                const AttemptTerms& terms, Opening& opening, ClientStream& stream) {
+  return order.facts.stream ? DeliverStream(call, order, route, terms, opening, stream)
+                            : DeliverWhole(call, order, route, terms, opening);
 }
 
 Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,

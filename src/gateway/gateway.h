@@ -44,6 +44,12 @@ struct RouteTimes {
   int64_t stall_ms = limits::kUpstreamIdleMs;  // between two pieces of an answer
 };
 
+// What a provider is asked with.
+struct UpstreamKey {
+  std::string key;  // "" = none is sent
+  std::string ref;  // "" = the operator's; "org:ID", "user:ID"
+};
+
 // What one attempt is given.
 struct AttemptTerms {
   http::UpstreamDeadlines deadlines;  // `overall` is the request's own
@@ -51,6 +57,7 @@ struct AttemptTerms {
   std::chrono::steady_clock::time_point visible_by = std::chrono::steady_clock::time_point::max();
   // Called once, when the first token is there; of an answer that is no stream nobody knows when.
   std::function<void()> on_first_token;
+  const UpstreamKey* key = nullptr;   // null: of an answer from here, or one that has begun
   billing::Metered* money = nullptr;  // what is held for it; null: nothing is counted
 };
 
@@ -155,7 +162,7 @@ class Gateway {
   // try_routes.cc
   Task<Answered> TryRoutes(Call& call, const Order& order, const routing::Plan& plan);
   std::optional<Begun> Begin(Tries& tries) const;
-  Task<Answered> Attempt(Tries& tries, Begun begun);
+  Task<Answered> Attempt(Tries& tries, Begun& begun);
   void CountAttempt(const std::string& slug, std::string_view outcome);
   // hedge.cc
   std::optional<int64_t> HedgeAfterMs(const Tries& tries) const;
@@ -172,8 +179,15 @@ class Gateway {
                           const AttemptTerms& terms, const ClientStream& stream) const;
   // Nothing when it is there.
   static Task<std::optional<Answered>> Reach(Opening& opening, bool until_visible);
+  http::Headers BeginDelivery(const Call& call, const Order& order,
+                              const routing::PlannedRoute& route, const AttemptTerms& terms,
+                              const Opening& opening) const;
   Task<Answered> Deliver(Call& call, const Order& order, const routing::PlannedRoute& route,
                          const AttemptTerms& terms, Opening& opening, ClientStream& stream);
+  Task<Answered> DeliverStream(Call& call, const Order& order, const routing::PlannedRoute& route,
+                               const AttemptTerms& terms, Opening& opening, ClientStream& stream);
+  Task<Answered> DeliverWhole(Call& call, const Order& order, const routing::PlannedRoute& route,
+                              const AttemptTerms& terms, Opening& opening);
   // degrade.cc
   Result<routing::Plan> PlanHere(const Call& call, const Order& order);
   // `refused`, or the answer of this device where the budgets have no room and the key wants that.
@@ -227,10 +241,6 @@ class Gateway {
   Status Authorize(Call& call, Access access);
   // What the caller's key allows, and for which providers there is a key of his.
   void Permit(const Call& call, routing::PlanRequest& request) const;
-  struct UpstreamKey {
-    std::string key;  // "" = none is sent
-    std::string ref;  // "" = the operator's; "org:ID", "user:ID"
-  };
   // The user's own, the organisation's, the operator's.
   UpstreamKey KeyFor(const Call& call, const routing::PlannedRoute& route) const;
 

@@ -17,8 +17,8 @@ using std::chrono::steady_clock;
 
 Answered Unfinished() {
   Answered answered;
-  answered.failed_before_first_byte = {ErrorCode::kInternal,
-                                       "The server failed to answer this request."};
+  answered.failed_before_first_byte =
+      Error{ErrorCode::kInternal, "The server failed to answer this request."};
   return answered;
 }
 
@@ -87,13 +87,14 @@ std::optional<int64_t> Gateway::HedgeAfterMs(const Tries& tries) const {
 // The next route, when it is in health and the budget has a second attempt for it.
 std::optional<Begun> Gateway::BeginSecond(Tries& tries) const {
   const PlannedRoute& route = tries.plan.routes[tries.attempts.route() + 1];
-  auto lesson = route.health->Begin(KeyFor(tries.call, route).ref, false);
+  UpstreamKey key = KeyFor(tries.call, route);
+  auto lesson = route.health->Begin(key.ref, false);
   const auto now = clock_.Now();
   if (!lesson.has_value()) {
     return std::nullopt;
   }
   // Both are paid for in the worst case, so both are held.
-  Begun second{&route, std::move(*lesson), now};
+  Begun second{&route, std::move(key), std::move(*lesson), now};
   if (!HoldFor(tries, second).has_value()) {
     return std::nullopt;
   }
@@ -117,8 +118,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
   });
   const auto start = [&](Begun begun) {
     // Nothing is there to go on with, so it cannot fail.
-    AttemptTerms terms = tries.TermsFrom(begun.started);
-    terms.money = &begun.money;
+    const AttemptTerms terms = tries.TermsOf(begun);
     auto opening = Prepare(call, tries.order, *begun.route, terms, tries.stream);
     auto leg = std::make_shared<Leg>(Leg{std::move(begun), std::move(*opening)});
     legs->push_back(leg);
@@ -168,7 +168,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
     tries.may_be_billed |= routing::RuleFor(failure, routing::SecondTries::kYes, false).bill ==
                            routing::Bill::kUnknown;
     CountAttempt(slug, routing::FailureKindName(answered.kind));
-    tries.Teach(answered, std::move(leg->begun));
+    tries.Teach(answered, leg->begun);
   }
   const PlannedRoute& route = won == nullptr ? *legs->back()->begun.route : *won->begun.route;
   call.record.model = route.mapping->hf_model;
@@ -196,7 +196,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
   CountAttempt(route.slug(), answered.has_failed() ? routing::FailureKindName(answered.kind)
                                                    : std::string_view("answered"));
   EndMoney(answered, won->begun);
-  tries.Teach(answered, std::move(won->begun));
+  tries.Teach(answered, won->begun);
   co_return answered;
 }
 

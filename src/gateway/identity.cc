@@ -125,7 +125,7 @@ void Gateway::Permit(const Call& call, routing::PlanRequest& request) const {
   }
 }
 
-Gateway::UpstreamKey Gateway::KeyFor(const Call& call, const routing::PlannedRoute& route) const {
+UpstreamKey Gateway::KeyFor(const Call& call, const routing::PlannedRoute& route) const {
   UpstreamKey out;
   if (route.is_local()) {
     return out;

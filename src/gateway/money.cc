@@ -87,7 +87,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   const PlannedRoute& route = *begun.route;
   billing::Offer offer;
   offer.id = {tries.call.receipt, ++tries.attempt};
-  offer.purchase = PurchaseOf(tries.call, route, !KeyFor(tries.call, route).ref.empty());
+  offer.purchase = PurchaseOf(tries.call, route, !begun.key.ref.empty());
   offer.prices = &route.mapping->prices;
   offer.input_tokens_max = InputTokensMax(tries, *route.mapping);
   SetOutputMax(tries.order, offer);
@@ -96,6 +96,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.images = tries.order.facts.images;
   offer.has_audio_input = tries.order.facts.sounds > 0;
   offer.wants_audio_output = tries.order.facts.wants_sound;
+  offer.thinks_unseen = tries.order.facts.may_think || route.mapping->prices.reasoning.has_value();
   offer.billed_apart = BilledApart(tries.order.facts, *route.mapping);
   offer.bills_whole = !route.is_local() && route.place->upstream->bills_on;
   offer.askable = {route.place->billing.has_value(),

@@ -12,6 +12,7 @@ namespace tradewind::gateway {
 // One of them.
 struct Begun {
   const routing::PlannedRoute* route = nullptr;
+  UpstreamKey key;          // whose it is decides who pays: one lookup for both
   routing::Attempt lesson;  // what the route learns from it
   std::chrono::steady_clock::time_point started;
   billing::Metered money = {};  // held for it
@@ -30,10 +31,10 @@ struct Tries {
   bool may_be_billed = false;                    // one of those that failed
   uint16_t attempt = 0;                          // of the ledger: each has a hold of its own
 
-  AttemptTerms TermsFrom(std::chrono::steady_clock::time_point started) const;
+  AttemptTerms TermsOf(Begun& begun) const;  // which must outlive them
   bool WasMute(const Answered& answered, const Begun& begun) const;
   // Tells the route how it went.
-  void Teach(const Answered& answered, Begun begun) const;
+  void Teach(const Answered& answered, Begun& begun) const;
 };
 
 // The attempt has ended: so does its hold (billing/ending.h).

@@ -55,12 +55,14 @@ bool CanGoOn(const PlannedRoute& route, const PlannedRoute& before, const Order&
 // A provider sends the head of an answer that is no stream when all of it is done: its first byte
 // comes as late as its last. Cut short, it would run on, be billed, and begin again on the next
 // route: so it has a time of its own, that only a provider which says nothing at all should need.
-AttemptTerms Tries::TermsFrom(std::chrono::steady_clock::time_point started) const {
-  const auto first_byte_by =
-      order.facts.stream ? attempts.FirstByteBy(started) : attempts.WholeAnswerBy(started);
+AttemptTerms Tries::TermsOf(Begun& begun) const {
+  const auto first_byte_by = order.facts.stream ? attempts.FirstByteBy(begun.started)
+                                                : attempts.WholeAnswerBy(begun.started);
   AttemptTerms terms;
-  terms.deadlines.first_byte_ms =
-      std::max<int64_t>(1, static_cast<int64_t>(std::ceil(MsBetween(started, first_byte_by))));
+  terms.key = &begun.key;
+  terms.money = &begun.money;
+  terms.deadlines.first_byte_ms = std::max<int64_t>(
+      1, static_cast<int64_t>(std::ceil(MsBetween(begun.started, first_byte_by))));
   terms.deadlines.idle_ms = times.stall_ms;
   terms.deadlines.overall = deadline;
   if (order.facts.stream) {
@@ -79,7 +81,7 @@ bool Tries::WasMute(const Answered& answered, const Begun& begun) const {
          !begun.route->is_local() && MsBetween(begun.started, deadline) >= enough_ms;
 }
 
-void Tries::Teach(const Answered& answered, Begun begun) const {
+void Tries::Teach(const Answered& answered, Begun& begun) const {
   routing::Attempt& lesson = begun.lesson;
   if (answered.has_failed()) {
     lesson.Failed(WasMute(answered, begun) ? FailureKind::kFirstByteTimeout : answered.kind,
@@ -109,10 +111,10 @@ std::optional<Begun> Gateway::Begin(Tries& tries) const {
   while (true) {
     const PlannedRoute& route = routes[tries.attempts.route()];
     if (tries.began == nullptr || CanGoOn(route, *tries.began, tries.order)) {
-      const std::string key_ref = KeyFor(tries.call, route).ref;
+      UpstreamKey key = KeyFor(tries.call, route);
       const bool is_last = tries.attempts.route() + 1 == routes.size();  // better than nothing
-      if (auto lesson = route.health->Begin(key_ref, route.last_resort || is_last)) {
-        return Begun{&route, std::move(*lesson), clock_.Now()};
+      if (auto lesson = route.health->Begin(key.ref, route.last_resort || is_last)) {
+        return Begun{&route, std::move(key), std::move(*lesson), clock_.Now()};
       }
     }
     if (!tries.attempts.Skip()) {
@@ -122,15 +124,14 @@ std::optional<Begun> Gateway::Begin(Tries& tries) const {
 }
 
 // One try at one route, and what it teaches about it.
-Task<Answered> Gateway::Attempt(Tries& tries, Begun begun) {
+Task<Answered> Gateway::Attempt(Tries& tries, Begun& begun) {
   Call& call = tries.call;
   const PlannedRoute& route = *begun.route;
   call.record.model = route.mapping->hf_model;
   call.record.provider = route.slug();
   ++call.record.attempts;
-  AttemptTerms terms = tries.TermsFrom(begun.started);
+  AttemptTerms terms = tries.TermsOf(begun);
   terms.on_first_token = [&] { begun.lesson.Answered(MsBetween(begun.started, clock_.Now())); };
-  terms.money = &begun.money;
   Answered answered;
   if (route.is_local()) {
     answered = co_await AnswerHere(call, tries.order, route.mapping->provider_model, terms);
@@ -143,7 +144,7 @@ Task<Answered> Gateway::Attempt(Tries& tries, Begun begun) {
   CountAttempt(route.slug(), answered.has_failed() ? routing::FailureKindName(answered.kind)
                                                    : std::string_view("answered"));
   EndMoney(answered, begun);
-  tries.Teach(answered, std::move(begun));
+  tries.Teach(answered, begun);
   co_return answered;
 }
 
@@ -178,13 +179,20 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
     } else if (const auto after_ms = HedgeAfterMs(tries); after_ms.has_value()) {
       answered = co_await AttemptHedged(tries, std::move(*begun), *after_ms);
     } else {
-      answered = co_await Attempt(tries, std::move(*begun));
+      answered = co_await Attempt(tries, *begun);
     }
     if (tries.began != nullptr) {
       answered.first_token_at = first_token_at;  // the client has had it
     }
     if (!answered.failed_before_first_byte.has_value() && !answered.is_left_open) {
       break;
+    }
+    if (is_refused_here) {
+      // Nothing was sent: it takes no second try from others, whose provider has failed.
+      if (!tries.attempts.Skip()) {
+        break;
+      }
+      continue;
     }
     if (answered.is_left_open && tries.began == nullptr) {
       tries.began = &plan.routes[tries.attempts.route()];
@@ -194,7 +202,7 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
         tries.attempts.Next({answered.kind, answered.reached, answered.is_left_open, false,
                              answered.retry_after_ms, answered.gave_nothing},
                             plan.routes[next].slug(), clock_.Now());
-    tries.may_be_billed |= decision.bill == routing::Bill::kUnknown && !is_refused_here;
+    tries.may_be_billed |= decision.bill == routing::Bill::kUnknown;
     if (decision.step == Step::kGiveUp ||
         !co_await Pause(call.exchange, clock_, decision.wait_ms)) {
       break;

@@ -184,6 +184,28 @@ def test_budgets_of_any_scope_are_set_listed_and_removed(tmp_path):
         assert wrong.returncode == 2 and "budget" in wrong.stderr
 
 
+def test_a_spent_budget_takes_no_second_tries_from_others(tmp_path):
+    order = '[route]\norder = ["site-a", "site-b", "site-c", "site-d", "site-e"]\n'
+    sites = [f"site-{letter}" for letter in "abcde"]
+    with market.Market(tmp_path, *sites, prices=PRICES, extra=order) as many:
+        home = many.server.home
+        spent = make_key(home, "spent", "--budget", "0.01")
+        other = make_key(home, "other", "--budget", "100")
+        for _ in range(100):
+            assert chat(many.server, spent["token"], max_tokens=5).status == 402
+        assert not many.sim.log(), "none of them was sent"
+        many.sim.fault(provider="site-a", status=500)
+        for _ in range(5):
+            reply = chat(many.server, other["token"], max_tokens=5)
+            assert reply.status == 200 and reply.headers["x-inference-provider"] == "site-b", reply.body
+        # Four routes have no room, the fifth has: however many second tries there are.
+        for site in sites[:4]:
+            scope = f"key:{other['id']}/provider:{site}"
+            assert harness.run_cli("budget", "set", scope, "--usd", "0.001", home=home).returncode == 0
+        reply = chat(many.server, other["token"], max_tokens=5)
+        assert reply.status == 200 and reply.headers["x-inference-provider"] == "site-e", reply.body
+
+
 def test_budgets_and_usage_work_without_a_server_and_survive_it(tmp_path):
     home = tmp_path / "home"
     key = make_key(home, "offline", "--budget", "1.50", "--period", "day")
