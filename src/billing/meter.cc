@@ -262,6 +262,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   metered.wants_audio_output_ = offer.wants_audio_output;
   metered.thinks_unseen_ = offer.thinks_unseen;
   metered.askable_ = offer.askable;
+  offer.purchase.askable = offer.askable.theirs;
   metered.bills_whole_ = offer.bills_whole;
   metered.beyond_bounds_ = &beyond_bounds_;
   metered.clock_ = &clock_;

@@ -79,6 +79,7 @@ std::string Encode(const Purchase& purchase) {
       .Put(int64_t{purchase.priced})
       .Put(int64_t{purchase.degraded})
       .Put(int64_t{purchase.open_ended})
+      .Put(int64_t{purchase.askable})
       .Take();
 }
 
@@ -94,6 +95,7 @@ Purchase DecodePurchase(std::string_view text) {
   purchase.priced = reader.Number() != 0;
   purchase.degraded = reader.Number() != 0;
   purchase.open_ended = reader.Number() != 0;
+  purchase.askable = reader.Number() != 0;
   return purchase;
 }
 

@@ -18,6 +18,7 @@ struct Purchase {
   bool priced = true;          // false: what it costs is not known, which is not zero
   bool degraded = false;       // no budget had room, and this device answers instead
   bool open_ended = false;     // nothing that was sent bounds it: it may cost more than was held
+  bool askable = false;        // the provider says later what single requests cost, by its own ids
 
   bool operator==(const Purchase&) const = default;
 };

@@ -47,7 +47,9 @@ class ReconciliationTest : public ::testing::Test {
 
 TEST_F(ReconciliationTest, SettlesNothingByAnIdThatASettledRequestHasToo) {
   Meter meter(*world_.ledger, world_.clock);
-  auto first = meter.Begin(world_.Ask(100, 50));
+  Offer asked = world_.Ask(100, 50);
+  asked.askable = {.theirs = true};
+  auto first = meter.Begin(asked);
   ASSERT_TRUE(first->Sent().has_value());
   first->UpstreamId("again");
   first->End({.is_complete = true, .usage = Used(10, 5)});

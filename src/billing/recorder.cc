@@ -173,8 +173,8 @@ Status Recorder::Prepare() {
   TW_ASSIGN_OR_RETURN(
       storage::Statement put,
       database_.Prepare("INSERT OR REPLACE INTO attempts (" + std::string(kColumns) +
-                        ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
-                        "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30)"));
+                        ", askable) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
+                        "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31)"));
   TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(AddingToSums("sums")));
   TW_ASSIGN_OR_RETURN(storage::Statement add_day, database_.Prepare(AddingToSums("day_sums")));
   TW_RETURN_IF_ERROR(PrepareBill());
@@ -290,16 +290,17 @@ void Recorder::Take(const Record& record) {
 
 namespace {
 
+// A row is written for every request: its texts are not copied once more.
 Status PutRow(storage::Statement& put, const AttemptRow& row) {
   const std::array<std::byte, 16> id = BytesOf(row.id.request);
   const Purchase& bought = row.purchase;
   put.Reset();
-  put.Bind(1, std::span<const std::byte>(id)).Bind(2, int64_t{row.id.attempt});
+  put.BindView(1, std::span<const std::byte>(id)).Bind(2, int64_t{row.id.attempt});
   int index = 3;
   for (const std::string* field :
        {&bought.org_id, &bought.project_id, &bought.key_id, &bought.user_id, &bought.model,
         &bought.provider, &bought.provider_model}) {
-    put.Bind(index++, std::string_view(*field));
+    put.BindView(index++, *field);
   }
   put.Bind(10, int64_t{bought.own_key}).Bind(11, int64_t{bought.priced});
   put.Bind(12, static_cast<int64_t>(row.state)).Bind(13, row.admitted_ns).Bind(14, row.ended_ns);
@@ -307,12 +308,11 @@ Status PutRow(storage::Statement& put, const AttemptRow& row) {
   put.Bind(18, int64_t{row.price_version});
   put.Bind(19, row.outcome.input_tokens).Bind(20, row.outcome.cached_tokens);
   put.Bind(21, row.outcome.output_tokens).Bind(22, row.outcome.reasoning_tokens);
-  put.Bind(23, UsageSourceName(row.outcome.source));
-  put.Bind(24, std::string_view(row.outcome.finish));
-  put.Bind(25, std::string_view(row.upstream_id)).Bind(26, std::string_view(row.reason));
+  put.BindView(23, UsageSourceName(row.outcome.source)).BindView(24, row.outcome.finish);
+  put.BindView(25, row.upstream_id).BindView(26, row.reason);
   put.Bind(27, row.outcome.cache_write_tokens);
   put.Bind(28, row.outcome.audio_input_tokens).Bind(29, row.outcome.audio_output_tokens);
-  put.Bind(30, row.outcome.images);
+  put.Bind(30, row.outcome.images).Bind(31, int64_t{bought.askable});
   return put.Run();
 }
 

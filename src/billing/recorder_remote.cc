@@ -269,9 +269,10 @@ bool Recorder::HasTwin(std::string_view provider, std::string_view upstream_id,
     TW_RETURN_IF_ERROR(CheckOpen());
     TW_ASSIGN_OR_RETURN(
         storage::Statement query,
-        database_.Prepare("SELECT 1 FROM attempts WHERE upstream_id = ?1 AND upstream_id <> '' AND "
-                          "provider = ?2 AND state = 3 AND NOT (request = ?3 AND attempt = ?4) "
-                          "LIMIT 1"));
+        database_.Prepare(
+            "SELECT 1 FROM attempts WHERE upstream_id = ?1 AND upstream_id <> '' AND "
+            "askable = 1 AND provider = ?2 AND state = 3 AND NOT (request = ?3 AND attempt = ?4) "
+            "LIMIT 1"));
     const std::array<std::byte, 16> id = BytesOf(but.request);
     query.Bind(1, upstream_id).Bind(2, provider);
     query.Bind(3, std::span<const std::byte>(id)).Bind(4, int64_t{but.attempt});

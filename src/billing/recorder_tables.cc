@@ -132,12 +132,23 @@ CREATE TABLE credit_uses (
   PRIMARY KEY (hour, org, project, key, credit)) STRICT, WITHOUT ROWID;
 )";
 
-constexpr std::array<storage::Migration, 6> kSteps = {{{"attempts", kAttempts},
+// Few providers can be asked, and each of their ids costs a page of an index: of all ids it was
+// most of what is written. Of those of before the last two days nobody asks any more.
+constexpr std::string_view kAskableIds = R"(
+DROP INDEX attempts_by_upstream_id;
+ALTER TABLE attempts ADD COLUMN askable INTEGER NOT NULL DEFAULT 0;
+UPDATE attempts SET askable = 1 WHERE upstream_id <> '' AND
+  admitted_ns > (SELECT max(admitted_ns) FROM attempts) - 172800000000000;
+CREATE INDEX askable_attempts ON attempts (upstream_id) WHERE askable = 1;
+)";
+
+constexpr std::array<storage::Migration, 7> kSteps = {{{"attempts", kAttempts},
                                                        {"bills", kBills},
                                                        {"provider_bills", kProviderBills},
                                                        {"units", kUnits},
                                                        {"upstream_ids", kUpstreamIds},
-                                                       {"credits", kCredits}}};
+                                                       {"credits", kCredits},
+                                                       {"askable_ids", kAskableIds}}};
 
 }  // namespace
 

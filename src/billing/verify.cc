@@ -61,7 +61,7 @@ struct Replay {
           row.credits = CreditSharesOf(record);
           row.ended_ns = record.time_ns;
           // No column keeps these: they say how an attempt ran, and nothing of what it cost.
-          row.purchase.open_ended = row.purchase.degraded = false;
+          row.purchase.open_ended = row.purchase.degraded = row.purchase.askable = false;
           row.outcome.is_beyond = false;
           settled[row.id] = std::move(row);
         }

@@ -94,6 +94,17 @@ Statement& Statement::Bind(int index, std::span<const std::byte> blob) {
                                               SQLITE_TRANSIENT));
   return *this;
 }
+Statement& Statement::BindView(int index, std::string_view text) {
+  Remember(sqlite3_bind_text64(statement_.get(), index, text.empty() ? "" : text.data(),
+                               text.size(), SQLITE_STATIC, SQLITE_UTF8));
+  return *this;
+}
+Statement& Statement::BindView(int index, std::span<const std::byte> blob) {
+  Remember(blob.empty() ? sqlite3_bind_zeroblob(statement_.get(), index, 0)
+                        : sqlite3_bind_blob64(statement_.get(), index, blob.data(), blob.size(),
+                                              SQLITE_STATIC));
+  return *this;
+}
 Statement& Statement::BindNull(int index) {
   Remember(sqlite3_bind_null(statement_.get(), index));
   return *this;

@@ -28,6 +28,9 @@ class Statement {
   Statement& Bind(int index, std::string_view text);
   Statement& Bind(int index, std::span<const std::byte> blob);
   Statement& BindNull(int index);
+  // Not copied: must live until Run has returned, or Reset.
+  Statement& BindView(int index, std::string_view text);
+  Statement& BindView(int index, std::span<const std::byte> blob);
   template <class T>
   Statement& Bind(int index, const std::optional<T>& value) {
     return value.has_value() ? Bind(index, *value) : BindNull(index);
