@@ -5,7 +5,7 @@ Everything runs on this machine, on loopback. Rounds alternate, and ratios are t
 each process over the same count of requests hardly depends on what else the machine does; times do, and streams a
 second as well.
 
-Usage: compare_gateways.py [--rounds 5] [--scale 1]
+Usage: compare_gateways.py [--rounds 5] [--scale 1]      Ends with 1 when a bar was not reached.
 """
 import argparse
 import contextlib
@@ -181,7 +181,8 @@ def main():
     (out / "gateway.json").write_text(json.dumps(result, indent=1) + "\n")
     (out / "gateway.md").write_text(gateway_report.render(result))
     print((out / "gateway.md").read_text())
+    return 0 if gateway_report.is_reached(result) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -74,6 +74,11 @@ def _bars(result):
            f"{GROWTH_BYTES_MAX // 1_000_000} MB more |")
 
 
+def is_reached(result):
+    """Whether every bar of the table is."""
+    return not any("not reached" in row or "failed" in row for row in _bars(result))
+
+
 def _legs(result, case):
     """Where the time of a request of the median goes, for a case whose bar is missed."""
     yield f"### Where the time of a request goes: {case}"

@@ -11,7 +11,7 @@ missed=0
 gateway() {
   tools/setup_bench_tools.sh gateway
   cmake --build build --target tradewind provider_sim gateway_load
-  python3 -B bench/compare_gateways.py "$@"
+  python3 -B bench/compare_gateways.py "$@" || missed=1
 }
 
 ledger() {

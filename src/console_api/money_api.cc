@@ -107,7 +107,8 @@ Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t 
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("`{}` is a date or a time, like 2026-12-31.", name), std::string(name));
   }
-  return *seconds * kNanosPerSecond;
+  // Beyond what nanoseconds of 64 bits reach (2262) is the end of time: "9999-12-31" means all.
+  return *seconds > INT64_MAX / kNanosPerSecond ? INT64_MAX : *seconds * kNanosPerSecond;
 }
 
 // Of the budget's name: "key:ID...", "org:ID...": whether it is of the caller's organisation.

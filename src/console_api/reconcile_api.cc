@@ -271,6 +271,15 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
                             period.name, errand.provider, unexplained),
                 "accept");
   }
+  if (clock_.WallNow() < std::chrono::sys_seconds(std::chrono::seconds(period.to_s)) &&
+      errand.accept.empty()) {
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{} is not over, and no bill of it could be imported any more; say with "
+                    "--accept why it is closed all the same.",
+                    period.name),
+        "accept");
+  }
   TW_RETURN_IF_ERROR(PostSuspense(errand.provider, period));
   const std::string name = SuspenseName(errand.provider, period);
   TW_ASSIGN_OR_RETURN(const ledger::AccountNumber suspense, ledger_.Payee(name));
