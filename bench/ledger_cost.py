@@ -37,6 +37,7 @@ class Gateway:
     """`tradewind serve` before the simulated provider, with a key that has a budget, or with nothing counted."""
 
     def __init__(self, stack, args, provider, is_counted):
+        self.threads = {}  # name -> us of CPU for a request, round by round
         self.folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.scratch)))
         config = self.folder / "config.toml"
         config.write_text(gateway.TRADEWIND.format(upstream=provider.port, model=gateway.MODEL, provider_model=gateway.PROVIDER_MODEL))
@@ -55,13 +56,23 @@ class Gateway:
                                      [f"Authorization: Bearer {made.stdout.strip()}"])
         self.body = self.target.body(self.folder, "one two three", max_tokens=8)
 
+    def _by_thread(self):
+        """CPU time of each kind of thread so far, by its name, in us."""
+        times = {}
+        for task in pathlib.Path(f"/proc/{self.target.pid}/task").iterdir():
+            name = (task / "comm").read_text().strip()
+            times[name] = times.get(name, 0) + int((task / "schedstat").read_text().split()[0]) / 1e3
+        return times
+
     def cpu_us(self, args, requests):
         words = [args.http_load, "--port", self.target.port, "--path", self.target.path, "--body", self.body,
                  "--connections", 16, "--warm", 200, "--requests", requests]
         for header in self.target.headers:
             words += ["--header", header]
-        before = gateway.cpu_s(self.target.pid)
+        before, threads = gateway.cpu_s(self.target.pid), self._by_thread()
         subprocess.run([str(word) for word in words], stdout=subprocess.DEVNULL, check=True)
+        for name, us in self._by_thread().items():
+            self.threads.setdefault(name, []).append((us - threads.get(name, 0)) / (requests + 200))
         return (gateway.cpu_s(self.target.pid) - before) / (requests + 200) * 1e6
 
 
@@ -70,8 +81,9 @@ def gateways(args):
         provider = gateway.start_provider(stack, args)
         on, off = Gateway(stack, args, provider, True), Gateway(stack, args, provider, False)
         rounds = [(on.cpu_us(args, args.requests), off.cpu_us(args, args.requests)) for _ in range(args.rounds)]
+    split = {name: [statistics.median(one.threads.get(name, [0])) for one in (on, off)] for name in on.threads}
     return {"on_us": statistics.median(one for one, _ in rounds), "off_us": statistics.median(other for _, other in rounds),
-            "ratio": statistics.median(one / other for one, other in rounds)}
+            "ratio": statistics.median(one / other for one, other in rounds), "split": split}
 
 
 def measure(args):
@@ -98,7 +110,10 @@ def report(result):
         mark = ", **missed**" if key in missed(result) else ""
         lines.append(f"| {what} | {result[key]:,.2f} {unit}{mark} | {'>=' if is_floor else '<='} {target:,} {unit} |")
     lines += ["", f"Gateway: {result['on_us']:.1f} us of CPU a request with the ledger (a key with a budget), {result['off_us']:.1f} us "
-              "with nothing counted; both before the same simulated provider, in turns.", ""]
+              "with nothing counted; both before the same simulated provider, in turns. Of it, by thread:", "",
+              "| thread | with the ledger, us | without, us |", "|---|---:|---:|"]
+    shown = sorted(result["split"].items(), key=lambda one: -one[1][0])
+    lines += [*(f"| {name} | {on:.1f} | {off:.1f} |" for name, (on, off) in shown if max(on, off) >= 0.05), ""]
     return "\n".join(lines)
 
 

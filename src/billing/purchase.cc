@@ -22,7 +22,9 @@ class Fields {
     }
     const auto start = static_cast<std::ptrdiff_t>(text_.size());
     text_ += field;
-    std::replace(text_.begin() + start, text_.end(), kSeparator, ' ');
+    if (field.find(kSeparator) != std::string_view::npos) {
+      std::replace(text_.begin() + start, text_.end(), kSeparator, ' ');
+    }
     return *this;
   }
   Fields& Put(int64_t number) { return Put(std::string_view(std::to_string(number))); }

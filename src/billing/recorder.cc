@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "base/thread_name.h"
 #include "billing/credits.h"
 #include "billing/recorder_parts.h"
 #include "storage/migrations.h"
@@ -457,6 +458,7 @@ Status Recorder::CatchUp() {
 }
 
 void Recorder::Run() {
+  NameThread("recorder");
   auto pause = kShortestPause;
   std::string trouble;  // told once
   while (true) {

@@ -15,6 +15,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "base/check.h"
+#include "base/thread_name.h"
 #include "http/http.h"
 #include "telemetry/log.h"
 
@@ -46,6 +47,7 @@ EventLoop* EventLoop::Current() {
 }
 
 void EventLoop::Run() {
+  NameThread("event-loop");
   current_loop = this;
   const auto work = asio::make_work_guard(*context_);
   while (!context_->stopped()) {

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/check.h"
+#include "base/thread_name.h"
 
 namespace tradewind::ledger {
 namespace {
@@ -550,6 +551,7 @@ bool Ledger::Flush(uint64_t seq) {
 }
 
 void Ledger::Run() {
+  NameThread("ledger-flush");
   auto tend_at = clock_.Now() + kTendPause;
   int idle_rounds = 0;
   while (true) {
