@@ -72,6 +72,7 @@ pricing::UsageBounds BoundsOf(const Offer& offer, int64_t output_max) {
   bounds.images = offer.images;
   bounds.may_have_audio_input = offer.has_audio_input;
   bounds.may_have_audio_output = offer.wants_audio_output;
+  bounds.may_write_cache_1h = offer.wants_long_cache;
   return bounds;
 }
 
@@ -261,6 +262,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   metered.has_audio_input_ = offer.has_audio_input;
   metered.wants_audio_output_ = offer.wants_audio_output;
   metered.thinks_unseen_ = offer.thinks_unseen;
+  metered.wants_long_cache_ = offer.wants_long_cache;
   metered.askable_ = offer.askable;
   metered.bills_whole_ = offer.bills_whole;
   metered.beyond_bounds_ = &beyond_bounds_;

@@ -42,6 +42,7 @@ struct Outcome {
   int64_t images = 0;                                       // in the request
   bool is_beyond = false;  // more tokens than the request and its bounds allow
 
+  int64_t cache_write_1h_tokens = 0;                        // of `cache_write_tokens`
   bool operator==(const Outcome&) const = default;
 };
 

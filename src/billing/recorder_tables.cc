@@ -132,12 +132,18 @@ CREATE TABLE credit_uses (
   PRIMARY KEY (hour, org, project, key, credit)) STRICT, WITHOUT ROWID;
 )";
 
-constexpr std::array<storage::Migration, 6> kSteps = {{{"attempts", kAttempts},
+// Of what was written to a cache: to be kept for an hour.
+constexpr std::string_view kLongCache = R"(
+ALTER TABLE attempts ADD COLUMN cache_write_1h INTEGER NOT NULL DEFAULT 0;
+)";
+
+constexpr std::array<storage::Migration, 7> kSteps = {{{"attempts", kAttempts},
                                                        {"bills", kBills},
                                                        {"provider_bills", kProviderBills},
                                                        {"units", kUnits},
                                                        {"upstream_ids", kUpstreamIds},
-                                                       {"credits", kCredits}}};
+                                                       {"credits", kCredits},
+                                                       {"long_cache", kLongCache}}};
 
 }  // namespace
 
