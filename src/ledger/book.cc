@@ -326,6 +326,11 @@ std::optional<AccountNumber> Book::FindPayee(std::string_view name) const {
   return found == payee_names_.end() ? std::nullopt : std::optional(found->second);
 }
 
+std::optional<AccountNumber> Book::FindCredit(std::string_view name) const {
+  const auto found = credit_names_.find(name);
+  return found == credit_names_.end() ? std::nullopt : std::optional(found->second);
+}
+
 const BudgetSpec* Book::BudgetOf(AccountNumber number) const {
   const auto found = budgets_.find(number);
   return found == budgets_.end() ? nullptr : &found->second;

@@ -175,6 +175,7 @@ class Book {
   int64_t time_ns() const { return time_ns_; }
   std::optional<AccountNumber> FindBudget(std::string_view name) const;
   std::optional<AccountNumber> FindPayee(std::string_view name) const;
+  std::optional<AccountNumber> FindCredit(std::string_view name) const;
   // The version with these terms that is in force, or was a moment ago; terms that come back after
   // longer are a version of their own.
   std::optional<uint32_t> FindPrice(std::string_view item, std::string_view terms,
