@@ -284,13 +284,14 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   if (bound.is_hard() && is_barring_) {
     TW_RETURN_IF_ERROR(CheckBarred(offer.purchase, NameOf(bound, ledger_)));
   }
-  offer.purchase.open_ended = !bound.is_hard() && (!SaysItsLength(offer) || offer.has_zero_bound ||
-                                                   !offer.billed_apart.empty());
+  offer.purchase.open_ended = !bound.is_hard();
+  const bool may_run_on = !bound.is_hard() && (!SaysItsLength(offer) || offer.has_zero_bound ||
+                                               !offer.billed_apart.empty());
   const OutputBound output = OutputBoundOf(offer, bound);
   if (output.is_sent) {
     metered.output_cap_ = output.tokens;
   }
-  if (!offer.purchase.open_ended &&
+  if (!may_run_on &&
       __builtin_mul_overflow(output.tokens, offer.choices, &metered.output_tokens_max_)) {
     metered.output_tokens_max_ = INT64_MAX;
   }
