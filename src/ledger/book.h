@@ -195,6 +195,7 @@ class Book {
   const std::unordered_map<HoldId, OpenHold, HashOfId>& holds() const { return holds_; }
   const std::map<AccountNumber, BudgetSpec>& budgets() const { return budgets_; }
   const std::map<AccountNumber, CreditSpec>& credits() const { return credits_; }
+  const std::map<AccountNumber, std::string>& payees() const { return payees_; }
 
   // What has come to be told since the last call.
   std::vector<Notice> TakeNotices() { return std::exchange(notices_, {}); }
@@ -244,10 +245,10 @@ class Book {
   Purses PursesOf(const Wallet& wallet, std::span<const Leg> held, NanoUsd wanted, size_t count_max,
                   int64_t credit_ns) const;
   Account& Open(const Leg& leg);
-  Status ApplyHold(const Record& record);
-  Status ApplyExtend(const Record& record);
   // Sets aside, or gives back.
   Account& AddPending(const Leg& leg, NanoUsd amount);
+  Status ApplyHold(const Record& record);
+  Status ApplyExtend(const Record& record);
   Status ApplySettle(const Record& record);
   Status ApplyStep(const Record& record);
   Status ApplyDefinition(const Record& record);

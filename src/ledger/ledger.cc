@@ -330,6 +330,21 @@ Status Ledger::Transfer(AccountNumber debit, AccountNumber credit, NanoUsd amoun
   return Commit(record);
 }
 
+std::vector<PayeeState> Ledger::Payees() {
+  const std::lock_guard lock(mutex_);
+  std::vector<PayeeState> states;
+  for (const auto& [number, name] : book_.payees()) {
+    const Account account = book_.AccountOf({number, 0});
+    states.push_back({number, name, account.credits, account.debits});
+  }
+  return states;
+}
+
+NanoUsd Ledger::OwedToUnknown() {
+  const std::lock_guard lock(mutex_);
+  return book_.AccountOf({kUnknownPayee, 0}).credits;
+}
+
 NanoUsd Ledger::OwedTo(std::string_view payee) {
   const std::lock_guard lock(mutex_);
   const std::optional<AccountNumber> number = book_.FindPayee(payee);

@@ -177,6 +177,8 @@ class Ledger {
   Result<AccountNumber> Payee(std::string_view name);  // the one of that name, made when missing
   // Errors: kInvalidArgument: not two money accounts, or no amount; those of Hold.
   Status Transfer(AccountNumber debit, AccountNumber credit, NanoUsd amount, std::string text);
+  std::vector<PayeeState> Payees();
+  NanoUsd OwedToUnknown();  // to providers that had no account when they were asked
   // What is owed to a payee; negative: what it owes. 0 when there is none.
   NanoUsd OwedTo(std::string_view payee);
 
@@ -258,9 +260,9 @@ class Ledger {
 
   std::mutex mutex_;  // guards book_, journal_ as far as one thread at a time needs it, and:
   Book book_;
+  CreditTime credit_time_;
   std::unique_ptr<Journal> journal_;
   uint64_t first_segment_ = 1;  // the oldest that was not forgotten
-  CreditTime credit_time_;
   std::string stopped_because_;
   DiskState disk_state_;
   bool stopping_ = false;
