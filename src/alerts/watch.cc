@@ -194,7 +194,8 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
   return {};
 }
 
-// What nothing bounded says nothing about the route.
+// What no hard bound was held for says nothing about the route: anybody could bar it for all
+// others, by a field that nobody here knows.
 Status Watch::Bar(storage::Database& database, const AttemptRow& row) {
   if (row.purchase.open_ended) {
     return {};

@@ -360,6 +360,53 @@ TEST(Statement, IsMadeFromRowsWithTheirCreditsWhereTheJournalIsGone) {
   EXPECT_EQ(verified.statement.credited, 50'000'000);
 }
 
+TEST(Statement, ShowsWhenProvidersAreOwedAnythingElseThanAttemptsCost) {
+  World world;
+  world.Buy(100, 0, 7);
+  world.Buy(50, 0, 7, "key_2", true);
+  const auto site = world.ledger->Payee("provider:site-a").value();
+  const auto suspense = world.ledger->Payee("suspense:site-a/2025-11").value();
+  ASSERT_TRUE(world.ledger->Transfer(suspense, site, 70, "suspense").has_value());
+  ASSERT_TRUE(world.Verify(Month()).is_good());
+  ASSERT_TRUE(world.Verify({ParseBillPeriod("2025-10").value(), "", ""}).is_good())
+      << "it is of no period";
+  // Rows of which the journal says nothing any more are all that there is of a cost.
+  for (const char* sql : {"UPDATE transfers SET amount = amount + 1",
+                          "UPDATE transfers SET amount = amount - 2", "DELETE FROM transfers"}) {
+    world.recorder->Release();
+    auto database = storage::Database::Open(world.home.path() / "ledger.db");
+    ASSERT_TRUE(database.has_value());
+    ASSERT_TRUE(database->Execute(sql).has_value());
+    database->Release();
+    ASSERT_TRUE(world.recorder->Reopen().has_value());
+    const Verification verified = world.Verify(Month());
+    EXPECT_FALSE(verified.is_good()) << sql;
+    ASSERT_FALSE(verified.differences.empty());
+    EXPECT_NE(verified.differences.front().find("is owed"), std::string::npos)
+        << verified.differences.front();
+  }
+}
+
+TEST(Statement, ShowsACostThatIsOwedToNobody) {
+  World world;
+  world.Buy(100, 0, 7);
+  ASSERT_TRUE(world.Verify(Month()).is_good());
+  world.recorder->Release();
+  auto database = storage::Database::Open(world.home.path() / "ledger.db");
+  ASSERT_TRUE(database.has_value());
+  ASSERT_TRUE(database
+                  ->Execute("INSERT INTO attempts SELECT zeroblob(16), attempt, org, project, key, "
+                            "user, model, provider, provider_model, own_key, priced, state, "
+                            "admitted_ns, 5, held, 9, 9, price_version, input, cached, output, "
+                            "reasoning, source, finish, upstream_id, reason, cache_write, "
+                            "audio_input, audio_output, images, cache_write_1h FROM attempts")
+                  .has_value());
+  database->Release();
+  ASSERT_TRUE(world.recorder->Reopen().has_value());
+  const Verification verified = world.Verify(Month());
+  EXPECT_FALSE(verified.is_good());
+}
+
 TEST(Statement, ShowsWhenSomebodyTamperedWithItsCredits) {
   World world;
   ASSERT_TRUE(

@@ -138,7 +138,9 @@ TEST(Meter, SpendsNoHardBudgetOnARouteThatIsBarred) {
   EXPECT_TRUE(meter.Begin(world.Ask(100, 50)).has_value());
 }
 
-TEST(Meter, MarksWhatNothingBounds) {
+// Anybody may send what nothing bounds: only what a hard bound was held for says something of a
+// route.
+TEST(Meter, MarksWhatNoHardBoundWasHeldFor) {
   World world;
   Meter meter(*world.ledger);
   const auto is_open_ended = [&](const Offer& offer) {
@@ -153,7 +155,7 @@ TEST(Meter, MarksWhatNothingBounds) {
     }
     return std::optional<bool>();
   };
-  EXPECT_EQ(is_open_ended(world.Ask(100, 50)), false);
+  EXPECT_EQ(is_open_ended(world.Ask(100, 50)), true);
   EXPECT_EQ(is_open_ended(world.Ask(100, std::nullopt)), true);
   Offer zero = world.Ask(100, 0);
   zero.has_zero_bound = true;
@@ -163,6 +165,22 @@ TEST(Meter, MarksWhatNothingBounds) {
   EXPECT_EQ(is_open_ended(apart), true);
   static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
   EXPECT_EQ(is_open_ended(world.Ask(100, std::nullopt)), false) << "a bound goes out with it";
+  EXPECT_EQ(is_open_ended(world.Ask(100, 50)), false);
+}
+
+TEST(Meter, MarksNothingOfAPrepaidOrganisation) {
+  World world;
+  Meter meter(*world.ledger);
+  static_cast<void>(
+      world.ledger->Grant({.name = "c", .owner = "org:org_1", .amount = 1'000'000'000}));
+  static_cast<void>(world.ledger->SetPrepaid("org:org_1", true));
+  Offer offer = world.Ask(100, 50);
+  {
+    auto attempt = meter.Begin(offer);
+    ASSERT_TRUE(attempt.has_value() && attempt->Sent().has_value());
+  }
+  EXPECT_FALSE(DecodePurchase(world.ledger->HoldsInDoubt().at(0).second.text).open_ended)
+      << "its credit is a hard bound";
 }
 
 TEST(Meter, MarksAUsageThatIsMoreThanTheBoundsAllow) {

@@ -76,6 +76,8 @@ std::string_view MeterWords(MeterKind kind) {
       return "Cached input tokens";
     case MeterKind::kCacheWrite:
       return "Cache write tokens";
+    case MeterKind::kCacheWrite1h:
+      return "Cache write tokens, kept for 1 h";
     case MeterKind::kOutput:
       return "Output tokens";
     case MeterKind::kReasoning:

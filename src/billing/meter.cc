@@ -72,6 +72,7 @@ pricing::UsageBounds BoundsOf(const Offer& offer, int64_t output_max) {
   bounds.images = offer.images;
   bounds.may_have_audio_input = offer.has_audio_input;
   bounds.may_have_audio_output = offer.wants_audio_output;
+  bounds.may_write_cache_1h = offer.wants_long_cache;
   return bounds;
 }
 
@@ -261,6 +262,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   metered.has_audio_input_ = offer.has_audio_input;
   metered.wants_audio_output_ = offer.wants_audio_output;
   metered.thinks_unseen_ = offer.thinks_unseen;
+  metered.wants_long_cache_ = offer.wants_long_cache;
   metered.askable_ = offer.askable;
   offer.purchase.askable = offer.askable.theirs;
   metered.bills_whole_ = offer.bills_whole;
@@ -283,13 +285,14 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   if (bound.is_hard() && is_barring_) {
     TW_RETURN_IF_ERROR(CheckBarred(offer.purchase, NameOf(bound, ledger_)));
   }
-  offer.purchase.open_ended = !bound.is_hard() && (!SaysItsLength(offer) || offer.has_zero_bound ||
-                                                   !offer.billed_apart.empty());
+  offer.purchase.open_ended = !bound.is_hard();
+  const bool may_run_on = !bound.is_hard() && (!SaysItsLength(offer) || offer.has_zero_bound ||
+                                               !offer.billed_apart.empty());
   const OutputBound output = OutputBoundOf(offer, bound);
   if (output.is_sent) {
     metered.output_cap_ = output.tokens;
   }
-  if (!offer.purchase.open_ended &&
+  if (!may_run_on &&
       __builtin_mul_overflow(output.tokens, offer.choices, &metered.output_tokens_max_)) {
     metered.output_tokens_max_ = INT64_MAX;
   }

@@ -63,8 +63,11 @@ struct Offer {
   // whoever offers it says `billed_apart` otherwise.
   bool has_audio_input = false, wants_audio_output = false;
   bool thinks_unseen = false;  // some of what it is billed for may be shown to nobody
-  std::string billed_apart;    // a field whose cost no token price bounds; "" = none
-  AskableIds askable = {};     // by which ids the provider says later what it cost
+  // It asks that its prompt be kept for longer than five minutes. As for sound: a price for that,
+  // or `billed_apart`.
+  bool wants_long_cache = false;
+  std::string billed_apart;  // a field whose cost no token price bounds; "" = none
+  AskableIds askable = {};   // by which ids the provider says later what it cost
 };
 
 // One attempt's money. Movable; one thread at a time; the Meter outlives it.
@@ -114,6 +117,7 @@ class Metered {
   int64_t input_tokens_max_ = 0;
   int64_t images_ = 0;
   bool has_audio_input_ = false, wants_audio_output_ = false, thinks_unseen_ = false;
+  bool wants_long_cache_ = false;
   int64_t output_tokens_max_ = INT64_MAX;  // of all answers together, where something bounds them
   std::atomic<int64_t>* beyond_bounds_ = nullptr;  // the meter's
   std::optional<int64_t> output_cap_;

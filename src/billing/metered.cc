@@ -26,6 +26,7 @@ pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images) {
   counts.cached = usage.cached_tokens;
   counts.output = usage.output_tokens;
   counts.cache_write = usage.cache_write_tokens;
+  counts.cache_write_1h = usage.cache_write_1h_tokens.value_or(0);
   counts.reasoning = usage.reasoning_tokens;
   counts.audio_input = usage.audio_input_tokens;
   counts.audio_output = usage.audio_output_tokens;
@@ -75,16 +76,20 @@ std::optional<int64_t> Metered::CostOf(const pricing::TokenCounts& counts) const
   bounds.images = counts.images;
   bounds.may_have_audio_input = counts.audio_input != 0;
   bounds.may_have_audio_output = counts.audio_output != 0;
+  bounds.may_write_cache_1h = wants_long_cache_ || counts.cache_write_1h != 0;
   return pricing::WorstCaseNanoUsd(*prices_, bounds).value_or(hold_.cost());
 }
 
 std::optional<int64_t> Metered::MeteredCost(int64_t output_tokens) const {
-  if (wants_audio_output_ && purchase_.priced) {
-    return hold_.cost();  // what was spoken is not in the bytes of text
+  if (purchase_.priced && (wants_audio_output_ || (has_audio_input_ && wants_long_cache_))) {
+    return hold_.cost();  // what was spoken, or kept of what was heard, is not in the bytes of text
   }
   pricing::TokenCounts counts{input_tokens_max_, 0, output_tokens, 0};
   counts.audio_input = has_audio_input_ ? input_tokens_max_ : 0;
   counts.images = images_;
+  if (wants_long_cache_) {
+    counts.cache_write = counts.cache_write_1h = input_tokens_max_;  // all of it may be
+  }
   return CostOf(counts);
 }
 
@@ -139,6 +144,10 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
   if (usage.cache_write_tokens.has_value()) {
     outcome.cache_write_tokens = std::clamp<int64_t>(*usage.cache_write_tokens, 0,
                                                      outcome.input_tokens - outcome.cached_tokens);
+    // Where it does not say for how long, for as long as was asked.
+    const int64_t unsaid = wants_long_cache_ ? *outcome.cache_write_tokens : 0;
+    outcome.cache_write_1h_tokens = std::clamp<int64_t>(
+        usage.cache_write_1h_tokens.value_or(unsaid), 0, *outcome.cache_write_tokens);
   }
   outcome.audio_input_tokens =
       std::clamp<int64_t>(usage.audio_input_tokens, 0, outcome.input_tokens);
@@ -156,6 +165,7 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
   counts.input = outcome.input_tokens;
   counts.cached = outcome.cached_tokens;
   counts.output = outcome.output_tokens;
+  counts.cache_write_1h = outcome.cache_write_1h_tokens;
   std::optional<int64_t> charge_max;
   if (ended.unread_bytes > 0) {
     pricing::TokenCounts delivered = counts;

@@ -11,15 +11,16 @@ namespace {
 
 constexpr int64_t kHourNs = int64_t{3600} * 1'000'000'000;
 constexpr std::array<std::string_view, kMeterKinds> kNames = {
-    "requests",           "input_tokens",        "cached_input_tokens",
-    "cache_write_tokens", "output_tokens",       "reasoning_tokens",
-    "input_audio_tokens", "output_audio_tokens", "input_images"};
+    "requests",      "input_tokens",         "cached_input_tokens", "cache_write_tokens",
+    "output_tokens", "reasoning_tokens",     "input_audio_tokens",  "output_audio_tokens",
+    "input_images",  "cache_write_1h_tokens"};
 
 pricing::TokenCounts CountsOf(const Outcome& used) {
   pricing::TokenCounts counts;
   counts.input = used.input_tokens;
   counts.cached = used.cached_tokens;
   counts.cache_write = used.cache_write_tokens;
+  counts.cache_write_1h = used.cache_write_1h_tokens;
   counts.output = used.output_tokens;
   counts.reasoning = used.reasoning_tokens;
   counts.audio_input = used.audio_input_tokens;
@@ -42,6 +43,7 @@ std::optional<pricing::CostParts> PartsOf(const AttemptRow& row, const catalog::
 // What is left of input and output beside what has a price of its own, as the cost has it.
 struct Quantities {
   int64_t input = 0, output = 0, reasoning = 0, audio_input = 0, audio_output = 0;
+  int64_t cache_write = 0, cache_write_1h = 0;
 };
 
 Quantities QuantitiesOf(const Outcome& used, const catalog::TokenPrices* prices) {
@@ -49,6 +51,7 @@ Quantities QuantitiesOf(const Outcome& used, const catalog::TokenPrices* prices)
   of.input = std::max<int64_t>(
       0, used.input_tokens - used.cached_tokens - used.cache_write_tokens.value_or(0));
   of.output = used.output_tokens;
+  of.cache_write = used.cache_write_tokens.value_or(0);
   const auto take = [](int64_t tokens, const std::optional<Decimal>& price, int64_t& whole) {
     const int64_t taken = price.has_value() ? std::clamp<int64_t>(tokens, 0, whole) : 0;
     whole -= taken;
@@ -56,6 +59,7 @@ Quantities QuantitiesOf(const Outcome& used, const catalog::TokenPrices* prices)
   };
   if (prices != nullptr) {
     of.audio_input = take(used.audio_input_tokens, prices->audio_input, of.input);
+    of.cache_write_1h = take(used.cache_write_1h_tokens, prices->cache_write_1h, of.cache_write);
     of.reasoning = take(used.reasoning_tokens, prices->reasoning, of.output);
     of.audio_output = take(used.audio_output_tokens, prices->audio_output, of.output);
   }
@@ -118,7 +122,8 @@ void AddToMeters(const AttemptRow& row, const catalog::Prices* prices, Meters& m
       is_charged ? 0 : row.charge);
   add(MeterKind::kInput, of.input, split.input, 0, 0);
   add(MeterKind::kCachedInput, used.cached_tokens, split.cached, 0, 0);
-  add(MeterKind::kCacheWrite, used.cache_write_tokens.value_or(0), split.cache_write, 0, 0);
+  add(MeterKind::kCacheWrite, of.cache_write, split.cache_write, 0, 0);
+  add(MeterKind::kCacheWrite1h, of.cache_write_1h, split.cache_write_1h, 0, 0);
   add(MeterKind::kOutput, of.output, split.output, 0, 0);
   add(MeterKind::kReasoning, of.reasoning, split.reasoning, 0, 0);
   add(MeterKind::kAudioInput, of.audio_input, split.audio_input, 0, 0);

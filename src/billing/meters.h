@@ -17,7 +17,8 @@ namespace tradewind::billing {
 
 // kRequests counts attempts; it costs the price of a request, where there is one, and what no price
 // explains: the part of a bill beyond its hold, an estimate that was cut at it, a figure that a
-// provider gave. kReasoning and sound are kinds of their own where they have prices of their own.
+// provider gave. kReasoning, sound and what is kept for an hour are kinds of their own where they
+// have prices of their own.
 enum class MeterKind : uint8_t {  // as the tables have them
   kRequests,
   kInput,
@@ -28,8 +29,9 @@ enum class MeterKind : uint8_t {  // as the tables have them
   kAudioInput,
   kAudioOutput,
   kImages,
+  kCacheWrite1h,
 };
-inline constexpr size_t kMeterKinds = static_cast<size_t>(MeterKind::kImages) + 1;
+inline constexpr size_t kMeterKinds = static_cast<size_t>(MeterKind::kCacheWrite1h) + 1;
 std::string_view MeterName(MeterKind kind);  // "requests", "input_tokens", ...
 std::string_view MeterUnit(MeterKind kind);  // "Requests", "Tokens", "Images"
 bool IsOfTokens(MeterKind kind);             // its price is for a million

@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "pricing/cost.h"
+
 namespace tradewind::billing {
 namespace {
 
@@ -224,6 +226,26 @@ NanoUsd GrainOf(const System& system) {
   return grain;
 }
 
+// What of a line's cost was the price of its requests.
+NanoUsd FeesOf(const Difference& difference) {
+  const auto& known = difference.local.prices;
+  if (!known.has_value() || !known->request.has_value()) {
+    return 0;
+  }
+  catalog::Prices fee;
+  fee.input = fee.output = Decimal();
+  fee.request = known->request;
+  pricing::TokenCounts counts;
+  counts.requests = difference.line.requests.value_or(difference.local.requests);
+  return pricing::CostNanoUsd(fee, counts).value_or(0);
+}
+
+// Prices that some of its tokens or requests may have had, and that a line says nothing of.
+bool HasMoreThanLinesTell(const catalog::Prices& prices) {
+  return prices.image || !prices.tiers.empty() || prices.cache_write || prices.cache_write_1h ||
+         prices.reasoning || prices.audio_input || prices.audio_output;
+}
+
 std::optional<Row> RowFrom(const Difference& difference, std::string& none_because) {
   const BillLine& line = difference.line;
   if (!line.input_tokens.has_value() || !line.output_tokens.has_value() || !line.cost.has_value()) {
@@ -237,7 +259,7 @@ std::optional<Row> RowFrom(const Difference& difference, std::string& none_becau
   const int64_t cached = line.cached_tokens.value_or(0);
   Row row;
   row.tokens = {*line.input_tokens - cached, cached, *line.output_tokens};
-  row.cost = *line.cost;
+  row.cost = *line.cost - FeesOf(difference);
   // Each request may be rounded up by itself.
   row.slack = std::max(line.requests.value_or(0), difference.local.requests);
   if (std::ranges::any_of(row.tokens, [](int64_t n) { return n < 0 || n > kTokensMax; }) ||
@@ -259,17 +281,55 @@ std::string Quoted(std::string_view text) {
   return out + '"';
 }
 
-std::string ConfigOf(const PriceProposal& proposal, const LocalCell& local) {
-  std::string out = fmt::format("{{ id = {}, provider_id = {}", Quoted(local.hf_model),
-                                Quoted(local.provider_model));
-  for (const auto& [name, price] : {std::pair("input_usd_per_mtok", &proposal.input),
-                                    std::pair("cached_input_usd_per_mtok", &proposal.cached_input),
-                                    std::pair("output_usd_per_mtok", &proposal.output)}) {
-    if (price->has_value()) {
-      out += fmt::format(", {} = \"{}\"", name, (*price)->ToString());
+void AddPrice(std::string_view name, const std::optional<Decimal>& price, std::string& out) {
+  if (price.has_value()) {
+    out += fmt::format("{}{} = \"{}\"", out.ends_with("{ ") ? "" : ", ", name, price->ToString());
+  }
+}
+
+// Input, cached input and output first.
+void AddTokenPrices(const catalog::TokenPrices& prices, std::string& out) {
+  using catalog::TokenPrices;
+  AddPrice("input_usd_per_mtok", prices.input, out);
+  AddPrice("cached_input_usd_per_mtok", prices.cached_input, out);
+  AddPrice("output_usd_per_mtok", prices.output, out);
+  for (const auto& [name, price] : catalog::kTokenPriceFields) {
+    if (price != &TokenPrices::input && price != &TokenPrices::cached_input &&
+        price != &TokenPrices::output) {
+      AddPrice(fmt::format("{}_usd_per_mtok", name), prices.*price, out);
     }
   }
+}
+
+std::string ConfigOf(const catalog::Prices& prices, const LocalCell& local) {
+  std::string out = fmt::format("{{ id = {}, provider_id = {}", Quoted(local.hf_model),
+                                Quoted(local.provider_model));
+  AddTokenPrices(prices, out);
+  AddPrice("request_usd", prices.request, out);
+  AddPrice("image_usd", prices.image, out);
+  if (!prices.tiers.empty()) {
+    out += ", tiers = [";
+    for (const catalog::PriceTier& tier : prices.tiers) {
+      out += fmt::format("{}{{ above = {}", out.ends_with('[') ? "" : ", ", tier.above);
+      AddTokenPrices(tier, out);
+      out += " }";
+    }
+    out += ']';
+  }
   return out + " }";
+}
+
+// What was recorded here, with what the lines say instead. False: that is no price as a config may
+// have it.
+bool SetConfig(const LocalCell& local, PriceProposal& proposal) {
+  catalog::Prices prices = local.prices.value_or(catalog::Prices());
+  for (const auto& [price, field] : {std::pair(&proposal.input, &prices.input),
+                                     std::pair(&proposal.cached_input, &prices.cached_input),
+                                     std::pair(&proposal.output, &prices.output)}) {
+    *field = price->has_value() ? *price : *field;
+  }
+  proposal.config = ConfigOf(prices, local);
+  return prices.CheckTiers().has_value();
 }
 
 // Rounded by request alone, or else the whole line to what its costs look like.
@@ -330,13 +390,23 @@ PriceProposal ProposalOf(std::span<const Difference* const> differences) {
   if (!solution.has_value()) {
     return proposal;
   }
-  proposal.input = solution->prices[0];
-  proposal.cached_input = solution->prices[1];
-  proposal.output = solution->prices[2];
-  proposal.is_exact = solution->is_exact;
-  proposal.confirmed_by = static_cast<int64_t>(system.rows.size() - system.kinds.size());
-  proposal.config = ConfigOf(proposal, local);
-  return proposal;
+  PriceProposal found = proposal;
+  found.input = solution->prices[0];
+  found.cached_input = solution->prices[1];
+  found.output = solution->prices[2];
+  found.is_exact = solution->is_exact;
+  found.confirmed_by = static_cast<int64_t>(system.rows.size() - system.kinds.size());
+  if (found.confirmed_by == 0 && local.prices.has_value() && HasMoreThanLinesTell(*local.prices)) {
+    proposal.none_because =
+        "the model has prices of units or tiers that its lines do not tell, and no further line "
+        "confirms these: import the bill by day or hour";
+    return proposal;
+  }
+  if (!SetConfig(local, found)) {
+    proposal.none_because = "the model has tiers, which do not say what cached input costs in them";
+    return proposal;
+  }
+  return found;
 }
 
 }  // namespace

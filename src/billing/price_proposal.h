@@ -21,12 +21,15 @@ struct PriceProposal {
   int64_t confirmed_by = 0;  // how many of them more than it takes to find the prices
   bool is_exact = false;     // to the nano-dollar; else within what rounding leaves
   std::string none_because;  // "its lines do not tell their tokens", ...
-  // What sets it, in the table [[providers]] of this provider: an entry of `models`.
+  // What sets it, in the table [[providers]] of this provider: an entry of `models`. What the lines
+  // do not tell stays as it was recorded here: fees, tiers, prices of other units.
   std::string config;
 };
 
 // One for each model with differences of the class `price`. Prices are proposed when every such
-// line of the model agrees on them, and no others would do as well; they are never guessed.
+// line of the model agrees on them, once its fees are taken off, and no others would do as well;
+// they are never guessed. Where the model has tiers or prices of units that lines do not tell, more
+// lines than it takes have to agree.
 std::vector<PriceProposal> ProposePrices(std::span<const Difference> differences);
 
 }  // namespace tradewind::billing

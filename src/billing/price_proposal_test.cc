@@ -73,6 +73,84 @@ TEST(PriceProposal, KnowsCachedInputWhereTheBillTellsIt) {
   EXPECT_EQ(Text(found.output), "15");
 }
 
+catalog::Prices Recorded() {
+  catalog::Prices prices;
+  prices.input = Decimal::Parse("0.1").value();
+  prices.output = Decimal::Parse("0.3").value();
+  return prices;
+}
+
+std::vector<Difference> WithRecorded(std::vector<Difference> differences,
+                                     const catalog::Prices& prices) {
+  for (Difference& difference : differences) {
+    difference.local.prices = prices;
+  }
+  return differences;
+}
+
+// 103 and 309 nano-USD a token.
+const std::vector<Difference> kThree = {Priced(1'000'000, 200'000, 164'800'000),
+                                        Priced(500'000, 900'000, 329'600'000),
+                                        Priced(3'000'000, 0, 309'000'000)};
+
+TEST(PriceProposal, KeepsWhatElseTheModelIsPricedBy) {
+  catalog::Prices recorded = Recorded();
+  recorded.cached_input = Decimal::Parse("0.01").value();
+  recorded.cache_write = Decimal::Parse("0.125").value();
+  recorded.image = Decimal::Parse("0.001").value();
+  catalog::PriceTier tier;
+  static_cast<catalog::TokenPrices&>(tier) = recorded;
+  tier.above = 200'000;
+  tier.output = Decimal::Parse("0.6").value();
+  recorded.tiers = {tier};
+  const PriceProposal found = Only(WithRecorded(kThree, recorded));
+  EXPECT_EQ(found.none_because, "");
+  EXPECT_EQ(found.config,
+            "{ id = \"org/name\", provider_id = \"model-x\", input_usd_per_mtok = \"0.103\", "
+            "cached_input_usd_per_mtok = \"0.01\", output_usd_per_mtok = \"0.309\", "
+            "cache_write_usd_per_mtok = \"0.125\", image_usd = \"0.001\", "
+            "tiers = [{ above = 200000, input_usd_per_mtok = \"0.1\", "
+            "cached_input_usd_per_mtok = \"0.01\", output_usd_per_mtok = \"0.6\", "
+            "cache_write_usd_per_mtok = \"0.125\" }] }");
+  const PriceProposal guess = Only(WithRecorded({kThree[0], kThree[1]}, recorded));
+  EXPECT_EQ(guess.input, std::nullopt) << "its tiers might explain two lines as well";
+  EXPECT_NE(guess.none_because.find("do not tell"), std::string::npos) << guess.none_because;
+}
+
+TEST(PriceProposal, TakesTheFeesOfRequestsOffAndKeepsThem) {
+  catalog::Prices recorded = Recorded();
+  recorded.request = Decimal::Parse("0.0005").value();  // ten requests a line: 5,000,000 nano-USD
+  std::vector<Difference> lines = WithRecorded(kThree, recorded);
+  for (Difference& line : lines) {
+    *line.line.cost += 5'000'000;
+  }
+  const PriceProposal found = Only(lines);
+  EXPECT_EQ(Text(found.input), "0.103");
+  EXPECT_EQ(Text(found.output), "0.309");
+  EXPECT_NE(found.config.find(R"(output_usd_per_mtok = "0.309", request_usd = "0.0005" })"),
+            std::string::npos)
+      << found.config;
+}
+
+TEST(PriceProposal, IsNoneWhereItsConfigWouldBeRefused) {
+  catalog::Prices recorded = Recorded();
+  catalog::PriceTier tier;
+  static_cast<catalog::TokenPrices&>(tier) = recorded;
+  tier.above = 200'000;
+  recorded.tiers = {tier};
+  const auto cost = [](int64_t fresh, int64_t cached, int64_t output) {
+    return fresh * 3000 + cached * 300 + output * 15'000;
+  };
+  const PriceProposal found =
+      Only(WithRecorded({Cached(900'000, 400'000, 10'000, cost(500'000, 400'000, 10'000)),
+                         Cached(800'000, 100'000, 90'000, cost(700'000, 100'000, 90'000)),
+                         Cached(100'000, 0, 50'000, cost(100'000, 0, 50'000)),
+                         Cached(70'000, 60'000, 1'000, cost(10'000, 60'000, 1'000))},
+                        recorded));
+  EXPECT_EQ(found.config, "");
+  EXPECT_NE(found.none_because.find("tiers"), std::string::npos) << found.none_because;
+}
+
 TEST(PriceProposal, OneLineTellsThePriceOfOneKindOfToken) {
   EXPECT_EQ(Text(Only({Priced(4'000'000, 0, 80'000'000)}).input), "0.02");
   const PriceProposal two = Only({Priced(4'000'000, 1'000'000, 80'000'000)});

@@ -112,10 +112,14 @@ std::string Encode(const Outcome& outcome) {
       .Put(outcome.cache_write_tokens.has_value() ? std::to_string(*outcome.cache_write_tokens)
                                                   : "");
   // Where there are none the text ends here, as it did before they were counted.
+  const bool is_long = outcome.cache_write_1h_tokens != 0;
   if (outcome.audio_input_tokens != 0 || outcome.audio_output_tokens != 0 || outcome.images != 0 ||
-      outcome.is_beyond) {
+      outcome.is_beyond || is_long) {
     fields.Put(outcome.audio_input_tokens).Put(outcome.audio_output_tokens).Put(outcome.images);
     fields.Put(int64_t{outcome.is_beyond});
+  }
+  if (is_long) {
+    fields.Put(outcome.cache_write_1h_tokens);
   }
   return fields.Take();
 }
@@ -137,6 +141,7 @@ Outcome DecodeOutcome(std::string_view text) {
     *number = reader.Number();
   }
   outcome.is_beyond = reader.Number() != 0;
+  outcome.cache_write_1h_tokens = reader.Number();
   return outcome;
 }
 

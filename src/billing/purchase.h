@@ -17,8 +17,10 @@ struct Purchase {
   bool own_key = false;        // paid by the caller's own account at the provider
   bool priced = true;          // false: what it costs is not known, which is not zero
   bool degraded = false;       // no budget had room, and this device answers instead
-  bool open_ended = false;     // nothing that was sent bounds it: it may cost more than was held
-  bool askable = false;        // the provider says later what single requests cost, by its own ids
+  // No hard bound was held, so nobody looked whether what was sent bounds it: what it costs beyond
+  // its hold says nothing about the route.
+  bool open_ended = false;
+  bool askable = false;  // the provider says later what single requests cost, by its own ids
 
   bool operator==(const Purchase&) const = default;
 };
@@ -41,6 +43,7 @@ struct Outcome {
   std::optional<int64_t> cache_write_tokens = {};           // nullopt: nobody said
   int64_t audio_input_tokens = 0, audio_output_tokens = 0;  // of the input and of the output
   int64_t images = 0;                                       // in the request
+  int64_t cache_write_1h_tokens = 0;                        // of `cache_write_tokens`
   bool is_beyond = false;  // more tokens than the request and its bounds allow
 
   bool operator==(const Outcome&) const = default;

@@ -68,7 +68,7 @@ Result<LocalCell> Recorder::LocalUse(const BillLine& cell) {
       storage::Statement query,
       database_.Prepare(
           "SELECT state, priced, admitted_ns, input, cached, output, cost, model, "
-          "provider_model FROM attempts "
+          "provider_model, price_version FROM attempts "
           "WHERE request >= ?1 AND request < ?2 AND admitted_ns >= ?3 AND admitted_ns < ?4 "
           "AND provider = ?5 AND (?6 = '' OR provider_model = ?6 OR model = ?6) AND own_key = 0 "
           "AND state < 4"));
@@ -109,6 +109,7 @@ Result<LocalCell> Recorder::LocalUse(const BillLine& cell) {
     local.cached_tokens += query.Integer(4);
     local.output_tokens += query.Integer(5);
     local.cost += cost;
+    local.price_version = std::max(local.price_version, static_cast<uint32_t>(query.Integer(9)));
     if (at_s < cell.start_s + kEdgeS || at_s >= cell.end_s - kEdgeS) {
       local.inner_edge_cost += cost;
     }
@@ -206,6 +207,10 @@ Result<std::vector<Difference>> Recorder::Differences(const std::string& provide
     TW_ASSIGN_OR_RETURN(difference.local, LocalUse(line));
     difference.line = std::move(line);
     difference.kind = Compare(difference.line, difference.local);
+    const auto price = bill_->prices.find(difference.local.price_version);
+    if (difference.kind == DifferenceClass::kPrice && price != bill_->prices.end()) {
+      difference.local.prices = price->second;
+    }
     differences.push_back(std::move(difference));
   }
   return differences;

@@ -142,13 +142,19 @@ UPDATE attempts SET askable = 1 WHERE upstream_id <> '' AND
 CREATE INDEX askable_attempts ON attempts (upstream_id) WHERE askable = 1;
 )";
 
-constexpr std::array<storage::Migration, 7> kSteps = {{{"attempts", kAttempts},
+// Of what was written to a cache: to be kept for an hour.
+constexpr std::string_view kLongCache = R"(
+ALTER TABLE attempts ADD COLUMN cache_write_1h INTEGER NOT NULL DEFAULT 0;
+)";
+
+constexpr std::array<storage::Migration, 8> kSteps = {{{"attempts", kAttempts},
                                                        {"bills", kBills},
                                                        {"provider_bills", kProviderBills},
                                                        {"units", kUnits},
                                                        {"upstream_ids", kUpstreamIds},
                                                        {"credits", kCredits},
-                                                       {"askable_ids", kAskableIds}}};
+                                                       {"askable_ids", kAskableIds},
+                                                       {"long_cache", kLongCache}}};
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "catalog/mapping.h"
 #include "ledger/money.h"
 
 namespace tradewind::billing {
@@ -36,6 +37,8 @@ struct LocalCell {
   // Of the settled ones inside: the Hub's id and the provider's.
   std::string hf_model, provider_model;
   bool has_many_models = false;
+  uint32_t price_version = 0;             // the newest of them; 0: none had a price
+  std::optional<catalog::Prices> prices;  // that version, of differences of the class kPrice
 };
 inline constexpr int64_t kEdgeS = 300;
 

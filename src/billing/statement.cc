@@ -103,6 +103,8 @@ std::optional<Decimal> PriceOf(const catalog::Prices& prices, const MeterKey& ke
       return either(tier.cached_input, tier.input);
     case MeterKind::kCacheWrite:
       return either(tier.cache_write, tier.input);
+    case MeterKind::kCacheWrite1h:
+      return either(tier.cache_write_1h, either(tier.cache_write, tier.input));
     case MeterKind::kOutput:
       return tier.output;
     case MeterKind::kReasoning:

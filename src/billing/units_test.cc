@@ -116,6 +116,20 @@ TEST(Outcome, IsReadFromTextsOfBeforeSoundAndPicturesWereCounted) {
       << "without any the text is the one of before";
 }
 
+TEST(Outcome, SaysWhatWasKeptForAnHourOnlyWhereSomethingWas) {
+  Outcome beyond;
+  beyond.input_tokens = 10;
+  beyond.cache_write_tokens = 4;
+  beyond.is_beyond = true;
+  const std::string before = Encode(beyond);
+  beyond.cache_write_1h_tokens = 3;
+  EXPECT_EQ(Encode(beyond), before +
+                                "\x1F"
+                                "3");
+  EXPECT_EQ(DecodeOutcome(Encode(beyond)), beyond);
+  EXPECT_EQ(DecodeOutcome(before).cache_write_1h_tokens, 0);
+}
+
 TEST(Recorder, ReadsAJournalFromBeforeThereWereOtherUnits) {
   World world;
   ledger::HoldRequest request;
@@ -321,6 +335,90 @@ TEST(UnitsHeld, AUsageThatContradictsItselfCostsItsDearest) {
   chat::Usage usage = Everything(1'000);
   usage.reasoning_tokens = 201;
   EXPECT_EQ(world.Buy(usage), 5'000'000 + 1'000 * 40'000 + 200 * 80'000);
+}
+
+struct LongCacheWorld : World {
+  LongCacheWorld() {
+    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
+    prices.cache_write = Usd("1.25");
+    prices.cache_write_1h = Usd("2");
+  }
+  Offer Long() {
+    Offer offer = Ask(1'000, 10);
+    offer.wants_long_cache = true;
+    return offer;
+  }
+  static chat::Usage Written(std::optional<int64_t> for_an_hour) {
+    chat::Usage usage = Used(1'000, 10);
+    usage.cache_write_tokens = 900;
+    usage.cache_write_1h_tokens = for_an_hour;
+    return usage;
+  }
+};
+
+TEST(LongCache, AHardBudgetIsNeverSpentBeyondByWritesThatAreKeptForAnHour) {
+  LongCacheWorld world;
+  Meter meter(*world.ledger);
+  const int64_t most = 1'000 * 2'000 + 10 * 2'000;
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = most - 1}).has_value());
+  EXPECT_EQ(meter.Begin(world.Long()).error().code, ErrorCode::kPaymentRequired);
+  EXPECT_TRUE(meter.Begin(world.Ask(1'000, 10)).has_value()) << "other requests need less";
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = most}).has_value());
+  auto attempt = meter.Begin(world.Long());
+  ASSERT_TRUE(attempt.has_value()) << attempt.error().message;
+  EXPECT_EQ(attempt->held(), most);
+  ASSERT_TRUE(attempt->Sent().has_value());
+  EXPECT_EQ(attempt->End({.is_complete = true, .usage = LongCacheWorld::Written(900)}),
+            100 * 1'000 + 900 * 2'000 + 10 * 2'000);
+}
+
+TEST(LongCache, AUsageThatDoesNotSayForHowLongIsSettledForAsLongAsWasAsked) {
+  LongCacheWorld world;
+  Meter meter(*world.ledger);
+  const auto cost = [&](Offer offer, const chat::Usage& usage) {
+    auto attempt = meter.Begin(std::move(offer));
+    EXPECT_TRUE(attempt->Sent().has_value());
+    return attempt->End({.is_complete = true, .usage = usage});
+  };
+  const int64_t rest = 100 * 1'000 + 10 * 2'000;
+  EXPECT_EQ(cost(world.Long(), LongCacheWorld::Written({})), rest + 900 * 2'000);
+  EXPECT_EQ(cost(world.Long(), LongCacheWorld::Written(0)), rest + 900 * 1'250);
+  EXPECT_EQ(cost(world.Ask(1'000, 10), LongCacheWorld::Written({})), rest + 900 * 1'250);
+  EXPECT_EQ(cost(world.Ask(1'000, 10), LongCacheWorld::Written(400)),
+            rest + 500 * 1'250 + 400 * 2'000)
+      << "what the provider says it billed";
+  EXPECT_EQ(cost(world.Long(), Used(1'000, 10)), 1'000 * 2'000 + 10 * 2'000)
+      << "nobody counted any: the dearest";
+  auto attempt = meter.Begin(world.Long());
+  ASSERT_TRUE(attempt->Sent().has_value());
+  EXPECT_EQ(attempt->End({.is_complete = true, .delivered_bytes = 3}), 1'000 * 2'000 + 10 * 2'000)
+      << "without a usage all of it may have been written; an estimate is no overrun";
+}
+
+TEST(LongCache, IsALineOfItsOwnOnTheBillThatVerifies) {
+  LongCacheWorld world;
+  Meter meter(*world.ledger);
+  for (const int64_t for_an_hour : {400, 0, 900}) {
+    auto attempt = meter.Begin(world.Long());
+    ASSERT_TRUE(attempt->Sent().has_value());
+    ASSERT_TRUE(attempt->End({.is_complete = true, .usage = LongCacheWorld::Written(for_an_hour)}));
+  }
+  const StatementOrder order{ParseBillPeriod("2025-11").value(), "", ""};
+  const auto verified = VerifyStatement(order, *world.recorder, *world.ledger, world.disk);
+  ASSERT_TRUE(verified.has_value()) << verified.error().message;
+  EXPECT_TRUE(verified->is_good());
+  std::map<std::string, const StatementLine*> lines;
+  for (const StatementLine& line : verified->statement.lines) {
+    lines[line.meter()] = &line;
+  }
+  ASSERT_NE(lines["cache_write_1h_tokens"], nullptr);
+  EXPECT_EQ(lines["cache_write_1h_tokens"]->sum.quantity, 1'300);
+  EXPECT_EQ(lines["cache_write_1h_tokens"]->sum.charge, 1'300 * 2'000);
+  EXPECT_EQ(lines["cache_write_1h_tokens"]->price, "2");
+  ASSERT_NE(lines["cache_write_tokens"], nullptr);
+  EXPECT_EQ(lines["cache_write_tokens"]->sum.quantity, 1'400);
+  EXPECT_EQ(lines["requests"]->sum.charge, 0) << "nothing is left unexplained";
+  EXPECT_EQ(world.recorder->Find({1, 1})->front().outcome.cache_write_1h_tokens, 400);
 }
 
 TEST(UnitsHeld, WhatWasMeteredHasItsPicturesAndItsRequest) {

@@ -1,5 +1,6 @@
 #include "billing/verify.h"
 
+#include <algorithm>
 #include <map>
 #include <tuple>
 #include <unordered_map>
@@ -103,11 +104,21 @@ bool IsOf(const AttemptRow& row, const StatementOrder& order) {
          same(order.key_id, row.purchase.key_id);
 }
 
+// What providers are owed by the attempts, by the name of the ledger's account.
+using Owed = std::map<std::string, __int128>;
+
+std::string PayeeOf(const Purchase& bought) {
+  return (bought.own_key ? "callers:" : "provider:") + bought.provider;
+}
+
 // The attempts of the order: as the journal says where it does, as the rows say where it is gone.
 class Recount {
  public:
   Recount(const StatementOrder& order, Replay replay, Verification& result)
       : order_(order), replay_(std::move(replay)), result_(result) {}
+
+  // Of all attempts, whatever the order asks for.
+  const Owed& owed() const { return owed_; }
 
   Status Run(Recorder& recorder) {
     TW_ASSIGN_OR_RETURN(std::vector<PriceVersion> known, recorder.Prices());
@@ -157,6 +168,9 @@ class Recount {
                          row.id.request.ToString(), row.id.attempt));
     }
     const AttemptRow& counted = is_said ? said->second : row;
+    if (counted.state == AttemptState::kSettled) {
+      owed_[PayeeOf(counted.purchase)] += counted.cost;
+    }
     if (IsOf(counted, order_)) {
       ++(is_said ? result_.from_journal : result_.from_rows);
       const auto version = replay_.prices.find(counted.price_version);
@@ -179,6 +193,63 @@ class Recount {
   Verification& result_;
   Meters meters_;
   CreditUses credit_uses_;
+  Owed owed_;
+};
+
+// What the ledger owes has to be what attempts cost and transfers moved. Requests settle meanwhile:
+// it lies between what was owed before they were read and what is owed now. An account that could
+// not be made at the time is the unknown one's.
+class Payables {
+ public:
+  explicit Payables(ledger::Ledger& ledger) : ledger_(ledger), before_(Read(ledger)) {}
+
+  Status Check(Owed owed, Recorder& recorder, std::vector<std::string>& differences) {
+    TW_ASSIGN_OR_RETURN(const std::vector<TransferRow> transfers, recorder.Transfers(""));
+    const auto after = Read(ledger_);
+    std::map<ledger::AccountNumber, __int128> credits, debits;
+    for (const TransferRow& transfer : transfers) {
+      credits[transfer.credit] += transfer.amount;
+      debits[transfer.debit] += transfer.amount;
+    }
+    __int128 unknown = 0;
+    for (const auto& [number, payee] : after) {
+      const __int128 cost = std::exchange(owed[payee.name], 0) + credits[number];
+      const auto then = before_.find(number);
+      const bool is_new = then == before_.end();
+      unknown += std::max<__int128>(0, cost - payee.credits);
+      if (cost < (is_new ? 0 : then->second.credits) || debits[number] > payee.debits ||
+          debits[number] < (is_new ? 0 : then->second.debits)) {
+        differences.push_back(fmt::format(
+            "{} is owed {} nano-USD by the ledger, and {} by its attempts and transfers",
+            payee.name, payee.credits - payee.debits, Text(cost - debits[number])));
+      }
+    }
+    for (const auto& [name, cost] : owed) {
+      unknown += cost;
+    }
+    if (unknown > ledger_.OwedToUnknown()) {
+      differences.push_back(
+          fmt::format("attempts cost {} nano-USD that the ledger owes to nobody", Text(unknown)));
+    }
+    return {};
+  }
+
+ private:
+  using ByNumber = std::map<ledger::AccountNumber, ledger::PayeeState>;
+  static ByNumber Read(ledger::Ledger& ledger) {
+    ByNumber payees;
+    for (ledger::PayeeState& payee : ledger.Payees()) {
+      payees.emplace(payee.number, std::move(payee));
+    }
+    return payees;
+  }
+  // All that is not absurd fits.
+  static int64_t Text(__int128 amount) {
+    return static_cast<int64_t>(std::clamp<__int128>(amount, INT64_MIN, INT64_MAX));
+  }
+
+  ledger::Ledger& ledger_;
+  const ByNumber before_;
 };
 
 }  // namespace
@@ -188,6 +259,7 @@ Result<Verification> VerifyStatement(const StatementOrder& order, Recorder& reco
   for (int i = 1;; ++i) {
     const uint64_t seq = ledger.seq();
     Verification result;
+    Payables payables(ledger);
     TW_RETURN_IF_ERROR(recorder.CatchUp());
     Result<Replay> replay = ReadJournal(disk);
     // A segment may have gone while it was read.
@@ -209,7 +281,9 @@ Result<Verification> VerifyStatement(const StatementOrder& order, Recorder& reco
       if (MakeStatement(order, by_hour, prices, credits).hash != result.statement.hash) {
         result.differences.push_back("the sums by hour are not those by day");
       }
-      TW_RETURN_IF_ERROR(Recount(order, std::move(*replay), result).Run(recorder));
+      Recount recount(order, std::move(*replay), result);
+      TW_RETURN_IF_ERROR(recount.Run(recorder));
+      TW_RETURN_IF_ERROR(payables.Check(recount.owed(), recorder, result.differences));
       if (result.is_good() || i == kTries || ledger.seq() == seq) {
         return result;
       }

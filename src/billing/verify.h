@@ -1,5 +1,5 @@
 // A statement, made again from the journal: by code that shares nothing with the recorder, whose
-// sums it judges.
+// sums it judges. What providers are owed is compared too, by all attempts there ever were.
 #pragma once
 
 #include <cstdint>

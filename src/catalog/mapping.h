@@ -37,7 +37,9 @@ struct TokenPrices {
   std::optional<Decimal> input, output;
   std::optional<Decimal> cached_input;  // input tokens read from the provider's cache
   std::optional<Decimal> cache_write;   // input tokens written to it
-  std::optional<Decimal> reasoning;     // output tokens of thought; absent: they are output
+  // Those of them that it keeps for an hour, where the request asks for that.
+  std::optional<Decimal> cache_write_1h;
+  std::optional<Decimal> reasoning;  // output tokens of thought; absent: they are output
   // Tokens of sound; absent: those that are counted are input or output, and none is held for.
   std::optional<Decimal> audio_input, audio_output;
 
@@ -51,14 +53,15 @@ struct TokenPriceField {
   std::string_view name;
   std::optional<Decimal> TokenPrices::* price;
 };
-inline constexpr std::array<TokenPriceField, 7> kTokenPriceFields = {
+inline constexpr std::array<TokenPriceField, 8> kTokenPriceFields = {
     {{"input", &TokenPrices::input},
      {"output", &TokenPrices::output},
      {"cached_input", &TokenPrices::cached_input},
      {"cache_write", &TokenPrices::cache_write},
      {"reasoning", &TokenPrices::reasoning},
      {"audio_input", &TokenPrices::audio_input},
-     {"audio_output", &TokenPrices::audio_output}}};
+     {"audio_output", &TokenPrices::audio_output},
+     {"cache_write_1h", &TokenPrices::cache_write_1h}}};
 
 // What every token of a request costs whose input has more tokens than `above`, cached ones
 // included.

@@ -86,6 +86,8 @@ struct Usage {
   int64_t reasoning_tokens = 0;  // of the output: thought, not said
   // Of the input: written to a provider's cache, which may cost extra; nullopt: it did not say.
   std::optional<int64_t> cache_write_tokens = {};
+  // Of those: to be kept for an hour, which may cost more again; nullopt: it did not say.
+  std::optional<int64_t> cache_write_1h_tokens = {};
   int64_t audio_input_tokens = 0, audio_output_tokens = 0;  // of the input and of the output: sound
 };
 

@@ -547,6 +547,8 @@ inline constexpr Flag kCreditFlags[] = {
     {.name = "id",
      .value = "ID",
      .help = "grant: what it is called, so that it is not granted twice (default: one is made)"},
+    {.name = "limit", .value = "N", .help = "ls: at most so many (default, and at most: 1000)"},
+    {.name = "after", .value = "ID", .help = "ls: those that were granted after this one"},
     kJson,
     kHost,
     kPort,

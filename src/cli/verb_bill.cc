@@ -271,10 +271,11 @@ std::string OtherPrices(const json::object& version) {
   const auto add = [&text](std::string_view words) {
     text += fmt::format("{}{}", text.empty() ? "" : ", ", words);
   };
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kOther = {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kOther = {
       {{"reasoning", "reasoning_usd_per_mtok"},
        {"audio in", "audio_input_usd_per_mtok"},
        {"audio out", "audio_output_usd_per_mtok"},
+       {"cache write 1 h", "cache_write_1h_usd_per_mtok"},
        {"request", "request_usd"},
        {"image", "image_usd"}}};
   for (const auto& [words, field] : kOther) {

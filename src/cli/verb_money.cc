@@ -122,6 +122,9 @@ void PrintCredits(const json::object& answer, const Settings& settings) {
     }
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+  if (const std::string next = Text(answer, "next"); !next.empty()) {
+    Print(fmt::format("there are more: add --after {}\n", WithoutControls(next)));
+  }
   for (const json::value& entry : Array(answer, "organisations")) {
     if (entry.is_object()) {
       const json::object& org = entry.get_object();
@@ -224,6 +227,12 @@ Result<ExitCode> RunCredit(const Settings& settings) {
   body.BeginObject();
   if (action == "ls") {
     errand.query = org.empty() ? "" : "org=" + http::EncodeQuery(org);
+    for (const char* name : {"limit", "after"}) {
+      if (const std::string text = settings.Text(name); !text.empty()) {
+        errand.query +=
+            fmt::format("{}{}={}", errand.query.empty() ? "" : "&", name, http::EncodeQuery(text));
+      }
+    }
     return Run(settings, errand, PrintCredits);
   }
   if (action == "grant") {

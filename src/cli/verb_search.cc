@@ -127,8 +127,8 @@ std::string Status(const Hit& hit) {
 
 // Few have more than prices of input and output; --json says which.
 bool HasOtherPrices(const catalog::Prices& prices) {
-  return prices.reasoning || prices.audio_input || prices.audio_output || prices.request ||
-         prices.image || !prices.tiers.empty();
+  return prices.reasoning || prices.audio_input || prices.audio_output || prices.cache_write_1h ||
+         prices.request || prices.image || !prices.tiers.empty();
 }
 
 std::string SearchText(const std::vector<Hit>& hits, bool color) {

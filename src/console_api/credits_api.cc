@@ -1,5 +1,6 @@
 // Of MoneyApi: what organisations have paid ahead or were given, and who pays from that alone.
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <map>
 #include <string>
@@ -27,6 +28,7 @@ using ledger::NanoUsd;
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 constexpr std::string_view kOwner = "org:";
 constexpr size_t kIdBytesMax = 64;
+constexpr size_t kPageMax = 1000;
 
 void Money(JsonWriter& json, std::string_view name, NanoUsd amount) {
   json.Field(name, std::to_string(amount));
@@ -89,6 +91,35 @@ Status CheckId(std::string_view id) {
 
 }  // namespace
 
+// Which of an owner's credits, or of all, are wanted: `?after=ID&limit=N`.
+Result<MoneyApi::CreditPage> MoneyApi::ReadPage(const http::Request& request,
+                                                const std::string& owner) {
+  const auto query = http::ParseQuery(request.query);
+  CreditPage page;
+  page.limit = kPageMax;
+  if (const std::string text = http::First(query, "limit"); !text.empty()) {
+    size_t limit = 0;
+    const char* end = text.data() + text.size();
+    if (std::from_chars(text.data(), end, limit).ptr != end || limit < 1) {
+      return Fail(ErrorCode::kInvalidArgument, "`limit` is a number from 1 on.", "limit");
+    }
+    page.limit = std::min(limit, kPageMax);
+  }
+  if (const std::string after = http::First(query, "after"); !after.empty()) {
+    const auto number = ledger_.FindCredit(after);
+    const std::vector<CreditState> found =
+        number.has_value() ? ledger_.Credits(owner, *number - 1, 1) : std::vector<CreditState>();
+    if (found.empty() || found.front().number != *number) {  // somebody else's is none, too
+      return Fail(ErrorCode::kNotFound,
+                  fmt::format("There is no credit \"{}\"; give the `next` of a list.",
+                              after.substr(0, kIdBytesMax)),
+                  "after");
+    }
+    page.after = *number;
+  }
+  return page;
+}
+
 Result<http::Response> MoneyApi::ListCredits(const http::Request& request,
                                              const identity::Principal& caller) {
   std::string org = caller.is_admin_token ? "" : caller.org_id;
@@ -103,16 +134,13 @@ Result<http::Response> MoneyApi::ListCredits(const http::Request& request,
         "org");
   }
   const std::string owner = org.empty() ? "" : billing::BudgetName("org", org);
-  const std::vector<CreditState> credits = ledger_.Credits(owner);
-  struct Sum {
-    NanoUsd left = 0, held = 0;
+  TW_ASSIGN_OR_RETURN(const CreditPage page, ReadPage(request, owner));
+  struct Sum : ledger::CreditSum {
     bool is_prepaid = false;
   };
   std::map<std::string, Sum> orgs;
-  for (const CreditState& credit : credits) {
-    Sum& sum = orgs[OrgOf(credit.spec.owner)];
-    sum.left += credit.left;
-    sum.held += credit.held;
+  for (const auto& [payer, sum] : ledger_.CreditSums(owner)) {
+    orgs[OrgOf(payer)] = {sum};
   }
   for (const std::string& payer : ledger_.PrepaidPayers()) {
     if (owner.empty() || payer == owner) {
@@ -136,12 +164,18 @@ Result<http::Response> MoneyApi::ListCredits(const http::Request& request,
     json.EndObject();
   }
   json.EndArray().Key("credits").BeginArray();
+  std::vector<CreditState> credits = ledger_.Credits(owner, page.after, page.limit + 1);
+  const bool has_more = credits.size() > page.limit;
+  credits.resize(std::min(credits.size(), page.limit));
   for (const CreditState& credit : credits) {
     json.BeginObject();
     Write(credit, json);
     json.EndObject();
   }
   json.EndArray();
+  if (has_more) {
+    json.Field("next", credits.back().spec.name);
+  }
   return Json(json);
 }
 
@@ -193,15 +227,14 @@ Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
     return Fail(std::move(error));
   }
   TW_RETURN_IF_ERROR(ledger_.WaitDurable());
-  for (const CreditState& credit : ledger_.Credits(spec.owner)) {
-    if (credit.number == *granted) {
-      JsonWriter json;
-      json.BeginObject().Field("schema", "tradewind.credit/v1");
-      Write(credit, json);
-      return Json(json);
-    }
+  const std::vector<CreditState> credits = ledger_.Credits(spec.owner, *granted - 1, 1);
+  if (credits.empty()) {
+    return Fail(ErrorCode::kInternal, "a credit is gone");
   }
-  return Fail(ErrorCode::kInternal, "a credit is gone");
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.credit/v1");
+  Write(credits.front(), json);
+  return Json(json);
 }
 
 Result<http::Response> MoneyApi::PutTerms(const http::Request& request, const std::string& org) {

@@ -424,6 +424,10 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
     json.Field("usage_source", billing::UsageSourceName(row.outcome.source));
     json.Field("input_tokens", row.outcome.input_tokens);
     json.Field("cached_tokens", row.outcome.cached_tokens);
+    if (row.outcome.cache_write_tokens.has_value()) {
+      json.Field("cache_write_tokens", *row.outcome.cache_write_tokens);
+      json.Field("cache_write_1h_tokens", row.outcome.cache_write_1h_tokens);
+    }
     json.Field("output_tokens", row.outcome.output_tokens);
     json.Field("reasoning_tokens", row.outcome.reasoning_tokens);
     json.Field("audio_input_tokens", row.outcome.audio_input_tokens);

@@ -57,6 +57,11 @@ class MoneyApi {
                                        const identity::Principal& caller);
   Result<http::Response> ListCredits(const http::Request& request,
                                      const identity::Principal& caller);
+  struct CreditPage {
+    ledger::AccountNumber after = 0;
+    size_t limit = 0;
+  };
+  Result<CreditPage> ReadPage(const http::Request& request, const std::string& owner);
   Result<http::Response> GrantCredit(const http::Request& request);
   Result<http::Response> PutTerms(const http::Request& request, const std::string& org);
   // billing_protocol_api.cc

@@ -190,6 +190,17 @@ TEST_F(MoneyApiTest, GrantsCreditOnceAndListsWhatIsLeftOfIt) {
   const auto list = Ask("GET", "/tw/v1/credits", "", "org=acme");
   ASSERT_EQ(list.at("credits").as_array().size(), 2U);
   EXPECT_TRUE(list.at("credits").as_array()[1].as_object().at("expires_at").is_null());
+  EXPECT_FALSE(list.contains("next"));
+  const auto first = Ask("GET", "/tw/v1/credits", "", "org=acme&limit=1");
+  ASSERT_EQ(first.at("credits").as_array().size(), 1U);
+  EXPECT_EQ(Text(first, "next"), "order-7");
+  EXPECT_EQ(first.at("organisations"), list.at("organisations")) << "of all pages";
+  const auto second = Ask("GET", "/tw/v1/credits", "", "org=acme&limit=1&after=order-7");
+  ASSERT_EQ(second.at("credits").as_array().size(), 1U);
+  EXPECT_EQ(second.at("credits").as_array()[0], list.at("credits").as_array()[1]);
+  EXPECT_FALSE(second.contains("next"));
+  EXPECT_EQ(Try("GET", "/tw/v1/credits", "", "after=nobodys").error().param, "after");
+  EXPECT_EQ(Try("GET", "/tw/v1/credits", "", "limit=0").error().param, "limit");
   const auto& acme = list.at("organisations").as_array().at(0).as_object();
   EXPECT_EQ(Text(acme, "name"), "acme");
   EXPECT_EQ(Text(acme, "org"), org);

@@ -21,6 +21,7 @@ constexpr std::string_view kSoundType = "input_audio";
 constexpr std::array<std::string_view, 4> kTextKeys = {"text", "content", "refusal", "thinking"};
 constexpr std::array<std::string_view, 3> kDataKeys = {"url", "image_url", "file_data"};
 constexpr size_t kNameBytesMax = 64;  // of an error's words
+constexpr std::string_view kUsualTtl = "5m";
 
 template <size_t N>
 bool IsOneOf(const std::array<std::string_view, N>& all, std::string_view one) {
@@ -55,9 +56,36 @@ bool IsPlain(std::string_view name) {
   });
 }
 
+// What asks a provider to keep a prompt, in Anthropic's words, in Bedrock's, and in those of a
+// proxy that puts it in; some read names whatever their case is.
+bool IsCacheName(std::string_view name) {
+  if (name.size() < std::string_view("cachePoint").size() || (name[0] | 0x20) != 'c') {
+    return false;  // nearly all of them
+  }
+  std::string plain = AsciiLower(name);
+  std::erase(plain, '_');
+  return plain.starts_with("cachecontrol") || plain.starts_with("cachepoint");
+}
+
+// Whether something may be named "ttl", however it is written. Without a branch for each byte: it
+// looks at all tools of a request.
+bool MayNameTtl(std::string_view json) {
+  const auto apart = [](char is, char wanted) { return static_cast<uint8_t>(is ^ wanted); };
+  const auto lower = [](char c) { return static_cast<char>(c | 0x20); };
+  unsigned found = 0;
+  for (size_t i = 0; i + 2 < json.size(); ++i) {
+    const auto name = apart(lower(json[i]), 't') | apart(lower(json[i + 1]), 't') |
+                      apart(lower(json[i + 2]), 'l');
+    const auto escape = apart(json[i], '\\') | apart(json[i + 1], 'u');
+    found |= (name == 0 ? 1U : 0U) | (escape == 0 ? 1U : 0U);
+  }
+  return found != 0;
+}
+
 class Walk {
  public:
-  explicit Walk(std::string_view json) : json_(json) {}
+  // `in_cache`: it is what a name of IsCacheName stands for.
+  explicit Walk(std::string_view json, bool in_cache = false) : json_(json), in_cache_(in_cache) {}
 
   MessageParts Run() {
     while (at_ < json_.size()) {
@@ -86,8 +114,9 @@ class Walk {
  private:
   struct Level {
     bool is_object = false;
-    std::string key = {};  // of the value that comes next
-    size_t index = 0;      // of that value
+    std::string key = {};   // of the value that comes next
+    size_t index = 0;       // of that value
+    bool in_cache = false;  // of what IsCacheName names, or inside of it
   };
 
   static bool IsWordChar(char c) {
@@ -131,9 +160,20 @@ class Walk {
   // A message that was spoken stands by its id; its sound is input again.
   void NoteSpoken() { parts_.sounds += is_of_message() && levels_[1].key == "audio" ? 1 : 0; }
 
+  // Of a prompt that is kept. A `ttl` that is not understood may be any.
+  void NoteTtl(std::string_view text, bool is_something) {
+    if (is_something && levels_.back().in_cache && AsciiLower(levels_.back().key) == "ttl" &&
+        NameOf(text) != kUsualTtl) {
+      parts_.wants_long_cache = true;
+    }
+  }
+
   void Value(std::string_view text, bool is_something) {
     if (is_something) {
       NoteSpoken();
+    }
+    if (!levels_.empty()) {
+      NoteTtl(text, is_something);
     }
     if (levels_.empty() || !is_in_part()) {
       return;
@@ -183,6 +223,11 @@ class Walk {
 
   void Enter(bool is_object) {
     NoteSpoken();
+    const bool in_cache =
+        levels_.empty() ? in_cache_ : levels_.back().in_cache || IsCacheName(levels_.back().key);
+    if (!levels_.empty()) {
+      NoteTtl({}, true);
+    }
     if (levels_.size() == part_depth_ && is_in_part()) {
       Note(levels_.back().key);
     }
@@ -196,7 +241,7 @@ class Walk {
       odd_.clear();
       has_image_ = has_type_ = false;
     }
-    levels_.push_back({is_object});
+    levels_.push_back({is_object, {}, 0, in_cache});
   }
 
   void Leave() {
@@ -222,6 +267,7 @@ class Walk {
   }
 
   const std::string_view json_;
+  const bool in_cache_;
   size_t at_ = 0;
   std::vector<Level> levels_;
   size_t part_depth_ = 0;  // of the part that is walked over; 0: none
@@ -234,6 +280,10 @@ class Walk {
 
 MessageParts ReadParts(std::string_view messages) {
   return Walk(messages).Run();
+}
+
+bool WantsLongCache(std::string_view name, std::string_view value) {
+  return MayNameTtl(value) && Walk(value, IsCacheName(NameOf(name))).Run().wants_long_cache;
 }
 
 }  // namespace tradewind::dialects

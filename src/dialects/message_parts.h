@@ -16,6 +16,8 @@ struct MessageParts {
   // A kind of part whose size is not in the request, so that nothing bounds what a provider bills
   // of it: video, other sound, files, whatever is not known. "" = none.
   std::string unbounded;
+  // A `cache_control` somewhere in it asks that its text be kept for longer than five minutes.
+  bool wants_long_cache = false;
   // A part with more than one type, "messages[0].content[1].type", or content under another name's
   // letters, "messages[0].content": what is asked depends on who reads it. "" = none.
   std::string ambiguous;
@@ -23,5 +25,8 @@ struct MessageParts {
 
 // `messages` is JSON that was parsed as part of its request; anything else reads as no parts.
 MessageParts ReadParts(std::string_view messages);
+
+// The same question of any other field of a request, such as its tools. `name` is the field's.
+bool WantsLongCache(std::string_view name, std::string_view value);
 
 }  // namespace tradewind::dialects

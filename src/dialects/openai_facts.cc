@@ -349,6 +349,10 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   facts.images = parts.images;
   facts.has_images = parts.images > 0;
   facts.sounds = parts.sounds;
+  facts.wants_long_cache =
+      parts.wants_long_cache || std::ranges::any_of(request.names(), [&](std::string_view name) {
+        return name != "messages" && WantsLongCache(name, request.Raw(name));
+      });
   const json::value* kinds = fields.Find("modalities");
   facts.wants_sound = kinds != nullptr && !IsTextOr(*kinds, "text");
   for (std::string apart : {BilledApart(fields), std::move(parts.unbounded)}) {

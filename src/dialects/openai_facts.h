@@ -52,6 +52,7 @@ struct OpenAiFacts {
   int64_t images = 0;        // at most so many in the messages
   int64_t sounds = 0;        // `input_audio` parts in them: their tokens have a price of their own
   bool wants_sound = false;  // `modalities`: so have those of an answer that is spoken
+  bool wants_long_cache = false;  // prompts kept for longer than five minutes, which cost more
   // A field that makes the provider bill more than tokens at the route's price: tools that it runs
   // itself, a dearer tier, other media whose size is not in the request. "" = none.
   std::string billed_apart;

@@ -186,6 +186,46 @@ TEST(OpenAiFacts, CountsSoundForWhichARouteMayHaveAPrice) {
   EXPECT_FALSE(facts(R"("modalities":["text"])").wants_sound);
 }
 
+TEST(OpenAiFacts, SeesWhereAPromptIsToBeKeptForLongerThanMinutes) {
+  const auto is_long = [](const std::string& fields) {
+    return Facts(R"({"model":"m",)" + fields + "}")->wants_long_cache;
+  };
+  const std::string hour = R"("cache_control":{"type":"ephemeral","ttl":"1h"})";
+  const std::string minutes = R"("cache_control":{"type":"ephemeral","ttl":"5m"})";
+  const auto part = [](const std::string& control) {
+    return R"("messages":[{"role":"user","content":[{"type":"text","text":"a",)" + control + "}]}]";
+  };
+  EXPECT_TRUE(is_long(part(hour)));
+  EXPECT_FALSE(is_long(part(minutes)));
+  EXPECT_FALSE(is_long(part(R"("cache_control":{"type":"ephemeral"})")));
+  EXPECT_FALSE(is_long(part(R"("cache_control":{"type":"ephemeral","ttl":null})")));
+  EXPECT_FALSE(is_long(part(R"("cache_control":null)")));
+  EXPECT_TRUE(is_long(R"("messages":[{"role":"user","content":"a",)" + hour + "}]"));
+  EXPECT_TRUE(is_long(R"("tools":[{"type":"function","function":{"name":"f"},)" + hour + "}]"));
+  EXPECT_TRUE(is_long(R"("tools":[{"type":"function","function":{"name":"f",)" + hour + "}}]"));
+  EXPECT_TRUE(is_long(R"("system":[{"type":"text","text":"a",)" + hour + "}]"));
+  EXPECT_TRUE(is_long(hour)) << "of the whole request";
+  EXPECT_FALSE(is_long(minutes));
+  for (const char* odd :
+       {R"("cache_control":{"ttl":"5m","ttl":"1h"})", R"("cache_control":{"ttl":"1h","ttl":"5m"})",
+        R"("cache\u005fcontrol":{"\u0074tl":"1h"})", R"("Cache_Control":{"TTL":"1h"})",
+        R"("cacheControl":{"ttl":"1h"})", R"("cachePoint":{"type":"default","ttl":"1h"})",
+        R"("cache_control":{"ttl":3600})", R"("cache_control":{"ttl":"of next year"})",
+        R"("cache_control":{"ttl":{"hours":1}})",
+        R"("cache_control_injection_points":[{"control":{"ttl":"1h"}}])"}) {
+    EXPECT_TRUE(is_long(part(odd))) << odd;
+    EXPECT_TRUE(is_long(R"("tools":[{"function":{"name":"f"},)" + std::string(odd) + "}]")) << odd;
+    EXPECT_TRUE(is_long(odd)) << odd;
+  }
+  for (const char* other :
+       {R"("metadata":{"ttl":"1h"})",
+        R"("tools":[{"function":{"parameters":{"properties":{"ttl":{"type":"string"}}}}}])",
+        R"("messages":[{"content":"\"cache_control\":{\"ttl\":\"1h\"}"}])",
+        R"("messages":[{"content":[{"type":"text","text":"ttl"}]}])"}) {
+    EXPECT_FALSE(is_long(other)) << other;
+  }
+}
+
 TEST(OpenAiFacts, CountsThePromptsOfOneRequest) {
   const auto prompts = [](const std::string& field) {
     return Facts(R"({"model":"m",)" + field + "}")->prompts;

@@ -68,6 +68,35 @@ std::optional<int64_t> Count(const dom::element& object, std::string_view name) 
   return std::nullopt;
 }
 
+// How much was written to a cache, and how much of it for an hour: a total, or Anthropic's parts of
+// one, which proxies pass on or name in their own words.
+void ReadCacheWrites(const dom::element& usage, chat::Usage& out) {
+  dom::element details, parts;
+  if (usage["prompt_tokens_details"].get(details) == simdjson::SUCCESS) {
+    out.cache_write_tokens = Count(details, "cache_write_tokens");  // OpenRouter
+    if (!out.cache_write_tokens.has_value()) {
+      out.cache_write_tokens = Count(details, "cache_creation_tokens");  // LiteLLM
+    }
+  }
+  if (!out.cache_write_tokens.has_value()) {
+    out.cache_write_tokens = Count(usage, "cache_creation_input_tokens");
+  }
+  if (usage["cache_creation"].get(parts) != simdjson::SUCCESS &&
+      usage["prompt_tokens_details"]["cache_creation_token_details"].get(parts) !=
+          simdjson::SUCCESS) {
+    return;
+  }
+  out.cache_write_1h_tokens = Count(parts, "ephemeral_1h_input_tokens");
+  const auto for_minutes = Count(parts, "ephemeral_5m_input_tokens");
+  int64_t sum = 0;
+  if (!out.cache_write_tokens.has_value() &&
+      (out.cache_write_1h_tokens.has_value() || for_minutes.has_value()) &&
+      !__builtin_add_overflow(out.cache_write_1h_tokens.value_or(0), for_minutes.value_or(0),
+                              &sum)) {
+    out.cache_write_tokens = sum;
+  }
+}
+
 std::optional<chat::Usage> ReadUsage(const dom::element& holder) {
   dom::element usage;
   if (holder["usage"].get(usage) != simdjson::SUCCESS || !usage.is_object()) {
@@ -84,12 +113,9 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder) {
   dom::element details;
   if (usage["prompt_tokens_details"].get(details) == simdjson::SUCCESS) {
     out.cached_tokens = Count(details, "cached_tokens").value_or(0);
-    out.cache_write_tokens = Count(details, "cache_write_tokens");  // OpenRouter
     out.audio_input_tokens = Count(details, "audio_tokens").value_or(0);
   }
-  if (!out.cache_write_tokens.has_value()) {
-    out.cache_write_tokens = Count(usage, "cache_creation_input_tokens");  // LiteLLM
-  }
+  ReadCacheWrites(usage, out);
   if (out.cached_tokens == 0) {
     out.cached_tokens = Count(usage, "cached_tokens").value_or(0);  // Together
   }

@@ -37,6 +37,26 @@ TEST(WireChunk, ReadsWhatWasWrittenToACacheInBothSpellings) {
   EXPECT_EQ(written(R"({"usage":{"prompt_tokens":9}})"), std::nullopt) << "not told is not zero";
 }
 
+TEST(WireChunk, ReadsForHowLongItWasWrittenToACache) {
+  const auto read = [](const std::string& fields) {
+    return *ReadWireChunk(R"({"usage":{"prompt_tokens":90,)" + fields + "}}")->usage;
+  };
+  const std::string parts = R"({"ephemeral_5m_input_tokens":20,"ephemeral_1h_input_tokens":30})";
+  for (const std::string& fields :
+       {R"("cache_creation_input_tokens":50,"cache_creation":)" + parts,
+        R"("cache_creation":)" + parts,
+        R"("prompt_tokens_details":{"cache_creation_tokens":50,"cache_creation_token_details":)" +
+            parts + "}"}) {
+    EXPECT_EQ(read(fields).cache_write_tokens, 50) << fields;
+    EXPECT_EQ(read(fields).cache_write_1h_tokens, 30) << fields;
+  }
+  EXPECT_EQ(read(R"("cache_creation_input_tokens":50)").cache_write_1h_tokens, std::nullopt);
+  EXPECT_EQ(read(R"("cache_creation":{"ephemeral_1h_input_tokens":-1})").cache_write_tokens,
+            std::nullopt);
+  EXPECT_EQ(read(R"("cache_creation":null,"cache_creation_input_tokens":50)").cache_write_tokens,
+            50);
+}
+
 TEST(WireChunk, ReadsThoughtAndSoundAsPartsOfTheWhole) {
   const auto usage = ReadWireChunk(
       R"({"usage":{"prompt_tokens":90,"completion_tokens":40,"total_tokens":130,"prompt_tokens_details":{"audio_tokens":50},"completion_tokens_details":{"reasoning_tokens":10,"audio_tokens":20}}})");

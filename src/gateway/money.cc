@@ -59,6 +59,9 @@ std::string BilledApart(const dialects::OpenAiFacts& facts, const catalog::Mappi
   if (facts.sounds > 0 && (!mapping.prices.audio_input || !mapping.context_length)) {
     return "input_audio";
   }
+  if (facts.wants_long_cache && !mapping.prices.cache_write_1h) {
+    return "cache_control";
+  }
   return facts.wants_sound && !mapping.prices.audio_output ? "modalities" : "";
 }
 
@@ -97,6 +100,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.has_audio_input = tries.order.facts.sounds > 0;
   offer.wants_audio_output = tries.order.facts.wants_sound;
   offer.thinks_unseen = tries.order.facts.may_think || route.mapping->prices.reasoning.has_value();
+  offer.wants_long_cache = tries.order.facts.wants_long_cache;
   offer.billed_apart = BilledApart(tries.order.facts, *route.mapping);
   offer.bills_whole = !route.is_local() && route.place->upstream->bills_on;
   offer.askable = {route.place->billing.has_value(),

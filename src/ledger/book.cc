@@ -134,7 +134,7 @@ std::optional<Refusal> Book::AddBudgetLegs(std::span<const AccountNumber> budget
   return std::nullopt;
 }
 
-std::expected<Record, Refusal> Book::DecideHold(const HoldRequest& request, int64_t time_ns) {
+std::expected<Record, Refusal> Book::DecideHold(const HoldRequest& request, Moment now) {
   if (!IsAmount(request.cost) || !IsAmount(request.charge) ||
       request.text.size() > kRecordTextBytesMax || request.payer.size() > kPayerBytesMax) {
     return Refuse(Refusal::Reason::kAmount);
@@ -153,15 +153,16 @@ std::expected<Record, Refusal> Book::DecideHold(const HoldRequest& request, int6
   record.charge = request.charge;
   record.price_version = request.price_version;
   record.account = request.payee;
-  if (auto no = AddBudgetLegs(request.budgets, request.cost, request.charge, time_ns, record.legs);
+  if (auto no =
+          AddBudgetLegs(request.budgets, request.cost, request.charge, now.time_ns, record.legs);
       no.has_value()) {
     return std::unexpected(std::move(*no));
   }
-  if (auto no = AddCreditLegs(request.payer, request.charge, time_ns, record.legs);
+  if (auto no = AddCreditLegs(request.payer, request.charge, now.credit_ns, record.legs);
       no.has_value()) {
     return std::unexpected(std::move(*no));
   }
-  if (request.charge > 0 && credits_of_.contains(request.payer)) {
+  if (request.charge > 0 && wallets_.contains(request.payer)) {
     record.payer = request.payer;
   }
   record.text = request.text;
@@ -169,7 +170,7 @@ std::expected<Record, Refusal> Book::DecideHold(const HoldRequest& request, int6
 }
 
 std::expected<Record, Refusal> Book::DecideExtend(HoldId id, NanoUsd cost, NanoUsd charge,
-                                                  std::string_view payer, int64_t time_ns) {
+                                                  std::string_view payer, Moment now) {
   const auto found = holds_.find(id);
   if (found == holds_.end()) {
     return Refuse(Refusal::Reason::kNoHold);
@@ -204,7 +205,7 @@ std::expected<Record, Refusal> Book::DecideExtend(HoldId id, NanoUsd cost, NanoU
     }
     record.legs.Push(more);
   }
-  if (auto no = AddCreditLegs(payer, charge, time_ns, record.legs); no.has_value()) {
+  if (auto no = AddCreditLegs(payer, charge, now.credit_ns, record.legs); no.has_value()) {
     return std::unexpected(std::move(*no));
   }
   const auto others = std::ranges::count_if(record.legs.all(), [&](const Leg& more) {
@@ -217,7 +218,7 @@ std::expected<Record, Refusal> Book::DecideExtend(HoldId id, NanoUsd cost, NanoU
 }
 
 std::expected<Record, Refusal> Book::DecideSettle(HoldId id, NanoUsd cost, NanoUsd charge,
-                                                  std::string text, int64_t time_ns) const {
+                                                  std::string text, int64_t credit_ns) const {
   const auto found = holds_.find(id);
   if (found == holds_.end()) {
     return Refuse(Refusal::Reason::kNoHold);
@@ -232,7 +233,7 @@ std::expected<Record, Refusal> Book::DecideSettle(HoldId id, NanoUsd cost, NanoU
   decided->hold = id;
   decided->cost = cost;
   decided->charge = charge;
-  decided->legs = SharesOf(found->second, decided->charge, time_ns);
+  decided->legs = SharesOf(found->second, decided->charge, credit_ns);
   decided->text = std::move(text);
   return decided;
 }
@@ -323,6 +324,11 @@ std::optional<AccountNumber> Book::FindBudget(std::string_view name) const {
 std::optional<AccountNumber> Book::FindPayee(std::string_view name) const {
   const auto found = payee_names_.find(name);
   return found == payee_names_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::optional<AccountNumber> Book::FindCredit(std::string_view name) const {
+  const auto found = credit_names_.find(name);
+  return found == credit_names_.end() ? std::nullopt : std::optional(found->second);
 }
 
 const BudgetSpec* Book::BudgetOf(AccountNumber number) const {

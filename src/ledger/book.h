@@ -41,6 +41,15 @@ struct Account {
   NanoUsd available() const;
 };
 
+// When something is decided. Windows go by the ledger's own time, which never goes back; what a
+// credit is worth by another one, so that a clock which was wrong for a moment spoils none.
+struct Moment {
+  Moment(int64_t both_ns) : time_ns(both_ns), credit_ns(both_ns) {}  // NOLINT: a time is one
+  Moment(int64_t time, int64_t credit) : time_ns(time), credit_ns(credit) {}
+
+  int64_t time_ns, credit_ns;
+};
+
 struct HoldRequest {
   HoldId id;
   NanoUsd cost = 0, charge = 0;            // at most
@@ -116,16 +125,16 @@ class Book {
   // Takes from every budget and from the payer's credits, or from none of them. Credits pay in a
   // fixed order: promotional ones first, then the soonest to expire, then by priority, then the
   // oldest.
-  std::expected<Record, Refusal> DecideHold(const HoldRequest& request, int64_t time_ns);
+  std::expected<Record, Refusal> DecideHold(const HoldRequest& request, Moment now);
   // More of the same hold, by the same rules.
   std::expected<Record, Refusal> DecideExtend(HoldId id, NanoUsd cost, NanoUsd charge,
-                                              std::string_view payer, int64_t time_ns);
+                                              std::string_view payer, Moment now);
   // The end: what it cost, and what it is charged, which is never more than was held. A cost beyond
   // its hold is posted whole, and told as an overrun: the provider has billed it. The charge is
   // paid by credits that were held for it, expired or not, and by what is free of others at
-  // `time_ns`; the rest is owed.
+  // `credit_ns`; the rest is owed.
   std::expected<Record, Refusal> DecideSettle(HoldId id, NanoUsd cost, NanoUsd charge,
-                                              std::string text, int64_t time_ns) const;
+                                              std::string text, int64_t credit_ns) const;
   // Void is for what was surely not billed; in-doubt for what may have been. `text` says why.
   std::expected<Record, Refusal> DecideStep(RecordType type, HoldId id, std::string text) const;
   // While it runs only more can be metered; at its end what is known of it counts, also when it is
@@ -144,8 +153,8 @@ class Book {
   // Between two fixed accounts or payees. `text` says why, for the records above the ledger.
   Result<Record> DecideTransfer(AccountNumber debit, AccountNumber credit, NanoUsd amount,
                                 std::string text) const;
-  // Credits whose time is over at `time_ns` and that have a free part.
-  std::vector<Record> DecideExpiries(int64_t time_ns) const;
+  // Credits whose time is over at `credit_ns` and that have a free part.
+  std::vector<Record> DecideExpiries(int64_t credit_ns) const;
 
   // --- Application ---
 
@@ -166,6 +175,7 @@ class Book {
   int64_t time_ns() const { return time_ns_; }
   std::optional<AccountNumber> FindBudget(std::string_view name) const;
   std::optional<AccountNumber> FindPayee(std::string_view name) const;
+  std::optional<AccountNumber> FindCredit(std::string_view name) const;
   // The version with these terms that is in force, or was a moment ago; terms that come back after
   // longer are a version of their own.
   std::optional<uint32_t> FindPrice(std::string_view item, std::string_view terms,
@@ -174,8 +184,8 @@ class Book {
   const BudgetSpec* BudgetOf(AccountNumber number) const;
   bool IsPrepaid(std::string_view payer) const { return prepaid_.contains(payer); }
   const std::set<std::string, std::less<>>& prepaid() const { return prepaid_; }
-  // What a hold of his could take at `time_ns` from credits alone.
-  NanoUsd Spendable(std::string_view payer, int64_t time_ns) const;
+  // What a hold of his could take at `credit_ns` from credits alone.
+  NanoUsd Spendable(std::string_view payer, int64_t credit_ns) const;
   // Requires a budget's number. The reference is good until the next call.
   const Window& WindowNow(AccountNumber number, int64_t unix_s);
   // Of the window that `unix_s` lies in; a budget that was not used in it has its limit only.
@@ -185,6 +195,7 @@ class Book {
   const std::unordered_map<HoldId, OpenHold, HashOfId>& holds() const { return holds_; }
   const std::map<AccountNumber, BudgetSpec>& budgets() const { return budgets_; }
   const std::map<AccountNumber, CreditSpec>& credits() const { return credits_; }
+  const std::map<AccountNumber, std::string>& payees() const { return payees_; }
 
   // What has come to be told since the last call.
   std::vector<Notice> TakeNotices() { return std::exchange(notices_, {}); }
@@ -197,14 +208,45 @@ class Book {
  private:
   std::optional<Refusal> AddBudgetLegs(std::span<const AccountNumber> budgets, NanoUsd cost,
                                        NanoUsd charge, int64_t time_ns, Legs& legs);
-  std::optional<Refusal> AddCreditLegs(std::string_view payer, NanoUsd charge, int64_t time_ns,
+  // A credit among those of its owner, in the order in which they pay.
+  struct Place {
+    bool is_paid = false;  // presents come first
+    int64_t expires_s = 0;
+    int32_t priority = 0;
+    AccountNumber number = 0;
+
+    auto operator<=>(const Place&) const = default;
+  };
+  // What an owner has: kept up with every change of his credits, so that nobody walks over them.
+  struct Wallet {
+    std::set<Place> free;   // that have something which no hold has set aside
+    __int128 free_sum = 0;  // a file may say more than 64 bits hold
+    size_t live = 0;        // of which something is left, or set aside
+  };
+  // What of that one credit makes.
+  struct Standing {
+    NanoUsd free = 0;
+    bool is_live = false;
+  };
+  // What credits have, in the order in which they pay.
+  using Purses = std::vector<std::pair<AccountNumber, NanoUsd>>;
+
+  std::optional<Refusal> AddCreditLegs(std::string_view payer, NanoUsd charge, int64_t credit_ns,
                                        Legs& legs) const;
   // What each credit pays of a charge; without a time only those that are held for it.
-  Legs SharesOf(const OpenHold& hold, NanoUsd charge, std::optional<int64_t> time_ns) const;
+  Legs SharesOf(const OpenHold& hold, NanoUsd charge, std::optional<int64_t> credit_ns) const;
   Status CheckShares(const OpenHold& hold, const Legs& shares, NanoUsd charge) const;
-  void ListCredit(AccountNumber number);
-  void UnlistIfSpent(AccountNumber number);
+  Place PlaceOf(AccountNumber number) const;
+  Standing StandingOf(AccountNumber number) const;
+  // The owner's wallet, after the credit's account has changed from `before`.
+  void Restand(AccountNumber number, Standing before);
+  // Of free credits, and of `held` ones, as many as pay `wanted`; all, where that is more than
+  // `count_max`.
+  Purses PursesOf(const Wallet& wallet, std::span<const Leg> held, NanoUsd wanted, size_t count_max,
+                  int64_t credit_ns) const;
   Account& Open(const Leg& leg);
+  // Sets aside, or gives back.
+  Account& AddPending(const Leg& leg, NanoUsd amount);
   Status ApplyHold(const Record& record);
   Status ApplyExtend(const Record& record);
   Status ApplySettle(const Record& record);
@@ -236,10 +278,9 @@ class Book {
   std::map<AccountNumber, CreditSpec> credits_;
   std::map<AccountNumber, std::string> payees_;
   std::map<std::string, AccountNumber, std::less<>> budget_names_, credit_names_, payee_names_;
-  // Of an owner, in the order in which they are spent; without those of which nothing is left.
-  std::map<std::string, std::vector<AccountNumber>, std::less<>> credits_of_;
-  std::set<std::string, std::less<>> prepaid_;         // who pays from credits alone
-  std::unordered_map<AccountNumber, Window> windows_;  // of now: looked up for every hold
+  std::map<std::string, Wallet, std::less<>> wallets_;  // of owners who have anything
+  std::set<std::string, std::less<>> prepaid_;          // who pays from credits alone
+  std::unordered_map<AccountNumber, Window> windows_;   // of now: looked up for every hold
   std::unordered_map<HoldId, OpenHold, HashOfId> holds_;
   std::map<uint32_t, PriceSpec> prices_;
   std::map<std::string, std::vector<uint32_t>, std::less<>> prices_of_;  // the newest last

@@ -118,16 +118,27 @@ Status Book::CheckLegs(const Legs& legs, bool is_new) const {
 }
 
 // Requires CheckLegs.
+Account& Book::AddPending(const Leg& leg, NanoUsd amount) {
+  // A file may name a window of a credit, which is nobody's to spend.
+  const bool is_spendable = leg.is_credit && leg.account.window_start_s == 0;
+  const Standing before = is_spendable ? StandingOf(leg.account.number) : Standing();
+  Account& account = Open(leg);
+  account.pending += amount;
+  if (is_spendable) {
+    Restand(leg.account.number, before);
+  }
+  return account;
+}
+
 void Book::Reserve(const Legs& legs) {
   for (const Leg& leg : legs.all()) {
-    Open(leg).pending += leg.amount;
+    AddPending(leg, leg.amount);
   }
 }
 
 void Book::Release(const OpenHold& hold) {
   for (const Leg& leg : hold.legs.all()) {
-    Account& account = accounts_.at(leg.account);
-    account.pending -= leg.amount;
+    Account& account = AddPending(leg, -leg.amount);
     TW_CHECK(account.pending >= 0);
     if (hold.state == HoldState::kInDoubt) {
       account.in_doubt -= leg.amount;
@@ -244,9 +255,10 @@ void Book::Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge, c
   NanoUsd unpaid = charge;
   for (const Leg& leg : shares.all()) {
     const NanoUsd share = leg.amount;
+    const Standing before = StandingOf(leg.account.number);
     Move(leg.account, {kRevenue, 0}, share);
     unpaid -= share;
-    UnlistIfSpent(leg.account.number);
+    Restand(leg.account.number, before);
   }
   for (const Leg& leg : hold.legs.all()) {
     if (leg.is_credit) {
@@ -378,9 +390,10 @@ Status Book::ApplyCredit(const Record& record) {
         !Fits({number, 0}, {kBreakage, 0}, record.cost)) {
       return DoesNotFollow(record, "it lets expire what is not there");
     }
+    const Standing before = StandingOf(number);
     Move({number, 0}, {kBreakage, 0}, record.cost);
     credit->second.expired += record.cost;
-    UnlistIfSpent(number);
+    Restand(number, before);
     return {};
   }
   if (number < kFirstNumber || number == UINT32_MAX || !IsWithin(record.credit.amount) ||
@@ -393,8 +406,7 @@ Status Book::ApplyCredit(const Record& record) {
   credit_names_[credit.name] = number;
   accounts_[{number, 0}] = Account();
   Move({kCreditSource, 0}, {number, 0}, credit.amount);
-  ListCredit(number);
-  UnlistIfSpent(number);
+  Restand(number, {});
   next_number_ = std::max(next_number_, number + 1);
   return {};
 }
@@ -415,6 +427,8 @@ Status Book::ApplySnapshot(const Record& record) {
       if (record.debits < 0 || record.credits < 0) {
         return DoesNotFollow(record, "its balance is negative");
       }
+      const bool is_credit = credits_.contains(number);
+      const Standing before = is_credit ? StandingOf(number) : Standing();
       Account& account = accounts_[record.key];
       if (account.pending != 0) {  // accounts come before the holds that stand on them
         return DoesNotFollow(record, "holds stand on its account already");
@@ -428,8 +442,8 @@ Status Book::ApplySnapshot(const Record& record) {
       account.window_end_s = record.window_end_s;
       account.warned_percent = record.warned_percent;
       account.expired = record.charge;
-      if (credits_.contains(number)) {
-        UnlistIfSpent(number);
+      if (is_credit) {
+        Restand(number, before);
       }
       if (account.warned_percent > 0) {
         notices_.push_back(

@@ -14,14 +14,6 @@ namespace {
 
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
-// Of one account, if a hold of its owner may spend it now.
-NanoUsd FreeOf(const CreditSpec& credit, const Account& account, int64_t time_ns) {
-  if (credit.expires_s <= time_ns / kNanosPerSecond) {
-    return 0;
-  }
-  return std::max<NanoUsd>(0, account.available());
-}
-
 Leg Share(AccountKey account, NanoUsd amount) {
   Leg leg;
   leg.account = account;
@@ -38,11 +30,42 @@ Status CheckOwner(std::string_view owner) {
   return {};
 }
 
-// What credits have, in the order in which they pay.
-using Purses = std::vector<std::pair<AccountNumber, NanoUsd>>;
+// The last place of credits that are over: what expires at this second is.
+template <typename Place>
+Place LastOver(bool is_paid, int64_t credit_ns) {
+  return {is_paid, credit_ns / kNanosPerSecond, INT32_MAX, UINT32_MAX};
+}
+
+// Those whose time is over, and nobody has swept up.
+template <typename Places, typename Use>
+void ForEachOver(const Places& places, int64_t credit_ns, const Use& use) {
+  for (const bool is_paid : {false, true}) {
+    const auto last = LastOver<typename Places::value_type>(is_paid, credit_ns);
+    const auto end = places.upper_bound(last);
+    for (auto place = places.lower_bound({is_paid, INT64_MIN, INT32_MIN, 0}); place != end;
+         ++place) {
+      use(*place);
+    }
+  }
+}
+
+// All others, until `use` returns false.
+template <typename Places, typename Use>
+void ForEachFree(const Places& places, int64_t credit_ns, const Use& use) {
+  for (const bool is_paid : {false, true}) {
+    const auto last = LastOver<typename Places::value_type>(is_paid, credit_ns);
+    auto place = places.upper_bound(last);
+    for (; place != places.end() && place->is_paid == is_paid; ++place) {
+      if (!use(*place)) {
+        return;
+      }
+    }
+  }
+}
 
 // As many shares as there is room for. The last one may have to stand for many small credits: it is
 // then of the first that has all that is missing, or of the one that has most.
+template <typename Purses>
 void Pay(Purses purses, NanoUsd& missing, Legs& legs) {
   std::erase_if(purses, [](const auto& purse) { return purse.second <= 0; });
   for (auto purse = purses.begin(); purse != purses.end() && missing > 0; ++purse) {
@@ -109,20 +132,85 @@ Result<Record> Book::DecidePayer(std::string_view payer, bool is_prepaid) const 
   return record;
 }
 
-std::optional<Refusal> Book::AddCreditLegs(std::string_view payer, NanoUsd charge, int64_t time_ns,
-                                           Legs& legs) const {
+Book::Place Book::PlaceOf(AccountNumber number) const {
+  const CreditSpec& credit = credits_.at(number);
+  return {!credit.promotional, credit.expires_s, credit.priority, number};
+}
+
+Book::Standing Book::StandingOf(AccountNumber number) const {
+  const Account& account = accounts_.at({number, 0});
+  const NanoUsd available = account.available();
+  return {std::max<NanoUsd>(0, available), account.pending > 0 || available > 0};
+}
+
+void Book::Restand(AccountNumber number, Standing before) {
+  const Standing now = StandingOf(number);
+  if (now.free == before.free && now.is_live == before.is_live) {
+    return;
+  }
+  const auto owned = wallets_.try_emplace(credits_.at(number).owner).first;
+  Wallet& wallet = owned->second;
+  wallet.free_sum += __int128{now.free} - before.free;
+  if (now.free > 0 && before.free == 0) {
+    wallet.free.insert(PlaceOf(number));
+  } else if (now.free == 0 && before.free > 0) {
+    wallet.free.erase(PlaceOf(number));
+  }
+  if (now.is_live != before.is_live) {
+    wallet.live += now.is_live ? size_t{1} : size_t{0} - 1;
+  }
+  if (wallet.live == 0) {
+    wallets_.erase(owned);
+  }
+}
+
+Book::Purses Book::PursesOf(const Wallet& wallet, std::span<const Leg> held, NanoUsd wanted,
+                            size_t count_max, int64_t credit_ns) const {
+  std::vector<std::pair<Place, NanoUsd>> own;
+  for (const Leg& leg : held) {
+    if (leg.is_credit && leg.account.window_start_s == 0) {
+      own.emplace_back(PlaceOf(leg.account.number), leg.amount);
+    }
+  }
+  std::ranges::sort(own);
+  Purses purses;
+  __int128 sum = 0;
+  const auto add = [&](AccountNumber number, NanoUsd amount) {
+    purses.emplace_back(number, amount);
+    sum += amount;
+    return sum < wanted || purses.size() > count_max;
+  };
+  auto next = own.begin();
+  bool goes_on = true;
+  ForEachFree(wallet.free, credit_ns, [&](const Place& place) {
+    for (; goes_on && next != own.end() && next->first < place; ++next) {
+      goes_on = add(next->first.number, next->second);
+    }
+    if (goes_on) {
+      NanoUsd amount = std::min(StandingOf(place.number).free, kAmountMax);
+      if (next != own.end() && next->first == place) {
+        amount += next++->second;
+      }
+      goes_on = add(place.number, amount);
+    }
+    return goes_on;
+  });
+  for (; goes_on && next != own.end(); ++next) {
+    goes_on = add(next->first.number, next->second);
+  }
+  return purses;
+}
+
+std::optional<Refusal> Book::AddCreditLegs(std::string_view payer, NanoUsd charge,
+                                           int64_t credit_ns, Legs& legs) const {
   const bool is_prepaid = !payer.empty() && charge > 0 && IsPrepaid(payer);
-  const auto owned = credits_of_.find(payer);
-  if (payer.empty() || charge == 0 || (owned == credits_of_.end() && !is_prepaid)) {
+  const auto owned = wallets_.find(payer);
+  if (payer.empty() || charge == 0 || (owned == wallets_.end() && !is_prepaid)) {
     return std::nullopt;
   }
   NanoUsd missing = charge;
-  if (owned != credits_of_.end()) {
-    Purses purses;
-    for (const AccountNumber number : owned->second) {
-      purses.emplace_back(number, FreeOf(credits_.at(number), accounts_.at({number, 0}), time_ns));
-    }
-    Pay(std::move(purses), missing, legs);
+  if (owned != wallets_.end()) {
+    Pay(PursesOf(owned->second, {}, charge, kLegsMax - legs.size(), credit_ns), missing, legs);
   }
   if (missing == 0 || !is_prepaid) {
     return std::nullopt;
@@ -134,46 +222,38 @@ std::optional<Refusal> Book::AddCreditLegs(std::string_view payer, NanoUsd charg
   return refusal;
 }
 
-NanoUsd Book::Spendable(std::string_view payer, int64_t time_ns) const {
-  NanoUsd spendable = 0;
-  if (const auto owned = credits_of_.find(payer); owned != credits_of_.end()) {
-    for (const AccountNumber number : owned->second) {
-      const NanoUsd free = FreeOf(credits_.at(number), accounts_.at({number, 0}), time_ns);
-      spendable += std::min(free, kNanoUsdMax - spendable);
-    }
+NanoUsd Book::Spendable(std::string_view payer, int64_t credit_ns) const {
+  const auto owned = wallets_.find(payer);
+  if (owned == wallets_.end()) {
+    return 0;
   }
-  return spendable;
+  __int128 spendable = owned->second.free_sum;
+  ForEachOver(owned->second.free, credit_ns,
+              [&](const Place& over) { spendable -= StandingOf(over.number).free; });
+  return static_cast<NanoUsd>(std::min<__int128>(spendable, kNanoUsdMax));
 }
 
-Legs Book::SharesOf(const OpenHold& hold, NanoUsd charge, std::optional<int64_t> time_ns) const {
-  const auto held = [&](AccountNumber number) {
-    const auto own = std::ranges::find(hold.legs.all(), AccountKey{number, 0}, &Leg::account);
-    return own == hold.legs.all().end() ? 0 : own->amount;
-  };
-  Purses held_ones, all;
-  for (const Leg& leg : hold.legs.all()) {
-    if (leg.is_credit) {
-      held_ones.emplace_back(leg.account.number, leg.amount);
-    }
-  }
+Legs Book::SharesOf(const OpenHold& hold, NanoUsd charge, std::optional<int64_t> credit_ns) const {
   Legs shares;
   NanoUsd missing = charge;
-  const auto owned = credits_of_.find(hold.payer);
-  if (time_ns.has_value() && owned != credits_of_.end()) {
-    for (const AccountNumber number : owned->second) {
-      const NanoUsd free = FreeOf(credits_.at(number), accounts_.at({number, 0}), *time_ns);
-      all.emplace_back(number, held(number) + std::min(free, kAmountMax));
-    }
-    Pay(std::move(all), missing, shares);
+  const auto owned = wallets_.find(hold.payer);
+  if (credit_ns.has_value() && owned != wallets_.end()) {
+    Pay(PursesOf(owned->second, hold.legs.all(), charge, kLegsMax, *credit_ns), missing, shares);
     if (missing == 0 || shares.size() < kLegsMax) {
       return shares;
     }
   }
   // What was held is all there is to say, or pays more than many small ones.
+  Purses held_ones;
+  for (const Leg& leg : hold.legs.all()) {
+    if (leg.is_credit) {
+      held_ones.emplace_back(leg.account.number, leg.amount);
+    }
+  }
   Legs of_held;
   NanoUsd owed = charge;
   Pay(std::move(held_ones), owed, of_held);
-  return owed < missing || !time_ns.has_value() ? of_held : shares;
+  return owed < missing || !credit_ns.has_value() ? of_held : shares;
 }
 
 // From a decision, or from a file.
@@ -201,45 +281,16 @@ Status Book::CheckShares(const OpenHold& hold, const Legs& shares, NanoUsd charg
   return {};
 }
 
-void Book::ListCredit(AccountNumber number) {
-  std::vector<AccountNumber>& owned = credits_of_[credits_.at(number).owner];
-  owned.push_back(number);
-  std::ranges::sort(owned, {}, [this](AccountNumber one) {
-    const CreditSpec& credit = credits_.at(one);
-    return std::tuple(!credit.promotional, credit.expires_s, credit.priority, one);
-  });
-}
-
-// A credit only ever gets less.
-void Book::UnlistIfSpent(AccountNumber number) {
-  const Account& account = accounts_.at({number, 0});
-  if (account.pending > 0 || account.available() > 0) {
-    return;
-  }
-  const auto owned = credits_of_.find(credits_.at(number).owner);
-  if (owned == credits_of_.end()) {
-    return;
-  }
-  std::erase(owned->second, number);
-  if (owned->second.empty()) {
-    credits_of_.erase(owned);
-  }
-}
-
-std::vector<Record> Book::DecideExpiries(int64_t time_ns) const {
+std::vector<Record> Book::DecideExpiries(int64_t credit_ns) const {
   std::vector<Record> expired;
-  for (const auto& [owner, owned] : credits_of_) {
-    for (const AccountNumber number : owned) {
-      const CreditSpec& credit = credits_.at(number);
-      const NanoUsd free = accounts_.at({number, 0}).available();
-      if (credit.expires_s <= time_ns / kNanosPerSecond && free > 0) {
-        Record record;
-        record.type = RecordType::kExpire;
-        record.account = number;
-        record.cost = free;
-        expired.push_back(std::move(record));
-      }
-    }
+  for (const auto& [owner, wallet] : wallets_) {
+    ForEachOver(wallet.free, credit_ns, [&](const Place& over) {
+      Record record;
+      record.type = RecordType::kExpire;
+      record.account = over.number;
+      record.cost = StandingOf(over.number).free;
+      expired.push_back(std::move(record));
+    });
   }
   return expired;
 }

@@ -109,7 +109,7 @@ Status Book::Audit() const {
       expected[leg.account].in_doubt += hold.state == HoldState::kInDoubt ? leg.amount : 0;
     }
   }
-  __int128 debits = 0, credits = 0;
+  __int128 debits = 0, credits = 0, free = 0;
   for (const auto& [key, account] : accounts_) {
     const auto found = expected.find(key);
     const Account held = found == expected.end() ? Account() : found->second;
@@ -126,9 +126,16 @@ Status Book::Audit() const {
     if (credits_.contains(key.number) && account.available() < 0) {
       return Fail(ErrorCode::kInternal, fmt::format("credit {} is overdrawn", key.number));
     }
+    free += credits_.contains(key.number) && key.window_start_s == 0 ? account.available() : 0;
   }
   if (debits != credits) {
     return Fail(ErrorCode::kInternal, "the sum of all money is not zero");
+  }
+  for (const auto& [owner, wallet] : wallets_) {
+    free -= wallet.free_sum;
+  }
+  if (free != 0) {
+    return Fail(ErrorCode::kInternal, "credits have not what their owners are said to have");
   }
   return {};
 }

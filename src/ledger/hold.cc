@@ -67,7 +67,7 @@ std::expected<void, Refusal> Hold::Extend(NanoUsd cost, NanoUsd charge) {
     return std::unexpected(Stopped(ledger_->stopped_because_));
   }
   std::expected<Record, Refusal> decided =
-      ledger_->book_.DecideExtend(id_, cost, charge, payer_, ledger_->NowNs());
+      ledger_->book_.DecideExtend(id_, cost, charge, payer_, ledger_->MomentNow());
   if (!decided.has_value()) {
     return std::unexpected(std::move(decided).error());
   }
@@ -83,7 +83,7 @@ Status Hold::Settle(NanoUsd cost, NanoUsd charge, std::string text) {
   TW_CHECK(ledger_ != nullptr);
   const std::lock_guard lock(ledger_->mutex_);
   TW_RETURN_IF_ERROR(ledger_->CommitWithUpstreamId(
-      ledger_->book_.DecideSettle(id_, cost, charge, std::move(text), ledger_->NowNs()),
+      ledger_->book_.DecideSettle(id_, cost, charge, std::move(text), ledger_->CreditNowNs()),
       upstream_id_));
   ledger_ = nullptr;
   return {};

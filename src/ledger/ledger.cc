@@ -26,6 +26,7 @@ Result<std::unique_ptr<Ledger>> Ledger::Open(Disk& disk, const Clock& clock,
                                              LedgerOptions options) {
   std::unique_ptr<Ledger> ledger(new Ledger(disk, clock, options));
   TW_RETURN_IF_ERROR(ledger->Recover());
+  ledger->credit_time_.Look(ledger->WallNs(), clock.Now());
   ledger->LookAtDisk();
   if (options.background) {
     ledger->thread_ = std::thread([raw = ledger.get()] { raw->Run(); });
@@ -44,10 +45,18 @@ Ledger::~Ledger() {
   }
 }
 
-int64_t Ledger::NowNs() const {
-  const auto now =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(clock_.WallNow().time_since_epoch());
-  return std::max(book_.time_ns() + 1, int64_t{now.count()});
+int64_t Ledger::WallNs() const {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(clock_.WallNow().time_since_epoch())
+      .count();
+}
+
+int64_t Ledger::After(int64_t wall_ns) const {
+  return std::max(book_.time_ns() + 1, wall_ns);
+}
+
+Moment Ledger::MomentNow() const {
+  const int64_t wall_ns = WallNs();
+  return {After(wall_ns), credit_time_.Now(wall_ns)};
 }
 
 void Ledger::Stop(std::string why) {
@@ -168,7 +177,7 @@ std::expected<Hold, Refusal> Ledger::Take(const HoldRequest& request, Send send)
   if (const Status room = MakeRoom(); !room.has_value()) {
     return std::unexpected(Stopped(room.error().message));  // until there is room again
   }
-  std::expected<Record, Refusal> decided = book_.DecideHold(request, NowNs());
+  std::expected<Record, Refusal> decided = book_.DecideHold(request, MomentNow());
   if (!decided.has_value()) {
     return std::unexpected(std::move(decided).error());
   }
@@ -191,7 +200,7 @@ Status Ledger::ResolveSettled(HoldId id, NanoUsd cost, NanoUsd charge, std::stri
   if (hold != nullptr && hold->state != HoldState::kInDoubt) {
     return Fail(ErrorCode::kInvalidArgument, "the request is still running", "id");
   }
-  return CommitDecided(book_.DecideSettle(id, cost, charge, std::move(text), NowNs()));
+  return CommitDecided(book_.DecideSettle(id, cost, charge, std::move(text), CreditNowNs()));
 }
 
 Status Ledger::ResolveVoid(HoldId id, std::string reason) {
@@ -224,9 +233,8 @@ Status Ledger::CloseBudget(std::string_view name) {
 
 Result<AccountNumber> Ledger::Grant(const CreditSpec& credit) {
   const std::lock_guard lock(mutex_);
-  // By the ledger's own time, which decides what holds may spend: a clock set back is no way
-  // around it.
-  if (credit.expires_s <= NowNs() / kNanosPerSecond) {
+  // By the time that decides what holds may spend: a clock set back is no way around it.
+  if (credit.expires_s <= CreditNowNs() / kNanosPerSecond) {
     return Fail(ErrorCode::kInvalidArgument, "the credit would be over before it is granted",
                 "expires");
   }
@@ -243,26 +251,52 @@ Status Ledger::SetPrepaid(std::string_view payer, bool is_prepaid) {
 
 std::optional<NanoUsd> Ledger::PrepaidLeft(std::string_view payer) {
   const std::lock_guard lock(mutex_);
-  return book_.IsPrepaid(payer) ? std::optional(book_.Spendable(payer, NowNs())) : std::nullopt;
+  return book_.IsPrepaid(payer) ? std::optional(book_.Spendable(payer, CreditNowNs()))
+                                : std::nullopt;
 }
 
-std::vector<CreditState> Ledger::Credits(std::string_view owner) {
+CreditState Ledger::StateOf(AccountNumber number, const CreditSpec& spec, int64_t now_s) const {
+  const Account account = book_.AccountOf({number, 0});
+  CreditState state{number, spec};
+  const bool is_over = spec.expires_s <= now_s;  // also before the sweep has come by
+  state.left = is_over ? 0 : account.available();
+  state.held = account.pending;
+  state.expired = account.expired + (is_over ? account.available() : 0);
+  return state;
+}
+
+std::vector<CreditState> Ledger::Credits(std::string_view owner, AccountNumber after, size_t max) {
   const std::lock_guard lock(mutex_);
-  const int64_t now_s = NowNs() / kNanosPerSecond;
+  const int64_t now_s = CreditNowNs() / kNanosPerSecond;
   std::vector<CreditState> states;
-  for (const auto& [number, spec] : book_.credits()) {
-    if (!owner.empty() && spec.owner != owner) {
-      continue;
+  for (auto credit = book_.credits().upper_bound(after);
+       credit != book_.credits().end() && states.size() < max; ++credit) {
+    const auto& [number, spec] = *credit;
+    if (owner.empty() || spec.owner == owner) {
+      states.push_back(StateOf(number, spec, now_s));
     }
-    const Account account = book_.AccountOf({number, 0});
-    CreditState state{number, spec};
-    const bool is_over = spec.expires_s <= now_s;  // also before the sweep has come by
-    state.left = is_over ? 0 : account.available();
-    state.held = account.pending;
-    state.expired = account.expired + (is_over ? account.available() : 0);
-    states.push_back(std::move(state));
   }
   return states;
+}
+
+std::optional<AccountNumber> Ledger::FindCredit(std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  return book_.FindCredit(name);
+}
+
+std::map<std::string, CreditSum> Ledger::CreditSums(std::string_view owner) {
+  const std::lock_guard lock(mutex_);
+  const int64_t now_s = CreditNowNs() / kNanosPerSecond;
+  std::map<std::string, CreditSum> sums;
+  for (const auto& [number, spec] : book_.credits()) {
+    if (owner.empty() || spec.owner == owner) {
+      const Account account = book_.AccountOf({number, 0});
+      CreditSum& sum = sums[spec.owner];
+      sum.left += spec.expires_s <= now_s ? 0 : account.available();
+      sum.held += account.pending;
+    }
+  }
+  return sums;
 }
 
 std::vector<std::string> Ledger::PrepaidPayers() {
@@ -295,6 +329,21 @@ Status Ledger::Transfer(AccountNumber debit, AccountNumber credit, NanoUsd amoun
   const std::lock_guard lock(mutex_);
   TW_ASSIGN_OR_RETURN(Record record, book_.DecideTransfer(debit, credit, amount, std::move(text)));
   return Commit(record);
+}
+
+std::vector<PayeeState> Ledger::Payees() {
+  const std::lock_guard lock(mutex_);
+  std::vector<PayeeState> states;
+  for (const auto& [number, name] : book_.payees()) {
+    const Account account = book_.AccountOf({number, 0});
+    states.push_back({number, name, account.credits, account.debits});
+  }
+  return states;
+}
+
+NanoUsd Ledger::OwedToUnknown() {
+  const std::lock_guard lock(mutex_);
+  return book_.AccountOf({kUnknownPayee, 0}).credits;
 }
 
 NanoUsd Ledger::OwedTo(std::string_view payee) {
@@ -520,9 +569,11 @@ void Ledger::Tend() {
   if (is_synced) {
     NoteSynced(seq);
   }
-  for (Record& expired : book_.DecideExpiries(NowNs())) {
-    if (!Commit(expired).has_value()) {
-      return;
+  if (const auto over_ns = credit_time_.Look(WallNs(), clock_.Now()); over_ns.has_value()) {
+    for (Record& expired : book_.DecideExpiries(*over_ns)) {
+      if (!Commit(expired).has_value()) {
+        return;
+      }
     }
   }
   if (const Status audited = book_.Audit(); !audited.has_value()) {

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <expected>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -19,6 +20,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "ledger/book.h"
+#include "ledger/credit_time.h"
 #include "ledger/disk.h"
 #include "ledger/journal.h"
 
@@ -125,6 +127,17 @@ struct CreditState {
   NanoUsd spent() const { return spec.amount - left - held - expired; }
 };
 
+// Who is owed money, all in all since the books began: the difference is what is owed now.
+struct PayeeState {
+  AccountNumber number = 0;
+  std::string name;
+  NanoUsd credits = 0, debits = 0;
+};
+
+struct CreditSum {
+  NanoUsd left = 0, held = 0;
+};
+
 // Thread-safe: calls take microseconds, under one lock.
 class Ledger {
  public:
@@ -153,12 +166,19 @@ class Ledger {
   Status SetPrepaid(std::string_view payer, bool is_prepaid);
   // What a hold of his may take from credits at most; nullopt: he owes what is beyond them.
   std::optional<NanoUsd> PrepaidLeft(std::string_view payer);
-  // Of one owner, or of all; in the order in which they were granted.
-  std::vector<CreditState> Credits(std::string_view owner = {});
+  // Of one owner, or of all; in the order in which they were granted: at most `max` of those behind
+  // `after`.
+  std::vector<CreditState> Credits(std::string_view owner = {}, AccountNumber after = 0,
+                                   size_t max = kCreditsMax);
+  std::optional<AccountNumber> FindCredit(std::string_view name);
+  // Of all credits together, by owner.
+  std::map<std::string, CreditSum> CreditSums(std::string_view owner = {});
   std::vector<std::string> PrepaidPayers();
   Result<AccountNumber> Payee(std::string_view name);  // the one of that name, made when missing
   // Errors: kInvalidArgument: not two money accounts, or no amount; those of Hold.
   Status Transfer(AccountNumber debit, AccountNumber credit, NanoUsd amount, std::string text);
+  std::vector<PayeeState> Payees();
+  NanoUsd OwedToUnknown();  // to providers that had no account when they were asked
   // What is owed to a payee; negative: what it owes. 0 when there is none.
   NanoUsd OwedTo(std::string_view payee);
 
@@ -209,9 +229,14 @@ class Ledger {
   Status Recover();
   Result<std::optional<uint64_t>> FindLastSnapshot();
   Status EndWhatWasOpen();
-  int64_t NowNs() const;
+  int64_t WallNs() const;
+  int64_t NowNs() const { return After(WallNs()); }  // the ledger's own: it never goes back
+  int64_t After(int64_t wall_ns) const;
+  int64_t CreditNowNs() const { return credit_time_.Now(WallNs()); }  // as Moment has it
+  Moment MomentNow() const;
   BudgetState StateOf(AccountNumber number);  // requires mutex_
-  Status Commit(std::span<Record> records);   // requires mutex_; stamps them
+  CreditState StateOf(AccountNumber number, const CreditSpec& spec, int64_t now_s) const;
+  Status Commit(std::span<Record> records);  // requires mutex_; stamps them
   Status Commit(Record& record) { return Commit(std::span(&record, 1)); }
   Status AppendAndApply(std::span<Record>& records);  // requires mutex_
   Status RotateAndSnapshot();                         // requires mutex_
@@ -235,6 +260,7 @@ class Ledger {
 
   std::mutex mutex_;  // guards book_, journal_ as far as one thread at a time needs it, and:
   Book book_;
+  CreditTime credit_time_;
   std::unique_ptr<Journal> journal_;
   uint64_t first_segment_ = 1;  // the oldest that was not forgotten
   std::string stopped_because_;

@@ -50,6 +50,35 @@ void BM_HoldSentSettle(benchmark::State& state) {
 }
 BENCHMARK(BM_HoldSentSettle)->Arg(0)->Arg(1)->Arg(4)->Arg(12);
 
+// Paid by credits, of which the payer has so many.
+void BM_HoldPaidByCredits(benchmark::State& state) {
+  World world(1);
+  for (int64_t i = 0; i < state.range(0); ++i) {
+    CreditSpec credit{.name = std::to_string(i), .owner = "org:a", .amount = kAmountMax};
+    credit.expires_s = kEndOfTime - i;
+    TW_CHECK(world.ledger->Grant(credit).has_value());
+    if (i % 10'000 == 0) {
+      TW_CHECK(world.ledger->ForgetBefore(UINT64_MAX).has_value());
+    }
+  }
+  TW_CHECK(world.ledger->SetPrepaid("org:a", true).has_value());
+  uint64_t id = 0;
+  HoldRequest request;
+  request.cost = request.charge = 100;
+  request.budgets = world.budgets;
+  request.payer = "org:a";
+  for (auto _ : state) {
+    request.id = {{1, ++id}, 1};
+    TW_CHECK(world.ledger->PrepaidLeft("org:a").has_value());
+    auto hold = world.ledger->Take(request, Send::kNow);
+    TW_CHECK(hold.has_value() && hold->Settle(50, 50, "").has_value());
+    if (id % 10'000 == 0) {
+      TW_CHECK(world.ledger->ForgetBefore(UINT64_MAX).has_value());
+    }
+  }
+}
+BENCHMARK(BM_HoldPaidByCredits)->Arg(1)->Arg(1'000)->Arg(9'000);
+
 void BM_EncodeHold(benchmark::State& state) {
   Record record;
   record.text = std::string(120, 'x');

@@ -140,6 +140,102 @@ TEST(Ledger, EndsAHoldThatNobodyEnded) {
   EXPECT_EQ(world.At("key:a").in_doubt, 100) << "sent: in doubt";
 }
 
+// A clock that was wrong for a moment takes no credit away.
+struct CreditWorld : World {
+  static constexpr auto kDay = std::chrono::hours(24);
+
+  CreditWorld() {
+    SetWall(std::chrono::seconds(1'764'072'000));
+    Pass(CreditTime::kBelievedAfter);
+    CreditSpec credit{.name = "c", .owner = "org:a", .amount = 100};
+    credit.expires_s = clock.UnixSeconds() + 12 * 3600;
+    EXPECT_TRUE(ledger->Grant(credit).has_value());
+    EXPECT_TRUE(ledger->SetPrepaid("org:a", true).has_value());
+  }
+  void SetWall(std::chrono::nanoseconds since_epoch) {
+    clock.SetWall(std::chrono::system_clock::time_point(
+        std::chrono::duration_cast<std::chrono::system_clock::duration>(since_epoch)));
+  }
+  void Jump(std::chrono::nanoseconds by) {
+    SetWall(std::chrono::nanoseconds(clock.WallNow().time_since_epoch()) + by);
+  }
+  void Pass(std::chrono::nanoseconds time) {
+    for (auto left = time; left > std::chrono::seconds(0); left -= std::chrono::seconds(10)) {
+      clock.Advance(std::chrono::seconds(10));
+      ledger->Tend();
+    }
+  }
+  CreditState Credit() { return ledger->Credits("org:a").front(); }
+  bool CanSpend(NanoUsd amount) {
+    HoldRequest request;
+    request.id = {{1, ++ids}, 1};
+    request.cost = request.charge = amount;
+    request.payer = "org:a";
+    auto hold = ledger->Take(request);
+    return hold.has_value() && hold->Void("").has_value();
+  }
+};
+
+TEST(LedgerCredits, AWallClockThatIsADayAheadForSecondsEndsNone) {
+  CreditWorld world;
+  world.Jump(CreditWorld::kDay);
+  EXPECT_EQ(world.Credit().left, 0) << "what may be over is not spent";
+  EXPECT_FALSE(world.CanSpend(1));
+  EXPECT_EQ(world.ledger->PrepaidLeft("org:a"), 0);
+  world.Pass(std::chrono::minutes(1));
+  world.Jump(-CreditWorld::kDay);
+  EXPECT_EQ(world.Credit().left, 100);
+  EXPECT_TRUE(world.CanSpend(100));
+  EXPECT_EQ(world.ledger->PrepaidLeft("org:a"), 100);
+  EXPECT_FALSE(world.CanSpend(101)) << "and no more than there is";
+  world.Pass(std::chrono::hours(12));
+  EXPECT_EQ(world.Credit().expired, 100) << "at its time it is gone";
+  world.Jump(-CreditWorld::kDay);
+  EXPECT_FALSE(world.CanSpend(1)) << "for good";
+}
+
+TEST(LedgerCredits, NorDoesOneThatIsWrongWhenAProcessStarts) {
+  CreditWorld world;
+  world.Jump(CreditWorld::kDay);
+  world.Kill();
+  world.Pass(std::chrono::minutes(5));
+  EXPECT_FALSE(world.CanSpend(1));
+  world.Jump(-CreditWorld::kDay);
+  world.Pass(CreditTime::kBelievedAfter + std::chrono::minutes(1));
+  EXPECT_EQ(world.Credit().left, 100);
+  EXPECT_TRUE(world.CanSpend(100));
+}
+
+TEST(LedgerCredits, AWallClockThatStaysAheadIsBelieved) {
+  CreditWorld world;
+  world.Jump(CreditWorld::kDay);
+  world.Pass(CreditTime::kBelievedAfter + std::chrono::minutes(1));
+  world.Jump(-CreditWorld::kDay);
+  EXPECT_EQ(world.Credit().expired, 100);
+  EXPECT_FALSE(world.CanSpend(1));
+}
+
+TEST(LedgerCredits, AreListedInPages) {
+  CreditWorld world;
+  for (const char* name : {"d", "e", "f"}) {
+    const std::string owner = std::string("org:") + (*name == 'e' ? "b" : "a");
+    ASSERT_TRUE(world.ledger->Grant({.name = name, .owner = owner, .amount = 5}).has_value());
+  }
+  const auto names = [](const std::vector<CreditState>& credits) {
+    std::string all;
+    for (const CreditState& credit : credits) {
+      all += credit.spec.name;
+    }
+    return all;
+  };
+  EXPECT_EQ(names(world.ledger->Credits()), "cdef");
+  EXPECT_EQ(names(world.ledger->Credits("org:a", 0, 2)), "cd");
+  EXPECT_EQ(names(world.ledger->Credits("org:a", *world.ledger->FindCredit("d"), 2)), "f");
+  EXPECT_EQ(world.ledger->FindCredit("g"), std::nullopt);
+  EXPECT_EQ(world.ledger->CreditSums().at("org:a").left, 110);
+  EXPECT_EQ(world.ledger->CreditSums("org:b").size(), 1U);
+}
+
 TEST(Ledger, KeepsCreditsTermsAndWhoPaysOverAKill) {
   World world;
   world.clock.Advance(std::chrono::hours(1));

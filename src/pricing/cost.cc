@@ -35,6 +35,9 @@ catalog::Prices DearestOf(const catalog::Prices& prices, size_t tier, const Usag
   dearest.input = of.input;
   Raise(dearest.input, of.cached_input);
   Raise(dearest.input, of.cache_write);
+  if (bounds.may_write_cache_1h) {
+    Raise(dearest.input, of.cache_write_1h);
+  }
   if (bounds.may_have_audio_input) {
     Raise(dearest.input, of.audio_input);
   }

@@ -16,10 +16,11 @@ struct TokenCounts {
   int64_t output = 0;
   // Of the input, beside `cached`: written to the provider's cache; nullopt: it did not say.
   std::optional<int64_t> cache_write = {};
-  int64_t reasoning = 0;     // of the output: thought, not said
-  int64_t audio_input = 0;   // of the input, cached or not
-  int64_t audio_output = 0;  // of the output, beside `reasoning`
-  int64_t images = 0;        // pictures in the request
+  int64_t cache_write_1h = 0;  // of `cache_write`: kept for an hour
+  int64_t reasoning = 0;       // of the output: thought, not said
+  int64_t audio_input = 0;     // of the input, cached or not
+  int64_t audio_output = 0;    // of the output, beside `reasoning`
+  int64_t images = 0;          // pictures in the request
   int64_t requests = 1;
 };
 
@@ -36,13 +37,14 @@ struct UsageBounds {
   int64_t choices = 1;
   int64_t images = 0;
   bool may_have_audio_input = false, may_have_audio_output = false;
+  bool may_write_cache_1h = false;
 };
 
 // The most that a request can cost: in the dearest tier that its input can reach, its whole input
-// at the dearest of its prices (fresh, read from a cache, written to one, sound), and every one of
-// its answers, as long as it may get, at the dearest of theirs; pictures and the request itself as
-// often as there are choices. At least CostNanoUsd of every usage within these bounds. Errors: as
-// above.
+// at the dearest of its prices (fresh, read from a cache, written to one for as long as it may be,
+// sound), and every one of its answers, as long as it may get, at the dearest of theirs; pictures
+// and the request itself as often as there are choices. At least CostNanoUsd of every usage within
+// these bounds. Errors: as above.
 Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, const UsageBounds& bounds);
 
 // The longest answers, at most `bounds.output_max` tokens each, whose worst case stays within

@@ -57,6 +57,7 @@ Result<CostParts> CostPartsNanoUsd(const catalog::Prices& prices, const TokenCou
   parts.input = of(Unit::kInput);
   parts.cached = of(Unit::kCached);
   parts.cache_write = of(Unit::kCacheWrite);
+  parts.cache_write_1h = of(Unit::kCacheWrite1h);
   parts.output = of(Unit::kOutput);
   parts.reasoning = of(Unit::kReasoning);
   parts.audio_input = of(Unit::kAudioInput);

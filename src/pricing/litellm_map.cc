@@ -18,20 +18,28 @@ using catalog::TokenPrices;
 
 constexpr std::string_view kInCost = "input_cost_per_token";
 constexpr std::string_view kOutCost = "output_cost_per_token";
+constexpr std::string_view kLongCacheCost = "cache_creation_input_token_cost_above_1hr";
 constexpr std::string_view kRanges = "tiered_pricing.";
 
 struct CostName {
   std::string_view name;
   std::optional<Decimal> TokenPrices::* price;
 };
-constexpr std::array<CostName, 7> kCostNames = {
+constexpr std::array<CostName, 8> kCostNames = {
     {{kInCost, &TokenPrices::input},
      {kOutCost, &TokenPrices::output},
      {"cache_read_input_token_cost", &TokenPrices::cached_input},
      {"cache_creation_input_token_cost", &TokenPrices::cache_write},
      {"output_cost_per_reasoning_token", &TokenPrices::reasoning},
      {"input_cost_per_audio_token", &TokenPrices::audio_input},
-     {"output_cost_per_audio_token", &TokenPrices::audio_output}}};
+     {"output_cost_per_audio_token", &TokenPrices::audio_output},
+     {kLongCacheCost, &TokenPrices::cache_write_1h}}};
+
+// Of these it writes 0 where there is none.
+bool IsZeroNone(const CostName& cost) {
+  return cost.price == &TokenPrices::audio_input || cost.price == &TokenPrices::audio_output ||
+         cost.price == &TokenPrices::cache_write_1h;
+}
 
 // A whole number of the map, also as "1e6" or "256000.0".
 std::optional<int64_t> CountOf(const Leaf& leaf) {
@@ -80,7 +88,7 @@ bool IsZero(const Leaf& leaf) {
 // of batches and of service tiers have more behind it.
 bool ReadTierName(std::string_view path, const CostName*& cost, int64_t& above) {
   constexpr std::string_view kAbove = "_above_", kEnd = "_tokens";
-  const size_t at = path.find(kAbove);
+  const size_t at = path.rfind(kAbove);  // "..._above_1hr_above_200k_tokens"
   if (at == path.npos || !path.ends_with(kEnd)) {
     return false;
   }
@@ -174,9 +182,7 @@ std::string ReadLiteLlmRow(const Leaves& leaves, PriceRow& row, std::set<std::st
   catalog::Prices& prices = row.prices;
   for (const CostName& cost : kCostNames) {
     prices.*cost.price =
-        cost.price == &TokenPrices::audio_input || cost.price == &TokenPrices::audio_output
-            ? reader.PriceAboveZero(cost.name)
-            : reader.Price(cost.name);
+        IsZeroNone(cost) ? reader.PriceAboveZero(cost.name) : reader.Price(cost.name);
   }
   if (const auto ranges = leaves.lower_bound(kRanges);
       ranges != leaves.end() && ranges->first.starts_with(kRanges)) {
@@ -198,6 +204,9 @@ std::string ReadLiteLlmRow(const Leaves& leaves, PriceRow& row, std::set<std::st
                        "cached tokens of sound have a price of their own");
   }
   CheckTokens(prices, kInCost, kOutCost, row.provider_model.ends_with(":free"), others, reader);
+  if (reader.PriceAboveZero(kLongCacheCost).has_value() && !prices.cache_write_1h) {
+    others.emplace(kLongCacheCost);  // and its tiers do not say it
+  }
   row.context_length = Tokens(leaves, "max_input_tokens");
   row.max_output = Tokens(leaves, "max_output_tokens");
   row.supports_tools = Supports(leaves, "supports_function_calling");

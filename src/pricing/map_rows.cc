@@ -26,6 +26,19 @@ void DropWhatIsNoOther(std::optional<Decimal>& price, const std::optional<Decima
   }
 }
 
+// A price for what is kept an hour that only some of the tiers have is none: few requests ask for
+// it, and those that do not keep their prices.
+void DropLongCacheInPart(catalog::Prices& prices) {
+  const auto has_none = [](const catalog::TokenPrices& of) { return !of.cache_write_1h; };
+  if (!has_none(prices) && std::ranges::none_of(prices.tiers, has_none)) {
+    return;
+  }
+  prices.cache_write_1h.reset();
+  for (catalog::PriceTier& tier : prices.tiers) {
+    tier.cache_write_1h.reset();
+  }
+}
+
 }  // namespace
 
 const Leaf* FindLeaf(const Leaves& leaves, std::string_view path) {
@@ -116,6 +129,7 @@ void SettleTiers(catalog::Prices& prices, RowReader& reader) {
     return;
   }
   std::ranges::sort(prices.tiers, {}, &catalog::PriceTier::above);
+  DropLongCacheInPart(prices);
   for (catalog::PriceTier& tier : prices.tiers) {
     if (!prices.reasoning.has_value()) {
       DropWhatIsNoOther(tier.reasoning, tier.output);

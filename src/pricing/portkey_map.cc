@@ -29,14 +29,15 @@ struct UnitName {
   std::optional<Decimal> TokenPrices::* price;
   bool zero_is_none;  // the map writes 0 for what a model does not do
 };
-constexpr std::array<UnitName, 7> kUnitNames = {
+constexpr std::array<UnitName, 8> kUnitNames = {
     {{kInTokens, &TokenPrices::input, false},
      {kOutTokens, &TokenPrices::output, false},
      {"cache_read_input_token", &TokenPrices::cached_input, false},
      {"cache_write_input_token", &TokenPrices::cache_write, false},
      {"reasoning_token", &TokenPrices::reasoning, true},
      {"request_audio_token", &TokenPrices::audio_input, true},
-     {"response_audio_token", &TokenPrices::audio_output, true}}};
+     {"response_audio_token", &TokenPrices::audio_output, true},
+     {"additional_units.cache_write_1h", &TokenPrices::cache_write_1h, true}}};
 
 // "web_search", "video_seconds": priced units beyond those that are read or compared.
 std::set<std::string> OtherUnits(const Leaves& leaves) {
@@ -48,10 +49,11 @@ std::set<std::string> OtherUnits(const Leaves& leaves) {
       continue;
     }
     std::string_view unit = std::string_view(path).substr(kPayAsYouGo.size());
+    unit.remove_suffix(kPrice.size());
+    const bool is_read = std::ranges::find(kUnitNames, unit, &UnitName::name) != kUnitNames.end();
     constexpr std::string_view kAdditional = "additional_units.";
     unit.remove_prefix(unit.starts_with(kAdditional) ? kAdditional.size() : 0);
     unit = unit.substr(0, unit.find('.'));
-    const bool is_read = std::ranges::find(kUnitNames, unit, &UnitName::name) != kUnitNames.end();
     if (!is_read && !kCompared.contains(unit) && leaf.text != "0") {
       out.emplace(unit);
     }

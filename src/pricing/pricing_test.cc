@@ -212,6 +212,36 @@ TEST(PriceMap, LiteLlmRowsHaveThoughtRequestsPicturesSoundAndTiers) {
   EXPECT_EQ(CostNanoUsd(ranges, used), 32'001 * 1'200 + 40 * 3'600 + 60 * 12'000);
 }
 
+TEST(PriceMap, BothMapsHavePricesOfWritesThatAreKeptForAnHour) {
+  const PriceImport lite = Parse(Sample("litellm.json"));
+  const catalog::Prices& tiered = Find(lite, "long-cache")->prices;
+  EXPECT_EQ(Show(tiered.cache_write), "3.75");
+  EXPECT_EQ(Show(tiered.cache_write_1h), "6");
+  ASSERT_EQ(tiered.tiers.size(), 1U);
+  EXPECT_EQ(Show(tiered.tiers[0].cache_write_1h), "12");
+  EXPECT_EQ(Reason(lite.remarks, "long-cache").find("above_1hr"), std::string::npos);
+  const PriceRow* part = Find(lite, "long-prompts");
+  ASSERT_NE(part, nullptr) << "a row whose tiers do not say it keeps its other prices";
+  EXPECT_EQ(Show(part->prices.cache_write_1h), "unknown");
+  EXPECT_EQ(Show(part->prices.tiers[0].cache_write_1h), "unknown");
+
+  const auto portkey = [](const std::string& hour) {
+    return Parse(
+        R"({"a":{"pricing_config":{"pay_as_you_go":{"request_token":{"price":0.0003},"response_token":
+            {"price":0.0015},"cache_write_input_token":{"price":0.000375},"additional_units":
+            {"cache_write_1h":{"price":)" +
+            hour + R"(},"web_search":{"price":1}}}}}})",
+        "anthropic.json");
+  };
+  const PriceImport rows = portkey("0.0006");
+  EXPECT_EQ(Show(Find(rows, "a")->prices.cache_write), "3.75");
+  EXPECT_EQ(Show(Find(rows, "a")->prices.cache_write_1h), "6");
+  EXPECT_EQ(Reason(rows.remarks, "a").find("cache_write_1h"), std::string::npos);
+  EXPECT_NE(Reason(rows.remarks, "a").find("web_search"), std::string::npos);
+  const PriceImport zero = portkey("0");
+  EXPECT_EQ(Show(Find(zero, "a")->prices.cache_write_1h), "unknown") << "0 is no price of it";
+}
+
 TEST(PriceMap, WhatIsNoMapIsRefused) {
   const auto refused = [](std::string_view json) {
     return ParsePriceMap(json, "x.json", MapFormat::kAuto, "").error().code;

@@ -24,13 +24,18 @@ Term PerPiece(int64_t pieces, const std::optional<Decimal>& price) {
 
 // Writes cost extra only where they have another price than what they would be otherwise.
 bool WritesCostExtra(const catalog::TokenPrices& prices) {
-  return prices.cache_write.has_value() && prices.cache_write != prices.input;
+  return (prices.cache_write.has_value() && prices.cache_write != prices.input) ||
+         (prices.cache_write_1h.has_value() && prices.cache_write_1h != prices.input);
 }
 
 Status SetInput(const catalog::TokenPrices& prices, const TokenCounts& counts, Terms& terms) {
   const int64_t written = counts.cache_write.value_or(0);
   if (counts.input < 0 || counts.cached < 0 || written < 0 || counts.cached > counts.input ||
       written > counts.input - counts.cached) {
+    return Contradiction();
+  }
+  const int64_t for_an_hour = prices.cache_write_1h.has_value() ? counts.cache_write_1h : 0;
+  if (for_an_hour < 0 || for_an_hour > written) {
     return Contradiction();
   }
   if (WritesCostExtra(prices) && !counts.cache_write.has_value() && counts.cached < counts.input) {
@@ -50,7 +55,9 @@ Status SetInput(const catalog::TokenPrices& prices, const TokenCounts& counts, T
   const auto at = [&](Unit unit) -> Term& { return terms[static_cast<size_t>(unit)]; };
   at(Unit::kInput) = PerToken(fresh, *prices.input);
   at(Unit::kCached) = PerToken(counts.cached, prices.cached_input.value_or(*prices.input));
-  at(Unit::kCacheWrite) = PerToken(written, prices.cache_write.value_or(*prices.input));
+  at(Unit::kCacheWrite) =
+      PerToken(written - for_an_hour, prices.cache_write.value_or(*prices.input));
+  at(Unit::kCacheWrite1h) = PerToken(for_an_hour, prices.cache_write_1h.value_or(Decimal()));
   at(Unit::kAudioInput) = PerToken(sound, prices.audio_input.value_or(Decimal()));
   return {};
 }

@@ -15,7 +15,8 @@ namespace tradewind::pricing {
 enum class Unit : uint8_t {
   kInput,  // tokens, neither read from a cache nor written to one, nor sound
   kCached,
-  kCacheWrite,
+  kCacheWrite,  // for as long as a provider keeps it by itself
+  kCacheWrite1h,
   kOutput,  // tokens, neither thought nor sound where these have prices of their own
   kReasoning,
   kAudioInput,

@@ -153,6 +153,48 @@ TEST(Tiers, SayAllPricesInTheirOrder) {
             std::string::npos);
 }
 
+TEST(LongCache, WhatIsKeptForAnHourHasAPriceOfItsOwn) {
+  Prices prices;
+  prices.input = Usd("1");
+  prices.output = Usd("2");
+  prices.cache_write = Usd("1.25");
+  prices.cache_write_1h = Usd("2");
+  TokenCounts used{100, 10, 0, 50};
+  EXPECT_EQ(CostNanoUsd(prices, used), 40'000 + 10'000 + 50 * 1'250);
+  used.cache_write_1h = 30;
+  EXPECT_EQ(CostNanoUsd(prices, used), 40'000 + 10'000 + 20 * 1'250 + 30 * 2'000);
+  const CostParts parts = CostPartsNanoUsd(prices, used).value();
+  EXPECT_EQ(parts.cache_write, 25'000);
+  EXPECT_EQ(parts.cache_write_1h, 60'000);
+  used.cache_write_1h = 51;
+  EXPECT_EQ(CostNanoUsd(prices, used).error().param, "usage") << "more than was written";
+  prices.cache_write_1h.reset();
+  used.cache_write_1h = 30;
+  EXPECT_EQ(CostNanoUsd(prices, used), 40'000 + 10'000 + 50 * 1'250)
+      << "without a price it is written as anything";
+}
+
+TEST(LongCache, IsHeldForWhereTheRequestAsksForIt) {
+  Prices prices;
+  prices.input = Usd("1");
+  prices.output = Usd("2");
+  prices.cache_write = Usd("1.25");
+  prices.cache_write_1h = Usd("2");
+  UsageBounds bounds{1'000, 10};
+  EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 1'250'000 + 20'000);
+  bounds.may_write_cache_1h = true;
+  EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 2'000'000 + 20'000);
+}
+
+TEST(LongCache, UncountedWritesAreNotForNothing) {
+  Prices prices;
+  prices.input = Usd("1");
+  prices.output = Usd("2");
+  prices.cache_write_1h = Usd("2");
+  EXPECT_EQ(CostNanoUsd(prices, {100, 0, 0}).error().param, "usage");
+  EXPECT_EQ(CostNanoUsd(prices, {100, 0, 0, 0}), 100'000);
+}
+
 // --- Oracle: fractions of nano-USD, added one token after another's price ---
 
 struct Fraction {
@@ -196,6 +238,7 @@ int64_t OracleCost(const Prices& prices, const TokenCounts& used) {
     of = used.input > tier.above ? &tier : of;
   }
   const int64_t written = used.cache_write.value_or(0);
+  const int64_t for_an_hour = of->cache_write_1h ? used.cache_write_1h : 0;
   const int64_t fresh = used.input - used.cached - written;
   const int64_t heard = of->audio_input ? std::min(used.audio_input, fresh) : 0;
   const int64_t thought = of->reasoning ? used.reasoning : 0;
@@ -206,7 +249,8 @@ int64_t OracleCost(const Prices& prices, const TokenCounts& used) {
   };
   add(fresh - heard, *of->input, kMillion);
   add(used.cached, of->cached_input.value_or(*of->input), kMillion);
-  add(written, of->cache_write.value_or(*of->input), kMillion);
+  add(written - for_an_hour, of->cache_write.value_or(*of->input), kMillion);
+  add(for_an_hour, of->cache_write_1h.value_or(Decimal()), kMillion);
   add(heard, of->audio_input.value_or(Decimal()), kMillion);
   add(used.output - thought - said, *of->output, kMillion);
   add(thought, of->reasoning.value_or(Decimal()), kMillion);
@@ -260,6 +304,7 @@ class Dice {
     used.input = UpTo(bounds.input_max);
     used.cached = UpTo(used.input);
     used.cache_write = UpTo(used.input - used.cached);
+    used.cache_write_1h = bounds.may_write_cache_1h ? UpTo(*used.cache_write) : 0;
     used.audio_input = bounds.may_have_audio_input ? UpTo(used.input) : 0;
     used.output = UpTo(bounds.output_max * bounds.choices);
     used.reasoning = UpTo(used.output);
@@ -283,6 +328,7 @@ TEST(UnitsOracle, CostsAreThoseOfFractionsAndNoHoldIsLess) {
     bounds.images = dice.UpTo(4);
     bounds.may_have_audio_input = dice.Flip();
     bounds.may_have_audio_output = dice.Flip();
+    bounds.may_write_cache_1h = dice.Flip();
     const int64_t held = WorstCaseNanoUsd(prices, bounds).value();
     for (int usage = 0; usage < 5; ++usage) {
       const TokenCounts used = dice.Within(bounds);
@@ -310,23 +356,33 @@ TEST(UnitsOracle, HoldsAreReached) {
   for (int round = 0; round < 2'000; ++round) {
     Dice dice(static_cast<uint64_t>(round) + 1'000'000);
     Prices prices = dice.All();
-    prices.cache_write.reset();
+    const bool is_long = dice.Flip();
+    const auto forget = [&](TokenPrices& of) {
+      of.cache_write.reset();
+      if (!is_long) {
+        of.cache_write_1h.reset();
+      }
+    };
+    forget(prices);
     for (PriceTier& tier : prices.tiers) {
-      tier.cache_write.reset();
+      forget(tier);
     }
     UsageBounds bounds{1 + dice.UpTo(8'000), 1 + dice.UpTo(2'000), 1};
     bounds.images = dice.UpTo(4);
     bounds.may_have_audio_input = bounds.may_have_audio_output = true;
+    bounds.may_write_cache_1h = is_long;
     int64_t most = 0;
     std::vector<int64_t> lengths = {bounds.input_max};
     for (const PriceTier& tier : prices.tiers) {
       lengths.push_back(std::min(bounds.input_max, tier.above));
     }
     for (const int64_t input : lengths) {
-      for (const int kind : {0, 1, 2}) {
+      for (const int kind : {0, 1, 2, 3}) {
         for (const int way : {0, 1, 2}) {
           TokenCounts used{input, kind == 1 ? input : 0, bounds.output_max};
           used.audio_input = kind == 2 ? input : 0;
+          used.cache_write = kind == 3 && is_long ? input : 0;
+          used.cache_write_1h = *used.cache_write;
           used.reasoning = way == 1 ? used.output : 0;
           used.audio_output = way == 2 ? used.output : 0;
           used.images = bounds.images;

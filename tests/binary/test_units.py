@@ -1,4 +1,4 @@
-"""Prices of thought, requests, pictures, sound and tiers: the provider's own bill, to the nano-dollar, and never beyond a hold."""
+"""Prices of thought, requests, pictures, sound, writes to a cache and tiers: the provider's own bill, to the nano-dollar, and never beyond a hold."""
 
 import csv
 import decimal
@@ -138,3 +138,67 @@ def test_sound_is_held_where_it_has_a_price_and_refused_by_name_elsewhere(tmp_pa
                 # All of the context at the price of sound; and every token of the answer.
                 assert held >= (8192 * 40_000 if body is heard else 10 * 80_000)
             assert priced or site.sim.bill()["total"]["requests"] == 0
+
+
+HOUR = {"type": "ephemeral", "ttl": "1h"}
+WRITES = {"input_nanousd_per_mtok": 1000000000, "output_nanousd_per_mtok": 2000000000, "cache_write_nanousd_per_mtok": 1250000000, "cache_write_1h_nanousd_per_mtok": 2000000000}
+
+
+def prompt(control, where="part"):
+    part = {"type": "text", "text": "word " * 50}
+    message = {"role": "user", "content": [part]}
+    body = {"model": MODEL, "messages": [message], "max_tokens": 10}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    if where == "tool":
+        body["tools"] = [tool | {"cache_control": control}]
+    else:
+        (part if where == "part" else message)["cache_control"] = control
+    return body
+
+
+def test_what_is_kept_for_an_hour_is_held_billed_and_never_beyond_a_hard_budget(tmp_path):
+    also = 'cache_write_usd_per_mtok = "1.25", cache_write_1h_usd_per_mtok = "2"'
+    price = ["--price", f"site-a={json.dumps(WRITES)}"]
+    with market.Market(tmp_path, "site-a", prices=("1", "2"), also=also, sim_flags=price) as site:
+        home = site.server.home
+        key = make_key(home, "roomy", "--budget", "10")
+        headers = {"Authorization": f"Bearer {key['token']}"}
+        site.sim.fault(provider="site-a", cache_write_tokens=40, tokens=5)
+        held, told = {}, 0
+        for control, kept in (({"type": "ephemeral"}, 0), (HOUR, 40)):
+            for where in ("part", "message", "tool"):
+                for stream in (False, True):
+                    body = prompt(control, where) | {"stream": stream}
+                    reply = site.server.post("/v1/chat/completions", body, headers)
+                    assert reply.status == 200, reply.body
+                    receipt = json.loads(cli(home, "receipt", reply.headers["x-tradewind-receipt"], "--json"))
+                    (attempt,) = receipt["attempts"]
+                    assert (attempt["cache_write_tokens"], attempt["cache_write_1h_tokens"]) == (40, kept)
+                    assert int(attempt["cost_nanousd"]) <= int(attempt["held_nanousd"])
+                    held[kept] = int(attempt["held_nanousd"])
+                    told += int(attempt["cost_nanousd"])
+        assert held[40] > 1.5 * held[0], "all of its input at the price of an hour"
+        assert told == int(site.sim.bill()["total"]["cost_nanousd"])
+        statement = json.loads(cli(home, "bill", "--json"))["statement"]
+        quantities = {line["meter"]: line["quantity"] for line in statement["lines"]}
+        assert (quantities["cache_write_tokens"], quantities["cache_write_1h_tokens"]) == (6 * 40, 6 * 40)
+        assert json.loads(cli(home, "bill", "verify", "--json"))["good"]
+        # A budget that has room for five minutes, and none for an hour.
+        tight = make_key(home, "tight", "--budget", str(decimal.Decimal(held[0] + held[40]) / 2 / 10**9))
+        headers = {"Authorization": f"Bearer {tight['token']}"}
+        refused = site.server.post("/v1/chat/completions", prompt(HOUR), headers)
+        assert refused.status == 402, refused.body
+        assert site.server.post("/v1/chat/completions", prompt({"type": "ephemeral"}), headers).status == 200
+
+
+def test_a_route_without_a_price_for_an_hour_is_used_by_no_hard_budget(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=("1", "2"), also='cache_write_usd_per_mtok = "1.25"') as site:
+        key, free = make_key(site.server.home, "k", "--budget", "10"), make_key(site.server.home, "free")
+        for where in ("part", "message", "tool"):
+            for ttl in ("1h", "24h", 3600):
+                reply = site.server.post("/v1/chat/completions", prompt({"type": "ephemeral", "ttl": ttl}, where), {"Authorization": f"Bearer {key['token']}"})
+                assert (reply.status, reply.error()["param"]) == (402, "cache_control"), reply.body
+        assert site.sim.bill()["total"]["requests"] == 0
+        reply = site.server.post("/v1/chat/completions", prompt({"type": "ephemeral", "ttl": "5m"}), {"Authorization": f"Bearer {key['token']}"})
+        assert reply.status == 200, reply.body
+        assert site.server.post("/v1/chat/completions", prompt(HOUR), {"Authorization": f"Bearer {free['token']}"}).status == 200

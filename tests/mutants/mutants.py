@@ -36,8 +36,8 @@ MUTANTS = [
     expression(BOOK, "the last nano-dollar is never given", "leg.amount > 0 && leg.amount > available", "leg.amount > 0 && leg.amount >= available"),
     expression(BOOK, "budgets take the other of cost and charge", "budget.dimension == Dimension::kCost ? cost : charge", "budget.dimension == Dimension::kCost ? charge : cost"),
     expression(BOOK, "an extension is not checked", "budgets_.at(leg.account.number).mode == Mode::kHard", "false"),
-    expression(CREDITS, "credits are spent after they expired", "credit.expires_s <= time_ns / kNanosPerSecond", "false", "if (credit.expires_s <= time_ns / kNanosPerSecond) {"),
-    expression(CREDITS, "credits expire before their time", "credit.expires_s <= time_ns / kNanosPerSecond && free > 0", "free > 0"),
+    expression(CREDITS, "credits are spent after they expired", "places.upper_bound(last)", "places.lower_bound({is_paid, INT64_MIN, INT32_MIN, 0})", "auto place = places.upper_bound(last);\n    for (;"),
+    expression(CREDITS, "credits expire before their time", "places.upper_bound(last)", "places.lower_bound({is_paid, INT64_MAX, INT32_MAX, UINT32_MAX})", "const auto end = places.upper_bound(last);"),
     expression(BOOK, "a charge goes beyond what was held", "std::min(charge, found->second.charge)", "charge"),
     expression(BOOK, "a hold is taken twice", "holds_.contains(request.id)", "false"),
     expression(BOOK, "what is held counts as free", "__int128{limit} + credits - debits - pending", "__int128{limit} + credits - debits"),
@@ -46,7 +46,7 @@ MUTANTS = [
     expression(BOOK, "a closed budget still refuses", "found == budgets_.end() || found->second.closed", "found == budgets_.end()"),
     expression(BOOK, "a scope named twice is held twice", "std::ranges::count(legs.all(), leg.account, &Leg::account) > 0", "false"),
     # What happens
-    statement(APPLY, "a hold that ended stays pending", "account.pending -= leg.amount;"),
+    expression(APPLY, "a hold that ended stays pending", "AddPending(leg, -leg.amount)", "AddPending(leg, 0)"),
     statement(APPLY, "what was in doubt stays so", "account.in_doubt -= leg.amount;"),
     expression(APPLY, "cost and charge are swapped when they are posted", "AmountOf(leg, cost, charge)", "AmountOf(leg, charge, cost)", "AddMoney(account.debits, AmountOf(leg, cost, charge), account.debits)"),
     statement(APPLY, "providers are owed what users are charged", "Move({kExpense, 0}, {hold.payee, 0}, cost);", "Move({kExpense, 0}, {hold.payee, 0}, charge);"),
@@ -70,7 +70,7 @@ MUTANTS = [
     expression(SNAPSHOT, "windows are dropped while they run", "account.window_end_s < time_ns / kNanosPerSecond - kForgetWindowAfterS", "true"),
     statement(SNAPSHOT, "shares are told again after a start", "record.warned_percent = account.warned_percent;"),
     # The journal
-    expression(LEDGER, "a clock set back opens windows again", "std::max(book_.time_ns() + 1, int64_t{now.count()})", "int64_t{now.count()}"),
+    expression(LEDGER, "a clock set back opens windows again", "std::max(book_.time_ns() + 1, wall_ns)", "wall_ns"),
     expression(LEDGER, "what was not written happened", "!written.has_value()", "false", "if (!written.has_value()) {\n    Stop(fmt::format"),
     expression(LEDGER, "the journal grows without bound", "journal_->segment() - first_segment_ + 1 >= options_.segments_max", "false"),
     expression(LEDGER, "segments go before a snapshot is safe", "std::min(segment, synced_snapshot_segment_)", "segment"),

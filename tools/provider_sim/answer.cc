@@ -348,6 +348,9 @@ Answer MakeAnswer(const Ask& ask, const Behaviour& how) {
   answer.prompt_tokens = ask.prompt_tokens;
   answer.cached_tokens =
       std::min(ask.prompt_tokens, static_cast<uint64_t>(std::max<int64_t>(how.cached_tokens, 0)));
+  (ask.wants_hour ? answer.written_1h_tokens : answer.written_tokens) =
+      std::min(ask.prompt_tokens - answer.cached_tokens,
+               static_cast<uint64_t>(std::max<int64_t>(how.cache_write_tokens, 0)));
   std::vector<std::string> heard = ask.prompts;
   if (heard.empty()) {
     heard.push_back(ask.last_user);

@@ -50,6 +50,7 @@ const std::vector<Field>& Fields() {
       {"tokens", &B::tokens},
       {"reasoning_tokens", &B::reasoning_tokens},
       {"cached_tokens", &B::cached_tokens},
+      {"cache_write_tokens", &B::cache_write_tokens},
       {"finish", &B::finish},
       {"done", &B::done, {"", "none", "nospace"}},
       {"prefix", &B::prefix, {"", "continue"}},

@@ -162,6 +162,9 @@ void ReadPrices(const json::object& object, Model& model) {
       Whole(object, "above_reasoning_nanousd_per_mtok", model.above_output_price);
   model.request_price = Whole(object, "request_nanousd", 0);
   model.image_price = Whole(object, "image_nanousd", 0);
+  model.cache_write_price = Whole(object, "cache_write_nanousd_per_mtok", model.input_price);
+  model.cache_write_1h_price =
+      Whole(object, "cache_write_1h_nanousd_per_mtok", model.cache_write_price);
 }
 
 std::unique_ptr<Model> ReadModel(const json::object& object, const std::string& owner) {
@@ -258,8 +261,10 @@ int64_t CostNanoUsd(const Model& model, const Used& used) {
   const auto times = [](uint64_t count, int64_t price) {
     return static_cast<__int128>(count) * price;
   };
-  __int128 cost =
-      times(used.prompt - used.cached, is_above ? model.above_input_price : model.input_price);
+  __int128 cost = times(used.prompt - used.cached - used.written - used.written_1h,
+                        is_above ? model.above_input_price : model.input_price);
+  cost += times(used.written, model.cache_write_price);
+  cost += times(used.written_1h, model.cache_write_1h_price);
   cost += times(used.cached, is_above ? model.above_cached_price : model.cached_price);
   cost += times(used.completion - used.reasoning,
                 is_above ? model.above_output_price : model.output_price);

@@ -40,14 +40,17 @@ struct Model {
   int64_t above_input_price = 0, above_cached_price = 0, above_output_price = 0,
           above_reasoning_price = 0;
   int64_t request_price = 0, image_price = 0;  // nano-USD for each
+  // Of prompt tokens that are written to its cache, for minutes and for an hour; of any length.
+  int64_t cache_write_price = 0, cache_write_1h_price = 0;
   int64_t default_reasoning_tokens = 0;
   bool think_in_content = false;  // <think>...</think> before the answer
   int64_t dims = 8;               // of an embedding
 };
 
-// What was used; `reasoning` is of the completion.
+// What was used; `cached` and what was written are of the prompt, `reasoning` of the completion.
 struct Used {
   uint64_t prompt = 0, cached = 0, completion = 0, reasoning = 0, images = 0;
+  uint64_t written = 0, written_1h = 0;
 };
 
 // Rounded up once.

@@ -236,6 +236,23 @@ std::string UsageJson(const Provider& provider, uint64_t prompt_tokens, uint64_t
   return provider.usage.Render(values);
 }
 
+namespace {
+
+// In Anthropic's words, where anything was written.
+void AddWritten(const Answer& answer, const Behaviour& how, std::string& usage) {
+  if (how.cache_write_tokens < 0 || !usage.ends_with('}')) {
+    return;
+  }
+  usage.pop_back();
+  usage += ",\"cache_creation_input_tokens\":" +
+           std::to_string(answer.written_tokens + answer.written_1h_tokens) +
+           ",\"cache_creation\":{\"ephemeral_5m_input_tokens\":" +
+           std::to_string(answer.written_tokens) +
+           ",\"ephemeral_1h_input_tokens\":" + std::to_string(answer.written_1h_tokens) + "}}";
+}
+
+}  // namespace
+
 std::string ChatBody(const Provider& provider, const ReplyShapes& shapes, const Identity& identity,
                      const Answer& answer, ReplyOptions options, const Behaviour& how) {
   std::string choices = "[";
@@ -244,8 +261,9 @@ std::string ChatBody(const Provider& provider, const ReplyShapes& shapes, const 
     choices += ChoiceJson(provider, shapes, identity, answer.choices[i], i, options.top_logprobs);
   }
   choices += "]";
-  const std::string usage = UsageJson(provider, answer.prompt_tokens, answer.cached_tokens,
-                                      answer.completion_tokens(), answer.reasoning_tokens(), how);
+  std::string usage = UsageJson(provider, answer.prompt_tokens, answer.cached_tokens,
+                                answer.completion_tokens(), answer.reasoning_tokens(), how);
+  AddWritten(answer, how, usage);
   Values values;
   identity.Fill(values);
   values.Set(Slot::kChoices, choices);
@@ -425,8 +443,10 @@ std::string EventSource::UsageOf(const Step& step, bool finishes) const {
   const bool ends = finishes && step.choice + size_t{1} == answer_.choices.size();
   const bool cumulative = provider_.usage_at == UsageAt::kCumulative || how_.usage == "cumulative";
   if (cumulative || step.kind == Kind::kUsage || (ends && provider_.usage_at == UsageAt::kFinish)) {
-    return UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens, tokens_sent_,
-                     answer_.reasoning_tokens(), how_);
+    std::string usage = UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens,
+                                  tokens_sent_, answer_.reasoning_tokens(), how_);
+    AddWritten(answer_, how_, usage);
+    return usage;
   }
   return provider_.null_usage_when_asked && options_.include_usage ? "null" : "";
 }

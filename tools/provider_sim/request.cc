@@ -342,6 +342,25 @@ uint64_t CountWords(std::string_view text) {
   return words;
 }
 
+namespace {
+
+bool WantsHour(const json::value& value) {
+  if (value.is_array()) {
+    return std::ranges::any_of(value.get_array(), WantsHour);
+  }
+  if (!value.is_object()) {
+    return false;
+  }
+  return std::ranges::any_of(value.get_object(), [](const auto& member) {
+    const json::value& of = member.value();
+    return (member.key() == "cache_control" && of.is_object() &&
+            TextOf(of.get_object(), "ttl") == "1h") ||
+           WantsHour(of);
+  });
+}
+
+}  // namespace
+
 std::optional<Refusal> ReadAsk(const Provider& provider, const json::value& value, Ask& ask) {
   if (!value.is_object()) {
     return Refusal{"bad_json", "the body is not a JSON object", {}};
@@ -354,6 +373,7 @@ std::optional<Refusal> ReadAsk(const Provider& provider, const json::value& valu
     return refusal;
   }
   ReadNumbers(provider, body, ask);
+  ask.wants_hour = WantsHour(value);
   if (ask.endpoint != Endpoint::kChat) {
     return ReadPrompts(body, ask);
   }

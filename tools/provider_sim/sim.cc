@@ -391,8 +391,9 @@ void Sim::AnswerInference(Exchange& x, const Ask& ask) {
       x.endpoint == Endpoint::kChat ? x.provider.chat : x.provider.completions;
   provider_sim::Answer answer = MakeAnswer(ask, reply.how);
   reply.body_tokens = answer.completion_tokens();
-  reply.used = {answer.prompt_tokens, answer.cached_tokens, reply.body_tokens,
-                answer.reasoning_tokens(), ask.images};
+  reply.used = {answer.prompt_tokens,      answer.cached_tokens, reply.body_tokens,
+                answer.reasoning_tokens(), ask.images,           answer.written_tokens,
+                answer.written_1h_tokens};
   reply.whole = {answer.prompt_tokens, answer.cached_tokens, reply.body_tokens,
                  CostNanoUsd(model, reply.used)};
   const ReplyOptions options{ask.include_usage, ask.top_logprobs};
