@@ -137,6 +137,12 @@ Status Ledger::Step(RecordType type, HoldId id, std::string text) {
   return CommitDecided(book_.DecideStep(type, id, std::move(text)));
 }
 
+bool Ledger::IsMetered(HoldId id) {
+  const std::lock_guard lock(mutex_);
+  const OpenHold* hold = book_.Find(id);
+  return hold != nullptr && hold->metered_cost > 0;
+}
+
 Status Ledger::CommitWithUpstreamId(std::expected<Record, Refusal> decided,
                                     std::string& upstream_id) {
   if (!decided.has_value() || upstream_id.empty()) {

@@ -29,7 +29,8 @@ class Ledger;
 enum class Send : bool { kLater, kNow };
 
 // Money set aside for one attempt. Whoever has it ends it: Settle, Void or Doubt. Destroyed without
-// an end, it is void when nothing was sent, and in doubt otherwise: no hold is ever forgotten.
+// an end, it is void when nothing was sent, and in doubt otherwise, as metered: in full when nobody
+// metered it. No hold is ever forgotten.
 // Movable; one thread at a time; must not outlive its ledger.
 class Hold {
  public:
@@ -63,6 +64,7 @@ class Hold {
   Hold(Ledger& ledger, HoldId id, NanoUsd cost, NanoUsd charge, std::string payer)
       : ledger_(&ledger), id_(id), cost_(cost), charge_(charge), payer_(std::move(payer)) {}
   void End();
+  Status DoubtUnended();
 
   Ledger* ledger_ = nullptr;
   HoldId id_;
@@ -220,6 +222,7 @@ class Ledger {
   Status MakeRoom();                                  // requires mutex_
   void Stop(std::string why);                         // requires mutex_
   Status Step(RecordType type, HoldId id, std::string text);
+  bool IsMetered(HoldId id);  // something is known of what it has cost so far
   Status CommitDecided(std::expected<Record, Refusal> decided);  // requires mutex_
   // With the id, if there is one, in front; `upstream_id` is empty once it is written. Requires
   // mutex_.

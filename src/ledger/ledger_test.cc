@@ -138,6 +138,20 @@ TEST(Ledger, EndsAHoldThatNobodyEnded) {
     Hold moved = std::move(*forgotten);
   }
   EXPECT_EQ(world.At("key:a").in_doubt, 100) << "sent: in doubt";
+  EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_cost, 100)
+      << "all of it may have been billed";
+  EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_charge, 0) << "and nobody got anything";
+}
+
+TEST(Ledger, KeepsWhatWasMeteredOfAHoldThatNobodyEnded) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  {
+    auto forgotten = world.Take(key, 100, Send::kNow);
+    ASSERT_TRUE(forgotten->Progress(30, 20).has_value());
+  }
+  EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_cost, 30);
+  EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_charge, 20);
 }
 
 TEST(Ledger, KeepsCreditsTermsAndWhoPaysOverAKill) {

@@ -7,6 +7,7 @@ provider's own bill.
 import json
 import os
 import re
+import signal
 
 import attack
 import harness
@@ -103,6 +104,25 @@ def test_kills_under_load_overspend_nothing_and_lose_nothing(tmp_path):
             assert requests["running"] == 0 and int(spent["held_nanousd"]) == 0, "a hold that nobody has"
             assert chat(server, key["token"], max_tokens=5).status == 200
         print(f"{KILLS} kills; the longest start with recovery took {longest:.2f} s")
+
+
+# The provider bills the whole answer, whoever stops reading it.
+def test_stops_that_wait_no_longer_lose_nothing(tmp_path):
+    words = ["--drain", "50ms", "--billing-every", "100ms", "--billing-deadline", "300ms"]
+    with market.Market(tmp_path, "site-a", prices=PRICES, flags=words, bills_on="true") as site:
+        home, sim = site.server.home, site.sim
+        sim.fault(tokens_per_s=100, bill="whole")
+        key = make_key(home, "stopped", "--budget", "1000000")
+        for _ in kills(site, key["token"], max(3, KILLS // 4), seed=7, flags=words, by=signal.SIGTERM):
+            sim.wait_for(lambda: sim.state()["streams"] == 0, "no stream left open")
+            spent = harness.wait_for(
+                lambda: (now := usage(home, key["id"]))["requests"]["in_doubt"] == 0 and now["requests"]["running"] == 0 and now,
+                "the end of all doubts",
+            )
+            bill = sim.bill()["total"]
+            assert 0 < nano(bill) <= int(spent["cost_nanousd"]), "lost"
+            assert bill["requests"] <= spent["requests"]["settled"], (bill, spent["requests"])
+            assert int(spent["charge_nanousd"]) <= int(spent["cost_nanousd"])
 
 
 def test_a_receipt_says_what_a_request_cost_attempt_by_attempt(tmp_path):
