@@ -75,13 +75,39 @@ pricing::UsageBounds BoundsOf(const Offer& offer, int64_t output_max) {
   return bounds;
 }
 
+// Nothing that a budget or a credit says: nothing can be recorded.
+bool IsOfTheLedger(const Refusal& refusal) {
+  return refusal.reason == Refusal::Reason::kStopped ||
+         refusal.reason == Refusal::Reason::kTooMany ||
+         refusal.reason == Refusal::Reason::kHandedOver;
+}
+
+// 503 is for what is over in a moment: some clients ask again at once and for ever. What lasts has
+// other words.
+Error NotRecorded(const Refusal& refusal) {
+  constexpr int64_t kSoonMs = 1'000, kTooManyMs = 5'000, kLastsMs = 60'000;
+  switch (refusal.reason) {
+    case Refusal::Reason::kHandedOver:
+      return {ErrorCode::kUnavailable,
+              "Another process has taken over this server: ask again, on a new connection.",
+              {},
+              kSoonMs};
+    case Refusal::Reason::kTooMany:
+      return {ErrorCode::kTooManyRequests,
+              fmt::format("The ledger admits no paid request now: {}.", refusal.detail),
+              {},
+              kTooManyMs};
+    default:
+      return {ErrorCode::kResourceExhausted,
+              fmt::format("The ledger admits no paid request: {}.", refusal.detail),
+              {},
+              kLastsMs};
+  }
+}
+
 Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, const Offer& offer) {
-  if (refusal.reason == Refusal::Reason::kStopped || refusal.reason == Refusal::Reason::kTooMany) {
-    constexpr int64_t kRetryAfterMs = 1000;
-    return {ErrorCode::kUnavailable,
-            fmt::format("The ledger admits no paid request now: {}", refusal.detail),
-            {},
-            kRetryAfterMs};
+  if (IsOfTheLedger(refusal)) {
+    return NotRecorded(refusal);
   }
   const bool is_credit = refusal.reason == Refusal::Reason::kCredit;
   if (!is_credit && (refusal.reason != Refusal::Reason::kBudget || !budget.has_value())) {
@@ -317,11 +343,8 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
           .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
   request.text = Encode(offer.purchase);
   std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request, send);
-  // What costs nothing is not refused because it cannot be counted. Nor, when another process has
-  // taken over, what no budget bounds.
-  const bool is_full = !hold.has_value() && (hold.error().reason == Refusal::Reason::kStopped ||
-                                             hold.error().reason == Refusal::Reason::kTooMany);
-  if (is_full && (is_free || (!bound.is_hard() && ledger_.is_released()))) {
+  // What costs nothing is not refused because it cannot be counted.
+  if (!hold.has_value() && is_free && IsOfTheLedger(hold.error())) {
     metered.purchase_ = std::move(offer.purchase);
     return metered;
   }

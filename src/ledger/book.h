@@ -55,13 +55,14 @@ struct HoldRequest {
 
 struct Refusal {
   enum class Reason {
-    kBudget,     // `account` has less left than was asked for
-    kCredit,     // the payer is prepaid, and his credits together have less
-    kDuplicate,  // there is such a hold
-    kTooMany,    // holds at a time, or scopes of one
-    kAmount,     // negative, or beyond what balances can hold
-    kNoHold,     // there is no such hold, or it has ended
-    kStopped,    // the ledger admits nothing: `detail` says why
+    kBudget,      // `account` has less left than was asked for
+    kCredit,      // the payer is prepaid, and his credits together have less
+    kDuplicate,   // there is such a hold
+    kTooMany,     // holds at a time, or scopes of one
+    kAmount,      // negative, or beyond what balances can hold
+    kNoHold,      // there is no such hold, or it has ended
+    kStopped,     // the ledger admits nothing: `detail` says why
+    kHandedOver,  // another process has it, which can be asked
   };
   Reason reason = Reason::kAmount;
   AccountNumber account = 0;

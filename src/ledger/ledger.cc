@@ -163,7 +163,9 @@ std::expected<Hold, Refusal> Ledger::Take(const HoldRequest& request, Send send)
     return std::unexpected(Stopped(stopped_because_));
   }
   if (is_released_) {
-    return std::unexpected(Stopped("another process has the ledger"));
+    Refusal refusal = Stopped("another process has the ledger");
+    refusal.reason = Refusal::Reason::kHandedOver;
+    return std::unexpected(std::move(refusal));
   }
   // What is left is for the ends of what runs. What costs nothing and falls into no budget goes on.
   const bool is_paid = request.cost > 0 || !request.budgets.empty();
