@@ -173,8 +173,8 @@ class Ledger {
   // Of those of these names that there are, and that are not closed.
   std::vector<BudgetRoom> FindRoom(std::span<const std::string_view> names);
   std::vector<BudgetState> Budgets();
-  std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();
-  std::optional<NanoUsd> HeldBy(HoldId id);  // the cost of an open hold
+  std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();  // by id
+  std::optional<NanoUsd> HeldBy(HoldId id);                 // the cost of an open hold
   size_t open_holds();
   std::vector<Notice> TakeNotices();
   std::string BudgetName(AccountNumber number);  // "" when there is none
@@ -200,7 +200,7 @@ class Ledger {
   Status ForgetBefore(uint64_t segment);
 
   // One round of what the thread does: flush, make the next segment's file, look at the disk's
-  // room, let credits expire, audit. For tests with background = false.
+  // room, let credits expire, audit a part. For tests with background = false.
   void Tend();
 
  private:
