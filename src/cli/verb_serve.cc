@@ -434,7 +434,7 @@ Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& recor
   const auto started = SystemClock().Now();
   auto loaded = started;  // the time that loading took is not idle time
   auto flushed = started;
-  Upgrade upgrade(config.home, record, {parts.server->listener(), lock.descriptor()},
+  Upgrade upgrade(config.home, record, {parts.server->listener(), lock.descriptor()}, *parts.server,
                   *parts.identity, *parts.books);
   bool is_loading = !config.model.empty();
   if (is_loading) {

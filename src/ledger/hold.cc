@@ -65,6 +65,9 @@ Status Hold::UpstreamId(std::string_view id) {
 Status Hold::Progress(NanoUsd cost, NanoUsd charge, Metering metering) {
   TW_CHECK(ledger_ != nullptr);
   const std::lock_guard lock(ledger_->mutex_);
+  if (ledger_->is_released_ && metering == Metering::kRuns) {
+    return {};  // all of it counts already, until its end says how much it was
+  }
   return ledger_->CommitWithUpstreamId(ledger_->book_.DecideProgress(id_, cost, charge, metering),
                                        upstream_id_);
 }

@@ -92,7 +92,7 @@ Status Ledger::MakeRoom() {
 // one write; when it fails in the middle, the first ones have happened.
 Status Ledger::Commit(std::span<Record> records) {
   if (is_released_) {
-    return Fail(ErrorCode::kUnavailable, "another process has the ledger");
+    return HandOver(records);
   }
   const Status room = MakeRoom();  // without it there is still some in this segment
   Status written = AppendAndApply(records);
@@ -433,10 +433,15 @@ void Ledger::LookAtDisk() {
 }
 
 void Ledger::Release() {
-  std::unique_lock lock(mutex_);
+  const std::lock_guard lock(mutex_);
+  if (is_released_) {
+    return;
+  }
+  CountAllOfWhatRuns();
+  const std::lock_guard flushing(flushing_);
   is_released_ = true;
-  lock.unlock();
   static_cast<void>(journal_->Sync());
+  BeginHandOver();
 }
 
 bool Ledger::is_released() {
@@ -449,7 +454,7 @@ Status Ledger::Reopen() {
   const std::lock_guard flushing(flushing_);
   book_ = Book();
   recovery_ = {};
-  is_released_ = false;
+  is_released_ = hands_over_ = false;
   if (const Status recovered = Recover(); !recovered.has_value()) {
     is_released_ = true;
     return recovered;
@@ -519,7 +524,9 @@ void Ledger::Tend() {
     wants_spare = journal_->wants_spare();
     seq = book_.seq();
   }
+  constexpr size_t kAdoptedAtOnceMax = 4096;
   bool is_synced = false;
+  std::vector<Record> ends;
   {
     const std::lock_guard flushing(flushing_);
     // When it fails, the next record begins a new segment, with all there is to know.
@@ -527,6 +534,7 @@ void Ledger::Tend() {
     if (wants_spare) {
       static_cast<void>(journal_->PrepareSpare());  // on a full disk: tried again
     }
+    ends = ReadHandOvers(kAdoptedAtOnceMax);
   }
   LookAtDisk();
   const std::lock_guard lock(mutex_);
@@ -535,6 +543,11 @@ void Ledger::Tend() {
   }
   if (is_synced) {
     NoteSynced(seq);
+  }
+  Adopt(ends);
+  {
+    const std::lock_guard flushing(flushing_);
+    ForgetHandOvers();
   }
   for (Record& expired : book_.DecideExpiries(NowNs())) {
     if (!Commit(expired).has_value()) {

@@ -184,8 +184,10 @@ class Ledger {
   std::string stopped_because();
   DiskState disk();  // looked at once a second
 
-  // Gives the journal to another process. From then on nothing can be recorded here: what still
-  // runs is in doubt there, and nothing new is admitted (kStopped).
+  // Gives the journal to another process. From then on nothing new is admitted here (kHandedOver),
+  // and what still runs is in doubt there: with its whole cost, so that no budget is overspent if
+  // this process dies. How it ends is written into a file of its own (Segments::kHandOver), which
+  // that process reads and books.
   void Release();
   bool is_released();
   // Takes it back, with all that the other process has written. Errors: as Open.
@@ -229,6 +231,15 @@ class Ledger {
   Status CommitWithUpstreamId(std::expected<Record, Refusal> decided, std::string& upstream_id);
   bool Flush(uint64_t seq);
   void LookAtDisk();
+  // hand_over.cc, requires mutex_, the first of each pair in the process that gives the journal
+  // away, the second in the one that has it. Those with flushing_ require that instead.
+  void CountAllOfWhatRuns();
+  void BeginHandOver();  // requires flushing_ too
+  Status HandOver(std::span<Record> records);
+  Status FindHandOvers();                         // requires flushing_, or a start
+  std::vector<Record> ReadHandOvers(size_t max);  // requires flushing_, or a start; not mutex_
+  void Adopt(std::span<const Record> ends);
+  void ForgetHandOvers();  // requires flushing_ too
   void Run();
 
   Disk& disk_;
@@ -245,13 +256,17 @@ class Ledger {
   bool stopping_ = false;
   bool flusher_sleeps_ = false;  // until dirty_ is notified
   bool is_released_ = false;
+  bool hands_over_ = false;          // journal_ is a hand-over's file
+  std::vector<HoldId> handed_over_;  // in doubt since the start: some may run elsewhere
+  uint64_t all_adopted_seq_ = 0;     // where the last of them had ended; 0: not yet
   uint64_t synced_seq_ = 0;
   uint64_t snapshot_segment_ = 0;         // the last one with a whole snapshot,
   uint64_t snapshot_seq_ = 0;             // where that ends,
   uint64_t synced_snapshot_segment_ = 0;  // and the last whose snapshot is synced
   bool last_sync_failed_ = false;
   std::condition_variable dirty_, synced_;
-  std::mutex flushing_;  // held while journal_ is used without mutex_; taken after it
+  std::mutex flushing_;  // held while journal_ is used without mutex_; taken after it. Guards:
+  std::vector<JournalReader> hand_overs_;  // of processes before this one that may still run
   std::thread thread_;
 };
 

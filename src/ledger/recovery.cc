@@ -64,6 +64,8 @@ Status Ledger::Recover() {
   snapshot_segment_ = journal_->segment();
   snapshot_seq_ = book_.seq();
   TW_RETURN_IF_ERROR(EndWhatWasOpen());
+  TW_RETURN_IF_ERROR(FindHandOvers());
+  Adopt(ReadHandOvers(SIZE_MAX));
   TW_RETURN_IF_ERROR(journal_->Sync());
   synced_seq_ = 0;
   NoteSynced(book_.seq());
