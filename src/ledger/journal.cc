@@ -72,6 +72,13 @@ Result<bool> JournalReader::Enter() {
   if (header.size() < kSegmentHeaderBytes) {
     return false;
   }
+  const std::string_view magic = AsString(std::span(header).first(kMagic.size()));
+  if (magic != kMagic && magic.starts_with(kMagicOfAny) && magic.ends_with(kMagic.back())) {
+    return Fail(ErrorCode::kUnsupported,
+                fmt::format("{} was begun by a newer program; start that program again, nothing "
+                            "was changed",
+                            SegmentName(segment_, which_)));
+  }
   const auto previous = LoadLe<uint32_t>(header.data() + kPreviousAt);
   if (!std::ranges::equal(header, HeaderOf(segment_, previous))) {
     return false;
@@ -102,6 +109,9 @@ Result<std::optional<Record>> JournalReader::TryNext() {
       previous_ = decoded->checksum;
       return std::move(decoded->record);
     }
+    if (is_fresh && decoded.error().code == ErrorCode::kUnsupported) {
+      return Fail(std::move(decoded).error());
+    }
   }
   return std::nullopt;
 }
@@ -123,7 +133,8 @@ Result<bool> JournalReader::Advance() {
   // The writer may have appended here and gone on there after we looked.
   TW_ASSIGN_OR_RETURN(const std::vector<std::byte> more,
                       disk_.Read(SegmentName(segment_), offset_ + at_, kReadBytes));
-  if (DecodeRecord(more, previous_).has_value()) {
+  if (const auto decoded = DecodeRecord(more, previous_);
+      decoded.has_value() || decoded.error().code == ErrorCode::kUnsupported) {
     return true;
   }
   if (ahead.previous_ != previous_) {

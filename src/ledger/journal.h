@@ -40,7 +40,8 @@ class JournalReader {
       : disk_(disk), which_(which), segment_(segment) {}
 
   // Nothing: what is written ends here (for now), or behind it is what a killed process left
-  // unfinished. Errors: kCorruptFile when records are missing between two segments; those of Disk.
+  // unfinished. Errors: kCorruptFile when records are missing between two segments; kUnsupported
+  // when what follows was written by a newer program; those of Disk.
   Result<std::optional<Record>> Next();
 
   uint64_t segment() const { return segment_; }  // of the last record
