@@ -376,7 +376,21 @@ bool Meter::IsOverdue(ledger::HoldId id, const ledger::OpenHold& hold,
          watched >= std::min(deadline, kAskedForMin);
 }
 
-void Meter::SettleOverdue(std::chrono::nanoseconds deadline) {
+namespace {
+
+// Void in the end, and nobody can say sooner: an error came before anything that costs.
+bool IsSurelyForgotten(const ledger::OpenHold& hold, const Meter::Askable& askable) {
+  if (!askable || hold.cost == 0 || hold.metered_cost > 0) {
+    return false;
+  }
+  const AskableIds can = askable(DecodePurchase(hold.text).provider);
+  return hold.upstream_id.empty() ? !can.ours : !can.theirs;
+}
+
+}  // namespace
+
+void Meter::SettleOverdue(std::chrono::nanoseconds deadline, const Askable& askable) {
+  constexpr std::chrono::nanoseconds kErrorDeadline = std::chrono::minutes(10);
   auto doubts = ledger_.HoldsInDoubt();
   std::ranges::sort(doubts, {}, [](const auto& doubt) { return doubt.second.since_ns; });
   // Beyond so many the oldest do not wait: a provider that fails all day would leave no room for
@@ -385,7 +399,8 @@ void Meter::SettleOverdue(std::chrono::nanoseconds deadline) {
       doubts.size() - std::min(doubts.size(), static_cast<size_t>(limits::kHoldsInDoubtMax));
   std::map<ledger::HoldId, Seen> still;
   for (const auto& [id, hold] : doubts) {
-    const bool is_overdue = IsOverdue(id, hold, deadline);
+    const bool is_overdue = IsOverdue(
+        id, hold, IsSurelyForgotten(hold, askable) ? std::min(deadline, kErrorDeadline) : deadline);
     still.insert(doubts_.extract(id));
     if (surplus > 0) {
       --surplus;

@@ -166,8 +166,11 @@ class Meter {
   // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled
   // at what was metered, void when nothing was. Longer by the wall clock and by the steady one: of
   // what was in doubt before this process, it counts what the wall clock said when it was first
-  // seen here, and half an hour at least of asking. One thread at a time.
-  void SettleOverdue(std::chrono::nanoseconds deadline = std::chrono::hours(24));
+  // seen here, and half an hour at least of asking. Where an error came instead of an answer and
+  // `askable` says that nobody can be asked about it, ten minutes do. One thread at a time.
+  using Askable = std::function<AskableIds(std::string_view provider)>;
+  void SettleOverdue(std::chrono::nanoseconds deadline = std::chrono::hours(24),
+                     const Askable& askable = {});
 
  private:
   Status CheckThrottle(std::span<const std::string_view> names);
