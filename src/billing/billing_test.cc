@@ -213,7 +213,8 @@ TEST(Meter, RefusesWhatCostsMoneyWhileTheDiskIsNearlyFull) {
   world.ledger->Tend();
   const auto refused = meter.Begin(world.Ask(100, 50));
   ASSERT_FALSE(refused.has_value());
-  EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(refused.error().code, ErrorCode::kResourceExhausted)
+      << "no 503: some clients would ask again at once, for ever";
   EXPECT_GT(refused.error().retry_after_ms, 0);
   EXPECT_NE(
       refused.error().message.find("the disk of a disk in memory has 1 MiB free, and 2048 MiB"),
@@ -227,6 +228,69 @@ TEST(Meter, RefusesWhatCostsMoneyWhileTheDiskIsNearlyFull) {
   world.disk.room.free_bytes = uint64_t{3} << 30;
   world.ledger->Tend();
   EXPECT_TRUE(meter.Begin(world.Ask(100, 50)).has_value()) << "by itself, once there is room";
+}
+
+TEST(Meter, SendsNothingThatCostsMoneyOnceAnotherProcessHasTheLedger) {
+  World world;
+  Meter meter(*world.ledger);
+  auto running = meter.Begin(world.Ask(100, 50));
+  ASSERT_TRUE(running->Sent().has_value());
+  EXPECT_FALSE(meter.is_handed_over());
+  world.ledger->Release();
+  EXPECT_TRUE(meter.is_handed_over());
+  Offer unpriced = world.Ask(100, 50);
+  const catalog::Prices none;
+  unpriced.prices = &none;
+  for (const Offer& offer : {world.Ask(100, 50), unpriced}) {
+    const auto refused = meter.Begin(offer);
+    ASSERT_FALSE(refused.has_value()) << "it would be on no bill";
+    EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable) << "and may be asked again";
+    EXPECT_GT(refused.error().retry_after_ms, 0);
+  }
+  Offer local = world.Ask(100, 50);
+  local.purchase.provider = catalog::kLocalSlug;
+  EXPECT_TRUE(meter.Begin(local).has_value()) << "what costs nothing goes on";
+  EXPECT_EQ(running->End({.is_complete = true, .usage = Used(10, 5)}), 20'000);
+  world.KillAndStart();
+  EXPECT_EQ(world.Sum().cost, 20'000) << "what ran is in the next one's books";
+}
+
+// Of an error without an answer, where nobody can be asked what it cost.
+TEST(Meter, ForgetsAnErrorSoonWhereNobodyCanBeAsked) {
+  struct Case {
+    const char* what;
+    AskableIds can;
+    const char* upstream_id;
+    Ended ended;
+    AttemptState soon;
+  };
+  const Ended error{.finish = "server_error"};
+  const Ended cut{.likely_billed = true, .delivered_bytes = 30, .finish = "cut"};
+  for (const Case& row : {
+           Case{"nobody", {}, "inf-1", error, AttemptState::kVoid},
+           Case{"it has named no id of its own", {.theirs = true}, "", error, AttemptState::kVoid},
+           Case{"by its id", {.theirs = true}, "inf-1", error, AttemptState::kInDoubt},
+           Case{"by ours", {.theirs = true, .ours = true}, "", error, AttemptState::kInDoubt},
+           Case{"something was delivered", {}, "inf-1", cut, AttemptState::kInDoubt},
+       }) {
+    World world;
+    Meter meter(*world.ledger, world.clock);
+    auto attempt = meter.Begin(world.Ask(100, 50));
+    ASSERT_TRUE(attempt->Sent().has_value());
+    attempt->UpstreamId(row.upstream_id);
+    static_cast<void>(attempt->End(row.ended));
+    const auto settle = [&] {
+      meter.SettleOverdue(std::chrono::hours(24), [&](std::string_view provider) {
+        return provider == "site-a" ? row.can : AskableIds{true, true};
+      });
+      return world.recorder->Find({1, 1})->front().state;
+    };
+    EXPECT_EQ(settle(), AttemptState::kInDoubt) << row.what;
+    world.clock.SetWall(world.clock.WallNow() + std::chrono::minutes(11));
+    EXPECT_EQ(settle(), AttemptState::kInDoubt) << row.what << ": the wall clock alone has jumped";
+    world.clock.Advance(std::chrono::minutes(11));
+    EXPECT_EQ(settle(), row.soon) << row.what;
+  }
 }
 
 TEST(Meter, KeepsNoBudgetWithWhatIsBilledApartFromTokens) {

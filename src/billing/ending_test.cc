@@ -150,6 +150,22 @@ TEST(Ending, AnErrorAfterSomethingIsMeteredInTheEnd) {
   EXPECT_EQ(row.in_the_end().charge, kInput + (10 + 64) * 2000);
 }
 
+TEST(Ending, WhatNobodyEndedIsHeldAndChargesNobodyInTheEnd) {
+  World world;
+  Meter meter(*world.ledger, world.clock);
+  {
+    auto attempt = meter.Begin(world.Ask(100, 5000));
+    ASSERT_TRUE(attempt->Sent().has_value());
+  }  // as a drain does that waits no longer
+  meter.SettleOverdue();
+  world.clock.Advance(std::chrono::hours(25));
+  meter.SettleOverdue();
+  const AttemptRow row = world.recorder->Find({1, 1})->front();
+  EXPECT_EQ(row.state, AttemptState::kSettled) << "the provider may bill all of it";
+  EXPECT_EQ(row.cost, kHeld);
+  EXPECT_EQ(row.charge, 0);
+}
+
 TEST(Progress, IsWrittenEvery256TokensOrSecondSoThatAKillKnowsIt) {
   World world;
   Meter meter(*world.ledger, world.clock);

@@ -76,13 +76,39 @@ pricing::UsageBounds BoundsOf(const Offer& offer, int64_t output_max) {
   return bounds;
 }
 
+// Nothing that a budget or a credit says: nothing can be recorded.
+bool IsOfTheLedger(const Refusal& refusal) {
+  return refusal.reason == Refusal::Reason::kStopped ||
+         refusal.reason == Refusal::Reason::kTooMany ||
+         refusal.reason == Refusal::Reason::kHandedOver;
+}
+
+// 503 is for what is over in a moment: some clients ask again at once and for ever. What lasts has
+// other words.
+Error NotRecorded(const Refusal& refusal) {
+  constexpr int64_t kSoonMs = 1'000, kTooManyMs = 5'000, kLastsMs = 60'000;
+  switch (refusal.reason) {
+    case Refusal::Reason::kHandedOver:
+      return {ErrorCode::kUnavailable,
+              "Another process has taken over this server: ask again, on a new connection.",
+              {},
+              kSoonMs};
+    case Refusal::Reason::kTooMany:
+      return {ErrorCode::kTooManyRequests,
+              fmt::format("The ledger admits no paid request now: {}.", refusal.detail),
+              {},
+              kTooManyMs};
+    default:
+      return {ErrorCode::kResourceExhausted,
+              fmt::format("The ledger admits no paid request: {}.", refusal.detail),
+              {},
+              kLastsMs};
+  }
+}
+
 Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, const Offer& offer) {
-  if (refusal.reason == Refusal::Reason::kStopped || refusal.reason == Refusal::Reason::kTooMany) {
-    constexpr int64_t kRetryAfterMs = 1000;
-    return {ErrorCode::kUnavailable,
-            fmt::format("The ledger admits no paid request now: {}", refusal.detail),
-            {},
-            kRetryAfterMs};
+  if (IsOfTheLedger(refusal)) {
+    return NotRecorded(refusal);
   }
   const bool is_credit = refusal.reason == Refusal::Reason::kCredit;
   if (!is_credit && (refusal.reason != Refusal::Reason::kBudget || !budget.has_value())) {
@@ -322,11 +348,8 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
           .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
   request.text = Encode(offer.purchase);
   std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request, send);
-  // What costs nothing is not refused because it cannot be counted. Nor, when another process has
-  // taken over, what no budget bounds.
-  const bool is_full = !hold.has_value() && (hold.error().reason == Refusal::Reason::kStopped ||
-                                             hold.error().reason == Refusal::Reason::kTooMany);
-  if (is_full && (is_free || (!bound.is_hard() && ledger_.is_released()))) {
+  // What costs nothing is not refused because it cannot be counted.
+  if (!hold.has_value() && is_free && IsOfTheLedger(hold.error())) {
     metered.purchase_ = std::move(offer.purchase);
     return metered;
   }
@@ -358,7 +381,21 @@ bool Meter::IsOverdue(ledger::HoldId id, const ledger::OpenHold& hold,
          watched >= std::min(deadline, kAskedForMin);
 }
 
-void Meter::SettleOverdue(std::chrono::nanoseconds deadline) {
+namespace {
+
+// Void in the end, and nobody can say sooner: an error came before anything that costs.
+bool IsSurelyForgotten(const ledger::OpenHold& hold, const Meter::Askable& askable) {
+  if (!askable || hold.cost == 0 || hold.metered_cost > 0) {
+    return false;
+  }
+  const AskableIds can = askable(DecodePurchase(hold.text).provider);
+  return hold.upstream_id.empty() ? !can.ours : !can.theirs;
+}
+
+}  // namespace
+
+void Meter::SettleOverdue(std::chrono::nanoseconds deadline, const Askable& askable) {
+  constexpr std::chrono::nanoseconds kErrorDeadline = std::chrono::minutes(10);
   auto doubts = ledger_.HoldsInDoubt();
   std::ranges::sort(doubts, {}, [](const auto& doubt) { return doubt.second.since_ns; });
   // Beyond so many the oldest do not wait: a provider that fails all day would leave no room for
@@ -367,7 +404,8 @@ void Meter::SettleOverdue(std::chrono::nanoseconds deadline) {
       doubts.size() - std::min(doubts.size(), static_cast<size_t>(limits::kHoldsInDoubtMax));
   std::map<ledger::HoldId, Seen> still;
   for (const auto& [id, hold] : doubts) {
-    const bool is_overdue = IsOverdue(id, hold, deadline);
+    const bool is_overdue = IsOverdue(
+        id, hold, IsSurelyForgotten(hold, askable) ? std::min(deadline, kErrorDeadline) : deadline);
     still.insert(doubts_.extract(id));
     if (surplus > 0) {
       --surplus;

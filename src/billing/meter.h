@@ -85,7 +85,8 @@ class Metered {
   // Of the price that it was held at and is settled at; 0: it has none.
   uint32_t price_version() const { return price_version_; }
 
-  // Before the first byte goes out. Errors: kUnavailable; then nothing may be sent.
+  // Before the first byte goes out. Errors: as Meter::Begin when nothing can be recorded; then
+  // nothing may be sent.
   Status Sent();
   void UpstreamId(std::string_view id);
   void UpstreamIdWithNext(std::string_view id);  // the end follows in a moment
@@ -147,12 +148,16 @@ class Meter {
   // Holds the worst case in every budget that the purchase falls into, and in the credits of its
   // organisation. Errors: kPaymentRequired (a hard budget, or the credits of who is prepaid, have
   // no room for it; or they cannot be kept on this route, which has no price or was billed beyond
-  // its hold), kTooManyRequests (throttled), kUnavailable (nothing is admitted). With Send::kNow,
+  // its hold), kTooManyRequests (throttled, or too many are open); when nothing can be recorded
+  // kResourceExhausted, and kUnavailable when another process has taken over. With Send::kNow,
   // Metered::Sent has been done.
   Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater);
 
   // Names of keys' and organisations' budgets whose paid attempts are refused until the next call.
   void SetThrottled(std::set<std::string, std::less<>> names);
+
+  // Another process records from now on: a client does well to connect to that.
+  bool is_handed_over() { return ledger_.is_released(); }
 
   // The room on the disk that requests are recorded on.
   ledger::DiskState disk() { return ledger_.disk(); }
@@ -166,8 +171,11 @@ class Meter {
   // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled
   // at what was metered, void when nothing was. Longer by the wall clock and by the steady one: of
   // what was in doubt before this process, it counts what the wall clock said when it was first
-  // seen here, and half an hour at least of asking. One thread at a time.
-  void SettleOverdue(std::chrono::nanoseconds deadline = std::chrono::hours(24));
+  // seen here, and half an hour at least of asking. Where an error came instead of an answer and
+  // `askable` says that nobody can be asked about it, ten minutes do. One thread at a time.
+  using Askable = std::function<AskableIds(std::string_view provider)>;
+  void SettleOverdue(std::chrono::nanoseconds deadline = std::chrono::hours(24),
+                     const Askable& askable = {});
 
  private:
   Status CheckThrottle(std::span<const std::string_view> names);

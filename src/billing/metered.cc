@@ -39,7 +39,10 @@ Status Metered::Sent() {
     return {};
   }
   if (const Status sent = hold_.Sent(); !sent.has_value()) {
-    return Fail(ErrorCode::kUnavailable,
+    const ErrorCode code = sent.error().code == ErrorCode::kUnavailable
+                               ? ErrorCode::kUnavailable  // another process does
+                               : ErrorCode::kResourceExhausted;
+    return Fail(code,
                 fmt::format("The ledger cannot record this request: {}", sent.error().message));
   }
   was_sent_ = true;

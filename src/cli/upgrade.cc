@@ -30,6 +30,7 @@ bool Upgrade::Advance() {
     case Successor::News::kNone:
       return false;
     case Successor::News::kLoaded:
+      server_.SetAccepting(false);  // who connects now is the successor's
       store_.Release();
       books_.Release();
       successor_->GiveHome();
@@ -54,6 +55,7 @@ void Upgrade::TakeBack() {
     Log(Level::kError, fmt::format("paid requests are refused until the next start: {}",
                                    WithoutControls(reopened.error().message)));
   }
+  server_.SetAccepting(true);
   GiveUp(why);
 }
 

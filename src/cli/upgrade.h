@@ -9,6 +9,7 @@
 #include "billing/books.h"
 #include "cli/hand_over.h"
 #include "cli/home.h"
+#include "http/server.h"
 #include "identity/store.h"
 
 namespace tradewind::cli {
@@ -18,12 +19,13 @@ class Upgrade {
   struct Files {
     int listener, lock;
   };
-  // `record` is what server.json says now. `store` and `books` must outlive this.
-  Upgrade(std::filesystem::path home, ServerRecord record, Files files, identity::Store& store,
-          billing::Books& books)
+  // `record` is what server.json says now. The others must outlive this.
+  Upgrade(std::filesystem::path home, ServerRecord record, Files files, http::Server& server,
+          identity::Store& store, billing::Books& books)
       : home_(std::move(home)),
         record_(std::move(record)),
         files_(files),
+        server_(server),
         store_(store),
         books_(books) {}
 
@@ -41,6 +43,7 @@ class Upgrade {
   const std::filesystem::path home_;
   ServerRecord record_;
   const Files files_;
+  http::Server& server_;
   identity::Store& store_;
   billing::Books& books_;
   std::optional<Successor> successor_;

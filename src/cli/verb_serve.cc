@@ -59,6 +59,7 @@ struct ServeConfig {
   std::string access_log;  // a file, "-" = stderr, "none"
   std::chrono::milliseconds idle_exit{0};
   gateway::RouteTimes times;
+  int64_t drain_ms = limits::kDrainDeadlineMs;
   gateway::ReconcilerOptions billing;
   std::shared_ptr<catalog::LocalModels> models;
   std::optional<Predecessor> predecessor;
@@ -164,6 +165,7 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(config.times.whole_answer_ms, Milliseconds(settings, "whole-answer"));
   TW_ASSIGN_OR_RETURN(config.times.stall_ms, Milliseconds(settings, "stall"));
   TW_ASSIGN_OR_RETURN(config.times.deadline_ms, Milliseconds(settings, "deadline"));
+  TW_ASSIGN_OR_RETURN(config.drain_ms, Milliseconds(settings, "drain"));
   for (const auto& [flag, time] : {std::pair("billing-every", &config.billing.every),
                                    std::pair("billing-give-up", &config.billing.give_up),
                                    std::pair("billing-deadline", &config.billing.deadline)}) {
@@ -432,7 +434,7 @@ Result<int> RunUntilStopped(const ServeConfig& config, const ServerRecord& recor
   const auto started = SystemClock().Now();
   auto loaded = started;  // the time that loading took is not idle time
   auto flushed = started;
-  Upgrade upgrade(config.home, record, {parts.server->listener(), lock.descriptor()},
+  Upgrade upgrade(config.home, record, {parts.server->listener(), lock.descriptor()}, *parts.server,
                   *parts.identity, *parts.books);
   bool is_loading = !config.model.empty();
   if (is_loading) {
@@ -484,7 +486,7 @@ ExitCode CutBy(int signal) {
 // comes on connections that are open is answered too, and the data folder is left alone.
 ExitCode Drain(const ServeConfig& config, Parts& parts, int signal) {
   const bool handed_over = signal == SIGUSR2;
-  int64_t deadline_ms = limits::kDrainDeadlineMs;
+  int64_t deadline_ms = config.drain_ms;
   int64_t idle_grace_ms = 0;
   if (handed_over) {
     telemetry::Log(telemetry::Level::kInfo,

@@ -24,6 +24,10 @@
 //                            whose budget, what is left, what fits
 //   no room, but the key     the model on this device answers, where void    as its answer's
 //    asks for this device    it can: x-tradewind-degraded: budget
+//   nothing can be recorded  507 (disk, journal) or 429 (too many    none    resource_exhausted,
+//                            are open), both with Retry-After                too_many_requests
+//   another process has      503 with Retry-After and Connection:    none    unavailable
+//    taken over              close
 //   refused here             400: context, template; 429, 503 with   void    context_too_long,
 //                            Retry-After; 500, 507: loading                  too_many_requests ...
 //   refused by the provider  its 4xx, in our envelope; its 401, 402  void    upstream_failed

@@ -136,9 +136,21 @@ class StreamPass {
       passed_.finish_reason = event.chunk.finish_reason;
     }
     if (event.chunk.usage.has_value()) {
-      passed_.usage = event.chunk.usage;  // some send it with every chunk: the last one counts
-      passed_.usage_is_final = event.choices_ended >= options_.choices;
+      NoteUsage(event);
     }
+  }
+
+  // Some send it with every chunk: the last one counts. Where it falls each is a share, of an event
+  // or a choice, and nobody has said the whole but one that stands alone at the end.
+  void NoteUsage(const WireEvent& event) {
+    const chat::Usage& usage = *event.chunk.usage;
+    const bool has_ended = event.choices_ended >= options_.choices;
+    usage_falls_ |= usage.output_tokens < output_tokens_most_;
+    output_tokens_most_ = std::max(output_tokens_most_, usage.output_tokens);
+    const bool is_whole = !usage_falls_ || (has_ended && !event.chunk.has_choices &&
+                                            usage.output_tokens >= output_tokens_most_);
+    passed_.usage = is_whole ? event.chunk.usage : std::nullopt;
+    passed_.usage_is_final = is_whole && has_ended;
   }
 
   void Note(const WireEvent& event) {
@@ -263,6 +275,8 @@ class StreamPass {
   const Clock& clock_;
   const bool goes_on_;  // another attempt has begun it
   Passed passed_;
+  bool usage_falls_ = false;  // from event to event
+  int64_t output_tokens_most_ = 0;
   std::string text_;  // of this attempt
   int64_t pieces_ = 0;
   bool is_announced_ = false;

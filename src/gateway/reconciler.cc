@@ -119,7 +119,7 @@ Task<void> Reconciler::Round() {
       co_await Ask(*market, question);
     }
   }
-  meter_.SettleOverdue(options_.deadline);
+  meter_.SettleOverdue(options_.deadline, askable);
 }
 
 std::optional<std::string> Reconciler::KeyFor(const routing::MarketPlace& place,

@@ -221,7 +221,11 @@ Task<void> Gateway::RespondJson(Call& call, std::string json, int status) {
 
 Task<void> Gateway::Refuse(Call& call, Error error) {
   call.record.outcome = ErrorCodeName(error.code);
-  co_await Respond(call, ErrorResponse(error));
+  http::Response response = ErrorResponse(error);
+  if (options_.meter != nullptr && options_.meter->is_handed_over()) {
+    response.headers.Set("Connection", "close");  // the next one reaches the process that serves
+  }
+  co_await Respond(call, std::move(response));
 }
 
 void Gateway::Record(Call& call) {

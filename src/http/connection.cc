@@ -422,6 +422,8 @@ Task<Status> TcpConnection::Respond(Response response) {
   head.headers = &response.headers;
   head.framing = StatusAllowsBody(response.status) ? Framing::kContentLength : Framing::kNone;
   head.content_length = static_cast<int64_t>(response.body.size());
+  const auto connection = response.headers.Find("Connection");
+  keep_alive_ = keep_alive_ && !(connection.has_value() && SameToken(*connection, "close"));
   const bool send_body = send_body_ && head.framing == Framing::kContentLength;
   auto sent = co_await SendHead(head, send_body ? View(response.body) : std::string_view());
   if (sent.has_value()) {

@@ -1,6 +1,7 @@
 #include "http/server.h"
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -164,6 +165,7 @@ class ListeningServer final : public Server {
   }
 
   int listener() const override { return listener_; }
+  void SetAccepting(bool accepts) override { accepts_ = accepts; }
   bool Drain(int64_t deadline_ms, int64_t idle_grace_ms) override;
 
  private:
@@ -175,6 +177,7 @@ class ListeningServer final : public Server {
   const std::shared_ptr<ServerShared> shared_;
   const uint16_t port_;
   const int listener_;  // acceptor_ owns it
+  std::atomic<bool> accepts_{true};
   std::vector<std::shared_ptr<EventLoop>> loops_;
   std::unique_ptr<tcp::acceptor> acceptor_;  // on the first loop's thread
 };
@@ -183,7 +186,7 @@ Task<void> ListeningServer::AcceptLoop() {
   asio::steady_timer pause(loops_[0]->context());
   size_t next = 0;
   while (acceptor_->is_open()) {
-    const bool full = connections() >= shared_->options.connections_max;
+    const bool full = !accepts_ || connections() >= shared_->options.connections_max;
     const int error = full ? 0 : AcceptOne(*loops_[next % loops_.size()]);
     if (error == EAGAIN || error == EWOULDBLOCK) {
       co_await acceptor_->async_wait(tcp::acceptor::wait_read, kAwait);

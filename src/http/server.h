@@ -51,8 +51,9 @@ class Server {
   // kIo. `on_error` turns an error of the protocol itself (bad head, body too large, no room for
   // it, deadline) into a response: so that one table decides the body of every error. The status of
   // these is the protocol's (400, 408, 413, 431, 501, 503) whatever it gives; for a handler that
-  // threw or did not answer (kInternal) its own status holds. Called on the event loops. The
-  // handler, and what it refers to, must outlive the server.
+  // threw or did not answer (kInternal) its own status holds. Called on the event loops. A response
+  // with `Connection: close` closes its connection. The handler, and what it refers to, must outlive
+  // the server.
   static Result<std::unique_ptr<Server>> Start(const ServerOptions& options, Handler handler,
                                                std::function<Response(const Error&)> on_error);
   // Stops at once and joins. Handlers that are still suspended are destroyed where they wait, on
@@ -63,6 +64,10 @@ class Server {
   virtual int64_t connections() const = 0;
   // For handing it to another process; the server's own, and closed by Drain.
   virtual int listener() const = 0;
+  // Whether to accept: otherwise clients that connect wait in the socket's queue, where another
+  // process that has the socket may take them. Any thread; a connection that is just being accepted
+  // still is.
+  virtual void SetAccepting(bool accepts) = 0;
   // Stops accepting, closes idle connections, lets running exchanges finish (answering Connection:
   // close), cuts what is left after `deadline_ms`. Blocks; returns false when it had to cut. Not
   // from an event-loop thread. With `idle_grace_ms` idle connections are closed only after that

@@ -55,6 +55,8 @@ std::string_view RefusalName(Refusal::Reason reason) {
       return "no_such_hold";
     case Refusal::Reason::kStopped:
       return "ledger_stopped";
+    case Refusal::Reason::kHandedOver:
+      return "ledger_handed_over";
   }
   return "unknown";
 }

@@ -64,13 +64,14 @@ struct HoldRequest {
 
 struct Refusal {
   enum class Reason {
-    kBudget,     // `account` has less left than was asked for
-    kCredit,     // the payer is prepaid, and his credits together have less
-    kDuplicate,  // there is such a hold
-    kTooMany,    // holds at a time, or scopes of one
-    kAmount,     // negative, or beyond what balances can hold
-    kNoHold,     // there is no such hold, or it has ended
-    kStopped,    // the ledger admits nothing: `detail` says why
+    kBudget,      // `account` has less left than was asked for
+    kCredit,      // the payer is prepaid, and his credits together have less
+    kDuplicate,   // there is such a hold
+    kTooMany,     // holds at a time, or scopes of one
+    kAmount,      // negative, or beyond what balances can hold
+    kNoHold,      // there is no such hold, or it has ended
+    kStopped,     // the ledger admits nothing: `detail` says why
+    kHandedOver,  // another process has it, which can be asked
   };
   Reason reason = Reason::kAmount;
   AccountNumber account = 0;
@@ -193,6 +194,7 @@ class Book {
   Account AccountOf(AccountKey key) const;
   const OpenHold* Find(HoldId id) const;
   const std::unordered_map<HoldId, OpenHold, HashOfId>& holds() const { return holds_; }
+  const std::set<HoldId>& doubts() const { return doubts_; }  // those in doubt
   const std::map<AccountNumber, BudgetSpec>& budgets() const { return budgets_; }
   const std::map<AccountNumber, CreditSpec>& credits() const { return credits_; }
   const std::map<AccountNumber, std::string>& payees() const { return payees_; }
@@ -204,8 +206,28 @@ class Book {
   // pending is what open holds say, no credit is overdrawn. (A hard budget may be: by a bill beyond
   // its hold, or a limit that was lowered.) Slow. Errors: kInternal with what differs.
   Status Audit() const;
+  // The same, a part of it: looks at about `work_max` holds, legs and accounts, and goes on at the
+  // next call. True: a round has ended with it.
+  Result<bool> AuditStep(size_t work_max);
 
  private:
+  using HeldByAccount = std::unordered_map<AccountKey, Account, HashOfId>;  // pending, in_doubt
+  // Of AuditStep: how far it is, in buckets of the tables, and what it has seen.
+  struct AuditRound {
+    bool runs = false;
+    size_t hold_buckets = 0, next_hold = 0;
+    size_t account_buckets = 0, next_account = 0;
+    HeldByAccount expected;
+    __int128 debits = 0, credits = 0;
+  };
+  Status AuditAccount(AccountKey key, const Account& account, const HeldByAccount& expected) const;
+  Status CheckWallets() const;  // all credits at once: they are few beside holds
+  void AddHeld(const Legs& legs, HoldState state, int sign);
+  // Of every change: what a hold that is there holds more (1) or less (-1), and what was moved.
+  void NoteHeld(HoldId id, const Legs& legs, HoldState state, int sign);
+  void NoteEnded(HoldId id, const OpenHold& hold);  // before it goes
+  void NoteMoved(AccountKey debit, AccountKey credit, NanoUsd amount);
+
   std::optional<Refusal> AddBudgetLegs(std::span<const AccountNumber> budgets, NanoUsd cost,
                                        NanoUsd charge, int64_t time_ns, Legs& legs);
   // A credit among those of its owner, in the order in which they pay.
@@ -282,6 +304,8 @@ class Book {
   std::set<std::string, std::less<>> prepaid_;          // who pays from credits alone
   std::unordered_map<AccountNumber, Window> windows_;   // of now: looked up for every hold
   std::unordered_map<HoldId, OpenHold, HashOfId> holds_;
+  std::set<HoldId> doubts_;
+  AuditRound round_;
   std::map<uint32_t, PriceSpec> prices_;
   std::map<std::string, std::vector<uint32_t>, std::less<>> prices_of_;  // the newest last
   uint32_t next_price_ = 1;

@@ -167,6 +167,7 @@ Status Book::ApplyHold(const Record& record) {
   hold.legs = record.legs;
   hold.text = record.text;
   hold.payer = record.payer;
+  NoteHeld(record.hold, hold.legs, hold.state, 1);
   return {};
 }
 
@@ -195,6 +196,7 @@ Status Book::ApplyExtend(const Record& record) {
   }
   TW_RETURN_IF_ERROR(CheckLegs(record.legs, true));
   Reserve(record.legs);
+  NoteHeld(record.hold, record.legs, hold.state, 1);
   if (hold.state == HoldState::kInDoubt) {
     for (const Leg& more : record.legs.all()) {
       accounts_.at(more.account).in_doubt += more.amount;
@@ -222,6 +224,7 @@ Status Book::ApplySettle(const Record& record) {
   if (!CanPost(open, record.cost, record.charge)) {
     return DoesNotFollow(record, "a balance beyond 64 bits");
   }
+  NoteEnded(record.hold, open);
   const OpenHold hold = std::move(found->second);
   holds_.erase(found);
   Release(hold);
@@ -249,6 +252,7 @@ void Book::Move(AccountKey debit, AccountKey credit, NanoUsd amount) {
   Account& from = accounts_.at(debit);
   Account& to = accounts_.at(credit);
   TW_CHECK(AddMoney(from.debits, amount, from.debits) && AddMoney(to.credits, amount, to.credits));
+  NoteMoved(debit, credit, amount);
 }
 
 void Book::Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge, const Legs& shares) {
@@ -312,6 +316,7 @@ Status Book::ApplyStep(const Record& record) {
       return {};
     case RecordType::kVoid:
       Release(hold);
+      NoteEnded(record.hold, hold);
       holds_.erase(found);
       return {};
     case RecordType::kUpstreamId:
@@ -319,7 +324,10 @@ Status Book::ApplyStep(const Record& record) {
       return {};
     case RecordType::kInDoubt:
       if (hold.state != HoldState::kInDoubt) {
+        NoteHeld(record.hold, hold.legs, hold.state, -1);
         hold.state = HoldState::kInDoubt;
+        NoteHeld(record.hold, hold.legs, hold.state, 1);
+        doubts_.insert(record.hold);
         for (const Leg& leg : hold.legs.all()) {
           accounts_.at(leg.account).in_doubt += leg.amount;
         }
@@ -474,6 +482,10 @@ Status Book::ApplySnapshot(const Record& record) {
         }
       }
       open.state = record.state;
+      if (open.state == HoldState::kInDoubt) {
+        doubts_.insert(record.hold);
+      }
+      NoteHeld(record.hold, open.legs, open.state, 1);
       return {};
     }
     default:

@@ -1,4 +1,4 @@
-// A whole book as records, and the audit that computes balances another way.
+// A whole book as records.
 #include <algorithm>
 #include <set>
 #include <string>
@@ -99,45 +99,6 @@ uint64_t Book::snapshot_bytes_max() const {
     bytes += kHold + hold.text.size() + hold.payer.size() + kUpstreamId + hold.upstream_id.size();
   }
   return bytes;
-}
-
-Status Book::Audit() const {
-  std::unordered_map<AccountKey, Account, HashOfId> expected;
-  for (const auto& [id, hold] : holds_) {
-    for (const Leg& leg : hold.legs.all()) {
-      expected[leg.account].pending += leg.amount;
-      expected[leg.account].in_doubt += hold.state == HoldState::kInDoubt ? leg.amount : 0;
-    }
-  }
-  __int128 debits = 0, credits = 0, free = 0;
-  for (const auto& [key, account] : accounts_) {
-    const auto found = expected.find(key);
-    const Account held = found == expected.end() ? Account() : found->second;
-    if (account.pending != held.pending || account.in_doubt != held.in_doubt) {
-      return Fail(
-          ErrorCode::kInternal,
-          fmt::format("account {} has {} pending, {} in doubt; its holds say {} and {}", key.number,
-                      account.pending, account.in_doubt, held.pending, held.in_doubt));
-    }
-    if (!budgets_.contains(key.number)) {
-      debits += account.debits;
-      credits += account.credits;
-    }
-    if (credits_.contains(key.number) && account.available() < 0) {
-      return Fail(ErrorCode::kInternal, fmt::format("credit {} is overdrawn", key.number));
-    }
-    free += credits_.contains(key.number) && key.window_start_s == 0 ? account.available() : 0;
-  }
-  if (debits != credits) {
-    return Fail(ErrorCode::kInternal, "the sum of all money is not zero");
-  }
-  for (const auto& [owner, wallet] : wallets_) {
-    free -= wallet.free_sum;
-  }
-  if (free != 0) {
-    return Fail(ErrorCode::kInternal, "credits have not what their owners are said to have");
-  }
-  return {};
 }
 
 }  // namespace tradewind::ledger

@@ -211,6 +211,13 @@ class Folder final : public Disk {
     return {};
   }
 
+  Status Rename(const std::string& name, const std::string& to) override {
+    if (::renameat(fd_.get(), name.c_str(), fd_.get(), to.c_str()) != 0) {
+      return SystemError("rename", path_ / name, errno);
+    }
+    return {};
+  }
+
   Status Retire(const std::string& name) override {
     if (::mkdirat(fd_.get(), kRetired, 0700) != 0 && errno != EEXIST) {
       return SystemError("create", path_ / kRetired, errno);

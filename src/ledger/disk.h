@@ -43,6 +43,8 @@ class Disk {
                                               size_t bytes) = 0;
   virtual Result<std::vector<std::string>> List() = 0;  // sorted
   virtual Status Remove(const std::string& name) = 0;
+  // Another name, which replaces a file that has it. A power cut may undo it.
+  virtual Status Rename(const std::string& name, const std::string& to) = 0;
   // Sets a file aside that no start needs, but that bills are made again from: List has it no more,
   // Read still finds it. A power cut may undo it.
   virtual Status Retire(const std::string& name) = 0;

@@ -128,6 +128,17 @@ class FakeDisk final : public Disk {
     return {};
   }
 
+  Status Rename(const std::string& name, const std::string& to) override {
+    const auto found = files_.find(name);
+    const std::shared_ptr<File> file = found == files_.end() ? nullptr : found->second;
+    TW_RETURN_IF_ERROR(Remove(name));
+    if (file == nullptr) {
+      return Fail(ErrorCode::kNotFound, "there is no such file");
+    }
+    files_[to] = file;
+    return {};
+  }
+
   Status Retire(const std::string& name) override {
     const auto found = files_.find(name);
     const std::shared_ptr<File> file = found == files_.end() ? nullptr : found->second;

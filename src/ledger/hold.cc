@@ -36,9 +36,18 @@ Hold::~Hold() {
 void Hold::End() {
   if (ledger_ != nullptr) {
     // When even this cannot be written, the book keeps the hold and the next start finds it.
-    static_cast<void>(sent_ ? Doubt("nobody ended it") : Void("nothing was sent"));
+    static_cast<void>(sent_ ? DoubtUnended() : Void("nothing was sent"));
     ledger_ = nullptr;
   }
+}
+
+// How far it was nobody knows, where nobody metered it: all of it may have been billed, and nobody
+// is charged for what he may not have got.
+Status Hold::DoubtUnended() {
+  if (cost_ > 0 && !ledger_->IsMetered(id_)) {
+    TW_RETURN_IF_ERROR(Progress(cost_, 0));
+  }
+  return Doubt("nobody ended it");
 }
 
 Status Hold::Sent() {
@@ -56,6 +65,9 @@ Status Hold::UpstreamId(std::string_view id) {
 Status Hold::Progress(NanoUsd cost, NanoUsd charge, Metering metering) {
   TW_CHECK(ledger_ != nullptr);
   const std::lock_guard lock(ledger_->mutex_);
+  if (ledger_->is_released_ && metering == Metering::kRuns) {
+    return {};  // all of it counts already, until its end says how much it was
+  }
   return ledger_->CommitWithUpstreamId(ledger_->book_.DecideProgress(id_, cost, charge, metering),
                                        upstream_id_);
 }

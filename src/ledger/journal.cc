@@ -14,8 +14,8 @@
 namespace tradewind::ledger {
 namespace {
 
-constexpr std::string_view kPrefix = "journal-";
-constexpr std::string_view kMagic = "TWJRNL1\n";
+constexpr std::string_view kPrefix = "journal-", kHandOverPrefix = "handover-";
+constexpr std::string_view kMagic = "TWJRNL1\n", kMagicOfAny = "TWJRNL";
 constexpr size_t kReadBytes = 256 << 10;
 static_assert(kReadBytes > kRecordBytesMax + kRecordAlignment);
 
@@ -33,10 +33,14 @@ std::array<std::byte, kSegmentHeaderBytes> HeaderOf(uint64_t segment, uint32_t p
   return header;
 }
 
+std::string_view PrefixOf(Segments which) {
+  return which == Segments::kHandOver ? kHandOverPrefix : kPrefix;
+}
+
 }  // namespace
 
-std::string SegmentName(uint64_t segment) {
-  return fmt::format("{}{:012}", kPrefix, segment);
+std::string SegmentName(uint64_t segment, Segments which) {
+  return fmt::format("{}{:012}", PrefixOf(which), segment);
 }
 
 Result<std::vector<uint64_t>> ListSegments(Disk& disk, Segments which) {
@@ -50,8 +54,9 @@ Result<std::vector<uint64_t>> ListSegments(Disk& disk, Segments which) {
   for (const std::string& name : names) {
     uint64_t number = 0;
     const char* end = name.data() + name.size();
-    if (name.starts_with(kPrefix) &&
-        std::from_chars(name.data() + kPrefix.size(), end, number).ptr == end) {
+    const std::string_view prefix = PrefixOf(which);
+    if (name.starts_with(prefix) &&
+        std::from_chars(name.data() + prefix.size(), end, number).ptr == end) {
       segments.push_back(number);
     }
   }
@@ -63,9 +68,16 @@ Result<std::vector<uint64_t>> ListSegments(Disk& disk, Segments which) {
 
 Result<bool> JournalReader::Enter() {
   TW_ASSIGN_OR_RETURN(const std::vector<std::byte> header,
-                      disk_.Read(SegmentName(segment_), 0, kSegmentHeaderBytes));
+                      disk_.Read(SegmentName(segment_, which_), 0, kSegmentHeaderBytes));
   if (header.size() < kSegmentHeaderBytes) {
     return false;
+  }
+  const std::string_view magic = AsString(std::span(header).first(kMagic.size()));
+  if (magic != kMagic && magic.starts_with(kMagicOfAny) && magic.ends_with(kMagic.back())) {
+    return Fail(ErrorCode::kUnsupported,
+                fmt::format("{} was begun by a newer program; start that program again, nothing "
+                            "was changed",
+                            SegmentName(segment_, which_)));
   }
   const auto previous = LoadLe<uint32_t>(header.data() + kPreviousAt);
   if (!std::ranges::equal(header, HeaderOf(segment_, previous))) {
@@ -82,7 +94,7 @@ Result<bool> JournalReader::Enter() {
 Status JournalReader::Fill() {
   offset_ += at_;
   at_ = 0;
-  TW_ASSIGN_OR_RETURN(buffer_, disk_.Read(SegmentName(segment_), offset_, kReadBytes));
+  TW_ASSIGN_OR_RETURN(buffer_, disk_.Read(SegmentName(segment_, which_), offset_, kReadBytes));
   return {};
 }
 
@@ -97,11 +109,17 @@ Result<std::optional<Record>> JournalReader::TryNext() {
       previous_ = decoded->checksum;
       return std::move(decoded->record);
     }
+    if (is_fresh && decoded.error().code == ErrorCode::kUnsupported) {
+      return Fail(std::move(decoded).error());
+    }
   }
   return std::nullopt;
 }
 
 Result<bool> JournalReader::Advance() {
+  if (which_ == Segments::kHandOver) {
+    return false;
+  }
   TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ListSegments(disk_, which_));
   const auto next = std::ranges::upper_bound(segments, segment_);
   if (next == segments.end()) {
@@ -115,7 +133,8 @@ Result<bool> JournalReader::Advance() {
   // The writer may have appended here and gone on there after we looked.
   TW_ASSIGN_OR_RETURN(const std::vector<std::byte> more,
                       disk_.Read(SegmentName(segment_), offset_ + at_, kReadBytes));
-  if (DecodeRecord(more, previous_).has_value()) {
+  if (const auto decoded = DecodeRecord(more, previous_);
+      decoded.has_value() || decoded.error().code == ErrorCode::kUnsupported) {
     return true;
   }
   if (ahead.previous_ != previous_) {
@@ -148,10 +167,10 @@ Result<std::optional<Record>> JournalReader::Next() {
 }
 
 Result<std::unique_ptr<Journal>> Journal::Begin(Disk& disk, uint64_t segment, uint32_t previous,
-                                                uint64_t segment_bytes) {
-  std::unique_ptr<Journal> journal(new Journal(disk, segment, previous, segment_bytes));
+                                                uint64_t segment_bytes, Segments which) {
+  std::unique_ptr<Journal> journal(new Journal(disk, segment, previous, segment_bytes, which));
   TW_ASSIGN_OR_RETURN(std::shared_ptr<DiskFile> file,
-                      disk.Create(SegmentName(segment), segment_bytes));
+                      disk.Create(SegmentName(segment, which), segment_bytes));
   TW_RETURN_IF_ERROR(journal->Start(std::move(file)));
   return journal;
 }
@@ -187,7 +206,7 @@ Journal::Appended Journal::Append(std::span<const Record> records) {
   if (!written.has_value()) {
     broken_ = true;  // what follows a torn record could not be read
     // Readers may see some all the same; then these count.
-    const auto there = disk_.Read(SegmentName(segment()), offset_, scratch_.size());
+    const auto there = disk_.Read(SegmentName(segment(), which_), offset_, scratch_.size());
     const size_t same =
         there.has_value()
             ? static_cast<size_t>(std::ranges::mismatch(*there, scratch_).in1 - there->begin())
@@ -257,6 +276,9 @@ bool Journal::sync_failed() const {
 }
 
 Status Journal::PrepareSpare() {
+  if (which_ == Segments::kHandOver) {
+    return Fail(ErrorCode::kResourceExhausted, "nothing follows a hand-over's file");
+  }
   const std::lock_guard making(making_spare_);
   uint64_t next = 0, bytes = 0;
   bool is_too_small = false;

@@ -22,10 +22,14 @@ inline constexpr uint64_t kSegmentBytes = 16 << 20;  // some 50,000 requests
 inline constexpr uint64_t kArchiveBytesMax = uint64_t{1} << 30;
 inline constexpr size_t kSegmentHeaderBytes = 64;
 
-// "journal-000000000012"
-std::string SegmentName(uint64_t segment);
-// The numbers of the segments in the folder, ascending; on demand those too that were set aside.
-enum class Segments : bool { kNeeded, kAll };
+enum class Segments : uint8_t {
+  kNeeded,
+  kAll,       // those too that were set aside
+  kHandOver,  // files of what ends in a process that has given the journal away; each for itself
+};
+// "journal-000000000012", "handover-000000000012"
+std::string SegmentName(uint64_t segment, Segments which = Segments::kNeeded);
+// The numbers of those in the folder, ascending.
 Result<std::vector<uint64_t>> ListSegments(Disk& disk, Segments which = Segments::kNeeded);
 
 // Reads records in their order, across segments; also while they are being written. One thread.
@@ -36,7 +40,8 @@ class JournalReader {
       : disk_(disk), which_(which), segment_(segment) {}
 
   // Nothing: what is written ends here (for now), or behind it is what a killed process left
-  // unfinished. Errors: kCorruptFile when records are missing between two segments; those of Disk.
+  // unfinished. Errors: kCorruptFile when records are missing between two segments; kUnsupported
+  // when what follows was written by a newer program; those of Disk.
   Result<std::optional<Record>> Next();
 
   uint64_t segment() const { return segment_; }  // of the last record
@@ -61,9 +66,11 @@ class JournalReader {
 // Writes. Append and Rotate are for one thread at a time, Sync and PrepareSpare for another.
 class Journal {
  public:
-  // Begins `segment` behind a record with the checksum `previous`. Errors: those of Disk.
+  // Begins `segment` behind a record with the checksum `previous`; a kHandOver has no segments after
+  // it. Errors: those of Disk.
   static Result<std::unique_ptr<Journal>> Begin(Disk& disk, uint64_t segment, uint32_t previous,
-                                                uint64_t segment_bytes = kSegmentBytes);
+                                                uint64_t segment_bytes = kSegmentBytes,
+                                                Segments which = Segments::kNeeded);
 
   // All of them in one write. When it returns, a kill of the process does not lose the records that
   // it counts; a kill before that may leave the first few. Errors: kResourceExhausted when the
@@ -94,10 +101,12 @@ class Journal {
 
   uint64_t segment() const;
   uint64_t offset() const { return offset_; }
+  uint32_t checksum() const { return previous_; }  // of the last record
 
  private:
-  Journal(Disk& disk, uint64_t segment, uint32_t previous, uint64_t segment_bytes)
+  Journal(Disk& disk, uint64_t segment, uint32_t previous, uint64_t segment_bytes, Segments which)
       : disk_(disk),
+        which_(which),
         bytes_(segment_bytes),
         previous_(previous),
         segment_(segment),
@@ -105,6 +114,7 @@ class Journal {
   Status Start(std::shared_ptr<DiskFile> file);
 
   Disk& disk_;
+  const Segments which_;
   uint64_t bytes_;  // of this segment
   uint32_t previous_;
   uint64_t offset_ = 0;

@@ -1,13 +1,17 @@
 #include "ledger/journal.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
+#include <span>
 #include <thread>
 #include <tuple>
+#include <utility>
 
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
+#include "base/crc32c.h"
 #include "ledger/fake_disk.h"
 #include "testing/temp_dir.h"
 
@@ -114,6 +118,37 @@ TEST(Journal, EndsBeforeWhatAKilledProcessLeftUnfinished) {
   auto next = Journal::Begin(disk, 2, reader.checksum(), kSmall);
   ASSERT_TRUE((*next)->Append(Payee(3)).has_value());
   EXPECT_EQ(Seqs(reader), (std::vector<uint64_t>{3}));
+}
+
+// A whole record that this program does not know: a newer one has written it.
+TEST(Journal, SaysWhenANewerProgramHasWrittenIt) {
+  FakeDisk disk;
+  auto journal = *Journal::Begin(disk, 1, 0);
+  Record known;
+  known.seq = 1;
+  known.hold = {{1, 2}, 3};
+  known.cost = 9;
+  ASSERT_TRUE(journal->Append(known).has_value());
+  std::vector<std::byte>& bytes = disk.file(SegmentName(1)).bytes;
+  const std::span<std::byte> record = std::span(bytes).subspan(kSegmentHeaderBytes);
+  const auto size = LoadLe<uint32_t>(record.data());
+  constexpr size_t kTypeAt = 40, kVersionAt = 41;
+  for (const auto& [at, value] : {std::pair(kTypeAt, 200), std::pair(kVersionAt, 2)}) {
+    const std::vector<std::byte> before = bytes;
+    record[at] = static_cast<std::byte>(value);
+    const std::array<std::byte, 4> none{};
+    const uint32_t crc = Crc32c(record.first(4), Crc32c(none));
+    StoreLe(record.data() + 4, Crc32c(record.subspan(8, size - 8), crc));
+    JournalReader reader(disk, 1);
+    const auto read = reader.Next();
+    ASSERT_FALSE(read.has_value()) << at;
+    EXPECT_EQ(read.error().code, ErrorCode::kUnsupported) << at;
+    EXPECT_NE(read.error().message.find("newer program"), std::string::npos);
+    bytes = before;
+  }
+  bytes[6] = std::byte{'2'};  // TWJRNL2
+  JournalReader reader(disk, 1);
+  EXPECT_EQ(reader.Next().error().code, ErrorCode::kUnsupported);
 }
 
 TEST(Journal, SaysWhenRecordsAreMissing) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -19,6 +20,9 @@ constexpr auto kTendPause = std::chrono::seconds(1);
 // than the flush that it waits for.
 constexpr int kIdleRounds = 50;
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
+// Holds, legs and accounts: less than half a millisecond of everybody's time. The largest books
+// there may be are through in some minutes.
+constexpr size_t kAuditedAtOnce = 4096;
 
 }  // namespace
 
@@ -98,7 +102,7 @@ Status Ledger::MakeRoom() {
 // one write; when it fails in the middle, the first ones have happened.
 Status Ledger::Commit(std::span<Record> records) {
   if (is_released_) {
-    return Fail(ErrorCode::kUnavailable, "another process has the ledger");
+    return HandOver(records);
   }
   const Status room = MakeRoom();  // without it there is still some in this segment
   Status written = AppendAndApply(records);
@@ -147,6 +151,12 @@ Status Ledger::Step(RecordType type, HoldId id, std::string text) {
   return CommitDecided(book_.DecideStep(type, id, std::move(text)));
 }
 
+bool Ledger::IsMetered(HoldId id) {
+  const std::lock_guard lock(mutex_);
+  const OpenHold* hold = book_.Find(id);
+  return hold != nullptr && hold->metered_cost > 0;
+}
+
 Status Ledger::CommitWithUpstreamId(std::expected<Record, Refusal> decided,
                                     std::string& upstream_id) {
   if (!decided.has_value() || upstream_id.empty()) {
@@ -167,7 +177,9 @@ std::expected<Hold, Refusal> Ledger::Take(const HoldRequest& request, Send send)
     return std::unexpected(Stopped(stopped_because_));
   }
   if (is_released_) {
-    return std::unexpected(Stopped("another process has the ledger"));
+    Refusal refusal = Stopped("another process has the ledger");
+    refusal.reason = Refusal::Reason::kHandedOver;
+    return std::unexpected(std::move(refusal));
   }
   // What is left is for the ends of what runs. What costs nothing and falls into no budget goes on.
   const bool is_paid = request.cost > 0 || !request.budgets.empty();
@@ -400,14 +412,19 @@ std::vector<BudgetState> Ledger::Budgets() {
 }
 
 std::vector<std::pair<HoldId, OpenHold>> Ledger::HoldsInDoubt() {
-  const std::lock_guard lock(mutex_);
+  constexpr size_t kAtOnce = 256;  // so many are copied while others wait
   std::vector<std::pair<HoldId, OpenHold>> holds;
-  for (const auto& [id, hold] : book_.holds()) {
-    if (hold.state == HoldState::kInDoubt) {
-      holds.emplace_back(id, hold);
+  while (true) {
+    const std::lock_guard lock(mutex_);
+    const std::set<HoldId>& doubts = book_.doubts();
+    auto next = holds.empty() ? doubts.begin() : doubts.upper_bound(holds.back().first);
+    for (size_t i = 0; i < kAtOnce && next != doubts.end(); ++i, ++next) {
+      holds.emplace_back(*next, *book_.Find(*next));
+    }
+    if (next == doubts.end()) {
+      return holds;
     }
   }
-  return holds;
 }
 
 std::optional<NanoUsd> Ledger::HeldBy(HoldId id) {
@@ -466,10 +483,15 @@ void Ledger::LookAtDisk() {
 }
 
 void Ledger::Release() {
-  std::unique_lock lock(mutex_);
+  const std::lock_guard lock(mutex_);
+  if (is_released_) {
+    return;
+  }
+  CountAllOfWhatRuns();
+  const std::lock_guard flushing(flushing_);
   is_released_ = true;
-  lock.unlock();
   static_cast<void>(journal_->Sync());
+  BeginHandOver();
 }
 
 bool Ledger::is_released() {
@@ -482,7 +504,7 @@ Status Ledger::Reopen() {
   const std::lock_guard flushing(flushing_);
   book_ = Book();
   recovery_ = {};
-  is_released_ = false;
+  is_released_ = hands_over_ = false;
   if (const Status recovered = Recover(); !recovered.has_value()) {
     is_released_ = true;
     return recovered;
@@ -552,7 +574,9 @@ void Ledger::Tend() {
     wants_spare = journal_->wants_spare();
     seq = book_.seq();
   }
+  constexpr size_t kAdoptedAtOnceMax = 4096;
   bool is_synced = false;
+  std::vector<Record> ends;
   {
     const std::lock_guard flushing(flushing_);
     // When it fails, the next record begins a new segment, with all there is to know.
@@ -560,6 +584,7 @@ void Ledger::Tend() {
     if (wants_spare) {
       static_cast<void>(journal_->PrepareSpare());  // on a full disk: tried again
     }
+    ends = ReadHandOvers(kAdoptedAtOnceMax);
   }
   LookAtDisk();
   const std::lock_guard lock(mutex_);
@@ -569,6 +594,11 @@ void Ledger::Tend() {
   if (is_synced) {
     NoteSynced(seq);
   }
+  Adopt(ends);
+  {
+    const std::lock_guard flushing(flushing_);
+    ForgetHandOvers();
+  }
   if (const auto over_ns = credit_time_.Look(WallNs(), clock_.Now()); over_ns.has_value()) {
     for (Record& expired : book_.DecideExpiries(*over_ns)) {
       if (!Commit(expired).has_value()) {
@@ -576,7 +606,7 @@ void Ledger::Tend() {
       }
     }
   }
-  if (const Status audited = book_.Audit(); !audited.has_value()) {
+  if (const auto audited = book_.AuditStep(kAuditedAtOnce); !audited.has_value()) {
     Stop(audited.error().message);
   }
 }

@@ -31,7 +31,8 @@ class Ledger;
 enum class Send : bool { kLater, kNow };
 
 // Money set aside for one attempt. Whoever has it ends it: Settle, Void or Doubt. Destroyed without
-// an end, it is void when nothing was sent, and in doubt otherwise: no hold is ever forgotten.
+// an end, it is void when nothing was sent, and in doubt otherwise, as metered: in full when nobody
+// metered it. No hold is ever forgotten.
 // Movable; one thread at a time; must not outlive its ledger.
 class Hold {
  public:
@@ -65,6 +66,7 @@ class Hold {
   Hold(Ledger& ledger, HoldId id, NanoUsd cost, NanoUsd charge, std::string payer)
       : ledger_(&ledger), id_(id), cost_(cost), charge_(charge), payer_(std::move(payer)) {}
   void End();
+  Status DoubtUnended();
 
   Ledger* ledger_ = nullptr;
   HoldId id_;
@@ -191,8 +193,8 @@ class Ledger {
   // Of those of these names that there are, and that are not closed.
   std::vector<BudgetRoom> FindRoom(std::span<const std::string_view> names);
   std::vector<BudgetState> Budgets();
-  std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();
-  std::optional<NanoUsd> HeldBy(HoldId id);  // the cost of an open hold
+  std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();  // by id
+  std::optional<NanoUsd> HeldBy(HoldId id);                 // the cost of an open hold
   size_t open_holds();
   std::vector<Notice> TakeNotices();
   std::string BudgetName(AccountNumber number);  // "" when there is none
@@ -202,8 +204,10 @@ class Ledger {
   std::string stopped_because();
   DiskState disk();  // looked at once a second
 
-  // Gives the journal to another process. From then on nothing can be recorded here: what still
-  // runs is in doubt there, and nothing new is admitted (kStopped).
+  // Gives the journal to another process. From then on nothing new is admitted here (kHandedOver),
+  // and what still runs is in doubt there: with its whole cost, so that no budget is overspent if
+  // this process dies. How it ends is written into a file of its own (Segments::kHandOver), which
+  // that process reads and books.
   void Release();
   bool is_released();
   // Takes it back, with all that the other process has written. Errors: as Open.
@@ -218,7 +222,7 @@ class Ledger {
   Status ForgetBefore(uint64_t segment);
 
   // One round of what the thread does: flush, make the next segment's file, look at the disk's
-  // room, let credits expire, audit. For tests with background = false.
+  // room, let credits expire, audit a part. For tests with background = false.
   void Tend();
 
  private:
@@ -245,12 +249,22 @@ class Ledger {
   Status MakeRoom();                                  // requires mutex_
   void Stop(std::string why);                         // requires mutex_
   Status Step(RecordType type, HoldId id, std::string text);
+  bool IsMetered(HoldId id);  // something is known of what it has cost so far
   Status CommitDecided(std::expected<Record, Refusal> decided);  // requires mutex_
   // With the id, if there is one, in front; `upstream_id` is empty once it is written. Requires
   // mutex_.
   Status CommitWithUpstreamId(std::expected<Record, Refusal> decided, std::string& upstream_id);
   bool Flush(uint64_t seq);
   void LookAtDisk();
+  // hand_over.cc, requires mutex_, the first of each pair in the process that gives the journal
+  // away, the second in the one that has it. Those with flushing_ require that instead.
+  void CountAllOfWhatRuns();
+  void BeginHandOver();  // requires flushing_ too
+  Status HandOver(std::span<Record> records);
+  Status FindHandOvers();                         // requires flushing_, or a start
+  std::vector<Record> ReadHandOvers(size_t max);  // requires flushing_, or a start; not mutex_
+  void Adopt(std::span<const Record> ends);
+  void ForgetHandOvers();  // requires flushing_ too
   void Run();
 
   Disk& disk_;
@@ -268,13 +282,17 @@ class Ledger {
   bool stopping_ = false;
   bool flusher_sleeps_ = false;  // until dirty_ is notified
   bool is_released_ = false;
+  bool hands_over_ = false;          // journal_ is a hand-over's file
+  std::vector<HoldId> handed_over_;  // in doubt since the start: some may run elsewhere
+  uint64_t all_adopted_seq_ = 0;     // where the last of them had ended; 0: not yet
   uint64_t synced_seq_ = 0;
   uint64_t snapshot_segment_ = 0;         // the last one with a whole snapshot,
   uint64_t snapshot_seq_ = 0;             // where that ends,
   uint64_t synced_snapshot_segment_ = 0;  // and the last whose snapshot is synced
   bool last_sync_failed_ = false;
   std::condition_variable dirty_, synced_;
-  std::mutex flushing_;  // held while journal_ is used without mutex_; taken after it
+  std::mutex flushing_;  // held while journal_ is used without mutex_; taken after it. Guards:
+  std::vector<JournalReader> hand_overs_;  // of processes before this one that may still run
   std::thread thread_;
 };
 

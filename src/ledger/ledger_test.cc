@@ -1,10 +1,14 @@
 #include "ledger/ledger.h"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <thread>
 
 #include <gtest/gtest.h>
 
+#include "base/bytes.h"
+#include "base/crc32c.h"
 #include "ledger/fake_disk.h"
 #include "testing/temp_dir.h"
 
@@ -138,6 +142,20 @@ TEST(Ledger, EndsAHoldThatNobodyEnded) {
     Hold moved = std::move(*forgotten);
   }
   EXPECT_EQ(world.At("key:a").in_doubt, 100) << "sent: in doubt";
+  EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_cost, 100)
+      << "all of it may have been billed";
+  EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_charge, 0) << "and nobody got anything";
+}
+
+TEST(Ledger, KeepsWhatWasMeteredOfAHoldThatNobodyEnded) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  {
+    auto forgotten = world.Take(key, 100, Send::kNow);
+    ASSERT_TRUE(forgotten->Progress(30, 20).has_value());
+  }
+  EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_cost, 30);
+  EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_charge, 20);
 }
 
 // A clock that was wrong for a moment takes no credit away.
@@ -390,6 +408,54 @@ TEST(Ledger, NeverStartsAfreshOverOldMoney) {
   const auto opened = Ledger::Open(world.disk, world.clock, kByHand);
   ASSERT_FALSE(opened.has_value());
   EXPECT_EQ(opened.error().code, ErrorCode::kCorruptFile);
+}
+
+TEST(Ledger, ChangesNothingThatANewerProgramHasWritten) {
+  World world;
+  static_cast<void>(world.ledger->Define({.name = "key:a", .limit = 1}));
+  std::vector<std::byte> foreign;
+  {
+    JournalReader reader(world.disk, 1);
+    while (reader.Next().value_or(std::nullopt).has_value()) {
+    }
+    Record record;
+    record.seq = world.ledger->seq() + 1;
+    record.time_ns = INT64_MAX;
+    record.type = RecordType::kSent;
+    EncodeRecord(record, reader.checksum(), foreign);
+    foreign[40] = std::byte{200};  // its type
+    std::array<std::byte, 4> chain;
+    StoreLe(chain.data(), reader.checksum());
+    const auto size = LoadLe<uint32_t>(foreign.data());
+    const uint32_t crc = Crc32c(std::span(foreign).first(4), Crc32c(chain));
+    StoreLe(foreign.data() + 4, Crc32c(std::span(foreign).subspan(8, size - 8), crc));
+  }
+  std::vector<std::byte>& bytes = world.disk.file(SegmentName(1)).bytes;
+  const auto last = std::ranges::find_if(bytes.rbegin(), bytes.rend(),
+                                         [](std::byte byte) { return byte != std::byte{0}; });
+  const auto used = static_cast<size_t>(bytes.rend() - last);
+  const size_t end = (used + kRecordAlignment - 1) / kRecordAlignment * kRecordAlignment;
+  std::ranges::copy(foreign, bytes.begin() + static_cast<ptrdiff_t>(end));
+  const std::vector<std::byte> before = bytes;
+  const std::vector<std::string> names = *world.disk.List();
+  const auto opened = Ledger::Open(world.disk, world.clock, kByHand);
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(opened.error().message.find("newer program"), std::string::npos);
+  EXPECT_EQ(*world.disk.List(), names);
+  EXPECT_EQ(world.disk.file(SegmentName(1)).bytes, before);
+}
+
+TEST(Ledger, SetsAsideWhatItCannotRead) {
+  World world;
+  static_cast<void>(world.ledger->Define({.name = "key:a", .limit = 1}));
+  world.Kill();
+  const uint64_t last = ListSegments(world.disk)->back();
+  world.disk.file(SegmentName(last)).bytes[kSegmentHeaderBytes + 10] ^= std::byte{1};
+  const std::vector<std::byte> unread = world.disk.file(SegmentName(last)).bytes;
+  world.Kill();
+  EXPECT_EQ(world.disk.file(SegmentName(last) + ".unread").bytes, unread);
+  EXPECT_EQ(world.ledger->Budgets().size(), 1U) << "the one before has all there is";
 }
 
 TEST(Ledger, KeepsTheWindowOfAHoldOfNothing) {

@@ -230,6 +230,14 @@ std::unexpected<Error> Corrupt(std::string_view what) {
   return Fail(ErrorCode::kCorruptFile, fmt::format("the journal's record {}", what));
 }
 
+// Its checksum fits, so it is as it was written.
+std::unexpected<Error> WrittenByAnother(std::string_view what) {
+  return Fail(ErrorCode::kUnsupported,
+              fmt::format("the journal was written by a newer program: a record {}; start that "
+                          "program again, nothing was changed",
+                          what));
+}
+
 }  // namespace
 
 std::string_view ModeName(Mode mode) {
@@ -288,7 +296,7 @@ Result<DecodedRecord> DecodeRecord(std::span<const std::byte> bytes, uint32_t pr
     return Corrupt("does not match its checksum");
   }
   if (LoadLe<uint8_t>(header + kVersionAt) != kFormatVersion) {
-    return Corrupt("has a format of another version");
+    return WrittenByAnother("has a format of another version");
   }
   Record& record = decoded.record;
   record.seq = LoadLe<uint64_t>(header + kSeqAt);
@@ -306,7 +314,8 @@ Result<DecodedRecord> DecodeRecord(std::span<const std::byte> bytes, uint32_t pr
 Status DecodeFields(std::span<const std::byte> bytes, Record& record) {
   Reader reader(bytes);
   if (!WalkFields(reader, record) || !reader.at_end()) {
-    return Corrupt("has fields that its type does not have");
+    return WrittenByAnother(
+        fmt::format("of type {} says what this one does not know", static_cast<int>(record.type)));
   }
   return {};
 }

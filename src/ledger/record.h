@@ -212,10 +212,12 @@ struct DecodedRecord {
 };
 
 // The record at the start of `bytes`. Errors: kCorruptFile, with what does not fit; that is also
-// the end of what a killed process wrote.
+// the end of what a killed process wrote. kUnsupported: it is whole, and says what this program
+// does not know: a newer one wrote it.
 Result<DecodedRecord> DecodeRecord(std::span<const std::byte> bytes, uint32_t previous);
 
-// The fields behind the header, of a record whose type is set. Errors: kCorruptFile.
+// The fields behind the header, of a record whose type is set. Errors: kUnsupported: its type, or
+// fields that the type does not have here.
 Status DecodeFields(std::span<const std::byte> bytes, Record& record);
 
 }  // namespace tradewind::ledger

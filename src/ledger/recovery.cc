@@ -1,5 +1,6 @@
 // A start: what the journal says, and the end of what the last process left.
 #include <algorithm>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -9,8 +10,30 @@
 
 namespace tradewind::ledger {
 
+namespace {
+
+constexpr std::string_view kUnread = ".unread";
+constexpr size_t kUnreadMax = 4;  // of those that were set aside; each was left by a kill
+
+// Kept for people, should it say more than this program can read; what was never begun says nothing.
+Status SetAside(Disk& disk, const std::string& name) {
+  TW_ASSIGN_OR_RETURN(const std::vector<std::byte> header, disk.Read(name, 0, kSegmentHeaderBytes));
+  if (std::ranges::all_of(header, [](std::byte byte) { return byte == std::byte{0}; })) {
+    return disk.Remove(name);
+  }
+  TW_RETURN_IF_ERROR(disk.Rename(name, name + std::string(kUnread)));
+  TW_ASSIGN_OR_RETURN(std::vector<std::string> names, disk.List());
+  std::erase_if(names, [](const std::string& other) { return !other.ends_with(kUnread); });
+  for (size_t i = 0; i + kUnreadMax < names.size(); ++i) {
+    TW_RETURN_IF_ERROR(disk.Remove(names[i]));
+  }
+  return {};
+}
+
+}  // namespace
+
 // The newest segment with a whole snapshot. Newer ones were left while they were begun: they say
-// nothing that an older one does not, and go.
+// nothing that an older one does not, and are set aside.
 Result<std::optional<uint64_t>> Ledger::FindLastSnapshot() {
   TW_ASSIGN_OR_RETURN(std::vector<uint64_t> segments, ListSegments(disk_));
   while (!segments.empty()) {
@@ -33,7 +56,7 @@ Result<std::optional<uint64_t>> Ledger::FindLastSnapshot() {
                       "the journal from a backup",
                       SegmentName(last)));
     }
-    TW_RETURN_IF_ERROR(disk_.Remove(SegmentName(last)));
+    TW_RETURN_IF_ERROR(SetAside(disk_, SegmentName(last)));
     segments.pop_back();
   }
   return std::nullopt;
@@ -64,6 +87,8 @@ Status Ledger::Recover() {
   snapshot_segment_ = journal_->segment();
   snapshot_seq_ = book_.seq();
   TW_RETURN_IF_ERROR(EndWhatWasOpen());
+  TW_RETURN_IF_ERROR(FindHandOvers());
+  Adopt(ReadHandOvers(SIZE_MAX));
   TW_RETURN_IF_ERROR(journal_->Sync());
   synced_seq_ = 0;
   NoteSynced(book_.seq());

@@ -3,6 +3,7 @@
 import concurrent.futures
 import http.client
 import random
+import signal
 import threading
 import time
 
@@ -12,9 +13,10 @@ import market
 CLIENTS = 8
 
 
-def kills(site, token, count, seed, flags=()):
+def kills(site, token, count, seed, flags=(), by=signal.SIGKILL):
     """Kills the server of `site` `count` times, each after a random while under load, half of it streams. After each kill
-    the next one has its place, on the same port and folder; yields how long its start took, recovery included."""
+    the next one has its place, on the same port and folder; yields how long its start took, recovery included. SIGTERM
+    (`by`) is one with a short `--drain` in `flags`: most of what runs is cut."""
     chance = random.Random(seed)
     words = ["--config", site.config, "--port", str(site.server.port), *flags]
     site.server.token = None  # nothing but the clients' own
@@ -32,7 +34,7 @@ def kills(site, token, count, seed, flags=()):
         with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
             clients = [pool.submit(client, index) for index in range(CLIENTS)]
             time.sleep(chance.uniform(0.02, 0.4))
-            site.server.process.kill()
+            site.server.process.send_signal(by)
             site.server.process.wait(harness.PATIENCE_S)
             stop.set()
             for one in clients:

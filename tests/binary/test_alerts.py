@@ -274,7 +274,7 @@ def test_a_disk_that_is_nearly_full_stops_what_costs_money_and_nothing_else(tmp_
             room = os.statvfs(disk)
             for _ in range((room.f_bavail * room.f_frsize - (1 << 20)) >> 16):
                 out.write(bytes(1 << 16))
-        refused = harness.wait_for(lambda: (reply := chat(server, token, max_tokens=5)).status == 503 and reply, "a refusal")
+        refused = harness.wait_for(lambda: (reply := chat(server, token, max_tokens=5)).status == 507 and reply, "a refusal")
         message = refused.error()["message"]
         assert str(home / "journal") in message and "free some space" in message, message
         assert int(refused.headers["Retry-After"]) >= 1

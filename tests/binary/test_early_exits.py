@@ -21,7 +21,11 @@ BESIDE_THE_CODE = {
     "shutdown": ["RowShutdown"],
 }
 # Rows that a test of another file here shows.
-ELSEWHERE = {"no room, but the key asks for this device": ("test_alerts.py", "test_when_a_budget_is_exhausted_a_key_may_go_on")}
+ELSEWHERE = {
+    "no room, but the key asks for this device": ("test_alerts.py", "test_when_a_budget_is_exhausted_a_key_may_go_on"),
+    "nothing can be recorded": ("test_alerts.py", "test_a_disk_that_is_nearly_full"),
+    "another process has taken over": ("test_upgrade.py", "test_nothing_is_bought_that_is_on_no_bill"),
+}
 TESTED = set()
 
 

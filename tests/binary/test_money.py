@@ -7,6 +7,7 @@ provider's own bill.
 import json
 import os
 import re
+import signal
 
 import attack
 import harness
@@ -88,9 +89,9 @@ def test_kills_under_load_overspend_nothing_and_lose_nothing(tmp_path):
         home, sim, server = site.server.home, site.sim, site.server
         sim.fault(tokens_per_s=300)
         key = make_key(home, "killed", "--budget", "100000")
-        longest = 0.0
+        starts_s = []
         for start_s in kills(site, key["token"], KILLS, seed=5):
-            longest = max(longest, start_s)
+            starts_s.append(start_s)
             # The provider ends what it was saying to a dead process; then its bill is final.
             sim.wait_for(lambda: sim.state()["streams"] == 0, "no stream left open")
             spent = usage(home, key["id"])
@@ -102,7 +103,28 @@ def test_kills_under_load_overspend_nothing_and_lose_nothing(tmp_path):
             assert bill["requests"] <= requests["settled"] + requests["in_doubt"], (bill, requests)
             assert requests["running"] == 0 and int(spent["held_nanousd"]) == 0, "a hold that nobody has"
             assert chat(server, key["token"], max_tokens=5).status == 200
-        print(f"{KILLS} kills; the longest start with recovery took {longest:.2f} s")
+        slow_s = sorted(starts_s)[-max(1, KILLS // 100)]  # 99 of 100 are no slower
+        print(f"{KILLS} kills; 99 % of the starts, recovery included, took {slow_s:.2f} s at most, the longest {max(starts_s):.2f} s")
+        assert KILLS < 1000 or slow_s <= 2, "`make prove` alone bounds it: elsewhere the machine has other things to do"
+
+
+# The provider bills the whole answer, whoever stops reading it.
+def test_stops_that_wait_no_longer_lose_nothing(tmp_path):
+    words = ["--drain", "50ms", "--billing-every", "100ms", "--billing-deadline", "300ms"]
+    with market.Market(tmp_path, "site-a", prices=PRICES, flags=words, bills_on="true") as site:
+        home, sim = site.server.home, site.sim
+        sim.fault(tokens_per_s=100, bill="whole")
+        key = make_key(home, "stopped", "--budget", "1000000")
+        for _ in kills(site, key["token"], max(3, KILLS // 4), seed=7, flags=words, by=signal.SIGTERM):
+            sim.wait_for(lambda: sim.state()["streams"] == 0, "no stream left open")
+            spent = harness.wait_for(
+                lambda: (now := usage(home, key["id"]))["requests"]["in_doubt"] == 0 and now["requests"]["running"] == 0 and now,
+                "the end of all doubts",
+            )
+            bill = sim.bill()["total"]
+            assert 0 < nano(bill) <= int(spent["cost_nanousd"]), "lost"
+            assert bill["requests"] <= spent["requests"]["settled"], (bill, spent["requests"])
+            assert int(spent["charge_nanousd"]) <= int(spent["cost_nanousd"])
 
 
 def test_a_receipt_says_what_a_request_cost_attempt_by_attempt(tmp_path):

@@ -445,6 +445,7 @@ def test_usage_goes_missing_zero_double_and_cumulative(sim):
         assert usages(provider, "duplicate")[-1:] == [4]
         assert usages(provider, "cumulative")[-1] == 4
         assert usages(provider, "cumulative")[0] < 4
+        assert sum(usages(provider, "delta")) == 4
     sim.fault(usage="missing", count=1)
     assert "usage" not in sim.chat("openai").json()
 

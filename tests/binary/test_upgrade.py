@@ -15,6 +15,7 @@ import pytest
 import market as simulated
 from harness import BINARY, PATIENCE_S, Server, read_head, read_to_end_of_stream, run_cli, wait_for
 from market import Market
+from test_money import PRICES, make_key, nano, usage
 
 LONG = "a sim:tokens=120 sim:tokens_per_s=20"
 
@@ -72,11 +73,17 @@ def chat_body(content):
     return {"model": f"{simulated.MODEL}:site-a", "messages": [{"role": "user", "content": content}]}
 
 
+def may_ask_again(reply):
+    """On a new connection: what costs money is refused by the process that has given its books away."""
+    return reply.status == 503 and reply.will_close and int(reply.headers["Retry-After"]) >= 1
+
+
 class Load:
-    """Clients that never stop asking, on new connections and on kept ones. Whatever is not a 200 is noted."""
+    """Clients that never stop asking, on new connections and on kept ones. What is neither a 200 nor an invitation to ask
+    again is noted."""
 
     def __init__(self, server, fresh=3, kept=3):
-        self.server, self.answers, self.failures = server, 0, []
+        self.server, self.answers, self.failures, self.asked_again = server, 0, [], 0
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._threads = [threading.Thread(target=self._ask, args=(i < kept,)) for i in range(fresh + kept)]
 
@@ -92,7 +99,9 @@ class Load:
                 body = reply.read()
                 with self._lock:
                     self.answers += 1
-                    if reply.status != 200:
+                    if may_ask_again(reply):
+                        self.asked_again += 1
+                    elif reply.status != 200:
                         self.failures.append((reply.status, body))
                 if reply.will_close:
                     connection.close()
@@ -150,6 +159,73 @@ def test_no_request_is_refused_and_no_stream_cut_while_processes_change(tmp_path
         assert {"market", "afterwards"} <= names
         server.token = made.stdout.strip()
         assert server.post("/v1/chat/completions", chat_body("a")).status == 200
+
+
+def books(server, key):
+    """What is settled of a key and what of it is in doubt, in nano-USD."""
+    spent = usage(server.home, key["id"])
+    return int(spent["cost_nanousd"]), int(spent["in_doubt_nanousd"])
+
+
+def test_what_runs_over_an_upgrade_is_on_the_bill_to_the_nano_dollar(tmp_path):
+    with market(tmp_path, prices=PRICES) as place:
+        server = place.server
+        key = make_key(server.home, "over", "--budget", "1000")
+        server.token = key["token"]
+        place.sim.fault(tokens_per_s=20, tokens=100, endpoint="chat")
+        stream = server.open_stream(**chat_body("one two three"), max_tokens=200)
+        assert " 200 " in read_head(stream)[0]
+        whole_answer = server.open_stream(**chat_body("one two three"), max_tokens=200, stream=False)
+        place.sim.wait_for(lambda: place.sim.state()["streams"] == 2, "the second one")
+        assert server.upgrade().returncode == 0
+        settled, doubtful = books(server, key)
+        assert settled == 0 and doubtful > nano(place.sim.bill()["total"]), "all of it is held until it is known"
+        whole(stream)
+        assert read_head(whole_answer)[0].split()[1] == "200"
+        assert server.wait() == 0
+        wait_for(lambda: books(server, key)[1] == 0, "the ends of both")
+        assert books(server, key)[0] == nano(place.sim.bill()["total"]) > 0
+        verified = run_cli("bill", "verify", "--json", home=server.home)
+        assert json.loads(verified.stdout)["good"], verified
+        wait_for(lambda: not list((server.home / "journal").glob("handover-*")), "the file of the ends to go")
+
+
+def test_an_old_process_that_is_killed_leaves_all_that_it_held_in_doubt(tmp_path):
+    with market(tmp_path, prices=PRICES) as place:
+        server = place.server
+        key = make_key(server.home, "over", "--budget", "1000")
+        server.token = key["token"]
+        stream = server.open_stream(**chat_body(LONG), max_tokens=200)
+        assert " 200 " in read_head(stream)[0]
+        assert server.upgrade().returncode == 0
+        held = books(server, key)[1]
+        server.kill()
+        place.sim.wait_for(lambda: place.sim.state()["streams"] == 0, "no stream left open")
+        settled, doubtful = books(server, key)
+        assert settled == 0 and doubtful == held >= nano(place.sim.bill()["total"])
+
+
+def test_nothing_is_bought_that_is_on_no_bill(tmp_path):
+    with market(tmp_path, prices=PRICES) as place:
+        server = place.server
+        key = make_key(server.home, "unbound")
+        headers = {"Authorization": f"Bearer {key['token']}", "Content-Type": "application/json"}
+        body = json.dumps(chat_body("one two three") | {"max_tokens": 5})
+        stream = server.open_stream(**chat_body(LONG))  # keeps the old process
+        read_head(stream)
+        kept = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE_S)
+        kept.request("POST", "/v1/chat/completions", body, headers)
+        assert (first := kept.getresponse()).status == 200 and first.read()
+        assert server.upgrade().returncode == 0
+        kept.request("POST", "/v1/chat/completions", body, headers)
+        reply = kept.getresponse()
+        assert may_ask_again(reply) and "new connection" in json.loads(reply.read())["error"]["message"]
+        assert server.post("/v1/chat/completions", json.loads(body), headers).status == 200
+        whole(stream)
+        assert server.wait() == 0
+        billed = place.sim.bill()["total"]["requests"]
+        wait_for(lambda: usage(server.home, "market")["requests"]["settled"] == 1, "the stream's end")
+        assert usage(server.home, "unbound")["requests"]["settled"] + 1 == billed == 3
 
 
 def test_two_upgrades_in_a_row_leave_three_processes_until_their_streams_end(tmp_path):

@@ -41,7 +41,7 @@ const std::vector<Field>& Fields() {
       {"content_type", &B::content_type},
       {"usage",
        &B::usage,
-       {"", "missing", "zero", "duplicate", "cumulative", "negative", "huge", "inflated",
+       {"", "missing", "zero", "duplicate", "cumulative", "delta", "negative", "huge", "inflated",
         "cached_over", "reasoning_over", "text", "after_done"}},
       {"id", &B::id, {"", "missing", "reused"}},
       {"redirect", &B::redirect},

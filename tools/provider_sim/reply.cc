@@ -439,9 +439,13 @@ std::string EventSource::Fragment(const Step& step) {
   }
 }
 
-std::string EventSource::UsageOf(const Step& step, bool finishes) const {
+std::string EventSource::UsageOf(const Step& step, bool finishes, uint64_t tokens_before) const {
   const bool ends = finishes && step.choice + size_t{1} == answer_.choices.size();
   const bool cumulative = provider_.usage_at == UsageAt::kCumulative || how_.usage == "cumulative";
+  if (how_.usage == "delta") {
+    return UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens,
+                     tokens_sent_ - tokens_before, 0, how_);
+  }
   if (cumulative || step.kind == Kind::kUsage || (ends && provider_.usage_at == UsageAt::kFinish)) {
     std::string usage = UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens,
                                   tokens_sent_, answer_.reasoning_tokens(), how_);
@@ -454,11 +458,12 @@ std::string EventSource::UsageOf(const Step& step, bool finishes) const {
 std::string EventSource::Payload(const Step& step) {
   const Choice& choice = answer_.choices[step.choice];
   const bool finishes = step.kind == Kind::kFinish || step.last;
+  const uint64_t tokens_before = tokens_sent_;
   const std::string fragment = Fragment(step);
   const std::string index = std::to_string(step.choice);
   const std::string token_id = std::to_string(Mix(step.index) % kVocabulary);
   const std::string finish = finishes ? JsonString(choice.finish) : "";
-  const std::string usage = UsageOf(step, finishes);
+  const std::string usage = UsageOf(step, finishes, tokens_before);
   std::string logprobs;
   if (step.kind == Kind::kContent && options_.top_logprobs >= 0 &&
       step.index < choice.content.size()) {

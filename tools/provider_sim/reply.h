@@ -71,7 +71,7 @@ class EventSource {
   void PlanChoice(size_t choice);
   const Template& ShapeOf(Kind kind) const;
   std::string Fragment(const Step& step);
-  std::string UsageOf(const Step& step, bool finishes) const;
+  std::string UsageOf(const Step& step, bool finishes, uint64_t tokens_before) const;
   std::string Payload(const Step& step);
   void Frame(std::string_view payload, std::string& out);
   bool End(std::string& out);
