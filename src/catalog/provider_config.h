@@ -57,6 +57,7 @@ struct RouteConfig {
   Fallback fallback = Fallback::kList;  // no other model unless the request names it
   DataRule data_policy = DataRule::kAny;
   ProbeRule probes = ProbeRule::kFree;
+  bool dear_failover = false;  // failover may cost many times what the first route would have
   bool continuation = false;   // a stream that was cut goes on elsewhere
   bool hedge = false;          // a second route is asked when the first is slow:
   int64_t hedge_after_ms = 0;  // after so long; 0: after the route's own 95th percentile

@@ -365,8 +365,8 @@ void ReadUsage(TomlReader& reader, const std::string& file, ProviderConfig& prov
                  "is missing; write what stands before /organization/usage, such as "
                  "\"https://api.openai.com/v1\"");
   }
-  for (const std::string_view field : {"usage_api_url", "usage_api_key_env", "usage_api_key_file",
-                                       "usage_api_every"}) {
+  for (const std::string_view field :
+       {"usage_api_url", "usage_api_key_env", "usage_api_key_file", "usage_api_every"}) {
     if (!usage.api.has_value() && reader.Text(field).has_value()) {
       reader.Wrong(field, "says how a usage API is asked, and needs usage_api, which says whose");
     }
@@ -477,6 +477,7 @@ Status ReadRoute(const toml::table& table, const std::string& file, catalog::Rou
       texts[key] = *flag ? "true" : "false";
     }
   };
+  read_flag("dear_failover", read.dear_failover);
   read_flag("continuation", read.continuation);
   read_flag("hedge", read.hedge);
   if (const auto ms = reader.Count("hedge_after_ms")) {
@@ -506,6 +507,7 @@ Status ReadRoute(const toml::table& table, const std::string& file, catalog::Rou
   adopt("fallback", &catalog::RouteConfig::fallback);
   adopt("data_policy", &catalog::RouteConfig::data_policy);
   adopt("probes", &catalog::RouteConfig::probes);
+  adopt("dear_failover", &catalog::RouteConfig::dear_failover);
   adopt("continuation", &catalog::RouteConfig::continuation);
   adopt("hedge", &catalog::RouteConfig::hedge);
   adopt("hedge_after_ms", &catalog::RouteConfig::hedge_after_ms);
