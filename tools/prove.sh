@@ -15,6 +15,8 @@ mkdir -p bench/results
   TW_LIES="${LIES:-20}" TW_MONEY_CLIENTS="${MONEY_CLIENTS:-5000}" TW_MONEY_ROUNDS="${MONEY_ROUNDS:-50}" TW_MONEY_KILLS="${MONEY_KILLS:-1000}" \
     ctest --test-dir build --verbose --no-tests=error -R 'binary.(money|reconcile|liars)'
   TW_LEDGER_SEEDS="${LEDGER_SEEDS:-5000}" ctest --test-dir build --output-on-failure --no-tests=error -R Simulator
+  TW_PROPERTY_CASES="${PROPERTY_CASES:-1000000}" ctest --test-dir build --output-on-failure --no-tests=error --timeout 7200 \
+    -R '^(Cost\.(OfMore|EqualsWhole)|CostParts\.AddUp|WorstCase\.IsNever|UnitsOracle|BookProperty)'
   TW_POWER_CUTS="${POWER_CUTS:-10000}" TW_DATABASE_CUTS="${DATABASE_CUTS:-2000}" ctest --test-dir build --output-on-failure --no-tests=error -R "PowerCuts|DiskFault"
   python3 -B tests/mutants/run.py build/ledger_mutants
   TW_TEMPLATE_CASES=10000 ctest --test-dir build --output-on-failure --no-tests=error -R differential

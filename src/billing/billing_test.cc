@@ -95,6 +95,40 @@ TEST(Meter, BoundsAnOutputThatTheRequestDoesNotByWhatIsAffordable) {
   EXPECT_EQ(attempt->output_cap(), std::nullopt) << "a soft budget changes no request";
 }
 
+TEST(Meter, MakesNoAttemptBeyondWhatItsRequestMayCost) {
+  World world;
+  Meter meter(*world.ledger, world.clock);
+  Offer offer = world.Ask(100, 500);
+  auto first = meter.Begin(offer);
+  ASSERT_TRUE(first.has_value());
+  const ledger::NanoUsd held = first->held();
+  EXPECT_EQ(first->may_cost(), held) << "all of it, while it runs";
+  offer.id.attempt = 2;
+  offer.cost_max = held - 1;
+  const auto refused = meter.Begin(offer);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_TRUE(IsBeyondRequest(refused.error()));
+  EXPECT_FALSE(IsOutOfBudget(refused.error())) << "no budget is at fault";
+  EXPECT_EQ(refused.error().param, "provider.dear_failover");
+  offer.cost_max = held;
+  auto second = meter.Begin(offer);
+  ASSERT_TRUE(second.has_value()) << "to the nano-dollar";
+  ASSERT_TRUE(first->Sent().has_value());
+  const auto cost = first->End({.is_complete = true, .usage = Used(10, 20)});
+  EXPECT_EQ(first->may_cost(), cost) << "what it did cost";
+  ASSERT_TRUE(second->Sent().has_value());
+  static_cast<void>(second->End({.surely_unbilled = true}));
+  EXPECT_EQ(second->may_cost(), 0);
+  for (const bool is_likely : {true, false}) {
+    ++offer.id.attempt;
+    offer.cost_max = std::nullopt;
+    auto failed = meter.Begin(offer);
+    ASSERT_TRUE(failed->Sent().has_value());
+    static_cast<void>(failed->End({.provider_ended = !is_likely, .likely_billed = is_likely}));
+    EXPECT_EQ(failed->may_cost(), is_likely ? held : 0) << "in doubt, as it is settled in the end";
+  }
+}
+
 TEST(Meter, KeepsNoBudgetWithARouteWithoutAPrice) {
   World world;
   world.prices = {};

@@ -21,6 +21,8 @@ using ledger::BudgetState;
 using ledger::NanoUsd;
 using ledger::Refusal;
 
+constexpr std::string_view kDearParam = "provider.dear_failover";
+
 // The names of all budgets that a purchase may fall into. Made for every attempt, so in one piece
 // of memory.
 class ScopeNames {
@@ -233,6 +235,10 @@ bool IsOutOfBudget(const Error& error) {
   return error.code == ErrorCode::kPaymentRequired && error.param.empty();
 }
 
+bool IsBeyondRequest(const Error& error) {
+  return error.code == ErrorCode::kPaymentRequired && error.param == kDearParam;
+}
+
 void Meter::SetThrottled(std::set<std::string, std::less<>> names) {
   const std::lock_guard lock(mutex_);
   throttled_ = std::move(names);
@@ -327,6 +333,15 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   if (!is_free && is_priced) {
     TW_ASSIGN_OR_RETURN(request.cost,
                         pricing::WorstCaseNanoUsd(*offer.prices, BoundsOf(offer, output.tokens)));
+  }
+  if (offer.cost_max.has_value() && request.cost > *offer.cost_max) {
+    return Fail(
+        ErrorCode::kPaymentRequired,
+        fmt::format("One more attempt may cost {}, and what this request's attempts may "
+                    "cost together leaves {} (twice the first one); "
+                    "\"provider\": {{\"dear_failover\": true}} allows more.",
+                    FormatUsd(request.cost), FormatUsd(std::max<NanoUsd>(0, *offer.cost_max))),
+        std::string(kDearParam));
   }
   if (is_priced && !is_local) {
     // Without a ledger to record it in, nothing is bought that would need it.

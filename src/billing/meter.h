@@ -43,6 +43,9 @@ std::string PayerOf(const Purchase& purchase);
 // than that they cannot be kept at all.
 bool IsOutOfBudget(const Error& error);
 
+// Of Meter::Begin: beyond Offer::cost_max.
+bool IsBeyondRequest(const Error& error);
+
 // What is charged of what a provider says and of what was sent, as it stands: counts that
 // contradict themselves have no cost (pricing::CostNanoUsd).
 pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images);
@@ -67,7 +70,9 @@ struct Offer {
   // or `billed_apart`.
   bool wants_long_cache = false;
   std::string billed_apart;  // a field whose cost no token price bounds; "" = none
-  AskableIds askable = {};   // by which ids the provider says later what it cost
+  // Beyond it the attempt is not made, whatever budgets say: what its request may still cost.
+  std::optional<ledger::NanoUsd> cost_max;
+  AskableIds askable = {};  // by which ids the provider says later what it cost
 };
 
 // One attempt's money. Movable; one thread at a time; the Meter outlives it.
@@ -82,6 +87,9 @@ class Metered {
   // sent.
   std::optional<int64_t> output_cap() const { return output_cap_; }
   ledger::NanoUsd held() const { return hold_.cost(); }
+  // While it runs all that is held; after its end what it did cost, or at most will, as far as that
+  // is known (an error without an answer is seldom billed).
+  ledger::NanoUsd may_cost() const { return hold_.is_open() ? hold_.cost() : may_cost_; }
   // Of the price that it was held at and is settled at; 0: it has none.
   uint32_t price_version() const { return price_version_; }
 
@@ -112,6 +120,7 @@ class Metered {
                      ledger::Metering metering);
 
   ledger::Hold hold_;
+  ledger::NanoUsd may_cost_ = 0;  // after its end
   Purchase purchase_;
   const catalog::Prices* prices_ = nullptr;
   uint32_t price_version_ = 0;
@@ -146,11 +155,11 @@ class Meter {
       : ledger_(ledger), clock_(clock) {}
 
   // Holds the worst case in every budget that the purchase falls into, and in the credits of its
-  // organisation. Errors: kPaymentRequired (a hard budget, or the credits of who is prepaid, have
-  // no room for it; or they cannot be kept on this route, which has no price or was billed beyond
-  // its hold), kTooManyRequests (throttled, or too many are open); when nothing can be recorded
-  // kResourceExhausted, and kUnavailable when another process has taken over. With Send::kNow,
-  // Metered::Sent has been done.
+  // organisation. Errors: kPaymentRequired (beyond cost_max; a hard budget, or the credits of who is
+  // prepaid, have no room; or they cannot be kept on this route, which has no price or was billed
+  // beyond its hold), kTooManyRequests (throttled, or too many are open); when nothing can be
+  // recorded kResourceExhausted, and kUnavailable when another process has taken over. With
+  // Send::kNow, Metered::Sent has been done.
   Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater);
 
   // Names of keys' and organisations' budgets whose paid attempts are refused until the next call.

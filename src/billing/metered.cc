@@ -121,6 +121,7 @@ void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool 
   const int64_t most = whole || thinks_unseen_
                            ? hold_.cost()
                            : cost_of(MostTokens(delivered_bytes + unread_bytes + coming_bytes));
+  may_cost_ = most;
   static_cast<void>(hold_.Progress(
       most, std::min(cost_of(MeteredTokens(delivered_bytes)), hold_.charge()), metering));
 }
@@ -131,6 +132,7 @@ std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int
   if (cost.has_value()) {
     cost = std::min(*cost, ledger::kAmountMax);
   }
+  may_cost_ = cost.value_or(0);
   // A caller's own account at the provider pays there, and nothing here.
   const int64_t charge = purchase_.own_key ? 0 : cost.value_or(0);
   static_cast<void>(hold_.Settle(cost.value_or(0), std::min(charge, charge_max.value_or(charge)),
@@ -187,6 +189,7 @@ void Metered::NoteDoubt(Ending ending, const Ended& ended) {
     const bool goes_on = bills_whole_ && !ended.is_complete && !ended.provider_ended;
     WriteProgress(ended.delivered_bytes, ended.unread_bytes, goes_on, ledger::Metering::kEnded);
   } else if (ending == Ending::kDoubtHeld) {
+    may_cost_ = hold_.cost();
     static_cast<void>(hold_.Progress(hold_.cost(), 0));
   }
 }
@@ -220,11 +223,13 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
       return Settle(outcome, cost, MeteredCost(MeteredTokens(ended.delivered_bytes)));
     }
     case Ending::kVoid:
+      may_cost_ = 0;
       static_cast<void>(hold_.Void(outcome.finish));
       return std::nullopt;
     case Ending::kDoubtMetered:
     case Ending::kDoubtHeld:
     case Ending::kDoubtVoid:
+      may_cost_ = 0;
       NoteDoubt(ending, ended);
       static_cast<void>(hold_.Doubt(outcome.finish));
       return std::nullopt;

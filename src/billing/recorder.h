@@ -143,6 +143,9 @@ class Recorder {
   // recorder_remote.cc: what providers bill, as it was imported, and what stands here against it.
   // A line replaces the one of the same cell.
   Status PutBillLines(std::span<const BillLine> lines);
+  // All that a provider's usage interface says of [from_s, to_s): in place of what it said before.
+  Status ReplaceBillLines(const std::string& provider, int64_t from_s, int64_t to_s,
+                          std::span<const BillLine> lines);
   // Of a month, each cell with its difference; months with invoices are told by these alone.
   Result<std::vector<Difference>> Differences(const std::string& provider,
                                               const BillPeriod& period);

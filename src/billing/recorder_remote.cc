@@ -40,27 +40,41 @@ BillLine LineOf(const storage::Statement& row) {
   return line;
 }
 
+// Within a transaction.
+Status PutLines(storage::Database& database, std::span<const BillLine> lines) {
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement put,
+      database.Prepare("INSERT OR REPLACE INTO bill_lines VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,"
+                       "?10)"));
+  for (const BillLine& line : lines) {
+    put.Reset();
+    put.Bind(1, std::string_view(line.provider)).Bind(2, int64_t{line.is_invoice});
+    put.Bind(3, line.start_s).Bind(4, line.end_s).Bind(5, std::string_view(line.model));
+    put.Bind(6, line.requests).Bind(7, line.input_tokens).Bind(8, line.cached_tokens);
+    put.Bind(9, line.output_tokens).Bind(10, line.cost);
+    TW_RETURN_IF_ERROR(put.Run());
+  }
+  return {};
+}
+
 }  // namespace
 
 Status Recorder::PutBillLines(std::span<const BillLine> lines) {
-  const std::lock_guard lock(mutex_);
-  TW_RETURN_IF_ERROR(CheckOpen());
-  TW_ASSIGN_OR_RETURN(storage::Transaction transaction, storage::Transaction::Begin(database_));
-  {
-    TW_ASSIGN_OR_RETURN(
-        storage::Statement put,
-        database_.Prepare("INSERT OR REPLACE INTO bill_lines VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,"
-                          "?10)"));
-    for (const BillLine& line : lines) {
-      put.Reset();
-      put.Bind(1, std::string_view(line.provider)).Bind(2, int64_t{line.is_invoice});
-      put.Bind(3, line.start_s).Bind(4, line.end_s).Bind(5, std::string_view(line.model));
-      put.Bind(6, line.requests).Bind(7, line.input_tokens).Bind(8, line.cached_tokens);
-      put.Bind(9, line.output_tokens).Bind(10, line.cost);
-      TW_RETURN_IF_ERROR(put.Run());
+  return Change([&](storage::Database& database) { return PutLines(database, lines); });
+}
+
+Status Recorder::ReplaceBillLines(const std::string& provider, int64_t from_s, int64_t to_s,
+                                  std::span<const BillLine> lines) {
+  return Change([&](storage::Database& database) -> Status {
+    {
+      TW_ASSIGN_OR_RETURN(storage::Statement drop,
+                          database.Prepare("DELETE FROM bill_lines WHERE provider = ?1 AND "
+                                           "is_invoice = 0 AND start >= ?2 AND end <= ?3"));
+      drop.Bind(1, std::string_view(provider)).Bind(2, from_s).Bind(3, to_s);
+      TW_RETURN_IF_ERROR(drop.Run());
     }
-  }
-  return transaction.Commit();
+    return PutLines(database, lines);
+  });
 }
 
 Result<LocalCell> Recorder::LocalUse(const BillLine& cell) {

@@ -13,6 +13,7 @@
 
 #include "base/decimal.h"
 #include "base/text.h"
+#include "billing/bill_period.h"
 
 namespace tradewind::billing {
 namespace {
@@ -36,7 +37,8 @@ std::optional<int64_t> ReadDay(std::string_view text) {
   }
   const auto year = Digits(text.substr(0, 4)), month = Digits(text.substr(5, 2)),
              day = Digits(text.substr(8, 2));
-  if (!year || !month || !day) {
+  constexpr int64_t kYearMax = 2199;  // times are counted in nanoseconds elsewhere
+  if (!year || !month || !day || *year > kYearMax) {
     return std::nullopt;
   }
   const std::chrono::year_month_day date{std::chrono::year(static_cast<int>(*year)),
@@ -141,7 +143,7 @@ Status ReadField(Column column, std::string_view text, BillLine& line) {
     }
     default: {
       const auto number = Digits(text);
-      if (!number.has_value()) {
+      if (!number.has_value() || *number > kBillCountMax) {
         return no_number();
       }
       (column == kRequests ? line.requests
@@ -151,6 +153,25 @@ Status ReadField(Column column, std::string_view text, BillLine& line) {
       return {};
     }
   }
+}
+
+// Of the same cell. False: that is beyond all bounds.
+bool AddLine(const BillLine& line, BillLine& sum) {
+  bool is_within = true;
+  for (const auto field : {&BillLine::requests, &BillLine::input_tokens, &BillLine::cached_tokens,
+                           &BillLine::output_tokens, &BillLine::cost}) {
+    AddTo(sum.*field, line.*field);
+    is_within &= std::abs((sum.*field).value_or(0)) <= kBillCountMax;
+  }
+  return is_within;
+}
+
+std::string Quoted(std::string_view text) {
+  std::string field = "\"";
+  for (const char c : text) {
+    field.append(c == '"' ? 2 : 1, c);
+  }
+  return field + "\"";
 }
 
 bool IsUnitsApart(const std::optional<int64_t>& remote, int64_t local) {
@@ -287,12 +308,8 @@ Result<std::vector<BillLine>> ReadBillCsv(std::string_view text, std::string_vie
       return wrong(number, "start", "has to be there, and before `end`");
     }
     const auto [cell, is_new] = cells.try_emplace({line.start_s, line.end_s, line.model}, line);
-    if (!is_new) {
-      for (const auto field :
-           {&BillLine::requests, &BillLine::input_tokens, &BillLine::cached_tokens,
-            &BillLine::output_tokens, &BillLine::cost}) {
-        AddTo(cell->second.*field, line.*field);
-      }
+    if (!is_new && !AddLine(line, cell->second)) {
+      return wrong(number, "requests", "and the other counts are more than anybody can count");
     }
   }
   std::vector<BillLine> lines;
@@ -300,6 +317,20 @@ Result<std::vector<BillLine>> ReadBillCsv(std::string_view text, std::string_vie
     lines.push_back(std::move(line));
   }
   return lines;
+}
+
+std::string WriteBillCsv(std::span<const BillLine> lines) {
+  std::string text =
+      "start,end,model,requests,input_tokens,cached_tokens,output_tokens,cost_nanousd\n";
+  for (const BillLine& line : lines) {
+    text += fmt::format("{},{},{}", UtcTime(line.start_s), UtcTime(line.end_s), Quoted(line.model));
+    for (const auto field : {&BillLine::requests, &BillLine::input_tokens, &BillLine::cached_tokens,
+                             &BillLine::output_tokens, &BillLine::cost}) {
+      text += (line.*field).has_value() ? fmt::format(",{}", *(line.*field)) : ",";
+    }
+    text += "\n";
+  }
+  return text;
 }
 
 }  // namespace tradewind::billing

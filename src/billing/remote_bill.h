@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,9 @@
 #include "ledger/money.h"
 
 namespace tradewind::billing {
+
+// The most of a kind of token that a line may tell: what differs by a thousandth can be worked out.
+inline constexpr int64_t kBillCountMax = 1'000'000'000'000'000;
 
 // One line of a provider's bill: what it counted of a model in [start, end).
 struct BillLine {
@@ -73,6 +77,9 @@ struct Difference {
 // alone. Errors: kInvalidArgument naming line and column.
 Result<std::vector<BillLine>> ReadBillCsv(std::string_view text, std::string_view provider,
                                           bool is_invoice);
+
+// The same as text that ReadBillCsv reads.
+std::string WriteBillCsv(std::span<const BillLine> lines);
 
 // "2026-11-26" or "2026-11-26T10:00:00Z" as Unix seconds.
 std::optional<int64_t> ReadBillTime(std::string_view text);

@@ -14,7 +14,8 @@ constexpr ledger::NanoUsd kDollar = 1'000'000'000;
 TEST(BillTime, IsReadAsDatesTimesAndMonths) {
   EXPECT_EQ(ReadBillTime("2026-11-26"), kStart);
   EXPECT_EQ(ReadBillTime("2026-11-26T01:02:03Z"), kStart + 3723);
-  for (const char* wrong : {"", "2026-13-01", "2026-02-30", "26-11-2026", "2026-11-26T25:00:00Z"}) {
+  for (const char* wrong :
+       {"", "2026-13-01", "2026-02-30", "26-11-2026", "2026-11-26T25:00:00Z", "2200-01-01"}) {
     EXPECT_EQ(ReadBillTime(wrong), std::nullopt) << wrong;
   }
   const BillPeriod period = ParseBillMonth("2026-11").value();
@@ -72,6 +73,31 @@ TEST(BillCsv, IsRefusedInWordsThatNameTheLine) {
   EXPECT_NE(error("date,cost_usd\n\"2026").find("does not end"), std::string::npos);
   EXPECT_NE(error("start,end,cost_usd\n2026-11-26,2026-11-25,1").find("start"), std::string::npos);
   EXPECT_NE(error("date,requests,cost_usd\n2026-11-26,-1,1").find("requests"), std::string::npos);
+}
+
+TEST(BillCsv, OfLinesIsReadAsTheseLines) {
+  BillLine day;
+  day.provider = "p";
+  day.model = "a \"b\", c";
+  day.start_s = kStart;
+  day.end_s = kStart + kDay;
+  day.requests = 3;
+  day.cached_tokens = 0;
+  day.cost = -7;
+  BillLine tokens = day;
+  tokens.model = "m";
+  tokens.cost = std::nullopt;
+  tokens.output_tokens = kBillCountMax;
+  const std::vector<BillLine> lines = {day, tokens};
+  EXPECT_EQ(ReadBillCsv(WriteBillCsv(lines), "p", false), lines);
+}
+
+TEST(BillCsv, CountsNoFurtherThanABillCan) {
+  const std::string head = "date,requests,cost_usd\n";
+  EXPECT_FALSE(ReadBillCsv(head + "2026-11-26,1000000000000001,1", "p", false).has_value());
+  const std::string most = "2026-11-26,1000000000000000,1\n";
+  EXPECT_TRUE(ReadBillCsv(head + most, "p", false).has_value());
+  EXPECT_FALSE(ReadBillCsv(head + most + most, "p", false).has_value());
 }
 
 struct Case {
@@ -199,6 +225,25 @@ TEST_F(BillsTest, AnImportedCellReplacesItselfAndInvoicesCountBeforeUsage) {
   ASSERT_TRUE(world_.recorder->PutBillLines(invoice).has_value());
   ASSERT_EQ(Differences().size(), 1U);
   EXPECT_EQ(Differences()[0].kind, DifferenceClass::kNone);
+}
+
+TEST_F(BillsTest, AllThatIsSaidOfATimeReplacesWhatWasSaidOfIt) {
+  Use(50);
+  const std::vector<BillLine> first = {Line("model-x", kDollar), Line("model-z", kDollar)};
+  const std::vector<BillLine> later = {Line("", 200'000)};
+  const auto replace = [&](const char* provider, int64_t from_s, std::span<const BillLine> lines) {
+    EXPECT_TRUE(world_.recorder->ReplaceBillLines(provider, from_s, kStart + kDay, lines));
+    return Differences();
+  };
+  ASSERT_TRUE(world_.recorder->PutBillLines(first).has_value());
+  EXPECT_EQ(replace("site-b", kStart, {}).size(), 2U) << "another provider's";
+  EXPECT_EQ(replace("site-a", kStart + 1, {}).size(), 2U) << "another time's";
+  const auto after = replace("site-a", kStart, later);
+  ASSERT_EQ(after.size(), 1U);
+  EXPECT_EQ(after[0].kind, DifferenceClass::kNone);
+  const std::vector<BillLine> invoice = {Line("", kDollar, true)};
+  ASSERT_TRUE(world_.recorder->PutBillLines(invoice).has_value());
+  EXPECT_EQ(replace("site-a", kStart, {}).size(), 1U) << "an invoice stays";
 }
 
 TEST_F(BillsTest, TransfersAreRecordedOnceAndSurviveAKill) {

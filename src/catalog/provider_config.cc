@@ -2,6 +2,10 @@
 
 namespace tradewind::catalog {
 
+std::string_view UsageApiName(UsageApi api) {
+  return api == UsageApi::kOpenAi ? "openai" : "anthropic";
+}
+
 std::string_view RoutePolicyName(RoutePolicy policy) {
   switch (policy) {
     case RoutePolicy::kPreferred:

@@ -2,12 +2,30 @@
 // Parsed in cli/; plain data here, so that routing and the gateway read it without TOML.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "catalog/mapping.h"
 
 namespace tradewind::catalog {
+
+// Whose paths and shapes a usage interface has.
+enum class UsageApi { kOpenAi, kAnthropic };
+std::string_view UsageApiName(UsageApi api);  // "openai", "anthropic"
+
+// Where a provider says what its whole account used and cost (docs/operating/reconcile.md). The key
+// is one of its own: that of inference may not ask.
+struct UsageTerms {
+  std::optional<UsageApi> api;  // nullopt: it is not asked
+  std::string url;              // what stands before /organization/usage
+  std::string key_env, key_file;
+  std::chrono::milliseconds every{0};  // 0: when somebody asks for it
+
+  bool operator==(const UsageTerms&) const = default;
+};
 
 // One [[providers]] entry. Unset fields of a known slug keep what its kind says.
 struct ProviderConfig {
@@ -20,6 +38,7 @@ struct ProviderConfig {
   std::optional<DataPolicy> data_policy;
   std::string assistant_prefix;  // "no", "message", "vllm"; "" = as its kind does
   BillingTerms billing;
+  UsageTerms usage;
   std::vector<Mapping> models;  // source kConfig, provider = name
   std::string origin;           // "config.toml line 3"
 };
@@ -38,6 +57,7 @@ struct RouteConfig {
   Fallback fallback = Fallback::kList;  // no other model unless the request names it
   DataRule data_policy = DataRule::kAny;
   ProbeRule probes = ProbeRule::kFree;
+  bool dear_failover = false;  // failover may cost many times what the first route would have
   bool continuation = false;   // a stream that was cut goes on elsewhere
   bool hedge = false;          // a second route is asked when the first is slow:
   int64_t hedge_after_ms = 0;  // after so long; 0: after the route's own 95th percentile

@@ -248,7 +248,9 @@ constexpr Command kCommands[] = {
      .description =
          "`reconcile import FILE --provider SLUG` reads a bill as CSV: what the provider counted "
          "by "
-         "day or hour and model. `reconcile status [MONTH]` lists each line beside what was "
+         "day or hour and model. `reconcile fetch PROVIDER` asks the provider's usage API for it, "
+         "day by day, where the config says how (usage_api, usage_api_key_env). `reconcile status "
+         "[MONTH]` lists each line beside what was "
          "recorded here, with the class of the difference: rounding, boundary, missing_local, "
          "missing_remote, units, price; and the price that the bill implies, where its lines agree "
          "on "
@@ -260,6 +262,7 @@ constexpr Command kCommands[] = {
      .arguments = kReconcileArguments,
      .flags = kReconcileFlags,
      .examples = "tradewind reconcile import together-2026-11.csv --provider together --invoice\n"
+                 "tradewind reconcile fetch openai --from 2026-11-01\n"
                  "tradewind reconcile status 2026-11\n"
                  "tradewind reconcile close 2026-11 --provider together",
      .run = RunReconcile},

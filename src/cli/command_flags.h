@@ -488,17 +488,24 @@ inline constexpr Flag kUsageFlags[] = {
 };
 inline constexpr Argument kReconcileArguments[] = {
     {.name = "ACTION",
-     .help = "import, status or close",
+     .help = "import, fetch, status or close",
      .offer = Offer::kChoice,
-     .choices = "import status close"},
+     .choices = "import fetch status close"},
     {.name = "WHAT",
-     .help = "import: the file with the bill; otherwise the month, like 2026-11",
+     .help = "import: the file with the bill; fetch: the provider; otherwise the month, like "
+             "2026-11",
      .required = false}};
 inline constexpr Flag kReconcileFlags[] = {
     {.name = "provider", .value = "SLUG", .help = "whose bill it is"},
     {.name = "invoice",
      .value = "",
      .help = "import: an invoice, which counts before what a usage interface said"},
+    {.name = "from",
+     .value = "DATE",
+     .help = "fetch: the first day, of UTC; without it the first of the month"},
+    {.name = "to",
+     .value = "DATE",
+     .help = "fetch: the day behind the last one; without it today, or yesterday before 03:00"},
     {.name = "accept",
      .value = "TEXT",
      .help = "close: why it is closed with differences that nothing explains"},

@@ -41,6 +41,23 @@ Result<Settings> LiveMarket::Reload() {
   return fresh;
 }
 
+std::vector<gateway::UsageSource> LiveMarket::UsageSources() {
+  const std::lock_guard lock(mutex_);
+  std::vector<gateway::UsageSource> sources;
+  for (const catalog::ProviderConfig& provider : settings_.market().providers) {
+    if (!provider.usage.api.has_value() || provider.usage.every.count() == 0) {
+      continue;
+    }
+    auto source = UsageSourceOf(provider, settings_.environment());
+    if (source.has_value()) {
+      sources.push_back(std::move(*source));
+    } else if (told_.insert(source.error().message).second) {
+      telemetry::Log(telemetry::Level::kWarn, WithoutControls(source.error().message));
+    }
+  }
+  return sources;
+}
+
 void LiveMarket::KeyChanged(identity::OwnerKind kind, std::string_view owner_id,
                             std::string_view provider) {
   if (kind != identity::OwnerKind::kServer) {

@@ -5,12 +5,16 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <set>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "catalog/local_models.h"
 #include "cli/settings.h"
 #include "gateway/prober.h"
+#include "gateway/usage_api.h"
 #include "identity/provider_secrets.h"
 #include "routing/market.h"
 
@@ -34,6 +38,9 @@ class LiveMarket {
 
   // From now on stored keys count for `market` as soon as they change. Call once.
   void Serve(routing::Marketplace& market, gateway::Prober& prober);
+  // Usage interfaces that are asked unasked, their keys read anew; one without its key is left out,
+  // which is told once.
+  std::vector<gateway::UsageSource> UsageSources();
   // The config anew, for requests to come. Errors: those of Settings::Reload; then nothing changes.
   Result<Settings> Reload();
 
@@ -47,6 +54,7 @@ class LiveMarket {
   identity::ProviderSecrets& secrets_;
   routing::Marketplace* market_ = nullptr;
   gateway::Prober* prober_ = nullptr;
+  std::set<std::string> told_;  // troubles with usage interfaces
 };
 
 }  // namespace tradewind::cli

@@ -51,24 +51,55 @@ bool OthersMayRead(const std::string& path) {
 
 }  // namespace
 
+Result<ProviderKey> ReadKeyAt(const std::string& env, const std::string& file,
+                              const Environment& environment) {
+  if (env.empty()) {
+    return ReadKeyFile(file);
+  }
+  auto text = environment(env);
+  if (!text) {
+    return NoKey(fmt::format("no key: the variable {} is not set", env));
+  }
+  if (!IsKeyText(*text)) {
+    return NoKey(fmt::format("no key: the variable {} must hold the key alone, on one line", env));
+  }
+  return ProviderKey{std::move(*text), "environment " + env};
+}
+
 Result<ProviderKey> ReadProviderKey(const catalog::Provider& provider,
                                     const Environment& environment) {
-  if (!provider.api_key_env.empty()) {
-    auto text = environment(provider.api_key_env);
-    if (!text) {
-      return NoKey(fmt::format("no key: the variable {} is not set", provider.api_key_env));
-    }
-    if (!IsKeyText(*text)) {
-      return NoKey(fmt::format("no key: the variable {} must hold the key alone, on one line",
-                               provider.api_key_env));
-    }
-    return ProviderKey{std::move(*text), "environment " + provider.api_key_env};
+  if (provider.api_key_env.empty() && provider.api_key_file.empty()) {
+    return NoKey(
+        fmt::format("no key: name one with api_key_env or api_key_file under [[providers]]"));
   }
-  if (!provider.api_key_file.empty()) {
-    return ReadKeyFile(provider.api_key_file);
+  return ReadKeyAt(provider.api_key_env, provider.api_key_file, environment);
+}
+
+Result<gateway::UsageSource> UsageSourceOf(const catalog::ProviderConfig& provider,
+                                           const Environment& environment) {
+  const catalog::UsageTerms& usage = provider.usage;
+  if (!usage.api.has_value()) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("{}: {} has no usage_api; write usage_api = \"openai\" and "
+                            "usage_api_key_env, or import its bill as a file",
+                            provider.origin, provider.name),
+                "usage_api");
   }
-  return NoKey(
-      fmt::format("no key: name one with api_key_env or api_key_file under [[providers]]"));
+  auto key = ReadKeyAt(usage.key_env, usage.key_file, environment);
+  if (!key.has_value()) {
+    return Fail(ErrorCode::kUnauthenticated,
+                fmt::format("{}: the usage API of {} cannot be asked: {}", provider.origin,
+                            provider.name, key.error().message),
+                "usage_api_key_env");
+  }
+  gateway::UsageSource source;
+  source.provider = provider.name;
+  source.api = *usage.api;
+  TW_ASSIGN_OR_RETURN(source.url, http::ParseUrl(usage.url));
+  source.key = std::move(key->secret);
+  source.allow_private = provider.allow_private;
+  source.every = usage.every;
+  return source;
 }
 
 Market LoadMarket(const Settings& settings, const std::filesystem::path& home,

@@ -12,6 +12,7 @@
 #include "catalog/catalog.h"
 #include "cli/settings.h"
 #include "cli/stored_keys.h"
+#include "gateway/usage_api.h"
 #include "routing/market.h"
 
 namespace tradewind::cli {
@@ -42,6 +43,15 @@ std::shared_ptr<const routing::Market> BuildRoutes(const Market& market,
 // the next step, never with any part of the key.
 Result<ProviderKey> ReadProviderKey(const catalog::Provider& provider,
                                     const Environment& environment);
+
+// The key in `file`, or in the variable `env`, as above.
+Result<ProviderKey> ReadKeyAt(const std::string& env, const std::string& file,
+                              const Environment& environment);
+
+// The provider as its usage interface is asked. Errors: kNotFound when it has none;
+// kUnauthenticated when its key is not there; each with the next step.
+Result<gateway::UsageSource> UsageSourceOf(const catalog::ProviderConfig& provider,
+                                           const Environment& environment);
 
 // The catalogue as a server started now would see it, its warnings on stderr. The verb needs the
 // flag --secret-key-file. Errors: those of HomeFolder and ScanModels.

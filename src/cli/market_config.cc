@@ -294,6 +294,85 @@ Status ReadModels(TomlReader& reader, const std::string& file, const std::string
   return reader.status();
 }
 
+// The value of a field that is one of few names; `names` in the order of the enumeration.
+template <class Enum, size_t N>
+void ReadName(TomlReader& reader, std::string_view key, const Enum (&values)[N],
+              std::string_view (*name)(Enum), Enum& out, std::string& text) {
+  const auto given = reader.Text(key);
+  if (!given) {
+    return;
+  }
+  std::vector<std::string_view> names;
+  for (const Enum value : values) {
+    names.push_back(name(value));
+    if (name(value) == *given) {
+      out = value;
+      text = *given;
+      return;
+    }
+  }
+  reader.Wrong(key, fmt::format("must be one of {}", fmt::join(names, ", ")));
+}
+
+void ReadUsageKey(TomlReader& reader, const std::string& file, catalog::UsageTerms& usage) {
+  const auto variable = reader.Text("usage_api_key_env");
+  const auto path = reader.Text("usage_api_key_file");
+  if (usage.api.has_value() && variable.has_value() == path.has_value()) {
+    reader.Wrong("usage_api_key_env",
+                 "or usage_api_key_file, one of both, must lead to the key of usage_api: it is one "
+                 "of the organisation's (an admin key), never that of requests");
+  }
+  if (variable && !IsVariableName(*variable)) {
+    reader.Wrong("usage_api_key_env",
+                 "must be the name of an environment variable, such as SITE_A_ADMIN_KEY, not the "
+                 "key");
+  }
+  if (path && path->empty()) {
+    reader.Wrong("usage_api_key_file", "must be the path of a file that holds the key");
+  }
+  usage.key_env = variable.value_or("");
+  if (path) {
+    usage.key_file =
+        (std::filesystem::path(file).parent_path() / *path).lexically_normal().string();
+  }
+}
+
+void ReadUsage(TomlReader& reader, const std::string& file, ProviderConfig& provider) {
+  using catalog::UsageApi;
+  constexpr auto kOftenest = std::chrono::seconds(1);
+  catalog::UsageTerms& usage = provider.usage;
+  std::string text;
+  UsageApi api = UsageApi::kOpenAi;
+  ReadName(reader, "usage_api", {UsageApi::kOpenAi, UsageApi::kAnthropic}, catalog::UsageApiName,
+           api, text);
+  usage.api = text.empty() ? std::nullopt : std::optional(api);
+  usage.url = provider.base_url;
+  if (const auto url = reader.Text("usage_api_url")) {
+    auto parsed = ParseBaseUrl(*url, provider.allow_private);
+    parsed ? static_cast<void>(usage.url = std::move(*parsed))
+           : reader.Wrong("usage_api_url", parsed.error().message);
+  }
+  ReadUsageKey(reader, file, usage);
+  if (const auto every = reader.Text("usage_api_every")) {
+    const auto time = ParseDuration(*every);
+    usage.every = time.value_or(std::chrono::milliseconds(0));
+    if (usage.every < kOftenest) {
+      reader.Wrong("usage_api_every", "must be a time of a second or more, such as 24h");
+    }
+  }
+  if (usage.api.has_value() && usage.url.empty()) {
+    reader.Wrong("usage_api_url",
+                 "is missing; write what stands before /organization/usage, such as "
+                 "\"https://api.openai.com/v1\"");
+  }
+  for (const std::string_view field :
+       {"usage_api_url", "usage_api_key_env", "usage_api_key_file", "usage_api_every"}) {
+    if (!usage.api.has_value() && reader.Text(field).has_value()) {
+      reader.Wrong(field, "says how a usage API is asked, and needs usage_api, which says whose");
+    }
+  }
+}
+
 Result<ProviderConfig> ReadProvider(const toml::node& node, const std::string& file, size_t index,
                                     std::vector<std::string>& warnings) {
   const std::string path = fmt::format("providers[{}]", index);
@@ -321,6 +400,7 @@ Result<ProviderConfig> ReadProvider(const toml::node& node, const std::string& f
     }
   }
   ReadBilling(reader, provider.allow_private, provider.billing);
+  ReadUsage(reader, file, provider);
   TW_RETURN_IF_ERROR(reader.status());
   TW_RETURN_IF_ERROR(ReadModels(reader, file, path, provider, warnings));
   reader.WarnOfUnknown(warnings);
@@ -330,26 +410,6 @@ Result<ProviderConfig> ReadProvider(const toml::node& node, const std::string& f
         provider.origin, provider.name));
   }
   return provider;
-}
-
-// The value of a field that is one of few names; `names` in the order of the enumeration.
-template <class Enum, size_t N>
-void ReadName(TomlReader& reader, std::string_view key, const Enum (&values)[N],
-              std::string_view (*name)(Enum), Enum& out, std::string& text) {
-  const auto given = reader.Text(key);
-  if (!given) {
-    return;
-  }
-  std::vector<std::string_view> names;
-  for (const Enum value : values) {
-    names.push_back(name(value));
-    if (name(value) == *given) {
-      out = value;
-      text = *given;
-      return;
-    }
-  }
-  reader.Wrong(key, fmt::format("must be one of {}", fmt::join(names, ", ")));
 }
 
 }  // namespace
@@ -417,6 +477,7 @@ Status ReadRoute(const toml::table& table, const std::string& file, catalog::Rou
       texts[key] = *flag ? "true" : "false";
     }
   };
+  read_flag("dear_failover", read.dear_failover);
   read_flag("continuation", read.continuation);
   read_flag("hedge", read.hedge);
   if (const auto ms = reader.Count("hedge_after_ms")) {
@@ -446,6 +507,7 @@ Status ReadRoute(const toml::table& table, const std::string& file, catalog::Rou
   adopt("fallback", &catalog::RouteConfig::fallback);
   adopt("data_policy", &catalog::RouteConfig::data_policy);
   adopt("probes", &catalog::RouteConfig::probes);
+  adopt("dear_failover", &catalog::RouteConfig::dear_failover);
   adopt("continuation", &catalog::RouteConfig::continuation);
   adopt("hedge", &catalog::RouteConfig::hedge);
   adopt("hedge_after_ms", &catalog::RouteConfig::hedge_after_ms);
@@ -496,6 +558,10 @@ void Show(const ProviderConfig& provider, ConfigValues& values) {
   show("billing_url", provider.billing.url);
   show("billing_id_header", provider.billing.id_header);
   show("billing_own_ids", provider.billing.own_ids ? "true" : "");
+  show("usage_api", provider.usage.api ? catalog::UsageApiName(*provider.usage.api) : "");
+  show("usage_api_url", provider.usage.api ? provider.usage.url : "");
+  show("usage_api_key_env", provider.usage.key_env);
+  show("usage_api_key_file", provider.usage.key_file);
   show("models", provider.models.empty() ? "" : std::to_string(provider.models.size()));
 }
 

@@ -308,6 +308,43 @@ TEST(MarketConfig, SaysWhereAProviderIsAskedWhatRequestsCost) {
   }
 }
 
+TEST(MarketConfig, SaysHowAProvidersUsageApiIsAsked) {
+  const std::string start = "[[providers]]\nname = 'groq'\n";
+  const std::string url = "usage_api_url = 'https://a.example/v1/'\n";
+  const Outcome out = Read(start + url +
+                           "usage_api = 'anthropic'\nusage_api_key_file = 'admin.key'\n"
+                           "usage_api_every = '24h'\n");
+  ASSERT_TRUE(out.status.has_value()) << out.status.error().message;
+  EXPECT_TRUE(out.warnings.empty()) << out.warnings[0];
+  const catalog::UsageTerms& usage = out.config().providers[0].usage;
+  EXPECT_EQ(usage.api, catalog::UsageApi::kAnthropic);
+  EXPECT_EQ(usage.url, "https://a.example/v1");
+  EXPECT_EQ(usage.key_file, "/etc/tw/admin.key");
+  EXPECT_EQ(usage.every, std::chrono::hours(24));
+  const Outcome own = Read(
+      "[[providers]]\nname='a'\nkind='openai'\nbase_url='https://a/v1'\nusage_api='openai'\n"
+      "usage_api_key_env='ADMIN'\n");
+  ASSERT_TRUE(own.status.has_value()) << own.status.error().message;
+  EXPECT_EQ(own.config().providers[0].usage.url, "https://a/v1") << "where its requests go";
+  EXPECT_EQ(own.config().providers[0].usage.every.count(), 0) << "only when somebody asks";
+  const std::string api = "usage_api = 'openai'\n", key = "usage_api_key_env = 'ADMIN'\n";
+  for (const auto& [lines, field] :
+       {std::pair(std::string("usage_api = 'together'"), "usage_api"),
+        std::pair(api + url, "usage_api_key_env"),
+        std::pair(api + url + key + "usage_api_key_file = 'x'", "usage_api_key_env"),
+        std::pair(api + url + "usage_api_key_env = 'sk-admin-123'", "usage_api_key_env"),
+        std::pair(api + key, "usage_api_url"),
+        std::pair(api + key + "usage_api_url = 'http://a/v1'", "usage_api_url"),
+        std::pair(api + url + key + "usage_api_every = 'daily'", "usage_api_every"),
+        std::pair(api + url + key + "usage_api_every = '1ms'", "usage_api_every"),
+        std::pair(url, "usage_api_url"), std::pair(key, "usage_api_key_env")}) {
+    const Outcome wrong = Read(start + lines);
+    ASSERT_FALSE(wrong.status.has_value()) << lines;
+    EXPECT_EQ(wrong.status.error().param, std::string("providers[0].") + field) << lines;
+    EXPECT_EQ(wrong.status.error().message.find("sk-admin"), std::string::npos);
+  }
+}
+
 TEST(MarketConfig, AProviderWithoutModelsIsPointedOut) {
   const Outcome out = Read("[[providers]]\nname='a'\nkind='openai'\nbase_url='https://a'\n");
   ASSERT_TRUE(out.status.has_value());

@@ -1,4 +1,8 @@
 // reconcile: providers' bills against what was recorded here.
+#include <algorithm>
+#include <future>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -6,14 +10,21 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/file.h"
+#include "billing/bill_period.h"
+#include "billing/remote_bill.h"
 #include "cli/admin_link.h"
+#include "cli/market.h"
 #include "cli/reply_fields.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
+#include "gateway/usage_api.h"
+#include "http/event_loop.h"
 #include "http/query.h"
+#include "http/upstream.h"
 
 namespace tradewind::cli {
 namespace {
@@ -98,6 +109,76 @@ Result<ExitCode> Run(const Settings& settings, std::string_view method, std::str
   return ExitCode::kDone;
 }
 
+// A flag that is a day of UTC; nullopt when nobody says it.
+Result<std::optional<int64_t>> DayOf(const Settings& settings, const std::string& flag) {
+  constexpr int64_t kDayS = 86'400;
+  const std::string text = settings.Text(flag);
+  if (text.empty()) {
+    return std::nullopt;
+  }
+  const auto time = billing::ReadBillTime(text);
+  if (!time.has_value() || *time % kDayS != 0) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("--{} is a day of UTC, like 2026-11-01", flag), flag);
+  }
+  return time;
+}
+
+// The days of --from and --to; without them those of the month that are over.
+Result<gateway::UsageDays> DaysOf(const Settings& settings) {
+  constexpr int64_t kYearS = 366 * 86'400;
+  TW_ASSIGN_OR_RETURN(const auto from_s, DayOf(settings, "from"));
+  TW_ASSIGN_OR_RETURN(const auto to_s, DayOf(settings, "to"));
+  gateway::UsageDays days = gateway::UsageDaysAt(SystemClock().UnixSeconds());
+  days.to_s = to_s.value_or(days.to_s);
+  days.from_s = from_s.value_or(billing::MonthOf(days.to_s - 1).from_s);
+  if (days.from_s >= days.to_s || days.to_s - days.from_s > kYearS) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("--from {} has to be before --to {}, by a year at most",
+                            billing::UtcDate(days.from_s), billing::UtcDate(days.to_s)),
+                "from");
+  }
+  return days;
+}
+
+// On a loop of its own, which ends with it.
+Result<std::vector<billing::BillLine>> FetchHere(const gateway::UsageSource& source,
+                                                 const gateway::UsageDays& days) {
+  using Lines = Result<std::vector<billing::BillLine>>;
+  const std::unique_ptr<http::UpstreamClient> client = http::UpstreamClient::Create();
+  const std::shared_ptr<http::EventLoop> loop = http::EventLoop::Start();
+  std::promise<Lines> done;
+  loop->Spawn([&]() -> Task<void> {
+    done.set_value(co_await gateway::FetchUsage(*client, source, days, SystemClock()));
+  });
+  Lines lines = done.get_future().get();
+  loop->Stop();
+  loop->Destroy();
+  return lines;
+}
+
+// The body of an import: what the provider's usage interface says now.
+Result<std::string> FetchBill(const Settings& settings, const std::string& slug) {
+  const std::vector<catalog::ProviderConfig>& providers = settings.market().providers;
+  const auto found = std::ranges::find(providers, slug, &catalog::ProviderConfig::name);
+  if (found == providers.end()) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("the config has no [[providers]] with name = \"{}\", whose usage_api "
+                            "could be asked",
+                            slug.substr(0, 80)),
+                "provider");
+  }
+  TW_ASSIGN_OR_RETURN(const gateway::UsageSource source,
+                      UsageSourceOf(*found, settings.environment()));
+  TW_ASSIGN_OR_RETURN(const gateway::UsageDays days, DaysOf(settings));
+  TW_ASSIGN_OR_RETURN(const std::vector<billing::BillLine> lines, FetchHere(source, days));
+  dialects::JsonWriter body;
+  body.BeginObject().Field("provider", slug).Field("bill", billing::WriteBillCsv(lines));
+  body.Field("from", billing::UtcDate(days.from_s)).Field("to", billing::UtcDate(days.to_s));
+  body.EndObject();
+  return body.Take();
+}
+
 std::unexpected<Error> Wrong(std::string message, std::string param) {
   return Fail(ErrorCode::kInvalidArgument, std::move(message), std::move(param));
 }
@@ -118,8 +199,16 @@ Result<ExitCode> RunReconcile(const Settings& settings) {
     }
     return Run(settings, "GET", "/tw/v1/reconcile", "", query);
   }
+  if (action == "fetch") {
+    const std::string& slug = word.empty() ? provider : word;
+    if (slug.empty()) {
+      return Wrong("say whose bill it is: reconcile fetch PROVIDER", "WHAT");
+    }
+    TW_ASSIGN_OR_RETURN(const std::string body, FetchBill(settings, slug));
+    return Run(settings, "POST", "/tw/v1/reconcile/import", body, "");
+  }
   if (action != "import" && action != "close") {
-    return Wrong(fmt::format("reconcile does not know \"{}\"; use import, status or close",
+    return Wrong(fmt::format("reconcile does not know \"{}\"; use import, fetch, status or close",
                              action.substr(0, 80)),
                  "ACTION");
   }

@@ -213,8 +213,8 @@ struct Parts {
   std::unique_ptr<alerts::Service> alerts;
   std::unique_ptr<routing::Marketplace> market;
   std::unique_ptr<gateway::Prober> prober;
-  std::unique_ptr<gateway::Reconciler> reconciler;
   std::unique_ptr<LiveMarket> live_market;
+  std::unique_ptr<gateway::Reconciler> reconciler;  // asks live_market for usage interfaces
   std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<http::Server> server;
 };
@@ -333,6 +333,12 @@ void StartReconciler(const ServeConfig& config, Parts& parts) {
   options.has_twin = [&recorder = parts.books->recorder()](
                          std::string_view provider, std::string_view id, ledger::HoldId hold) {
     return recorder.HasTwin(provider, id, hold);
+  };
+  options.usage_sources = [&market = *parts.live_market] { return market.UsageSources(); };
+  options.take_usage = [&money = *parts.money_api](const gateway::UsageSource& source,
+                                                   const gateway::UsageDays& days,
+                                                   std::vector<billing::BillLine> lines) {
+    return money.TakeUsage(source.provider, days.from_s, days.to_s, std::move(lines));
   };
   parts.reconciler = std::make_unique<gateway::Reconciler>(*parts.market, parts.books->ledger(),
                                                            parts.books->meter(), parts.metrics,

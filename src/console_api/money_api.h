@@ -4,9 +4,12 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -43,6 +46,11 @@ class MoneyApi {
   // kMethodNotAllowed, kPermissionDenied, kInvalidArgument.
   Result<http::Response> Answer(const http::Request& request, const identity::Principal& caller);
 
+  // All that a provider's usage interface says of [from_s, to_s), whole days: compared and told as
+  // an imported bill is. Of months that are closed nothing is taken.
+  Status TakeUsage(const std::string& provider, int64_t from_s, int64_t to_s,
+                   std::vector<billing::BillLine> lines);
+
   // What a new key may spend. Errors: those of ledger::Ledger::Define.
   Status DefineKeyBudget(std::string_view key_id, ledger::BudgetSpec budget);
 
@@ -74,6 +82,12 @@ class MoneyApi {
   Result<http::Response> AnswerPeriod(const std::string& provider,
                                       const billing::BillPeriod& period);
   Result<http::Response> ImportBill(const http::Request& request);
+  // The months of a bill's lines. Errors: kInvalidArgument: one is closed; a line is of two.
+  Result<std::vector<billing::BillPeriod>> OpenPeriods(const std::string& provider,
+                                                       std::span<const billing::BillLine> lines);
+  // Puts the lines of these months into the tables, and what follows into the books and alerts.
+  Status TakeLines(const std::string& provider, std::span<const billing::BillPeriod> periods,
+                   const std::function<Status()>& put);
   Result<http::Response> ClosePeriod(const http::Request& request);
   Result<bool> IsClosed(const std::string& provider, const billing::BillPeriod& period);
   Status PostSuspense(const std::string& provider, const billing::BillPeriod& period);

@@ -1,6 +1,8 @@
 // /tw/v1/reconcile: providers' bills against what was recorded here, month by month
 // (docs/operating/reconcile.md). The operator's alone.
 #include <algorithm>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,9 +11,9 @@
 
 #include "billing/price_proposal.h"
 #include "billing/remote_bill.h"
+#include "billing/usage_json.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
-#include "console_api/usage_json.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
 #include "http/query.h"
@@ -26,6 +28,7 @@ using dialects::JsonWriter;
 using ledger::NanoUsd;
 
 constexpr char kSeparator = '\x1F';
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
 // The texts of transfers: what was done, of whose bill, of which month, and why.
 std::string TransferText(std::string_view what, std::string_view provider, const BillPeriod& period,
@@ -111,7 +114,7 @@ int64_t InDoubt(const std::vector<Difference>& differences) {
 }
 
 struct Errand {
-  std::string provider, period, text, accept;
+  std::string provider, period, text, accept, from, to;
   bool invoice = false;
 };
 
@@ -123,6 +126,8 @@ Result<Errand> ReadErrand(std::string_view body) {
   fields.Text("period", errand.period);
   fields.Text("bill", errand.text);
   fields.Text("accept", errand.accept);
+  fields.Text("from", errand.from);
+  fields.Text("to", errand.to);
   fields.Flag("invoice", errand.invoice);
   TW_RETURN_IF_ERROR(fields.status());
   if (const auto unknown = fields.Unknown(); !unknown.empty()) {
@@ -135,6 +140,36 @@ Result<Errand> ReadErrand(std::string_view body) {
                 "provider");
   }
   return errand;
+}
+
+// `from` and `to` of a bill say that it is all there is of that time, so that it replaces what was
+// imported of it before.
+Result<std::optional<std::pair<int64_t, int64_t>>> WholeTimeOf(const Errand& errand,
+                                                               std::span<const BillLine> lines) {
+  if (errand.from.empty() && errand.to.empty()) {
+    return std::nullopt;
+  }
+  const auto from = billing::ReadBillTime(errand.from), to = billing::ReadBillTime(errand.to);
+  const bool is_time = from.has_value() && to.has_value() && *from < *to && !errand.invoice;
+  if (!is_time || !std::ranges::all_of(lines, [&](const BillLine& line) {
+        return *from <= line.start_s && line.end_s <= *to;
+      })) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "`from` and `to` are the dates that all lines of a bill lie between, and that it "
+                "covers; an invoice has none.",
+                "from");
+  }
+  return std::pair(*from, *to);
+}
+
+// Lines that tell tokens alone, where another one tells what all models of their time cost
+// together: their costs are in that one's.
+bool IsPartOfAnother(const Difference& difference, const std::vector<Difference>& all) {
+  const BillLine& line = difference.line;
+  return !line.cost.has_value() && std::ranges::any_of(all, [&](const Difference& other) {
+    return other.line.model.empty() && other.line.cost.has_value() &&
+           other.line.start_s == line.start_s && other.line.end_s == line.end_s;
+  });
 }
 
 }  // namespace
@@ -176,8 +211,10 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
     TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, period));
     NanoUsd billed = 0, recorded = 0;
     for (const Difference& difference : differences) {
-      recorded += difference.local.cost;
-      billed += difference.local.cost + difference.amount();
+      if (!IsPartOfAnother(difference, differences)) {
+        recorded += difference.local.cost;
+        billed += difference.local.cost + difference.amount();
+      }
     }
     json.BeginObject().Field("provider", provider).Field("closed", is_closed);
     Money(json, "billed_nanousd", billed);
@@ -202,17 +239,19 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
   return response;
 }
 
-Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
-  TW_ASSIGN_OR_RETURN(const Errand errand, ReadErrand(request.body));
-  const bool is_json = errand.text.substr(0, errand.text.find('{')).find_first_not_of(" \t\r\n") ==
-                           std::string::npos &&
-                       errand.text.find('{') != std::string::npos;
-  TW_ASSIGN_OR_RETURN(const std::vector<BillLine> lines,
-                      is_json ? ReadUsageJson(errand.text, errand.provider, errand.invoice)
-                              : billing::ReadBillCsv(errand.text, errand.provider, errand.invoice));
-  if (lines.empty()) {
-    return Fail(ErrorCode::kInvalidArgument, "The bill has no lines.", "file");
+Status MoneyApi::TakeLines(const std::string& provider, std::span<const BillPeriod> periods,
+                           const std::function<Status()>& put) {
+  TW_RETURN_IF_ERROR(put());
+  for (const BillPeriod& period : periods) {
+    TW_RETURN_IF_ERROR(PostSuspense(provider, period));
+    TW_RETURN_IF_ERROR(
+        recorder_.TellDifferences(provider, period, SystemClock().UnixSeconds() * kNanosPerSecond));
   }
+  return ledger_.WaitDurable();
+}
+
+Result<std::vector<BillPeriod>> MoneyApi::OpenPeriods(const std::string& provider,
+                                                      std::span<const BillLine> lines) {
   std::vector<BillPeriod> periods;
   for (const BillLine& line : lines) {
     const BillPeriod period = billing::MonthOf(line.start_s);
@@ -222,24 +261,57 @@ Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
                               FormatTime(line.start_s), FormatTime(line.end_s)),
                   "file");
     }
-    if (periods.empty() || periods.back().name != period.name) {
-      TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(errand.provider, period));
-      if (is_closed) {
-        return Fail(ErrorCode::kInvalidArgument,
-                    fmt::format("{} of {} is closed; what comes later belongs to a later month.",
-                                period.name, errand.provider),
-                    "period");
-      }
-      periods.push_back(period);
+    if (std::ranges::find(periods, period.name, &BillPeriod::name) != periods.end()) {
+      continue;
+    }
+    TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, period));
+    if (is_closed) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{} of {} is closed; what comes later belongs to a later month.",
+                              period.name, provider),
+                  "period");
+    }
+    periods.push_back(period);
+  }
+  return periods;
+}
+
+Status MoneyApi::TakeUsage(const std::string& provider, int64_t from_s, int64_t to_s,
+                           std::vector<BillLine> lines) {
+  const std::lock_guard lock(reconciling_);
+  for (const BillPeriod& month : {billing::MonthOf(from_s), billing::MonthOf(to_s - 1)}) {
+    TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, month));
+    if (is_closed) {
+      from_s = std::max(from_s, month.to_s);
     }
   }
-  TW_RETURN_IF_ERROR(recorder_.PutBillLines(lines));
-  for (const BillPeriod& period : periods) {
-    TW_RETURN_IF_ERROR(PostSuspense(errand.provider, period));
-    TW_RETURN_IF_ERROR(recorder_.TellDifferences(errand.provider, period,
-                                                 SystemClock().UnixSeconds() * 1'000'000'000));
+  std::erase_if(lines, [&](const BillLine& line) { return line.start_s < from_s; });
+  if (lines.empty()) {
+    return {};
   }
-  TW_RETURN_IF_ERROR(ledger_.WaitDurable());
+  TW_ASSIGN_OR_RETURN(const std::vector<BillPeriod> periods, OpenPeriods(provider, lines));
+  return TakeLines(provider, periods,
+                   [&] { return recorder_.ReplaceBillLines(provider, from_s, to_s, lines); });
+}
+
+Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
+  TW_ASSIGN_OR_RETURN(const Errand errand, ReadErrand(request.body));
+  const bool is_json = errand.text.substr(0, errand.text.find('{')).find_first_not_of(" \t\r\n") ==
+                           std::string::npos &&
+                       errand.text.find('{') != std::string::npos;
+  TW_ASSIGN_OR_RETURN(const std::vector<BillLine> lines,
+                      is_json ? billing::ReadUsageJson(errand.text, errand.provider, errand.invoice)
+                              : billing::ReadBillCsv(errand.text, errand.provider, errand.invoice));
+  if (lines.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "The bill has no lines.", "file");
+  }
+  TW_ASSIGN_OR_RETURN(const auto whole, WholeTimeOf(errand, lines));
+  TW_ASSIGN_OR_RETURN(const std::vector<BillPeriod> periods, OpenPeriods(errand.provider, lines));
+  TW_RETURN_IF_ERROR(TakeLines(errand.provider, periods, [&] {
+    return whole.has_value()
+               ? recorder_.ReplaceBillLines(errand.provider, whole->first, whole->second, lines)
+               : recorder_.PutBillLines(lines);
+  }));
   return AnswerPeriod(errand.provider, periods.back());
 }
 

@@ -151,6 +151,7 @@ void ReadPreferences(const json::object& object, const std::string& text, Fields
   if (const json::value* price = fields.Find("max_price"); price != nullptr) {
     ReadMaxPrice(*price, text, fields, out);
   }
+  ReadWish(fields, "dear_failover", out.dear_failover);
   ReadWish(fields, "continuation", out.continuation);
   if (const json::value* hedge = fields.Find("hedge"); hedge != nullptr && hedge->is_number()) {
     fields.Integer("hedge", 1, limits::kRequestDeadlineMs, out.hedge_after_ms);

@@ -27,7 +27,9 @@ struct ProviderPreferences {
   // Members that are not read: they play no part, and the caller is told.
   std::vector<std::string> ignored;
   std::optional<double> latency_max_s, throughput_min;
-  // Ours. A stream that is cut goes on at another route.
+  // Ours. What follows a failure may cost many times what the first route would have.
+  std::optional<bool> dear_failover;
+  // A stream that is cut goes on at another route.
   std::optional<bool> continuation;
   // A second route is asked when the first is slow: after `hedge_after_ms`, or, without it, after
   // the time within which 95 of 100 of its answers begin.

@@ -99,7 +99,7 @@ std::optional<Begun> Gateway::BeginSecond(Tries& tries) const {
     return std::nullopt;
   }
   if (!tries.attempts.Hedge(route.slug(), now)) {
-    EndMoney(NotSent(), second);
+    EndMoney(tries, NotSent(), second);
     return std::nullopt;
   }
   return second;
@@ -157,7 +157,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
       continue;
     }
     // What it had done by then nobody says: in doubt for its worst case (billing/ending.h).
-    EndMoney(leg->failed.has_value() ? *leg->failed : Unfinished(), leg->begun);
+    EndMoney(tries, leg->failed.has_value() ? *leg->failed : Unfinished(), leg->begun);
     const bool has_lost = !leg->failed.has_value() || leg->failed->kind == FailureKind::kClientLeft;
     if (won != nullptr && has_lost) {
       CountAttempt(slug, "hedge_lost");  // nothing is learnt from it
@@ -195,7 +195,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
   }
   CountAttempt(route.slug(), answered.has_failed() ? routing::FailureKindName(answered.kind)
                                                    : std::string_view("answered"));
-  EndMoney(answered, won->begun);
+  EndMoney(tries, answered, won->begun);
   tries.Teach(answered, won->begun);
   co_return answered;
 }

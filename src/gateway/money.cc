@@ -105,11 +105,18 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.bills_whole = !route.is_local() && route.place->upstream->bills_on;
   offer.askable = {route.place->billing.has_value(),
                    route.place->billing.has_value() && route.place->upstream->keeps_own_ids};
+  // Going on with a stream costs both attempts: who wants it knows.
+  const bool is_bounded =
+      tries.began == nullptr &&
+      !tries.order.facts.provider.dear_failover.value_or(tries.plan.market->route().dear_failover);
+  offer.cost_max = is_bounded ? tries.at_stake.room() : std::nullopt;
   TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(std::move(offer), ledger::Send::kNow));
+  begun.held = begun.money.held();
+  tries.at_stake.Begin(begun.held);
   return {};
 }
 
-void EndMoney(const Answered& answered, Begun& begun) {
+void EndMoney(Tries& tries, const Answered& answered, Begun& begun) {
   billing::Ended ended;
   ended.is_complete = !answered.has_failed() || answered.was_read_on;
   // Some say with every chunk what there is by then: that is no bill of an answer that was cut.
@@ -133,6 +140,7 @@ void EndMoney(const Answered& answered, Begun& begun) {
     ended.finish = answered.finish_reason;
   }
   static_cast<void>(begun.money.End(ended));
+  tries.at_stake.End(begun.held, begun.money.may_cost());
 }
 
 }  // namespace tradewind::gateway

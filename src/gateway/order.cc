@@ -80,6 +80,7 @@ Result<routing::RouteNeeds> NeedsOf(const Order& order) {
                       PriceCap(wanted.max_completion_price, "provider.max_price.completion"));
   TW_ASSIGN_OR_RETURN(needs.max_price.request_nanousd,
                       PriceCap(wanted.max_request_price, "provider.max_price.request"));
+  needs.dear_failover = wanted.dear_failover;
   needs.across_models = wanted.across_models;
   if (wanted.latency_max_s.has_value()) {
     needs.preferred_max_latency_ms = *wanted.latency_max_s * 1000;

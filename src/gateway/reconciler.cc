@@ -1,5 +1,6 @@
 #include "gateway/reconciler.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <utility>
@@ -83,6 +84,9 @@ Reconciler::Reconciler(routing::Marketplace& market, ledger::Ledger& ledger, bil
       reconciliation_(ledger, options_.give_up, options_.has_twin),
       loop_(http::EventLoop::Start()) {
   loop_->Spawn([this] { return Run(); });
+  if (options_.usage_sources && market_.upstreams != nullptr) {
+    loop_->Spawn([this] { return RunUsage(); });
+  }
 }
 
 void Reconciler::Stop() {
@@ -101,6 +105,49 @@ Task<void> Reconciler::Run() {
     if (!ledger_.is_released()) {
       co_await Round();
     }
+  }
+}
+
+// A source that failed is asked again soon, but no more often than it was to be.
+Task<void> Reconciler::RunUsage() {
+  constexpr std::chrono::milliseconds kAfterTrouble{600'000};
+  usage_wakeup_ = http::Wakeup::Create();
+  while (true) {
+    for (const UsageSource& source :
+         ledger_.is_released() ? std::vector<UsageSource>() : options_.usage_sources()) {
+      auto& due = usage_due_[source.provider];
+      if (due > clock_.Now()) {
+        continue;
+      }
+      const Status taken = co_await FetchAndTake(source);
+      if (taken.has_value()) {
+        usage_troubles_.erase(source.provider);
+      } else {
+        UsageTrouble(source.provider, taken.error().message);
+      }
+      due =
+          clock_.Now() + (taken.has_value() ? source.every : std::min(source.every, kAfterTrouble));
+    }
+    static_cast<void>(co_await usage_wakeup_->Wait(clock_.Now() + options_.every));
+  }
+}
+
+Task<Status> Reconciler::FetchAndTake(const UsageSource& source) {
+  const UsageDays days = UsageDaysAt(clock_.UnixSeconds());
+  TW_CO_ASSIGN_OR_RETURN(std::vector<billing::BillLine> lines,
+                         co_await FetchUsage(*market_.upstreams, source, days, clock_));
+  co_return options_.take_usage(source, days, std::move(lines));
+}
+
+void Reconciler::UsageTrouble(const std::string& provider, const std::string& what) {
+  metrics_
+      .GetCounter("tradewind_usage_fetches_failed_total",
+                  "Looks at providers' usage APIs that failed.", {{"provider", provider}})
+      .Increment();
+  if (std::exchange(usage_troubles_[provider], what) != what) {
+    telemetry::Log(
+        telemetry::Level::kWarn,
+        fmt::format("the bill of {} was not looked at, and will be again: {}", provider, what));
   }
 }
 

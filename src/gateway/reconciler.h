@@ -1,6 +1,6 @@
 // Asks providers what requests in doubt cost, and ends their holds (billing/reconcile.h): each
 // provider with a billing address, again and again, in batches of ids. Protocol:
-// docs/formats/billing-protocol.md.
+// docs/formats/billing-protocol.md. Beside it, those with a usage interface what all of it cost.
 #pragma once
 
 #include <chrono>
@@ -16,6 +16,7 @@
 #include "base/task.h"
 #include "billing/meter.h"
 #include "billing/reconcile.h"
+#include "gateway/usage_api.h"
 #include "http/event_loop.h"
 #include "http/http.h"
 #include "routing/market.h"
@@ -32,6 +33,11 @@ struct ReconcilerOptions {
                                            std::string_view provider)>
       own_key;
   billing::Reconciliation::HasTwin has_twin;  // waits for the disk
+  // Usage interfaces that are asked unasked, as the config has them now, and who takes what they say
+  // of these days. Both may wait for the disk; empty: none is asked.
+  std::function<std::vector<UsageSource>()> usage_sources;
+  std::function<Status(const UsageSource&, const UsageDays&, std::vector<billing::BillLine>)>
+      take_usage;
 };
 
 // The costs in an answer. Integers of nano-USD; a fraction is rounded up; -1 for what is negative,
@@ -55,12 +61,15 @@ class Reconciler {
 
  private:
   Task<void> Run();
+  Task<void> RunUsage();
+  Task<Status> FetchAndTake(const UsageSource& source);
   Task<void> Round();
   Task<void> Ask(const routing::Market& market, const billing::BillingQuestion& question);
   std::optional<std::string> KeyFor(const routing::MarketPlace& place,
                                     const billing::BillingQuestion& question) const;
   void Tell(const std::string& provider, const billing::BillingOutcome& outcome);
   void Trouble(const std::string& provider, const std::string& what);
+  void UsageTrouble(const std::string& provider, const std::string& what);
 
   routing::Marketplace& market_;
   ledger::Ledger& ledger_;
@@ -71,7 +80,9 @@ class Reconciler {
   // On the loop's thread:
   billing::Reconciliation reconciliation_;
   std::map<std::string, std::string> troubles_;  // by provider: each is told once
-  std::shared_ptr<http::Wakeup> wakeup_;
+  std::map<std::string, std::string> usage_troubles_;
+  std::map<std::string, std::chrono::steady_clock::time_point> usage_due_;  // by provider
+  std::shared_ptr<http::Wakeup> wakeup_, usage_wakeup_;
 
   std::shared_ptr<http::EventLoop> loop_;  // the last: its thread uses all of the above
 };

@@ -2,12 +2,30 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 
 #include "gateway/gateway.h"
 #include "gateway/pass.h"
 #include "routing/attempts.h"
 
 namespace tradewind::gateway {
+
+// What the attempts of one request may cost together: at most twice what the first of them that may
+// be billed was held for.
+struct AtStake {
+  ledger::NanoUsd first = 0;  // held
+  ledger::NanoUsd sum = 0;    // of those that run or may be billed
+
+  // What is left for one more; nullopt: nothing is at stake yet.
+  std::optional<ledger::NanoUsd> room() const {
+    return sum > 0 ? std::optional(2 * first - sum) : std::nullopt;
+  }
+  void Begin(ledger::NanoUsd held) {
+    first = sum > 0 ? first : held;
+    sum += held;
+  }
+  void End(ledger::NanoUsd held, ledger::NanoUsd may_cost) { sum += may_cost - held; }
+};
 
 // One of them.
 struct Begun {
@@ -16,6 +34,7 @@ struct Begun {
   routing::Attempt lesson;  // what the route learns from it
   std::chrono::steady_clock::time_point started;
   billing::Metered money = {};  // held for it
+  ledger::NanoUsd held = 0;     // so much, also when it has ended
 };
 
 // What they share.
@@ -30,6 +49,7 @@ struct Tries {
   const routing::PlannedRoute* began = nullptr;  // whose stream the client has
   bool may_be_billed = false;                    // one of those that failed
   uint16_t attempt = 0;                          // of the ledger: each has a hold of its own
+  AtStake at_stake = {};
 
   AttemptTerms TermsOf(Begun& begun) const;  // which must outlive them
   bool WasMute(const Answered& answered, const Begun& begun) const;
@@ -38,6 +58,6 @@ struct Tries {
 };
 
 // The attempt has ended: so does its hold (billing/ending.h).
-void EndMoney(const Answered& answered, Begun& begun);
+void EndMoney(Tries& tries, const Answered& answered, Begun& begun);
 
 }  // namespace tradewind::gateway

@@ -143,7 +143,7 @@ Task<Answered> Gateway::Attempt(Tries& tries, Begun& begun) {
   }
   CountAttempt(route.slug(), answered.has_failed() ? routing::FailureKindName(answered.kind)
                                                    : std::string_view("answered"));
-  EndMoney(answered, begun);
+  EndMoney(tries, answered, begun);
   tries.Teach(answered, begun);
   co_return answered;
 }
@@ -174,7 +174,10 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
     const Status held = HoldFor(tries, *begun);
     const bool is_refused_here = !held.has_value();
     was_tried |= !is_refused_here || !billing::IsOutOfBudget(held.error());
-    if (is_refused_here) {
+    if (is_refused_here && billing::IsBeyondRequest(held.error())) {
+      // What came before is what the client is told, if no cheaper route follows.
+      CountAttempt(begun->route->slug(), "too_dear");
+    } else if (is_refused_here) {
       answered = NoMoney(held.error(), tries.stream);  // another route may be cheaper
     } else if (const auto after_ms = HedgeAfterMs(tries); after_ms.has_value()) {
       answered = co_await AttemptHedged(tries, std::move(*begun), *after_ms);

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "testing/property.h"
+
 namespace tradewind::pricing {
 namespace {
 
@@ -43,12 +45,12 @@ TEST(CostParts, GiveWhatRoundingUpAddedToWhoLostMost) {
 }
 
 TEST(CostParts, AddUpToTheCostWhateverThePrices) {
-  std::mt19937_64 random(7);  // NOLINT: the same numbers every time
-  const auto number = [&] {
-    const int places = static_cast<int>(random() % 16);
-    return std::to_string(random() % 100'000) + "e-" + std::to_string(places);
-  };
-  for (int i = 0; i < 20'000; ++i) {
+  testing::ForEachCase(20'000, [](uint64_t seed) {
+    std::mt19937_64 random(seed);
+    const auto number = [&] {
+      const int places = static_cast<int>(random() % 16);
+      return std::to_string(random() % 100'000) + "e-" + std::to_string(places);
+    };
     const auto prices = Priced(number(), random() % 2 == 0 ? number() : "",
                                random() % 2 == 0 ? number() : "", number());
     const int64_t cached = static_cast<int64_t>(random() % 1000);
@@ -57,9 +59,9 @@ TEST(CostParts, AddUpToTheCostWhateverThePrices) {
     const TokenCounts counts{input, cached, static_cast<int64_t>(random() % 10'000), write};
     const auto parts = CostPartsNanoUsd(prices, counts);
     ASSERT_TRUE(parts.has_value());
-    ASSERT_EQ(parts->total(), CostNanoUsd(prices, counts).value()) << i;
+    ASSERT_EQ(parts->total(), CostNanoUsd(prices, counts).value());
     ASSERT_GE(std::min({parts->input, parts->cached, parts->cache_write, parts->output}), 0);
-  }
+  });
 }
 
 TEST(CostParts, RefuseWhatHasNoCost) {

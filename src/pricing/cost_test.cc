@@ -1,8 +1,11 @@
 #include "pricing/cost.h"
 
 #include <random>
+#include <string>
 
 #include <gtest/gtest.h>
+
+#include "testing/property.h"
 
 namespace tradewind::pricing {
 namespace {
@@ -70,11 +73,11 @@ TEST(Cost, RefusesContradictionsAndOverflow) {
 }
 
 TEST(WorstCase, IsNeverLessThanAnyUsageWithinItsBounds) {
-  std::mt19937_64 random(5);
-  const auto below = [&](int64_t bound) {
-    return static_cast<int64_t>(random() % static_cast<uint64_t>(bound));
-  };
-  for (int round = 0; round < 20'000; ++round) {
+  testing::ForEachCase(20'000, [](uint64_t seed) {
+    std::mt19937_64 random(seed);
+    const auto below = [&](int64_t bound) {
+      return static_cast<int64_t>(random() % static_cast<uint64_t>(bound));
+    };
     catalog::Prices prices;
     const auto price = [&] {
       return Decimal::Parse(std::to_string(below(30)) + "." + std::to_string(below(100000)))
@@ -93,8 +96,31 @@ TEST(WorstCase, IsNeverLessThanAnyUsageWithinItsBounds) {
     const int64_t input = below(input_max + 1), output = below(output_max * choices + 1);
     const int64_t cached = below(input + 1), written = below(input - cached + 1);
     const int64_t cost = CostNanoUsd(prices, {input, cached, output, written}).value();
-    ASSERT_LE(cost, bound) << round;
-  }
+    ASSERT_LE(cost, bound);
+  });
+}
+
+// Rounding up once keeps the order: more of anything never costs less, and never more than a
+// nano-dollar beyond what it costs alone.
+TEST(Cost, OfMoreIsNeverLess) {
+  testing::ForEachCase(20'000, [](uint64_t seed) {
+    std::mt19937_64 random(seed);
+    const auto below = [&](uint64_t bound) { return static_cast<int64_t>(random() % bound); };
+    const auto price = [&] {
+      return std::to_string(below(1'000'000)) + "e-" + std::to_string(below(9));
+    };
+    catalog::Prices prices = Priced(price().c_str(), price().c_str());
+    const TokenCounts less{below(5000), 0, below(5000)};
+    TokenCounts more = less;
+    more.input += below(100);
+    more.output += below(100);
+    const int64_t both = CostNanoUsd(prices, more).value(), one = CostNanoUsd(prices, less).value();
+    const TokenCounts rest{more.input - less.input, 0, more.output - less.output};
+    const int64_t added = CostNanoUsd(prices, rest).value();
+    ASSERT_GE(both, one);
+    ASSERT_LE(both, one + added);
+    ASSERT_GE(both, one + added - 1);
+  });
 }
 
 TEST(WorstCase, HoldsForWritesThatAreCheaperThanFreshInputToo) {
@@ -120,8 +146,8 @@ TEST(AffordableOutput, IsTheLongestThatFits) {
 
 // Oracle: prices of at most six places are whole units of 1e-9 USD per thousand tokens.
 TEST(Cost, EqualsWholeNumberArithmetic) {
-  std::mt19937_64 random(11);
-  for (int round = 0; round < 2000; ++round) {
+  testing::ForEachCase(2000, [](uint64_t seed) {
+    std::mt19937_64 random(seed);
     const int64_t input_price =
         static_cast<int64_t>(random() % 100'000'000);  // 1e-6 USD per million
     const int64_t output_price = static_cast<int64_t>(random() % 100'000'000);
@@ -135,7 +161,7 @@ TEST(Cost, EqualsWholeNumberArithmetic) {
     const auto cost =
         CostNanoUsd(Priced(text(input_price).c_str(), text(output_price).c_str()), counts);
     ASSERT_EQ(cost, (thousandths + 999) / 1000) << text(input_price) << " " << counts.input;
-  }
+  });
 }
 
 }  // namespace

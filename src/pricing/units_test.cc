@@ -10,6 +10,7 @@
 
 #include "pricing/cost.h"
 #include "pricing/cost_parts.h"
+#include "testing/property.h"
 
 namespace tradewind::pricing {
 namespace {
@@ -318,10 +319,9 @@ class Dice {
 };
 
 TEST(UnitsOracle, CostsAreThoseOfFractionsAndNoHoldIsLess) {
-  constexpr int kRounds = 20'000;
   size_t with_tier = 0;
-  for (int round = 0; round < kRounds; ++round) {
-    Dice dice(static_cast<uint64_t>(round));
+  const uint64_t cases = testing::ForEachCase(20'000, [&](uint64_t seed) {
+    Dice dice(seed);
     const Prices prices = dice.All();
     ASSERT_TRUE(prices.CheckTiers().has_value());
     UsageBounds bounds{dice.UpTo(8'000), dice.UpTo(2'000), 1 + dice.UpTo(3)};
@@ -333,10 +333,10 @@ TEST(UnitsOracle, CostsAreThoseOfFractionsAndNoHoldIsLess) {
     for (int usage = 0; usage < 5; ++usage) {
       const TokenCounts used = dice.Within(bounds);
       const auto cost = CostNanoUsd(prices, used);
-      ASSERT_TRUE(cost.has_value()) << "seed " << round;
-      ASSERT_EQ(*cost, OracleCost(prices, used)) << "seed " << round;
-      ASSERT_LE(*cost, held) << "seed " << round;
-      ASSERT_EQ(CostPartsNanoUsd(prices, used)->total(), *cost) << "seed " << round;
+      ASSERT_TRUE(cost.has_value());
+      ASSERT_EQ(*cost, OracleCost(prices, used));
+      ASSERT_LE(*cost, held);
+      ASSERT_EQ(CostPartsNanoUsd(prices, used)->total(), *cost);
       with_tier += prices.TierOf(used.input) > 0 ? 1 : 0;
     }
     // What fits a budget is held within it, and one token more is not.
@@ -345,16 +345,18 @@ TEST(UnitsOracle, CostsAreThoseOfFractionsAndNoHoldIsLess) {
     UsageBounds shorter = bounds;
     shorter.output_max = fits;
     if (fits > 0) {
-      ASSERT_LE(WorstCaseNanoUsd(prices, shorter).value(), budget) << "seed " << round;
+      ASSERT_LE(WorstCaseNanoUsd(prices, shorter).value(), budget);
     }
+  });
+  if (cases >= 1000) {
+    EXPECT_GT(with_tier, cases) << "tiers are reached";
   }
-  EXPECT_GT(with_tier, size_t{kRounds}) << "tiers are reached";
 }
 
 // Where the parts are as large as they may be, a hold is what it costs.
 TEST(UnitsOracle, HoldsAreReached) {
-  for (int round = 0; round < 2'000; ++round) {
-    Dice dice(static_cast<uint64_t>(round) + 1'000'000);
+  testing::ForEachCase(2'000, [](uint64_t seed) {
+    Dice dice(seed + (uint64_t{1} << 40));  // others than those above
     Prices prices = dice.All();
     const bool is_long = dice.Flip();
     const auto forget = [&](TokenPrices& of) {
@@ -390,8 +392,8 @@ TEST(UnitsOracle, HoldsAreReached) {
         }
       }
     }
-    ASSERT_EQ(WorstCaseNanoUsd(prices, bounds), most) << "seed " << round;
-  }
+    ASSERT_EQ(WorstCaseNanoUsd(prices, bounds), most);
+  });
 }
 
 }  // namespace

@@ -171,6 +171,7 @@ void SetNeeds(const Asked& asked, const catalog::Model& model, const catalog::Ro
       asked.policy == Policy::kPrivate || config.data_policy == catalog::DataRule::kNoRetention;
   needs.local_only |= config.data_policy == catalog::DataRule::kLocalOnly;
   needs.only_best |= config.fallback == catalog::Fallback::kOff;
+  needs.dear_times = needs.dear_failover.value_or(config.dear_failover) ? 0 : kDearTimes;
   if (config.fallback != catalog::Fallback::kList) {
     needs.only_model = model.id;
   }

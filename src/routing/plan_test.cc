@@ -45,6 +45,7 @@ class PlanTest : public testing::Test {
     PlanRequest request;
     request.models = std::move(models);
     request.own_key_ref = own_key_ref_;
+    request.needs.dear_failover = dear_failover_;
     return MakePlan(std::move(market), health_, request);
   }
   // "site-a/org/a" in order; or the one error.
@@ -62,6 +63,7 @@ class PlanTest : public testing::Test {
 
   std::vector<catalog::ProviderConfig> configured_;
   catalog::RouteConfig route_;
+  std::optional<bool> dear_failover_;
   std::function<std::optional<std::string>(std::string_view)> own_key_ref_;
   FakeClock clock_;
   SeededRandom random_{1};
@@ -110,6 +112,22 @@ TEST_F(PlanTest, FallbackSameModelLetsNoOtherModelAnswer) {
   EXPECT_EQ(Routes({"org/a:site-b", "org/b", "org/a:site-a"}),
             (Names{"site-b/org/a", "site-a/org/a"}));
   EXPECT_NE(Routes({"org/b:site-b", "org/c"}).front().find("[route] fallback"), std::string::npos);
+}
+
+TEST_F(PlanTest, DearFailoverIsOffUnlessSomebodyWantsIt) {
+  for (auto& [site, usd] : {std::pair(&configured_[0], "1"), std::pair(&configured_[1], "9")}) {
+    site->models[0].prices.input = site->models[0].prices.output = Decimal::Parse(usd).value();
+  }
+  route_.order = {"site-a", "site-b"};
+  EXPECT_EQ(Routes({"org/a"}), Names{"site-a/org/a"});
+  EXPECT_EQ(Make({"org/a"})->ranking.left_out.size(), 1U) << "and it is told";
+  dear_failover_ = true;
+  EXPECT_EQ(Routes({"org/a"}), (Names{"site-a/org/a", "site-b/org/a"})) << "the request does";
+  route_.dear_failover = true;
+  dear_failover_ = std::nullopt;
+  EXPECT_EQ(Routes({"org/a"}), (Names{"site-a/org/a", "site-b/org/a"})) << "the config does";
+  dear_failover_ = false;
+  EXPECT_EQ(Routes({"org/a"}), Names{"site-a/org/a"}) << "the request has the last word";
 }
 
 TEST_F(PlanTest, ACallersOwnKeyIsJudgedByItsOwnHealth) {

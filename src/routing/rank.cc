@@ -34,7 +34,8 @@ constexpr std::array<std::string_view, kExclusions> kExclusionNames = {"model_no
                                                                        "output_too_small",
                                                                        "unpriced",
                                                                        "too_expensive",
-                                                                       "no_fallbacks"};
+                                                                       "no_fallbacks",
+                                                                       "dear_failover"};
 constexpr std::array<std::string_view, 6> kPolicyNames = {"fastest", "cheapest", "preferred",
                                                           "private", "pinned",   "local"};
 
@@ -302,6 +303,10 @@ struct SortKey {
     return std::tie(rest, model_rank, named_place, capability_unknown, preference_missed, speed,
                     unpriced, cost, provider, provider_model, model, index);
   }
+  auto TieWithoutRest() const {
+    return std::tie(model_rank, named_place, capability_unknown, preference_missed, speed, unpriced,
+                    cost, provider, provider_model, model, index);
+  }
 };
 
 SortKey KeyOf(const RouteFacts& route, size_t index, const RouteNeeds& needs) {
@@ -337,6 +342,41 @@ void DropFallbacks(std::span<const RouteFacts> facts, const RouteNeeds& needs, R
     }
   }
   ranking.candidates = std::move(kept);
+}
+
+// What failover is measured by: the cost of the route that would be first if none rested, as one
+// that is down for days must not make a dear one usual. What the catalogue or a probe says is
+// broken, or would not take our key, never was an alternative. 0: nothing costs anything.
+__int128 FirstCost(std::span<const RouteFacts> facts, std::span<const SortKey> keys) {
+  const SortKey* first = nullptr;
+  for (const SortKey& key : keys) {
+    const bool is_usable =
+        key.rest == 0 || (facts[key.index].status != RouteStatus::kError &&
+                          facts[key.index].health.availability == Availability::kHeld);
+    if (is_usable && !key.unpriced && key.cost > 0 &&
+        (first == nullptr || key.TieWithoutRest() < first->TieWithoutRest())) {
+      first = &key;
+    }
+  }
+  return first == nullptr ? 0 : first->cost;
+}
+
+// A route of unknown price is not known to be dear.
+void DropDear(std::span<const RouteFacts> facts, const RouteNeeds& needs, Ranking& ranking,
+              std::vector<SortKey>& keys) {
+  const __int128 first = FirstCost(facts, keys);
+  std::erase_if(keys, [&](const SortKey& key) {
+    const bool is_dear = first > 0 && !key.unpriced && key.cost > first * needs.dear_times;
+    if (is_dear) {
+      ranking.left_out.push_back(
+          {key.index, Exclusion::kDearFailover,
+           fmt::format("is expected to cost {} times what the first route does, and failover "
+                       "beyond {} times is off ([route] dear_failover, provider.dear_failover)",
+                       static_cast<int64_t>(std::min<__int128>(key.cost / first, 1'000'000)),
+                       needs.dear_times)});
+    }
+    return is_dear;
+  });
 }
 
 }  // namespace
@@ -407,6 +447,9 @@ Ranking Rank(std::span<const RouteFacts> facts, const RouteNeeds& needs) {
     } else {
       keys.push_back(KeyOf(facts[i], i, needs));
     }
+  }
+  if (needs.dear_times > 0) {
+    DropDear(facts, needs, ranking, keys);
   }
   std::ranges::sort(keys, [](const SortKey& a, const SortKey& b) { return a.Tie() < b.Tie(); });
   ranking.candidates.reserve(keys.size());

@@ -140,7 +140,14 @@ struct RouteNeeds {
   bool see_staging = false;
   std::string only_model = {};  // [route] fallback = same-model, off; "" = any
   bool only_best = false;       // [route] fallback = off: one route
+  // Left out is what is expected to cost more than so many times what the first route does that
+  // costs something; 0: nothing is.
+  int64_t dear_times = 0;
+  std::optional<bool> dear_failover = {};  // the request's own word on it; nullopt: the config's
 };
+
+// Without an opt-in, a failover costs at most so many times what the first route would have.
+inline constexpr int64_t kDearTimes = 3;
 
 // Why a route is left out; the first that holds, in this order.
 enum class Exclusion {
@@ -164,8 +171,9 @@ enum class Exclusion {
   kUnpriced,  // under a price cap
   kTooExpensive,
   kNoFallbacks,
+  kDearFailover,
 };
-inline constexpr int kExclusions = static_cast<int>(Exclusion::kNoFallbacks) + 1;
+inline constexpr int kExclusions = static_cast<int>(Exclusion::kDearFailover) + 1;
 std::string_view ExclusionName(Exclusion exclusion);  // snake_case, for JSON
 
 struct Candidate {

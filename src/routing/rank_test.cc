@@ -319,6 +319,36 @@ TEST(RankReason, SaysWhatIsTooDear) {
   EXPECT_EQ(Order({Route("a", Usd(0.1, 0.3))}, needs), Names{"a"}) << "the cap itself is in";
 }
 
+TEST(RankReason, SaysWhichFailoverIsTooDear) {
+  std::vector facts = {Route("a", Usd(1, 1)), Route("b", Usd(3, 3)), Route("c", Usd(3.01, 3.01)),
+                       Route("unpriced"), Local()};
+  RouteNeeds needs{.user_order = {"local", "a", "b", "c"}, .dear_times = kDearTimes};
+  EXPECT_EQ(Order(facts, needs), (Names{"local", "a", "b", "unpriced"}))
+      << "what costs nothing is no measure, and what is not known is not known to be dear";
+  const Ranking ranking = Rank(facts, needs);
+  ASSERT_EQ(ranking.left_out.size(), 1U);
+  EXPECT_EQ(ExclusionName(ranking.left_out[0].code), "dear_failover");
+  EXPECT_NE(ranking.left_out[0].reason.find("3 times"), std::string::npos);
+  needs.dear_times = 0;
+  EXPECT_EQ(Order(facts, needs), (Names{"local", "a", "b", "c", "unpriced"})) << "who wants it";
+  needs.dear_times = kDearTimes;
+  needs.user_order = {"c", "a", "b"};
+  EXPECT_EQ(Order(facts, needs), (Names{"local", "c", "a", "b", "unpriced"}))
+      << "from the dear to the cheap";
+}
+
+TEST(RankReason, ARouteThatRestsStillSaysWhatIsDear) {
+  std::vector facts = {Route("a", Usd(1, 1)), Route("b", Usd(9, 9))};
+  RouteNeeds needs{.user_order = {"a", "b"}, .dear_times = kDearTimes};
+  facts[0].health.availability = Availability::kHeld;
+  EXPECT_EQ(Order(facts, needs), Names{"a"}) << "a weekend of outages is no opt-in";
+  facts[0].health.availability = Availability::kKeyHeld;
+  EXPECT_EQ(Order(facts, needs), (Names{"b", "a"})) << "one that refuses our key is no alternative";
+  facts[0].health.availability = Availability::kReady;
+  facts[0].status = RouteStatus::kError;
+  EXPECT_EQ(Order(facts, needs), (Names{"b", "a"})) << "nor is one that is known to be broken";
+}
+
 TEST(RankReason, SaysWhatHappensToData) {
   RouteFacts trains = Route("a");
   trains.data_policy = DataPolicy::kMayTrain;

@@ -65,6 +65,10 @@ const std::vector<Field>& Fields() {
        &B::costs,
        {"", "forget", "null", "negative", "fraction", "text", "huge", "stray", "twice",
         "changing"}},
+      {"page_days", &B::page_days},
+      {"report",
+       &B::report,
+       {"", "inflated", "empty", "stray", "negative", "loop", "lost", "twice"}},
   };
   return fields;
 }

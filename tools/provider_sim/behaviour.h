@@ -62,6 +62,11 @@ struct Behaviour {
   // What the billing endpoint says: "forget" (knows no id), "null", "negative", "fraction", "text",
   // "huge", "stray" (an id that was not asked), "twice" (two costs), "changing" (each time more)
   std::string costs;
+  int64_t page_days = 0;  // of its usage and cost reports: days of a page; 0: as asked
+  // What these say: "inflated" (a fifth more), "empty" (nothing), "stray" (a dollar of a model that
+  // nobody uses, on the first day), "negative"; of their pages: "loop" (the same one again), "lost"
+  // (more, and not where), "twice" (each begins with the last day of the one before)
+  std::string report;
 };
 
 using Setting = std::variant<int64_t, double, bool, std::string>;

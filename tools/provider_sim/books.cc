@@ -1,6 +1,7 @@
 #include "provider_sim/books.h"
 
 #include <algorithm>
+#include <ctime>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -10,6 +11,8 @@ namespace provider_sim {
 namespace {
 
 namespace json = boost::json;
+
+constexpr int64_t kDayS = 86'400;
 
 size_t SizeOf(const LogEntry& entry) {
   size_t bytes = sizeof(LogEntry) + entry.path.size() + entry.body.size();
@@ -86,6 +89,14 @@ void Books::Bill(const std::string& provider, const std::string& model, const st
   Row& row = bill_[std::move(at)];
   ++row.requests;
   Add(charge, row.sum);
+  const int64_t now_s = std::time(nullptr);
+  auto day = std::make_tuple(provider, now_s - now_s % kDayS, model);
+  if (days_.size() >= kBillRowsMax && !days_.contains(day)) {
+    std::get<2>(day) = "other";
+  }
+  Row& row_of_day = days_[std::move(day)];
+  ++row_of_day.requests;
+  Add(charge, row_of_day.sum);
   for (const std::string& id : ids) {
     if (!id.empty() && costs_.emplace(id, charge.cost_nanousd).second) {
       cost_order_.push_back(id);
@@ -133,6 +144,18 @@ json::value Books::BillJson() const {
   return json::object{{"rows", std::move(rows)}, {"total", std::move(sum)}};
 }
 
+std::vector<DayUse> Books::Days(const std::string& provider, int64_t from_s, int64_t to_s) const {
+  std::vector<DayUse> days;
+  const std::lock_guard lock(mutex_);
+  for (auto at = days_.lower_bound({provider, from_s, ""});
+       at != days_.end() && std::get<0>(at->first) == provider && std::get<1>(at->first) < to_s;
+       ++at) {
+    const auto& [name, day_s, model] = at->first;
+    days.push_back({day_s, model, at->second.requests, at->second.sum});
+  }
+  return days;
+}
+
 std::optional<int64_t> Books::CostOf(const std::string& billing_id) const {
   const std::lock_guard lock(mutex_);
   const auto found = costs_.find(billing_id);
@@ -145,6 +168,7 @@ void Books::Reset() {
   log_bytes_ = 0;
   dropped_ = 0;
   bill_.clear();
+  days_.clear();
   costs_.clear();
   cost_order_.clear();
 }

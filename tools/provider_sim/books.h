@@ -31,6 +31,14 @@ struct Charge {
   int64_t cost_nanousd = 0;
 };
 
+// What a model of a provider cost on a day of UTC.
+struct DayUse {
+  int64_t day_s = 0;  // its first second
+  std::string model;
+  uint64_t requests = 0;
+  Charge sum;
+};
+
 struct LogEntry {
   uint64_t number = 0;
   int64_t begin_ms = 0, end_ms = 0;  // Unix time; end 0: still running
@@ -62,6 +70,8 @@ class Books {
   // `since`: numbers above it; at most `limit` of the newest.
   boost::json::value LogJson(uint64_t since, size_t limit, std::string_view provider) const;
   boost::json::value BillJson() const;
+  // In the order of days; `from_s` and `to_s` are whole days.
+  std::vector<DayUse> Days(const std::string& provider, int64_t from_s, int64_t to_s) const;
   std::optional<int64_t> CostOf(const std::string& billing_id) const;
   void Reset();
 
@@ -77,6 +87,7 @@ class Books {
   size_t log_bytes_ = 0;
   uint64_t dropped_ = 0;
   std::map<std::tuple<std::string, std::string, std::string>, Row> bill_;
+  std::map<std::tuple<std::string, int64_t, std::string>, Row> days_;  // provider, day, model
   std::unordered_map<std::string, int64_t> costs_;
   std::deque<std::string> cost_order_;
 };

@@ -21,7 +21,7 @@ using provider_sim::Provider;
 struct Arguments {
   std::vector<std::string> providers = {"fireworks-ai", "together", "cerebras", "groq",
                                         "openai",       "novita",   "hf-router"};
-  std::vector<std::string> keys, faults, models, prices;
+  std::vector<std::string> keys, admin_keys, faults, models, prices;
   std::string data = PROVIDER_SIM_DATA, root;
   bool no_log = false;
   int64_t created_s = 0;
@@ -37,6 +37,7 @@ void AddFlags(CLI::App& app, Arguments& a) {
   app.add_option("--root", a.root, "this provider is served at / too");
   app.add_option("--data", a.data, "folder of data files");
   app.add_option("--key", a.keys, "a key that is accepted, or PROVIDER=KEY; none: any key is");
+  app.add_option("--admin-key", a.admin_keys, "a key that may ask for usage and costs; none: any");
   app.add_option("--model", a.models, "PROVIDER=ID: one more model, at its first model's price");
   app.add_option("--price", a.prices, "PROVIDER=JSON: what its models cost, as data says it");
   app.add_option("--fault", a.faults, "a rule as for /_sim/faults: JSON, or name=value,...");
@@ -109,6 +110,7 @@ void Run(const Arguments& arguments) {
   for (const std::string& key : arguments.keys) {
     options.keys.push_back(SplitAt(key, '='));
   }
+  options.admin_keys = arguments.admin_keys;
   options.keep_log = !arguments.no_log;
   options.created_s = arguments.created_s;
   provider_sim::Sim sim(Load(arguments), arguments.root, options);

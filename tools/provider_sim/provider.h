@@ -20,9 +20,21 @@
 
 namespace provider_sim {
 
-enum class Endpoint : uint8_t { kChat, kCompletions, kEmbeddings, kModels, kBilling };
-inline constexpr std::array<std::string_view, 5> kEndpointNames = {
-    "chat", "completions", "embeddings", "models", "billing"};
+// The last four say what all of the provider's users cost: as OpenAI has it, and as Anthropic does.
+enum class Endpoint : uint8_t {
+  kChat,
+  kCompletions,
+  kEmbeddings,
+  kModels,
+  kBilling,
+  kUsage,
+  kCosts,
+  kUsageReport,
+  kCostReport
+};
+inline constexpr std::array<std::string_view, 9> kEndpointNames = {
+    "chat",  "completions", "embeddings",   "models",     "billing",
+    "usage", "costs",       "usage_report", "cost_report"};
 inline std::string_view NameOf(Endpoint endpoint) {
   return kEndpointNames[static_cast<size_t>(endpoint)];
 }

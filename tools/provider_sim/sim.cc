@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "provider_sim/gzip.h"
+#include "provider_sim/usage.h"
 
 namespace provider_sim {
 namespace {
@@ -240,20 +241,47 @@ Reply Sim::Handle(Incoming& request) {
 }
 
 void Sim::Answer(Exchange& x) {
-  const bool post = x.endpoint != Endpoint::kModels;
+  const bool reports = x.endpoint >= Endpoint::kUsage;
+  const bool post = x.endpoint != Endpoint::kModels && !reports;
   if (x.request.method != (post ? "POST" : "GET")) {
     Refuse(x, "405", "Method not allowed", "");
   } else if (post) {
     AnswerPost(x);
-  } else if (!x.provider.errors.contains("models_need_no_key") &&
+  } else if (reports && !MayReport(x.request)) {
+    Refuse(x, "401", "Only a key of the organisation may ask", "");
+  } else if (!reports && !x.provider.errors.contains("models_need_no_key") &&
              !KeyFits(&x.provider, x.request.authorization)) {
     Refuse(x, "401", "Invalid API key", "");
   } else {
     rules_.Apply(x.provider.name, x.model_id, NameOf(x.endpoint), x.reply.how);
     if (!Fault(x)) {
-      AnswerModels(x);
+      reports ? AnswerReport(x) : AnswerModels(x);
     }
   }
+}
+
+bool Sim::MayReport(const Incoming& request) const {
+  std::string_view key = TokenOf(request.authorization);
+  for (const auto& [name, value] : request.headers) {
+    key = EqualNames(name, "x-api-key") ? value : key;
+  }
+  return !key.empty() && (options_.admin_keys.empty() ||
+                          std::ranges::find(options_.admin_keys, key) != options_.admin_keys.end());
+}
+
+void Sim::AnswerReport(Exchange& x) {
+  const size_t question = x.request.target.find('?');
+  const auto asked = ReadReportAsk(
+      x.endpoint, question == std::string_view::npos ? "" : x.request.target.substr(question + 1),
+      x.reply.how);
+  if (!asked.has_value()) {
+    Refuse(x, "invalid", "start and end have to be days of UTC, and the page one that was named",
+           "start_time");
+    return;
+  }
+  Send(x, 200, "application/json",
+       ReportBody(*asked, books_.Days(x.provider.name, asked->from_s, asked->to_s), x.reply.how),
+       {});
 }
 
 void Sim::AnswerPost(Exchange& x) {

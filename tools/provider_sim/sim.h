@@ -57,7 +57,8 @@ struct Ending {
 
 struct SimOptions {
   std::vector<std::pair<std::string, std::string>>
-      keys;  // provider (empty: any), key; none: any key
+      keys;                             // provider (empty: any), key; none: any key
+  std::vector<std::string> admin_keys;  // that may ask for usage and costs; none: any
   bool keep_log = true;
   int64_t created_s = 0;  // 0: now
 };
@@ -89,6 +90,8 @@ class Sim {
   void AnswerInference(Exchange& x, const Ask& ask);
   void AnswerBilling(Exchange& x, const boost::json::value& body);
   void AnswerModels(Exchange& x);
+  void AnswerReport(Exchange& x);
+  bool MayReport(const Incoming& request) const;
   bool Fault(Exchange& x);
   void Refuse(Exchange& x, std::string_view error, std::string_view message,
               std::string_view param);

@@ -1,10 +1,10 @@
-#include "console_api/usage_json.h"
+#include "billing/usage_json.h"
 
 #include <string>
 
 #include <gtest/gtest.h>
 
-namespace tradewind::console_api {
+namespace tradewind::billing {
 namespace {
 
 TEST(UsageJson, ReadsTokensByModelAndTime) {
@@ -17,7 +17,7 @@ TEST(UsageJson, ReadsTokensByModelAndTime) {
       "openai", false);
   ASSERT_TRUE(lines.has_value()) << lines.error().message;
   ASSERT_EQ(lines->size(), 2U);
-  const billing::BillLine& named = (*lines)[1];
+  const BillLine& named = (*lines)[1];
   EXPECT_EQ(named.model, "m");
   EXPECT_EQ(named.start_s, 1'795'651'200);
   EXPECT_EQ(named.input_tokens, 1001);
@@ -57,15 +57,40 @@ TEST(UsageJson, AddsUpTheInputWhereItsPartsStandBesideEachOther) {
   EXPECT_EQ((*lines)[0].cached_tokens, 200);
 }
 
+TEST(UsageJson, SaysOfAPageWhichTimesItHasAndWhereItGoesOn) {
+  const auto page = ReadUsagePage(
+      R"({"has_more":true,"next_page":"p2","data":[{"start_time":86400,"end_time":172800,)"
+      R"("results":[]},{"start_time":172800,"end_time":259200,"results":[{"input_tokens":1}]}]})",
+      "p", false);
+  ASSERT_TRUE(page.has_value()) << page.error().message;
+  EXPECT_TRUE(page->has_more);
+  EXPECT_EQ(page->next_page, "p2");
+  EXPECT_EQ(page->times,
+            (std::vector<std::pair<int64_t, int64_t>>{{86'400, 172'800}, {172'800, 259'200}}));
+  EXPECT_EQ(page->lines.size(), 1U);
+}
+
 TEST(UsageJson, RefusesWhatItCannotRead) {
   for (const char* wrong :
        {"", "[]", "{}", R"({"data":{}})", R"({"data":[1]})", R"({"data":[],"has_more":true})",
         R"({"data":[{"start_time":5,"end_time":4,"results":[]}]})",
+        R"({"data":[{"start_time":5,"end_time":7258118400,"results":[]}]})",
+        R"({"data":[{"start_time":5,"end_time":6,"results":[{"uncached_input_tokens":1,)"
+        R"("cache_creation":{"x":-1}}]}]})",
         R"({"data":[{"start_time":5,"end_time":6,"results":[1]}]})",
-        R"({"data":[{"start_time":5,"end_time":6,"results":[{"amount":true}]}]})"}) {
+        R"({"data":[{"start_time":5,"end_time":6,"results":[{"amount":true}]}]})",
+        R"({"data":[{"start_time":5,"end_time":6,"results":[{"input_tokens":-1}]}]})",
+        R"({"data":[{"start_time":5,"end_time":6,"results":[{"output_tokens":"7"}]}]})",
+        R"({"data":[{"start_time":5,"end_time":6,"results":[{"output_tokens":1e18}]}]})",
+        R"({"data":[{"start_time":5,"end_time":6,"results":[{"output_tokens":1e15},)"
+        R"({"output_tokens":1}]}]})",
+        R"({"data":[{"start_time":5,"end_time":6,"results":[)"
+        R"({"input_tokens":1,"input_cached_tokens":2}]}]})",
+        R"({"data":[{"start_time":5,"end_time":6,"results":[)"
+        R"({"amount":{"value":1,"currency":"eur"}}]}]})"}) {
     EXPECT_EQ(ReadUsageJson(wrong, "p", false).error().param, "file") << wrong;
   }
 }
 
 }  // namespace
-}  // namespace tradewind::console_api
+}  // namespace tradewind::billing

@@ -1,0 +1,340 @@
+// L-T1: the machine of holds and the order in which credits pay, in small random worlds: every step
+// at every time, allowed or not, against a slow model that adds things up. What lasts (kills, power
+// cuts, whole days) is the simulators'.
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+#include <random>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ledger/book.h"
+#include "testing/property.h"
+
+namespace tradewind::ledger {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000'000;
+constexpr int64_t kBegin = 1'764'072'000;
+constexpr const char* kPayer = "org:a";
+constexpr size_t kCredits = 4;
+
+// What the books must show, by plain additions.
+struct Model {
+  struct Credit {
+    CreditSpec spec;
+    AccountNumber number = 0;
+    NanoUsd spent = 0, expired = 0, held = 0;
+    NanoUsd left() const { return spec.amount - spent - expired - held; }
+    NanoUsd FreeAt(int64_t now_s) const { return spec.expires_s <= now_s ? 0 : left(); }
+  };
+  struct Request {
+    HoldState state = HoldState::kHeld;
+    NanoUsd cost = 0, charge = 0, metered_cost = 0, metered_charge = 0;
+    std::array<NanoUsd, kCredits> shares = {};
+  };
+
+  NanoUsd limit = 0, spent = 0, receivable = 0;
+  bool is_prepaid = false;
+  std::vector<Credit> credits;  // in the order of paying
+  std::map<HoldId, Request> open;
+
+  NanoUsd Pending() const {
+    NanoUsd sum = 0;
+    for (const auto& [id, request] : open) {
+      sum += request.cost;
+    }
+    return sum;
+  }
+  NanoUsd Free(int64_t now_s) const {
+    NanoUsd sum = 0;
+    for (const Credit& credit : credits) {
+      sum += credit.FreeAt(now_s);
+    }
+    return sum;
+  }
+  // Why so much more is refused; nullopt: it is not.
+  std::optional<Refusal::Reason> WhyNot(NanoUsd cost, NanoUsd charge, int64_t now_s) const {
+    if (cost > limit - spent - Pending() && cost > 0) {
+      return Refusal::Reason::kBudget;
+    }
+    return is_prepaid && charge > Free(now_s) ? std::optional(Refusal::Reason::kCredit)
+                                              : std::nullopt;
+  }
+  void Hold(Request& request, NanoUsd cost, NanoUsd charge, int64_t now_s) {
+    request.cost += cost;
+    request.charge += charge;
+    for (size_t i = 0; i < credits.size(); ++i) {
+      const NanoUsd share = std::min(charge, credits[i].FreeAt(now_s));
+      credits[i].held += share;
+      request.shares[i] += share;
+      charge -= share;
+    }
+  }
+  void Release(HoldId id) {
+    for (size_t i = 0; i < credits.size(); ++i) {
+      credits[i].held -= open.at(id).shares[i];
+    }
+    open.erase(id);
+  }
+  // What was held of a credit pays, expired or not, and what is free of it now.
+  void Settle(HoldId id, NanoUsd cost, NanoUsd charge, int64_t now_s) {
+    NanoUsd unpaid = std::min(charge, open.at(id).charge);
+    std::array<NanoUsd, kCredits> paid = {};
+    for (size_t i = 0; i < credits.size(); ++i) {
+      paid[i] = std::min(unpaid, open.at(id).shares[i] + credits[i].FreeAt(now_s));
+      unpaid -= paid[i];
+    }
+    Release(id);
+    for (size_t i = 0; i < credits.size(); ++i) {
+      credits[i].spent += paid[i];
+    }
+    spent += cost;
+    receivable += unpaid;
+  }
+  void Expire(int64_t now_s) {
+    for (Credit& credit : credits) {
+      credit.expired += credit.spec.expires_s <= now_s ? credit.left() : 0;
+    }
+  }
+};
+
+class SmallWorld {
+ public:
+  explicit SmallWorld(uint64_t seed) : random_(seed) {
+    model_.limit = Below(600);
+    model_.is_prepaid = Below(2) == 0;
+    Record budget = *book_.DecideBudget({.name = "key:a", .limit = model_.limit});
+    budget_ = budget.account;
+    Commit(budget);
+    for (size_t i = 0; i < kCredits; ++i) {
+      Model::Credit credit;
+      credit.spec = {std::string(1, static_cast<char>('a' + i)),
+                     kPayer,
+                     1 + Below(150),
+                     kBegin + 1 + Below(3) * 40,
+                     static_cast<int32_t>(Below(2)),
+                     Below(2) == 0};
+      Record record = *book_.DecideCredit(credit.spec);
+      credit.number = record.account;
+      Commit(record);
+      model_.credits.push_back(credit);
+    }
+    std::ranges::sort(model_.credits, {}, [](const Model::Credit& one) {
+      return std::tuple(!one.spec.promotional, one.spec.expires_s, one.spec.priority, one.number);
+    });
+    Commit(*book_.DecidePayer(kPayer, model_.is_prepaid));
+  }
+
+  void Run() {
+    constexpr int kSteps = 14;
+    for (int i = 0; i < kSteps && !::testing::Test::HasFatalFailure(); ++i) {
+      Step();
+      Check();
+    }
+    const Status sound = book_.Audit();
+    ASSERT_TRUE(sound.has_value()) << sound.error().message;
+  }
+  int refused = 0, settled = 0, expired_while_held = 0, in_part = 0;
+
+ private:
+  int64_t Below(int64_t bound) {
+    return static_cast<int64_t>(random_() % static_cast<uint64_t>(bound));
+  }
+  int64_t NowS() const { return time_ns_ / kSecond; }
+  void Commit(Record record) {
+    record.seq = book_.seq() + 1;
+    record.time_ns = ++time_ns_;
+    const Status applied = book_.Apply(record);
+    ASSERT_TRUE(applied.has_value()) << applied.error().message;
+  }
+  // Of a step at a hold that is not open; else it is done.
+  bool IsDone(const std::expected<Record, Refusal>& decided, HoldId id) {
+    EXPECT_EQ(decided.has_value(), model_.open.contains(id));
+    if (!decided.has_value()) {
+      EXPECT_EQ(decided.error().reason, Refusal::Reason::kNoHold);
+      ++refused;
+      return false;
+    }
+    Commit(*decided);
+    return true;
+  }
+
+  void Step() {
+    const HoldId id = {{7, static_cast<uint64_t>(Below(3))}, 1};
+    const NanoUsd cost = Below(120), charge = Below(3) == 0 ? Below(120) : cost;
+    switch (Below(12)) {
+      case 0:
+      case 1:
+      case 2:
+        return Take(id, cost, charge);
+      case 3:
+        return Extend(id, cost, charge);
+      case 4:
+        return At(RecordType::kSent, id);
+      case 5:
+        return At(RecordType::kInDoubt, id);
+      case 6:
+        return At(RecordType::kVoid, id);
+      case 7:
+        return Progress(id, cost, charge, Below(2) == 0 ? Metering::kRuns : Metering::kEnded);
+      case 8:
+      case 9:
+        return Settle(id, cost, charge);
+      case 10:
+        time_ns_ += Below(50) * kSecond;
+        return;
+      default:
+        return Below(2) == 0 ? Expire() : Restart();
+    }
+  }
+
+  void Take(HoldId id, NanoUsd cost, NanoUsd charge) {
+    HoldRequest request;
+    request.id = id;
+    request.cost = cost;
+    request.charge = charge;
+    request.budgets = {&budget_, 1};
+    request.payer = kPayer;
+    const auto decided = book_.DecideHold(request, time_ns_);
+    const auto why = model_.open.contains(id) ? std::optional(Refusal::Reason::kDuplicate)
+                                              : model_.WhyNot(cost, charge, NowS());
+    ASSERT_EQ(decided.has_value(), !why.has_value());
+    if (why.has_value()) {
+      ++refused;
+      ASSERT_EQ(decided.error().reason, *why);
+      return;
+    }
+    model_.Hold(model_.open[id], cost, charge, NowS());
+    Commit(*decided);
+  }
+
+  void Extend(HoldId id, NanoUsd cost, NanoUsd charge) {
+    const auto decided = book_.DecideExtend(id, cost, charge, kPayer, time_ns_);
+    const auto why = !model_.open.contains(id) ? std::optional(Refusal::Reason::kNoHold)
+                                               : model_.WhyNot(cost, charge, NowS());
+    ASSERT_EQ(decided.has_value(), !why.has_value());
+    if (why.has_value()) {
+      ++refused;
+      ASSERT_EQ(decided.error().reason, *why);
+      return;
+    }
+    model_.Hold(model_.open.at(id), cost, charge, NowS());
+    Commit(*decided);
+  }
+
+  void At(RecordType type, HoldId id) {
+    if (!IsDone(book_.DecideStep(type, id, "why"), id)) {
+      return;
+    }
+    HoldState& state = model_.open.at(id).state;
+    if (type == RecordType::kVoid) {
+      model_.Release(id);
+    } else if (type == RecordType::kInDoubt) {
+      state = HoldState::kInDoubt;
+    } else {
+      state = state == HoldState::kHeld ? HoldState::kSent : state;
+    }
+  }
+
+  void Progress(HoldId id, NanoUsd cost, NanoUsd charge, Metering metering) {
+    if (!IsDone(book_.DecideProgress(id, cost, charge, metering), id)) {
+      return;
+    }
+    Model::Request& request = model_.open.at(id);
+    const bool may_fall = metering == Metering::kEnded && request.state != HoldState::kInDoubt;
+    request.metered_cost = may_fall ? cost : std::max(cost, request.metered_cost);
+    request.metered_charge = may_fall ? charge : std::max(charge, request.metered_charge);
+  }
+
+  void Settle(HoldId id, NanoUsd cost, NanoUsd charge) {
+    const NanoUsd before = model_.receivable;
+    if (IsDone(book_.DecideSettle(id, cost, charge, "", time_ns_), id)) {
+      for (size_t i = 0; i < kCredits; ++i) {
+        const bool is_over = model_.credits[i].spec.expires_s <= NowS();
+        expired_while_held += is_over && model_.open.at(id).shares[i] > 0 ? 1 : 0;
+      }
+      model_.Settle(id, cost, charge, NowS());
+      ++settled;
+      in_part += model_.receivable > before && model_.receivable < before + charge ? 1 : 0;
+    }
+  }
+
+  void Expire() {
+    for (const Record& record : book_.DecideExpiries(time_ns_)) {
+      Commit(record);
+    }
+    model_.Expire(NowS());
+  }
+
+  // Another book, from nothing but the records.
+  void Restart() {
+    Book again;
+    ASSERT_TRUE(
+        book_.Snapshot(++time_ns_, [&](const Record& record) { return again.Apply(record); })
+            .has_value());
+    book_ = std::move(again);
+    time_ns_ += kSecond / 1000;  // a snapshot's records have times too
+  }
+
+  void Check() {
+    const Account budget = book_.BudgetAccount(budget_, NowS());
+    ASSERT_EQ(budget.debits, model_.spent);
+    ASSERT_EQ(budget.pending, model_.Pending());
+    NanoUsd in_doubt = 0;
+    ASSERT_EQ(book_.holds().size(), model_.open.size());
+    for (const auto& [id, request] : model_.open) {
+      const OpenHold* hold = book_.Find(id);
+      ASSERT_NE(hold, nullptr);
+      ASSERT_EQ(hold->state, request.state);
+      ASSERT_EQ(hold->cost, request.cost);
+      ASSERT_EQ(hold->charge, request.charge);
+      ASSERT_EQ(hold->metered_cost, request.metered_cost);
+      ASSERT_EQ(hold->metered_charge, request.metered_charge);
+      in_doubt += request.state == HoldState::kInDoubt ? request.cost : 0;
+    }
+    ASSERT_EQ(budget.in_doubt, in_doubt);
+    for (const Model::Credit& credit : model_.credits) {
+      const Account account = book_.AccountOf({credit.number, 0});
+      ASSERT_EQ(account.pending, credit.held) << credit.spec.name;
+      ASSERT_EQ(account.debits, credit.spent + credit.expired) << credit.spec.name;
+      ASSERT_EQ(account.expired, credit.expired) << credit.spec.name;
+    }
+    ASSERT_EQ(book_.AccountOf({kReceivable, 0}).debits, model_.receivable);
+    ASSERT_EQ(book_.AccountOf({kExpense, 0}).debits, model_.spent);
+    ASSERT_EQ(book_.Spendable(kPayer, time_ns_), model_.Free(NowS()));
+  }
+
+  std::mt19937_64 random_;
+  Book book_;
+  int64_t time_ns_ = kBegin * kSecond;
+  AccountNumber budget_ = 0;
+  Model model_;
+};
+
+TEST(BookProperty, HoldsAndCreditsAreThoseOfTheSlowModel) {
+  int refused = 0, settled = 0, expired_while_held = 0, in_part = 0;
+  const uint64_t cases = testing::ForEachCase(5'000, [&](uint64_t seed) {
+    SmallWorld world(seed);
+    world.Run();
+    refused += world.refused;
+    settled += world.settled;
+    expired_while_held += world.expired_while_held;
+    in_part += world.in_part;
+  });
+  if (cases >= 1'000) {  // what never comes tests nothing
+    const int often = static_cast<int>(cases / 100);
+    EXPECT_GT(refused, often);
+    EXPECT_GT(settled, often);
+    EXPECT_GT(expired_while_held, often);
+    EXPECT_GT(in_part, often);
+  }
+}
+
+}  // namespace
+}  // namespace tradewind::ledger
