@@ -411,7 +411,7 @@ bool IsSurelyForgotten(const ledger::OpenHold& hold, const Meter::Askable& askab
 
 void Meter::SettleOverdue(std::chrono::nanoseconds deadline, const Askable& askable) {
   constexpr std::chrono::nanoseconds kErrorDeadline = std::chrono::minutes(10);
-  auto doubts = ledger_.HoldsInDoubt();
+  auto doubts = ledger_.DoubtsToAskAbout();
   std::ranges::sort(doubts, {}, [](const auto& doubt) { return doubt.second.since_ns; });
   // Beyond so many the oldest do not wait: a provider that fails all day would leave no room for
   // requests that run.

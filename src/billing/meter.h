@@ -155,10 +155,10 @@ class Meter {
       : ledger_(ledger), clock_(clock) {}
 
   // Holds the worst case in every budget that the purchase falls into, and in the credits of its
-  // organisation. Errors: kPaymentRequired (beyond cost_max; a hard budget, or the credits of who is
-  // prepaid, have no room; or they cannot be kept on this route, which has no price or was billed
-  // beyond its hold), kTooManyRequests (throttled, or too many are open); when nothing can be
-  // recorded kResourceExhausted, and kUnavailable when another process has taken over. With
+  // organisation. Errors: kPaymentRequired (beyond cost_max; a hard budget, or the credits of who
+  // is prepaid, have no room; or they cannot be kept on this route, which has no price or was
+  // billed beyond its hold), kTooManyRequests (throttled, or too many are open); when nothing can
+  // be recorded kResourceExhausted, and kUnavailable when another process has taken over. With
   // Send::kNow, Metered::Sent has been done.
   Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater);
 

@@ -191,6 +191,9 @@ void Metered::NoteDoubt(Ending ending, const Ended& ended) {
   } else if (ending == Ending::kDoubtHeld) {
     may_cost_ = hold_.cost();
     static_cast<void>(hold_.Progress(hold_.cost(), 0));
+  } else if (ending == Ending::kDoubtVoid) {
+    // Whatever was feared while it ran (bills_whole_, an upgrade): it came to nothing.
+    static_cast<void>(hold_.Progress(0, 0, ledger::Metering::kEnded));
   }
 }
 

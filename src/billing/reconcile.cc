@@ -21,7 +21,7 @@ std::string OwnId(HoldId id) {
 std::vector<BillingQuestion> Reconciliation::Questions(
     const std::function<AskableIds(std::string_view provider)>& askable) {
   using Asker = std::tuple<std::string, std::string, std::string>;  // provider, org, user
-  std::vector<std::pair<HoldId, OpenHold>> doubts = ledger_.HoldsInDoubt();
+  std::vector<std::pair<HoldId, OpenHold>> doubts = ledger_.DoubtsToAskAbout();
   std::ranges::sort(doubts, {}, [](const auto& doubt) { return doubt.first; });
   std::map<Key, Asked> now;
   std::map<Asker, std::vector<BillingQuestion>> questions;

@@ -70,6 +70,22 @@ TEST_F(ReconciliationTest, SettlesNothingByAnIdThatASettledRequestHasToo) {
   EXPECT_FALSE(world_.recorder->HasTwin("site-a", "", second));
 }
 
+TEST_F(ReconciliationTest, KnowsAnIdAgainThatWasInDoubtWhenTheServerStarted) {
+  Meter meter(*world_.ledger, world_.clock);
+  Offer asked = world_.Ask(100, 50);
+  asked.askable = {.theirs = true};
+  {
+    auto first = meter.Begin(asked);
+    ASSERT_TRUE(first->Sent().has_value());
+    first->UpstreamId("again");
+    ASSERT_TRUE(world_.recorder->CatchUp().has_value());
+    world_.KillAndStart();
+  }
+  ASSERT_TRUE(world_.ledger->ResolveSettled(asked.id, 5, 5, Encode(Outcome())).has_value());
+  const auto second = Doubt("again");
+  EXPECT_TRUE(world_.recorder->HasTwin("site-a", "again", second));
+}
+
 TEST_F(ReconciliationTest, SettlesWhatTheProviderNamesAndAsksForTheRestAgain) {
   const auto billed = Doubt("inf-1"), later = Doubt("inf-2"), elsewhere = Doubt("x", "site-b");
   Reconciliation reconciliation(*world_.ledger, minutes(30));

@@ -42,7 +42,7 @@ constexpr std::string_view kColumns =
     "request, attempt, org, project, key, user, model, provider, provider_model, own_key, priced, "
     "state, admitted_ns, ended_ns, held, cost, charge, price_version, input, cached, output, "
     "reasoning, source, finish, upstream_id, reason, cache_write, audio_input, audio_output, "
-    "images, cache_write_1h";
+    "images, cache_write_1h, askable";
 
 }  // namespace
 
@@ -97,6 +97,7 @@ AttemptRow RowOf(const storage::Statement& row) {
   out.outcome.audio_output_tokens = row.Integer(28);
   out.outcome.images = row.Integer(29);
   out.outcome.cache_write_1h_tokens = row.Integer(30);
+  bought.askable = row.Integer(31) != 0;
   return out;
 }
 
@@ -176,7 +177,7 @@ Status Recorder::Prepare() {
       storage::Statement put,
       database_.Prepare(
           "INSERT OR REPLACE INTO attempts (" + std::string(kColumns) +
-          ", askable) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
+          ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
           "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32)"));
   TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(AddingToSums("sums")));
   TW_ASSIGN_OR_RETURN(storage::Statement add_day, database_.Prepare(AddingToSums("day_sums")));
@@ -223,7 +224,9 @@ void Recorder::Take(const Record& record) {
     // A snapshot's hold is known, unless the database was lost. What no column keeps of it comes
     // again with each start.
     if (const auto known = open.find(record.hold); known != open.end()) {
-      known->second.purchase.open_ended = DecodePurchase(record.text).open_ended;
+      const Purchase bought = DecodePurchase(record.text);
+      known->second.purchase.open_ended = bought.open_ended;
+      known->second.purchase.askable |= bought.askable;  // a text of before does not say it
     } else {
       AttemptRow row;
       row.id = record.hold;

@@ -306,7 +306,16 @@ Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
     return Fail(ErrorCode::kInvalidArgument, "The bill has no lines.", "file");
   }
   TW_ASSIGN_OR_RETURN(const auto whole, WholeTimeOf(errand, lines));
-  TW_ASSIGN_OR_RETURN(const std::vector<BillPeriod> periods, OpenPeriods(errand.provider, lines));
+  TW_ASSIGN_OR_RETURN(std::vector<BillPeriod> periods, OpenPeriods(errand.provider, lines));
+  if (whole.has_value()) {
+    // What is replaced is in months, too, that have no line any more.
+    std::vector<BillLine> months;
+    for (int64_t at_s = whole->first; at_s < whole->second; at_s = billing::MonthOf(at_s).to_s) {
+      BillLine& month = months.emplace_back();
+      month.start_s = month.end_s = at_s;
+    }
+    TW_ASSIGN_OR_RETURN(periods, OpenPeriods(errand.provider, months));
+  }
   TW_RETURN_IF_ERROR(TakeLines(errand.provider, periods, [&] {
     return whole.has_value()
                ? recorder_.ReplaceBillLines(errand.provider, whole->first, whole->second, lines)

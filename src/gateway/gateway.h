@@ -193,8 +193,8 @@ class Gateway {
   // `refused`, or the answer of this device where the budgets have no room and the key wants that.
   Task<Answered> AnswerHereInstead(Call& call, const Order& order, Answered refused);
   // money.cc
-  // Holds the most that the attempt can cost; from then on it counts as sent. Errors:
-  // kPaymentRequired, kUnavailable.
+  // Holds the most that the attempt can cost; from then on it counts as sent. Errors: those of
+  // billing::Meter::Begin.
   Status HoldFor(Tries& tries, Begun& begun) const;
   // once.cc
   // Under an idempotency key: answered once, and again with the same bytes.

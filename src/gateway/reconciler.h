@@ -33,8 +33,8 @@ struct ReconcilerOptions {
                                            std::string_view provider)>
       own_key;
   billing::Reconciliation::HasTwin has_twin;  // waits for the disk
-  // Usage interfaces that are asked unasked, as the config has them now, and who takes what they say
-  // of these days. Both may wait for the disk; empty: none is asked.
+  // Usage interfaces that are asked unasked, as the config has them now, and who takes what they
+  // say of these days. Both may wait for the disk; empty: none is asked.
   std::function<std::vector<UsageSource>()> usage_sources;
   std::function<Status(const UsageSource&, const UsageDays&, std::vector<billing::BillLine>)>
       take_usage;

@@ -39,15 +39,15 @@ inline constexpr int kUsagePagesMax = 64;  // of one report: 31 days of a page m
 inline constexpr int64_t kUsageWaitMaxMs = 60'000;  // a longer Retry-After is for another time
 inline constexpr int kUsageTriesMax = 3;            // of one page
 
-// What is looked at unasked at a time: the days that are over for kUsageLateS, of their month. Three
-// days into a month the one before is still among them, as what came late stands at its end.
+// What is looked at unasked at a time: the days that are over for kUsageLateS, of their month.
+// Three days into a month the one before is still among them, as what came late stands at its end.
 UsageDays UsageDaysAt(int64_t now_s);
 
-// All lines of the days, or none: those of one day with their tokens by model, and their cost as the
-// provider tells it (by model, or of all together); of a day without any, one that costs nothing.
-// On an event loop; `client` outlives it. A page that is cut, refused for a moment (429 with a
-// Retry-After up to kUsageWaitMaxMs, 5xx) or late is asked for again, kUsageTriesMax times in all.
-// Errors, each with the next step: kUnauthenticated and kPermissionDenied (the key),
+// All lines of the days, or none: those of one day with their tokens by model, and their cost as
+// the provider tells it (by model, or of all together); of a day without any, one that costs
+// nothing. On an event loop; `client` outlives it. A page that is cut, refused for a moment (429
+// with a Retry-After up to kUsageWaitMaxMs, 5xx) or late is asked for again, kUsageTriesMax times
+// in all. Errors, each with the next step: kUnauthenticated and kPermissionDenied (the key),
 // kTooManyRequests, kUpstreamFailed (another status; what it says is no report, or contradicts
 // itself: a day twice, times that nobody asked for, pages without an end), and those of the call.
 Task<Result<std::vector<billing::BillLine>>> FetchUsage(http::UpstreamClient& client,

@@ -49,11 +49,11 @@ class Server {
  public:
   // Binds and starts to accept. Errors: kAddressInUse (names the port), kInvalidArgument (host),
   // kIo. `on_error` turns an error of the protocol itself (bad head, body too large, no room for
-  // it, deadline) into a response: so that one table decides the body of every error. The status of
-  // these is the protocol's (400, 408, 413, 431, 501, 503) whatever it gives; for a handler that
-  // threw or did not answer (kInternal) its own status holds. Called on the event loops. A response
-  // with `Connection: close` closes its connection. The handler, and what it refers to, must outlive
-  // the server.
+  // it, deadline) into a response: so that one table decides the body of every error. The status
+  // of these is the protocol's (400, 408, 413, 431, 501, 503) whatever it gives; for a handler
+  // that threw or did not answer (kInternal) its own status holds. Called on the event loops. A
+  // response with `Connection: close` closes its connection. The handler, and what it refers to,
+  // must outlive the server.
   static Result<std::unique_ptr<Server>> Start(const ServerOptions& options, Handler handler,
                                                std::function<Response(const Error&)> on_error);
   // Stops at once and joins. Handlers that are still suspended are destroyed where they wait, on

@@ -1,10 +1,11 @@
-// An upgrade in place: what the old process still runs ends in the books of the new one. The old one
-// writes the ends into a file beside the journal, whose records go on from the journal's last one;
-// the new one reads it, again and again, and books them by its own decisions. Whoever starts after
-// it finds the file too, until nothing is in doubt that could stand in it.
+// An upgrade in place: what the old process still runs ends in the books of the new one. The old
+// one writes the ends into a file beside the journal, whose records go on from the journal's last
+// one; the new one reads it, again and again, and books them by its own decisions. Whoever starts
+// after it finds the file too, until nothing is in doubt that could stand in it.
 #include <algorithm>
 #include <utility>
 
+#include "base/limits.h"
 #include "ledger/ledger.h"
 
 namespace tradewind::ledger {
@@ -64,6 +65,7 @@ Status Ledger::HandOver(std::span<Record> records) {
 Status Ledger::FindHandOvers() {
   hand_overs_.clear();
   handed_over_.clear();
+  elsewhere_.clear();
   all_adopted_seq_ = 0;
   TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> files, ListSegments(disk_, Segments::kHandOver));
   for (const uint64_t file : files) {
@@ -73,6 +75,8 @@ Status Ledger::FindHandOvers() {
     for (const auto& [id, hold] : book_.holds()) {
       handed_over_.push_back(id);
     }
+    elsewhere_ = book_.doubts();
+    elsewhere_until_ = clock_.Now() + std::chrono::milliseconds(limits::kUpgradeDrainMs);
   }
   return {};
 }
@@ -99,6 +103,9 @@ void Ledger::Adopt(std::span<const Record> ends) {
     if (hold == nullptr || hold->state != HoldState::kInDoubt) {
       continue;
     }
+    if (end.type != RecordType::kUpstreamId && end.type != RecordType::kProgress) {
+      elsewhere_.erase(end.hold);
+    }
     Record metered;
     switch (end.type) {
       case RecordType::kUpstreamId:
@@ -114,8 +121,8 @@ void Ledger::Adopt(std::span<const Record> ends) {
         static_cast<void>(Commit(metered));
         break;
       case RecordType::kSettle:
-        static_cast<void>(
-            CommitDecided(book_.DecideSettle(end.hold, end.cost, end.charge, end.text, NowNs())));
+        static_cast<void>(CommitDecided(
+            book_.DecideSettle(end.hold, end.cost, end.charge, end.text, CreditNowNs())));
         break;
       case RecordType::kVoid:
       case RecordType::kInDoubt:
@@ -125,6 +132,15 @@ void Ledger::Adopt(std::span<const Record> ends) {
         break;
     }
   }
+}
+
+std::vector<std::pair<HoldId, OpenHold>> Ledger::DoubtsToAskAbout() {
+  std::vector<std::pair<HoldId, OpenHold>> doubts = HoldsInDoubt();
+  const std::lock_guard lock(mutex_);
+  if (!elsewhere_.empty() && clock_.Now() < elsewhere_until_) {
+    std::erase_if(doubts, [&](const auto& doubt) { return elsewhere_.contains(doubt.first); });
+  }
+  return doubts;
 }
 
 // When no hold is in doubt that could stand in them, and that survives a power cut.

@@ -68,6 +68,31 @@ TEST_F(HandOverTest, WhatRunsIsHeldWithItsWholeCostUntilTheOldProcessSaysHowItEn
   EXPECT_EQ(now().stopped_because(), "");
 }
 
+TEST_F(HandOverTest, NobodyIsAskedAboutWhatMayStillRunInTheOldProcess) {
+  auto cut = Take(300), runs = Take(200);
+  Upgrade();
+  EXPECT_EQ(now().HoldsInDoubt().size(), 2U);
+  EXPECT_TRUE(now().DoubtsToAskAbout().empty()) << "a bill of one that runs is not its end";
+  ASSERT_TRUE(cut->Progress(50, 30, Metering::kEnded).has_value());
+  ASSERT_TRUE(cut->Doubt("cut").has_value());
+  now().Tend();
+  ASSERT_EQ(now().DoubtsToAskAbout().size(), 1U);
+  EXPECT_EQ(now().DoubtsToAskAbout()[0].second.metered_cost, 50);
+  clock_.Advance(std::chrono::hours(2));
+  EXPECT_EQ(now().DoubtsToAskAbout().size(), 2U) << "the old one is gone, and did not say";
+}
+
+TEST_F(HandOverTest, AnErrorWithoutAnAnswerTakesBackWhatWasFeared) {
+  auto failed = Take(300);
+  Upgrade();
+  EXPECT_EQ(now().HoldsInDoubt()[0].second.metered_cost, 300);
+  ASSERT_TRUE(failed->Progress(0, 0, Metering::kEnded).has_value());
+  ASSERT_TRUE(failed->Doubt("server_error").has_value());
+  now().Tend();
+  EXPECT_EQ(now().HoldsInDoubt()[0].second.metered_cost, 0);
+  EXPECT_EQ(Budget().in_doubt, 300) << "until it is forgotten";
+}
+
 TEST_F(HandOverTest, EveryKindOfEndReachesTheNewProcess) {
   auto cut = Take(300), refused = Take(200), unended = Take(100);
   Upgrade();

@@ -66,8 +66,8 @@ class JournalReader {
 // Writes. Append and Rotate are for one thread at a time, Sync and PrepareSpare for another.
 class Journal {
  public:
-  // Begins `segment` behind a record with the checksum `previous`; a kHandOver has no segments after
-  // it. Errors: those of Disk.
+  // Begins `segment` behind a record with the checksum `previous`; a kHandOver has no segments
+  // after it. Errors: those of Disk.
   static Result<std::unique_ptr<Journal>> Begin(Disk& disk, uint64_t segment, uint32_t previous,
                                                 uint64_t segment_bytes = kSegmentBytes,
                                                 Segments which = Segments::kNeeded);

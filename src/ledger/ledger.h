@@ -4,6 +4,7 @@
 // process is killed; no request refused that there was room for; nothing billed that is lost.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <expected>
@@ -11,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -194,7 +196,10 @@ class Ledger {
   std::vector<BudgetRoom> FindRoom(std::span<const std::string_view> names);
   std::vector<BudgetState> Budgets();
   std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();  // by id
-  std::optional<NanoUsd> HeldBy(HoldId id);                 // the cost of an open hold
+  // Without those that may still run in the old process of an upgrade: what a provider says of one
+  // that runs is not its end.
+  std::vector<std::pair<HoldId, OpenHold>> DoubtsToAskAbout();
+  std::optional<NanoUsd> HeldBy(HoldId id);  // the cost of an open hold
   size_t open_holds();
   std::vector<Notice> TakeNotices();
   std::string BudgetName(AccountNumber number);  // "" when there is none
@@ -285,6 +290,8 @@ class Ledger {
   bool hands_over_ = false;          // journal_ is a hand-over's file
   std::vector<HoldId> handed_over_;  // in doubt since the start: some may run elsewhere
   uint64_t all_adopted_seq_ = 0;     // where the last of them had ended; 0: not yet
+  std::set<HoldId> elsewhere_;       // of those: whose end has not been read yet
+  std::chrono::steady_clock::time_point elsewhere_until_ = {};  // by then the old process is gone
   uint64_t synced_seq_ = 0;
   uint64_t snapshot_segment_ = 0;         // the last one with a whole snapshot,
   uint64_t snapshot_seq_ = 0;             // where that ends,

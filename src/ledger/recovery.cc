@@ -15,7 +15,8 @@ namespace {
 constexpr std::string_view kUnread = ".unread";
 constexpr size_t kUnreadMax = 4;  // of those that were set aside; each was left by a kill
 
-// Kept for people, should it say more than this program can read; what was never begun says nothing.
+// Kept for people, should it say more than this program can read; what was never begun says
+// nothing.
 Status SetAside(Disk& disk, const std::string& name) {
   TW_ASSIGN_OR_RETURN(const std::vector<std::byte> header, disk.Read(name, 0, kSegmentHeaderBytes));
   if (std::ranges::all_of(header, [](std::byte byte) { return byte == std::byte{0}; })) {

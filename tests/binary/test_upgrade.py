@@ -99,7 +99,8 @@ class Load:
                 body = reply.read()
                 with self._lock:
                     self.answers += 1
-                    if may_ask_again(reply):
+                    if keep and may_ask_again(reply):
+                        self.answers -= 1
                         self.asked_again += 1
                     elif reply.status != 200:
                         self.failures.append((reply.status, body))
@@ -124,6 +125,7 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        assert self.asked_again <= 2 * len(self._threads), "a kept connection is told once for each upgrade"
 
 
 def whole(stream):

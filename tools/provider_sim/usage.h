@@ -1,4 +1,5 @@
-// The reports of a whole account's usage and costs: what a provider would bill, day by day, in pages.
+// The reports of a whole account's usage and costs: what a provider would bill, day by day, in
+// pages.
 #pragma once
 
 #include <cstdint>
