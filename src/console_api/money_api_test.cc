@@ -1,5 +1,6 @@
 #include "console_api/money_api.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -350,6 +351,60 @@ TEST_F(MoneyApiTest, ClosesAMonthOnceAndNotOverDifferencesThatNobodyExplains) {
   EXPECT_EQ(Try("POST", "/tw/v1/reconcile/import", across).error().param, "file");
   Key(R"({"name":"someone","scopes":["manage"]})");
   EXPECT_EQ(Try("GET", "/tw/v1/reconcile").error().code, ErrorCode::kPermissionDenied);
+}
+
+TEST_F(MoneyApiTest, ABillThatCoversATimeReplacesWhatWasImportedOfIt) {
+  const auto body = [](const std::string& lines, const std::string& more = "") {
+    return R"({"provider":"site-a","bill":"date,model,cost_usd\n)" + lines + "\"" + more + "}";
+  };
+  const auto billed = [&](const std::string& lines, const std::string& more = "") {
+    const auto answer = Ask("POST", "/tw/v1/reconcile/import", body(lines, more));
+    return Text(answer.at("providers").as_array()[0].as_object(), "billed_nanousd");
+  };
+  EXPECT_EQ(billed(R"(2025-11-25,m,5\n2025-11-26,m,1\n)"), "6000000000");
+  const std::string day = R"(,"from":"2025-11-25","to":"2025-11-26")";
+  EXPECT_EQ(billed(R"(2025-11-25,n,2\n)", day), "3000000000") << "m of that day is gone";
+  EXPECT_EQ(billed(R"(2025-11-25,m,5\n)"), "8000000000") << "without a time only its own cell is";
+  for (const std::string& more :
+       {std::string(R"(,"from":"2025-11-25")"), day + R"(,"invoice":true)",
+        std::string(R"(,"from":"2025-11-26","to":"2025-11-27")")}) {
+    const auto wrong = Try("POST", "/tw/v1/reconcile/import", body(R"(2025-11-25,n,2\n)", more));
+    ASSERT_FALSE(wrong.has_value()) << more;
+    EXPECT_EQ(wrong.error().param, "from") << more;
+  }
+}
+
+TEST_F(MoneyApiTest, TakesWhatAUsageApiSaysButNothingOfClosedMonths) {
+  constexpr int64_t kDay = 86'400, kNovember = 1'761'955'200;  // 2025-11-01
+  const auto line = [](int64_t start_s, const char* model, std::optional<int64_t> cost) {
+    billing::BillLine line;
+    line.provider = "site-a";
+    line.model = model;
+    line.start_s = start_s;
+    line.end_s = start_s + kDay;
+    line.cost = cost;
+    return line;
+  };
+  const auto take = [&](int64_t cost) {
+    billing::BillLine tokens = line(kNovember, "m", std::nullopt);
+    tokens.input_tokens = 7;
+    return money_->TakeUsage("site-a", kNovember - kDay, kNovember + kDay,
+                             {line(kNovember - kDay, "", cost), line(kNovember, "", cost), tokens});
+  };
+  const auto billed = [&](const char* month) {
+    const auto answer = Ask("GET", "/tw/v1/reconcile", "", std::string("period=") + month);
+    return Text(answer.at("providers").as_array()[0].as_object(), "billed_nanousd");
+  };
+  ASSERT_TRUE(take(100).has_value());
+  EXPECT_EQ(billed("2025-10"), "100");
+  EXPECT_EQ(billed("2025-11"), "100") << "tokens without a cost are in the day's sum";
+  EXPECT_EQ(books_->ledger().OwedTo("suspense:site-a/2025-11"), -100);
+  Ask("POST", "/tw/v1/reconcile/close",
+      R"({"provider":"site-a","period":"2025-10","accept":"late"})");
+  ASSERT_TRUE(take(300).has_value());
+  EXPECT_EQ(billed("2025-10"), "100") << "closed";
+  EXPECT_EQ(billed("2025-11"), "300");
+  EXPECT_EQ(books_->ledger().OwedTo("suspense:site-a/2025-11"), -300);
 }
 
 }  // namespace
