@@ -143,6 +143,29 @@ TEST(HttpServer, ConnectionCloseIsHonoured) {
   EXPECT_FALSE(client.was_reset());
 }
 
+TEST(HttpServer, AHandlerMayCloseTheConnection) {
+  const auto server = StartServer([](Exchange& exchange) -> Task<void> {
+    Response response = TextResponse(200, "gone");
+    response.headers.Set("Connection", "close");
+    static_cast<void>(co_await exchange.Respond(std::move(response)));
+  });
+  TestSocket client(server->port());
+  client.Send("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_TRUE(client.ReadAll().contains("Connection: close\r\n"));
+  EXPECT_FALSE(client.was_reset());
+}
+
+TEST(HttpServer, WhoConnectsWhileItDoesNotAcceptWaitsForIt) {
+  const auto server = StartServer(Echo);
+  server->SetAccepting(false);
+  TestSocket client(server->port());
+  client.Send("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(server->connections(), 0);
+  server->SetAccepting(true);
+  EXPECT_TRUE(client.ReadResponse().ends_with("GET /a? "));
+}
+
 // --- Refusals
 
 struct RefusalCase {

@@ -177,8 +177,9 @@ def test_what_runs_over_an_upgrade_is_on_the_bill_to_the_nano_dollar(tmp_path):
         place.sim.fault(tokens_per_s=20, tokens=100, endpoint="chat")
         stream = server.open_stream(**chat_body("one two three"), max_tokens=200)
         assert " 200 " in read_head(stream)[0]
+        before = place.sim.state()["requests"]
         whole_answer = server.open_stream(**chat_body("one two three"), max_tokens=200, stream=False)
-        place.sim.wait_for(lambda: place.sim.state()["streams"] == 2, "the second one")
+        place.sim.wait_for(lambda: place.sim.state()["requests"] > before, "the second one")
         assert server.upgrade().returncode == 0
         settled, doubtful = books(server, key)
         assert settled == 0 and doubtful > nano(place.sim.bill()["total"]), "all of it is held until it is known"
