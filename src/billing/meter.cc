@@ -338,7 +338,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
     return Fail(
         ErrorCode::kPaymentRequired,
         fmt::format("One more attempt may cost {}, and what this request's attempts may "
-                    "cost together leaves {} (twice the first one); "
+                    "cost together leaves {}; "
                     "\"provider\": {{\"dear_failover\": true}} allows more.",
                     FormatUsd(request.cost), FormatUsd(std::max<NanoUsd>(0, *offer.cost_max))),
         std::string(kDearParam));

@@ -1,6 +1,7 @@
 // The attempts of one request on their way; of try_routes.cc and hedge.cc.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -11,14 +12,19 @@
 namespace tradewind::gateway {
 
 // What the attempts of one request may cost together: at most twice what the first of them that may
-// be billed was held for.
+// be billed was held for. The first failover alone may be as dear as any that is planned: else a
+// timeout of the cheapest would be the end of most requests.
 struct AtStake {
   ledger::NanoUsd first = 0;  // held
   ledger::NanoUsd sum = 0;    // of those that run or may be billed
 
   // What is left for one more; nullopt: nothing is at stake yet.
   std::optional<ledger::NanoUsd> room() const {
-    return sum > 0 ? std::optional(2 * first - sum) : std::nullopt;
+    if (sum <= 0) {
+      return std::nullopt;
+    }
+    return sum <= first ? routing::kDearTimes * first
+                        : std::max<ledger::NanoUsd>(0, 2 * first - sum);
   }
   void Begin(ledger::NanoUsd held) {
     first = sum > 0 ? first : held;

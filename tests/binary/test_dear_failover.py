@@ -7,6 +7,7 @@ import json
 import harness
 import pytest
 from market import MODEL, Market
+from test_money import usage
 
 ABC = ("site-a", "site-b", "site-c")
 ORDER = f"[route]\norder = {json.dumps(ABC)}\n"
@@ -32,10 +33,10 @@ def test_a_much_dearer_route_follows_only_where_it_is_wanted(tmp_path, wanted):
         explained = harness.run_cli("route", "explain", MODEL, home=market.server.home).stdout
         if wanted == "nobody":
             reply = market.chat(max_tokens=10)
-            assert reply.status >= 500 and "site-c" not in asked(market) and "site-b" in asked(market)
+            assert reply.status != 200 and "site-c" not in asked(market) and "site-b" in asked(market)
             # However long the cheap ones are down: they stay the measure.
             for _ in range(6):
-                assert market.chat(max_tokens=10).status >= 500
+                assert market.chat(max_tokens=10).status != 200
             assert "site-c" not in asked(market)
             assert "20 times" in explained and "dear_failover" in explained
         else:
@@ -49,7 +50,7 @@ def test_a_request_may_forbid_what_the_config_allows(tmp_path):
     with Market(tmp_path, *ABC, prices=DEAR, extra=ORDER + "dear_failover = true\n") as market:
         for site in ("site-a", "site-b"):
             market.sim.fault(provider=site, status=503, endpoint="chat")
-        assert market.chat(max_tokens=10, provider={"dear_failover": False}).status >= 500
+        assert market.chat(max_tokens=10, provider={"dear_failover": False}).status != 200
         assert "site-c" not in asked(market)
         wrong = market.chat(provider={"dear_failover": "yes"})
         assert wrong.status == 400 and wrong.error()["param"] == "provider.dear_failover"
@@ -62,7 +63,7 @@ def test_attempts_that_may_all_be_billed_are_at_most_two_holds(tmp_path):
         reply = market.chat(max_tokens=10)
         assert reply.status >= 500, "the third would be a third time the worst case"
         assert asked(market) == ["site-a", "site-b"]
-        assert receipt(market, reply) == [("site-a", "in_doubt"), ("site-b", "in_doubt")]
+        assert usage(market.server.home, "market")["requests"]["in_doubt"] == 2
         reply = market.chat(max_tokens=10, provider={"dear_failover": True})
         assert reply.status == 200 and reply.headers["x-inference-provider"] == "site-c"
 
@@ -76,13 +77,16 @@ def test_what_was_refused_before_any_work_does_not_count(tmp_path):
         assert receipt(market, reply) == [("site-a", "void"), ("site-b", "in_doubt"), ("site-c", "settled")]
 
 
-def test_after_one_that_may_be_billed_only_what_is_no_dearer_follows(tmp_path):
+def test_after_one_that_may_be_billed_a_dearer_one_follows_and_after_two_none(tmp_path):
     prices = {"site-a": ("1", "1"), "site-b": ("2", "2"), "site-c": ("1", "1")}
     with Market(tmp_path, *ABC, prices=prices, extra=ORDER) as market:
         market.sim.fault(provider="site-a", close="rst", endpoint="chat")
         reply = market.chat(max_tokens=10)
-        assert reply.status == 200 and reply.headers["x-inference-provider"] == "site-c", "the one between was left out"
-        assert asked(market) == ["site-a", "site-c"]
-        assert receipt(market, reply) == [("site-a", "in_doubt"), ("site-c", "settled")]
+        assert reply.status == 200 and reply.headers["x-inference-provider"] == "site-b"
+        assert receipt(market, reply) == [("site-a", "in_doubt"), ("site-b", "settled")]
+        market.sim.fault(provider="site-b", close="rst", endpoint="chat")
+        reply = market.chat(max_tokens=10)
+        assert reply.status >= 500 and "site-c" not in asked(market)
+        assert usage(market.server.home, "market")["requests"]["in_doubt"] == 3
         lines = market.server.get("/metrics").body.decode().splitlines()
-        assert len([line for line in lines if '"too_dear"' in line and '"site-b"' in line and line.endswith(" 1")]) == 1
+        assert len([line for line in lines if '"too_dear"' in line and '"site-c"' in line and line.endswith(" 1")]) == 1
