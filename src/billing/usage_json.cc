@@ -83,11 +83,7 @@ Result<std::optional<NanoUsd>> Amount(const json::object& result) {
       cost = ReadBillUsd(std::to_string(value->get_int64()));
     }
   } else if (amount->is_string()) {
-    constexpr NanoUsd kCents = 100;
-    cost = ReadBillUsd(std::string_view(amount->get_string()));
-    if (cost.has_value()) {
-      cost = *cost / kCents + (*cost % kCents > 0 ? 1 : 0);
-    }
+    cost = ReadBillUsd(fmt::format("{}e-2", std::string_view(amount->get_string())));
   }
   if (!cost.has_value() || (!currency.empty() && AsciiLower(currency) != "usd")) {
     return Wrong("has an `amount` that is no amount of USD");

@@ -43,6 +43,12 @@ TEST(UsageJson, ReadsAmountsOfDollarsAndOfCents) {
       "p", true);
   ASSERT_TRUE(cents.has_value()) << cents.error().message;
   EXPECT_EQ((*cents)[0].cost, 1'235'000'000);
+  const auto many = ReadUsageJson(
+      R"({"data":[{"starting_at":"2026-11-26T00:00:00Z","ending_at":"2026-11-27T00:00:00Z",)"
+      R"("results":[{"amount":"2500000.5","currency":"USD"}]}]})",
+      "p", true);
+  ASSERT_TRUE(many.has_value()) << "a day of $25,000: " << many.error().message;
+  EXPECT_EQ((*many)[0].cost, 25'000'005'000'000);
 }
 
 TEST(UsageJson, AddsUpTheInputWhereItsPartsStandBesideEachOther) {
