@@ -407,5 +407,29 @@ TEST_F(MoneyApiTest, TakesWhatAUsageApiSaysButNothingOfClosedMonths) {
   EXPECT_EQ(books_->ledger().OwedTo("suspense:site-a/2025-11"), -300);
 }
 
+TEST_F(MoneyApiTest, AMonthThatWasClosedEarlyTakesNothingAwayFromTheOneBefore) {
+  constexpr int64_t kDay = 86'400, kNovember = 1'761'955'200;  // 2025-11-01
+  const auto take = [&](int64_t cost) {
+    std::vector<billing::BillLine> lines(2);
+    for (size_t i = 0; i < lines.size(); ++i) {
+      lines[i].provider = "site-a";
+      lines[i].start_s = kNovember + (static_cast<int64_t>(i) - 1) * kDay;
+      lines[i].end_s = lines[i].start_s + kDay;
+      lines[i].cost = cost;
+    }
+    return money_->TakeUsage("site-a", kNovember - kDay, kNovember + kDay, std::move(lines));
+  };
+  const auto billed = [&](const char* month) {
+    const auto answer = Ask("GET", "/tw/v1/reconcile", "", std::string("period=") + month);
+    return Text(answer.at("providers").as_array()[0].as_object(), "billed_nanousd");
+  };
+  ASSERT_TRUE(take(100).has_value());
+  Ask("POST", "/tw/v1/reconcile/close",
+      R"({"provider":"site-a","period":"2025-11","accept":"early"})");
+  ASSERT_TRUE(take(300).has_value());
+  EXPECT_EQ(billed("2025-10"), "300");
+  EXPECT_EQ(billed("2025-11"), "100") << "closed";
+}
+
 }  // namespace
 }  // namespace tradewind::console_api

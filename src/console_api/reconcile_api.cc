@@ -1,6 +1,7 @@
 // /tw/v1/reconcile: providers' bills against what was recorded here, month by month
 // (docs/operating/reconcile.md). The operator's alone.
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string>
@@ -276,22 +277,27 @@ Result<std::vector<BillPeriod>> MoneyApi::OpenPeriods(const std::string& provide
   return periods;
 }
 
+// Month by month: one that was closed early takes nothing away from the one before.
 Status MoneyApi::TakeUsage(const std::string& provider, int64_t from_s, int64_t to_s,
                            std::vector<BillLine> lines) {
   const std::lock_guard lock(reconciling_);
-  for (const BillPeriod& month : {billing::MonthOf(from_s), billing::MonthOf(to_s - 1)}) {
+  while (from_s < to_s) {
+    const BillPeriod month = billing::MonthOf(from_s);
+    const int64_t end_s = std::min(to_s, month.to_s);
+    std::vector<BillLine> taken;
+    std::ranges::copy_if(lines, std::back_inserter(taken), [&](const BillLine& line) {
+      return from_s <= line.start_s && line.start_s < end_s;
+    });
     TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, month));
-    if (is_closed) {
-      from_s = std::max(from_s, month.to_s);
+    if (!is_closed && !taken.empty()) {
+      TW_ASSIGN_OR_RETURN(const std::vector<BillPeriod> periods, OpenPeriods(provider, taken));
+      TW_RETURN_IF_ERROR(TakeLines(provider, periods, [&] {
+        return recorder_.ReplaceBillLines(provider, from_s, end_s, taken);
+      }));
     }
+    from_s = month.to_s;
   }
-  std::erase_if(lines, [&](const BillLine& line) { return line.start_s < from_s; });
-  if (lines.empty()) {
-    return {};
-  }
-  TW_ASSIGN_OR_RETURN(const std::vector<BillPeriod> periods, OpenPeriods(provider, lines));
-  return TakeLines(provider, periods,
-                   [&] { return recorder_.ReplaceBillLines(provider, from_s, to_s, lines); });
+  return {};
 }
 
 Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
