@@ -1,5 +1,7 @@
 #include "cli/upgrade.h"
 
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "base/utf8.h"
@@ -30,6 +32,7 @@ bool Upgrade::Advance() {
     case Successor::News::kNone:
       return false;
     case Successor::News::kLoaded:
+      has_given_ = true;
       server_.SetAccepting(false);  // who connects now is the successor's
       store_.Release();
       books_.Release();
@@ -44,9 +47,14 @@ bool Upgrade::Advance() {
   return false;
 }
 
+// Only what was given: books that are read anew know nothing of what runs here, but that it may.
 void Upgrade::TakeBack() {
   const std::string why = successor_->error();
   successor_.reset();
+  if (!std::exchange(has_given_, false)) {
+    GiveUp(why);
+    return;
+  }
   if (const Status reopened = store_.Reopen(); !reopened) {
     Log(Level::kError, fmt::format("keys cannot be changed until the next start: {}",
                                    WithoutControls(reopened.error().message)));

@@ -47,6 +47,7 @@ class Upgrade {
   identity::Store& store_;
   billing::Books& books_;
   std::optional<Successor> successor_;
+  bool has_given_ = false;  // to the successor: the data folder
 };
 
 }  // namespace tradewind::cli
