@@ -677,6 +677,29 @@ TEST(Recorder, SaysTheSameAfterAKillAsBefore) {
                      before.output_tokens, before.doubtful));
 }
 
+TEST(Recorder, CatchesUpAtAStartThatReadsMoreThanABatchOfWhatItHas) {
+  World world;
+  const auto doubt = [&](int count) {
+    Meter meter(*world.ledger, world.clock);
+    for (int i = 0; i < count; ++i) {
+      auto attempt = meter.Begin(world.Ask(10, 5));
+      ASSERT_TRUE(attempt->Sent().has_value());
+      attempt->End({.likely_billed = true, .delivered_bytes = 30, .finish = "cut"});
+    }
+  };
+  doubt(9'000);
+  ASSERT_EQ(world.Sum().in_doubt, 9'000);
+  world.KillAndStart();
+  ASSERT_EQ(world.Sum().in_doubt, 9'000);
+  Meter meter(*world.ledger, world.clock);
+  auto runs = meter.Begin(world.Ask(10, 5));
+  ASSERT_TRUE(runs->Sent().has_value());
+  ASSERT_EQ(world.Sum().running, 1);
+  world.KillAndStart();
+  EXPECT_EQ(world.Sum().running, 0);
+  EXPECT_EQ(world.Sum().in_doubt, 9'001);
+}
+
 TEST(Recorder, ReadsTheJournalAgainWhenItsDatabaseWasNotWritten) {
   World world;
   Meter meter(*world.ledger);

@@ -360,7 +360,9 @@ Status AddToSum(storage::Statement& add, const SumKey& key, const UsageSum& sum)
 // nothing and leaves nothing out.
 Result<bool> Recorder::ReadBatch() {
   const uint64_t synced = ledger_.synced_seq();
-  for (int i = 0; i < kBatchRecords; ++i) {
+  // Those that the database has are none of a batch: a start reads snapshots that are longer than
+  // it.
+  for (int taken = 0; taken < kBatchRecords;) {
     if (!ahead_.has_value()) {
       TW_ASSIGN_OR_RETURN(ahead_, reader_->Next());
     }
@@ -375,6 +377,7 @@ Result<bool> Recorder::ReadBatch() {
     }
     if (ahead_->seq > read_seq_) {
       Take(*ahead_);
+      ++taken;
       read_seq_ = ahead_->seq;
     }
     ahead_.reset();
