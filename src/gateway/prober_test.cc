@@ -13,6 +13,7 @@
 
 #include "catalog/catalog.h"
 #include "http/server.h"
+#include "http/test_support.h"
 #include "providers/test_support.h"
 #include "routing/probe_book.h"
 
@@ -39,12 +40,8 @@ std::string Whole(const std::string& message, const std::string& finish) {
 class FakeProvider {
  public:
   FakeProvider() {
-    http::ServerOptions options;
-    options.port = 0;
-    server_ = http::Server::Start(
-                  options, [this](http::Exchange& exchange) { return Answer(exchange); },
-                  [](const Error&) { return http::Response{500, {}, ""}; })
-                  .value();
+    server_ =
+        http::testing::StartServer([this](http::Exchange& exchange) { return Answer(exchange); });
   }
   std::string base_url() const {
     return "http://127.0.0.1:" + std::to_string(server_->port()) + "/v1";

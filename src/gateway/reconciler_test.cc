@@ -13,6 +13,7 @@
 
 #include "catalog/catalog.h"
 #include "http/server.h"
+#include "http/test_support.h"
 #include "ledger/fake_disk.h"
 #include "providers/test_support.h"
 
@@ -47,12 +48,8 @@ TEST(BillingAnswer, IsReadByTheRulesOfTheProtocol) {
 class FakeBilling {
  public:
   FakeBilling() {
-    http::ServerOptions options;
-    options.port = 0;
-    server_ = http::Server::Start(
-                  options, [this](http::Exchange& exchange) { return Answer(exchange); },
-                  [](const Error&) { return http::Response{500, {}, ""}; })
-                  .value();
+    server_ =
+        http::testing::StartServer([this](http::Exchange& exchange) { return Answer(exchange); });
   }
   std::string address() const { return "http://127.0.0.1:" + std::to_string(server_->port()); }
   void Say(std::vector<http::Response> answers) {

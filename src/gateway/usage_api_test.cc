@@ -15,6 +15,7 @@
 
 #include "http/event_loop.h"
 #include "http/server.h"
+#include "http/test_support.h"
 
 namespace tradewind::gateway {
 namespace {
@@ -27,12 +28,8 @@ constexpr UsageDays kTwoDays = {kFrom, kFrom + 2 * kDay};
 class FakeUsage {
  public:
   FakeUsage() {
-    http::ServerOptions options;
-    options.port = 0;
-    server_ = http::Server::Start(
-                  options, [this](http::Exchange& exchange) { return Answer(exchange); },
-                  [](const Error&) { return http::Response{500, {}, ""}; })
-                  .value();
+    server_ =
+        http::testing::StartServer([this](http::Exchange& exchange) { return Answer(exchange); });
   }
   std::string address() const { return fmt::format("http://127.0.0.1:{}/v1", server_->port()); }
   void Say(const std::string& path, std::vector<http::Response> answers) {

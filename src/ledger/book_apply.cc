@@ -1,4 +1,5 @@
-// What happens: each record's effect, the same live and when the journal is read again.
+// What happens: each record's effect, the same live and when the journal is read again. Whole
+// because it is one switch over the types of records.
 #include <algorithm>
 #include <optional>
 #include <string>
