@@ -339,6 +339,30 @@ TEST_F(UpstreamRouteTest, TheReceiptStandsWhereTheLastChoiceEnds) {
   EXPECT_EQ(Logged().output_tokens, 50);
 }
 
+TEST_F(UpstreamRouteTest, OfSeveralPromptsTheReceiptWaitsForTheLastOne) {
+  Start({"site-a"});
+  TestSocket client(server_->port());
+  const std::string body = R"({"model":"org/model","prompt":["a","b"],"stream":true,)"
+                           R"("stream_options":{"include_usage":true}})";
+  EXPECT_TRUE(client.Send(
+      fmt::format("POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n"
+                  "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
+                  token_, body.size(), body)));
+  TestSocket provider = a_.Accept();
+  ASSERT_TRUE(provider.ReadResponse().starts_with("POST /v1/completions"));
+  const auto ended = [](int choice, int tokens) {
+    return Event(fmt::format(R"({{"choices":[{{"index":{},"text":"c","finish_reason":"stop"}}],)"
+                             R"("usage":{{"prompt_tokens":3,"completion_tokens":{}}}}})",
+                             choice, tokens));
+  };
+  provider.Send(kStreamHead + ended(0, 1) + ended(1, 50) + Event("[DONE]") + kLastChunk);
+  const std::string answer = ReadStream(client);
+  const size_t receipt = answer.find("\"tradewind\":");
+  ASSERT_NE(receipt, std::string::npos) << answer;
+  EXPECT_EQ(answer.find("\"tradewind\":", receipt + 1), std::string::npos) << answer;
+  EXPECT_GT(receipt, answer.find("\"completion_tokens\":50")) << answer;
+}
+
 TEST_F(UpstreamRouteTest, AnotherUsageAfterTheReceiptHasAReceiptOfItsOwn) {
   Start({"site-a"});
   const auto usage = [](int tokens) {
