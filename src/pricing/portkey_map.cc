@@ -39,17 +39,27 @@ constexpr std::array<UnitName, 8> kUnitNames = {
      {"response_audio_token", &TokenPrices::audio_output, true},
      {"additional_units.cache_write_1h", &TokenPrices::cache_write_1h, true}}};
 
+// "web_search" of a path with "pay_as_you_go.web_search.price" at `at`; empty where there is none.
+// A price that belongs to no unit ("pay_as_you_go.price") is none: its one dot is of both ends.
+std::string_view UnitAt(std::string_view path, size_t at) {
+  path = path.substr(std::min(at, path.size()));
+  if (!path.starts_with(kPayAsYouGo) || !path.ends_with(kPrice) ||
+      path.size() < kPayAsYouGo.size() + kPrice.size()) {
+    return "";
+  }
+  return path.substr(kPayAsYouGo.size(), path.size() - kPayAsYouGo.size() - kPrice.size());
+}
+
 // "web_search", "video_seconds": priced units beyond those that are read or compared.
 std::set<std::string> OtherUnits(const Leaves& leaves) {
   static const std::set<std::string_view> kCompared = {
       "cache_read_audio_input_token", "request_image_token", "cache_read_image_input_token"};
   std::set<std::string> out;
   for (const auto& [path, leaf] : leaves) {
-    if (!path.starts_with(kPayAsYouGo) || !path.ends_with(kPrice)) {
+    std::string_view unit = UnitAt(path, 0);
+    if (unit.empty()) {
       continue;
     }
-    std::string_view unit = std::string_view(path).substr(kPayAsYouGo.size());
-    unit.remove_suffix(kPrice.size());
     const bool is_read = std::ranges::find(kUnitNames, unit, &UnitName::name) != kUnitNames.end();
     constexpr std::string_view kAdditional = "additional_units.";
     unit.remove_prefix(unit.starts_with(kAdditional) ? kAdditional.size() : 0);
@@ -104,13 +114,8 @@ class Variants {
 
  private:
   static const UnitName* UnitOf(std::string_view rest) {
-    const size_t at = rest.find(kPayAsYouGo);
-    if (at == rest.npos) {
-      return nullptr;
-    }
-    rest.remove_prefix(at + kPayAsYouGo.size());
-    rest.remove_suffix(kPrice.size());
-    const auto found = std::ranges::find(kUnitNames, rest, &UnitName::name);
+    const std::string_view unit = UnitAt(rest, rest.find(kPayAsYouGo));
+    const auto found = std::ranges::find(kUnitNames, unit, &UnitName::name);
     return found == kUnitNames.end() ? nullptr : &*found;
   }
   static bool IsPlain(const UnitName& unit) {

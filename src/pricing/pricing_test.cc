@@ -242,6 +242,15 @@ TEST(PriceMap, BothMapsHavePricesOfWritesThatAreKeptForAnHour) {
   EXPECT_EQ(Show(Find(zero, "a")->prices.cache_write_1h), "unknown") << "0 is no price of it";
 }
 
+TEST(PriceMap, APriceOfNoUnitIsNoUnit) {
+  const PriceImport got = Parse(R"({"a":{"pricing_config":{"pay_as_you_go":{"price":3,
+      "request_token":{"price":0.0003},"response_token":{"price":0.0015}}},
+      "custom_pricing":{"regions":{"default":{"execution_modes":{"standard":{"pricing_config":
+      {"pay_as_you_go":{"price":9}}}}}}}}})",
+                                "x.json");
+  EXPECT_EQ(Show(Find(got, "a")->prices.input), "3");
+}
+
 TEST(PriceMap, WhatIsNoMapIsRefused) {
   const auto refused = [](std::string_view json) {
     return ParsePriceMap(json, "x.json", MapFormat::kAuto, "").error().code;
