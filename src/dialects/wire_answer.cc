@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <memory>
 #include <simdjson.h>
 #include <utility>
@@ -62,10 +63,9 @@ std::optional<int64_t> Count(const dom::element& object, std::string_view name) 
   }
   double number = 0;
   constexpr double kExactMax = 9007199254740992.0;
-  if (value.get(number) == simdjson::SUCCESS && number >= 0 && number <= kExactMax) {
-    return static_cast<int64_t>(number);
-  }
-  return std::nullopt;
+  const bool is_count = value.get(number) == simdjson::SUCCESS && number >= 0 &&
+                        number <= kExactMax && number == std::floor(number);
+  return is_count ? std::optional(static_cast<int64_t>(number)) : std::nullopt;
 }
 
 // How much was written to a cache, and how much of it for an hour: a total, or Anthropic's parts of
@@ -97,19 +97,30 @@ void ReadCacheWrites(const dom::element& usage, chat::Usage& out) {
   }
 }
 
-std::optional<chat::Usage> ReadUsage(const dom::element& holder) {
+// What is left of the total when the other part is `known`.
+std::optional<int64_t> Rest(std::optional<int64_t> total, std::optional<int64_t> known) {
+  const bool is_told = total.has_value() && known.has_value() && *total >= *known;
+  return is_told ? std::optional(*total - *known) : std::nullopt;
+}
+
+// Half a usage is none, but where the total tells the other half: what nobody said is not zero.
+// Embeddings have no output.
+std::optional<chat::Usage> ReadUsage(const dom::element& holder, bool has_output = true) {
   dom::element usage;
   if (holder["usage"].get(usage) != simdjson::SUCCESS || !usage.is_object()) {
     return std::nullopt;
   }
-  const auto input = Count(usage, "prompt_tokens");
-  const auto output = Count(usage, "completion_tokens");
-  if (!input.has_value() && !output.has_value()) {
+  auto input = Count(usage, "prompt_tokens");
+  auto output = has_output ? Count(usage, "completion_tokens") : 0;
+  const auto total = Count(usage, "total_tokens");
+  input = input.has_value() ? input : Rest(total, output);
+  output = output.has_value() ? output : Rest(total, input);
+  if (!input.has_value() || !output.has_value()) {
     return std::nullopt;
   }
   chat::Usage out;
-  out.input_tokens = input.value_or(0);
-  out.output_tokens = output.value_or(0);
+  out.input_tokens = *input;
+  out.output_tokens = *output;
   dom::element details;
   if (usage["prompt_tokens_details"].get(details) == simdjson::SUCCESS) {
     out.cached_tokens = Count(details, "cached_tokens").value_or(0);
@@ -124,11 +135,10 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder) {
     out.audio_output_tokens = Count(details, "audio_tokens").value_or(0);
   }
   // Some count thoughts beside the completion (xAI); the total tells.
-  const int64_t total = Count(usage, "total_tokens").value_or(0);
   int64_t told = 0;
   if (out.reasoning_tokens > 0 &&
-      !__builtin_add_overflow(out.input_tokens, out.output_tokens, &told) && total > told &&
-      total - told == out.reasoning_tokens) {
+      !__builtin_add_overflow(out.input_tokens, out.output_tokens, &told) &&
+      Rest(total, told) == out.reasoning_tokens) {
     out.output_tokens += out.reasoning_tokens;
   }
   return out;
@@ -140,21 +150,24 @@ bool IsSomething(const dom::element& value) {
     return !text.empty();
   }
   dom::array items;
-  return value.get(items) == simdjson::SUCCESS && items.size() > 0;
+  dom::object fields;
+  return (value.get(items) == simdjson::SUCCESS && items.size() > 0) ||
+         (value.get(fields) == simdjson::SUCCESS && fields.size() > 0);
 }
 
-// A delta, a message, or a choice of a completion.
-void ReadPart(const dom::element& part, WireChunk& out) {
-  for (const std::string_view name : {"reasoning_content", "reasoning", "refusal", "tool_calls"}) {
-    dom::element value;
-    out.has_other |= part[name].get(value) == simdjson::SUCCESS && IsSomething(value);
+// Of a stream's delta. What thoughts, calls and speech are called differs from provider to
+// provider, so whatever a delta says is something, but for who speaks.
+void ReadDelta(const dom::object& delta, WireChunk& out) {
+  for (const dom::key_value_pair& field : delta) {
+    if (field.key == "role" || !IsSomething(field.value)) {
+      continue;
+    }
+    std::string_view text;
+    const bool is_text = field.key == "content" && field.value.get(text) == simdjson::SUCCESS;
+    out.text += text;
+    out.has_content = true;
+    out.has_other |= !is_text;
   }
-  dom::element call;
-  out.has_other |= part["function_call"].get(call) == simdjson::SUCCESS && call.is_object();
-  dom::element content;
-  const bool has_text = part["content"].get(content) == simdjson::SUCCESS && IsSomething(content);
-  out.has_content |= has_text || out.has_other;
-  out.text += Text(part, "content");
 }
 
 // False: an impossible index. Who names none means the place in the list.
@@ -168,9 +181,11 @@ bool ReadChoices(const dom::element& root, WireChunk& out, WireChoices* seen) {
     out.has_choices = true;
     int64_t index = place++;
     static_cast<void>(choice["index"].get(index));
-    dom::element delta;
-    const bool has_delta = choice["delta"].get(delta) == simdjson::SUCCESS && delta.is_object();
-    ReadPart(has_delta ? delta : choice, out);
+    dom::object delta;
+    const bool has_delta = choice["delta"].get(delta) == simdjson::SUCCESS;
+    if (has_delta) {
+      ReadDelta(delta, out);
+    }
     // Some repeat the delta's text here.
     if (const std::string_view text = Text(choice, "text"); !text.empty()) {
       out.has_content = true;
@@ -303,15 +318,16 @@ Result<WireWhole> ReadWireWhole(std::string body, WireKind kind) {
   WireWhole out;
   WireChunk chunk;
   ReadChoices(root, chunk, nullptr);
-  if (const auto error = ReadError(root, chunk.has_choices); error.has_value()) {
-    return Fail(ErrorCode::kInvalidArgument, "the answer is an error: " + *error);
+  if (out.error = ReadError(root, chunk.has_choices); out.error.has_value()) {
+    out.body = std::move(body);
+    return out;
   }
   const std::string_view list = kind == WireKind::kEmbeddings ? "data" : "choices";
   dom::array items;
   if (root[list].get(items) != simdjson::SUCCESS || items.size() == 0) {
     return Fail(ErrorCode::kInvalidArgument, fmt::format("the answer has no `{}`", list));
   }
-  out.usage = ReadUsage(root);
+  out.usage = ReadUsage(root, kind != WireKind::kEmbeddings);
   out.finish_reason = chunk.finish_reason;
   dom::element field;
   const bool has_usage = root["usage"].get(field) == simdjson::SUCCESS;

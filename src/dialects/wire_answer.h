@@ -15,7 +15,7 @@ namespace tradewind::dialects {
 
 struct WireChunk {
   bool has_content = false;          // text, reasoning, a tool call: something a reader would see
-  bool has_other = false;            // of that: reasoning, a refusal, a tool call
+  bool has_other = false;            // of that: what is no text: reasoning, a tool call, speech
   bool has_choices = false;          // `choices` is not empty
   std::string text;                  // of all choices
   std::string finish_reason;         // of the last choice that has one; "" = none
@@ -58,12 +58,13 @@ struct WireWhole {
              // with `usage` (null when unknown), which some clients demand
   std::string finish_reason;
   std::optional<chat::Usage> usage;
+  // It is none: an error with the status of an answer, in its own words. `body` is as received.
+  std::optional<std::string> error;
 };
 
 enum class WireKind { kChat, kCompletion, kEmbeddings };
 
-// A whole answer. Errors: kInvalidArgument, it is not what was asked for (no JSON, no choices, an
-// error in a 200).
+// A whole answer. Errors: kInvalidArgument, it is not what was asked for (no JSON, no choices).
 Result<WireWhole> ReadWireWhole(std::string body, WireKind kind);
 
 // The error of an upstream in OpenAI's terms, from any of the envelopes that providers use.

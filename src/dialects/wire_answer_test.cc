@@ -31,15 +31,21 @@ TEST(WireChunk, ReadsWhatWasWrittenToACacheInBothSpellings) {
     return ReadWireChunk(chunk)->usage->cache_write_tokens;
   };
   EXPECT_EQ(
-      written(R"({"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cache_write_tokens":5}}})"),
+      written(
+          R"({"usage":{"prompt_tokens":9,"completion_tokens":1,"prompt_tokens_details":{"cache_write_tokens":5}}})"),
       5);
-  EXPECT_EQ(written(R"({"usage":{"prompt_tokens":9,"cache_creation_input_tokens":0}})"), 0);
-  EXPECT_EQ(written(R"({"usage":{"prompt_tokens":9}})"), std::nullopt) << "not told is not zero";
+  EXPECT_EQ(
+      written(
+          R"({"usage":{"prompt_tokens":9,"completion_tokens":1,"cache_creation_input_tokens":0}})"),
+      0);
+  EXPECT_EQ(written(R"({"usage":{"prompt_tokens":9,"completion_tokens":1}})"), std::nullopt)
+      << "not told is not zero";
 }
 
 TEST(WireChunk, ReadsForHowLongItWasWrittenToACache) {
   const auto read = [](const std::string& fields) {
-    return *ReadWireChunk(R"({"usage":{"prompt_tokens":90,)" + fields + "}}")->usage;
+    return *ReadWireChunk(R"({"usage":{"completion_tokens":1,"prompt_tokens":90,)" + fields + "}}")
+                ->usage;
   };
   const std::string parts = R"({"ephemeral_5m_input_tokens":20,"ephemeral_1h_input_tokens":30})";
   for (const std::string& fields :
@@ -104,11 +110,16 @@ TEST(WireChunk, TellsTextFromOtherContentAndReadsItOnce) {
   for (const char* chunk : {R"({"choices":[{"delta":{"content":"x","reasoning":"hm"}}]})",
                             R"({"choices":[{"delta":{"refusal":"no"}}]})",
                             R"({"choices":[{"delta":{"tool_calls":[{"index":0}]}}]})",
-                            R"({"choices":[{"delta":{"function_call":{}}}]})"}) {
+                            R"({"choices":[{"delta":{"function_call":{"name":"f"}}}]})",
+                            R"({"choices":[{"delta":{"content":[{"type":"thinking"}]}}]})",
+                            R"({"choices":[{"delta":{"audio":{"data":"AAA="}}}]})",
+                            R"({"choices":[{"delta":{"role":"assistant","thinking":"hm"}}]})"}) {
     EXPECT_TRUE(ReadWireChunk(chunk)->has_other && ReadWireChunk(chunk)->has_content) << chunk;
   }
   EXPECT_FALSE(
-      ReadWireChunk(R"({"choices":[{"delta":{"content":null,"tool_calls":[]}}]})")->has_content);
+      ReadWireChunk(
+          R"({"choices":[{"delta":{"content":null,"tool_calls":[],"audio":{},"token_id":7}}]})")
+          ->has_content);
 }
 
 TEST(WireChunk, SeesErrorsInEveryEnvelope) {
@@ -176,12 +187,43 @@ TEST(WireWhole, GivesAMissingUsageAsUnknown) {
 }
 
 TEST(WireWhole, RefusesA200ThatIsNoAnswer) {
-  for (const char* bad :
-       {"", "<html></html>", "{}", R"({"choices":[]})", R"({"error":{"message":"no"}})", "null"}) {
+  for (const char* bad : {"", "<html></html>", "{}", R"({"choices":[]})", "null"}) {
     EXPECT_FALSE(ReadWireWhole(bad, WireKind::kChat).has_value()) << bad;
   }
   EXPECT_FALSE(ReadWireWhole(R"({"choices":[{}]})", WireKind::kEmbeddings).has_value());
   EXPECT_TRUE(ReadWireWhole(R"({"data":[{"embedding":[1]}]})", WireKind::kEmbeddings).has_value());
+}
+
+TEST(WireWhole, GivesAnErrorInA200AsOne) {
+  const auto whole = ReadWireWhole(R"({"error":{"message":"no"}})", WireKind::kChat);
+  EXPECT_EQ(whole->error, "no");
+  EXPECT_EQ(whole->body, R"({"error":{"message":"no"}})");
+}
+
+std::optional<chat::Usage> UsageOf(const std::string& usage, WireKind kind = WireKind::kChat) {
+  const std::string list = kind == WireKind::kEmbeddings ? R"("data":[{}])" : R"("choices":[{}])";
+  return ReadWireWhole("{" + list + ",\"usage\":{" + usage + "}}", kind)->usage;
+}
+
+TEST(WireWhole, TakesHalfAUsageForNone) {
+  for (const char* half :
+       {R"("prompt_tokens":10)", R"("completion_tokens":20,"prompt_tokens":null)",
+        R"("prompt_tokens":10,"completion_tokens":null)",
+        R"("prompt_tokens":10,"completion_tokens":-5)",
+        R"("prompt_tokens":10,"completion_tokens":12.7)", R"("prompt_tokens":10,"total_tokens":9)",
+        R"("total_tokens":9)"}) {
+    EXPECT_FALSE(UsageOf(half).has_value()) << half;
+  }
+}
+
+TEST(WireWhole, ReadsTheOtherHalfFromTheTotal) {
+  const auto output = UsageOf(R"("prompt_tokens":10,"completion_tokens":null,"total_tokens":30)");
+  EXPECT_EQ(output->input_tokens, 10);
+  EXPECT_EQ(output->output_tokens, 20);
+  EXPECT_EQ(UsageOf(R"("completion_tokens":20,"total_tokens":30)")->input_tokens, 10);
+  const auto none = UsageOf(R"("prompt_tokens":10,"total_tokens":10)", WireKind::kEmbeddings);
+  EXPECT_EQ(none->input_tokens, 10);
+  EXPECT_EQ(none->output_tokens, 0);
 }
 
 TEST(WireChoices, HaveEndedWhenEachThatBeganHas) {

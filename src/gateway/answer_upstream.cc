@@ -150,6 +150,7 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
   sent.is_stream = order.facts.stream;
+  sent.choices = order.facts.answers;
   const UpstreamKey& key = *terms.key;
   opening.key_owner = key.key.empty()   ? KeyOwner::kNobody
                       : key.ref.empty() ? KeyOwner::kOperator

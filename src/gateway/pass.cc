@@ -137,6 +137,9 @@ class StreamPass {
     }
     if (event.chunk.usage.has_value()) {
       NoteUsage(event);
+    } else if (event.chunk.has_content) {
+      passed_.usage.reset();  // it came before the end, and says nothing of what follows
+      passed_.usage_is_final = false;
     }
   }
 

@@ -73,9 +73,10 @@ def tell(world, settings, count=LIES):
     return world.told
 
 
-@pytest.mark.parametrize("lie", ["missing", "negative", "text", "after_done", "delta"])
+@pytest.mark.parametrize("lie", ["missing", "negative", "text", "half", "early", "after_done", "delta"])
 def test_no_usage_that_can_be_read_waits_for_the_bill(world, lie):
-    """A negative number, words, what comes behind the end, and shares (each event says its own tokens) are no usage."""
+    """A negative number, words, half of it, what comes before the text or behind the end, and shares (each event says its
+    own tokens) are no usage."""
     told = tell(world, {"usage": lie, "endpoint": "chat"})
     spent = world.until_nothing_is_in_doubt()
     assert int(spent["cost_nanousd"]) == int(spent["charge_nanousd"]) == bill_nano(world.site)

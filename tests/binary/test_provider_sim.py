@@ -446,8 +446,22 @@ def test_usage_goes_missing_zero_double_and_cumulative(sim):
         assert usages(provider, "cumulative")[-1] == 4
         assert usages(provider, "cumulative")[0] < 4
         assert sum(usages(provider, "delta")) == 4
+        assert usages(provider, "early") == [1]
     sim.fault(usage="missing", count=1)
     assert "usage" not in sim.chat("openai").json()
+    sim.fault(usage="half", count=1)
+    told = sim.chat("openai").json()["usage"]
+    assert told["prompt_tokens"] > 0 and told["completion_tokens"] is None
+
+
+def test_a_stream_speaks_or_lacks_a_choice(sim):
+    sim.fault(spoken=True, count=1)
+    deltas = [e["choices"][0]["delta"] for e in sim.chat("openai", stream=True).events() if e != "[DONE]" and e["choices"]]
+    spoken = "".join(delta["audio"]["transcript"] for delta in deltas if "audio" in delta)
+    assert spoken and not any(delta.get("content") for delta in deltas)
+    sim.fault(choices=1, done="none", count=1)
+    events = sim.chat("openai", stream=True, n=2).events()
+    assert {choice["index"] for e in events for choice in e["choices"]} == {0}
 
 
 def test_pacing_splitting_and_a_slow_first_byte_change_no_byte(sim):
@@ -466,7 +480,7 @@ def test_words_of_the_message_set_what_only_that_request_gets(sim):
 
 
 def test_rules_that_make_no_sense_are_refused(sim):
-    for rule in ({"nonsense": 1}, {"status": "x"}, {"usage": "half"}, {"redirect": "a\r\nb"}, 3):
+    for rule in ({"nonsense": 1}, {"status": "x"}, {"usage": "third"}, {"redirect": "a\r\nb"}, 3):
         answer = sim.request("POST", "/_sim/faults", json.dumps(rule))
         assert answer.status == 400 and answer.json()["error"]
     assert sim.control("GET", "faults") == []

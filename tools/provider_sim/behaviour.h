@@ -38,7 +38,8 @@ struct Behaviour {
   std::string content_type;  // another one
   // "missing", "zero", "duplicate", "cumulative", "delta" (each event says its own alone); lies:
   // "negative", "huge" (a billion tokens), "inflated" (a fifth more), "cached_over",
-  // "reasoning_over" (more than all), "text", "after_done" (behind the end mark)
+  // "reasoning_over" (more than all), "text", "after_done" (behind the end mark), "half" (only of the
+  // prompt), "early" (in a stream's first event alone)
   std::string usage;
   std::string id;                 // of the answer, in its headers: "missing", "reused"
   std::string redirect;           // 302 to this address
@@ -48,6 +49,8 @@ struct Behaviour {
   int64_t reasoning_tokens = -1;
   int64_t cached_tokens = -1;       // of the prompt, at most all
   int64_t cache_write_tokens = -1;  // of the rest: written to the cache, for as long as is asked
+  bool spoken = false;              // a stream's text as the transcript of speech
+  int64_t choices = -1;             // of a stream: so many of those that were asked for
   std::string finish;               // another finish_reason
   std::string done;                 // "none", "nospace": the end mark of a stream
   std::string prefix;               // "continue": goes on after a last message of the assistant, or

@@ -223,9 +223,9 @@ std::string UsageJson(const Provider& provider, uint64_t prompt_tokens, uint64_t
   };
   const std::string prompt = text(told.prompt);
   const std::string cached = text(told.cached);
-  const std::string completion = text(told.completion);
+  const std::string completion = how.usage == "half" ? "null" : text(told.completion);
   const std::string reasoning = text(told.reasoning);
-  const std::string total = text(told.prompt + told.completion);
+  const std::string total = how.usage == "half" ? "null" : text(told.prompt + told.completion);
   Values values;
   values.Set(Slot::kPromptTokens, prompt);
   values.Set(Slot::kCompletionTokens, completion);
@@ -376,14 +376,17 @@ void EventSource::PlanChoice(size_t index) {
 }
 
 void EventSource::Plan() {
-  for (size_t i = 0; i < answer_.choices.size(); ++i) {
+  const size_t all = answer_.choices.size();
+  for (size_t i = 0; i < (how_.choices < 0 ? all : static_cast<size_t>(how_.choices)); ++i) {
     PlanChoice(i);
   }
   const bool normally = provider_.usage_at == UsageAt::kChunk ||
                         (provider_.usage_at == UsageAt::kAsked && options_.include_usage);
-  const size_t chunks = how_.usage == "missing" || how_.usage == "after_done" ? 0
-                        : how_.usage == "duplicate"                           ? (normally ? 2 : 1)
-                                                                              : (normally ? 1 : 0);
+  const bool is_elsewhere =
+      how_.usage == "missing" || how_.usage == "after_done" || how_.usage == "early";
+  const size_t chunks = is_elsewhere                ? 0
+                        : how_.usage == "duplicate" ? (normally ? 2 : 1)
+                                                    : (normally ? 1 : 0);
   for (size_t i = 0; i < chunks; ++i) {
     steps_.push_back({Kind::kUsage});
   }
@@ -446,6 +449,11 @@ std::string EventSource::UsageOf(const Step& step, bool finishes, uint64_t token
     return UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens,
                      tokens_sent_ - tokens_before, 0, how_);
   }
+  if (how_.usage == "early") {
+    return events_ > 0
+               ? ""
+               : UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens, 1, 0, how_);
+  }
   if (cumulative || step.kind == Kind::kUsage || (ends && provider_.usage_at == UsageAt::kFinish)) {
     std::string usage = UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens,
                                   tokens_sent_, answer_.reasoning_tokens(), how_);
@@ -481,7 +489,13 @@ std::string EventSource::Payload(const Step& step) {
   values.Set(Slot::kFinish, finish);
   values.Set(Slot::kSeed, finishes ? std::string_view(identity_.seed) : "");
   values.Set(Slot::kUsage, usage);
-  return ShapeOf(step.kind).Render(values);
+  std::string payload = ShapeOf(step.kind).Render(values);
+  const std::string text = "\"content\":" + fragment;
+  if (const size_t at = payload.find(text);
+      how_.spoken && step.kind == Kind::kContent && at != payload.npos) {
+    payload.replace(at, text.size(), fmt::format(R"("audio":{{"transcript":{}}})", fragment));
+  }
+  return payload;
 }
 
 void EventSource::Frame(std::string_view payload, std::string& out) {
