@@ -16,7 +16,8 @@ struct Ended {
   bool surely_unbilled = false;  // refused before any work: connection refused, 429, a 4xx
   bool is_complete = false;      // the answer came to its end
   bool provider_ended = false;   // it did not, as the provider said: by an error of its own
-  bool likely_billed = false;    // it did not, but the provider was at work: cut, stalled, left
+  // It did not, but the provider was at work: cut, stalled, left, or nobody can read it.
+  bool likely_billed = false;
   // As the provider said it, zeros too; nullopt: it did not, or not at the end: some say with every
   // chunk what there is by then.
   std::optional<chat::Usage> usage = {};
@@ -48,8 +49,8 @@ enum class Ending {
 //     cannot                                            metered
 //   the client left, and the provider was read on       as complete
 //   something was delivered, then cut, failed or left   in doubt, metered
-//   nothing was: cut, timed out or left                 in doubt, held
-//   nothing was: 5xx, error event, garbage              in doubt, void
+//   nothing was: cut, timed out, left or unreadable     in doubt, held
+//   nothing was: 5xx or error event                     in doubt, void
 Ending EndingOf(const Ended& ended);
 inline bool IsDoubt(Ending ending) {
   return ending >= Ending::kDoubtMetered;

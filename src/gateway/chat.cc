@@ -31,7 +31,8 @@
 //   refused here             400: context, template; 429, 503 with   void    context_too_long,
 //                            Retry-After; 500, 507: loading                  too_many_requests ...
 //   refused by the provider  its 4xx, in our envelope; its 401, 402  void    upstream_failed
-//                            and 403 about the key are not: 502
+//                            and 403 about the key are not, nor a
+//                            redirect: the next route; then 502
 //   provider not reached     the next route; 502 when none is left   void    upstream_failed
 //   provider answers 5xx or  the next route; then 502, or 429 with   void or upstream_failed
 //    429                     Retry-After for its 429 or 503          in

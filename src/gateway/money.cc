@@ -129,12 +129,10 @@ void EndMoney(Tries& tries, const Answered& answered, Begun& begun) {
     const routing::AttemptFailure failure{answered.kind, answered.reached};
     ended.surely_unbilled = routing::RuleFor(failure, routing::SecondTries::kYes, false).bill ==
                             routing::Bill::kNothing;
-    // An error is seldom billed; what was cut, stalled or left usually is.
-    ended.likely_billed = answered.kind != routing::FailureKind::kServerError &&
-                          answered.kind != routing::FailureKind::kErrorEvent &&
-                          answered.kind != routing::FailureKind::kGarbage;
+    // An error is seldom billed; what was cut, stalled, left or cannot be read usually is.
     ended.provider_ended = answered.kind == routing::FailureKind::kServerError ||
                            answered.kind == routing::FailureKind::kErrorEvent;
+    ended.likely_billed = !ended.provider_ended;
     ended.finish = routing::FailureKindName(answered.kind);
   } else {
     ended.finish = answered.finish_reason;

@@ -39,6 +39,8 @@ FailureKind KindOf(const UpstreamFailure& failure) {
       return failure.is_timeout ? FailureKind::kFirstByteTimeout : FailureKind::kReset;
     case Stage::kStatus:
       return KindOfRefusal(failure.refusal, failure.status);
+    case Stage::kRedirect:
+      return FailureKind::kRedirect;
     case Stage::kGarbage:
       return FailureKind::kGarbage;
     case Stage::kErrorEvent:

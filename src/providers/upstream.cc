@@ -153,12 +153,22 @@ UpstreamFailure UpstreamExchange::Lost(const Error& error) const {
   return failure;
 }
 
-UpstreamFailure UpstreamExchange::Garbage(std::string what) const {
+UpstreamFailure UpstreamExchange::Garbage(std::string what, Stage stage) const {
   UpstreamFailure failure;
-  failure.stage = Stage::kGarbage;
+  failure.stage = stage;
   failure.error = {
       ErrorCode::kUpstreamFailed,
       fmt::format("{} answered with something else than was asked for: {}.", upstream_.slug, what)};
+  return WithoutKey(std::move(failure));
+}
+
+// An error that came with the status of an answer.
+UpstreamFailure UpstreamExchange::GaveUp(std::string_view body, std::string_view message) const {
+  UpstreamFailure failure;
+  failure.stage = Stage::kErrorEvent;
+  failure.wire = dialects::ReadWireError(0, body);
+  failure.error = {ErrorCode::kUpstreamFailed,
+                   fmt::format("{} gave up: {}", upstream_.slug, message)};
   return WithoutKey(std::move(failure));
 }
 
@@ -206,7 +216,7 @@ Task<UpstreamResult<void>> UpstreamExchange::Open() {
   const int status = call_->status();
   if (status >= 300 && status < 400) {
     co_return std::unexpected(
-        Garbage(fmt::format("a redirect ({}), which is never followed", status)));
+        Garbage(fmt::format("a redirect ({}), which is never followed", status), Stage::kRedirect));
   }
   if (status != 200 && status != 201) {
     co_return std::unexpected(co_await Refused());
@@ -234,11 +244,13 @@ Result<WireEvent> UpstreamExchange::Read(const http::SseEvent& event) {
   return out;
 }
 
-UpstreamResult<WireEvent> UpstreamExchange::End() const {
+// `is_said`: by [DONE]; otherwise the body is over, as it is too when something between has broken
+// off between two choices.
+UpstreamResult<WireEvent> UpstreamExchange::End(bool is_said) const {
   if (!choices_.have_begun()) {
     return std::unexpected(Garbage("a stream without an answer"));
   }
-  if (!choices_.have_ended()) {
+  if (!choices_.have_ended() || (!is_said && choices_.ended() < order_.choices)) {
     return std::unexpected(
         Lost({ErrorCode::kUnavailable, "the stream ended before the answer did"}));
   }
@@ -287,7 +299,7 @@ Task<UpstreamResult<WireEvent>> UpstreamExchange::ReadNext() {
       co_return std::unexpected(Lost(bytes.error()));
     }
     if (bytes->empty()) {
-      co_return End();
+      co_return End(false);
     }
     events_ = std::vector<http::SseEvent>();
     read_ = 0;
@@ -301,19 +313,14 @@ Task<UpstreamResult<WireEvent>> UpstreamExchange::ReadNext() {
     read_ = 0;
   }
   if (event.data.starts_with("[DONE]")) {
-    co_return End();
+    co_return End(true);
   }
   Result<WireEvent> read = Read(event);
   if (!read.has_value()) {
     co_return std::unexpected(Garbage(read.error().message));
   }
   if (read->chunk.error.has_value()) {
-    UpstreamFailure failure;
-    failure.stage = Stage::kErrorEvent;
-    failure.wire = dialects::ReadWireError(0, event.data);
-    failure.error = {ErrorCode::kUpstreamFailed,
-                     fmt::format("{} gave up: {}", upstream_.slug, *read->chunk.error)};
-    co_return std::unexpected(WithoutKey(std::move(failure)));
+    co_return std::unexpected(GaveUp(event.data, *read->chunk.error));
   }
   if (!is_visible_) {
     // Whoever reads holds these back, so that another route can still answer. One may be large: it
@@ -351,6 +358,9 @@ Task<UpstreamResult<dialects::WireWhole>> UpstreamExchange::Whole() {
   auto whole = dialects::ReadWireWhole(std::move(*body), KindOf(order_.endpoint));
   if (!whole.has_value()) {
     co_return std::unexpected(Garbage(whole.error().message));
+  }
+  if (whole->error.has_value()) {
+    co_return std::unexpected(GaveUp(whole->body, *whole->error));
   }
   co_return std::move(*whole);
 }

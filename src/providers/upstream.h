@@ -47,6 +47,7 @@ struct UpstreamOrder {
   Endpoint endpoint = Endpoint::kChat;
   std::string body;  // as PrepareRequest made it
   bool is_stream = false;
+  int64_t choices = 1;     // that were asked for
   std::string api_key;     // "" = none is sent
   std::string request_id;  // ours, so that both sides' logs can be joined
   http::UpstreamDeadlines deadlines;
@@ -65,6 +66,7 @@ struct UpstreamFailure {
     kConnect,     // nothing was sent that could have been acted on
     kNoHead,      // sent, but no answer began: no head, or nothing to see after it
     kStatus,      // it answered with an error status
+    kRedirect,    // it answered 3xx
     kGarbage,     // it answered 2xx with something that is no answer
     kErrorEvent,  // the stream said that it failed
     kCut,         // the answer ended before its end
@@ -102,7 +104,7 @@ class UpstreamExchange {
   Task<UpstreamResult<void>> Open();
   // Of a stream: the next event. A stream is complete when it ends, or says [DONE], after every
   // choice that it began has a finish reason: some upstreams say no [DONE], and some say it when
-  // they had to break off. It is garbage when it goes on after limits::kUpstreamUnseenBytesMax of
+  // they had to break off. Without it, as many choices have to be there as were asked for. It is garbage when it goes on after limits::kUpstreamUnseenBytesMax of
   // events without anything to see.
   Task<UpstreamResult<WireEvent>> Next();
   // Waits until there is something that a reader would see: an event of a stream, or the whole
@@ -131,11 +133,13 @@ class UpstreamExchange {
   }
   UpstreamFailure Lost(const Error& error) const;
   Task<UpstreamFailure> Refused();
-  UpstreamFailure Garbage(std::string what) const;
+  UpstreamFailure Garbage(std::string what,
+                          UpstreamFailure::Stage stage = UpstreamFailure::Stage::kGarbage) const;
+  UpstreamFailure GaveUp(std::string_view body, std::string_view message) const;
   UpstreamFailure WithoutKey(UpstreamFailure failure) const;
   Result<WireEvent> Read(const http::SseEvent& event);
   Task<UpstreamResult<WireEvent>> ReadNext();
-  UpstreamResult<WireEvent> End() const;
+  UpstreamResult<WireEvent> End(bool is_said) const;
 
   const Upstream& upstream_;
   UpstreamOrder order_;  // without its body once the head is here

@@ -35,6 +35,7 @@ Work WorkOf(FailureKind kind, Reached reached) {
     case FailureKind::kNoFunds:
     case FailureKind::kModelUnknown:
     case FailureKind::kNotCapable:
+    case FailureKind::kRedirect:
       return reached == Reached::kHead ? Work::kUndone : Work::kMaybe;
     case FailureKind::kClientError:
       return Work::kRefused;

@@ -35,6 +35,7 @@ const std::map<FailureKind, TableRow> kTable = {
     {FailureKind::kCut, {{"$", "$", "$"}, {"EH$", "EH$", "EH$"}}},
     {FailureKind::kStall, {{"$", "$", "$"}, {"EH$", "EH$", "EH$"}}},
     {FailureKind::kServerError, {{"$", "$", "$"}, {"EH$", "EH$", "EH$"}}},
+    {FailureKind::kRedirect, {{"$", "$", "E"}, {"E$", "E$", "E"}}},
     {FailureKind::kGarbage, {{"$", "$", "$"}, {"EH$", "EH$", "EH$"}}},
     {FailureKind::kErrorEvent, {{"$", "$", "$"}, {"EH$", "EH$", "EH$"}}},
     {FailureKind::kOverloaded, {{"$", "$", "EH"}, {"EH$", "EH$", "EH"}}},

@@ -28,6 +28,7 @@ constexpr std::array<Row, kFailureKinds> kRows = {{
     {FailureKind::kModelUnknown, "model_unknown", "model unknown to the provider", Blame::kRoute},
     {FailureKind::kNotCapable, "not_capable", "not possible on this route", Blame::kNone},
     {FailureKind::kClientError, "client_error", "request refused", Blame::kNone},
+    {FailureKind::kRedirect, "redirect", "redirect, which is not followed", Blame::kRoute},
     {FailureKind::kGarbage, "garbage", "unreadable answer", Blame::kRoute},
     {FailureKind::kErrorEvent, "error_event", "error inside the answer", Blame::kRoute},
     {FailureKind::kClientLeft, "client_left", "client left", Blame::kNone},
@@ -74,6 +75,9 @@ FailureKind FailureOfStatus(int status) {
       return FailureKind::kOverloaded;
     default:
       break;
+  }
+  if (status >= 300 && status < 400) {
+    return FailureKind::kRedirect;
   }
   if (status >= 400 && status < 500) {
     return FailureKind::kClientError;

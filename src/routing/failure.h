@@ -20,6 +20,7 @@ enum class FailureKind {
   kModelUnknown,      // 404, 410: the provider does not have the id that the catalogue gives
   kNotCapable,        // a 4xx that another route may not give: context, a parameter, moderation
   kClientError,       // any other 4xx: the request itself; every route would say the same
+  kRedirect,          // 3xx, which is never followed: nothing was done
   kGarbage,           // 2xx that cannot be read: wrong type, broken, empty
   kErrorEvent,        // 2xx whose stream says that it failed
   kClientLeft,        // downstream went away
@@ -48,7 +49,7 @@ std::string_view FailureWords(FailureKind kind);     // for people: "connection 
 Blame BlameOf(FailureKind kind);
 
 // What a status says when nothing finer is known; a provider's file may know better (a 400 that
-// means "too long for me" is kNotCapable). `status` outside 400..599 is kGarbage.
+// means "too long for me" is kNotCapable). `status` outside 300..599 is kGarbage.
 FailureKind FailureOfStatus(int status);
 
 }  // namespace tradewind::routing

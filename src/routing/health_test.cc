@@ -394,7 +394,7 @@ TEST_F(Health, StatusesAreReadAsTheFailuresTheyAre) {
   EXPECT_EQ(FailureOfStatus(500), FailureKind::kServerError);
   EXPECT_EQ(FailureOfStatus(503), FailureKind::kOverloaded);
   EXPECT_EQ(FailureOfStatus(524), FailureKind::kServerError);
-  EXPECT_EQ(FailureOfStatus(302), FailureKind::kGarbage) << "we follow no redirects";
+  EXPECT_EQ(FailureOfStatus(302), FailureKind::kRedirect) << "we follow none";
   EXPECT_EQ(FailureOfStatus(-1), FailureKind::kGarbage);
   EXPECT_EQ(FailureOfStatus(999), FailureKind::kGarbage);
   for (int kind = 0; kind < kFailureKinds; ++kind) {

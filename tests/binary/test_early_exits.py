@@ -282,6 +282,19 @@ def test_a_cut_after_the_first_byte(running, how):
     breaks_after_the_first_byte(running, f"cut_after=3 sim:cut={how}", "upstream_error", "upstream_failed")
 
 
+def test_a_stream_that_lacks_a_choice(running):
+    """Where nothing says that it is done: between two choices it looks as complete as after the last."""
+    error = broken(pinned(running, "a b sim:choices=1 sim:done=none", stream=True, n=2))
+    assert error["code"] == "upstream_error"
+    assert pinned(running, "a b sim:done=none", stream=True, n=2).body.endswith(b"data: [DONE]\n\n")
+
+
+def test_speech_is_something_to_see(running):
+    reply = pinned(running, "a b sim:spoken=true sim:cut_after=3", stream=True, modalities=["text", "audio"])
+    broken(reply)
+    assert any("audio" in choice["delta"] for event in harness.sse_json(reply.body) for choice in event.get("choices", []))
+
+
 @row("malformed event")
 def test_a_malformed_event(running):
     breaks_after_the_first_byte(running, "malformed_after=3", "upstream_error", "upstream_failed")

@@ -12,6 +12,7 @@ import signal
 import attack
 import harness
 import market
+import pytest
 from kills import kills
 from market import MODEL
 
@@ -44,6 +45,25 @@ def usage(home, key):
 def chat(server, token, text="one two three", **fields):
     body = {"model": MODEL, "messages": [{"role": "user", "content": text}]} | fields
     return server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {token}"})
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("fault", [{"content_type": "text/plain"}, {"body": "garbage"}, {"body": "empty"}],
+                         ids=lambda fault: "-".join(fault.values()))
+def test_answers_that_nobody_can_read_are_billed_and_use_up_the_budget(tmp_path, fault, stream):
+    flags = ["--billing-every", "50ms", "--billing-deadline", "1s"]
+    with market.Market(tmp_path, "site-a", prices=("100", "300"), flags=flags) as site:
+        key = make_key(site.server.home, "poor", "--budget", "1")
+        site.sim.fault(endpoint="chat", bill="whole", bill_refused=True, **fault)
+        replies = [chat(site.server, key["token"], max_tokens=30, stream=stream).status for _ in range(20)]
+        assert set(replies) == {502, 402}, replies
+        harness.wait_for(lambda: usage(site.server.home, key["id"])["requests"]["in_doubt"] == 0, "the end of all doubts")
+        spent = usage(site.server.home, key["id"])
+        bill = site.sim.bill()["total"]
+        billed = bill["prompt_tokens"] * 100_000 + bill["completion_tokens"] * 300_000
+        assert 0 < billed <= int(spent["cost_nanousd"]) <= 1_000_000_000
+        assert int(spent["charge_nanousd"]) == 0, "nobody has got anything"
+        assert chat(site.server, key["token"], max_tokens=30).status == 402
 
 
 ROOM = re.compile(r"may cost up to \$([0-9.]+), and the budget .* of \$1.00 has \$([0-9.]+) left")
