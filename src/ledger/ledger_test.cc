@@ -471,13 +471,15 @@ TEST(Ledger, KeepsTheWindowOfAHoldOfNothing) {
   EXPECT_TRUE(world.ledger->ResolveVoid(hold->id(), "").has_value());
 }
 
-TEST(Ledger, MayHaveBeenBilledInFullWhatAKilledProcessHadSent) {
+TEST(Ledger, MayHaveBeenBilledInFullWhatAKilledProcessHadSentAndNobodyGot) {
   World world;
   const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
   auto hold = world.Take(key, 70);
   ASSERT_TRUE(hold->Sent().has_value());
   world.Kill();
-  EXPECT_EQ(world.ledger->HoldsInDoubt()[0].second.metered_cost, 70);
+  const OpenHold left = world.ledger->HoldsInDoubt()[0].second;
+  EXPECT_EQ(left.metered_cost, 70);
+  EXPECT_EQ(left.metered_charge, 0);
 }
 
 TEST(Ledger, LosesNothingWhenNeitherThisSegmentNorTheNextCanBeWritten) {

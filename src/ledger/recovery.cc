@@ -112,8 +112,8 @@ Status Ledger::EndWhatWasOpen() {
       ++recovery_.in_doubt;
       if (state == HoldState::kSent) {
         if (const OpenHold& hold = *book_.Find(id); hold.metered_cost == 0) {
-          // How far it was nobody knows: all of it may have been billed.
-          TW_RETURN_IF_ERROR(CommitDecided(book_.DecideProgress(id, hold.cost, hold.charge)));
+          // How far it was nobody knows: all of it may have been billed, and nobody has got it.
+          TW_RETURN_IF_ERROR(CommitDecided(book_.DecideProgress(id, hold.cost, 0)));
         }
         TW_RETURN_IF_ERROR(CommitDecided(
             book_.DecideStep(RecordType::kInDoubt, id, "the process ended before the answer")));

@@ -42,7 +42,7 @@ def test_after_kills_under_load_both_books_agree_to_the_nano_dollar(tmp_path):
             seen_doubt += usage(home, key["id"])["requests"]["in_doubt"]
         assert seen_doubt > 0, "no kill left anything in doubt: this tests nothing"
         spent = settle_all(site, home, key)
-        assert int(spent["cost_nanousd"]) == int(spent["charge_nanousd"]) == bill_nano(site)
+        assert int(spent["cost_nanousd"]) == bill_nano(site) >= int(spent["charge_nanousd"]), "what nobody got is charged to nobody"
         assert int(spent["budget"]["spent_nanousd"]) == bill_nano(site)
         assert int(spent["held_nanousd"]) == int(spent["in_doubt_nanousd"]) == 0
         assert spent["requests"]["settled"] == sim.bill()["total"]["requests"]
