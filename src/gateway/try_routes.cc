@@ -168,12 +168,16 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
   tries.stream.may_go_on = options.continuation;
 
   Answered answered;
-  bool was_tried = false;
+  bool was_sent = false;
+  Boxed<Error> out_of_budget;  // the first such refusal: others may hide it
   while (auto begun = Begin(tries)) {
     const auto first_token_at = answered.first_token_at;
     const Status held = HoldFor(tries, *begun);
     const bool is_refused_here = !held.has_value();
-    was_tried |= !is_refused_here || !billing::IsOutOfBudget(held.error());
+    was_sent |= !is_refused_here;
+    if (is_refused_here && !out_of_budget.has_value() && billing::IsOutOfBudget(held.error())) {
+      out_of_budget = held.error();
+    }
     if (is_refused_here && billing::IsBeyondRequest(held.error())) {
       // What came before is what the client is told, if no cheaper route follows.
       CountAttempt(begun->route->slug(), "too_dear");
@@ -215,7 +219,11 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
     co_await EndCutStream(call.exchange, *answered.failed_after_first_byte);
   }
   answered.may_be_billed = tries.may_be_billed;
-  answered.out_of_budget = !was_tried && answered.failed_before_first_byte.has_value();
+  if (!was_sent && out_of_budget.has_value()) {
+    // Before whatever else the last route had against it: this is what its caller can mend.
+    answered = NoMoney(*out_of_budget, tries.stream);
+    answered.out_of_budget = true;
+  }
   co_return answered;
 }
 

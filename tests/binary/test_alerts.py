@@ -6,6 +6,8 @@ import hmac
 import http.server
 import json
 import os
+import re
+import signal
 import subprocess
 import threading
 
@@ -67,6 +69,23 @@ def alerts_config(hook=None, command=None, **fields):
         lines.append(f"command = {json.dumps([str(word) for word in command])}")
     lines += [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
     return "\n".join(lines) + "\n"
+
+
+def test_a_route_without_a_price_keeps_no_key_from_the_model_on_this_device(tmp_path):
+    if not harness.MODEL_FILE.exists():
+        pytest.skip("the default model is not there")
+    flags = ["--model", harness.MODEL_FILE, "--ctx", "2048"]
+    with market.Market(tmp_path, "site-a", "site-b", prices=PRICES, models=harness.MODELS, flags=flags) as made:
+        priced, other = made.config.read_text().split('name = "site-b"')
+        made.config.write_text(priced + 'name = "site-b"' + re.sub(r'(in|out)put_usd_per_mtok = "[^"]*", ', "", other))
+        made.server.process.send_signal(signal.SIGHUP)
+        harness.wait_for(lambda: "the config was read again" in made.server.log(), "the new config")
+        plain = make_key(made.server.home, "plain", "--budget", "0.01")
+        opted = make_key(made.server.home, "opted", "--budget", "0.01", "--on-exhausted", "local")
+        refused = chat(made.server, plain["token"], max_tokens=5)
+        assert refused.status == 402 and "the budget" in refused.json()["error"]["message"], refused.body
+        reply = chat(made.server, opted["token"], max_tokens=5)
+        assert reply.status == 200 and reply.headers["x-tradewind-degraded"] == "budget"
 
 
 @contextlib.contextmanager
