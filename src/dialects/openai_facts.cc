@@ -263,11 +263,19 @@ bool IsTextOr(const json::value& kinds, std::string_view other) {
 }
 
 // Tools of the client's own are functions; the provider runs, and bills, every other kind.
+// With or without a type; what has neither that nor a function is a tool of the provider's by its
+// name alone ({"google_search":{}}).
+bool IsClientsFunction(const json::value& tool) {
+  const json::object* object = tool.if_object();
+  const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
+  return object != nullptr &&
+         (type != nullptr ? *type == "function" : object->contains("function"));
+}
+
 std::string BilledApart(Fields& fields) {
   if (const json::value* tools = fields.Find("tools"); tools != nullptr && tools->is_array()) {
     for (const json::value& tool : tools->get_array()) {
-      const json::value* type = tool.is_object() ? tool.get_object().if_contains("type") : nullptr;
-      if (type != nullptr && *type != "function") {
+      if (!IsClientsFunction(tool)) {
         return "tools";
       }
     }

@@ -52,7 +52,9 @@ TEST(OpenAiFacts, NamesWhatIsBilledApartFromTokens) {
     return Facts(R"({"model":"m",)" + field + "}")->billed_apart;
   };
   EXPECT_EQ(apart(R"("tools":[{"type":"function","function":{"name":"f"}}])"), "");
+  EXPECT_EQ(apart(R"("tools":[{"function":{"name":"f"}}])"), "");
   EXPECT_EQ(apart(R"("tools":[{"type":"web_search"}])"), "tools");
+  EXPECT_EQ(apart(R"("tools":[{"google_search":{}}])"), "tools");
   EXPECT_EQ(apart(R"("web_search_options":{})"), "web_search_options");
   EXPECT_EQ(apart(R"("service_tier":"priority")"), "service_tier");
   EXPECT_EQ(apart(R"("service_tier":"default")"), "");
