@@ -1,3 +1,7 @@
+#include <array>
+#include <barrier>
+#include <thread>
+
 #include <gtest/gtest.h>
 
 #include "base/limits.h"
@@ -127,6 +131,49 @@ TEST(Meter, MakesNoAttemptBeyondWhatItsRequestMayCost) {
     static_cast<void>(failed->End({.provider_ended = !is_likely, .likely_billed = is_likely}));
     EXPECT_EQ(failed->may_cost(), is_likely ? held : 0) << "in doubt, as it is settled in the end";
   }
+}
+
+TEST(Meter, CountsWhatCameOfARouteWithoutAPriceThoughItWasCut) {
+  World world;
+  world.prices = {};
+  Meter meter(*world.ledger, world.clock);
+  auto cut = meter.Begin(world.Ask(100, 50));
+  ASSERT_TRUE(cut->Sent().has_value());
+  static_cast<void>(cut->End({.likely_billed = true, .delivered_bytes = 300, .finish = "cut"}));
+  const AttemptRow row = world.recorder->Find({1, 1})->front();
+  EXPECT_EQ(row.state, AttemptState::kSettled);
+  EXPECT_EQ(row.outcome.source, UsageSource::kMetered);
+  EXPECT_GE(row.outcome.output_tokens, 100);
+  EXPECT_EQ(world.Sum().unpriced, 1);
+}
+
+// Who asks while another one takes what he was about to take gets a shorter answer.
+TEST(Meter, RefusesNobodyForWhatOthersTakeMeanwhile) {
+  constexpr int kThreads = 4, kRounds = 200;
+  World world;
+  Meter meter(*world.ledger);
+  const int64_t floor = 100 * 1000 + kOutputTokensMin * 2000;
+  const int64_t whole = 100 * 1000 + kOutputTokensDefault * 2000;
+  for (int round = 0; round < kRounds; ++round) {
+    static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 3 * whole + 4 * floor}));
+    std::vector<Offer> offers;
+    for (int i = 0; i < kThreads; ++i) {
+      offers.push_back(world.Ask(100, std::nullopt));
+    }
+    std::array<Result<Metered>, kThreads> begun;
+    std::barrier all(kThreads);
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&, i] {
+        all.arrive_and_wait();
+        begun[i] = meter.Begin(offers[i]);
+      });
+    }
+    threads.clear();
+    for (const Result<Metered>& one : begun) {
+      EXPECT_TRUE(one.has_value()) << one.error().message;
+    }
+  }  // never sent: void
 }
 
 TEST(Meter, KeepsNoBudgetWithARouteWithoutAPrice) {

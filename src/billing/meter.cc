@@ -13,6 +13,32 @@
 #include "billing/usd.h"
 
 namespace tradewind::billing {
+
+// What an attempt may spend, read just before it is held for.
+struct SpendingBound {
+  std::vector<ledger::BudgetRoom> budgets;    // that it falls into
+  std::optional<ledger::AccountNumber> hard;  // of one of them that may not be exceeded
+  std::string payer;
+  std::optional<ledger::NanoUsd>
+      prepaid;  // what is left of the payer's credit, where he may owe nothing
+
+  bool is_hard() const { return hard.has_value() || prepaid.has_value(); }
+  ledger::NanoUsd room() const {
+    ledger::NanoUsd room = prepaid.value_or(ledger::kNanoUsdMax);
+    for (const ledger::BudgetRoom& budget : budgets) {
+      if (budget.mode == ledger::Mode::kHard) {
+        room = std::min(room, budget.available);
+      }
+    }
+    return room;
+  }
+};
+
+struct OutputBound {
+  int64_t tokens = 0;    // of each answer
+  bool is_sent = false;  // it is none of the request's own, and has to go out with it
+};
+
 namespace {
 
 using ledger::AccountNumber;
@@ -78,6 +104,10 @@ pricing::UsageBounds BoundsOf(const Offer& offer, int64_t output_max) {
   return bounds;
 }
 
+bool IsForRoom(const Refusal& refusal) {
+  return refusal.reason == Refusal::Reason::kBudget || refusal.reason == Refusal::Reason::kCredit;
+}
+
 // Nothing that a budget or a credit says: nothing can be recorded.
 bool IsOfTheLedger(const Refusal& refusal) {
   return refusal.reason == Refusal::Reason::kStopped ||
@@ -137,27 +167,8 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
   return {ErrorCode::kPaymentRequired, message + "."};
 }
 
-// What an attempt may spend, read just before it is held for.
-struct Bound {
-  std::vector<BudgetRoom> budgets;    // that it falls into
-  std::optional<AccountNumber> hard;  // of one of them that may not be exceeded
-  std::string payer;
-  std::optional<NanoUsd> prepaid;  // what is left of the payer's credit, where he may owe nothing
-
-  bool is_hard() const { return hard.has_value() || prepaid.has_value(); }
-  NanoUsd room() const {
-    NanoUsd room = prepaid.value_or(ledger::kNanoUsdMax);
-    for (const BudgetRoom& budget : budgets) {
-      if (budget.mode == ledger::Mode::kHard) {
-        room = std::min(room, budget.available);
-      }
-    }
-    return room;
-  }
-};
-
-Bound BoundOf(const Offer& offer, const ScopeNames& names, ledger::Ledger& ledger) {
-  Bound bound;
+SpendingBound BoundOf(const Offer& offer, const ScopeNames& names, ledger::Ledger& ledger) {
+  SpendingBound bound;
   bound.budgets = ledger.FindRoom(names.all());
   const auto hard = std::ranges::find(bound.budgets, ledger::Mode::kHard, &BudgetRoom::mode);
   if (hard != bound.budgets.end()) {
@@ -168,13 +179,13 @@ Bound BoundOf(const Offer& offer, const ScopeNames& names, ledger::Ledger& ledge
   return bound;
 }
 
-std::string NameOf(const Bound& bound, ledger::Ledger& ledger) {
+std::string NameOf(const SpendingBound& bound, ledger::Ledger& ledger) {
   return bound.hard.has_value() ? fmt::format("the budget \"{}\"", ledger.BudgetName(*bound.hard))
                                 : fmt::format("the credit of {}, which is prepaid,", bound.payer);
 }
 
 // Where nothing may be exceeded, whatever the attempt is billed by has to have a price.
-Status CheckPriced(const Offer& offer, const Bound& bound, ledger::Ledger& ledger) {
+Status CheckPriced(const Offer& offer, const SpendingBound& bound, ledger::Ledger& ledger) {
   const bool is_priced = offer.purchase.priced, is_hard = bound.is_hard();
   if (!is_priced && is_hard) {
     return Fail(ErrorCode::kPaymentRequired,
@@ -198,13 +209,8 @@ bool SaysItsLength(const Offer& offer) {
          !(offer.has_zero_bound && offer.output_tokens_max == 0);
 }
 
-struct OutputBound {
-  int64_t tokens = 0;    // of each answer
-  bool is_sent = false;  // it is none of the request's own, and has to go out with it
-};
-
 // How long an answer is held for. Where nothing may be exceeded, no longer than there is room for.
-OutputBound OutputBoundOf(const Offer& offer, const Bound& bound) {
+OutputBound OutputBoundOf(const Offer& offer, const SpendingBound& bound) {
   const bool is_bounded = SaysItsLength(offer), is_hard = bound.is_hard();
   int64_t output_max = is_bounded ? *offer.output_tokens_max
                                   : std::min(offer.model_output_max.value_or(kOutputTokensDefault),
@@ -286,7 +292,8 @@ Status Meter::CheckBarred(const Purchase& purchase, std::string_view bound) {
       "model");
 }
 
-Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
+// What an attempt has to know of its offer; its money comes later.
+Metered Meter::Prepare(const Offer& offer) {
   Metered metered;
   metered.prices_ = offer.prices;
   metered.input_tokens_max_ = offer.input_tokens_max;
@@ -296,23 +303,15 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   metered.thinks_unseen_ = offer.thinks_unseen;
   metered.wants_long_cache_ = offer.wants_long_cache;
   metered.askable_ = offer.askable;
-  offer.purchase.askable = offer.askable.theirs;
   metered.bills_whole_ = offer.bills_whole;
   metered.beyond_bounds_ = &beyond_bounds_;
   metered.clock_ = &clock_;
   metered.progress_at_ = clock_.Now();
-  const bool is_local = offer.purchase.provider == catalog::kLocalSlug;
-  const bool is_priced = is_local || (offer.prices != nullptr && offer.prices->is_priced());
-  offer.purchase.priced = is_priced;
+  return metered;
+}
 
-  // What costs nothing falls into no budget of money.
-  const bool is_free = is_local || (is_priced && offer.prices->is_free());
-  Bound bound;
-  if (!is_free) {
-    const ScopeNames names(offer.purchase);
-    TW_RETURN_IF_ERROR(CheckThrottle(names.all()));
-    bound = BoundOf(offer, names, ledger_);
-  }
+// How long an answer there is room for, if the attempt may be made at all.
+Result<OutputBound> Meter::Fit(const SpendingBound& bound, Offer& offer, Metered& metered) {
   TW_RETURN_IF_ERROR(CheckPriced(offer, bound, ledger_));
   if (bound.is_hard() && is_barring_) {
     TW_RETURN_IF_ERROR(CheckBarred(offer.purchase, NameOf(bound, ledger_)));
@@ -321,18 +320,27 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   const bool may_run_on = !bound.is_hard() && (!SaysItsLength(offer) || offer.has_zero_bound ||
                                                !offer.billed_apart.empty());
   const OutputBound output = OutputBoundOf(offer, bound);
-  if (output.is_sent) {
-    metered.output_cap_ = output.tokens;
-  }
-  if (!may_run_on &&
+  metered.output_cap_ = output.is_sent ? std::optional(output.tokens) : std::nullopt;
+  if (may_run_on ||
       __builtin_mul_overflow(output.tokens, offer.choices, &metered.output_tokens_max_)) {
     metered.output_tokens_max_ = INT64_MAX;
   }
+  return output;
+}
+
+// Without its budgets, which the caller has.
+Result<ledger::HoldRequest> Meter::RequestOf(const SpendingBound& bound, const OutputBound& output,
+                                             const Offer& offer, Metered& metered) {
+  const Purchase& bought = offer.purchase;
+  const bool is_local = bought.provider == catalog::kLocalSlug;
   ledger::HoldRequest request;
   request.id = offer.id;
-  if (!is_free && is_priced) {
+  if (bought.priced && !is_local) {
     TW_ASSIGN_OR_RETURN(request.cost,
                         pricing::WorstCaseNanoUsd(*offer.prices, BoundsOf(offer, output.tokens)));
+    // Without a ledger to record it in, nothing is bought that would need it.
+    metered.price_version_ = ledger_.PriceVersion(SpecOf(bought, *offer.prices)).value_or(0);
+    request.price_version = metered.price_version_;
   }
   if (offer.cost_max.has_value() && request.cost > *offer.cost_max) {
     return Fail(
@@ -343,38 +351,57 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
                     FormatUsd(request.cost), FormatUsd(std::max<NanoUsd>(0, *offer.cost_max))),
         std::string(kDearParam));
   }
-  if (is_priced && !is_local) {
-    // Without a ledger to record it in, nothing is bought that would need it.
-    metered.price_version_ =
-        ledger_.PriceVersion(SpecOf(offer.purchase, *offer.prices)).value_or(0);
-    request.price_version = metered.price_version_;
-  }
-  request.charge = offer.purchase.own_key ? 0 : request.cost;
+  request.charge = bought.own_key ? 0 : request.cost;
   request.payer = bound.payer;
-  std::vector<AccountNumber> numbers;
-  numbers.reserve(bound.budgets.size());
-  for (const BudgetRoom& budget : bound.budgets) {
-    numbers.push_back(budget.number);
-  }
-  request.budgets = numbers;
   // What a caller's own account pays is owed to nobody by us.
-  request.payee =
-      ledger_.Payee((offer.purchase.own_key ? "callers:" : "provider:") + offer.purchase.provider)
-          .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
-  request.text = Encode(offer.purchase);
-  std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request, send);
-  // What costs nothing is not refused because it cannot be counted.
-  if (!hold.has_value() && is_free && IsOfTheLedger(hold.error())) {
-    metered.purchase_ = std::move(offer.purchase);
-    return metered;
+  request.payee = ledger_.Payee((bought.own_key ? "callers:" : "provider:") + bought.provider)
+                      .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
+  request.text = Encode(bought);
+  return request;
+}
+
+Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
+  const bool is_local = offer.purchase.provider == catalog::kLocalSlug;
+  offer.purchase.askable = offer.askable.theirs;
+  offer.purchase.priced = is_local || (offer.prices != nullptr && offer.prices->is_priced());
+  Metered metered = Prepare(offer);
+  // What costs nothing falls into no budget of money.
+  const bool is_free = is_local || (offer.purchase.priced && offer.prices->is_free());
+  std::optional<ScopeNames> names;
+  if (!is_free) {
+    names.emplace(offer.purchase);
+    TW_RETURN_IF_ERROR(CheckThrottle(names->all()));
   }
-  if (!hold.has_value()) {
-    return Fail(NoRoom(hold.error(), ledger_.FindBudget(hold.error().account), offer));
+  // An answer whose length is ours to choose is held for as long as there is room; what another
+  // thread takes of that meanwhile makes it shorter, and is no reason to refuse it.
+  constexpr int kFittings = 4;
+  Refusal refusal;
+  for (int i = 0; i < kFittings; ++i) {
+    const SpendingBound bound = is_free ? SpendingBound() : BoundOf(offer, *names, ledger_);
+    TW_ASSIGN_OR_RETURN(const OutputBound output, Fit(bound, offer, metered));
+    TW_ASSIGN_OR_RETURN(ledger::HoldRequest request, RequestOf(bound, output, offer, metered));
+    std::vector<AccountNumber> numbers;
+    numbers.reserve(bound.budgets.size());
+    for (const BudgetRoom& budget : bound.budgets) {
+      numbers.push_back(budget.number);
+    }
+    request.budgets = numbers;
+    std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request, send);
+    if (hold.has_value()) {
+      metered.hold_ = std::move(*hold);
+      metered.was_sent_ = send == ledger::Send::kNow;
+    }
+    // What costs nothing is not refused because it cannot be counted.
+    if (hold.has_value() || (is_free && IsOfTheLedger(hold.error()))) {
+      metered.purchase_ = std::move(offer.purchase);
+      return metered;
+    }
+    refusal = std::move(hold).error();
+    if (!output.is_sent || !IsForRoom(refusal)) {
+      break;
+    }
   }
-  metered.purchase_ = std::move(offer.purchase);
-  metered.hold_ = std::move(*hold);
-  metered.was_sent_ = send == ledger::Send::kNow;
-  return metered;
+  return Fail(NoRoom(refusal, ledger_.FindBudget(refusal.account), offer));
 }
 
 static_assert(limits::kHoldsInDoubtMax * 2 <= int64_t{ledger::kOpenHoldsMax});

@@ -47,8 +47,9 @@ bool IsOutOfBudget(const Error& error);
 bool IsBeyondRequest(const Error& error);
 
 // What is charged of what a provider says and of what was sent, as it stands: counts that
-// contradict themselves have no cost (pricing::CostNanoUsd).
-pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images);
+// contradict themselves have no cost (pricing::CostNanoUsd). What was written to a cache was so
+// for an hour where that was asked for and nobody says for how long.
+pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images, bool wants_long_cache);
 
 // An attempt that is about to be made.
 struct Offer {
@@ -148,6 +149,9 @@ struct BarredRoute {
   bool operator==(const BarredRoute&) const = default;
 };
 
+struct SpendingBound;  // of budgets and credits; both are defined in meter.cc
+struct OutputBound;
+
 // Thread-safe; the ledger outlives it.
 class Meter {
  public:
@@ -187,6 +191,10 @@ class Meter {
                      const Askable& askable = {});
 
  private:
+  Metered Prepare(const Offer& offer);
+  Result<OutputBound> Fit(const SpendingBound& bound, Offer& offer, Metered& metered);
+  Result<ledger::HoldRequest> RequestOf(const SpendingBound& bound, const OutputBound& output,
+                                        const Offer& offer, Metered& metered);
   Status CheckThrottle(std::span<const std::string_view> names);
   Status CheckBarred(const Purchase& purchase, std::string_view bound);
   bool IsOverdue(ledger::HoldId id, const ledger::OpenHold& hold,

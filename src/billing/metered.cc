@@ -20,13 +20,14 @@ constexpr auto kProgressPause = std::chrono::seconds(1);
 
 }  // namespace
 
-pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images) {
+pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images, bool wants_long_cache) {
   pricing::TokenCounts counts;
   counts.input = usage.input_tokens;
   counts.cached = usage.cached_tokens;
   counts.output = usage.output_tokens;
   counts.cache_write = usage.cache_write_tokens;
-  counts.cache_write_1h = usage.cache_write_1h_tokens.value_or(0);
+  counts.cache_write_1h = usage.cache_write_1h_tokens.value_or(
+      wants_long_cache ? usage.cache_write_tokens.value_or(0) : 0);
   counts.reasoning = usage.reasoning_tokens;
   counts.audio_input = usage.audio_input_tokens;
   counts.audio_output = usage.audio_output_tokens;
@@ -166,7 +167,7 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
   if (outcome.is_beyond) {
     beyond_bounds_->fetch_add(1, std::memory_order_relaxed);
   }
-  pricing::TokenCounts counts = CountsOf(usage, images_);
+  pricing::TokenCounts counts = CountsOf(usage, images_, wants_long_cache_);
   counts.input = outcome.input_tokens;
   counts.cached = outcome.cached_tokens;
   counts.output = outcome.output_tokens;
@@ -206,8 +207,11 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
   known.was_sent = was_sent_;
   known.can_be_asked = has_upstream_id_ ? askable_.theirs : askable_.ours;
   Ending ending = EndingOf(known);
-  if (IsDoubt(ending) && purchase_.priced && hold_.cost() == 0) {
-    ending = Ending::kMetered;  // whatever it did, it cost nothing
+  // Whatever it did, it cost nothing; or nobody will say, and a route without a price has nothing
+  // held that could tell later that something had come.
+  const bool says_nobody = ending == Ending::kDoubtMetered && !known.can_be_asked;
+  if (IsDoubt(ending) && hold_.cost() == 0 && (purchase_.priced || says_nobody)) {
+    ending = Ending::kMetered;
   }
   Outcome outcome;
   outcome.finish = ended.finish.substr(0, kFinishBytesMax);

@@ -356,6 +356,16 @@ struct LongCacheWorld : World {
   }
 };
 
+TEST(LongCache, WritesThatAreNotSplitCostInAllPlacesWhatIsSettled) {
+  LongCacheWorld world;
+  Meter meter(*world.ledger);
+  auto attempt = meter.Begin(world.Long());
+  ASSERT_TRUE(attempt->Sent().has_value());
+  const chat::Usage unsaid = LongCacheWorld::Written(std::nullopt);
+  EXPECT_EQ(attempt->End({.is_complete = true, .usage = unsaid}),
+            *pricing::CostNanoUsd(world.prices, CountsOf(unsaid, 0, true)));
+}
+
 TEST(LongCache, AHardBudgetIsNeverSpentBeyondByWritesThatAreKeptForAnHour) {
   LongCacheWorld world;
   Meter meter(*world.ledger);

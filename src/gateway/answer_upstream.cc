@@ -60,8 +60,8 @@ std::optional<int64_t> CostOf(const catalog::Mapping& mapping, const Order& orde
   if (!usage.has_value()) {
     return std::nullopt;
   }
-  const Result<int64_t> cost =
-      pricing::CostNanoUsd(mapping.prices, billing::CountsOf(*usage, order.facts.images));
+  const Result<int64_t> cost = pricing::CostNanoUsd(
+      mapping.prices, billing::CountsOf(*usage, order.facts.images, order.facts.wants_long_cache));
   // As the ledger takes it (billing::Metered).
   return cost.has_value() ? std::optional(std::min(*cost, ledger::kAmountMax)) : std::nullopt;
 }
