@@ -146,6 +146,8 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
   outcome.cached_tokens = std::clamp<int64_t>(usage.cached_tokens, 0, outcome.input_tokens);
   outcome.output_tokens = std::clamp<int64_t>(usage.output_tokens, 0, kTokensMax);
   outcome.reasoning_tokens = std::clamp<int64_t>(usage.reasoning_tokens, 0, outcome.output_tokens);
+  outcome.unverifiable_tokens =
+      purchase_.provider == catalog::kLocalSlug ? 0 : outcome.reasoning_tokens;
   if (usage.cache_write_tokens.has_value()) {
     outcome.cache_write_tokens = std::clamp<int64_t>(*usage.cache_write_tokens, 0,
                                                      outcome.input_tokens - outcome.cached_tokens);
