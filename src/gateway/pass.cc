@@ -123,12 +123,14 @@ class StreamPass {
     co_return false;
   }
 
-  // Of thoughts and tool calls the text is not known: their event's size is more than theirs.
+  // Of thoughts, tool calls and contents in parts the text is not known: their event's size is more
+  // than theirs.
   static int64_t SeenBytes(const WireEvent& event) {
-    return !event.chunk.has_content
-               ? 0
-               : static_cast<int64_t>(event.chunk.has_other ? event.data.size()
-                                                            : event.chunk.text.size());
+    if (!event.chunk.has_content) {
+      return 0;
+    }
+    const bool is_known = !event.chunk.has_other && !event.chunk.text.empty();
+    return static_cast<int64_t>(is_known ? event.chunk.text.size() : event.data.size());
   }
 
   void NoteEnd(const WireEvent& event) {
@@ -226,7 +228,7 @@ class StreamPass {
   std::string FrameEvent(const WireEvent& event) {
     if (event.done) {
       if (options_.on_complete) {
-        options_.on_complete(passed_.usage);
+        options_.on_complete(passed_.usage, passed_.delivered_bytes);
       }
       std::string end;
       if (!stream_.receipt_is_out || !SameUsage(receipt_of_, passed_.usage)) {

@@ -59,7 +59,7 @@ struct PassOptions {
   std::function<void()> on_first_token = {};  // once, when it is there; may be null
   std::function<void(int64_t delivered_bytes)> on_delivered = {};  // so far; may be null
   // The stream is complete, and the client does not have its end yet; may be null.
-  std::function<void(const std::optional<chat::Usage>&)> on_complete = {};
+  std::function<void(const std::optional<chat::Usage>&, int64_t delivered_bytes)> on_complete = {};
   // When the client takes no more: whether the upstream is read to its end all the same, for its
   // usage; may be null.
   std::function<bool()> reads_on = {};

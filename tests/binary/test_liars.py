@@ -149,6 +149,23 @@ def test_a_fifth_more_tokens_are_not_seen_in_an_answer_but_on_the_bill(world):
     assert world.classes() == {"units"}
 
 
+def alerts_of(world, kind):
+    alerts = json.loads(harness.run_cli("alerts", "--json", home=world.home).stdout)["alerts"]
+    return [alert for alert in alerts if alert["kind"] == kind]
+
+
+def test_more_tokens_than_an_answer_has_bytes_are_told(world):
+    """Within every bound, so that nothing else would show it before the bill comes."""
+    for stream in (True, False):
+        assert chat(world.server, world.key["token"], stream=stream, max_tokens=2000).status == 200
+    world.sim.fault(usage="padded", endpoint="chat")
+    world.told = [chat(world.server, world.key["token"], stream=stream, max_tokens=2000) for stream in (True, False)]
+    (alert,) = harness.wait_for(lambda: alerts_of(world, "usage"), "the alert")
+    assert alert["scope"].startswith("provider:site-a/model:") and "the bytes of its answer" in alert["text"]
+    metrics = world.server.get("/metrics").body.decode()
+    assert "\ntradewind_usage_beyond_bounds 2\n" in metrics, "and of none that was honest"
+
+
 @pytest.mark.parametrize("lie", ["cached_over", "reasoning_over"])
 def test_usage_that_contradicts_itself_is_not_free(world, lie):
     told = tell(world, {"usage": lie, "endpoint": "chat"})

@@ -37,8 +37,8 @@ struct Behaviour {
   std::string body;          // "empty", "html", "garbage", "truncated" (against Content-Length)
   std::string content_type;  // another one
   // "missing", "zero", "duplicate", "cumulative", "delta" (each event says its own alone); lies:
-  // "negative", "huge" (a billion tokens), "inflated" (a fifth more), "cached_over",
-  // "reasoning_over" (more than all), "text", "after_done" (behind the end mark)
+  // "negative", "huge" (a billion tokens), "inflated" (a fifth more), "padded" (a thousand of output
+  // more), "cached_over", "reasoning_over" (more than all), "text", "after_done" (behind the end mark)
   std::string usage;
   std::string id;                 // of the answer, in its headers: "missing", "reused"
   std::string redirect;           // 302 to this address
