@@ -241,6 +241,7 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
     TW_RETURN_IF_ERROR(LookAtDisk(database, ledger, now));
     TW_RETURN_IF_ERROR(LookAtSpeeds(database, ledger, now, touched));
     TW_RETURN_IF_ERROR(LookAtSeasons(database, now));
+    TW_RETURN_IF_ERROR(LookAtCounts(database, now));
     if (now / kHourNs != hour_) {
       TW_RETURN_IF_ERROR(LookAtForecasts(database, ledger, now));
     }

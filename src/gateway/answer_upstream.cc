@@ -225,6 +225,7 @@ Task<Answered> Gateway::DeliverStream(Call& call, const Order& order,
   SetStreamHeaders(headers);
   billing::Metered* const money = terms.money;
   const Earlier earlier = stream.providers;
+  const bool recounts = Recounts(call, order, route, stream);
   const PassOptions options{
       route.slug(),
       order.facts.include_usage,
@@ -234,9 +235,14 @@ Task<Answered> Gateway::DeliverStream(Call& call, const Order& order,
       money == nullptr ? std::function<void(int64_t)>()
                        : [money](int64_t bytes) { money->Progress(bytes); },
       [money](const auto& usage, int64_t bytes) { EndMoney(usage, bytes, money); },
-      [leaving = opening.leaving] { return leaving != nullptr && leaving->is_reading_on(); }};
-  Answered answered = FromPassed(co_await PassStream(call.exchange, opening.upstream,
-                                                     std::move(headers), options, stream, clock_));
+      [leaving = opening.leaving] { return leaving != nullptr && leaving->is_reading_on(); },
+      recounts};
+  Passed passed = co_await PassStream(call.exchange, opening.upstream, std::move(headers), options,
+                                      stream, clock_);
+  if (recounts && passed.usage_is_final) {
+    Recount(order, route, passed, std::move(passed.text), false);
+  }
+  Answered answered = FromPassed(std::move(passed));
   call.record.cost_nanousd = CostOf(*route.mapping, order, answered.usage, earlier);
   co_return answered;
 }
@@ -248,6 +254,9 @@ Task<Answered> Gateway::DeliverWhole(Call& call, const Order& order,
   PassedWhole whole = co_await PassWhole(opening.upstream, clock_);
   whole.delivered_bytes = static_cast<int64_t>(whole.body.size());
   if (!whole.failed_before_first_byte.has_value()) {
+    if (Recounts(call, order, route, {})) {
+      Recount(order, route, whole, whole.body, true);
+    }
     if (!call.exchange.client_left()) {
       EndMoney(whole.usage, whole.delivered_bytes, terms.money);
     }

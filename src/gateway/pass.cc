@@ -22,7 +22,7 @@ constexpr size_t kHeldBytesMax = 16 << 10;
 // So much of an answer that goes on is compared with the beginning of the text so far.
 constexpr size_t kComparedBytes = 64;
 // A longer text is not kept, and does not go on elsewhere.
-constexpr size_t kKeptTextBytesMax = 1 << 20;
+constexpr size_t kKeptTextBytesMax = limits::kRecountedBytesMax;
 
 // For the bill.
 bool SameUsage(const std::optional<chat::Usage>& a, const std::optional<chat::Usage>& b) {
@@ -170,6 +170,11 @@ class StreamPass {
       }
     }
     NoteEnd(event);
+    if (options_.keeps_text && event.chunk.has_content) {
+      const bool is_text = !event.chunk.has_other && !event.chunk.text.empty();
+      passed_.has_other |= !is_text || passed_.text.size() >= kKeptTextBytesMax;
+      passed_.text += passed_.has_other ? "" : event.chunk.text;
+    }
     if (stream_.may_go_on) {
       // Thoughts and tool calls have no form in which they could be gone on with.
       stream_.may_go_on =

@@ -47,6 +47,8 @@ struct Passed {
   int64_t delivered_bytes = 0;  // of what a reader sees
   bool was_read_on = false;     // to its end, behind client_failed
   int64_t unread_bytes = 0;     // of what a reader would have seen, from then on
+  std::string text;             // where PassOptions::keeps_text: what a reader has seen
+  bool has_other = false;  // of that, thoughts, tool calls or too long a text, which are not in it
   std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;
 };
 
@@ -63,6 +65,7 @@ struct PassOptions {
   // When the client takes no more: whether the upstream is read to its end all the same, for its
   // usage; may be null.
   std::function<bool()> reads_on = {};
+  bool keeps_text = false;  // for whoever counts it once more
 };
 
 // Waits until there is something to see, and sends the head only then: until that moment another
