@@ -61,7 +61,7 @@ def fill(database, rows):
             same = f"{hour}, org, project, key, model, provider, provider_model, own_key, price_version"
             for kind, quantity, cost in ((0, "count(*)", "0"), (1, "sum(input)", "sum(input * 100)"), (4, "sum(output)", "sum(output * 300)")):
                 connection.execute(
-                    f"INSERT INTO {table} SELECT {same}, {kind}, {quantity}, {cost}, {cost} FROM attempts GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
+                    f"INSERT INTO {table} SELECT {same}, {kind}, {quantity}, {cost}, {cost}, 0 FROM attempts GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
                 )
     tables = ("attempts", "sums", "day_sums", "meters", "day_meters")
     counts = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}

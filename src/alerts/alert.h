@@ -24,8 +24,9 @@ enum class Kind : uint8_t {
   kOverrun,   // a provider billed more than was held
   kBill,      // a provider's bill says otherwise than what was recorded here
   kBarred,    // hard budgets use a provider's model no more: it was billed beyond its hold
-  kUsage,     // a provider counts more tokens than a request's bounds allow
+  kUsage,     // a provider counts more tokens than a request's bounds or its answer's bytes allow
   kDisk,      // too little room is left on the journal's disk
+  kRecount,   // a provider counts more tokens than the texts of its answers have
 };
 std::string_view KindName(Kind kind);  // "budget", "velocity", "unusual", "new_sku", ...
 

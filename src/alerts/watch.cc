@@ -73,10 +73,11 @@ Alert UsageOf(const AttemptRow& row) {
   const std::string id = row.id.request.ToString();
   Alert alert = OfRoute(Kind::kUsage, "usage", row, row.cost);
   alert.text = fmt::format(
-      "{} counts {} tokens of input and {} of output for request {} of {}, which is more than its "
-      "length and bounds allow. It is told once, until this is acknowledged.",
-      row.purchase.provider, row.outcome.input_tokens, row.outcome.output_tokens, id,
-      row.purchase.model);
+      "{} counts {} tokens of input and {} of output (thoughts: {}) for request {} of {}, which is "
+      "more than its length, its bounds or the bytes of its answer allow. It is told once, until "
+      "this is acknowledged.",
+      row.purchase.provider, row.outcome.input_tokens, row.outcome.output_tokens,
+      row.outcome.reasoning_tokens, id, row.purchase.model);
   return alert;
 }
 
@@ -240,6 +241,7 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
     TW_RETURN_IF_ERROR(LookAtDisk(database, ledger, now));
     TW_RETURN_IF_ERROR(LookAtSpeeds(database, ledger, now, touched));
     TW_RETURN_IF_ERROR(LookAtSeasons(database, now));
+    TW_RETURN_IF_ERROR(LookAtCounts(database, now));
     if (now / kHourNs != hour_) {
       TW_RETURN_IF_ERROR(LookAtForecasts(database, ledger, now));
     }

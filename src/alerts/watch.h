@@ -4,10 +4,12 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <mutex>
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "alerts/alert.h"
@@ -54,6 +56,11 @@ class Watch final : public billing::RecordWatcher {
                   const billing::BillPeriod& period, std::span<const billing::Difference> found,
                   int64_t now_ns) override;
 
+  // An answer of a provider, whose text is known: its tokens as the provider counts them, and as
+  // the model's own tokenizer does. Any thread.
+  void Counted(const std::string& provider, const std::string& model, int64_t told,
+               int64_t counted);
+
   // Looks at budgets, speeds, seasons and forecasts as they are now, and keeps what it raises. To
   // be called about once a second. Errors: those of the recorder; what was to be raised comes with
   // the next call then.
@@ -69,8 +76,15 @@ class Watch final : public billing::RecordWatcher {
   Status LookAtSpeeds(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns,
                       const std::set<std::string>& series);
   Status LookAtSeasons(storage::Database& database, int64_t now_ns);
+  Status LookAtCounts(storage::Database& database, int64_t now_ns);
   Status LookAtForecasts(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
   Result<Seen> SeeAll(storage::Database& database, int64_t now_ns);
+
+  using Route = std::pair<std::string, std::string>;  // provider, model
+  struct Drift {
+    double ratio = 0;  // of what is told to what is counted: a mean that forgets
+    int64_t answers = 0;
+  };
 
   const Policy policy_;
   // Under the recorder's lock:
@@ -78,6 +92,7 @@ class Watch final : public billing::RecordWatcher {
   std::mutex mutex_;               // guards what follows; taken after the recorder's
   int64_t told_id_ = 0;            // of the last alert that a look has returned
   std::set<std::string> touched_;  // series that spent since the last look
+  std::map<Route, Drift> drifts_;  // since the start
   // Of Look alone:
   std::vector<ledger::Notice> notices_;  // of the ledger, not kept yet
   int64_t hour_ = 0, day_ = 0;           // when forecasts were looked at, and old things forgotten

@@ -248,7 +248,8 @@ TEST(Watch, TellsOfUsageBeyondItsBoundsOnceForEachRoute) {
   world.Spend(20, 30, "org/b", false, true);
   const std::vector<std::string> told = world.LookFor(Kind::kUsage);
   ASSERT_EQ(told.size(), 2U);
-  EXPECT_TRUE(told[0].starts_with("site-a counts 0 tokens of input and 0 of output for request "))
+  EXPECT_TRUE(
+      told[0].starts_with("site-a counts 0 tokens of input and 0 of output (thoughts: 0) for "))
       << told[0];
   EXPECT_TRUE(world.Look().barred.empty()) << "it cost no more than was held";
 }

@@ -166,6 +166,12 @@ inline constexpr int kThreadsMax = 256;
 inline constexpr int64_t kActivationBytesMax = int64_t{4} << 30;  // a 3B model's step takes 0.1
 inline constexpr int64_t kKvBytesMax = int64_t{1} << 42;          // grows on demand; 4 TiB
 
+// --- Answers of providers that are counted once more ---
+
+inline constexpr size_t kRecountsWaitingMax = 64;
+inline constexpr size_t kRecountedBytesMax = 1 << 20;  // of an answer
+inline constexpr size_t kRecountedModelsMax = 16;      // their vocabularies stay in memory
+
 // --- Model files ---
 
 inline constexpr uint64_t kGgufTensorsMax = 1u << 20;

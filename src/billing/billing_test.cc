@@ -264,27 +264,6 @@ TEST(Meter, MarksNothingOfAPrepaidOrganisation) {
       << "its credit is a hard bound";
 }
 
-TEST(Meter, MarksAUsageThatIsMoreThanTheBoundsAllow) {
-  World world;
-  Meter meter(*world.ledger);
-  const auto is_beyond = [&](Offer offer, int64_t input, int64_t output) {
-    auto attempt = meter.Begin(offer);
-    EXPECT_TRUE(attempt.has_value() && attempt->Sent().has_value());
-    const int64_t before = meter.beyond_bounds();
-    static_cast<void>(attempt->End({.is_complete = true, .usage = Used(input, output)}));
-    return meter.beyond_bounds() > before;
-  };
-  EXPECT_FALSE(is_beyond(world.Ask(100, 50), 100, 50));
-  EXPECT_TRUE(is_beyond(world.Ask(100, 50), 101, 1)) << "though it costs less than was held";
-  EXPECT_TRUE(is_beyond(world.Ask(100, 50), 1, 51));
-  EXPECT_FALSE(is_beyond(world.Ask(100, std::nullopt), 1, 20'000)) << "nothing bounds it";
-  Offer several = world.Ask(100, 50);
-  several.choices = 3;
-  EXPECT_FALSE(is_beyond(several, 1, 150));
-  several.id.attempt = 2;
-  EXPECT_TRUE(is_beyond(several, 1, 151));
-}
-
 TEST(Meter, RefusesWhatCostsMoneyWhileTheDiskIsNearlyFull) {
   World world;
   Meter meter(*world.ledger);

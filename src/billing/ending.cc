@@ -30,8 +30,12 @@ int64_t MeteredTokens(int64_t delivered_bytes) {
   return (delivered_bytes + kBytesPerToken - 1) / kBytesPerToken + kTokensOnTheirWay;
 }
 
-int64_t MostTokens(int64_t delivered_bytes) {
-  return delivered_bytes + kTokensOnTheirWay;
+int64_t MostTokens(int64_t delivered_bytes, int64_t answers) {
+  int64_t most = 0;
+  return __builtin_mul_overflow(answers, kTokensOnTheirWay, &most) ||
+                 __builtin_add_overflow(most, delivered_bytes, &most)
+             ? INT64_MAX
+             : most;
 }
 
 }  // namespace tradewind::billing

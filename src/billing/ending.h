@@ -21,7 +21,7 @@ struct Ended {
   // As the provider said it, zeros too; nullopt: it did not, or not at the end: some say with every
   // chunk what there is by then.
   std::optional<chat::Usage> usage = {};
-  int64_t delivered_bytes = 0;   // of visible text, while usage is not known
+  int64_t delivered_bytes = 0;   // of visible text, at least; 0: none, or not known
   std::string_view finish = {};  // the finish reason, or what went wrong; for the row
   bool can_be_asked = false;     // the provider says later what single requests cost
   // What came after the client had left, of a provider that was read to its end without him: he
@@ -59,7 +59,8 @@ inline bool IsDoubt(Ending ending) {
 // Tokens of so many bytes of text, rounded up with a margin: four bytes a token is what English
 // takes, three is what is counted, and 64 tokens may have been on their way.
 int64_t MeteredTokens(int64_t delivered_bytes);
-// The most that they can be: no vocabulary has more tokens than bytes.
-int64_t MostTokens(int64_t delivered_bytes);
+// The most that they can be: no vocabulary has more tokens than bytes. Each answer may have some
+// that nobody sees: of its end, of turns and of tools.
+int64_t MostTokens(int64_t delivered_bytes, int64_t answers = 1);
 
 }  // namespace tradewind::billing

@@ -257,6 +257,7 @@ const std::array kColumns = {
     Column{"x_PriceVersion", kNumber, k12, k14, [](const Row& row) { return Whole(row.key.price_version); }},
     Column{"x_ProviderCost", kNumber, k12, k14, [](const Row& row) { return Nano(row.sum.cost); }},
     Column{"x_RequestCount", kNumber, k12, k14, [](const Row& row) { return Whole(row.is_requests() ? row.sum.quantity : 0); }},
+    Column{"x_UnverifiableTokens", kNumber, k12, k14, [](const Row& row) { return Whole(row.sum.unverifiable); }},
 };
 // clang-format on
 

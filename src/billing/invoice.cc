@@ -55,6 +55,7 @@ std::string JsonOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
   json.Field("net_cents", sums.net_cents);
   json.Field("tax_percent", draft.tax_percent.ToString()).Field("tax_cents", sums.tax_cents);
   json.Field("payable_cents", sums.payable_cents());
+  json.Field("unverifiable_tokens", draft.statement.unverifiable);
   json.Field("statement_hash", draft.statement.hash);
   json.Key("lines").BeginArray();
   for (const StatementLine& line : draft.statement.lines) {
@@ -73,6 +74,7 @@ std::string JsonOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
     if (line.above > 0) {
       json.Field("above_input_tokens", line.above);
     }
+    json.Field("unverifiable_tokens", line.sum.unverifiable);
     json.Field("charge_nanousd", std::to_string(line.sum.charge)).EndObject();
   }
   json.EndArray();
@@ -107,18 +109,18 @@ std::string Cell(std::string_view text) {
 std::string CsvOf(const InvoiceDraft& draft, const InvoiceSums& sums, std::string_view hash) {
   std::string csv =
       "invoice,line,project,key,model,provider,meter,quantity,unit,usd_per_mtok,price_version,"
-      "charge_nanousd\r\n";
+      "charge_nanousd,unverifiable_tokens\r\n";
   for (const StatementLine& line : draft.statement.lines) {
-    csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{}\r\n", Cell(draft.number), line.id,
+    csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{}\r\n", Cell(draft.number), line.id,
                        Cell(draft.names.ProjectOf(line.key)),
                        Cell(BillNames::Of(draft.names.keys, line.key.key_id)), Cell(line.key.model),
                        Cell(line.key.provider), line.meter(), line.sum.quantity,
                        MeterUnit(line.key.kind), line.usd_per_mtok(), line.key.price_version,
-                       line.sum.charge);
+                       line.sum.charge, line.sum.unverifiable);
   }
   for (const CreditLine& line : draft.statement.credits) {
     const std::string what = line.note.empty() ? line.credit : line.credit + ": " + line.note;
-    csv += fmt::format("{},{},,,{},,credit,,,,,{}\r\n", Cell(draft.number), line.id, Cell(what),
+    csv += fmt::format("{},{},,,{},,credit,,,,,{},\r\n", Cell(draft.number), line.id, Cell(what),
                        -line.amount);
   }
   const std::array<std::pair<std::string_view, int64_t>, 4> totals = {
@@ -127,9 +129,11 @@ std::string CsvOf(const InvoiceDraft& draft, const InvoiceSums& sums, std::strin
        {"tax", sums.tax_cents * 10'000'000},
        {"payable", sums.payable_cents() * 10'000'000}}};
   for (const auto& [name, amount] : totals) {
-    csv += fmt::format("{},{},,,,,,,,,,{}\r\n", Cell(draft.number), name, amount);
+    csv += fmt::format("{},{},,,,,,,,,,{},\r\n", Cell(draft.number), name, amount);
   }
-  return csv + fmt::format("{},sha256,,,,,,,,,,{}\r\n", Cell(draft.number), hash);
+  csv += fmt::format("{},unverifiable,,,,,,,,,,,{}\r\n", Cell(draft.number),
+                     draft.statement.unverifiable);
+  return csv + fmt::format("{},sha256,,,,,,,,,,{},\r\n", Cell(draft.number), hash);
 }
 
 }  // namespace

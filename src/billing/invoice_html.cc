@@ -41,8 +41,8 @@ td { border-bottom: 1px solid var(--line); padding: 5px 6px; vertical-align: top
   overflow-wrap: anywhere; }
 tr { break-inside: avoid; }
 th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; }
-col.what { width: 38%; } col.meter { width: 18%; } col.quantity { width: 14%; }
-col.price { width: 14%; } col.charge { width: 16%; }
+col.what { width: 31%; } col.meter { width: 17%; } col.quantity { width: 13%; }
+col.hidden { width: 13%; } col.price { width: 12%; } col.charge { width: 14%; }
 tfoot td { border: 0; padding: 4px 6px; } tfoot tr.first td { padding-top: 10px; }
 tfoot tr.total td { border-top: 1px solid var(--ink); font-weight: 600; font-size: 14px;
   padding-top: 7px; }
@@ -114,14 +114,15 @@ void Line(const StatementLine& line, std::string& html) {
                                               MeterWords(line.key.kind), Grouped(line.above));
   html += fmt::format(
       "<tr id=\"line-{}\"><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>"
-      "<td class=\"n\">{}</td></tr>\n",
+      "<td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
       line.id, what, meter, Grouped(line.sum.quantity),
+      line.sum.unverifiable == 0 ? std::string("&ndash;") : Grouped(line.sum.unverifiable),
       line.price.empty() ? std::string("&ndash;") : "$" + line.price, FormatUsd(line.sum.charge));
 }
 
 std::string Total(std::string_view words, const std::string& amount, std::string_view row) {
   return fmt::format(
-      "<tr class=\"{}\"><td></td><td colspan=\"3\">{}</td><td class=\"n\">{}</td></tr>\n", row,
+      "<tr class=\"{}\"><td></td><td colspan=\"4\">{}</td><td class=\"n\">{}</td></tr>\n", row,
       words, amount);
 }
 
@@ -147,14 +148,19 @@ std::string Totals(const InvoiceDraft& draft, const InvoiceSums& sums) {
     html += Total(fmt::format("Tax, {} %", draft.tax_percent.ToString()),
                   "$" + FormatCents(sums.tax_cents), "");
   }
-  return html + Total("Total, USD", "$" + FormatCents(sums.payable_cents()), "total");
+  html += Total("Total, USD", "$" + FormatCents(sums.payable_cents()), "total");
+  if (draft.statement.unverifiable > 0) {
+    html += Total("Tokens that only their providers can count, in the quantities above",
+                  Grouped(draft.statement.unverifiable), "hidden");
+  }
+  return html;
 }
 
 // A table for each project and key, in the order of the statement.
 std::string Tables(const InvoiceDraft& draft, const InvoiceSums& sums) {
   constexpr std::string_view kHead =
       "<table><colgroup><col class=\"what\"><col class=\"meter\"><col class=\"quantity\">"
-      "<col class=\"price\"><col class=\"charge\"></colgroup>\n";
+      "<col class=\"hidden\"><col class=\"price\"><col class=\"charge\"></colgroup>\n";
   std::string html;
   std::string open;
   for (const StatementLine& line : draft.statement.lines) {
@@ -165,7 +171,8 @@ std::string Tables(const InvoiceDraft& draft, const InvoiceSums& sums) {
       html += fmt::format(
           "<h2>{} <span class=\"soft\">&middot; key {}</span></h2>\n{}"
           "<thead><tr><th>Model</th><th>Meter</th><th class=\"n\">Quantity</th><th class=\"n\">"
-          "Per million</th><th class=\"n\">Charge</th></tr></thead><tbody>\n",
+          "Unverifiable</th><th class=\"n\">Per million</th><th "
+          "class=\"n\">Charge</th></tr></thead><tbody>\n",
           EscapeHtml(draft.names.ProjectOf(line.key)),
           EscapeHtml(BillNames::Of(draft.names.keys, line.key.key_id)), kHead);
     }
@@ -230,7 +237,8 @@ std::string InvoiceHtml(const InvoiceDraft& draft, const InvoiceSums& sums, std:
   html += fmt::format(
       "<footer><div>Charges are exact to the billionth of a dollar and add up to the ledger; the "
       "total is rounded half to even, and what rounding leaves is carried to the next invoice. "
-      "Prices are USD per million tokens, or per request or image. Times are UTC.</div><div>"
+      "Prices are USD per million tokens, or per request or image. Unverifiable are tokens of "
+      "thought: billed as the provider counted them, as nobody else can. Times are UTC.</div><div>"
       "SHA-256 of this document's data: <code>{}</code></div><div>Statement: "
       "<code>{}</code></div></footer>\n"
       "</main></body></html>\n",

@@ -298,9 +298,11 @@ Metered Meter::Prepare(const Offer& offer) {
   metered.prices_ = offer.prices;
   metered.input_tokens_max_ = offer.input_tokens_max;
   metered.images_ = offer.images;
+  metered.choices_ = offer.choices;
   metered.has_audio_input_ = offer.has_audio_input;
   metered.wants_audio_output_ = offer.wants_audio_output;
   metered.thinks_unseen_ = offer.thinks_unseen;
+  metered.hides_answers_ = offer.hides_answers;
   metered.wants_long_cache_ = offer.wants_long_cache;
   metered.askable_ = offer.askable;
   metered.bills_whole_ = offer.bills_whole;

@@ -67,6 +67,7 @@ struct Offer {
   // whoever offers it says `billed_apart` otherwise.
   bool has_audio_input = false, wants_audio_output = false;
   bool thinks_unseen = false;  // some of what it is billed for may be shown to nobody
+  bool hides_answers = false;  // some of its `choices` are billed and not shown (best_of)
   // It asks that its prompt be kept for longer than five minutes. As for sound: a price for that,
   // or `billed_apart`.
   bool wants_long_cache = false;
@@ -114,6 +115,8 @@ class Metered {
   std::optional<int64_t> Settle(const Outcome& outcome, std::optional<int64_t> cost,
                                 std::optional<int64_t> charge_max = {});
   std::optional<int64_t> SettleByUsage(const Ended& ended, Outcome outcome);
+  // Whether it counts more tokens than its bounds allow, or than what came can be.
+  bool IsBeyond(const Outcome& outcome, const Ended& ended) const;
   // What is written of an attempt in doubt: its cost, and what is charged, should nobody know more.
   void NoteDoubt(Ending ending, const Ended& ended);
   // `unread_bytes`: billed, and charged to nobody. `whole`: billed is all that was held.
@@ -127,7 +130,9 @@ class Metered {
   uint32_t price_version_ = 0;
   int64_t input_tokens_max_ = 0;
   int64_t images_ = 0;
+  int64_t choices_ = 1;
   bool has_audio_input_ = false, wants_audio_output_ = false, thinks_unseen_ = false;
+  bool hides_answers_ = false;
   bool wants_long_cache_ = false;
   int64_t output_tokens_max_ = INT64_MAX;  // of all answers together, where something bounds them
   std::atomic<int64_t>* beyond_bounds_ = nullptr;  // the meter's
@@ -175,7 +180,7 @@ class Meter {
   // The room on the disk that requests are recorded on.
   ledger::DiskState disk() { return ledger_.disk(); }
 
-  // Usages, since the start, of more tokens than their requests' bounds allow.
+  // Usages, since the start, of more tokens than their requests' bounds allow, or than bytes came.
   int64_t beyond_bounds() const { return beyond_bounds_; }
 
   // What hard budgets do not use until the next call.

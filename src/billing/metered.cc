@@ -141,12 +141,29 @@ std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int
   return cost;
 }
 
+bool Metered::IsBeyond(const Outcome& outcome, const Ended& ended) const {
+  if (purchase_.provider == catalog::kLocalSlug) {
+    return false;
+  }
+  if (outcome.input_tokens > input_tokens_max_ || outcome.output_tokens > output_tokens_max_) {
+    return true;
+  }
+  // Speech has no bytes of text; thoughts that were asked for may be hidden and not be told apart.
+  const bool may_be_unseen =
+      wants_audio_output_ || hides_answers_ || (thinks_unseen_ && outcome.reasoning_tokens == 0);
+  const int64_t came_bytes = ended.delivered_bytes + ended.unread_bytes;
+  return came_bytes > 0 && !may_be_unseen &&
+         outcome.output_tokens - outcome.reasoning_tokens > MostTokens(came_bytes, choices_);
+}
+
 std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcome) {
   const chat::Usage& usage = *ended.usage;
   outcome.input_tokens = std::clamp<int64_t>(usage.input_tokens, 0, kTokensMax);
   outcome.cached_tokens = std::clamp<int64_t>(usage.cached_tokens, 0, outcome.input_tokens);
   outcome.output_tokens = std::clamp<int64_t>(usage.output_tokens, 0, kTokensMax);
   outcome.reasoning_tokens = std::clamp<int64_t>(usage.reasoning_tokens, 0, outcome.output_tokens);
+  outcome.unverifiable_tokens =
+      purchase_.provider == catalog::kLocalSlug ? 0 : outcome.reasoning_tokens;
   if (usage.cache_write_tokens.has_value()) {
     outcome.cache_write_tokens = std::clamp<int64_t>(*usage.cache_write_tokens, 0,
                                                      outcome.input_tokens - outcome.cached_tokens);
@@ -161,9 +178,7 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
       std::clamp<int64_t>(usage.audio_output_tokens, 0, outcome.output_tokens);
   outcome.images = images_;
   outcome.source = UsageSource::kProvider;
-  outcome.is_beyond =
-      purchase_.provider != catalog::kLocalSlug &&
-      (outcome.input_tokens > input_tokens_max_ || outcome.output_tokens > output_tokens_max_);
+  outcome.is_beyond = IsBeyond(outcome, ended);
   if (outcome.is_beyond) {
     beyond_bounds_->fetch_add(1, std::memory_order_relaxed);
   }

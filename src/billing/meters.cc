@@ -82,6 +82,14 @@ bool IsOfTokens(MeterKind kind) {
   return kind != MeterKind::kRequests && kind != MeterKind::kImages;
 }
 
+MeterSum& MeterSum::operator+=(const MeterSum& other) {
+  quantity += other.quantity;
+  cost += other.cost;
+  charge += other.charge;
+  unverifiable += other.unverifiable;
+  return *this;
+}
+
 int64_t HourOf(int64_t unix_ns) {
   return unix_ns / kHourNs;
 }
@@ -104,31 +112,30 @@ void AddToMeters(const AttemptRow& row, const catalog::Prices* prices, Meters& m
   const pricing::CostParts split = parts.value_or(pricing::CostParts());
   // What is charged is the cost, or nothing; anything else is no price's.
   const bool is_charged = parts.has_value() && row.charge == row.cost;
-  const auto add = [&](MeterKind kind, int64_t quantity, int64_t part, int64_t other_cost,
-                       int64_t other_charge) {
-    const int64_t cost = part + other_cost, charge = (is_charged ? part : 0) + other_charge;
-    if (quantity == 0 && cost == 0 && charge == 0) {
+  const auto put = [&](MeterKind kind, const MeterSum& sum) {
+    if (sum == MeterSum()) {
       return;
     }
     key.kind = kind;
     key.tier = IsOfTokens(kind) ? static_cast<uint8_t>(tier) : 0;
-    MeterSum& sum = meters[key];
-    sum.quantity += quantity;
-    sum.cost += cost;
-    sum.charge += charge;
+    meters[key] += sum;
+  };
+  const auto add = [&](MeterKind kind, int64_t quantity, int64_t part, int64_t unverifiable = 0) {
+    put(kind, {quantity, part, is_charged ? part : 0, unverifiable});
   };
   const Quantities of = QuantitiesOf(used, prices == nullptr ? nullptr : &prices->OfTier(tier));
-  add(MeterKind::kRequests, 1, split.request, parts.has_value() ? 0 : row.cost,
-      is_charged ? 0 : row.charge);
-  add(MeterKind::kInput, of.input, split.input, 0, 0);
-  add(MeterKind::kCachedInput, used.cached_tokens, split.cached, 0, 0);
-  add(MeterKind::kCacheWrite, of.cache_write, split.cache_write, 0, 0);
-  add(MeterKind::kCacheWrite1h, of.cache_write_1h, split.cache_write_1h, 0, 0);
-  add(MeterKind::kOutput, of.output, split.output, 0, 0);
-  add(MeterKind::kReasoning, of.reasoning, split.reasoning, 0, 0);
-  add(MeterKind::kAudioInput, of.audio_input, split.audio_input, 0, 0);
-  add(MeterKind::kAudioOutput, of.audio_output, split.audio_output, 0, 0);
-  add(MeterKind::kImages, used.images, split.image, 0, 0);
+  const int64_t hidden_apart = std::min(used.unverifiable_tokens, of.reasoning);
+  put(MeterKind::kRequests,
+      {1, parts.has_value() ? split.request : row.cost, is_charged ? split.request : row.charge});
+  add(MeterKind::kInput, of.input, split.input);
+  add(MeterKind::kCachedInput, used.cached_tokens, split.cached);
+  add(MeterKind::kCacheWrite, of.cache_write, split.cache_write);
+  add(MeterKind::kCacheWrite1h, of.cache_write_1h, split.cache_write_1h);
+  add(MeterKind::kOutput, of.output, split.output, used.unverifiable_tokens - hidden_apart);
+  add(MeterKind::kReasoning, of.reasoning, split.reasoning, hidden_apart);
+  add(MeterKind::kAudioInput, of.audio_input, split.audio_input);
+  add(MeterKind::kAudioOutput, of.audio_output, split.audio_output);
+  add(MeterKind::kImages, used.images, split.image);
 }
 
 }  // namespace tradewind::billing

@@ -51,7 +51,9 @@ struct MeterKey {
 struct MeterSum {
   int64_t quantity = 0;
   ledger::NanoUsd cost = 0, charge = 0;
+  int64_t unverifiable = 0;  // of the quantity: tokens that the provider alone can count
 
+  MeterSum& operator+=(const MeterSum& other);
   bool operator==(const MeterSum&) const = default;
 };
 

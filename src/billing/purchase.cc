@@ -112,7 +112,8 @@ std::string Encode(const Outcome& outcome) {
       .Put(outcome.cache_write_tokens.has_value() ? std::to_string(*outcome.cache_write_tokens)
                                                   : "");
   // Where there are none the text ends here, as it did before they were counted.
-  const bool is_long = outcome.cache_write_1h_tokens != 0;
+  const bool is_hidden = outcome.unverifiable_tokens != 0;
+  const bool is_long = outcome.cache_write_1h_tokens != 0 || is_hidden;
   if (outcome.audio_input_tokens != 0 || outcome.audio_output_tokens != 0 || outcome.images != 0 ||
       outcome.is_beyond || is_long) {
     fields.Put(outcome.audio_input_tokens).Put(outcome.audio_output_tokens).Put(outcome.images);
@@ -120,6 +121,9 @@ std::string Encode(const Outcome& outcome) {
   }
   if (is_long) {
     fields.Put(outcome.cache_write_1h_tokens);
+  }
+  if (is_hidden) {
+    fields.Put(outcome.unverifiable_tokens);
   }
   return fields.Take();
 }
@@ -142,6 +146,7 @@ Outcome DecodeOutcome(std::string_view text) {
   }
   outcome.is_beyond = reader.Number() != 0;
   outcome.cache_write_1h_tokens = reader.Number();
+  outcome.unverifiable_tokens = reader.Number();
   return outcome;
 }
 

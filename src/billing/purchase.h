@@ -44,7 +44,12 @@ struct Outcome {
   int64_t audio_input_tokens = 0, audio_output_tokens = 0;  // of the input and of the output
   int64_t images = 0;                                       // in the request
   int64_t cache_write_1h_tokens = 0;                        // of `cache_write_tokens`
-  bool is_beyond = false;  // more tokens than the request and its bounds allow
+  // More tokens than the request and its bounds allow, or than bytes came.
+  bool is_beyond = false;
+  // Of the output, as bills show them: thoughts that the provider alone can count. Those of records
+  // from before bills had a column for them are in `reasoning_tokens` only: what was billed then
+  // stays as it was.
+  int64_t unverifiable_tokens = 0;
 
   bool operator==(const Outcome&) const = default;
 };

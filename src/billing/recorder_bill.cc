@@ -30,6 +30,7 @@ Status AddMeter(storage::Statement& add, const MeterKey& key, const MeterSum& su
   add.Bind(8, int64_t{key.own_key}).Bind(9, int64_t{key.price_version});
   add.Bind(10, static_cast<int64_t>(key.kind) + kKindsOfATier * key.tier);
   add.Bind(11, sum.quantity).Bind(12, sum.cost).Bind(13, sum.charge);
+  add.Bind(14, sum.unverifiable);
   return add.Run();
 }
 
@@ -48,9 +49,9 @@ void Recorder::Bill::Note(const ledger::Record& record) {
 Status Recorder::PrepareBill() {
   const auto adding_to = [](std::string_view table) {
     return fmt::format(
-        "INSERT INTO {} VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13) "
+        "INSERT INTO {} VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "
         "ON CONFLICT DO UPDATE SET quantity=quantity+?11, cost=cost+?12, "
-        "charge=charge+?13",
+        "charge=charge+?13, unverifiable=unverifiable+?14",
         table);
   };
   TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(adding_to("meters")));
@@ -102,10 +103,7 @@ Status Recorder::WriteBill(const std::vector<AttemptRow>& ended) {
     TW_RETURN_IF_ERROR(AddMeter(bill_->add_meter, key, sum));
     MeterKey day = key;
     day.hour = key.hour / kHoursOfADay * kHoursOfADay;
-    MeterSum& total = by_day[std::move(day)];
-    total.quantity += sum.quantity;
-    total.cost += sum.cost;
-    total.charge += sum.charge;
+    by_day[std::move(day)] += sum;
   }
   for (const auto& [key, sum] : by_day) {
     TW_RETURN_IF_ERROR(AddMeter(bill_->add_day_meter, key, sum));
@@ -125,8 +123,8 @@ Status Recorder::AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSu
       storage::Statement query,
       database_.Prepare(fmt::format(
           "SELECT hour, org, project, key, model, provider, provider_model, own_key, version, "
-          "kind, quantity, cost, charge FROM {} WHERE hour >= ?1 AND hour < ?2 AND (?3 = '' OR "
-          "org = ?3) AND (?4 = '' OR key = ?4)",
+          "kind, quantity, cost, charge, unverifiable FROM {} WHERE hour >= ?1 AND hour < ?2 AND "
+          "(?3 = '' OR org = ?3) AND (?4 = '' OR key = ?4)",
           filter.by_day ? "day_meters" : "meters")));
   query.Bind(1, filter.from_hour).Bind(2, filter.to_hour);
   query.Bind(3, std::string_view(filter.org_id)).Bind(4, std::string_view(filter.key_id));
@@ -148,10 +146,8 @@ Status Recorder::AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSu
     const int64_t kind = std::max<int64_t>(0, query.Integer(9));
     key.kind = static_cast<MeterKind>(std::min(kind % kKindsOfATier, kLast));
     key.tier = static_cast<uint8_t>(kind / kKindsOfATier);
-    MeterSum& sum = meters[std::move(key)];
-    sum.quantity += query.Integer(10);
-    sum.cost += query.Integer(11);
-    sum.charge += query.Integer(12);
+    meters[std::move(key)] +=
+        {query.Integer(10), query.Integer(11), query.Integer(12), query.Integer(13)};
   }
 }
 

@@ -147,14 +147,23 @@ constexpr std::string_view kLongCache = R"(
 ALTER TABLE attempts ADD COLUMN cache_write_1h INTEGER NOT NULL DEFAULT 0;
 )";
 
-constexpr std::array<storage::Migration, 8> kSteps = {{{"attempts", kAttempts},
+// What providers alone can count, beside what was billed. Hours of before have none: a bill that
+// was shown or invoiced stays what it was, byte for byte.
+constexpr std::string_view kUnverifiable = R"(
+ALTER TABLE attempts ADD COLUMN unverifiable INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meters ADD COLUMN unverifiable INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE day_meters ADD COLUMN unverifiable INTEGER NOT NULL DEFAULT 0;
+)";
+
+constexpr std::array<storage::Migration, 9> kSteps = {{{"attempts", kAttempts},
                                                        {"bills", kBills},
                                                        {"provider_bills", kProviderBills},
                                                        {"units", kUnits},
                                                        {"upstream_ids", kUpstreamIds},
                                                        {"credits", kCredits},
                                                        {"askable_ids", kAskableIds},
-                                                       {"long_cache", kLongCache}}};
+                                                       {"long_cache", kLongCache},
+                                                       {"unverifiable", kUnverifiable}}};
 
 }  // namespace
 

@@ -43,6 +43,9 @@ void WriteLine(const StatementLine& line, JsonWriter& json) {
   if (line.above > 0) {
     json.Field("above_input_tokens", line.above);
   }
+  if (line.sum.unverifiable > 0) {
+    json.Field("unverifiable_tokens", line.sum.unverifiable);
+  }
   json.Field("cost_nanousd", std::to_string(line.sum.cost));
   json.Field("charge_nanousd", std::to_string(line.sum.charge)).EndObject();
 }
@@ -66,6 +69,9 @@ std::string TextOf(const StatementOrder& order, const Statement& statement) {
   json.Field("requests", statement.requests);
   json.Field("cost_nanousd", std::to_string(statement.cost));
   json.Field("charge_nanousd", std::to_string(statement.charge));
+  if (statement.unverifiable > 0) {
+    json.Field("unverifiable_tokens", statement.unverifiable);
+  }
   if (!statement.credits.empty()) {
     WriteCredits(statement, json);
   }
@@ -134,10 +140,7 @@ Statement MakeStatement(const StatementOrder& order, const Meters& meters,
     MeterKey line = key;
     line.hour = 0;
     line.provider_model.clear();
-    MeterSum& total = alike[line];
-    total.quantity += sum.quantity;
-    total.cost += sum.cost;
-    total.charge += sum.charge;
+    alike[line] += sum;
   }
   std::map<uint32_t, const catalog::Prices*> by_version;
   for (const PriceVersion& version : prices) {
@@ -154,6 +157,7 @@ Statement MakeStatement(const StatementOrder& order, const Meters& meters,
     statement.requests += key.kind == MeterKind::kRequests ? sum.quantity : 0;
     statement.cost += sum.cost;
     statement.charge += sum.charge;
+    statement.unverifiable += sum.unverifiable;
     statement.lines.push_back(std::move(line));
   }
   std::map<std::tuple<std::string, std::string, std::string>, ledger::NanoUsd> paid;

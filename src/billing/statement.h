@@ -50,13 +50,15 @@ struct Statement {
   int64_t requests = 0;
   ledger::NanoUsd cost = 0, charge = 0;
   ledger::NanoUsd credited = 0;  // of the charge; the rest is to be paid
+  int64_t unverifiable = 0;      // tokens that providers alone can count
   std::string text;              // JSON
   std::string hash;              // SHA-256 of the text
 
   ledger::NanoUsd payable() const { return charge - credited; }
 };
 
-// Where no credit paid anything, the text says nothing of credits.
+// Where no credit paid anything, the text says nothing of credits; where no provider reported what
+// it alone can count, nothing of that.
 Statement MakeStatement(const StatementOrder& order, const Meters& meters,
                         const std::vector<PriceVersion>& prices, const CreditUses& credits = {});
 

@@ -2,6 +2,8 @@
 
 #include <array>
 #include <map>
+#include <memory>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -145,6 +147,16 @@ Result<ModelDescription> DescribeModel(const std::filesystem::path& path) {
     out.top_k = top_k;
   }
   return out;
+}
+
+Result<std::function<int64_t(std::string_view)>> LoadTokenCounter(
+    const std::filesystem::path& path) {
+  TW_ASSIGN_OR_RETURN(const engine::GgufFile file, engine::GgufFile::Open(path));
+  TW_ASSIGN_OR_RETURN(std::shared_ptr<const engine::Tokenizer> tokenizer,
+                      engine::Tokenizer::FromGguf(file));
+  return [tokenizer = std::move(tokenizer)](std::string_view text) {
+    return static_cast<int64_t>(tokenizer->Encode(text).size());
+  };
 }
 
 std::string UseRecommendedSampling(const ModelDescription& about, ChatCall& call) {

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "catalog/local_models.h"
@@ -39,6 +41,11 @@ struct ModelDescription {
 
 // Errors: as engine::GgufFile::Open.
 Result<ModelDescription> DescribeModel(const std::filesystem::path& path);
+
+// What counts the tokens of texts as this model does, without its weights. Errors: as
+// engine::GgufFile::Open and engine::Tokenizer::FromGguf.
+Result<std::function<int64_t(std::string_view)>> LoadTokenCounter(
+    const std::filesystem::path& path);
 
 // Fills in what the caller left open. Returns what was taken from the file, as Recommendation()
 // writes it; "" if nothing.

@@ -77,8 +77,9 @@ Result<ExitCode> ShowBill(const Settings& settings) {
   }
   TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
   const json::object& bill = Object(object, "statement");
-  std::vector<std::vector<std::string>> rows = {
-      {"PROJECT", "KEY", "MODEL", "PROVIDER", "METER", "QUANTITY", "PER MTOK", "COST", "CHARGE"}};
+  std::vector<std::vector<std::string>> rows = {{"PROJECT", "KEY", "MODEL", "PROVIDER", "METER",
+                                                 "QUANTITY", "UNVERIFIABLE", "PER MTOK", "COST",
+                                                 "CHARGE"}};
   for (const json::value& entry : Array(bill, "lines")) {
     if (entry.is_object()) {
       const json::object& line = entry.get_object();
@@ -87,10 +88,12 @@ Result<ExitCode> ShowBill(const Settings& settings) {
         price = each + " each";
       }
       const int64_t above = Number(line, "above_input_tokens");
+      const int64_t hidden = Number(line, "unverifiable_tokens");
       rows.push_back({Text(line, "project"), Text(line, "key"), Text(line, "model"),
                       Text(line, "provider"),
                       Text(line, "meter") + (above > 0 ? fmt::format(" above {}", above) : ""),
-                      std::to_string(Number(line, "quantity")), price.empty() ? "-" : "$" + price,
+                      std::to_string(Number(line, "quantity")),
+                      hidden > 0 ? std::to_string(hidden) : "-", price.empty() ? "-" : "$" + price,
                       Dollars(line, "cost_nanousd"), Dollars(line, "charge_nanousd")});
     }
   }
@@ -98,6 +101,9 @@ Result<ExitCode> ShowBill(const Settings& settings) {
   Print(fmt::format("{}: {} requests cost {}, charged {}\n", Text(bill, "period"),
                     Number(bill, "requests"), Dollars(bill, "cost_nanousd"),
                     Dollars(bill, "charge_nanousd")));
+  if (const int64_t hidden = Number(bill, "unverifiable_tokens"); hidden > 0) {
+    Print(fmt::format("{} tokens of thought, as the providers count: nobody else can\n", hidden));
+  }
   for (const json::value& entry : Array(bill, "credits")) {
     if (entry.is_object()) {
       const json::object& line = entry.get_object();

@@ -24,6 +24,7 @@
 #include "cli/hand_over.h"
 #include "cli/home.h"
 #include "cli/live_market.h"
+#include "cli/model_file.h"
 #include "cli/port_holder.h"
 #include "cli/terminal.h"
 #include "cli/upgrade.h"
@@ -37,6 +38,7 @@
 #include "gateway/gateway.h"
 #include "gateway/prober.h"
 #include "gateway/reconciler.h"
+#include "gateway/recounter.h"
 #include "http/server.h"
 #include "http/upstream.h"
 #include "identity/store.h"
@@ -215,6 +217,7 @@ struct Parts {
   std::unique_ptr<gateway::Prober> prober;
   std::unique_ptr<LiveMarket> live_market;
   std::unique_ptr<gateway::Reconciler> reconciler;  // asks live_market for usage interfaces
+  std::unique_ptr<gateway::Recounter> recounter;
   std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<http::Server> server;
 };
@@ -366,7 +369,12 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
   parts.prober = std::make_unique<gateway::Prober>(*parts.market, parts.metrics);
   parts.live_market->Serve(*parts.market, *parts.prober);
   StartReconciler(config, parts);
+  parts.recounter = std::make_unique<gateway::Recounter>(
+      config.models, LoadTokenCounter, [&watch = *parts.watch](const gateway::Recount& recount) {
+        watch.Counted(recount.provider, recount.model, recount.told, recount.counted);
+      });
   gateway::GatewayOptions options;
+  options.recounter = parts.recounter.get();
   options.prober = parts.prober.get();
   options.default_model = config.model;
   options.idle_exit = config.idle_exit;

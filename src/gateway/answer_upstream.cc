@@ -67,11 +67,13 @@ std::optional<int64_t> CostOf(const catalog::Mapping& mapping, const Order& orde
 }
 
 // What is known to have been used is settled; what is not, when the attempt is over.
-void EndMoney(const std::optional<chat::Usage>& usage, billing::Metered* money) {
+void EndMoney(const std::optional<chat::Usage>& usage, int64_t delivered_bytes,
+              billing::Metered* money) {
   if (money != nullptr && usage.has_value()) {
     billing::Ended ended;
     ended.is_complete = true;
     ended.usage = usage;
+    ended.delivered_bytes = delivered_bytes;
     ended.finish = "answered";
     static_cast<void>(money->End(ended));
   }
@@ -224,6 +226,7 @@ Task<Answered> Gateway::DeliverStream(Call& call, const Order& order,
   SetStreamHeaders(headers);
   billing::Metered* const money = terms.money;
   const Earlier earlier = stream.providers;
+  const bool recounts = Recounts(call, order, route, stream);
   const PassOptions options{
       route.slug(),
       order.facts.include_usage,
@@ -232,10 +235,15 @@ Task<Answered> Gateway::DeliverStream(Call& call, const Order& order,
       terms.on_first_token,
       money == nullptr ? std::function<void(int64_t)>()
                        : [money](int64_t bytes) { money->Progress(bytes); },
-      [money](const auto& usage) { EndMoney(usage, money); },
-      [leaving = opening.leaving] { return leaving != nullptr && leaving->is_reading_on(); }};
-  Answered answered = FromPassed(co_await PassStream(call.exchange, opening.upstream,
-                                                     std::move(headers), options, stream, clock_));
+      [money](const auto& usage, int64_t bytes) { EndMoney(usage, bytes, money); },
+      [leaving = opening.leaving] { return leaving != nullptr && leaving->is_reading_on(); },
+      recounts};
+  Passed passed = co_await PassStream(call.exchange, opening.upstream, std::move(headers), options,
+                                      stream, clock_);
+  if (recounts && passed.usage_is_final) {
+    Recount(order, route, passed, std::move(passed.text), false);
+  }
+  Answered answered = FromPassed(std::move(passed));
   call.record.cost_nanousd = CostOf(*route.mapping, order, answered.usage, earlier);
   co_return answered;
 }
@@ -247,8 +255,11 @@ Task<Answered> Gateway::DeliverWhole(Call& call, const Order& order,
   PassedWhole whole = co_await PassWhole(opening.upstream, clock_);
   whole.delivered_bytes = static_cast<int64_t>(whole.body.size());
   if (!whole.failed_before_first_byte.has_value()) {
+    if (Recounts(call, order, route, {})) {
+      Recount(order, route, whole, whole.body, true);
+    }
     if (!call.exchange.client_left()) {
-      EndMoney(whole.usage, terms.money);
+      EndMoney(whole.usage, whole.delivered_bytes, terms.money);
     }
     call.record.cost_nanousd = CostOf(*route.mapping, order, whole.usage);
     headers.Set("Content-Type", "application/json");

@@ -62,6 +62,7 @@ struct AttemptTerms {
 };
 
 class Prober;
+class Recounter;
 
 struct GatewayOptions {
   AdmissionPolicy admission;
@@ -82,6 +83,8 @@ struct GatewayOptions {
   const identity::ProviderSecrets* provider_secrets = nullptr;
   // Probes on demand, and tells what it is at; must outlive the gateway. Null: there is none.
   Prober* prober = nullptr;
+  // Counts answers of providers once more; must outlive the gateway. Null: nobody does.
+  Recounter* recounter = nullptr;
 };
 
 // One request on its way; lives in Handle's frame.
@@ -104,7 +107,8 @@ struct Call {
 };
 
 struct ClientStream;
-struct Tries;  // tries.h
+struct Passed;  // pass.h
+struct Tries;   // tries.h
 struct Begun;
 
 // An attempt at an upstream, before anything of it is shown.
@@ -186,6 +190,11 @@ class Gateway {
                          const AttemptTerms& terms, Opening& opening, ClientStream& stream);
   Task<Answered> DeliverStream(Call& call, const Order& order, const routing::PlannedRoute& route,
                                const AttemptTerms& terms, Opening& opening, ClientStream& stream);
+  // recount.cc: whether an answer's text is counted once more, and does that when it has ended.
+  bool Recounts(const Call& call, const Order& order, const routing::PlannedRoute& route,
+                const ClientStream& stream) const;
+  void Recount(const Order& order, const routing::PlannedRoute& route, const Passed& passed,
+               std::string text, bool is_body) const;
   Task<Answered> DeliverWhole(Call& call, const Order& order, const routing::PlannedRoute& route,
                               const AttemptTerms& terms, Opening& opening);
   // degrade.cc

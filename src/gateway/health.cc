@@ -124,7 +124,9 @@ void Gateway::PublishMoney() {
   set("tradewind_disk_low", "1 while paid requests are refused for want of room.",
       disk.low_because.empty() ? 0 : 1);
   set("tradewind_usage_beyond_bounds",
-      "Answers since the start for which a provider counted more tokens than their bounds allow.",
+      "Answers since the start for which a provider counted more tokens than their bounds allow, "
+      "or "
+      "than bytes came.",
       static_cast<uint64_t>(options_.meter->beyond_bounds()));
 }
 

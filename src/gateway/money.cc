@@ -100,6 +100,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.has_audio_input = tries.order.facts.sounds > 0;
   offer.wants_audio_output = tries.order.facts.wants_sound;
   offer.thinks_unseen = tries.order.facts.may_think || route.mapping->prices.reasoning.has_value();
+  offer.hides_answers = tries.order.facts.answers > tries.order.facts.n * tries.order.facts.prompts;
   offer.wants_long_cache = tries.order.facts.wants_long_cache;
   offer.billed_apart = BilledApart(tries.order.facts, *route.mapping);
   offer.bills_whole = !route.is_local() && route.place->upstream->bills_on;

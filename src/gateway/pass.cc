@@ -22,7 +22,7 @@ constexpr size_t kHeldBytesMax = 16 << 10;
 // So much of an answer that goes on is compared with the beginning of the text so far.
 constexpr size_t kComparedBytes = 64;
 // A longer text is not kept, and does not go on elsewhere.
-constexpr size_t kKeptTextBytesMax = 1 << 20;
+constexpr size_t kKeptTextBytesMax = limits::kRecountedBytesMax;
 
 // For the bill.
 bool SameUsage(const std::optional<chat::Usage>& a, const std::optional<chat::Usage>& b) {
@@ -123,12 +123,14 @@ class StreamPass {
     co_return false;
   }
 
-  // Of thoughts and tool calls the text is not known: their event's size is more than theirs.
+  // Of thoughts, tool calls and contents in parts the text is not known: their event's size is more
+  // than theirs.
   static int64_t SeenBytes(const WireEvent& event) {
-    return !event.chunk.has_content
-               ? 0
-               : static_cast<int64_t>(event.chunk.has_other ? event.data.size()
-                                                            : event.chunk.text.size());
+    if (!event.chunk.has_content) {
+      return 0;
+    }
+    const bool is_known = !event.chunk.has_other && !event.chunk.text.empty();
+    return static_cast<int64_t>(is_known ? event.chunk.text.size() : event.data.size());
   }
 
   void NoteEnd(const WireEvent& event) {
@@ -171,6 +173,11 @@ class StreamPass {
       }
     }
     NoteEnd(event);
+    if (options_.keeps_text && event.chunk.has_content) {
+      const bool is_text = !event.chunk.has_other && !event.chunk.text.empty();
+      passed_.has_other |= !is_text || passed_.text.size() >= kKeptTextBytesMax;
+      passed_.text += passed_.has_other ? "" : event.chunk.text;
+    }
     if (stream_.may_go_on) {
       // Thoughts and tool calls have no form in which they could be gone on with.
       stream_.may_go_on =
@@ -229,7 +236,7 @@ class StreamPass {
   std::string FrameEvent(const WireEvent& event) {
     if (event.done) {
       if (options_.on_complete) {
-        options_.on_complete(passed_.usage);
+        options_.on_complete(passed_.usage, passed_.delivered_bytes);
       }
       std::string end;
       if (!stream_.receipt_is_out || !SameUsage(receipt_of_, passed_.usage)) {

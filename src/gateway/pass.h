@@ -47,6 +47,8 @@ struct Passed {
   int64_t delivered_bytes = 0;  // of what a reader sees
   bool was_read_on = false;     // to its end, behind client_failed
   int64_t unread_bytes = 0;     // of what a reader would have seen, from then on
+  std::string text;             // where PassOptions::keeps_text: what a reader has seen
+  bool has_other = false;  // of that, thoughts, tool calls or too long a text, which are not in it
   std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;
 };
 
@@ -59,10 +61,11 @@ struct PassOptions {
   std::function<void()> on_first_token = {};  // once, when it is there; may be null
   std::function<void(int64_t delivered_bytes)> on_delivered = {};  // so far; may be null
   // The stream is complete, and the client does not have its end yet; may be null.
-  std::function<void(const std::optional<chat::Usage>&)> on_complete = {};
+  std::function<void(const std::optional<chat::Usage>&, int64_t delivered_bytes)> on_complete = {};
   // When the client takes no more: whether the upstream is read to its end all the same, for its
   // usage; may be null.
   std::function<bool()> reads_on = {};
+  bool keeps_text = false;  // for whoever counts it once more
 };
 
 // Waits until there is something to see, and sends the head only then: until that moment another

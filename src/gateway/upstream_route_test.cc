@@ -16,6 +16,7 @@
 #include "http/server.h"
 #include "http/upstream_test_support.h"
 #include "identity/store.h"
+#include "ledger/fake_disk.h"
 #include "providers/test_support.h"
 #include "testing/temp_dir.h"
 
@@ -88,6 +89,7 @@ class UpstreamRouteTest : public ::testing::Test {
     GatewayOptions options;
     options.admission.keys = &store_->keys();
     options.times = times_;
+    options.meter = meter_.get();
     gateway_ = std::make_unique<Gateway>(options, *local_, *market_, metrics_, &log_);
     server_ = http::testing::StartServer(
         [this](http::Exchange& exchange) { return gateway_->Handle(exchange); });
@@ -160,6 +162,9 @@ class UpstreamRouteTest : public ::testing::Test {
   telemetry::Registry metrics_;
   MemoryLog log_;
   std::string token_;
+  ledger::FakeDisk disk_;
+  std::unique_ptr<ledger::Ledger> ledger_;
+  std::unique_ptr<billing::Meter> meter_;  // null: nothing is counted
   std::unique_ptr<identity::Store> store_;
   std::unique_ptr<http::UpstreamClient> upstreams_ = http::UpstreamClient::Create();
   std::unique_ptr<providers::LocalProvider> local_;
@@ -473,6 +478,39 @@ TEST_F(UpstreamRouteTest, AStreamIsCompleteWhenEveryChoiceIs) {
     const std::string answer = ReadStream(client);
     EXPECT_EQ(answer.find("[DONE]") != std::string::npos, one.is_complete) << answer;
     EXPECT_EQ(answer.find("data: {\"error\":") == std::string::npos, one.is_complete) << answer;
+    provider.Close();
+  }
+}
+
+TEST_F(UpstreamRouteTest, AUsageIsComparedWithTheBytesThatCameWhateverFormTheyHave) {
+  ledger_ = ledger::Ledger::Open(disk_, SystemClock(), {.background = false}).value();
+  meter_ = std::make_unique<billing::Meter>(*ledger_);
+  Start({"site-a"});
+  const auto delta = [](const std::string& fields) {
+    return Event(R"({"choices":[{"index":0,"delta":{)" + fields + "}}]}");
+  };
+  const auto used = [](const std::string& rest) {
+    return Event(R"({"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":)" + rest + "}}");
+  };
+  const std::string parts = delta(R"("content":[{"type":"text","text":"hi"}])");
+  const std::string calls = delta(R"("tool_calls":[{"index":0,"function":{"arguments":"hi"}}])");
+  int64_t beyond = 0;
+  for (const auto& [said, is_beyond] : std::vector<std::pair<std::string, bool>>{
+           {Text("hi") + End() + used("66"), false},
+           {Text("hi") + End() + used("67"), true},
+           {Text("hi") + End() + used(R"(67,"completion_tokens_details":{"reasoning_tokens":1})"),
+            false},
+           {parts + End() + used("100"), false},
+           {parts + End() + used("1000"), true},
+           {calls + End() + used("100"), false},
+           {End() + used("100"), false},
+       }) {
+    TestSocket client = Ask(kStream);
+    TestSocket provider = Take(a_);
+    provider.Send(kStreamHead + said + Event("[DONE]") + kLastChunk);
+    EXPECT_NE(ReadStream(client).find("[DONE]"), std::string::npos);
+    beyond += is_beyond ? 1 : 0;
+    EXPECT_EQ(meter_->beyond_bounds(), beyond) << said;
     provider.Close();
   }
 }

@@ -150,6 +150,51 @@ def test_a_fifth_more_tokens_are_not_seen_in_an_answer_but_on_the_bill(world):
     assert world.classes() == {"units"}
 
 
+def alerts_of(home, kind):
+    alerts = json.loads(harness.run_cli("alerts", "--json", home=home).stdout)["alerts"]
+    return [alert for alert in alerts if alert["kind"] == kind]
+
+
+def test_more_tokens_than_an_answer_has_bytes_are_told(world):
+    """Within every bound, so that nothing else would show it before the bill comes."""
+    for stream in (True, False):
+        assert chat(world.server, world.key["token"], stream=stream, max_tokens=2000).status == 200
+    world.sim.fault(usage="padded", endpoint="chat")
+    world.told = [chat(world.server, world.key["token"], stream=stream, max_tokens=2000) for stream in (True, False)]
+    (alert,) = harness.wait_for(lambda: alerts_of(world.home, "usage"), "the alert")
+    assert alert["scope"].startswith("provider:site-a/model:") and "the bytes of its answer" in alert["text"]
+    metrics = world.server.get("/metrics").body.decode()
+    assert "\ntradewind_usage_beyond_bounds 2\n" in metrics, "and of none that was honest"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_fifth_more_tokens_are_told_where_the_models_own_tokenizer_is_here(tmp_path, stream):
+    if not harness.MODEL_FILE.exists():
+        pytest.skip("the default model is not there")
+    with market.Market(tmp_path, "site-a", model=harness.MODEL, models=harness.MODELS) as site:
+        home, server = site.server.home, site.server
+        key = make_key(home, "lied-to", "--budget", "100000")
+        # Each of these words is a token of that model's, as it is of the provider's.
+        words = [{"role": "user", "content": "the cat and the dog were in the house with the old man"}]
+
+        def ask(count):
+            for _ in range(count):
+                reply = chat(server, key["token"], model=f"{harness.MODEL}:site-a", messages=words, stream=stream, max_tokens=200)
+                assert reply.status == 200 and reply.headers["x-inference-provider"] == "site-a", reply.body
+
+        site.sim.fault(tokens=100, endpoint="chat")
+        ask(220)
+        time.sleep(1.5)
+        assert alerts_of(home, "recount") == [], "who counts honestly"
+        site.sim.clear_faults()
+        site.sim.fault(tokens=100, usage="inflated", endpoint="chat")
+        ask(150)
+        (alert,) = harness.wait_for(lambda: alerts_of(home, "recount"), "the alert")
+        assert alert["scope"] == f"provider:site-a/model:{harness.MODEL}"
+        assert "site-a counts 1." in alert["text"] and "own tokenizer" in alert["text"]
+        assert alerts_of(home, "usage") == [], "it is within every bound"
+
+
 @pytest.mark.parametrize("lie", ["cached_over", "reasoning_over"])
 def test_usage_that_contradicts_itself_is_not_free(world, lie):
     told = tell(world, {"usage": lie, "endpoint": "chat"})

@@ -89,7 +89,20 @@ def test_t27_receipt_bill_and_focus_are_what_the_provider_billed(site):
     assert quantities["reasoning_tokens", 40] == 2 * sum(thought for _, thought in shapes) - sum(below)
     assert json.loads(cli(home, "bill", "verify", "--json"))["good"]
 
+    # What the provider alone can count is the same in every book.
+    thought = 2 * sum(thought for _, thought in shapes)
+    assert used["unverifiable_tokens"] == statement["unverifiable_tokens"] == thought
+    hidden = {line["meter"]: line["unverifiable_tokens"] for line in statement["lines"] if "unverifiable_tokens" in line}
+    assert set(hidden) == {"reasoning_tokens"}
+    draft = ["bill", "invoice", "--org", statement["lines"][0]["org"], "--period", statement["period"], "--draft"]
+    invoice = json.loads(cli(home, *draft))
+    assert invoice["unverifiable_tokens"] == sum(line["unverifiable_tokens"] for line in invoice["lines"]) == thought
+    invoiced = list(csv.DictReader(io.StringIO(cli(home, *draft, "--format", "csv"))))
+    assert [row["unverifiable_tokens"] for row in invoiced if row["line"] == "unverifiable"] == [str(thought)]
+    assert f"{thought} tokens of thought" in cli(home, "bill")
+
     rows = list(csv.DictReader(io.StringIO(cli(home, "bill", "export"))))
+    assert sum(decimal.Decimal(row["x_UnverifiableTokens"]) for row in rows) == thought
     assert sum(decimal.Decimal(row["BilledCost"]) for row in rows) == decimal.Decimal(billed).scaleb(-9)
     tiers = {row["SkuPriceId"] for row in rows if "above 40 input tokens" in row["SkuPriceDetails"]}
     assert tiers == {f"1/{meter}/above-40" for meter in ("input_tokens", "output_tokens", "reasoning_tokens")}

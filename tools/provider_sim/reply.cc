@@ -201,6 +201,8 @@ void Lie(std::string_view how, Told& told) {
   } else if (how == "inflated") {
     told.prompt += (told.prompt + 4) / 5;
     told.completion += (told.completion + 4) / 5;
+  } else if (how == "padded") {
+    told.completion += 1000;
   } else if (how == "cached_over") {
     told.cached = told.prompt + 100;
   } else if (how == "reasoning_over") {

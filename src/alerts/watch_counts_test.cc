@@ -1,0 +1,85 @@
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "alerts/watch.h"
+#include "ledger/fake_disk.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind::alerts {
+namespace {
+
+struct CountsWorld {
+  testing::TempDir home;
+  ledger::FakeDisk disk;
+  FakeClock clock;
+  Watch watch{Policy{}};
+  std::unique_ptr<ledger::Ledger> ledger =
+      ledger::Ledger::Open(disk, clock, {.background = false}).value();
+  std::unique_ptr<billing::Recorder> recorder =
+      billing::Recorder::Open(home.path() / "ledger.db", disk, *ledger,
+                              {.watcher = &watch, .background = false})
+          .value();
+
+  void Count(int answers, int64_t told, const char* model = "org/m") {
+    for (int i = 0; i < answers; ++i) {
+      watch.Counted("site-a", model, told, 100);
+    }
+  }
+  std::vector<Alert> Raised() {
+    clock.Advance(std::chrono::seconds(1));
+    const int64_t now_ns = std::chrono::nanoseconds(clock.WallNow().time_since_epoch()).count();
+    auto seen = watch.Look(*recorder, *ledger, now_ns);
+    EXPECT_TRUE(seen.has_value()) << seen.error().message;
+    return seen.value_or(Seen()).raised;
+  }
+  void Acknowledge(int64_t id) {
+    EXPECT_TRUE(recorder
+                    ->Change([&](storage::Database& database) {
+                      return alerts::Acknowledge(database, id, "admin", 5);
+                    })
+                    .has_value());
+  }
+};
+
+TEST(Counts, OfATwentiethMoreThanIsCountedHereAreToldAfter200Answers) {
+  CountsWorld world;
+  world.Count(199, 120);
+  world.Count(1000, 104, "org/honest");
+  EXPECT_TRUE(world.Raised().empty()) << "too few to tell";
+  world.Count(1, 120);
+  const std::vector<Alert> raised = world.Raised();
+  ASSERT_EQ(raised.size(), 1U);
+  EXPECT_EQ(raised[0].kind, Kind::kRecount);
+  EXPECT_EQ(raised[0].scope, "provider:site-a/model:org/m");
+  EXPECT_TRUE(raised[0].text.starts_with("site-a counts 1.20 times the tokens")) << raised[0].text;
+}
+
+TEST(Counts, AreToldOnceUntilThatIsAcknowledged) {
+  CountsWorld world;
+  world.Count(200, 120);
+  const std::vector<Alert> raised = world.Raised();
+  ASSERT_EQ(raised.size(), 1U);
+  world.Count(1000, 120);
+  EXPECT_TRUE(world.Raised().empty());
+  world.Count(10, 120);
+  world.Acknowledge(raised[0].id);
+  EXPECT_TRUE(world.Raised().empty()) << "what was told is forgotten";
+  world.Count(190, 120);
+  EXPECT_EQ(world.Raised().size(), 1U);
+}
+
+TEST(Counts, OfAFewOddAnswersAmongHonestOnesAreNotTold) {
+  CountsWorld world;
+  for (int i = 0; i < 100; ++i) {
+    world.Count(19, 100);
+    world.Count(1, 150);
+    EXPECT_TRUE(world.Raised().empty());
+  }
+}
+
+}  // namespace
+}  // namespace tradewind::alerts

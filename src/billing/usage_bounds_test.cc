@@ -1,0 +1,77 @@
+// Usages of more tokens than a request, its bounds and its answer allow.
+#include <optional>
+
+#include <gtest/gtest.h>
+
+#include "billing/meter.h"
+#include "billing/test_support.h"
+#include "catalog/mapping.h"
+
+namespace tradewind::billing {
+namespace {
+
+TEST(Meter, MarksAUsageThatIsMoreThanTheBoundsAllow) {
+  World world;
+  Meter meter(*world.ledger);
+  const auto is_beyond = [&](Offer offer, int64_t input, int64_t output) {
+    auto attempt = meter.Begin(offer);
+    EXPECT_TRUE(attempt.has_value() && attempt->Sent().has_value());
+    const int64_t before = meter.beyond_bounds();
+    static_cast<void>(attempt->End({.is_complete = true, .usage = Used(input, output)}));
+    return meter.beyond_bounds() > before;
+  };
+  EXPECT_FALSE(is_beyond(world.Ask(100, 50), 100, 50));
+  EXPECT_TRUE(is_beyond(world.Ask(100, 50), 101, 1)) << "though it costs less than was held";
+  EXPECT_TRUE(is_beyond(world.Ask(100, 50), 1, 51));
+  EXPECT_FALSE(is_beyond(world.Ask(100, std::nullopt), 1, 20'000)) << "nothing bounds it";
+  Offer several = world.Ask(100, 50);
+  several.choices = 3;
+  EXPECT_FALSE(is_beyond(several, 1, 150));
+  several.id.attempt = 2;
+  EXPECT_TRUE(is_beyond(several, 1, 151));
+}
+
+TEST(Meter, MarksAUsageThatIsMoreThanTheBytesThatCame) {
+  World world;
+  Meter meter(*world.ledger);
+  struct Came {
+    int64_t output = 0, reasoning = 0, delivered_bytes = 0, unread_bytes = 0;
+  };
+  const auto is_beyond = [&](const Came& came, Offer offer) {
+    offer.id.request.low += ++world.ids * 1000;
+    auto attempt = meter.Begin(offer);
+    EXPECT_TRUE(attempt.has_value() && attempt->Sent().has_value());
+    chat::Usage usage = Used(10, came.output);
+    usage.reasoning_tokens = came.reasoning;
+    const int64_t before = meter.beyond_bounds();
+    static_cast<void>(attempt->End({.is_complete = true,
+                                    .usage = usage,
+                                    .delivered_bytes = came.delivered_bytes,
+                                    .unread_bytes = came.unread_bytes}));
+    return meter.beyond_bounds() > before;
+  };
+  const Offer plain = world.Ask(100, 10'000);
+  EXPECT_FALSE(is_beyond({.output = 164, .delivered_bytes = 100}, plain));
+  EXPECT_TRUE(is_beyond({.output = 165, .delivered_bytes = 100}, plain));
+  EXPECT_FALSE(is_beyond({.output = 165, .delivered_bytes = 100, .unread_bytes = 1}, plain));
+  EXPECT_FALSE(is_beyond({.output = 165, .reasoning = 1, .delivered_bytes = 100}, plain))
+      << "thoughts that are reported are no part of what is shown";
+  EXPECT_FALSE(is_beyond({.output = 165}, plain)) << "nobody knows what came";
+  Offer several = plain, spoken = plain, thinks = plain, here = plain;
+  several.choices = 2;
+  EXPECT_FALSE(is_beyond({.output = 228, .delivered_bytes = 100}, several));
+  EXPECT_TRUE(is_beyond({.output = 229, .delivered_bytes = 100}, several));
+  spoken.wants_audio_output = true;
+  EXPECT_FALSE(is_beyond({.output = 165, .delivered_bytes = 100}, spoken));
+  thinks.thinks_unseen = true;
+  EXPECT_FALSE(is_beyond({.output = 165, .delivered_bytes = 100}, thinks));
+  EXPECT_TRUE(is_beyond({.output = 175, .reasoning = 10, .delivered_bytes = 100}, thinks));
+  Offer best = several;
+  best.hides_answers = true;
+  EXPECT_FALSE(is_beyond({.output = 229, .delivered_bytes = 100}, best));
+  here.purchase.provider = catalog::kLocalSlug;
+  EXPECT_FALSE(is_beyond({.output = 165, .delivered_bytes = 100}, here));
+}
+
+}  // namespace
+}  // namespace tradewind::billing
