@@ -172,7 +172,9 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
   counts.output = outcome.output_tokens;
   counts.cache_write_1h = outcome.cache_write_1h_tokens;
   std::optional<int64_t> charge_max;
-  if (ended.unread_bytes > 0) {
+  if (ended.is_waste) {
+    charge_max = 0;
+  } else if (ended.unread_bytes > 0) {
     pricing::TokenCounts delivered = counts;
     delivered.output = std::min(counts.output, MeteredTokens(ended.delivered_bytes));
     delivered.reasoning = std::min(counts.reasoning, delivered.output);
