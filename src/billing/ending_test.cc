@@ -99,6 +99,13 @@ TEST(Ending, AClientWhoLeftPaysForWhatHeGotOfAProviderThatWasReadOn) {
   EXPECT_EQ(row.at_once().charge, 10 * 1000 + (100 + 64) * 2000);
 }
 
+TEST(Ending, AnAnswerThatCameWhenAnotherHadChargesNobody) {
+  const Row row({.is_complete = true, .usage = Used(10, 5), .is_waste = true});
+  EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
+  EXPECT_EQ(row.at_once().cost, 20'000) << "it is on its provider's bill";
+  EXPECT_EQ(row.at_once().charge, 0);
+}
+
 TEST(Ending, WhatWasReadOnWithoutAUsageIsMeteredToItsEnd) {
   const Row row({.is_complete = true, .delivered_bytes = 300, .unread_bytes = 2700});
   EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
