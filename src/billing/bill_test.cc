@@ -196,7 +196,8 @@ TEST(Statement, IsTheJournalsAlsoOfAttemptsWithoutABoundBeyondOneAndDegraded) {
 TEST(Statement, IsMadeFromSegmentsThatWereSetAsideAndFromRowsWhereThoseAreGone) {
   World world;
   int64_t cost = 0;
-  for (int i = 0; i < 600; ++i) {
+  constexpr int64_t kAttempts = 2'500;  // more than are compared together
+  for (int64_t i = 0; i < kAttempts; ++i) {
     cost += world.Buy(100 + i, i, 7 * i);
     if (i % 50 == 0) {
       ASSERT_TRUE(world.recorder->CatchUp().has_value());
@@ -204,14 +205,14 @@ TEST(Statement, IsMadeFromSegmentsThatWereSetAsideAndFromRowsWhereThoseAreGone) 
   }
   const Verification whole = world.Verify(Month());
   EXPECT_TRUE(whole.is_good());
-  EXPECT_EQ(whole.from_journal, 600);
+  EXPECT_EQ(whole.from_journal, kAttempts);
   EXPECT_FALSE(world.disk.ListRetired()->empty()) << "the test is too small";
   ASSERT_TRUE(world.disk.TrimRetired(0).has_value());
   const Verification verified = world.Verify(Month());
   EXPECT_TRUE(verified.is_good());
   EXPECT_GT(verified.from_rows, 0);
   EXPECT_GT(verified.from_journal, 0);
-  EXPECT_EQ(verified.from_rows + verified.from_journal, 600);
+  EXPECT_EQ(verified.from_rows + verified.from_journal, kAttempts);
   EXPECT_EQ(verified.statement.cost, cost);
 }
 
@@ -239,6 +240,8 @@ TEST(Statement, ThatWasTamperedWithIsFoundOut) {
   ASSERT_TRUE(world.Verify(Month()).is_good());
   tamper("UPDATE attempts SET cost = cost + 1 WHERE attempt = 1");
   EXPECT_EQ(world.Verify(Month()).differences.size(), 5U);
+  EXPECT_EQ(world.Verify(Month()).recomputed_hash, world.Verify(Month()).statement.hash)
+      << "the journal's attempts are counted";
   tamper("UPDATE attempts SET cost = cost - 1 WHERE attempt = 1");
   ASSERT_TRUE(world.Verify(Month()).is_good());
   tamper("DELETE FROM attempts WHERE cost = (SELECT max(cost) FROM attempts)");

@@ -776,6 +776,7 @@ TEST(Recorder, LetsSegmentsGoThatItHasRead) {
       EXPECT_LE(ledger::ListSegments(world.disk)->size(), 3U);
     }
   }
+  EXPECT_EQ(world.disk.trimmed_to, ledger::kArchiveBytesMax);
   EXPECT_EQ(world.Sum().settled, 2000);
   EXPECT_EQ(world.Sum().cost, 2000 * 3000);
 }

@@ -268,11 +268,11 @@ TEST(DiskFault, AnIdempotencyKeyThatWasTakenIsNeverFree) {
         done.clear();
         auto store = open();
         for (int i = 0; store.has_value() && i < 12; ++i) {
-          if ((*store)->Begin(key(i), "h", {7, static_cast<uint64_t>(i)}, kNow).has_value()) {
+          if ((*store)->Begin(key(i), "h", {7, static_cast<uint64_t>(i)}, {kNow}).has_value()) {
             begun.insert(i);
             StoredAnswer answer;
             answer.body = std::to_string(i);
-            if ((*store)->Finish(key(i), std::move(answer), kNow).has_value()) {
+            if ((*store)->Finish(key(i), std::move(answer), {kNow}).has_value()) {
               done.insert(i);
             }
           }
@@ -282,7 +282,7 @@ TEST(DiskFault, AnIdempotencyKeyThatWasTakenIsNeverFree) {
         auto store = open();
         ASSERT_TRUE(store.has_value()) << store.error().message;
         for (const int i : begun) {
-          const auto claim = (*store)->Begin(key(i), "h", {8, 8}, kNow);
+          const auto claim = (*store)->Begin(key(i), "h", {8, 8}, {kNow});
           ASSERT_TRUE(claim.has_value()) << claim.error().message;
           if (done.contains(i)) {
             EXPECT_EQ(claim->kind, ReplayClaim::Kind::kDone);

@@ -27,6 +27,7 @@ struct Ended {
   // What came after the client had left, of a provider that was read to its end without him: he
   // pays for what was delivered, and the rest is our waste.
   int64_t unread_bytes = 0;
+  bool is_waste = false;  // all of it: another attempt answered. It is charged to nobody
 };
 
 enum class Ending {
@@ -48,6 +49,7 @@ enum class Ending {
 //     can be asked                                      in doubt, metered
 //     cannot                                            metered
 //   the client left, and the provider was read on       as complete
+//   the whole answer came, and another one was faster   settle, charging nothing
 //   something was delivered, then cut, failed or left   in doubt, metered
 //   nothing was: cut, timed out, left or unreadable     in doubt, held
 //   nothing was: 5xx or error event                     in doubt, void

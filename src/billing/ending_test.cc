@@ -99,6 +99,13 @@ TEST(Ending, AClientWhoLeftPaysForWhatHeGotOfAProviderThatWasReadOn) {
   EXPECT_EQ(row.at_once().charge, 10 * 1000 + (100 + 64) * 2000);
 }
 
+TEST(Ending, AnAnswerThatCameWhenAnotherHadChargesNobody) {
+  const Row row({.is_complete = true, .usage = Used(10, 5), .is_waste = true});
+  EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
+  EXPECT_EQ(row.at_once().cost, 20'000) << "it is on its provider's bill";
+  EXPECT_EQ(row.at_once().charge, 0);
+}
+
 TEST(Ending, WhatWasReadOnWithoutAUsageIsMeteredToItsEnd) {
   const Row row({.is_complete = true, .delivered_bytes = 300, .unread_bytes = 2700});
   EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
@@ -112,6 +119,26 @@ TEST(Ending, WhatWasCutAfterSomethingCountsForTheMostAndIsChargedForWhatIsLikely
   EXPECT_EQ(row.in_the_end().state, AttemptState::kSettled);
   EXPECT_EQ(row.in_the_end().cost, kInput + (3000 + 64) * 2000) << "digits: a token of each byte";
   EXPECT_EQ(row.in_the_end().charge, kInput + (1000 + 64) * 2000);
+}
+
+TEST(Ending, WhatWasCutCountsItsInputAsWrittenToACacheAndIsChargedAsUsual) {
+  for (const char* sound : {"1", "8"}) {
+    World world;
+    world.prices.cache_write = Decimal::Parse("1.25").value();
+    world.prices.audio_input = Decimal::Parse(sound).value();
+    Meter meter(*world.ledger, world.clock);
+    Offer offer = world.Ask(100, 5000);
+    offer.has_audio_input = true;
+    auto attempt = meter.Begin(std::move(offer));
+    ASSERT_TRUE(attempt->Sent().has_value());
+    attempt->End({.likely_billed = true, .delivered_bytes = 30, .finish = "cut"});
+    const auto doubts = world.ledger->HoldsInDoubt();
+    ASSERT_EQ(doubts.size(), 1U);
+    const int64_t input = sound[0] == '1' ? 125'000 : 800'000;
+    EXPECT_EQ(doubts.front().second.metered_cost, input + (30 + 64) * 2000) << "the dearest of all";
+    EXPECT_EQ(doubts.front().second.metered_charge,
+              (sound[0] == '1' ? kInput : 800'000) + (10 + 64) * 2000);
+  }
 }
 
 TEST(Ending, WhatWasCutAndMayHaveThoughtUnseenCountsForAllThatWasHeld) {

@@ -112,6 +112,9 @@ class Metered {
   std::optional<int64_t> CostOf(const pricing::TokenCounts& counts) const;
   // Of an answer of so many tokens, for all that may have been put in.
   std::optional<int64_t> MeteredCost(int64_t output_tokens) const;
+  // Were all of that written to the provider's cache, where it costs more.
+  std::optional<int64_t> MostCost(int64_t output_tokens) const;
+  pricing::TokenCounts MeteredCounts(int64_t output_tokens) const;
   std::optional<int64_t> Settle(const Outcome& outcome, std::optional<int64_t> cost,
                                 std::optional<int64_t> charge_max = {});
   std::optional<int64_t> SettleByUsage(const Ended& ended, Outcome outcome);

@@ -84,17 +84,27 @@ std::optional<int64_t> Metered::CostOf(const pricing::TokenCounts& counts) const
   return pricing::WorstCaseNanoUsd(*prices_, bounds).value_or(hold_.cost());
 }
 
-std::optional<int64_t> Metered::MeteredCost(int64_t output_tokens) const {
-  if (purchase_.priced && (wants_audio_output_ || (has_audio_input_ && wants_long_cache_))) {
-    return hold_.cost();  // what was spoken, or kept of what was heard, is not in the bytes of text
-  }
+pricing::TokenCounts Metered::MeteredCounts(int64_t output_tokens) const {
   pricing::TokenCounts counts{input_tokens_max_, 0, output_tokens, 0};
   counts.audio_input = has_audio_input_ ? input_tokens_max_ : 0;
   counts.images = images_;
   if (wants_long_cache_) {
     counts.cache_write = counts.cache_write_1h = input_tokens_max_;  // all of it may be
   }
-  return CostOf(counts);
+  return counts;
+}
+
+std::optional<int64_t> Metered::MeteredCost(int64_t output_tokens) const {
+  if (purchase_.priced && (wants_audio_output_ || (has_audio_input_ && wants_long_cache_))) {
+    return hold_.cost();  // what was spoken, or kept of what was heard, is not in the bytes of text
+  }
+  return CostOf(MeteredCounts(output_tokens));
+}
+
+std::optional<int64_t> Metered::MostCost(int64_t output_tokens) const {
+  pricing::TokenCounts counts = MeteredCounts(output_tokens);
+  counts.cache_write = counts.input;
+  return std::max(MeteredCost(output_tokens), CostOf(counts));
 }
 
 void Metered::Progress(int64_t delivered_bytes) {
@@ -113,18 +123,20 @@ void Metered::Progress(int64_t delivered_bytes) {
 void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole,
                             ledger::Metering metering) {
   progress_bytes_ = delivered_bytes;
-  const auto cost_of = [&](int64_t tokens) {
-    return std::min(MeteredCost(tokens).value_or(0), hold_.cost());
+  const auto within_hold = [&](std::optional<int64_t> cost) {
+    return std::min(cost.value_or(0), hold_.cost());
   };
   // Budgets count the most that it can have cost; the caller is charged what it probably did. While
   // it runs, what comes before the next record counts too.
   const int64_t coming_bytes = metering == ledger::Metering::kRuns ? kProgressBytes : 0;
-  const int64_t most = whole || thinks_unseen_
-                           ? hold_.cost()
-                           : cost_of(MostTokens(delivered_bytes + unread_bytes + coming_bytes));
+  const int64_t most =
+      whole || thinks_unseen_
+          ? hold_.cost()
+          : within_hold(MostCost(MostTokens(delivered_bytes + unread_bytes + coming_bytes)));
   may_cost_ = most;
   static_cast<void>(hold_.Progress(
-      most, std::min(cost_of(MeteredTokens(delivered_bytes)), hold_.charge()), metering));
+      most, std::min(within_hold(MeteredCost(MeteredTokens(delivered_bytes))), hold_.charge()),
+      metering));
 }
 
 std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,
@@ -188,7 +200,9 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
   counts.output = outcome.output_tokens;
   counts.cache_write_1h = outcome.cache_write_1h_tokens;
   std::optional<int64_t> charge_max;
-  if (ended.unread_bytes > 0) {
+  if (ended.is_waste) {
+    charge_max = 0;
+  } else if (ended.unread_bytes > 0) {
     pricing::TokenCounts delivered = counts;
     delivered.output = std::min(counts.output, MeteredTokens(ended.delivered_bytes));
     delivered.reasoning = std::min(counts.reasoning, delivered.output);

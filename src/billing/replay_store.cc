@@ -91,15 +91,36 @@ Status ReplayStore::CheckOpen() const {
   return {};
 }
 
+// A day ago by the wall clock, but not after what that said a day ago by the steady clock. What was
+// begun before this process was has the wall clock alone.
+int64_t ReplayStore::OldSince(ReplayTime now) {
+  if (!looks_.empty() && looks_.back().wall_s > now.wall_s) {
+    for (ReplayTime& look :
+         looks_) {  // set back: what is begun from here on came after all of them
+      look.wall_s = std::min(look.wall_s, now.wall_s - 1);
+    }
+  }
+  if (looks_.empty() || looks_.back().wall_s != now.wall_s) {
+    looks_.push_back(now);
+  }
+  const auto a_day_ago = now.steady - std::chrono::seconds(limits_.keep_s);
+  while (looks_.size() > 1 && looks_[1].steady <= a_day_ago) {
+    looks_.pop_front();
+  }
+  const ReplayTime& then = looks_.front();
+  const int64_t seen_s = then.steady <= a_day_ago ? then.wall_s : then.wall_s - 1;
+  return std::min(now.wall_s - limits_.keep_s, seen_s);
+}
+
 // A round of those whose day is over; never what runs here.
-Status ReplayStore::RemoveOld(int64_t now_s) {
+Status ReplayStore::RemoveOld(ReplayTime now) {
   constexpr int64_t kAtOnce = 64;
   std::vector<ReplayKey> old;
   {
     TW_ASSIGN_OR_RETURN(storage::Statement query,
                         database_.Prepare("SELECT org, key, name FROM replies WHERE begun_s <= ?1 "
                                           "ORDER BY begun_s LIMIT ?2"));
-    query.Bind(1, now_s - limits_.keep_s);
+    query.Bind(1, OldSince(now));
     query.Bind(2, kAtOnce + static_cast<int64_t>(running_.size()));
     while (true) {
       TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
@@ -189,8 +210,8 @@ Result<bool> ReplayStore::RemoveSurplus(const std::string& org, int64_t more) {
 }
 
 // True: there is room, or there will be.
-Result<bool> ReplayStore::MakeRoom(const std::string& org, int64_t more, int64_t now_s) {
-  TW_RETURN_IF_ERROR(RemoveOld(now_s));
+Result<bool> ReplayStore::MakeRoom(const std::string& org, int64_t more, ReplayTime now) {
+  TW_RETURN_IF_ERROR(RemoveOld(now));
   if (!IsFull(org, more) && !IsFull(more)) {
     return true;
   }
@@ -242,7 +263,7 @@ void ReplayStore::Add(const std::string& org, int64_t answers, int64_t bytes) {
 }
 
 Result<ReplayClaim> ReplayStore::Begin(const ReplayKey& key, std::string_view request_hash,
-                                       ledger::RequestId receipt, int64_t now_s) {
+                                       ledger::RequestId receipt, ReplayTime now) {
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
   std::optional<storage::Statement> query;
@@ -255,7 +276,7 @@ Result<ReplayClaim> ReplayStore::Begin(const ReplayKey& key, std::string_view re
   query->Bind(1, std::string_view(key.org_id)).Bind(2, std::string_view(key.key_id));
   query->Bind(3, std::string_view(key.name));
   TW_ASSIGN_OR_RETURN(const bool is_known, query->Next());
-  if (is_known && query->Integer(2) > now_s - limits_.keep_s) {
+  if (is_known && query->Integer(2) > OldSince(now)) {
     ReplayClaim claim;
     claim.receipt = query->Text(1);
     if (query->Text(0) != request_hash) {
@@ -284,7 +305,7 @@ Result<ReplayClaim> ReplayStore::Begin(const ReplayKey& key, std::string_view re
   }
   query.reset();
   TW_RETURN_IF_ERROR(Remove(key));
-  TW_ASSIGN_OR_RETURN(const bool has_room, MakeRoom(key.org_id, 1, now_s));
+  TW_ASSIGN_OR_RETURN(const bool has_room, MakeRoom(key.org_id, 1, now));
   if (!has_room) {
     constexpr int64_t kRetryAfterMs = 60'000;
     return Fail(Error{ErrorCode::kTooManyRequests,
@@ -295,13 +316,13 @@ Result<ReplayClaim> ReplayStore::Begin(const ReplayKey& key, std::string_view re
   TW_RETURN_IF_ERROR(database_.Run("INSERT INTO replies VALUES (?1,?2,?3,?4,?5,?6,0,0,1,0,'',x'')",
                                    std::string_view(key.org_id), std::string_view(key.key_id),
                                    std::string_view(key.name), request_hash,
-                                   std::string_view(receipt.ToString()), now_s));
+                                   std::string_view(receipt.ToString()), now.wall_s));
   Add(key.org_id, 1, 0);
   running_.insert(key);
   return ReplayClaim{};
 }
 
-Status ReplayStore::Finish(const ReplayKey& key, StoredAnswer answer, int64_t now_s) {
+Status ReplayStore::Finish(const ReplayKey& key, StoredAnswer answer, ReplayTime now) {
   const std::lock_guard lock(mutex_);
   running_.erase(key);
   TW_RETURN_IF_ERROR(CheckOpen());
@@ -317,7 +338,7 @@ Status ReplayStore::Finish(const ReplayKey& key, StoredAnswer answer, int64_t no
       int64_t{answer.is_stream}, int64_t{answer.is_kept}, int64_t{answer.status},
       std::string_view(headers), std::as_bytes(std::span(answer.body))));
   Add(key.org_id, 0, static_cast<int64_t>(answer.body.size()));
-  TW_RETURN_IF_ERROR(MakeRoom(key.org_id, 0, now_s));
+  TW_RETURN_IF_ERROR(MakeRoom(key.org_id, 0, now));
   return {};
 }
 

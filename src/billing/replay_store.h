@@ -2,8 +2,10 @@
 // and charged once. HOME/replies.db.
 #pragma once
 
+#include <chrono>
 #include <compare>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -33,6 +35,12 @@ struct ReplayLimits {
   int64_t bytes_of_one_max = int64_t{64} << 20, bytes_max = int64_t{256} << 20;
   // A longer one is not kept: only that it was given.
   size_t answer_bytes_max = kStoredAnswerBytesMax;
+};
+
+// By both clocks: one that jumps ends no key's day.
+struct ReplayTime {
+  int64_t wall_s = 0;
+  std::chrono::steady_clock::time_point steady = {};
 };
 
 struct ReplayKey {
@@ -77,8 +85,8 @@ class ReplayStore {
   // When it returns, a kill does not lose that the key is taken. Errors besides: kTooManyRequests:
   // there is no room, as requests whose end is not known are kept for their day.
   Result<ReplayClaim> Begin(const ReplayKey& key, std::string_view request_hash,
-                            ledger::RequestId receipt, int64_t now_s);
-  Status Finish(const ReplayKey& key, StoredAnswer answer, int64_t now_s);
+                            ledger::RequestId receipt, ReplayTime now);
+  Status Finish(const ReplayKey& key, StoredAnswer answer, ReplayTime now);
   // The client was told that it failed: asking again is asking anew.
   Status Forget(const ReplayKey& key);
   // Its end is not known to the client. Does not wait.
@@ -100,9 +108,11 @@ class ReplayStore {
   };
   // What is beyond the bounds goes, with room for `more` answers of `org`. Requires mutex_.
   Status ReadSizes();  // requires mutex_
-  Result<bool> MakeRoom(const std::string& org, int64_t more, int64_t now_s);
+  Result<bool> MakeRoom(const std::string& org, int64_t more, ReplayTime now);
   Result<bool> RemoveSurplus(const std::string& org, int64_t more);  // true: some of it
-  Status RemoveOld(int64_t now_s);                                   // requires mutex_
+  // What was begun by then has had its day; requires mutex_.
+  int64_t OldSince(ReplayTime now);
+  Status RemoveOld(ReplayTime now);                         // requires mutex_
   Result<bool> RemoveOldestAnswer(const std::string& org);  // requires mutex_; false: it has none
   bool IsFull(const std::string& org, int64_t more) const;  // requires mutex_
   bool IsFull(int64_t more) const;                          // all together; requires mutex_
@@ -115,7 +125,9 @@ class ReplayStore {
   const ReplayLimits limits_;
   std::mutex mutex_;  // guards what follows
   storage::Database database_;
-  std::set<ReplayKey> running_;        // in this process
+  std::set<ReplayKey> running_;  // in this process
+  // What the clocks said when keys were begun and ended: since a day ago, each second at most.
+  std::deque<ReplayTime> looks_;
   std::map<std::string, Size> sizes_;  // by organisation
   Size all_;
 };

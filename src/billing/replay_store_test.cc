@@ -11,8 +11,14 @@ namespace {
 
 using Kind = ReplayClaim::Kind;
 
-constexpr int64_t kNow = 1'764'072'000;
+constexpr int64_t kNow = 1'764'072'000, kDay = 86'400;
 const ReplayKey kKey = {"org_1", "key_1", "order-7"};
+
+// Both clocks go on; the wall clock is ahead of the other by `jumped_s`.
+ReplayTime After(int64_t steady_s, int64_t jumped_s = 0) {
+  return {kNow + steady_s + jumped_s,
+          std::chrono::steady_clock::time_point(std::chrono::seconds(steady_s))};
+}
 
 struct World {
   testing::TempDir home;
@@ -28,17 +34,18 @@ struct World {
     ASSERT_TRUE(opened.has_value()) << opened.error().message;
     store = std::move(*opened);
   }
-  ReplayClaim Begin(const ReplayKey& key = kKey, const char* hash = "h", int64_t now_s = kNow) {
-    auto claim = store->Begin(key, hash, {7, 9}, now_s);
+  ReplayClaim Begin(const ReplayKey& key = kKey, const char* hash = "h",
+                    ReplayTime now = After(0)) {
+    auto claim = store->Begin(key, hash, {7, 9}, now);
     EXPECT_TRUE(claim.has_value()) << claim.error().message;
     return claim.has_value() ? std::move(*claim) : ReplayClaim();
   }
-  void Answer(const ReplayKey& key, std::string body) {
-    ASSERT_EQ(Begin(key).kind, Kind::kNew);
+  void Answer(const ReplayKey& key, std::string body, ReplayTime now = After(0)) {
+    ASSERT_EQ(Begin(key, "h", now).kind, Kind::kNew);
     StoredAnswer answer;
     answer.headers = {{"Content-Type", "application/json"}, {"x-empty", ""}};
     answer.body = std::move(body);
-    ASSERT_TRUE(store->Finish(key, answer, kNow).has_value());
+    ASSERT_TRUE(store->Finish(key, answer, now).has_value());
   }
 };
 
@@ -52,7 +59,39 @@ TEST(ReplayStore, GivesTheAnswerAgainForADayAndOverARestart) {
   EXPECT_EQ(again.answer.headers[0].second, "application/json");
   EXPECT_EQ(again.answer.headers[1], std::pair(std::string("x-empty"), std::string()));
   EXPECT_EQ(again.receipt, (ledger::RequestId{7, 9}.ToString()));
-  EXPECT_EQ(world.Begin(kKey, "h", kNow + 86'400).kind, Kind::kNew) << "a day later it is new";
+  EXPECT_EQ(world.Begin(kKey, "h", After(kDay - 1)).kind, Kind::kDone);
+  EXPECT_EQ(world.Begin(kKey, "h", After(kDay)).kind, Kind::kNew) << "a day later it is new";
+}
+
+TEST(ReplayStore, FreesNoKeyBecauseTheWallClockJumped) {
+  World world;
+  const ReplayKey other = {"org_1", "key_1", "order-8"};
+  world.Answer(kKey, "{}");
+  constexpr int64_t kHour = 3600;
+  EXPECT_EQ(world.Begin(kKey, "h", After(kHour, 2 * kDay)).kind, Kind::kDone);
+  world.Answer(other, "{}", After(kHour, 2 * kDay));
+  EXPECT_EQ(world.Begin(kKey, "h", After(kDay - 1, 2 * kDay)).kind, Kind::kDone);
+  EXPECT_EQ(world.Begin(kKey, "h", After(kDay, 2 * kDay)).kind, Kind::kNew);
+  EXPECT_EQ(world.Begin(other, "h", After(kDay + kHour - 1, 2 * kDay)).kind, Kind::kDone);
+  EXPECT_EQ(world.Begin(other, "h", After(kDay + kHour, 2 * kDay)).kind, Kind::kNew);
+}
+
+TEST(ReplayStore, FreesNoKeyOfATimeInWhichTheWallClockWasWrong) {
+  World world;
+  EXPECT_EQ(world.Begin({"org_1", "key_1", "before"}).kind, Kind::kNew);
+  world.Answer(kKey, "{}", After(kDay / 2, -3 * kDay));
+  EXPECT_EQ(world.Begin(kKey, "h", After(kDay, 0)).kind, Kind::kDone) << "it was set right";
+  EXPECT_EQ(world.Begin(kKey, "h", After(kDay * 3 / 2 - 1, 0)).kind, Kind::kDone);
+  EXPECT_EQ(world.Begin(kKey, "h", After(kDay * 3 / 2, 0)).kind, Kind::kNew);
+}
+
+TEST(ReplayStore, GoesByTheWallClockForWhatAProcessFinds) {
+  World world;
+  world.Answer(kKey, "{}");
+  world.Start();
+  EXPECT_EQ(world.Begin(kKey, "h", After(0, kDay - 1)).kind, Kind::kDone);
+  world.Start();
+  EXPECT_EQ(world.Begin(kKey, "h", After(0, kDay)).kind, Kind::kNew);
 }
 
 TEST(ReplayStore, TellsWhileTheFirstRunsAndForAnotherRequest) {
@@ -122,12 +161,12 @@ TEST(ReplayStore, NeverForgetsWhatMayHaveBeenBilledBeforeItsDayIsOver) {
     EXPECT_EQ(world.Begin(key).kind, Kind::kNew);
     world.store->Leave(key);
   }
-  const auto refused = world.store->Begin({"org_1", "key_1", "more"}, "h", {7, 9}, kNow);
+  const auto refused = world.store->Begin({"org_1", "key_1", "more"}, "h", {7, 9}, After(0));
   ASSERT_FALSE(refused.has_value()) << "none of the five may go";
   EXPECT_EQ(refused.error().code, ErrorCode::kTooManyRequests);
   EXPECT_EQ(world.Begin({"org_1", "key_1", "cut0"}).kind, Kind::kCut);
   world.Answer({"org_2", "key_1", "theirs"}, "x");
-  EXPECT_EQ(world.Begin({"org_1", "key_1", "more"}, "h", kNow + 86'400).kind, Kind::kNew);
+  EXPECT_EQ(world.Begin({"org_1", "key_1", "more"}, "h", After(kDay)).kind, Kind::kNew);
 }
 
 TEST(ReplayStore, TakesFromTheNextWhenWhoKeepsMostHasNothingToGive) {

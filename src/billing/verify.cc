@@ -17,13 +17,16 @@ using ledger::HoldId;
 using ledger::RecordType;
 
 constexpr int64_t kPageRows = 10'000;
+constexpr size_t kAtOnce = 1'000;  // attempts of the journal that are compared together
 constexpr size_t kDifferencesMax = 20;
 constexpr int kTries = 3;  // while requests end meanwhile
+
+using Attempts = std::map<HoldId, AttemptRow>;
 
 // What the journal says of attempts that ended, as far as it reaches back.
 struct Replay {
   std::unordered_map<HoldId, AttemptRow, ledger::HashOfId> open;
-  std::map<HoldId, AttemptRow> settled;
+  Attempts settled;  // and not compared yet
   std::map<uint32_t, PriceVersion> prices;
   CreditNames credits;
 
@@ -74,21 +77,6 @@ struct Replay {
   }
 };
 
-Result<Replay> ReadJournal(ledger::Disk& disk) {
-  TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments,
-                      ledger::ListSegments(disk, ledger::Segments::kAll));
-  Replay replay;
-  ledger::JournalReader reader(disk, segments.empty() ? 1 : segments.front(),
-                               ledger::Segments::kAll);
-  while (true) {
-    TW_ASSIGN_OR_RETURN(const std::optional<ledger::Record> record, reader.Next());
-    if (!record.has_value()) {
-      return replay;
-    }
-    replay.Take(*record);
-  }
-}
-
 auto Told(const AttemptRow& row) {
   return std::tie(row.purchase, row.outcome, row.price_version, row.admitted_ns, row.ended_ns,
                   row.cost, row.charge, row.credits);
@@ -111,17 +99,37 @@ std::string PayeeOf(const Purchase& bought) {
   return (bought.own_key ? "callers:" : "provider:") + bought.provider;
 }
 
-// The attempts of the order: as the journal says where it does, as the rows say where it is gone.
+// The attempts of the order: by their rows, each of which is what the journal says where that
+// reaches. In memory is what is open, and sums.
 class Recount {
  public:
-  Recount(const StatementOrder& order, Replay replay, Verification& result)
-      : order_(order), replay_(std::move(replay)), result_(result) {}
+  Recount(const StatementOrder& order, Recorder& recorder, Verification& result)
+      : order_(order), recorder_(recorder), result_(result) {}
 
   // Of all attempts, whatever the order asks for.
   const Owed& owed() const { return owed_; }
 
-  Status Run(Recorder& recorder) {
-    TW_ASSIGN_OR_RETURN(std::vector<PriceVersion> known, recorder.Prices());
+  Status ReadJournal(ledger::Disk& disk) {
+    TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments,
+                        ledger::ListSegments(disk, ledger::Segments::kAll));
+    ledger::JournalReader reader(disk, segments.empty() ? 1 : segments.front(),
+                                 ledger::Segments::kAll);
+    while (true) {
+      TW_ASSIGN_OR_RETURN(const std::optional<ledger::Record> record, reader.Next());
+      if (record.has_value()) {
+        replay_.Take(*record);
+      }
+      if (!record.has_value() || replay_.settled.size() == kAtOnce) {
+        TW_RETURN_IF_ERROR(Compare(std::exchange(replay_.settled, {})));
+      }
+      if (!record.has_value()) {
+        return {};
+      }
+    }
+  }
+
+  Status ReadRows() {
+    TW_ASSIGN_OR_RETURN(std::vector<PriceVersion> known, recorder_.Prices());
     for (PriceVersion& version : known) {
       const auto said = replay_.prices.find(version.version);
       if (said != replay_.prices.end() && said->second.hash != version.hash) {
@@ -129,14 +137,14 @@ class Recount {
       }
       replay_.prices.try_emplace(version.version, version);
     }
-    TW_ASSIGN_OR_RETURN(const CreditNames named, recorder.Credits());
+    TW_ASSIGN_OR_RETURN(const CreditNames named, recorder_.Credits());
     for (const auto& [number, name] : named) {
       if (replay_.credits.try_emplace(number, name).first->second != name) {
         Differ(fmt::format("credit {} is another one in the journal", name.name));
       }
     }
     for (HoldId after;;) {
-      TW_ASSIGN_OR_RETURN(const std::vector<AttemptRow> rows, recorder.Page(after, kPageRows));
+      TW_ASSIGN_OR_RETURN(const std::vector<AttemptRow> rows, recorder_.Page(after, kPageRows));
       for (const AttemptRow& row : rows) {
         Add(row);
       }
@@ -145,12 +153,7 @@ class Recount {
       }
       after = rows.back().id;
     }
-    for (const auto& [id, row] : replay_.settled) {
-      if (IsOf(row, order_)) {
-        Differ(fmt::format("request {} attempt {} is in the journal only", id.request.ToString(),
-                           id.attempt));
-      }
-    }
+    result_.from_rows = std::max<int64_t>(0, result_.from_rows - result_.from_journal);
     std::vector<PriceVersion> prices;
     for (auto& [number, version] : replay_.prices) {
       prices.push_back(std::move(version));
@@ -160,26 +163,50 @@ class Recount {
   }
 
  private:
-  void Add(const AttemptRow& row) {
-    const auto said = replay_.settled.find(row.id);
-    const bool is_said = said != replay_.settled.end();
-    if (is_said && (row.state != AttemptState::kSettled || Told(row) != Told(said->second))) {
-      Differ(fmt::format("request {} attempt {} is another one in the journal",
-                         row.id.request.ToString(), row.id.attempt));
+  Status Compare(Attempts said) {
+    std::vector<ledger::RequestId> requests;
+    requests.reserve(said.size());
+    for (const auto& [id, row] : said) {
+      if (requests.empty() || requests.back() != id.request) {
+        requests.push_back(id.request);
+      }
     }
-    const AttemptRow& counted = is_said ? said->second : row;
+    TW_RETURN_IF_ERROR(recorder_.ForEachOf(requests, [&](const AttemptRow& row) {
+      const auto found = said.find(row.id);
+      if (found == said.end()) {
+        return;
+      }
+      result_.from_journal += IsOf(found->second, order_) ? 1 : 0;
+      if (row.state != AttemptState::kSettled || Told(row) != Told(found->second)) {
+        Differ(fmt::format("request {} attempt {} is another one in the journal",
+                           row.id.request.ToString(), row.id.attempt));
+        if (others_.size() < kDifferencesMax) {
+          others_[row.id] = std::move(found->second);
+        }
+      }
+      said.erase(found);
+    }));
+    for (const auto& [id, row] : said) {
+      if (IsOf(row, order_)) {
+        Differ(fmt::format("request {} attempt {} is in the journal only", id.request.ToString(),
+                           id.attempt));
+      }
+    }
+    return {};
+  }
+
+  void Add(const AttemptRow& row) {
+    const auto other = others_.find(row.id);
+    const AttemptRow& counted = other == others_.end() ? row : other->second;
     if (counted.state == AttemptState::kSettled) {
       owed_[PayeeOf(counted.purchase)] += counted.cost;
     }
     if (IsOf(counted, order_)) {
-      ++(is_said ? result_.from_journal : result_.from_rows);
+      ++result_.from_rows;
       const auto version = replay_.prices.find(counted.price_version);
       AddToMeters(counted, version == replay_.prices.end() ? nullptr : &version->second.prices,
                   meters_);
       AddToCreditUses(counted, replay_.credits, credit_uses_);
-    }
-    if (is_said) {
-      replay_.settled.erase(said);
     }
   }
   void Differ(std::string what) {
@@ -189,8 +216,10 @@ class Recount {
   }
 
   const StatementOrder& order_;
-  Replay replay_;
+  Recorder& recorder_;
   Verification& result_;
+  Replay replay_;
+  Attempts others_;  // as the journal has them, where the row is another one
   Meters meters_;
   CreditUses credit_uses_;
   Owed owed_;
@@ -261,13 +290,14 @@ Result<Verification> VerifyStatement(const StatementOrder& order, Recorder& reco
     Verification result;
     Payables payables(ledger);
     TW_RETURN_IF_ERROR(recorder.CatchUp());
-    Result<Replay> replay = ReadJournal(disk);
+    Recount recount(order, recorder, result);
+    Status read = recount.ReadJournal(disk);
     // A segment may have gone while it was read.
-    const bool is_gone = !replay.has_value() && replay.error().code == ErrorCode::kNotFound;
-    if (!replay.has_value() && (!is_gone || i == kTries)) {
-      return Fail(std::move(replay).error());
+    const bool is_gone = !read.has_value() && read.error().code == ErrorCode::kNotFound;
+    if (!read.has_value() && (!is_gone || i == kTries)) {
+      return Fail(std::move(read).error());
     }
-    if (replay.has_value()) {
+    if (read.has_value()) {
       Meters meters;
       TW_RETURN_IF_ERROR(recorder.AddMeters(FilterOf(order), meters));
       TW_ASSIGN_OR_RETURN(const std::vector<PriceVersion> prices, recorder.Prices());
@@ -281,8 +311,7 @@ Result<Verification> VerifyStatement(const StatementOrder& order, Recorder& reco
       if (MakeStatement(order, by_hour, prices, credits).hash != result.statement.hash) {
         result.differences.push_back("the sums by hour are not those by day");
       }
-      Recount recount(order, std::move(*replay), result);
-      TW_RETURN_IF_ERROR(recount.Run(recorder));
+      TW_RETURN_IF_ERROR(recount.ReadRows());
       TW_RETURN_IF_ERROR(payables.Check(recount.owed(), recorder, result.differences));
       if (result.is_good() || i == kTries || ledger.seq() == seq) {
         return result;

@@ -50,6 +50,8 @@ TokenPrices Prices::Dearest() const {
     raise(OfTier(tier).input, dearest.input);
     raise(OfTier(tier).output, dearest.output);
     raise(OfTier(tier).reasoning, dearest.output);
+    raise(OfTier(tier).audio_input, dearest.audio_input);
+    raise(OfTier(tier).audio_output, dearest.audio_output);
   }
   return dearest;
 }

@@ -84,7 +84,8 @@ struct Prices : TokenPrices {
   // Which tier a request of so many input tokens falls into: 0, none; else tiers[it - 1].
   size_t TierOf(int64_t input_tokens) const;
   const TokenPrices& OfTier(size_t tier) const;  // of one that is not there: the last
-  // Input and output: the most that a token of text can cost, read from no cache, in any tier.
+  // In any tier. Input and output: the most that a token of text can cost, said or thought, read
+  // from no cache and written to none; and tokens of sound, where they have prices of their own.
   TokenPrices Dearest() const;
   // At most kPriceTiersMax, the lowest first, each with a price for all that has one without a
   // tier: what is not said is not guessed. Errors: kInvalidArgument, in words that follow "tiers".

@@ -52,6 +52,26 @@ struct Ending {
   http::Wakeup& wakeup;
 };
 
+// It was answering when another one was faster, or when its client left.
+Answered Left() {
+  Answered answered = Unfinished();
+  answered.kind = FailureKind::kClientLeft;
+  return answered;
+}
+
+// The whole answer of one that lost was here before it could be told to stop, and says what it
+// used.
+Task<void> SettleAsWaste(Leg& leg, const Clock& clock) {
+  const PassedWhole whole = co_await PassWhole(leg.opening.upstream, clock);
+  if (whole.usage.has_value()) {
+    billing::Ended ended;
+    ended.is_complete = ended.is_waste = true;
+    ended.usage = whole.usage;
+    ended.finish = "hedge_lost";
+    static_cast<void>(leg.begun.money.End(ended));
+  }
+}
+
 void CancelAll(const Legs& legs, const Leg* but = nullptr) {
   for (const std::shared_ptr<Leg>& leg : legs) {
     if (leg.get() != but) {
@@ -150,20 +170,25 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
     static_cast<void>(co_await wakeup->Wait(steady_clock::time_point::max()));
   }
 
-  Answered answered;
+  Answered answered = Left();
   for (const std::shared_ptr<Leg>& leg : *legs) {
     const std::string& slug = leg->begun.route->slug();
     if (leg.get() == won) {
       continue;
     }
-    // What it had done by then nobody says: in doubt for its worst case (billing/ending.h).
-    EndMoney(tries, leg->failed.has_value() ? *leg->failed : Unfinished(), leg->begun);
-    const bool has_lost = !leg->failed.has_value() || leg->failed->kind == FailureKind::kClientLeft;
-    if (won != nullptr && has_lost) {
+    leg->begun.money.UpstreamIdWithNext(leg->opening.upstream->upstream_request_id());
+    if (leg->is_ready() && !tries.order.facts.stream) {
+      co_await SettleAsWaste(*leg, clock_);
+    }
+    // What the others had done by then nobody says: in doubt for their worst case
+    // (billing/ending.h).
+    Answered failed = std::move(leg->failed).value_or(Left());
+    EndMoney(tries, failed, leg->begun);
+    if (leg->is_ready() || (won != nullptr && failed.kind == FailureKind::kClientLeft)) {
       CountAttempt(slug, "hedge_lost");  // nothing is learnt from it
       continue;
     }
-    answered = std::move(*leg->failed);
+    answered = std::move(failed);
     const routing::AttemptFailure failure{answered.kind, answered.reached};
     tries.may_be_billed |= routing::RuleFor(failure, routing::SecondTries::kYes, false).bill ==
                            routing::Bill::kUnknown;

@@ -199,15 +199,16 @@ Task<void> Gateway::FulfilOnce(Call& call, const Order& order, const std::string
   ReplayStore& store = *options_.replays;
   const ReplayKey key{call.bill_to.has_value() ? call.bill_to->org_id : call.caller->org_id,
                       call.caller->key_id, name};
-  const auto now_s = [this] {
-    return std::chrono::duration_cast<std::chrono::seconds>(clock_.WallNow().time_since_epoch())
-        .count();
+  const auto now = [this] {
+    const auto wall = clock_.WallNow().time_since_epoch();
+    return billing::ReplayTime{std::chrono::duration_cast<std::chrono::seconds>(wall).count(),
+                               clock_.Now()};
   };
   std::function<Result<ReplayClaim>()> begin =
       [&store, key,
        request = call.request().path + "\n" + call.request().query + "\n" + call.request().body,
        receipt = call.receipt,
-       at = now_s()] { return store.Begin(key, billing::Sha256Hex(request), receipt, at); };
+       at = now()] { return store.Begin(key, billing::Sha256Hex(request), receipt, at); };
   Result<ReplayClaim> claim = co_await local_.workers().Run(std::move(begin));
   if (!claim.has_value()) {
     co_return co_await Refuse(call, std::move(claim).error());
@@ -224,7 +225,7 @@ Task<void> Gateway::FulfilOnce(Call& call, const Order& order, const std::string
   CopyingExchange copying(
       call.exchange, !order.facts.stream, [&](StoredAnswer answer) -> Task<void> {
         taken.is_over =
-            co_await end([&store, key, answer = std::move(answer), at = now_s()]() -> Result<bool> {
+            co_await end([&store, key, answer = std::move(answer), at = now()]() -> Result<bool> {
               TW_RETURN_IF_ERROR(store.Finish(key, answer, at));
               return true;
             });

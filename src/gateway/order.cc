@@ -59,6 +59,8 @@ Result<routing::RouteNeeds> NeedsOf(const Order& order) {
   needs.input_tokens = facts.input_bytes / kBytesPerTokenHigh;
   needs.prompts = facts.prompts;
   needs.max_tokens = facts.max_tokens;
+  needs.has_sound = facts.sounds > 0;
+  needs.wants_sound = facts.wants_sound;
   needs.only = wanted.only;
   needs.ignore = wanted.ignore;
   needs.order = wanted.order;

@@ -28,6 +28,8 @@ class FakeDisk final : public Disk {
   size_t torn_percent = 50;
   bool only_once = false;  // a write fails
 
+  uint64_t trimmed_to = UINT64_MAX;  // by the last TrimRetired
+
   DiskRoom room = {uint64_t{1} << 40, uint64_t{1} << 40, "a disk in memory"};
 
   // Counts every call but Room; the one with this number fails, alone or with all that follow;
@@ -156,6 +158,7 @@ class FakeDisk final : public Disk {
     return names;
   }
   Status TrimRetired(uint64_t bytes_max) override {
+    trimmed_to = bytes_max;
     uint64_t total = 0;
     std::erase_if(retired_, [&](const auto& file) {  // of equal sizes: which ones does not matter
       total += file.second->bytes.size();

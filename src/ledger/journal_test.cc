@@ -256,5 +256,37 @@ TEST(Folder, SetsSegmentsAsideWithoutLosingARecordOfThem) {
   EXPECT_TRUE((*disk)->ListRetired()->empty());
 }
 
+TEST(Folder, KeepsTheNewestOfWhatWasSetAsideAndNoMoreThanItMay) {
+  const tradewind::testing::TempDir home;
+  auto disk = OpenFolder(home.path() / "journal");
+  ASSERT_TRUE(disk.has_value());
+  constexpr uint64_t kSegments = 8, kMost = 256 << 10;
+  Record record;
+  record.type = RecordType::kVoid;
+  record.text = std::string(4000, 'x');
+  for (uint64_t segment = 1; segment <= kSegments; ++segment) {
+    auto journal = Journal::Begin(**disk, segment, 0, 1 << 20);
+    ASSERT_TRUE(journal.has_value());
+    for (record.seq = 1; record.seq <= 10; ++record.seq) {
+      ASSERT_TRUE((*journal)->Append(std::span(&record, 1)).status.has_value());
+    }
+    ASSERT_TRUE((*journal)->Sync().has_value());
+    journal->reset();
+    ASSERT_TRUE((*disk)->Retire(SegmentName(segment)).has_value());
+    ASSERT_TRUE((*disk)->TrimRetired(kMost).has_value());
+    uint64_t bytes = 0;
+    for (const auto& file :
+         std::filesystem::directory_iterator(home.path() / "journal" / "archive")) {
+      bytes += file.file_size();
+    }
+    EXPECT_LE(bytes, kMost);
+    EXPECT_EQ((*disk)->ListRetired()->back(), SegmentName(segment));
+  }
+  const size_t kept = (*disk)->ListRetired()->size();
+  EXPECT_GT(kept, 1U);
+  EXPECT_LT(kept, kSegments);
+  EXPECT_EQ((*disk)->ListRetired()->front(), SegmentName(kSegments - kept + 1)) << "the oldest go";
+}
+
 }  // namespace
 }  // namespace tradewind::ledger

@@ -373,6 +373,8 @@ TEST(Ledger, AdmitsNothingMoreWhenTheJournalIsAsLargeAsItMayGet) {
   ASSERT_TRUE(refusal.has_value());
   EXPECT_EQ(refusal->reason, Refusal::Reason::kStopped);
   EXPECT_NE(refusal->detail.find("fallen behind"), std::string::npos);
+  // With one that is made before it is begun.
+  EXPECT_LE(ListSegments(world.disk)->size(), kByHand.segments_max + 1) << "it never outgrows that";
   EXPECT_TRUE(running->Settle(500, 500, "").has_value()) << "what runs is still recorded";
   ASSERT_TRUE(world.ledger->ForgetBefore(UINT64_MAX).has_value());
   EXPECT_FALSE(world.Take(key, 1).has_value()) << "nothing goes before a later snapshot is flushed";

@@ -44,7 +44,8 @@ Known KnownOf(const std::optional<bool>& value) {
   return value.has_value() ? (*value ? Known::kYes : Known::kNo) : Known::kUnknown;
 }
 
-// Of the tier that the request is expected to fall into; where a cap is to be kept, of the dearest.
+// Of the tier that the request is expected to fall into; where a cap is to be kept, of the dearest
+// and of the dearest kind of token that it may be billed for.
 std::optional<Price> PriceOf(const catalog::Prices& prices, const RouteNeeds& needs) {
   const bool is_capped =
       needs.max_price.input_nanousd_per_mtok || needs.max_price.output_nanousd_per_mtok;
@@ -54,8 +55,11 @@ std::optional<Price> PriceOf(const catalog::Prices& prices, const RouteNeeds& ne
     return std::nullopt;
   }
   Price price;
-  price.input_nanousd_per_mtok = NanoUsdPerMtok(*of.input);
-  price.output_nanousd_per_mtok = NanoUsdPerMtok(*of.output);
+  const bool hears = is_capped && needs.has_sound, speaks = is_capped && needs.wants_sound;
+  price.input_nanousd_per_mtok =
+      NanoUsdPerMtok(*(hears ? std::max(of.input, of.audio_input) : of.input));
+  price.output_nanousd_per_mtok =
+      NanoUsdPerMtok(*(speaks ? std::max(of.output, of.audio_output) : of.output));
   price.request_nanousd = NanoUsdPerMtok(prices.request.value_or(Decimal()));
   const auto fits = [](int64_t amount) { return amount >= 0 && amount <= kPriceMax; };
   return fits(price.input_nanousd_per_mtok) && fits(price.output_nanousd_per_mtok) &&

@@ -46,6 +46,9 @@ class PlanTest : public testing::Test {
     request.models = std::move(models);
     request.own_key_ref = own_key_ref_;
     request.needs.dear_failover = dear_failover_;
+    request.needs.max_price = max_price_;
+    request.needs.has_sound = has_sound_;
+    request.needs.wants_sound = wants_sound_;
     return MakePlan(std::move(market), health_, request);
   }
   // "site-a/org/a" in order; or the one error.
@@ -64,6 +67,8 @@ class PlanTest : public testing::Test {
   std::vector<catalog::ProviderConfig> configured_;
   catalog::RouteConfig route_;
   std::optional<bool> dear_failover_;
+  MaxPrice max_price_;
+  bool has_sound_ = false, wants_sound_ = false;
   std::function<std::optional<std::string>(std::string_view)> own_key_ref_;
   FakeClock clock_;
   SeededRandom random_{1};
@@ -174,6 +179,35 @@ TEST_F(PlanTest, AKeyThatTheOperatorReplacesIsTrustedAgain) {
       }));
   EXPECT_FALSE(is_refused("site-b")) << "the same key in another header is another try";
   EXPECT_EQ(market.board.Get()->Find("site-b")->upstream->api_key_header, "x-api-key");
+}
+
+TEST_F(PlanTest, ACapIsOnEveryKindOfTokenThatTheRequestMayBeBilledFor) {
+  const auto usd = [](const char* text) { return Decimal::Parse(text).value(); };
+  configured_.resize(1);
+  configured_[0].models.resize(1);
+  catalog::Prices& prices = configured_[0].models[0].prices;
+  prices.input = usd("1");
+  prices.output = usd("2");
+  prices.reasoning = usd("3");
+  prices.audio_input = usd("40");
+  prices.audio_output = usd("80");
+  prices.cache_write = usd("1.25");
+  constexpr int64_t kUsd = 1'000'000'000;
+  const auto is_asked = [&](int64_t prompt_usd, int64_t completion_usd) {
+    max_price_ = {prompt_usd * kUsd, completion_usd * kUsd, {}};
+    return Routes({"org/a"}) == Names{"site-a/org/a"};
+  };
+  EXPECT_FALSE(is_asked(1, 2)) << "a thought costs 3";
+  EXPECT_TRUE(is_asked(1, 3));
+  has_sound_ = true;
+  EXPECT_FALSE(is_asked(39, 3));
+  EXPECT_TRUE(is_asked(40, 3));
+  has_sound_ = false;
+  wants_sound_ = true;
+  EXPECT_FALSE(is_asked(1, 79));
+  EXPECT_TRUE(is_asked(1, 80));
+  prices.audio_output.reset();
+  EXPECT_TRUE(is_asked(1, 3)) << "sound without a price of its own is output";
 }
 
 }  // namespace

@@ -51,6 +51,9 @@ Result<PlanRequest> ReadQuestion(const Question& question) {
   }
   request.task = question.task;
   TW_ASSIGN_OR_RETURN(request.needs.capabilities, ReadNeed(question.need));
+  request.needs.has_sound =
+      std::ranges::find(request.needs.capabilities, Capability::kAudioInput) !=
+      request.needs.capabilities.end();
   if (!question.max_price.empty()) {
     const Result<Decimal> price = Decimal::Parse(question.max_price);
     const int64_t nanousd = price.has_value() ? NanoUsdPerMtok(*price) : -1;

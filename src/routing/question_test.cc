@@ -143,6 +143,7 @@ TEST_F(QuestionTest, AWrongQuestionNamesItsField) {
   EXPECT_EQ(field({.model = "m", .max_price = "-1"}), "max_price");
   EXPECT_EQ(field({.model = "m", .task = "flying"}), "task");
   EXPECT_EQ(field({.model = "m", .need = "tools,json,tools", .max_price = "0"}), "");
+  EXPECT_TRUE(ReadQuestion({.model = "m", .need = "tools,audio"})->needs.has_sound);
 }
 
 TEST_F(QuestionTest, ARouteWhoseProbeFailedIsTheLastResortAndSaysWhy) {

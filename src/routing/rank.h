@@ -95,6 +95,7 @@ struct RouteFacts {
 // OpenRouter's provider.sort; replaces the policy's measure, not its filters.
 enum class SortBy { kPolicy, kPrice, kThroughput, kLatency };
 
+// What no token may cost more than: thought as much as text, and sound where the request has it.
 struct MaxPrice {
   std::optional<int64_t> input_nanousd_per_mtok = {};
   std::optional<int64_t> output_nanousd_per_mtok = {};
@@ -116,6 +117,7 @@ struct RouteNeeds {
   int64_t input_tokens = 0;
   int64_t prompts = 1;  // at least; each has a context of its own
   std::optional<int64_t> max_tokens = {};
+  bool has_sound = false, wants_sound = false;  // in the prompt; as an answer
 
   // The `provider` object of the request.
   std::vector<std::string> only = {};  // empty: all

@@ -150,6 +150,9 @@ def test_sound_is_held_where_it_has_a_price_and_refused_by_name_elsewhere(tmp_pa
                 held = int(receipt["attempts"][0]["held_nanousd"])
                 # All of the context at the price of sound; and every token of the answer.
                 assert held >= (8192 * 40_000 if body is heard else 10 * 80_000)
+                cap = {"prompt": 39, "completion": 2} if body is heard else {"prompt": 1, "completion": 79}
+                reply = site.server.post("/v1/chat/completions", body | {"provider": {"max_price": cap}}, headers)
+                assert "over the cap" in reply.error()["message"], "of sound, which has a price of its own"
             assert priced or site.sim.bill()["total"]["requests"] == 0
 
 

@@ -1,4 +1,4 @@
-"""Sixty faults that somebody could make in the money core. Each is one expression or statement of a source file, with what it
+"""Seventy-five faults that somebody could make in the money core. Each is one expression or statement of a source file, with what it
 becomes: `find` stands in `within` once, and `within` in the file once. tests/mutants/README.md says what is done with them.
 """
 
@@ -28,6 +28,7 @@ CREDITS = "ledger/book_credits.cc"
 LEDGER, RECOVERY, JOURNAL, RECORD = "ledger/ledger.cc", "ledger/recovery.cc", "ledger/journal.cc", "ledger/record.cc"
 WINDOW, COST, TERMS = "ledger/window.cc", "pricing/cost.cc", "pricing/terms.cc"
 METER, ENDING, RECORDER = "billing/meter.cc", "billing/ending.cc", "billing/recorder.cc"
+METERED, RECONCILE, REMOTE = "billing/metered.cc", "billing/reconcile.cc", "billing/remote_bill.cc"
 
 MUTANTS = [
     # What may happen
@@ -94,6 +95,22 @@ MUTANTS = [
     expression(ENDING, "zero is taken for unknown", "ended.usage.has_value()", "ended.usage.has_value() && ended.usage->output_tokens > 0"),
     expression(ENDING, "a stream that was cut is settled by what came", "Ending::kDoubtMetered", "Ending::kMetered", "if (ended.delivered_bytes > 0) {\n    return Ending::kDoubtMetered;"),
     expression(RECORDER, "tables are ahead of the journal", "ahead_->seq > synced", "false"),
+    # What was delivered, and what providers say of it
+    expression(METERED, "what comes before the next record is not counted", "metering == ledger::Metering::kRuns ? kProgressBytes : 0", "0"),
+    expression(METERED, "budgets count what is likely of a cut stream", "MostCost(MostTokens(delivered_bytes + unread_bytes + coming_bytes))", "MeteredCost(MeteredTokens(delivered_bytes + unread_bytes + coming_bytes))"),
+    expression(METERED, "charged is the most that a cut stream can have cost", "MeteredCost(MeteredTokens(delivered_bytes))", "MostCost(MostTokens(delivered_bytes))", "within_hold(MeteredCost(MeteredTokens(delivered_bytes)))"),
+    statement(METERED, "what may have been written to a cache counts as fresh", "counts.cache_write = counts.input;"),
+    expression(METERED, "thoughts that nobody saw are not counted", "whole || thinks_unseen_", "whole"),
+    expression(METERED, "who left is charged for all that came", "ended.unread_bytes > 0", "false"),
+    expression(METERED, "the loser of a hedge is charged", "ended.is_waste", "false"),
+    statement(METERED, "an estimate goes beyond its hold", "cost = std::min(*cost, hold_.cost());"),
+    expression(RECONCILE, "a bill charges what nobody got", "std::min(cost, asked.charge_max)", "cost"),
+    expression(RECONCILE, "an id of several requests settles one of them", "asked->second.is_shared", "false"),
+    expression(RECONCILE, "the cost of a settled request is another one's too", "has_twin_(question.provider, billed.id, asked->second.hold)", "false"),
+    expression(RECONCILE, "what is not known yet is void", "now - asked.first_unknown < give_up_", "false"),
+    expression(RECONCILE, "what was not asked is answered", "!ids.contains(billed.id)", "false"),
+    expression(REMOTE, "ten times the tolerance", "std::max(remote, local.cost) / 200", "std::max(remote, local.cost) / 20"),
+    expression(REMOTE, "other tokens are another price", "are_units_apart ? DifferenceClass::kUnits : DifferenceClass::kPrice", "are_units_apart ? DifferenceClass::kPrice : DifferenceClass::kUnits"),
 ]
 # Numbers are places in this list, from 1.
-NEEDED = 58  # of 60 must be caught
+NEEDED = 73  # of 75 must be caught

@@ -1,6 +1,6 @@
 """Wakes the mutants one after the other and runs the tests of the money core: a mutant that no test fails for has survived.
 
-usage: run.py BINARY [--sample N [--seed S]]   (without --sample: all; fails when fewer than 58 of 60 are caught)
+usage: run.py BINARY [--sample N [--seed S]]   (without --sample: all; fails when fewer than 73 of 75 are caught)
 Of a sample each day has its own, so that all have their turn; its seed is printed.
 """
 
@@ -54,7 +54,7 @@ def main():
         if not caught:
             survivors.append(number)
     print(f"{len(numbers) - len(survivors)} of {len(numbers)} caught; survivors: {survivors or 'none'}")
-    allowed = 0 if options.sample else max(0, len(MUTANTS) - NEEDED * len(MUTANTS) // 60)
+    allowed = 0 if options.sample else len(MUTANTS) - NEEDED
     return 1 if len(survivors) > allowed else 0
 
 
