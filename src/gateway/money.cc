@@ -111,6 +111,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
       !tries.order.facts.provider.dear_failover.value_or(tries.plan.market->route().dear_failover);
   offer.cost_max = is_bounded ? tries.at_stake.room() : std::nullopt;
   TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(std::move(offer), ledger::Send::kNow));
+  tries.call.record.receipt = tries.call.receipt.ToString();
   begun.held = begun.money.held();
   tries.at_stake.Begin(begun.held);
   return {};

@@ -210,6 +210,9 @@ Task<void> Gateway::Serve(Call& call, const Route& route) {
 
 Task<void> Gateway::Respond(Call& call, http::Response response) {
   response.headers.Set("x-request-id", call.request_id);
+  if (!call.record.receipt.empty()) {  // a failure too: its attempts may be billed
+    response.headers.Set("x-tradewind-receipt", call.record.receipt);
+  }
   for (const auto& [name, value] : call.cors.all()) {
     response.headers.Set(name, value);
   }

@@ -23,16 +23,17 @@ struct AccessRecord {
   std::optional<double> ttft_ms = {};  // time to first token
   std::string model = {};              // empty fields are left out
   std::string provider = {};           // who answered, or tried last
+  std::string receipt = {};            // of its attempts in the ledger, when one was begun
   int attempts = 0;                    // at answering; left out when 0 or 1
   std::optional<int64_t> cost_nanousd = {};
   std::optional<int64_t> input_tokens = {};
   std::optional<int64_t> cached_tokens = {};  // of the input: those that were not evaluated
   std::optional<int64_t> output_tokens = {};
   int64_t bytes_sent = 0;
-  std::string degraded = {};   // why this device answered instead of a provider: "budget"
-  std::string outcome = {};  // the finish reason or an error's code name: "stop", "cancelled"
-  std::string key = {};      // the id of the caller's key ("key_..."), never the token
-  std::string client = {};   // the peer's address; leave it empty to keep it out of the log
+  std::string degraded = {};  // why this device answered instead of a provider: "budget"
+  std::string outcome = {};   // the finish reason or an error's code name: "stop", "cancelled"
+  std::string key = {};       // the id of the caller's key ("key_..."), never the token
+  std::string client = {};    // the peer's address; leave it empty to keep it out of the log
 };
 
 // {"time":"2025-01-31T12:00:00.123Z","request_id":…} without a line break. Invalid UTF-8 becomes

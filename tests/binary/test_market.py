@@ -354,3 +354,28 @@ def test_a_client_that_reads_no_further_stops_the_provider(market):
         seen, tail = seen + len(piece), (tail + piece)[-200:]
     assert b"data: [DONE]" in tail and seen > 16 << 20, "more than all the buffers in between"
     client.close()
+
+
+def test_a_request_that_failed_names_its_receipt(tmp_path):
+    with Market(tmp_path, "site-a", flags=["--deadline", "2s"]) as market:
+
+        def check(reply, status, states):
+            assert reply.status == status, reply.body
+            id = reply.headers["x-request-id"]
+            line = harness.wait_for(lambda: [e for e in market.server.access_log() if e.get("request_id") == id], "its line")[0]
+            assert line.get("receipt") == reply.headers["x-tradewind-receipt"]
+            if states is None:
+                assert "receipt" not in line, "no attempt was begun"
+                return
+            receipt = market.server.get(f"/v1/receipts/{line['receipt']}").json()
+            assert [(attempt["provider"], attempt["state"]) for attempt in receipt["attempts"]] == [("site-a", state) for state in states]
+
+        check(market.chat(), 200, ["settled"])
+        check(market.chat("a sim:close=rst"), 502, ["in_doubt"])
+        check(market.chat("a sim:status=429"), 429, ["void", "void"])
+        check(market.chat("a sim:status=400"), 400, ["void"])
+        check(market.chat("a sim:first_byte_ms=100000"), 504, ["in_doubt"])
+        key = harness.run_cli("keys", "create", "--name", "poor", "--budget", "0.000001", home=market.server.home)
+        check(market.chat(headers={"Authorization": f"Bearer {key.stdout.strip()}"}), 402, None)
+        check(market.chat(model="acme/nobody"), 400, None)
+        check(market.chat(stream="yes"), 400, None)
