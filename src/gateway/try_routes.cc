@@ -2,7 +2,12 @@
 // that, where it is wanted, to go on with a stream that was cut.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <string>
 #include <utility>
+#include <vector>
+
+#include <fmt/format.h>
 
 #include "base/ids.h"
 #include "gateway/tries.h"
@@ -42,6 +47,35 @@ Answered NoMoney(Error error, const ClientStream& stream) {
       std::move(error);
   answered.is_left_open = answered.gave_nothing = stream.head_is_out;
   return answered;
+}
+
+// "org/name at site-a"
+std::string NameOf(std::string_view model, std::string_view slug) {
+  return fmt::format("{} at {}", model, slug);
+}
+
+// What would have cost so much more than the first route that it is not even planned.
+std::vector<std::string> LeftOutAsDear(const routing::Plan& plan) {
+  std::vector<std::string> names;
+  for (const routing::LeftOut& out : plan.ranking.left_out) {
+    const routing::RouteFacts& facts = plan.facts[out.index];
+    // Under another of its model strings it may be.
+    const bool is_planned = std::ranges::any_of(plan.routes, [&](const PlannedRoute& route) {
+      return route.slug() == facts.provider &&
+             route.mapping->provider_model == facts.provider_model;
+    });
+    if (out.code == routing::Exclusion::kDearFailover && !is_planned) {
+      names.push_back(NameOf(facts.model, facts.provider));
+    }
+  }
+  return names;
+}
+
+// Whether any of these routes would have been asked next.
+bool WouldHaveFollowed(const Call& call, const Answered& answered) {
+  return call.record.attempts > 0 && answered.failed_before_first_byte.has_value() &&
+         routing::RuleFor({answered.kind, answered.reached}, routing::SecondTries::kYes, false)
+             .elsewhere;
 }
 
 // Whether the route can go on with what `before` began: the same model, from its beginning.
@@ -177,6 +211,7 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
     if (is_refused_here && billing::IsBeyondRequest(held.error())) {
       // What came before is what the client is told, if no cheaper route follows.
       CountAttempt(begun->route->slug(), "too_dear");
+      tries.too_dear.push_back(NameOf(begun->route->mapping->hf_model, begun->route->slug()));
     } else if (is_refused_here) {
       answered = NoMoney(held.error(), tries.stream);  // another route may be cheaper
     } else if (const auto after_ms = HedgeAfterMs(tries); after_ms.has_value()) {
@@ -213,6 +248,10 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
   }
   if (answered.is_left_open) {
     co_await EndCutStream(call.exchange, *answered.failed_after_first_byte);
+  }
+  if (WouldHaveFollowed(call, answered)) {
+    answered.too_dear = LeftOutAsDear(plan);
+    std::ranges::move(tries.too_dear, std::back_inserter(answered.too_dear));
   }
   answered.may_be_billed = tries.may_be_billed;
   answered.out_of_budget = !was_tried && answered.failed_before_first_byte.has_value();
