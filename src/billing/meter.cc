@@ -297,6 +297,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   metered.wants_long_cache_ = offer.wants_long_cache;
   metered.askable_ = offer.askable;
   offer.purchase.askable = offer.askable.theirs;
+  offer.purchase.billed_apart = offer.billed_apart;
   metered.bills_whole_ = offer.bills_whole;
   metered.beyond_bounds_ = &beyond_bounds_;
   metered.clock_ = &clock_;

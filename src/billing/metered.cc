@@ -160,6 +160,7 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
       std::clamp<int64_t>(usage.audio_output_tokens, 0, outcome.output_tokens);
   outcome.images = images_;
   outcome.source = UsageSource::kProvider;
+  outcome.is_other_tier = usage.is_other_tier;
   outcome.is_beyond =
       purchase_.provider != catalog::kLocalSlug &&
       (outcome.input_tokens > input_tokens_max_ || outcome.output_tokens > output_tokens_max_);

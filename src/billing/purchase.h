@@ -21,6 +21,8 @@ struct Purchase {
   // its hold says nothing about the route.
   bool open_ended = false;
   bool askable = false;  // the provider says later what single requests cost, by its own ids
+  // A field of the request that is billed apart from tokens: what it is settled at leaves that out.
+  std::string billed_apart = {};
 
   bool operator==(const Purchase&) const = default;
 };
@@ -45,6 +47,8 @@ struct Outcome {
   int64_t images = 0;                                       // in the request
   int64_t cache_write_1h_tokens = 0;                        // of `cache_write_tokens`
   bool is_beyond = false;  // more tokens than the request and its bounds allow
+
+  bool is_other_tier = false;  // the answer's service tier has other prices than those of its cost
 
   bool operator==(const Outcome&) const = default;
 };

@@ -60,6 +60,7 @@ struct AttemptTerms {
   std::function<void()> on_first_token;
   const UpstreamKey* key = nullptr;   // null: of an answer from here, or one that has begun
   billing::Metered* money = nullptr;  // what is held for it; null: nothing is counted
+  bool cost_is_known = true;          // by the usage, all of it
 };
 
 class Prober;

@@ -101,7 +101,8 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.wants_audio_output = tries.order.facts.wants_sound;
   offer.thinks_unseen = tries.order.facts.may_think || route.mapping->prices.reasoning.has_value();
   offer.wants_long_cache = tries.order.facts.wants_long_cache;
-  offer.billed_apart = BilledApart(tries.order.facts, *route.mapping);
+  offer.billed_apart =
+      route.is_local() ? std::string() : BilledApart(tries.order.facts, *route.mapping);
   offer.bills_whole = !route.is_local() && route.place->upstream->bills_on;
   offer.askable = {route.place->billing.has_value(),
                    route.place->billing.has_value() && route.place->upstream->keeps_own_ids};

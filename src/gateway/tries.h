@@ -62,6 +62,8 @@ struct Tries {
   std::vector<std::string> too_dear = {};  // routes that were passed over for what they may cost
 
   AttemptTerms TermsOf(Begun& begun) const;  // which must outlive them
+  // Whether the usage of this one says what the request costs.
+  bool KnowsCost(const Begun& begun) const;
   bool WasMute(const Answered& answered, const Begun& begun) const;
   // Tells the route how it went.
   void Teach(const Answered& answered, Begun& begun) const;

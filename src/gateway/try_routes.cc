@@ -95,6 +95,7 @@ AttemptTerms Tries::TermsOf(Begun& begun) const {
   AttemptTerms terms;
   terms.key = &begun.key;
   terms.money = &begun.money;
+  terms.cost_is_known = KnowsCost(begun);
   terms.deadlines.first_byte_ms = std::max<int64_t>(
       1, static_cast<int64_t>(std::ceil(MsBetween(begun.started, first_byte_by))));
   terms.deadlines.idle_ms = times.stall_ms;
@@ -103,6 +104,10 @@ AttemptTerms Tries::TermsOf(Begun& begun) const {
     terms.visible_by = first_byte_by;
   }
   return terms;
+}
+
+bool Tries::KnowsCost(const Begun& begun) const {
+  return !begun.money.is_billed_apart();
 }
 
 // The request's own end says nothing about a route, unless that had time enough and showed nothing:

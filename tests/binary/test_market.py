@@ -379,3 +379,25 @@ def test_a_request_that_failed_names_its_receipt(tmp_path):
         check(market.chat(headers={"Authorization": f"Bearer {key.stdout.strip()}"}), 402, None)
         check(market.chat(model="acme/nobody"), 400, None)
         check(market.chat(stream="yes"), 400, None)
+
+
+def test_what_is_billed_apart_from_tokens_has_no_exact_cost(tmp_path):
+    with Market(tmp_path, "site-a") as market:
+
+        def reason(reply):
+            assert reply.status == 200, reply.body
+            (attempt,) = market.server.get(f"/v1/receipts/{reply.headers['x-tradewind-receipt']}").json()["attempts"]
+            assert attempt["state"] == "settled" and int(attempt["cost_nanousd"]) > 0, "what is known counts in budgets"
+            return attempt["reason"]
+
+        for name, value in {"service_tier": "flex", "web_search_options": {}}.items():
+            whole = market.chat(**{name: value})
+            assert "x-tradewind-cost-nanousd" not in whole.headers
+            assert reason(whole) == f"incomplete: {name} is billed apart from tokens"
+            stream = market.chat(stream=True, **{name: value})
+            assert b': tradewind {"cost_nanousd":null' in stream.body
+            assert reason(stream) == reason(whole)
+        usual = market.chat(service_tier="default")
+        assert reason(usual) == "" and int(usual.headers["x-tradewind-cost-nanousd"]) > 0
+        verified = harness.run_cli("bill", "verify", "--json", home=market.server.home)
+        assert json.loads(verified.stdout)["good"], verified
