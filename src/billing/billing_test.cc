@@ -36,6 +36,10 @@ TEST(Purchase, ComesBackFromItsTextWhateverIsInIt) {
   expected.provider = "site -a";
   EXPECT_EQ(DecodePurchase(Encode(bought)), expected);
   EXPECT_EQ(DecodePurchase("").model, "");
+  Purchase apart = expected;
+  apart.billed_apart = "service_tier";
+  EXPECT_EQ(DecodePurchase(Encode(apart)), apart);
+  EXPECT_TRUE(Encode(apart).starts_with(Encode(bought) + "\x1F")) << "else the text is as before";
   const Outcome outcome = {1, 2, 3, 4, UsageSource::kMetered, "stop"};
   EXPECT_EQ(DecodeOutcome(Encode(outcome)), outcome);
 }
@@ -724,6 +728,41 @@ TEST(Recorder, CatchesUpAtAStartThatReadsMoreThanABatchOfWhatItHas) {
   world.KillAndStart();
   EXPECT_EQ(world.Sum().running, 0);
   EXPECT_EQ(world.Sum().in_doubt, 9'001);
+}
+
+TEST(Recorder, SaysWhatACostByTokensLeavesOut) {
+  World world;
+  Meter meter(*world.ledger);
+  const auto reason_of = [&](const Offer& offer, chat::Usage usage) {
+    auto attempt = meter.Begin(offer);
+    EXPECT_TRUE(attempt->Sent().has_value());
+    attempt->End({.is_complete = true, .usage = usage});
+    const AttemptRow row = world.recorder->Find(offer.id.request)->front();
+    EXPECT_GT(row.cost, 0) << "budgets count what is known";
+    return row.reason;
+  };
+  EXPECT_EQ(reason_of(world.Ask(100, 50), Used(10, 5)), "");
+  Offer search = world.Ask(100, 50);
+  search.billed_apart = "web_search_options";
+  EXPECT_EQ(reason_of(search, Used(10, 5)),
+            "incomplete: web_search_options is billed apart from tokens");
+  chat::Usage flex = Used(10, 5);
+  flex.is_other_tier = true;
+  EXPECT_EQ(reason_of(world.Ask(100, 50), flex),
+            "incomplete: service_tier is billed apart from tokens");
+  // In doubt over a restart.
+  Offer cut = world.Ask(100, 50);
+  cut.billed_apart = "tools";
+  {
+    auto attempt = meter.Begin(cut);
+    ASSERT_TRUE(attempt->Sent().has_value());
+    attempt->End({.likely_billed = true, .delivered_bytes = 30, .finish = "cut"});
+  }
+  EXPECT_EQ(world.recorder->Find(cut.id.request)->front().reason, "cut");
+  world.KillAndStart();
+  ASSERT_TRUE(world.ledger->ResolveSettled(cut.id, 5, 5, Encode(Outcome())).has_value());
+  EXPECT_EQ(world.recorder->Find(cut.id.request)->front().reason,
+            "incomplete: tools is billed apart from tokens");
 }
 
 TEST(Recorder, ReadsTheJournalAgainWhenItsDatabaseWasNotWritten) {

@@ -365,6 +365,7 @@ Result<ledger::HoldRequest> Meter::RequestOf(const SpendingBound& bound, const O
 Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   const bool is_local = offer.purchase.provider == catalog::kLocalSlug;
   offer.purchase.askable = offer.askable.theirs;
+  offer.purchase.billed_apart = offer.billed_apart;
   offer.purchase.priced = is_local || (offer.prices != nullptr && offer.prices->is_priced());
   Metered metered = Prepare(offer);
   // What costs nothing falls into no budget of money.

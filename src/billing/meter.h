@@ -95,6 +95,9 @@ class Metered {
   // Of the price that it was held at and is settled at; 0: it has none.
   uint32_t price_version() const { return price_version_; }
 
+  // Its cost is not all that the provider bills: Offer::billed_apart.
+  bool is_billed_apart() const { return !purchase_.billed_apart.empty(); }
+
   // Before the first byte goes out. Errors: as Meter::Begin when nothing can be recorded; then
   // nothing may be sent.
   Status Sent();

@@ -190,6 +190,7 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
       std::clamp<int64_t>(usage.audio_output_tokens, 0, outcome.output_tokens);
   outcome.images = images_;
   outcome.source = UsageSource::kProvider;
+  outcome.is_other_tier = usage.is_other_tier;
   outcome.is_beyond = IsBeyond(outcome, ended);
   if (outcome.is_beyond) {
     beyond_bounds_->fetch_add(1, std::memory_order_relaxed);

@@ -13,6 +13,8 @@ constexpr char kSeparator = '\x1F';  // ASCII's own unit separator
 constexpr std::array<std::string_view, 5> kSourceNames = {"provider", "metered", "bound", "none",
                                                           "billed"};
 
+constexpr int64_t kBeyond = 1, kOtherTier = 2;  // of an outcome: one number
+
 class Fields {
  public:
   Fields() { text_.reserve(kUsualBytes); }
@@ -69,8 +71,8 @@ UsageSource UsageSourceFromName(std::string_view name) {
 }
 
 std::string Encode(const Purchase& purchase) {
-  return Fields()
-      .Put(purchase.org_id)
+  Fields fields;
+  fields.Put(purchase.org_id)
       .Put(purchase.project_id)
       .Put(purchase.key_id)
       .Put(purchase.user_id)
@@ -81,8 +83,11 @@ std::string Encode(const Purchase& purchase) {
       .Put(int64_t{purchase.priced})
       .Put(int64_t{purchase.degraded})
       .Put(int64_t{purchase.open_ended})
-      .Put(int64_t{purchase.askable})
-      .Take();
+      .Put(int64_t{purchase.askable});
+  if (!purchase.billed_apart.empty()) {
+    fields.Put(purchase.billed_apart);
+  }
+  return fields.Take();
 }
 
 Purchase DecodePurchase(std::string_view text) {
@@ -98,6 +103,7 @@ Purchase DecodePurchase(std::string_view text) {
   purchase.degraded = reader.Number() != 0;
   purchase.open_ended = reader.Number() != 0;
   purchase.askable = reader.Number() != 0;
+  purchase.billed_apart = reader.Text();
   return purchase;
 }
 
@@ -115,9 +121,9 @@ std::string Encode(const Outcome& outcome) {
   const bool is_hidden = outcome.unverifiable_tokens != 0;
   const bool is_long = outcome.cache_write_1h_tokens != 0 || is_hidden;
   if (outcome.audio_input_tokens != 0 || outcome.audio_output_tokens != 0 || outcome.images != 0 ||
-      outcome.is_beyond || is_long) {
+      outcome.is_beyond || outcome.is_other_tier || is_long) {
     fields.Put(outcome.audio_input_tokens).Put(outcome.audio_output_tokens).Put(outcome.images);
-    fields.Put(int64_t{outcome.is_beyond});
+    fields.Put((outcome.is_beyond ? kBeyond : 0) | (outcome.is_other_tier ? kOtherTier : 0));
   }
   if (is_long) {
     fields.Put(outcome.cache_write_1h_tokens);
@@ -144,7 +150,9 @@ Outcome DecodeOutcome(std::string_view text) {
        {&outcome.audio_input_tokens, &outcome.audio_output_tokens, &outcome.images}) {
     *number = reader.Number();
   }
-  outcome.is_beyond = reader.Number() != 0;
+  const int64_t marks = reader.Number();
+  outcome.is_beyond = (marks & kBeyond) != 0;
+  outcome.is_other_tier = (marks & kOtherTier) != 0;
   outcome.cache_write_1h_tokens = reader.Number();
   outcome.unverifiable_tokens = reader.Number();
   return outcome;

@@ -21,6 +21,8 @@ struct Purchase {
   // its hold says nothing about the route.
   bool open_ended = false;
   bool askable = false;  // the provider says later what single requests cost, by its own ids
+  // A field of the request that is billed apart from tokens: what it is settled at leaves that out.
+  std::string billed_apart = {};
 
   bool operator==(const Purchase&) const = default;
 };
@@ -50,6 +52,8 @@ struct Outcome {
   // from before bills had a column for them are in `reasoning_tokens` only: what was billed then
   // stays as it was.
   int64_t unverifiable_tokens = 0;
+
+  bool is_other_tier = false;  // the answer's service tier has other prices than those of its cost
 
   bool operator==(const Outcome&) const = default;
 };

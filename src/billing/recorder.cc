@@ -210,6 +210,20 @@ Status Recorder::Prepare() {
   return {};
 }
 
+namespace {
+
+// A cost by tokens that leaves something out; what the provider's billing named does not.
+void NoteIncomplete(AttemptRow& row) {
+  const std::string_view field = !row.purchase.billed_apart.empty() ? row.purchase.billed_apart
+                                 : row.outcome.is_other_tier        ? "service_tier"
+                                                                    : std::string_view();
+  if (!field.empty() && row.outcome.source != UsageSource::kBilled) {
+    row.reason = fmt::format("incomplete: {} is billed apart from tokens", field);
+  }
+}
+
+}  // namespace
+
 // One record's effect on the rows in memory.
 void Recorder::Take(const Record& record) {
   auto& open = statements_->open;
@@ -228,6 +242,7 @@ void Recorder::Take(const Record& record) {
       const Purchase bought = DecodePurchase(record.text);
       known->second.purchase.open_ended = bought.open_ended;
       known->second.purchase.askable |= bought.askable;  // a text of before does not say it
+      known->second.purchase.billed_apart = bought.billed_apart;
     } else {
       AttemptRow row;
       row.id = record.hold;
@@ -276,6 +291,7 @@ void Recorder::Take(const Record& record) {
       row.outcome = DecodeOutcome(record.text);
       row.credits = CreditSharesOf(record);
       row.ended_ns = record.time_ns;
+      NoteIncomplete(row);
       break;
     case RecordType::kVoid:
       row.state = AttemptState::kVoid;

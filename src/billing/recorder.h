@@ -48,7 +48,7 @@ struct AttemptRow {
   ledger::NanoUsd held = 0, cost = 0, charge = 0;
   uint32_t price_version = 0;
   std::string upstream_id;
-  std::string reason;                // of a void one or one in doubt; kDegradedReason
+  std::string reason;  // of a void one, or one in doubt; what its cost lacks; kDegradedReason
   std::vector<CreditShare> credits;  // of a settled one, by number; the rest of the charge is owed
 };
 // Answered on this device, because no budget had room for a provider.

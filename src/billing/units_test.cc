@@ -127,6 +127,10 @@ TEST(Outcome, SaysWhatWasKeptForAnHourOnlyWhereSomethingWas) {
                                 "\x1F"
                                 "3");
   EXPECT_EQ(DecodeOutcome(Encode(beyond)), beyond);
+  beyond.is_other_tier = true;
+  EXPECT_EQ(DecodeOutcome(Encode(beyond)), beyond);
+  beyond.is_beyond = false;
+  EXPECT_EQ(DecodeOutcome(Encode(beyond)), beyond);
   EXPECT_EQ(DecodeOutcome(before).cache_write_1h_tokens, 0);
 }
 

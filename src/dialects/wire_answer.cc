@@ -144,6 +144,16 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder, bool has_output
   return out;
 }
 
+// By the tier that the answer, or its usage, names. Groq's usual one is "on_demand".
+bool IsOtherTier(const dom::element& holder) {
+  constexpr std::array<std::string_view, 4> kUsual = {"default", "standard", "auto", "on_demand"};
+  std::string_view tier = Text(holder, "service_tier");
+  if (dom::element usage; tier.empty() && holder["usage"].get(usage) == simdjson::SUCCESS) {
+    tier = Text(usage, "service_tier");
+  }
+  return !tier.empty() && std::ranges::find(kUsual, tier) == kUsual.end();
+}
+
 bool IsSomething(const dom::element& value) {
   std::string_view text;
   if (value.get(text) == simdjson::SUCCESS) {
@@ -283,6 +293,9 @@ Result<WireChunk> ReadWireChunk(std::string_view data, WireChoices* choices) {
     return Fail(ErrorCode::kInvalidArgument, "an event of the stream names an impossible choice");
   }
   chunk.usage = ReadUsage(root);
+  if (chunk.usage.has_value()) {
+    chunk.usage->is_other_tier = IsOtherTier(root);
+  }
   chunk.error = ReadError(root, chunk.has_choices);
   dom::element error;
   const bool has_null_error = root["error"].get(error) == simdjson::SUCCESS && error.is_null();
@@ -328,6 +341,9 @@ Result<WireWhole> ReadWireWhole(std::string body, WireKind kind) {
     return Fail(ErrorCode::kInvalidArgument, fmt::format("the answer has no `{}`", list));
   }
   out.usage = ReadUsage(root, kind != WireKind::kEmbeddings);
+  if (out.usage.has_value()) {
+    out.usage->is_other_tier = IsOtherTier(root);
+  }
   out.finish_reason = chunk.finish_reason;
   dom::element field;
   const bool has_usage = root["usage"].get(field) == simdjson::SUCCESS;

@@ -1,5 +1,6 @@
 #include "dialects/wire_answer.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace tradewind::dialects {
@@ -177,6 +178,24 @@ TEST(WireWhole, PassesByteForByteWhatClientsCanRead) {
   EXPECT_EQ(whole->body, body);
   EXPECT_EQ(whole->usage->input_tokens, 3);
   EXPECT_EQ(whole->finish_reason, "stop");
+}
+
+TEST(WireWhole, SaysWhenItsTierHasOtherPrices) {
+  const auto is_other = [](const std::string& fields, const std::string& in_usage = "") {
+    const std::string json = R"({"choices":[{"message":{"content":"a"}}],)" + fields +
+                             R"("usage":{"prompt_tokens":1,"completion_tokens":2)" + in_usage +
+                             "}}";
+    const bool of_chunk = ReadWireChunk(json)->usage->is_other_tier;
+    EXPECT_EQ(ReadWireWhole(json, WireKind::kChat)->usage->is_other_tier, of_chunk) << json;
+    return of_chunk;
+  };
+  EXPECT_FALSE(is_other(""));
+  for (const char* usual : {"default", "standard", "auto", "on_demand"}) {
+    EXPECT_FALSE(is_other(fmt::format(R"("service_tier":"{}",)", usual))) << usual;
+  }
+  EXPECT_FALSE(is_other(R"("service_tier":null,)"));
+  EXPECT_TRUE(is_other(R"("service_tier":"flex",)"));
+  EXPECT_TRUE(is_other("", R"(,"service_tier":"priority")"));
 }
 
 TEST(WireWhole, GivesAMissingUsageAsUnknown) {

@@ -54,14 +54,20 @@ Answered FromPassed(Passed passed) {
   return answered;
 }
 
-// Nothing when the route is unpriced or nobody told the usage: unknown is never zero.
-std::optional<int64_t> CostOf(const catalog::Mapping& mapping, const Order& order,
-                              const std::optional<chat::Usage>& usage) {
-  if (!usage.has_value()) {
+using Earlier = std::vector<std::string>;  // slugs of those who gave the beginning of the answer
+
+// Nothing when the route is unpriced, nobody told the usage, or something is billed apart from it:
+// unknown is never zero. Nothing too for an answer in pieces: what the ones that were cut cost is
+// not known.
+std::optional<int64_t> CostOf(const routing::PlannedRoute& route, const Order& order,
+                              const std::optional<chat::Usage>& usage, const AttemptTerms& terms,
+                              const Earlier& earlier = {}) {
+  if (!usage.has_value() || usage->is_other_tier || !terms.cost_is_known || !earlier.empty()) {
     return std::nullopt;
   }
   const Result<int64_t> cost = pricing::CostNanoUsd(
-      mapping.prices, billing::CountsOf(*usage, order.facts.images, order.facts.wants_long_cache));
+      route.mapping->prices,
+      billing::CountsOf(*usage, order.facts.images, order.facts.wants_long_cache));
   // As the ledger takes it (billing::Metered).
   return cost.has_value() ? std::optional(std::min(*cost, ledger::kAmountMax)) : std::nullopt;
 }
@@ -101,28 +107,20 @@ void BoundOutput(const AttemptTerms& terms, dialects::JsonText& text) {
   }
 }
 
-using Earlier = std::vector<std::string>;  // slugs of those who gave the beginning of the answer
-
-// Nothing too for an answer in pieces: what the ones that were cut cost is not known.
-std::optional<int64_t> CostOf(const catalog::Mapping& mapping, const Order& order,
-                              const std::optional<chat::Usage>& usage, const Earlier& earlier) {
-  return earlier.empty() ? CostOf(mapping, order, usage) : std::nullopt;
-}
-
 std::string Receipt(const routing::PlannedRoute& route, const Order& order,
-                    const std::optional<chat::Usage>& usage, const billing::Metered* money,
+                    const std::optional<chat::Usage>& usage, const AttemptTerms& terms,
                     const Earlier& earlier) {
   dialects::JsonWriter json;
   json.BeginObject().Key("cost_nanousd");
-  if (const auto cost = CostOf(*route.mapping, order, usage, earlier); cost.has_value()) {
+  if (const auto cost = CostOf(route, order, usage, terms, earlier); cost.has_value()) {
     json.Value(std::to_string(*cost));
   } else {
     json.Null();
   }
   json.Field("provider", route.slug());
   json.Field("route", RouteName(route.slug(), route.mapping->provider_model));
-  if (money != nullptr && money->price_version() > 0) {
-    json.Field("price_version", int64_t{money->price_version()});
+  if (terms.money != nullptr && terms.money->price_version() > 0) {
+    json.Field("price_version", int64_t{terms.money->price_version()});
   }
   if (!earlier.empty()) {
     json.Key("after").BeginArray();
@@ -231,7 +229,7 @@ Task<Answered> Gateway::DeliverStream(Call& call, const Order& order,
       route.slug(),
       order.facts.include_usage,
       order.facts.n * order.facts.prompts,
-      [&](const auto& usage) { return Receipt(route, order, usage, money, earlier); },
+      [&](const auto& usage) { return Receipt(route, order, usage, terms, earlier); },
       terms.on_first_token,
       money == nullptr ? std::function<void(int64_t)>()
                        : [money](int64_t bytes) { money->Progress(bytes); },
@@ -244,7 +242,7 @@ Task<Answered> Gateway::DeliverStream(Call& call, const Order& order,
     Recount(order, route, passed, std::move(passed.text), false);
   }
   Answered answered = FromPassed(std::move(passed));
-  call.record.cost_nanousd = CostOf(*route.mapping, order, answered.usage, earlier);
+  call.record.cost_nanousd = CostOf(route, order, answered.usage, terms, earlier);
   co_return answered;
 }
 
@@ -261,7 +259,7 @@ Task<Answered> Gateway::DeliverWhole(Call& call, const Order& order,
     if (!call.exchange.client_left()) {
       EndMoney(whole.usage, whole.delivered_bytes, terms.money);
     }
-    call.record.cost_nanousd = CostOf(*route.mapping, order, whole.usage);
+    call.record.cost_nanousd = CostOf(route, order, whole.usage, terms);
     headers.Set("Content-Type", "application/json");
     if (call.record.cost_nanousd.has_value()) {
       headers.Set("x-tradewind-cost-nanousd", std::to_string(*call.record.cost_nanousd));

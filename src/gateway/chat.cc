@@ -68,7 +68,10 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <span>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -156,11 +159,28 @@ std::optional<int64_t> TokensUsed(const Answered& answered) {
              : std::nullopt;
 }
 
+// What the client may do about it, where routes were not asked for what they may cost.
+void TellTooDear(const Answered& answered, std::string& message) {
+  constexpr size_t kNamedMax = 5;
+  const std::vector<std::string>& all = answered.too_dear;
+  if (all.empty()) {
+    return;
+  }
+  const std::span named(all.data(), std::min(all.size(), kNamedMax));
+  message += fmt::format(
+      "{} Not asked, as failover to it may cost too much more than the first: {}{}; "
+      "`\"provider\": {{\"dear_failover\": true}}` allows it.",
+      message.ends_with('.') ? "" : ".", fmt::join(named, ", "),
+      all.size() > kNamedMax ? fmt::format(" and {} more", all.size() - kNamedMax) : "");
+}
+
 // The provider's own refusal, when the request is at fault: its status and words in our envelope.
 http::Response ProviderRefusal(const Answered& answered) {
   const dialects::WireError& said = *answered.upstream_error;
   dialects::JsonWriter json;
-  json.BeginObject().Key("error").BeginObject().Field("message", said.message);
+  std::string message = said.message;
+  TellTooDear(answered, message);
+  json.BeginObject().Key("error").BeginObject().Field("message", message);
   json.Field("type", said.type.empty() ? std::string("invalid_request_error") : said.type);
   const auto text_or_null = [&json](std::string_view name, const std::string& text) {
     json.Key(name);
@@ -195,6 +215,7 @@ Error ErrorForClient(const Answered& answered) {
     default:
       break;
   }
+  TellTooDear(answered, error.message);
   return error;
 }
 

@@ -29,6 +29,7 @@ Task<Answered> Gateway::AnswerHereInstead(Call& call, const Order& order, Answer
   call.record.degraded = "budget";
   Answered answered = co_await TryRoutes(call, order, *plan);
   if (answered.failed_before_first_byte.has_value() && !call.exchange.client_left()) {
+    before.receipt = std::move(call.record.receipt);
     call.record = std::move(before);
     co_return refused;  // too long for it, or too busy: as if it had not been tried
   }

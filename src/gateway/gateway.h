@@ -27,6 +27,7 @@
 #include "identity/principal.h"
 #include "identity/provider_secrets.h"
 #include "providers/local.h"
+#include "providers/worker_pool.h"
 #include "routing/market.h"
 #include "routing/plan.h"
 #include "routing/rate_limit.h"
@@ -59,6 +60,7 @@ struct AttemptTerms {
   std::function<void()> on_first_token;
   const UpstreamKey* key = nullptr;   // null: of an answer from here, or one that has begun
   billing::Metered* money = nullptr;  // what is held for it; null: nothing is counted
+  bool cost_is_known = true;          // by the usage, all of it
 };
 
 class Prober;
@@ -275,6 +277,10 @@ class Gateway {
   std::atomic<bool> draining_{false};
   std::atomic<int64_t> in_flight_{0};
   std::atomic<int64_t> last_active_ns_;
+  // Of their own, so that no request waits for a page, or for the preparing of others. Last: what
+  // they run refers to what stands before.
+  providers::WorkerPool console_workers_;
+  providers::WorkerPool replay_workers_;
 };
 
 // The response of an error: its row of the table, Retry-After, WWW-Authenticate for 401, and

@@ -211,6 +211,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
                            route.place->upstream->bills_on ? &read_on_ : nullptr, clock_);
   AttemptTerms terms;
   terms.money = &won->begun.money;
+  terms.cost_is_known = tries.KnowsCost(won->begun);
   terms.on_first_token = [&] {
     won->begun.lesson.Answered(MsBetween(won->begun.started, clock_.Now()));
   };

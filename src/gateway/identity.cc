@@ -191,7 +191,7 @@ Task<void> Gateway::Console(Call& call) {
                                                  request = std::move(request)] {
     return console(request, *caller);
   };
-  Result<http::Response> response = co_await local_.workers().Run(std::move(job));
+  Result<http::Response> response = co_await console_workers_.Run(std::move(job));
   if (!response.has_value()) {
     co_return co_await Refuse(call, std::move(response).error());
   }

@@ -102,7 +102,8 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.thinks_unseen = tries.order.facts.may_think || route.mapping->prices.reasoning.has_value();
   offer.hides_answers = tries.order.facts.answers > tries.order.facts.n * tries.order.facts.prompts;
   offer.wants_long_cache = tries.order.facts.wants_long_cache;
-  offer.billed_apart = BilledApart(tries.order.facts, *route.mapping);
+  offer.billed_apart =
+      route.is_local() ? std::string() : BilledApart(tries.order.facts, *route.mapping);
   offer.bills_whole = !route.is_local() && route.place->upstream->bills_on;
   offer.askable = {route.place->billing.has_value(),
                    route.place->billing.has_value() && route.place->upstream->keeps_own_ids};
@@ -110,8 +111,9 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   const bool is_bounded =
       tries.began == nullptr &&
       !tries.order.facts.provider.dear_failover.value_or(tries.plan.market->route().dear_failover);
-  offer.cost_max = is_bounded ? tries.at_stake.room() : std::nullopt;
+  offer.cost_max = is_bounded ? tries.at_stake.room(route.is_named) : std::nullopt;
   TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(std::move(offer), ledger::Send::kNow));
+  tries.call.record.receipt = tries.call.receipt.ToString();
   begun.held = begun.money.held();
   tries.at_stake.Begin(begun.held);
   return {};

@@ -209,7 +209,7 @@ Task<void> Gateway::FulfilOnce(Call& call, const Order& order, const std::string
        request = call.request().path + "\n" + call.request().query + "\n" + call.request().body,
        receipt = call.receipt,
        at = now()] { return store.Begin(key, billing::Sha256Hex(request), receipt, at); };
-  Result<ReplayClaim> claim = co_await local_.workers().Run(std::move(begin));
+  Result<ReplayClaim> claim = co_await replay_workers_.Run(std::move(begin));
   if (!claim.has_value()) {
     co_return co_await Refuse(call, std::move(claim).error());
   }
@@ -219,7 +219,7 @@ Task<void> Gateway::FulfilOnce(Call& call, const Order& order, const std::string
 
   TakenKey taken(store, key);
   const auto end = [this](std::function<Result<bool>()> job) -> Task<bool> {
-    const Result<bool> done = co_await local_.workers().Run(std::move(job));
+    const Result<bool> done = co_await replay_workers_.Run(std::move(job));
     co_return done.has_value();
   };
   CopyingExchange copying(

@@ -50,6 +50,8 @@ struct Answered {
   Boxed<dialects::WireError> upstream_error;
   KeyOwner key_owner = KeyOwner::kOperator;
 
+  // Of a failure before the first byte: routes that were not asked for what they may cost.
+  std::vector<std::string> too_dear;
   bool out_of_budget = false;        // nothing was tried: no budget has room for it
   bool may_be_billed = false;        // an attempt that failed, whose usage nobody tells
   std::optional<chat::Usage> usage;  // nullopt: nobody told

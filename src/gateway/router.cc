@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/ids.h"
+#include "base/limits.h"
 #include "dialects/openai_errors.h"
 #include "gateway/gateway.h"
 #include "telemetry/log.h"
@@ -109,7 +110,13 @@ Gateway::Gateway(GatewayOptions options, providers::LocalProvider& local,
       access_log_(access_log),
       clock_(clock),
       limiter_(clock),
-      last_active_ns_(Nanoseconds(clock.Now())) {}
+      last_active_ns_(Nanoseconds(clock.Now())),
+      console_workers_({"console-worker", limits::kConsoleThreads, limits::kConsoleJobsMax,
+                        "Too many pages wait to be made; try again soon.",
+                        "Making this page took too long."}),
+      replay_workers_({"replay-worker", limits::kReplayThreads, limits::kReplayJobsMax,
+                       "Too many requests with an Idempotency-Key wait; try again soon.",
+                       "Finding the Idempotency-Key took too long."}) {}
 
 std::chrono::steady_clock::time_point Gateway::last_active() const {
   return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(last_active_ns_.load()));
@@ -203,6 +210,9 @@ Task<void> Gateway::Serve(Call& call, const Route& route) {
 
 Task<void> Gateway::Respond(Call& call, http::Response response) {
   response.headers.Set("x-request-id", call.request_id);
+  if (!call.record.receipt.empty()) {  // a failure too: its attempts may be billed
+    response.headers.Set("x-tradewind-receipt", call.record.receipt);
+  }
   for (const auto& [name, value] : call.cors.all()) {
     response.headers.Set(name, value);
   }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "gateway/gateway.h"
 #include "gateway/pass.h"
@@ -13,14 +15,15 @@ namespace tradewind::gateway {
 
 // What the attempts of one request may cost together: at most twice what the first of them that may
 // be billed was held for. The first failover alone may be as dear as any that is planned: else a
-// timeout of the cheapest would be the end of most requests.
+// timeout of the cheapest would be the end of most requests. Where the request names it, it may be
+// dearer still, but no further one may follow.
 struct AtStake {
   ledger::NanoUsd first = 0;  // held
   ledger::NanoUsd sum = 0;    // of those that run or may be billed
 
-  // What is left for one more; nullopt: nothing is at stake yet.
-  std::optional<ledger::NanoUsd> room() const {
-    if (sum <= 0) {
+  // What is left for one more; nullopt: as much as it takes. `is_named`: PlannedRoute's.
+  std::optional<ledger::NanoUsd> room(bool is_named) const {
+    if (sum <= 0 || (sum <= first && is_named)) {
       return std::nullopt;
     }
     return sum <= first ? routing::kDearTimes * first
@@ -56,8 +59,11 @@ struct Tries {
   bool may_be_billed = false;                    // one of those that failed
   uint16_t attempt = 0;                          // of the ledger: each has a hold of its own
   AtStake at_stake = {};
+  std::vector<std::string> too_dear = {};  // routes that were passed over for what they may cost
 
   AttemptTerms TermsOf(Begun& begun) const;  // which must outlive them
+  // Whether the usage of this one says what the request costs.
+  bool KnowsCost(const Begun& begun) const;
   bool WasMute(const Answered& answered, const Begun& begun) const;
   // Tells the route how it went.
   void Teach(const Answered& answered, Begun& begun) const;

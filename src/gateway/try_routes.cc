@@ -2,7 +2,12 @@
 // that, where it is wanted, to go on with a stream that was cut.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <string>
 #include <utility>
+#include <vector>
+
+#include <fmt/format.h>
 
 #include "base/ids.h"
 #include "gateway/tries.h"
@@ -44,6 +49,35 @@ Answered NoMoney(Error error, const ClientStream& stream) {
   return answered;
 }
 
+// "org/name at site-a"
+std::string NameOf(std::string_view model, std::string_view slug) {
+  return fmt::format("{} at {}", model, slug);
+}
+
+// What would have cost so much more than the first route that it is not even planned.
+std::vector<std::string> LeftOutAsDear(const routing::Plan& plan) {
+  std::vector<std::string> names;
+  for (const routing::LeftOut& out : plan.ranking.left_out) {
+    const routing::RouteFacts& facts = plan.facts[out.index];
+    // Under another of its model strings it may be.
+    const bool is_planned = std::ranges::any_of(plan.routes, [&](const PlannedRoute& route) {
+      return route.slug() == facts.provider &&
+             route.mapping->provider_model == facts.provider_model;
+    });
+    if (out.code == routing::Exclusion::kDearFailover && !is_planned) {
+      names.push_back(NameOf(facts.model, facts.provider));
+    }
+  }
+  return names;
+}
+
+// Whether any of these routes would have been asked next.
+bool WouldHaveFollowed(const Call& call, const Answered& answered) {
+  return call.record.attempts > 0 && answered.failed_before_first_byte.has_value() &&
+         routing::RuleFor({answered.kind, answered.reached}, routing::SecondTries::kYes, false)
+             .elsewhere;
+}
+
 // Whether the route can go on with what `before` began: the same model, from its beginning.
 bool CanGoOn(const PlannedRoute& route, const PlannedRoute& before, const Order& order) {
   return !route.is_local() && route.model == before.model &&
@@ -61,6 +95,7 @@ AttemptTerms Tries::TermsOf(Begun& begun) const {
   AttemptTerms terms;
   terms.key = &begun.key;
   terms.money = &begun.money;
+  terms.cost_is_known = KnowsCost(begun);
   terms.deadlines.first_byte_ms = std::max<int64_t>(
       1, static_cast<int64_t>(std::ceil(MsBetween(begun.started, first_byte_by))));
   terms.deadlines.idle_ms = times.stall_ms;
@@ -69,6 +104,10 @@ AttemptTerms Tries::TermsOf(Begun& begun) const {
     terms.visible_by = first_byte_by;
   }
   return terms;
+}
+
+bool Tries::KnowsCost(const Begun& begun) const {
+  return !begun.money.is_billed_apart();
 }
 
 // The request's own end says nothing about a route, unless that had time enough and showed nothing:
@@ -181,6 +220,7 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
     if (is_refused_here && billing::IsBeyondRequest(held.error())) {
       // What came before is what the client is told, if no cheaper route follows.
       CountAttempt(begun->route->slug(), "too_dear");
+      tries.too_dear.push_back(NameOf(begun->route->mapping->hf_model, begun->route->slug()));
     } else if (is_refused_here) {
       answered = NoMoney(held.error(), tries.stream);  // another route may be cheaper
     } else if (const auto after_ms = HedgeAfterMs(tries); after_ms.has_value()) {
@@ -217,6 +257,10 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
   }
   if (answered.is_left_open) {
     co_await EndCutStream(call.exchange, *answered.failed_after_first_byte);
+  }
+  if (WouldHaveFollowed(call, answered)) {
+    answered.too_dear = LeftOutAsDear(plan);
+    std::ranges::move(tries.too_dear, std::back_inserter(answered.too_dear));
   }
   answered.may_be_billed = tries.may_be_billed;
   if (!was_sent && out_of_budget.has_value()) {

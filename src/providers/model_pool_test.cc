@@ -127,7 +127,7 @@ TEST(ModelPool, ListsABadFileButDoesNotOpenIt) {
 }
 
 TEST(WorkerPool, RefusesWhenTooManyJobsWait) {
-  WorkerPool pool(1, 1);
+  WorkerPool pool({.threads = 1, .jobs_max = 1});
   std::mutex gate;
   std::atomic<int> started = 0;
   std::unique_lock closed(gate);

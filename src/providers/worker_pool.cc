@@ -1,9 +1,13 @@
 #include "providers/worker_pool.h"
 
+#include <utility>
+
+#include "base/thread_name.h"
+
 namespace tradewind::providers {
 
-WorkerPool::WorkerPool(int threads, int jobs_max) : jobs_max_(static_cast<size_t>(jobs_max)) {
-  for (int i = 0; i < threads; ++i) {
+WorkerPool::WorkerPool(WorkerPoolOptions options) : options_(std::move(options)) {
+  for (int i = 0; i < options_.threads; ++i) {
     threads_.emplace_back([this] { Work(); });
   }
 }
@@ -22,7 +26,7 @@ WorkerPool::~WorkerPool() {
 bool WorkerPool::Post(std::function<void()> job) {
   {
     const std::lock_guard lock(mutex_);
-    if (jobs_.size() >= jobs_max_) {
+    if (jobs_.size() >= static_cast<size_t>(options_.jobs_max)) {
       return false;
     }
     jobs_.push_back(std::move(job));
@@ -32,6 +36,7 @@ bool WorkerPool::Post(std::function<void()> job) {
 }
 
 void WorkerPool::Work() {
+  NameThread(options_.name);
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });

@@ -340,6 +340,7 @@ Result<Plan> ExplainPlan(std::shared_ptr<const Market> market, HealthBook& healt
   for (const Candidate& candidate : plan.ranking.candidates) {
     plan.routes.push_back(all[candidate.index]);
     plan.routes.back().last_resort = candidate.last_resort;
+    plan.routes.back().is_named = IsNamed(plan.facts[candidate.index], plan.needs);
   }
   plan.market = std::move(market);
   return plan;

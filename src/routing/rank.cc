@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <tuple>
 
 #include <fmt/format.h>
@@ -344,12 +345,22 @@ void DropFallbacks(std::span<const RouteFacts> facts, const RouteNeeds& needs, R
   ranking.candidates = std::move(kept);
 }
 
+// A request that says `dear_failover: false` means what it names too.
+bool NamesCount(const RouteNeeds& needs) {
+  return needs.dear_failover.value_or(true);
+}
+
 // What failover is measured by: the cost of the route that would be first if none rested, as one
 // that is down for days must not make a dear one usual. What the catalogue or a probe says is
 // broken, or would not take our key, never was an alternative. 0: nothing costs anything.
-__int128 FirstCost(std::span<const RouteFacts> facts, std::span<const SortKey> keys) {
+// `model_rank`: of the routes of one model string alone.
+__int128 FirstCost(std::span<const RouteFacts> facts, std::span<const SortKey> keys,
+                   std::optional<int> model_rank = {}) {
   const SortKey* first = nullptr;
   for (const SortKey& key : keys) {
+    if (model_rank.has_value() && facts[key.index].model_rank != *model_rank) {
+      continue;
+    }
     const bool is_usable =
         key.rest == 0 || (facts[key.index].status != RouteStatus::kError &&
                           facts[key.index].health.availability == Availability::kHeld);
@@ -361,12 +372,31 @@ __int128 FirstCost(std::span<const RouteFacts> facts, std::span<const SortKey> k
   return first == nullptr ? 0 : first->cost;
 }
 
+// By the places of model strings: a model that the request lists may be dearer than the one before
+// it, but of its own routes the first is the measure, as no other was asked for.
+std::map<int, __int128> DearMeasures(std::span<const RouteFacts> facts, const RouteNeeds& needs,
+                                     std::span<const SortKey> keys) {
+  const __int128 first = FirstCost(facts, keys);
+  std::map<int, __int128> measures;
+  for (const SortKey& key : keys) {
+    const int model_rank = facts[key.index].model_rank;
+    if (!measures.contains(model_rank)) {
+      measures[model_rank] =
+          NamesCount(needs) ? std::max(first, FirstCost(facts, keys, model_rank)) : first;
+    }
+  }
+  return measures;
+}
+
 // A route of unknown price is not known to be dear.
 void DropDear(std::span<const RouteFacts> facts, const RouteNeeds& needs, Ranking& ranking,
               std::vector<SortKey>& keys) {
-  const __int128 first = FirstCost(facts, keys);
+  const std::map<int, __int128> measures = DearMeasures(facts, needs, keys);
   std::erase_if(keys, [&](const SortKey& key) {
-    const bool is_dear = first > 0 && !key.unpriced && key.cost > first * needs.dear_times;
+    const __int128 first = measures.at(facts[key.index].model_rank);
+    const bool is_ordered = NamesCount(needs) && Contains(needs.order, key.provider);
+    const bool is_dear =
+        first > 0 && !key.unpriced && !is_ordered && key.cost > first * needs.dear_times;
     if (is_dear) {
       ranking.left_out.push_back(
           {key.index, Exclusion::kDearFailover,
@@ -390,6 +420,10 @@ std::optional<Capability> CapabilityNamed(std::string_view name) {
   return found == kCapabilityNames.end()
              ? std::nullopt
              : std::optional(static_cast<Capability>(found - kCapabilityNames.begin()));
+}
+
+bool IsNamed(const RouteFacts& route, const RouteNeeds& needs) {
+  return NamesCount(needs) && (route.model_rank > 0 || Contains(needs.order, route.provider));
 }
 
 Policy PolicyOf(const RouteFacts& route, const RouteNeeds& needs) {

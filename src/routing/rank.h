@@ -143,9 +143,11 @@ struct RouteNeeds {
   std::string only_model = {};  // [route] fallback = same-model, off; "" = any
   bool only_best = false;       // [route] fallback = off: one route
   // Left out is what is expected to cost more than so many times what the first route does that
-  // costs something; 0: nothing is.
+  // costs something, or the first of its own model string; 0: nothing is. Nor is a provider that
+  // `order` names.
   int64_t dear_times = 0;
-  std::optional<bool> dear_failover = {};  // the request's own word on it; nullopt: the config's
+  // The request's own word on it; nullopt: the config's. `false` holds for what it names too.
+  std::optional<bool> dear_failover = {};
 };
 
 // Without an opt-in, a failover costs at most so many times what the first route would have.
@@ -195,6 +197,10 @@ struct Ranking {
 };
 
 Ranking Rank(std::span<const RouteFacts> facts, const RouteNeeds& needs);
+
+// Whether the request itself names what follows its first route: a model of its `models`, or a
+// provider of its `order`. So that may cost more.
+bool IsNamed(const RouteFacts& route, const RouteNeeds& needs);
 
 // By which policy a route is looked at: that of its own model string, else the request's.
 Policy PolicyOf(const RouteFacts& route, const RouteNeeds& needs);

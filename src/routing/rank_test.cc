@@ -337,6 +337,24 @@ TEST(RankReason, SaysWhichFailoverIsTooDear) {
       << "from the dear to the cheap";
 }
 
+TEST(RankReason, WhatTheRequestNamesMayBeDear) {
+  std::vector facts = {Route("a", Usd(1, 1)), Route("b", Usd(9, 9)), Route("c", Usd(90, 90))};
+  RouteNeeds needs{.order = {"a", "c"}, .dear_times = kDearTimes};
+  EXPECT_EQ(Order(facts, needs), (Names{"a", "c"})) << "a provider of its order";
+  EXPECT_TRUE(IsNamed(facts[2], needs));
+  EXPECT_FALSE(IsNamed(facts[1], needs));
+  needs.dear_failover = false;
+  EXPECT_EQ(Order(facts, needs), Names{"a"}) << "who forbids it means all";
+  needs = {.dear_times = kDearTimes};
+  facts[1].model_rank = facts[2].model_rank = 1;
+  facts[1].model = facts[2].model = "org/fallback";
+  EXPECT_EQ(Order(facts, needs), (Names{"a", "b"}))
+      << "a model of its list, but not the dear one of its routes";
+  EXPECT_TRUE(IsNamed(facts[1], needs));
+  needs.dear_failover = false;
+  EXPECT_EQ(Order(facts, needs), Names{"a"});
+}
+
 TEST(RankReason, ARouteThatRestsStillSaysWhatIsDear) {
   std::vector facts = {Route("a", Usd(1, 1)), Route("b", Usd(9, 9))};
   RouteNeeds needs{.user_order = {"a", "b"}, .dear_times = kDearTimes};

@@ -77,6 +77,7 @@ std::string FormatAccessRecord(const AccessRecord& record,
   }
   AppendText(line, "model", record.model);
   AppendText(line, "provider", record.provider);
+  AppendText(line, "receipt", record.receipt);
   if (record.attempts > 1) {
     line += fmt::format(",\"attempts\":{}", record.attempts);
   }

@@ -23,6 +23,7 @@ struct AccessRecord {
   std::optional<double> ttft_ms = {};  // time to first token
   std::string model = {};              // empty fields are left out
   std::string provider = {};           // who answered, or tried last
+  std::string receipt = {};            // of its attempts in the ledger, when one was begun
   int attempts = 0;                    // at answering; left out when 0 or 1
   std::optional<int64_t> cost_nanousd = {};
   std::optional<int64_t> input_tokens = {};

@@ -133,12 +133,13 @@ TEST(AccessLog, RecordIsOneJsonLineInUtc) {
   record.cached_tokens = 5;
   record.output_tokens = 9;
   record.bytes_sent = 100;
+  record.receipt = "0123";
   record.outcome = "stop";
   EXPECT_EQ(
       FormatAccessRecord(record, system_clock::time_point(milliseconds(1'700'000'000'042))),
       R"({"time":"2023-11-14T22:13:20.042Z","request_id":"req-1","method":"POST",)"
       R"("path":"/v1/chat/completions","status":200,"duration_ms":12.346,"ttft_ms":3.000,)"
-      R"("model":"org/name","input_tokens":7,"cached_tokens":5,"output_tokens":9,"bytes_sent":100,"outcome":"stop"})");
+      R"("model":"org/name","receipt":"0123","input_tokens":7,"cached_tokens":5,"output_tokens":9,"bytes_sent":100,"outcome":"stop"})");
 }
 
 TEST(AccessLog, HostileTextStaysInsideItsString) {

@@ -90,3 +90,42 @@ def test_after_one_that_may_be_billed_a_dearer_one_follows_and_after_two_none(tm
         assert usage(market.server.home, "market")["requests"]["in_doubt"] == 3
         lines = market.server.get("/metrics").body.decode().splitlines()
         assert len([line for line in lines if '"too_dear"' in line and '"site-c"' in line and line.endswith(" 1")]) == 1
+
+
+def test_what_the_request_names_itself_may_be_dear(tmp_path):
+    more = {"site-b": [("acme/b", "model-b", "conversational")], "site-c": [("acme/b", "model-b", "conversational")]}
+    prices = {"site-a": ("0.1", "0.3"), "site-b": ("1", "3"), "site-c": ("20", "60")}
+    with Market(tmp_path, *ABC, prices=prices, extra=ORDER, more=more) as market:
+        fault = {"status": 503}
+        market.sim.fault(provider="site-a", endpoint="chat", **fault)
+        reply = market.chat(max_tokens=10, models=["acme/b"])
+        assert (reply.status, reply.headers["x-inference-provider"]) == (200, "site-b"), "a model of its list"
+        reply = market.chat(max_tokens=10, provider={"order": ["site-a", "site-c"]})
+        assert (reply.status, reply.headers["x-inference-provider"]) == (200, "site-c"), "a provider of its order"
+
+        market.sim.fault(provider="site-b", endpoint="chat", **fault)
+        reply = market.chat(max_tokens=10, models=["acme/b"])
+        assert reply.status == 429, "acme/b is named, but not where it costs twenty times as much"
+        message = reply.error()["message"]
+        assert "acme/b at site-c" in message and "acme/model at site-b" in message and "dear_failover" in message
+        reply = market.chat(max_tokens=10, models=["acme/b"], provider={"order": ["site-a", "site-c"], "dear_failover": False})
+        assert reply.status == 429 and "acme/b at site-b" in reply.error()["message"], "who forbids it means what he names too"
+        allowed = market.chat(max_tokens=10, models=["acme/b"], provider={"dear_failover": True})
+        assert (allowed.status, allowed.headers["x-inference-provider"]) == (200, "site-c")
+
+
+def test_what_is_named_may_follow_one_attempt_that_may_be_billed_and_no_second(tmp_path):
+    prices = {"site-a": ("0.1", "0.3"), "site-b": ("1", "3"), "site-c": ("1", "3")}
+    with Market(tmp_path, *ABC, prices=prices, extra=ORDER) as market:
+        market.sim.fault(provider="site-a", close="rst", endpoint="chat")
+        wanted = {"order": list(ABC)}
+        reply = market.chat(max_tokens=10, provider=wanted)
+        assert receipt(market, reply) == [("site-a", "in_doubt"), ("site-b", "settled")]
+        market.sim.fault(provider="site-b", close="rst", endpoint="chat")
+        reply = market.chat(max_tokens=10, provider=wanted)
+        assert receipt(market, reply) == [("site-a", "in_doubt"), ("site-b", "in_doubt")]
+        assert reply.status == 502 and f"{MODEL} at site-c" in reply.error()["message"]
+        # What would not have helped is not told.
+        market.sim.reset()
+        reply = market.chat("a sim:status=400", max_tokens=10)
+        assert reply.status == 400 and "dear_failover" not in reply.error()["message"]

@@ -354,3 +354,50 @@ def test_a_client_that_reads_no_further_stops_the_provider(market):
         seen, tail = seen + len(piece), (tail + piece)[-200:]
     assert b"data: [DONE]" in tail and seen > 16 << 20, "more than all the buffers in between"
     client.close()
+
+
+def test_a_request_that_failed_names_its_receipt(tmp_path):
+    with Market(tmp_path, "site-a", flags=["--deadline", "2s"]) as market:
+
+        def check(reply, status, states):
+            assert reply.status == status, reply.body
+            id = reply.headers["x-request-id"]
+            line = harness.wait_for(lambda: [e for e in market.server.access_log() if e.get("request_id") == id], "its line")[0]
+            assert line.get("receipt") == reply.headers["x-tradewind-receipt"]
+            if states is None:
+                assert "receipt" not in line, "no attempt was begun"
+                return
+            receipt = market.server.get(f"/v1/receipts/{line['receipt']}").json()
+            assert [(attempt["provider"], attempt["state"]) for attempt in receipt["attempts"]] == [("site-a", state) for state in states]
+
+        check(market.chat(), 200, ["settled"])
+        check(market.chat("a sim:close=rst"), 502, ["in_doubt"])
+        check(market.chat("a sim:status=429"), 429, ["void", "void"])
+        check(market.chat("a sim:status=400"), 400, ["void"])
+        check(market.chat("a sim:first_byte_ms=100000"), 504, ["in_doubt"])
+        key = harness.run_cli("keys", "create", "--name", "poor", "--budget", "0.000001", home=market.server.home)
+        check(market.chat(headers={"Authorization": f"Bearer {key.stdout.strip()}"}), 402, None)
+        check(market.chat(model="acme/nobody"), 400, None)
+        check(market.chat(stream="yes"), 400, None)
+
+
+def test_what_is_billed_apart_from_tokens_has_no_exact_cost(tmp_path):
+    with Market(tmp_path, "site-a") as market:
+
+        def reason(reply):
+            assert reply.status == 200, reply.body
+            (attempt,) = market.server.get(f"/v1/receipts/{reply.headers['x-tradewind-receipt']}").json()["attempts"]
+            assert attempt["state"] == "settled" and int(attempt["cost_nanousd"]) > 0, "what is known counts in budgets"
+            return attempt["reason"]
+
+        for name, value in {"service_tier": "flex", "web_search_options": {}}.items():
+            whole = market.chat(**{name: value})
+            assert "x-tradewind-cost-nanousd" not in whole.headers
+            assert reason(whole) == f"incomplete: {name} is billed apart from tokens"
+            stream = market.chat(stream=True, **{name: value})
+            assert b': tradewind {"cost_nanousd":null' in stream.body
+            assert reason(stream) == reason(whole)
+        usual = market.chat(service_tier="default")
+        assert reason(usual) == "" and int(usual.headers["x-tradewind-cost-nanousd"]) > 0
+        verified = harness.run_cli("bill", "verify", "--json", home=market.server.home)
+        assert json.loads(verified.stdout)["good"], verified
