@@ -1,7 +1,9 @@
 """What people suffered from other gateways' money, each as a test: README_money.md says which case is tested where."""
 
 import concurrent.futures
+import csv
 import datetime
+import io
 import itertools
 import json
 import signal
@@ -94,12 +96,45 @@ def budget(site, scope, nano=None):
     return reply.json()
 
 
+def held_and_cost(site, **fields):
+    """Of one such request, by a key that has room for it."""
+    reply = chat(site, make_key(site, next(NAMES), "--budget", "1000"), **fields)
+    (attempt,) = receipt(site, reply)["attempts"]
+    site.sim.reset()
+    return int(attempt["held_nanousd"]), int(attempt["cost_nanousd"])
+
+
 def test_t2_a_key_is_bound_from_its_very_first_requests_on(site):
     keys = [make_key(site, f"fresh-{number}", "--budget", "0.5") for number in range(4)]
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         replies = list(pool.map(lambda number: chat(site, keys[number % 4], max_tokens=20).status, range(32)))
     assert set(replies) == {402}, "half a dollar holds no request of these prices"
     assert site.sim.bill()["total"]["requests"] == 0
+
+
+@pytest.mark.parametrize("room", [1, 3, 6])
+def test_t2_of_a_new_keys_first_requests_as_many_pass_as_there_is_room_for(site, room):
+    fields = {"text": "sim:tokens=2000 one", "max_tokens": 2000}
+    held, cost = held_and_cost(site, **fields)
+    assert room * (held - cost) < held, "what they give back makes no room for one more, in whatever order they end"
+    key = make_key(site, f"room-for-{room}", "--budget", dollars(room * held))
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        replies = list(pool.map(lambda _: chat(site, key, **fields).status, range(24)))
+    assert sorted(replies) == [200] * room + [402] * (24 - room)
+    spent = usage(site, key)
+    assert site.sim.bill()["total"]["requests"] == spent["requests"]["settled"] == room
+    assert int(spent["budget"]["spent_nanousd"]) == billed(site) == room * cost
+
+
+def test_t2_room_is_counted_to_the_nano_dollar(site):
+    held, cost = held_and_cost(site, max_tokens=10)
+    for missing in (0, 1):
+        site.sim.reset()
+        key = make_key(site, f"missing-{missing}", "--budget", dollars(2 * cost + held - missing))
+        replies = [chat(site, key, max_tokens=10).status for _ in range(4)]
+        assert replies == [200] * (3 - missing) + [402] * (1 + missing)
+        assert site.sim.bill()["total"]["requests"] == 3 - missing
+        assert int(usage(site, key)["budget"]["spent_nanousd"]) == billed(site) == (3 - missing) * cost
 
 
 def test_t10_a_providers_own_path_is_bound_by_the_budget_too(site):
