@@ -137,6 +137,37 @@ def test_t2_room_is_counted_to_the_nano_dollar(site):
         assert int(usage(site, key)["budget"]["spent_nanousd"]) == billed(site) == (3 - missing) * cost
 
 
+@pytest.mark.parametrize("rest", ["", f"/model:{MODEL}", "/provider:site-a"])
+@pytest.mark.parametrize("kind", ["key", "user", "project", "org"])
+def test_t3_a_budget_of_every_scope_refuses_what_does_not_fit_and_then_no_other_counts_it(site, kind, rest):
+    fields = {"model": f"{MODEL}:site-a", "max_tokens": 10}
+    held, cost = held_and_cost(site, **fields)
+    owner = next(NAMES)
+    key, sister = (make_key(site, next(NAMES), "--org", owner, "--project", owner, "--user", owner) for _ in range(2))
+    names = {one: key["id"] if one == "key" else owner for one in ("key", "user", "project", "org")}
+    scope = f"{kind}:{names[kind]}{rest}"
+    budget(site, scope, cost + held - 1)
+    wide = [f"{one}:{name}" for one, name in names.items() if (one, "") != (kind, rest)]
+    for one in wide:
+        budget(site, one, 10**12)
+    assert chat(site, key, **fields).status == 200
+    own = [key] if kind == "key" else [key, sister]
+    refused = [chat(site, one, **fields) for one in own for _ in range(2)]
+    assert {reply.status for reply in refused} == {402}, "it lacks one nano-dollar"
+    assert budget(site, scope)["scope"] in refused[0].error()["message"], "whose it is"
+    assert site.sim.bill()["total"]["requests"] == 1
+    for one in [scope, *wide]:
+        got = budget(site, one)
+        assert (int(got["spent_nanousd"]), int(got["held_nanousd"])) == (billed(site), 0), one
+    # What does not fall into it goes on.
+    others = {"": (make_key(site, next(NAMES)), {}), f"/model:{MODEL}": (key, {"model": f"{OTHER}:site-a"}), "/provider:site-a": (key, {"model": f"{MODEL}:site-b"})}
+    caller, changed = others[rest]
+    assert chat(site, caller, **fields | changed).status == 200
+    assert int(budget(site, scope)["spent_nanousd"]) == cost
+    if rest:
+        assert {int(budget(site, one)["spent_nanousd"]) for one in wide} == {billed(site)}
+
+
 def test_t10_a_providers_own_path_is_bound_by_the_budget_too(site):
     path = {"path": OWN_PATH, "model": "model-x"}
     key = make_key(site, "own-path", "--budget", "0.01")
