@@ -168,6 +168,22 @@ def test_t3_a_budget_of_every_scope_refuses_what_does_not_fit_and_then_no_other_
         assert {int(budget(site, one)["spent_nanousd"]) for one in wide} == {billed(site)}
 
 
+def test_t4_without_a_price_a_hard_budget_lets_nothing_through_however_many_ask_at_once(site):
+    key = make_key(site, "unpriced-hard", "--budget", "5")
+
+    def ask(number):
+        how = {"path": OWN_PATH, "model": "model-z"} if number % 3 == 0 else {"model": UNPRICED}
+        reply = chat(site, key, **how, max_tokens=5, stream=number % 2 == 0)
+        return reply.status, reply.error()["message"]
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        replies = list(pool.map(ask, range(48)))
+    assert {status for status, _ in replies} == {402} and all("has no price" in message for _, message in replies)
+    assert site.sim.log() == [] and billed(site) == 0
+    after = usage(site, key)
+    assert after["budget"]["available_nanousd"] == "5000000000" and not any(after["requests"].values())
+
+
 def test_t10_a_providers_own_path_is_bound_by_the_budget_too(site):
     path = {"path": OWN_PATH, "model": "model-x"}
     key = make_key(site, "own-path", "--budget", "0.01")
