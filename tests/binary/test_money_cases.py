@@ -194,6 +194,20 @@ def test_t10_a_providers_own_path_is_bound_by_the_budget_too(site):
     assert dropped.status == 400 and "budgett" in dropped.error()["message"], "a field is refused, never dropped"
 
 
+def test_t10_what_fits_on_an_own_path_is_spent_as_the_provider_bills_it(site):
+    path = {"path": OWN_PATH, "model": "model-x"}
+    key = make_key(site, "own-path-fits", "--budget", "20")
+    for number in range(6):
+        assert chat(site, key, **path, max_tokens=5 + number, stream=number % 2 == 0).status == 200
+    budget_of = f"key:{key['id']}"
+    assert int(budget(site, budget_of)["spent_nanousd"]) == int(usage(site, key)["cost_nanousd"]) == billed(site) > 0
+    # And to its very end.
+    while (reply := chat(site, key, **path, max_tokens=300)).status == 200:
+        pass
+    assert reply.status == 402
+    assert int(budget(site, budget_of)["spent_nanousd"]) == billed(site) <= 20 * 10**9
+
+
 def test_t11_a_budget_of_a_model_counts_whole_requests_however_the_model_is_written(site):
     key = make_key(site, "of-a-model")
     scope = f"key:{key['id']}/model:{MODEL}"
