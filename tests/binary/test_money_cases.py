@@ -184,6 +184,78 @@ def test_t4_without_a_price_a_hard_budget_lets_nothing_through_however_many_ask_
     assert after["budget"]["available_nanousd"] == "5000000000" and not any(after["requests"].values())
 
 
+TEXTS = {"model": "acme/vectors", "input": "word " * 500}
+
+
+@pytest.fixture
+def mistyped(tmp_path):
+    """A provider that bills $0.10 and $0.30 a million tokens, and a config that says a thousand times as much."""
+    price = {"input_nanousd_per_mtok": 100_000_000, "output_nanousd_per_mtok": 300_000_000}
+    more = {"site-a": [("acme/vectors", "embed-x", "feature-extraction")]}
+    with market.Market(tmp_path, "site-a", prices=("100", "300"), more=more, sim_flags=["--price", f"site-a={json.dumps(price)}"]) as running:
+        yield running
+
+
+def imported_month(site, folder):
+    """The provider's bill of the month so far, imported: what is made of it, and of each model."""
+    day = datetime.datetime.fromtimestamp(site.sim.log()[-1]["begin_ms"] / 1000, datetime.UTC).date().replace(day=1)
+    next_month = (day + datetime.timedelta(days=31)).replace(day=1)
+    rows = [f"{day},{next_month},{row['model']},{row['requests']},{row['prompt_tokens']},{row['completion_tokens']},{row['cost_nanousd']}" for row in site.sim.bill()["rows"]]
+    bill = folder / "bill.csv"
+    bill.write_text("start,end,model,requests,input_tokens,output_tokens,cost_nanousd\n" + "\n".join(rows) + "\n")
+    (got,) = json.loads(cli(site, "reconcile", "import", bill, "--provider", "site-a", "--json"))["providers"]
+    return got, {line["model"]: line for line in got["lines"]}
+
+
+def test_t9_a_price_that_was_mistyped_is_corrected_by_a_reload_and_what_it_cost_is_told(mistyped, tmp_path):
+    site, text = mistyped, "word " * 400
+    key = make_key(site, "mistyped", "--budget", "5")
+    headers = {"Authorization": f"Bearer {key['token']}"}
+    before = []
+    while (reply := chat(site, key, text=text, max_tokens=300)).status == 200:
+        before.append(reply)
+        assert site.server.post("/v1/embeddings", TEXTS, headers).status == 200
+    assert reply.status == 402 and len(before) > 3, "locked out by a price that nobody billed"
+    wrong = billed(site)
+    assert int(usage(site, key)["budget"]["spent_nanousd"]) == 1000 * wrong
+
+    # The provider's bill tells it: what was recorded too much, model by model, and the price where one line is enough.
+    got, lines = imported_month(site, tmp_path)
+    assert {line["class"] for line in lines.values()} == {"price"}
+    for row in site.sim.bill()["rows"]:
+        line = lines[row["model"]]
+        assert int(line["recorded"]["cost_nanousd"]) == 1000 * int(row["cost_nanousd"])
+        assert int(line["difference_nanousd"]) == -999 * int(row["cost_nanousd"])
+    assert int(got["suspense_nanousd"]) == -999 * wrong
+    proposed = {one["model"]: one for one in got["prices"]}
+    vectors = proposed["embed-x"]
+    assert (vectors["input_usd_per_mtok"], vectors["output_usd_per_mtok"], vectors["exact"]) == ("0.1", None, True)
+    assert 'input_usd_per_mtok = "0.1"' in vectors["config"]
+    assert "do not tell the prices apart" in proposed["model-x"]["none_because"]
+
+    # Corrected and read again, the next request fits, at once and at the right price.
+    reload(site, site.config.read_text().replace('_usd_per_mtok = "100"', '_usd_per_mtok = "0.1"').replace('_usd_per_mtok = "300"', '_usd_per_mtok = "0.3"'))
+    after = [chat(site, key, text=text, max_tokens=300, stream=stream) for stream in (False, True)]
+    assert [reply.status for reply in after] == [200, 200]
+    assert site.server.post("/v1/embeddings", TEXTS, headers).status == 200
+    spent = usage(site, key)["budget"]
+    assert int(spent["spent_nanousd"]) == 1000 * wrong + billed(site) - wrong, "exact from here on"
+
+    # Old receipts keep the price that they were settled at, in words that recompute.
+    versions = json.loads(cli(site, "prices", "history", MODEL, "--json"))["versions"]
+    assert [one["input_usd_per_mtok"] for one in versions] == ["100", "0.1"]
+    assert versions[0]["valid_to"] == versions[1]["valid_from"]
+    told = [{receipt(site, reply)["attempts"][0]["price_version"] for reply in replies} for replies in (before, after)]
+    assert told == [{one["version"]} for one in versions]
+    assert json.loads(cli(site, "bill", "verify", "--json"))["good"]
+    got, _ = imported_month(site, tmp_path)
+    assert int(got["suspense_nanousd"]) == -999 * wrong, "and no nano-dollar more"
+
+    # What the typing error took from the budget is given back by its limit, to the nano-dollar.
+    budget(site, f"key:{key['id']}", 5 * 10**9 - int(got["suspense_nanousd"]))
+    assert int(usage(site, key)["budget"]["available_nanousd"]) == 5 * 10**9 - billed(site)
+
+
 def test_t10_a_providers_own_path_is_bound_by_the_budget_too(site):
     path = {"path": OWN_PATH, "model": "model-x"}
     key = make_key(site, "own-path", "--budget", "0.01")
