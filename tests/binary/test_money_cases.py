@@ -327,6 +327,38 @@ def test_t29_a_request_that_failed_over_has_its_cost_attempt_by_attempt(site):
     assert int(got["cost_nanousd"]) == int(second["cost_nanousd"]) == billed(site, "site-b") == billed(site)
 
 
+# Billed by the first, and no answer: an error that was billed, an answer that was cut before its first word, one too late.
+BILLED_AND_FAILED = [{"status": 500, "bill_refused": True}, {"cut_after": 0, "bill": "whole"}, {"close": "rst", "bill_refused": True}]
+
+
+@pytest.mark.parametrize("fault", BILLED_AND_FAILED)
+def test_t29_an_attempt_that_was_billed_and_failed_over_is_on_both_bills(tmp_path, fault):
+    prices = [word for name, price in BILLED.items() for word in ("--price", f"{name}={price}")]
+    flags = ["--billing-every", "100ms", "--billing-give-up", "30s"]
+    extra = '[route]\norder = ["site-a", "site-b"]\n'
+    with market.Market(tmp_path, *PRICES, prices=PRICES, sim_flags=prices, billing=True, flags=flags, extra=extra) as both:
+        key = make_key(both, "twice", "--budget", "100")
+        replies = []
+        for stream in (False, True):
+            both.sim.fault(provider="site-a", endpoint="chat", count=1, **fault)
+            replies.append(chat(both, key, max_tokens=20, stream=stream))
+            assert replies[-1].status == 200 and replies[-1].headers["x-inference-provider"] == "site-b"
+        harness.wait_for(lambda: usage(both, key)["requests"]["in_doubt"] == 0, "no request in doubt")
+        costs = {"site-a": 0, "site-b": 0}
+        for reply in replies:
+            attempts = (got := receipt(both, reply))["attempts"]
+            assert [(one["provider"], one["state"]) for one in attempts] == [("site-a", "settled"), ("site-b", "settled")]
+            assert [one["usage_source"] for one in attempts] == ["billed", "provider"]
+            assert int(got["cost_nanousd"]) == sum(int(one["cost_nanousd"]) for one in attempts)
+            for one in attempts:
+                costs[one["provider"]] += int(one["cost_nanousd"])
+        assert costs == {name: billed(both, name) for name in costs} and all(costs.values())
+        spent = usage(both, key)
+        assert int(spent["cost_nanousd"]) == int(spent["budget"]["spent_nanousd"]) == billed(both)
+        assert spent["requests"]["settled"] == both.sim.bill()["total"]["requests"] == 4
+        assert int(spent["charge_nanousd"]) == billed(both, "site-b"), "charged is what somebody got"
+
+
 def test_t32_header_receipt_usage_budget_and_the_providers_bill_are_one_figure(site):
     key = make_key(site, "one-figure", "--budget", "1000")
     header = receipts = 0
