@@ -82,6 +82,11 @@ bool IsOfTokens(MeterKind kind) {
   return kind != MeterKind::kRequests && kind != MeterKind::kImages;
 }
 
+bool IsUnpriced(const MeterKey& key, const MeterSum& sum) {
+  return key.price_version == 0 && key.provider != catalog::kLocalSlug && sum.cost == 0 &&
+         sum.charge == 0;
+}
+
 int64_t HourOf(int64_t unix_ns) {
   return unix_ns / kHourNs;
 }

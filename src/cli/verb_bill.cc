@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "billing/invoice.h"
 #include "billing/usd.h"
+#include "catalog/mapping.h"
 #include "cli/admin_link.h"
 #include "cli/reply_fields.h"
 #include "cli/terminal.h"
@@ -66,6 +67,12 @@ Result<ExitCode> Hand(const Settings& settings, const std::string& bytes) {
   return ExitCode::kDone;
 }
 
+// As billing::IsUnpriced has it.
+bool IsUnpriced(const json::object& line) {
+  return Number(line, "price_version") == 0 && Text(line, "provider") != catalog::kLocalSlug &&
+         Text(line, "cost_nanousd") == "0" && Text(line, "charge_nanousd") == "0";
+}
+
 Result<ExitCode> ShowBill(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
   TW_ASSIGN_OR_RETURN(const std::string answer,
@@ -79,9 +86,12 @@ Result<ExitCode> ShowBill(const Settings& settings) {
   const json::object& bill = Object(object, "statement");
   std::vector<std::vector<std::string>> rows = {
       {"PROJECT", "KEY", "MODEL", "PROVIDER", "METER", "QUANTITY", "PER MTOK", "COST", "CHARGE"}};
+  int64_t unpriced = 0;
   for (const json::value& entry : Array(bill, "lines")) {
     if (entry.is_object()) {
       const json::object& line = entry.get_object();
+      const bool is_unpriced = IsUnpriced(line);
+      unpriced += is_unpriced && Text(line, "meter") == "requests" ? Number(line, "quantity") : 0;
       std::string price = Text(line, "usd_per_mtok");
       if (const std::string each = Text(line, "usd_each"); !each.empty()) {
         price = each + " each";
@@ -90,14 +100,22 @@ Result<ExitCode> ShowBill(const Settings& settings) {
       rows.push_back({Text(line, "project"), Text(line, "key"), Text(line, "model"),
                       Text(line, "provider"),
                       Text(line, "meter") + (above > 0 ? fmt::format(" above {}", above) : ""),
-                      std::to_string(Number(line, "quantity")), price.empty() ? "-" : "$" + price,
-                      Dollars(line, "cost_nanousd"), Dollars(line, "charge_nanousd")});
+                      std::to_string(Number(line, "quantity")),
+                      is_unpriced     ? "unpriced"
+                      : price.empty() ? "-"
+                                      : "$" + price,
+                      is_unpriced ? "-" : Dollars(line, "cost_nanousd"),
+                      is_unpriced ? "-" : Dollars(line, "charge_nanousd")});
     }
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
   Print(fmt::format("{}: {} requests cost {}, charged {}\n", Text(bill, "period"),
                     Number(bill, "requests"), Dollars(bill, "cost_nanousd"),
                     Dollars(bill, "charge_nanousd")));
+  if (unpriced > 0) {
+    Print(fmt::format("unpriced: {} requests, whose cost is not known and not in the sum\n",
+                      unpriced));
+  }
   for (const json::value& entry : Array(bill, "credits")) {
     if (entry.is_object()) {
       const json::object& line = entry.get_object();

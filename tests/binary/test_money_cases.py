@@ -75,6 +75,10 @@ def billed(site, provider=None):
     return sum(int(row["cost_nanousd"]) for row in site.sim.bill()["rows"] if provider in (None, row["provider"]))
 
 
+def billed_of(site, model):
+    return sum(int(row["cost_nanousd"]) for row in site.sim.bill()["rows"] if row["model"] == model)
+
+
 def dollars(nano):
     return f"{nano // 10**9}.{nano % 10**9:09}"
 
@@ -357,6 +361,46 @@ def test_t29_an_attempt_that_was_billed_and_failed_over_is_on_both_bills(tmp_pat
         assert int(spent["cost_nanousd"]) == int(spent["budget"]["spent_nanousd"]) == billed(both)
         assert spent["requests"]["settled"] == both.sim.bill()["total"]["requests"] == 4
         assert int(spent["charge_nanousd"]) == billed(both, "site-b"), "charged is what somebody got"
+
+
+def test_t31_what_has_no_price_is_counted_and_shown_as_unpriced_and_never_as_nothing(site):
+    org = next(NAMES)
+    key = make_key(site, next(NAMES), "--org", org)
+    replies = [chat(site, key, model=UNPRICED, max_tokens=5, stream=number % 2 == 0) for number in range(5)]
+    replies.append(chat(site, key, path=OWN_PATH, model="model-z", max_tokens=5))
+    for reply in replies:
+        assert reply.status == 200 and "x-tradewind-cost-nanousd" not in reply.headers
+        assert "text/event-stream" not in reply.headers["Content-Type"] or b'"cost_nanousd":null' in reply.body
+    priced = chat(site, key, max_tokens=5)
+    cost = int(priced.headers["x-tradewind-cost-nanousd"])
+    assert cost == billed(site) - billed_of(site, "model-z") > 0 < billed_of(site, "model-z")
+    spent = usage(site, key)
+    assert (spent["requests"]["unpriced"], spent["requests"]["settled"], spent["cost_nanousd"]) == (6, 7, str(cost))
+    tokens = {name: sum(row[name] for row in site.sim.bill()["rows"] if row["model"] == "model-z") for name in ("prompt_tokens", "completion_tokens")}
+
+    statement = json.loads(cli(site, "bill", "--org", org, "--json"))["statement"]
+    lines = {line["meter"]: line for line in statement["lines"] if line["model"] == UNPRICED}
+    assert {meter: line["quantity"] for meter, line in lines.items()} == {"requests": 6, "input_tokens": tokens["prompt_tokens"], "output_tokens": tokens["completion_tokens"]}
+    assert {(line["price_version"], line["usd_per_mtok"]) for line in lines.values()} == {(0, None)}
+    assert statement["cost_nanousd"] == str(cost)
+    table = cli(site, "bill", "--org", org)
+    rows = [line.split() for line in table.splitlines() if UNPRICED in line]
+    assert {tuple(row[-3:]) for row in rows} == {("unpriced", "-", "-")} and len(rows) == 3
+    assert "unpriced: 6 requests" in table and "unpriced  6 requests" in cli(site, "usage", "--key", key["id"])
+
+    exported = [row for row in csv.DictReader(io.StringIO(cli(site, "bill", "export", "--org", org))) if row["ResourceName"] == UNPRICED]
+    assert len(exported) == 3
+    for row in exported:
+        assert json.loads(row["SkuPriceDetails"])["x_Unpriced"] is True and "without a price" in row["ChargeDescription"]
+        assert row["ListUnitPrice"] == row["x_ProviderCost"] == "", "not known"
+
+    month = ["--org", org, "--period", statement["period"], "--draft"]
+    invoice = json.loads(cli(site, "bill", "invoice", *month, "--json"))
+    assert invoice["net_nanousd"] == str(cost)
+    assert {(line["price_version"], line["usd_per_mtok"]) for line in invoice["lines"] if line["model"] == UNPRICED} == {(0, "")}
+    page = [line for line in cli(site, "bill", "invoice", *month, "--format", "html").splitlines() if UNPRICED in line]
+    assert len(page) == 3 and all("unpriced" in line and "$" not in line for line in page)
+    assert json.loads(cli(site, "bill", "verify", "--json"))["good"]
 
 
 def test_t32_header_receipt_usage_budget_and_the_providers_bill_are_one_figure(site):
