@@ -107,12 +107,16 @@ std::string SkuPriceDetails(const Row& row) {
   if (row.above > 0) {
     json.Field("x_ContextTier", fmt::format("above {} input tokens", row.above));
   }
+  if (IsUnpriced(row.key, row.sum)) {
+    json.Field("x_Unpriced", true);
+  }
   json.EndObject();
   return json.Take();
 }
 
 std::string Description(const Row& row) {
-  return fmt::format("{} of {} at {}", MeterName(row.key.kind), row.key.model, row.key.provider);
+  return fmt::format("{} of {} at {}{}", MeterName(row.key.kind), row.key.model, row.key.provider,
+                     IsUnpriced(row.key, row.sum) ? ", without a price" : "");
 }
 
 std::string SkuPriceId(const Row& row) {
@@ -255,7 +259,7 @@ const std::array kColumns = {
     Column{"x_LedgerHash", kText, k12, k14, [](const Row& row) { return Text(row.order.ledger_hash); }},
     Column{"x_OwnKey", kText, k12, k14, [](const Row& row) { return Text(row.key.own_key ? "true" : "false"); }},
     Column{"x_PriceVersion", kNumber, k12, k14, [](const Row& row) { return Whole(row.key.price_version); }},
-    Column{"x_ProviderCost", kNumber, k12, k14, [](const Row& row) { return Nano(row.sum.cost); }},
+    Column{"x_ProviderCost", kNumber, k12, k14, [](const Row& row) { return IsUnpriced(row.key, row.sum) ? Cell() : Nano(row.sum.cost); }},
     Column{"x_RequestCount", kNumber, k12, k14, [](const Row& row) { return Whole(row.is_requests() ? row.sum.quantity : 0); }},
     Column{"x_UnverifiableTokens", kNumber, k12, k14, [](const Row& row) { return Whole(row.sum.unverifiable); }},
 };
@@ -321,7 +325,7 @@ void ForEachRow(const FocusOrder& order, const Meters& meters,
           price.has_value() && IsOfTokens(key.kind) ? price->ToString() : std::string();
       row.above = AboveOf(*found->second, key);
     }
-    if (row.is_requests() && sum.cost == 0 && sum.charge == 0) {
+    if (row.is_requests() && sum.cost == 0 && sum.charge == 0 && !IsUnpriced(key, sum)) {
       row.unit_price = 0;  // a request costs nothing but its tokens
     }
     take(row);

@@ -112,12 +112,16 @@ void Line(const StatementLine& line, std::string& html) {
                                 ? std::string(MeterWords(line.key.kind))
                                 : fmt::format("{}<div class=\"soft\">above {} input tokens</div>",
                                               MeterWords(line.key.kind), Grouped(line.above));
+  const bool is_unpriced = IsUnpriced(line.key, line.sum);
+  const std::string price = is_unpriced          ? "unpriced"
+                            : line.price.empty() ? "&ndash;"
+                                                 : "$" + line.price;
   html += fmt::format(
       "<tr id=\"line-{}\"><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>"
       "<td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
       line.id, what, meter, Grouped(line.sum.quantity),
-      line.sum.unverifiable == 0 ? std::string("&ndash;") : Grouped(line.sum.unverifiable),
-      line.price.empty() ? std::string("&ndash;") : "$" + line.price, FormatUsd(line.sum.charge));
+      line.sum.unverifiable == 0 ? std::string("&ndash;") : Grouped(line.sum.unverifiable), price,
+      is_unpriced ? "&ndash;" : FormatUsd(line.sum.charge));
 }
 
 std::string Total(std::string_view words, const std::string& amount, std::string_view row) {

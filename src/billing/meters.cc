@@ -90,6 +90,11 @@ MeterSum& MeterSum::operator+=(const MeterSum& other) {
   return *this;
 }
 
+bool IsUnpriced(const MeterKey& key, const MeterSum& sum) {
+  return key.price_version == 0 && key.provider != catalog::kLocalSlug && sum.cost == 0 &&
+         sum.charge == 0;
+}
+
 int64_t HourOf(int64_t unix_ns) {
   return unix_ns / kHourNs;
 }

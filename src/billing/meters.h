@@ -59,6 +59,10 @@ struct MeterSum {
 
 using Meters = std::map<MeterKey, MeterSum>;
 
+// It was used at a route without a price, and nobody has said since what it cost: not nothing, and
+// in no sum.
+bool IsUnpriced(const MeterKey& key, const MeterSum& sum);
+
 struct MeterFilter {
   int64_t from_hour = 0, to_hour = INT64_MAX;
   std::string org_id = {}, key_id = {};  // empty: all

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "billing/invoice.h"
 #include "billing/usd.h"
+#include "catalog/mapping.h"
 #include "cli/admin_link.h"
 #include "cli/reply_fields.h"
 #include "cli/terminal.h"
@@ -66,6 +67,12 @@ Result<ExitCode> Hand(const Settings& settings, const std::string& bytes) {
   return ExitCode::kDone;
 }
 
+// As billing::IsUnpriced has it.
+bool IsUnpriced(const json::object& line) {
+  return Number(line, "price_version") == 0 && Text(line, "provider") != catalog::kLocalSlug &&
+         Text(line, "cost_nanousd") == "0" && Text(line, "charge_nanousd") == "0";
+}
+
 Result<ExitCode> ShowBill(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
   TW_ASSIGN_OR_RETURN(const std::string answer,
@@ -80,21 +87,27 @@ Result<ExitCode> ShowBill(const Settings& settings) {
   std::vector<std::vector<std::string>> rows = {{"PROJECT", "KEY", "MODEL", "PROVIDER", "METER",
                                                  "QUANTITY", "UNVERIFIABLE", "PER MTOK", "COST",
                                                  "CHARGE"}};
+  int64_t unpriced = 0;
   for (const json::value& entry : Array(bill, "lines")) {
     if (entry.is_object()) {
       const json::object& line = entry.get_object();
+      const bool is_unpriced = IsUnpriced(line);
+      unpriced += is_unpriced && Text(line, "meter") == "requests" ? Number(line, "quantity") : 0;
       std::string price = Text(line, "usd_per_mtok");
       if (const std::string each = Text(line, "usd_each"); !each.empty()) {
         price = each + " each";
       }
       const int64_t above = Number(line, "above_input_tokens");
       const int64_t hidden = Number(line, "unverifiable_tokens");
-      rows.push_back({Text(line, "project"), Text(line, "key"), Text(line, "model"),
-                      Text(line, "provider"),
-                      Text(line, "meter") + (above > 0 ? fmt::format(" above {}", above) : ""),
-                      std::to_string(Number(line, "quantity")),
-                      hidden > 0 ? std::to_string(hidden) : "-", price.empty() ? "-" : "$" + price,
-                      Dollars(line, "cost_nanousd"), Dollars(line, "charge_nanousd")});
+      rows.push_back(
+          {Text(line, "project"), Text(line, "key"), Text(line, "model"), Text(line, "provider"),
+           Text(line, "meter") + (above > 0 ? fmt::format(" above {}", above) : ""),
+           std::to_string(Number(line, "quantity")), hidden > 0 ? std::to_string(hidden) : "-",
+           is_unpriced     ? "unpriced"
+           : price.empty() ? "-"
+                           : "$" + price,
+           is_unpriced ? "-" : Dollars(line, "cost_nanousd"),
+           is_unpriced ? "-" : Dollars(line, "charge_nanousd")});
     }
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
@@ -103,6 +116,10 @@ Result<ExitCode> ShowBill(const Settings& settings) {
                     Dollars(bill, "charge_nanousd")));
   if (const int64_t hidden = Number(bill, "unverifiable_tokens"); hidden > 0) {
     Print(fmt::format("{} tokens of thought, as the providers count: nobody else can\n", hidden));
+  }
+  if (unpriced > 0) {
+    Print(fmt::format("unpriced: {} requests, whose cost is not known and not in the sum\n",
+                      unpriced));
   }
   for (const json::value& entry : Array(bill, "credits")) {
     if (entry.is_object()) {

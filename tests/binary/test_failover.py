@@ -35,14 +35,14 @@ class Three:
 
 
 @contextlib.contextmanager
-def running(folder, sites):
+def running(folder, sites, more="dear_failover = true", deadline_s=DEADLINE_S):
     with contextlib.ExitStack() as stack:
         sims = {slug: stack.enter_context(simulator.Simulator(f"{slug}:openai", flags=["--key", KEY])) for slug in sites}
         # Three attempts that may all be billed are more than is risked unasked (test_dear_failover.py).
-        route = f"[route]\norder = {json.dumps(sites)}\ndear_failover = true\n"
+        route = f"[route]\norder = {json.dumps(sites)}\n{more}\n"
         (folder / "config.toml").write_text(market.config(Three(sims), sites, extra=route))
         (folder / "no-models").mkdir()
-        flags = ["--config", folder / "config.toml", "--stall", "300ms", "--first-byte", "2s", "--whole-answer", "2s", "--deadline", f"{DEADLINE_S}s"]
+        flags = ["--config", folder / "config.toml", "--stall", "300ms", "--first-byte", "2s", "--whole-answer", "2s", "--deadline", f"{deadline_s}s"]
         server = harness.Server(folder / "home", *flags, models=folder / "no-models", env=market.keys(sites))
         server = stack.enter_context(server)
         # Providers are for callers with a token.
@@ -81,14 +81,14 @@ def ask(server, number, stream):
     return number, stream, 200, text, b"data: [DONE]" in reply.body, error
 
 
-def under_load(server, kill, streams):
+def under_load(server, kill, streams, requests=REQUESTS):
     """Sends all requests from several threads; `kill` is called when a third of them is answered."""
     with concurrent.futures.ThreadPoolExecutor(SENDERS) as pool:
-        asked = [pool.submit(ask, server, number, streams and number % 2 == 0) for number in range(REQUESTS)]
+        asked = [pool.submit(ask, server, number, streams and number % 2 == 0) for number in range(requests)]
         answered = []
         for done in concurrent.futures.as_completed(asked):
             answered.append(done.result())
-            if len(answered) == REQUESTS // 3:
+            if len(answered) == requests // 3:
                 kill()
     return answered
 
@@ -103,7 +103,7 @@ def right():
     return texts
 
 
-def check(answered, right):
+def check(answered, right, requests=REQUESTS):
     """Counts of outcomes; every one is a right answer, or the documented error and no false end."""
     counts = {"right": 0, "cut": 0, "refused": 0}
     for number, stream, status, text, is_complete, error in answered:
@@ -119,7 +119,7 @@ def check(answered, right):
             assert error and error["code"] in ("upstream_error", "timeout"), (number, text, error)
             assert text and right[number].startswith(text), (number, text, right[number])
             counts["cut"] += 1
-    assert sum(counts.values()) == REQUESTS
+    assert sum(counts.values()) == requests
     return counts
 
 
@@ -134,12 +134,12 @@ def nothing_outlived_its_deadline(server):
     assert max(took) < 1000 * DEADLINE_S + 10_000, max(took)
 
 
-def nothing_is_left(sims, server):
+def nothing_is_left(sims, server, requests=REQUESTS):
     """Stalled streams were closed, and each request is one line of the log."""
     for sim in sims.values():
         if sim.process.poll() is None:
             sim.wait_for(lambda sim=sim: sim.state()["streams"] == 0, "no stream left open")
-    harness.wait_for(lambda: len(outcomes(server)) == REQUESTS, "a line for each request")
+    harness.wait_for(lambda: len(outcomes(server)) == requests, "a line for each request")
 
 
 def test_every_request_ends_in_its_answer_or_in_the_documented_error(tmp_path, right):
@@ -163,3 +163,27 @@ def test_a_fourth_provider_in_health_makes_every_answer_right(tmp_path, right):
         assert counts == {"right": REQUESTS, "cut": 0, "refused": 0}
         nothing_is_left(sims, server)
         nothing_outlived_its_deadline(server)
+
+
+def spent_at(server, slug):
+    """Settled, or held for what is in doubt, of what was asked of one provider."""
+    got = server.get(f"/tw/v1/usage?provider={slug}").json()
+    return int(got["cost_nanousd"]) + int(got["in_doubt_nanousd"])
+
+
+def test_by_default_no_request_is_paid_more_than_twice_and_each_ends_in_its_answer_or_in_the_documented_error(tmp_path, right):
+    requests = max(40, REQUESTS // 2)
+    # Its last attempt has all the time that is left, and more of them are the last one here.
+    with running(tmp_path, SITES[:3], more="", deadline_s=5) as (sims, server):
+        make_trouble(sims)
+        answered = under_load(server, sims["site-a"].kill, True, requests)
+        counts = check(answered, right, requests)
+        print(counts)
+        assert counts["right"] > requests // 3, "the first third had a provider in health"
+        nothing_is_left(sims, server, requests)
+        nothing_outlived_its_deadline(server)
+        seen = [entry for slug in SITES[1:3] for entry in sims[slug].log() if entry["billed"]["cost_nanousd"] != "0"]
+        texts = [json.loads(entry["body"])["messages"][-1]["content"] for entry in seen]
+        assert max(texts.count(text_of(number)) for number in range(requests)) <= 2, "of what may be billed, one and one more"
+        for slug in SITES[1:3]:
+            assert 0 < sum(int(row["cost_nanousd"]) for row in sims[slug].bill()["rows"]) <= spent_at(server, slug), "all of it is on our books"

@@ -218,3 +218,83 @@ def test_a_route_without_a_price_for_an_hour_is_used_by_no_hard_budget(tmp_path)
         reply = site.server.post("/v1/chat/completions", prompt({"type": "ephemeral", "ttl": "5m"}), {"Authorization": f"Bearer {key['token']}"})
         assert reply.status == 200, reply.body
         assert site.server.post("/v1/chat/completions", prompt(HOUR), {"Authorization": f"Bearer {free['token']}"}).status == 200
+
+
+# A tenth of the input's price, with places that make every request round.
+CACHED = {"input_nanousd_per_mtok": 1234567891, "cached_nanousd_per_mtok": 123456789, "output_nanousd_per_mtok": 4000000001}
+CACHED_PRICES = ("1.234567891", "4.000000001")
+# The others tell nothing of a cache.
+TELL_CACHED = [slug for slug in market.SITES if slug not in ("site-l", "site-m", "site-n", "site-o")]
+
+
+def attempt_of(site, key, reply):
+    """The only one."""
+    path = f"/v1/receipts/{reply.headers['x-tradewind-receipt']}"
+    (attempt,) = site.server.get(path, {"Authorization": f"Bearer {key['token']}"}).json()["attempts"]
+    return attempt
+
+
+def last_bill(site):
+    """Of the provider's last answer: its own books."""
+    return [entry for entry in site.sim.log() if entry["endpoint"] == "chat"][-1]["billed"]
+
+
+def test_t25_t26_cached_tokens_are_charged_once_in_every_providers_words_whole_and_streamed(tmp_path):
+    prices = [word for slug in TELL_CACHED for word in ("--price", f"{slug}={json.dumps(CACHED)}")]
+    also = 'cached_input_usd_per_mtok = "0.123456789"'
+    with market.Market(tmp_path, *TELL_CACHED, prices=CACHED_PRICES, also=also, sim_flags=prices) as site:
+        home = site.server.home
+        key = make_key(home, "cached", "--budget", "10")
+        told = asked = cached_sum = 0
+        for slug in TELL_CACHED:
+            for cached in (0, 7, 60, 1000):
+                site.sim.clear_faults()
+                site.sim.fault(provider=slug, cached_tokens=cached, tokens=9 + cached % 8)
+                for fields in ({}, {"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}):
+                    reply = chat(site, key, 60, model=f"{MODEL}:{slug}", max_tokens=40, **fields)
+                    attempt = attempt_of(site, key, reply)
+                    bill = last_bill(site)
+                    assert attempt["provider"] == slug and attempt["usage_source"] == "provider"
+                    assert (attempt["input_tokens"], attempt["cached_tokens"]) == (60, min(60, cached)) == (bill["prompt_tokens"], bill["cached_tokens"])
+                    assert attempt["cost_nanousd"] == bill["cost_nanousd"], (slug, cached, fields)
+                    if not fields:
+                        assert reply.headers["x-tradewind-cost-nanousd"] == attempt["cost_nanousd"]
+                    told += int(attempt["cost_nanousd"])
+                    cached_sum += attempt["cached_tokens"]
+                    asked += 1
+        spent = json.loads(cli(home, "usage", "--key", key["id"], "--json"))
+        assert told == int(spent["cost_nanousd"]) == int(spent["budget"]["spent_nanousd"]) == int(site.sim.bill()["total"]["cost_nanousd"])
+        assert (spent["input_tokens"], spent["cached_tokens"]) == (60 * asked, cached_sum)
+        statement = json.loads(cli(home, "bill", "--json"))["statement"]
+        assert int(statement["cost_nanousd"]) == told
+        quantities = dict.fromkeys(("input_tokens", "cached_input_tokens"), 0)
+        for line in statement["lines"]:
+            if line["meter"] in quantities:
+                quantities[line["meter"]] += line["quantity"]
+        assert quantities == {"input_tokens": 60 * asked - cached_sum, "cached_input_tokens": cached_sum}, "none of them twice"
+
+
+@pytest.mark.parametrize("control, hours", [(None, False), ({"type": "ephemeral"}, False), (HOUR, True)])
+def test_t25_t26_what_is_read_from_a_cache_and_written_to_it_in_anthropics_words_is_each_charged_once(tmp_path, control, hours):
+    also = 'cached_input_usd_per_mtok = "0.123456789", cache_write_usd_per_mtok = "1.543209864", cache_write_1h_usd_per_mtok = "2.469135782"'
+    price = CACHED | {"cache_write_nanousd_per_mtok": 1543209864, "cache_write_1h_nanousd_per_mtok": 2469135782}
+    with market.Market(tmp_path, "site-a", prices=CACHED_PRICES, also=also, sim_flags=["--price", f"site-a={json.dumps(price)}"]) as site:
+        home = site.server.home
+        key = make_key(home, "k", "--budget", "10")
+        headers = {"Authorization": f"Bearer {key['token']}"}
+        told = 0
+        for cached, written in [(0, 0), (0, 50), (20, 13), (20, 30), (50, 0)]:
+            site.sim.clear_faults()
+            site.sim.fault(cached_tokens=cached, cache_write_tokens=written, tokens=5)
+            for stream in (False, True):
+                body = prompt(control) | {"stream": stream}
+                if control is None:
+                    del body["messages"][0]["content"][0]["cache_control"]
+                reply = site.server.post("/v1/chat/completions", body, headers)
+                assert reply.status == 200, reply.body
+                attempt = attempt_of(site, key, reply)
+                assert (attempt["cached_tokens"], attempt["cache_write_tokens"], attempt["cache_write_1h_tokens"]) == (cached, written, written * hours)
+                assert attempt["cost_nanousd"] == last_bill(site)["cost_nanousd"], (cached, written, stream)
+                assert int(attempt["cost_nanousd"]) <= int(attempt["held_nanousd"])
+                told += int(attempt["cost_nanousd"])
+        assert told == int(site.sim.bill()["total"]["cost_nanousd"])
