@@ -38,7 +38,9 @@ std::vector<BillingQuestion> Reconciliation::Questions(
       at->second.is_shared = true;
       continue;
     }
-    if (const auto known = asked_.find(at->first); known != asked_.end()) {
+    // An id that another attempt had says nothing of this one.
+    if (const auto known = asked_.find(at->first);
+        known != asked_.end() && known->second.hold == hold_id) {
       at->second = known->second;
     }
     at->second.hold = hold_id;

@@ -165,6 +165,19 @@ TEST_F(ReconciliationTest, WhatTheProviderDoesNotKnowForLongIsVoid) {
   EXPECT_TRUE(Ask(reconciliation).empty());
 }
 
+TEST_F(ReconciliationTest, AnotherRequestUnderTheSameIdHasItsOwnHalfHour) {
+  const auto first = Doubt("again");
+  Reconciliation reconciliation(*world_.ledger, minutes(30));
+  EXPECT_EQ(reconciliation.Take(Ask(reconciliation)[0], {}, now()).unknown, 1);
+  ASSERT_TRUE(world_.ledger->ResolveVoid(first, "the operator says so").has_value());
+  const auto second = Doubt("again");
+  world_.clock.Advance(minutes(31));
+  const BillingOutcome outcome = reconciliation.Take(Ask(reconciliation)[0], {}, now());
+  EXPECT_EQ(outcome.voided, 0);
+  EXPECT_EQ(outcome.unknown, 1);
+  EXPECT_EQ(RowOf(second).state, AttemptState::kInDoubt);
+}
+
 TEST_F(ReconciliationTest, AProviderIsAskedOnlyByIdsThatItCanKnow) {
   Doubt("inf-1");
   Doubt("");

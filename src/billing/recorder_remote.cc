@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "billing/bill_boundary.h"
 #include "billing/recorder.h"
 #include "billing/recorder_parts.h"
 
@@ -107,8 +108,13 @@ Result<LocalCell> Recorder::LocalUse(const BillLine& cell) {
       local.in_doubt += is_inside ? 1 : 0;
       continue;
     }
+    for (auto& [end_s, edges] :
+         {std::pair(cell.start_s, &local.at_start), std::pair(cell.end_s, &local.at_end)}) {
+      if (end_s - kEdgeS <= at_s && at_s < end_s + kEdgeS) {
+        (at_s < end_s ? edges->before : edges->after).Add(query.Integer(3), query.Integer(5), cost);
+      }
+    }
     if (!is_inside) {
-      local.outer_edge_cost += cost;
       continue;
     }
     ++local.requests;
@@ -124,9 +130,6 @@ Result<LocalCell> Recorder::LocalUse(const BillLine& cell) {
     local.output_tokens += query.Integer(5);
     local.cost += cost;
     local.price_version = std::max(local.price_version, static_cast<uint32_t>(query.Integer(9)));
-    if (at_s < cell.start_s + kEdgeS || at_s >= cell.end_s - kEdgeS) {
-      local.inner_edge_cost += cost;
-    }
   }
 }
 
@@ -221,11 +224,14 @@ Result<std::vector<Difference>> Recorder::Differences(const std::string& provide
     TW_ASSIGN_OR_RETURN(difference.local, LocalUse(line));
     difference.line = std::move(line);
     difference.kind = Compare(difference.line, difference.local);
+    differences.push_back(std::move(difference));
+  }
+  JudgeBoundaries(differences);
+  for (Difference& difference : differences) {
     const auto price = bill_->prices.find(difference.local.price_version);
     if (difference.kind == DifferenceClass::kPrice && price != bill_->prices.end()) {
       difference.local.prices = price->second;
     }
-    differences.push_back(std::move(difference));
   }
   return differences;
 }

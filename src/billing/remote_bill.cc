@@ -186,33 +186,50 @@ std::string_view DifferenceClassName(DifferenceClass difference) {
   return kNames[static_cast<size_t>(difference)];
 }
 
+void EdgeUse::Add(int64_t input, int64_t output, NanoUsd of_request) {
+  ++requests;
+  input_tokens += input;
+  output_tokens += output;
+  cost += of_request;
+  const __int128 tokens = __int128{input} + output;
+  if (tokens <= 0) {
+    tokenless_cost += of_request;
+    return;
+  }
+  const __int128 rate = __int128{of_request} * 1'000'000 / tokens;
+  const auto bounded = static_cast<int64_t>(std::min<__int128>(rate, INT64_MAX / 2));
+  least_rate = std::min(least_rate, bounded);
+  most_rate = std::max(most_rate, bounded + 1);
+}
+
+NanoUsd CostTolerance(NanoUsd remote, NanoUsd local) {
+  constexpr NanoUsd kCent = 10'000'000;
+  return std::max(kCent, std::max(remote, local) / 200);
+}
+
+bool AreUnitsApart(const BillLine& line, const LocalCell& local) {
+  return IsUnitsApart(line.input_tokens, local.input_tokens) ||
+         IsUnitsApart(line.output_tokens, local.output_tokens);
+}
+
 DifferenceClass Compare(const BillLine& line, const LocalCell& local) {
-  constexpr NanoUsd kHalfCent = 5'000'000, kCent = 10'000'000;
+  constexpr NanoUsd kHalfCent = 5'000'000;
   const NanoUsd remote = line.cost.value_or(local.cost);
   const NanoUsd apart = std::abs(remote - local.cost);
-  const bool are_units_apart = IsUnitsApart(line.input_tokens, local.input_tokens) ||
-                               IsUnitsApart(line.output_tokens, local.output_tokens);
+  const bool are_units_apart = AreUnitsApart(line, local);
   if (apart == 0 && !are_units_apart) {
     return DifferenceClass::kNone;
   }
   if (apart > 0 && !are_units_apart && apart <= local.requests + kHalfCent) {
     return DifferenceClass::kRounding;
   }
-  const bool is_within = apart <= std::max(kCent, std::max(remote, local.cost) / 200);
-  if (is_within && !are_units_apart) {
+  if (apart <= CostTolerance(remote, local.cost) && !are_units_apart) {
     return DifferenceClass::kNone;
   }
   const bool has_remote = remote != 0 || line.input_tokens.value_or(0) > 0 ||
                           line.output_tokens.value_or(0) > 0 || line.requests.value_or(0) > 0;
-  if (local.requests == 0 && local.in_doubt == 0 && local.outer_edge_cost == 0) {
+  if (local.requests == 0 && local.in_doubt == 0) {
     return DifferenceClass::kMissingLocal;
-  }
-  // Some of what is near the ends may stand in the neighbours' cells there.
-  const NanoUsd least = local.cost - local.inner_edge_cost;
-  const NanoUsd most = local.cost + local.outer_edge_cost;
-  if (line.cost.has_value() && least - local.requests <= remote &&
-      remote <= most + local.requests) {
-    return DifferenceClass::kBoundary;
   }
   if (!has_remote) {
     return DifferenceClass::kMissingRemote;

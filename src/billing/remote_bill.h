@@ -31,25 +31,39 @@ struct BillLine {
   bool operator==(const BillLine&) const = default;
 };
 
+// Settled attempts within kEdgeS of an end of a cell, on one side of it.
+inline constexpr int64_t kEdgeS = 300;
+struct EdgeUse {
+  int64_t requests = 0, input_tokens = 0, output_tokens = 0;
+  ledger::NanoUsd cost = 0;
+  // Nano-USD per million tokens of the cheapest and the dearest of them that has tokens, and the
+  // cost of those without.
+  int64_t least_rate = INT64_MAX, most_rate = 0;
+  ledger::NanoUsd tokenless_cost = 0;
+
+  void Add(int64_t input, int64_t output, ledger::NanoUsd of_request);
+};
+struct BoundaryUse {
+  EdgeUse before, after;
+};
+
 // What was recorded here of the same cell: settled attempts that the server's own account paid.
 struct LocalCell {
   int64_t requests = 0, unpriced = 0, in_doubt = 0;
   int64_t input_tokens = 0, cached_tokens = 0, output_tokens = 0;
   ledger::NanoUsd cost = 0;
-  // Of these, and of those just outside: within kEdgeS of the cell's ends.
-  ledger::NanoUsd inner_edge_cost = 0, outer_edge_cost = 0;
+  BoundaryUse at_start, at_end;  // of these, and of those just outside
   // Of the settled ones inside: the Hub's id and the provider's.
   std::string hf_model, provider_model;
   bool has_many_models = false;
   uint32_t price_version = 0;             // the newest of them; 0: none had a price
   std::optional<catalog::Prices> prices;  // that version, of differences of the class kPrice
 };
-inline constexpr int64_t kEdgeS = 300;
 
 enum class DifferenceClass {
   kNone,           // equal, or within the tolerance
   kRounding,       // a nano-dollar a request, and half a cent
-  kBoundary,       // what was near the ends of the cell explains it
+  kBoundary,       // what was near the ends of the cell may stand in the next one
   kMissingLocal,   // the provider bills what is not known here
   kMissingRemote,  // what was recorded here is not on its bill
   kUnits,          // the tokens differ
@@ -60,8 +74,11 @@ inline bool IsExplained(DifferenceClass difference) {
   return difference <= DifferenceClass::kBoundary;
 }
 
-// Tolerances: 0.1 % of units, and of cost the larger of 0.5 % and $0.01.
+// Tolerances: 0.1 % of units, and of cost the larger of 0.5 % and $0.01. By the cell alone: never
+// kBoundary.
 DifferenceClass Compare(const BillLine& line, const LocalCell& local);
+ledger::NanoUsd CostTolerance(ledger::NanoUsd remote, ledger::NanoUsd local);
+bool AreUnitsApart(const BillLine& line, const LocalCell& local);
 
 struct Difference {
   BillLine line;  // of a cell that only this server knows: its costs are 0

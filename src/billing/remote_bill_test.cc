@@ -126,9 +126,6 @@ LocalCell Recorded(ledger::NanoUsd cost, int64_t input = 1'000'000, int64_t outp
 }
 
 TEST(Difference, HasAClass) {
-  LocalCell at_the_edge = Recorded(10 * kDollar);
-  at_the_edge.inner_edge_cost = kDollar;
-  at_the_edge.outer_edge_cost = kDollar / 2;
   const std::vector<Case> cases = {
       {"equal", Billed(10 * kDollar), Recorded(10 * kDollar), DifferenceClass::kNone},
       {"half a cent and a nano a request", Billed(10 * kDollar + 5'001'000), Recorded(10 * kDollar),
@@ -144,11 +141,6 @@ TEST(Difference, HasAClass) {
        DifferenceClass::kNone},
       {"nothing is known here", Billed(kDollar), LocalCell(), DifferenceClass::kMissingLocal},
       {"nothing is billed", Billed(0), Recorded(kDollar), DifferenceClass::kMissingRemote},
-      {"the last minutes stand in the next cell", Billed(9'200'000'000), at_the_edge,
-       DifferenceClass::kBoundary},
-      {"the first minutes of the next one", Billed(10'400'000'000), at_the_edge,
-       DifferenceClass::kBoundary},
-      {"more than the edges", Billed(8 * kDollar), at_the_edge, DifferenceClass::kPrice},
   };
   for (const Case& one : cases) {
     EXPECT_EQ(DifferenceClassName(Compare(one.line, one.local)), DifferenceClassName(one.kind))

@@ -1,0 +1,264 @@
+#include "billing/bill_boundary.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace tradewind::billing {
+namespace {
+
+constexpr int64_t kHour = 3600, kDay = 86'400;
+constexpr int64_t kStart = 1'795'651'200;  // 2026-11-26
+constexpr ledger::NanoUsd kDollar = 1'000'000'000;
+
+struct Use {
+  int64_t at_s = 0, input = 0, output = 0;
+  ledger::NanoUsd cost = 0;
+};
+
+// What the bill says of `uses`, with its times, against what was recorded of them.
+struct Bill {
+  int64_t width_s = kDay;
+  int64_t cells = 1;
+  bool tells_tokens = true;
+
+  std::vector<Difference> Against(const std::vector<Use>& recorded,
+                                  const std::vector<Use>& billed) const {
+    std::vector<Difference> differences;
+    for (int64_t i = 0; i < cells; ++i) {
+      Difference one;
+      one.line.start_s = kStart + i * width_s;
+      one.line.end_s = one.line.start_s + width_s;
+      Use all;
+      for (const Use& use : billed) {
+        if (one.line.start_s <= use.at_s && use.at_s < one.line.end_s) {
+          all.cost += use.cost;
+          all.input += use.input;
+          all.output += use.output;
+        }
+      }
+      one.line.cost = all.cost;
+      if (tells_tokens) {
+        one.line.input_tokens = all.input;
+        one.line.output_tokens = all.output;
+      }
+      for (const Use& use : recorded) {
+        Record(use, one.line, one.local);
+      }
+      one.kind = Compare(one.line, one.local);
+      differences.push_back(one);
+    }
+    return differences;
+  }
+  std::vector<Difference> Judged(const std::vector<Use>& recorded,
+                                 const std::vector<Use>& billed) const {
+    std::vector<Difference> differences = Against(recorded, billed);
+    JudgeBoundaries(differences);
+    return differences;
+  }
+
+ private:
+  static void Record(const Use& use, const BillLine& line, LocalCell& local) {
+    if (line.start_s <= use.at_s && use.at_s < line.end_s) {
+      ++local.requests;
+      local.cost += use.cost;
+      local.input_tokens += use.input;
+      local.output_tokens += use.output;
+    }
+    const auto near = [&](int64_t end_s, BoundaryUse& end) {
+      if (std::abs(use.at_s * 2 + 1 - end_s * 2) < 2 * kEdgeS) {
+        (use.at_s < end_s ? end.before : end.after).Add(use.input, use.output, use.cost);
+      }
+    };
+    near(line.start_s, local.at_start);
+    near(line.end_s, local.at_end);
+  }
+};
+
+int64_t CountOf(DifferenceClass kind, const std::vector<Difference>& differences) {
+  return std::ranges::count(differences, kind, &Difference::kind);
+}
+
+int64_t Unexplained(const std::vector<Difference>& differences) {
+  return std::ranges::count_if(differences,
+                               [](const Difference& one) { return !IsExplained(one.kind); });
+}
+
+std::vector<Use> Times(std::vector<Use> uses, int64_t percent, bool is_of_tokens = true) {
+  for (Use& use : uses) {
+    use.cost = use.cost * percent / 100;
+    if (is_of_tokens) {
+      use.input = use.input * percent / 100;
+      use.output = use.output * percent / 100;
+    }
+  }
+  return uses;
+}
+
+// A batch of ten dollars a minute after each midnight.
+std::vector<Use> NightlyBatches(int64_t days) {
+  std::vector<Use> uses;
+  for (int64_t day = 0; day < days; ++day) {
+    uses.push_back({kStart + day * kDay + 60, 1'000'000, 1'000'000, 10 * kDollar});
+  }
+  return uses;
+}
+
+TEST(Boundary, ExplainsWhatIsMissingInOneCellAndTooMuchInTheNext) {
+  const Bill bill{.cells = 2};
+  std::vector<Use> uses = {{kStart + kHour, 900'000, 900'000, 9 * kDollar},
+                           {kStart + kDay - 10, 100'000, 100'000, kDollar},
+                           {kStart + kDay + kHour, 900'000, 900'000, 9 * kDollar}};
+  std::vector<Use> shifted = uses;
+  shifted[1].at_s += 20;
+  EXPECT_EQ(CountOf(DifferenceClass::kBoundary, bill.Judged(uses, shifted)), 2);
+  shifted[1] = {};
+  EXPECT_EQ(Unexplained(bill.Judged(uses, shifted)), 1) << "it came into no cell";
+  EXPECT_EQ(Unexplained(Bill{.cells = 1}.Judged(uses, shifted)), 0)
+      << "of the next cell nothing is known";
+}
+
+TEST(Boundary, DoesNotExplainABillOfTwiceTheBatchesNearTheEndsOfDays) {
+  const std::vector<Use> uses = NightlyBatches(25);
+  for (const bool tells_tokens : {true, false}) {
+    const Bill bill{.cells = 24, .tells_tokens = tells_tokens};
+    EXPECT_EQ(Unexplained(bill.Judged(uses, uses)), 0);
+    EXPECT_EQ(Unexplained(bill.Judged(uses, Times(uses, 200))), 24);
+    EXPECT_EQ(Unexplained(bill.Judged(uses, {})), 24) << "nor of none";
+    EXPECT_GT(Unexplained(bill.Judged(uses, Times(uses, 105))), 0);
+  }
+}
+
+TEST(Boundary, OfOneCellExplainsNoMoreThanARequestNearItsEnds) {
+  const Bill bill{.cells = 1};
+  const std::vector<Use> uses = {{kStart + kHour, 900'000, 900'000, 9 * kDollar},
+                                 {kStart + kDay - 10, 100'000, 100'000, kDollar}};
+  const auto billed = [&](int64_t tokens, ledger::NanoUsd cost) {
+    const std::vector<Use> all = {{kStart + kHour, tokens, tokens, cost}};
+    return bill.Judged(uses, all).front().kind;
+  };
+  EXPECT_EQ(billed(900'000, 9 * kDollar), DifferenceClass::kBoundary);
+  EXPECT_EQ(billed(800'000, 8 * kDollar), DifferenceClass::kUnits);
+  EXPECT_EQ(billed(1'100'000, 11 * kDollar), DifferenceClass::kUnits);
+}
+
+TEST(Boundary, DoesNotExplainAnotherPriceOfTheSameOrOfOtherTokens) {
+  const std::vector<Use> uses = {{kStart + 10, 500'000, 500'000, kDollar},
+                                 {kStart + kDay - 10, 500'000, 500'000, kDollar}};
+  const Bill bill{.cells = 1};
+  const auto billed = [&](int64_t tokens, ledger::NanoUsd cost) {
+    const std::vector<Use> all = {{kStart + kHour, tokens, tokens, cost}};
+    return bill.Judged(uses, all).front().kind;
+  };
+  EXPECT_EQ(billed(500'000, kDollar), DifferenceClass::kBoundary);
+  EXPECT_EQ(billed(1'000'000, kDollar), DifferenceClass::kPrice) << "all of it, at half the price";
+  EXPECT_EQ(billed(500'000, 2 * kDollar), DifferenceClass::kUnits) << "half of it, for as much";
+  EXPECT_EQ(billed(500'000, kDollar * 12 / 10), DifferenceClass::kUnits);
+}
+
+TEST(Boundary, OfCellsThatTellTokensAloneIsJudgedByTheseAlone) {
+  const Bill bill{.cells = 2};
+  const std::vector<Use> uses = {{kStart + kHour, 900'000, 900'000, 9 * kDollar},
+                                 {kStart + kDay - 10, 100'000, 100'000, kDollar}};
+  std::vector<Use> shifted = uses;
+  shifted[1].at_s += 20;
+  for (const auto& [billed, unexplained] :
+       {std::pair(shifted, 0), std::pair(Times(shifted, 200), 2)}) {
+    std::vector<Difference> differences = bill.Against(uses, billed);
+    for (Difference& one : differences) {
+      one.line.cost = std::nullopt;
+      one.kind = Compare(one.line, one.local);
+    }
+    JudgeBoundaries(differences);
+    EXPECT_EQ(Unexplained(differences), unexplained);
+  }
+}
+
+TEST(Boundary, OfOneWrongCellLeavesTheOthersExplained) {
+  std::vector<Use> uses, billed;
+  for (int64_t hour = 0; hour < 48; ++hour) {
+    const int64_t start_s = kStart + hour * kHour;
+    for (const int64_t at_s : {start_s + 5, start_s + 1800}) {
+      uses.push_back({at_s, 100'000, 100'000, kDollar});
+      billed.push_back(uses.back());
+      billed.back().at_s -= hour % 3 == 0 ? 10 : 0;
+    }
+  }
+  const Bill bill{.width_s = kHour, .cells = 48};
+  EXPECT_EQ(Unexplained(bill.Judged(uses, billed)), 0);
+  for (Use& use : billed) {
+    use.cost *= use.at_s / kHour == kStart / kHour + 20 ? 4 : 1;
+  }
+  const auto differences = bill.Judged(uses, billed);
+  EXPECT_EQ(Unexplained(differences), 1);
+  EXPECT_FALSE(IsExplained(differences[20].kind));
+}
+
+// Random requests, and a provider whose clock is up to five minutes off in either direction.
+class Chance {
+ public:
+  explicit Chance(uint64_t seed) : random_(seed) {}
+  int64_t Between(int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random_);
+  }
+  std::vector<Use> Uses(const Bill& bill) {
+    const int64_t input_price = Between(100, 3000), output_price = input_price * Between(1, 5);
+    const bool is_near_ends = Between(0, 2) == 0;
+    std::vector<Use> uses;
+    // Also of the cell before and behind the bill's.
+    for (int64_t cell = -1; cell <= bill.cells; ++cell) {
+      const int64_t count = Between(3, 30);
+      for (int64_t i = 0; i < count; ++i) {
+        Use use{kStart + cell * bill.width_s, Between(20, 4000) * 1000, Between(1, 800) * 1000, 0};
+        use.at_s += Between(0, (is_near_ends ? kEdgeS : bill.width_s) - 1);
+        use.cost = use.input * input_price + use.output * output_price;
+        uses.push_back(use);
+      }
+    }
+    return uses;
+  }
+  std::vector<Use> Shifted(std::vector<Use> uses) {
+    const auto [low, high] = std::array<std::pair<int64_t, int64_t>, 3>{
+        {{-kEdgeS, kEdgeS}, {0, kEdgeS}, {-20, 20}}}[static_cast<size_t>(Between(0, 2))];
+    for (Use& use : uses) {
+      use.at_s += Between(low, high);
+    }
+    return uses;
+  }
+
+ private:
+  std::mt19937_64 random_;
+};
+
+TEST(Boundary, OfRandomCellsExplainsHonestClocksAndNoOtherBills) {
+  constexpr uint64_t kSeeds = 200;
+  int64_t boundaries = 0;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    Chance chance(seed);
+    const Bill bill{.width_s = chance.Between(0, 1) == 0 ? kHour : kDay,
+                    .cells = chance.Between(60, 100),
+                    .tells_tokens = chance.Between(0, 1) == 0};
+    const std::vector<Use> uses = chance.Uses(bill);
+    const std::vector<Use> honest = chance.Shifted(uses);
+    const std::vector<Difference> same = bill.Judged(uses, honest);
+    EXPECT_EQ(Unexplained(same), 0) << "seed " << seed;
+    boundaries += CountOf(DifferenceClass::kBoundary, same);
+    for (const bool is_of_tokens : {true, false}) {
+      for (const int64_t percent : {0, 50, 95, 105, 200}) {
+        const auto wrong = bill.Judged(uses, Times(honest, percent, is_of_tokens));
+        const bool is_far = percent % 100 == 0 || percent == 50;
+        EXPECT_GE(Unexplained(wrong), is_far ? bill.cells / 2 : 1)
+            << "seed " << seed << ", " << percent << " %" << (is_of_tokens ? " of tokens" : "");
+      }
+    }
+  }
+  EXPECT_GT(boundaries, 1000) << "so that there is something to explain";
+}
+
+}  // namespace
+}  // namespace tradewind::billing
