@@ -226,7 +226,7 @@ Status Ledger::ResolveVoid(HoldId id, std::string reason) {
 
 Result<AccountNumber> Ledger::Define(const BudgetSpec& budget) {
   const std::lock_guard lock(mutex_);
-  TW_ASSIGN_OR_RETURN(Record record, book_.DecideBudget(budget));
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecideBudget(budget, NowNs()));
   TW_RETURN_IF_ERROR(Commit(record));
   return record.account;
 }
@@ -239,7 +239,7 @@ Status Ledger::CloseBudget(std::string_view name) {
   }
   BudgetSpec closed = *book_.BudgetOf(*number);
   closed.closed = true;
-  TW_ASSIGN_OR_RETURN(Record record, book_.DecideBudget(closed));
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecideBudget(closed, NowNs()));
   return Commit(record);
 }
 
