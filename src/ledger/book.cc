@@ -264,13 +264,13 @@ std::expected<Record, Refusal> Book::DecideProgress(HoldId id, NanoUsd cost, Nan
     return Refuse(Refusal::Reason::kAmount);
   }
   const OpenHold& hold = found->second;
-  const bool may_fall = metering == Metering::kEnded && hold.state != HoldState::kInDoubt;
+  const bool has_ended = metering == Metering::kEnded;
   std::expected<Record, Refusal> decided;
   decided->type = RecordType::kProgress;
   decided->hold = id;
   // What was metered of something that runs is never taken back.
-  decided->cost = may_fall ? cost : std::max(cost, hold.metered_cost);
-  decided->charge = may_fall ? charge : std::max(charge, hold.metered_charge);
+  decided->cost = has_ended ? cost : std::max(cost, hold.metered_cost);
+  decided->charge = has_ended ? charge : std::max(charge, hold.metered_charge);
   return decided;
 }
 

@@ -139,7 +139,8 @@ class Book {
   // Void is for what was surely not billed; in-doubt for what may have been. `text` says why.
   std::expected<Record, Refusal> DecideStep(RecordType type, HoldId id, std::string text) const;
   // While it runs only more can be metered; at its end what is known of it counts, also when it is
-  // less than what had to be feared. In doubt already: only more.
+  // less than what had to be feared: also of one that is in doubt because its process gave the
+  // journal away and took it back.
   std::expected<Record, Refusal> DecideProgress(HoldId id, NanoUsd cost, NanoUsd charge,
                                                 Metering metering = Metering::kRuns) const;
 

@@ -308,7 +308,7 @@ class SmallWorld {
       return;
     }
     Model::Request& request = model_.open.at(id);
-    const bool may_fall = metering == Metering::kEnded && request.state != HoldState::kInDoubt;
+    const bool may_fall = metering == Metering::kEnded;
     request.metered_cost = may_fall ? cost : std::max(cost, request.metered_cost);
     request.metered_charge = may_fall ? charge : std::max(charge, request.metered_charge);
   }

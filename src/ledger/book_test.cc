@@ -281,9 +281,6 @@ TEST(Book, MetersLessOnlyOfWhatHasEnded) {
   EXPECT_EQ(live.book.Find(*hold)->metered_cost, 100) << "it runs, and may be billed whole";
   live.Commit(*live.book.DecideProgress(*hold, 20, 20, Metering::kEnded));
   EXPECT_EQ(live.book.Find(*hold)->metered_cost, 20);
-  live.Commit(*live.book.DecideStep(RecordType::kInDoubt, *hold, ""));
-  live.Commit(*live.book.DecideProgress(*hold, 1, 1, Metering::kEnded));
-  EXPECT_EQ(live.book.Find(*hold)->metered_cost, 20) << "in doubt, only more can come out";
 }
 
 TEST(Book, KeepsWhatIsInDoubtHeldUntilItIsResolved) {

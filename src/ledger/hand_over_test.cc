@@ -197,6 +197,22 @@ TEST_F(HandOverTest, AProcessThatTakesTheJournalBackKnowsItsOwnEnds) {
   EXPECT_TRUE(Take(10).has_value());
 }
 
+TEST_F(HandOverTest, AProcessThatTakesTheJournalBackMetersACutStreamAsAnyOther) {
+  auto cut = Take(300);
+  ASSERT_TRUE(cut->Progress(10, 10).has_value());
+  now().Release();
+  ASSERT_TRUE(now().Reopen().has_value());
+  EXPECT_EQ(now().HoldsInDoubt()[0].second.metered_cost, 300) << "should this one die now";
+  ASSERT_TRUE(cut->Progress(20, 15).has_value());
+  EXPECT_EQ(now().HoldsInDoubt()[0].second.metered_cost, 300) << "it runs on";
+  EXPECT_TRUE(now().DoubtsToAskAbout().empty());
+  ASSERT_TRUE(cut->Progress(50, 30, Metering::kEnded).has_value());
+  ASSERT_TRUE(cut->Doubt("cut").has_value());
+  ASSERT_EQ(now().DoubtsToAskAbout().size(), 1U) << "at once: its end is known";
+  EXPECT_EQ(now().DoubtsToAskAbout()[0].second.metered_cost, 50);
+  EXPECT_EQ(now().DoubtsToAskAbout()[0].second.metered_charge, 30);
+}
+
 // Requests that end in any process, processes that follow each other or die: what was settled is
 // booked to the nano-dollar, and what nobody could say is held whole.
 TEST_F(HandOverTest, ManyUpgradesLoseNothing) {

@@ -115,6 +115,7 @@ Status Hold::Doubt(std::string reason) {
   const std::lock_guard lock(ledger_->mutex_);
   TW_RETURN_IF_ERROR(ledger_->CommitWithUpstreamId(
       ledger_->book_.DecideStep(RecordType::kInDoubt, id_, std::move(reason)), upstream_id_));
+  ledger_->elsewhere_.erase(id_);  // it ran here, in a process that took the journal back
   ledger_ = nullptr;
   return {};
 }
