@@ -502,6 +502,13 @@ bool Ledger::is_released() {
 Status Ledger::Reopen() {
   const std::lock_guard lock(mutex_);
   const std::lock_guard flushing(flushing_);
+  for (const auto& [id, hold] : book_.holds()) {
+    if (hold.state != HoldState::kInDoubt) {
+      runs_here_.insert(id);
+    }
+  }
+  const std::set<HoldId> elsewhere = std::move(elsewhere_);
+  const auto elsewhere_until = elsewhere_until_;
   book_ = Book();
   recovery_ = {};
   is_released_ = hands_over_ = false;
@@ -509,6 +516,10 @@ Status Ledger::Reopen() {
     is_released_ = true;
     return recovered;
   }
+  std::erase_if(runs_here_, [&](HoldId id) { return !book_.doubts().contains(id); });
+  // The process that failed runs nothing any more; one before this one may.
+  std::erase_if(elsewhere_, [&](HoldId id) { return !elsewhere.contains(id); });
+  elsewhere_until_ = elsewhere_until;
   return {};
 }
 
