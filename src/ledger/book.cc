@@ -202,7 +202,7 @@ std::expected<Record, Refusal> Book::DecideExtend(HoldId id, NanoUsd cost, NanoU
       refusal.account = leg.account.number;
       refusal.asked = more.amount;
       refusal.available = available;
-      refusal.resets_at_s = leg.window_end_s;
+      refusal.resets_at_s = accounts_.at(leg.account).window_end_s;
       return std::unexpected(std::move(refusal));
     }
     record.legs.Push(more);
@@ -274,7 +274,7 @@ std::expected<Record, Refusal> Book::DecideProgress(HoldId id, NanoUsd cost, Nan
   return decided;
 }
 
-Result<Record> Book::DecideBudget(const BudgetSpec& budget) const {
+Result<Record> Book::DecideBudget(const BudgetSpec& budget, int64_t time_ns) const {
   TW_RETURN_IF_ERROR(CheckName(budget.name));
   if (!IsAmount(budget.limit)) {
     return Fail(ErrorCode::kInvalidArgument, "a budget is 0 to 1,000,000 USD", "budget");
@@ -284,6 +284,14 @@ Result<Record> Book::DecideBudget(const BudgetSpec& budget) const {
   record.type = RecordType::kBudget;
   record.account = FindBudget(budget.name).value_or(next_number_);
   record.budget = budget;
+  // The window of another period may begin at the same instant: what was used since counts in it.
+  const Window window = WindowOf(budget.period, budget.zone, time_ns / kNanosPerSecond);
+  const auto account = accounts_.find({record.account, window.start_s});
+  if (!budget.closed && account != accounts_.end() &&
+      account->second.window_end_s != window.end_s) {
+    record.key.window_start_s = window.start_s;
+    record.window_end_s = window.end_s;
+  }
   return record;
 }
 

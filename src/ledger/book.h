@@ -145,7 +145,7 @@ class Book {
                                                 Metering metering = Metering::kRuns) const;
 
   // Definitions replace those of the same name. Errors: kInvalidArgument with the field.
-  Result<Record> DecideBudget(const BudgetSpec& budget) const;
+  Result<Record> DecideBudget(const BudgetSpec& budget, int64_t time_ns) const;
   Result<Record> DecideCredit(const CreditSpec& credit) const;
   // How somebody pays: from credits alone, or what is beyond them later. Errors: kInvalidArgument.
   Result<Record> DecidePayer(std::string_view payer, bool is_prepaid) const;
@@ -287,6 +287,8 @@ class Book {
   void Release(const OpenHold& hold);
   void Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge, const Legs& shares);
   void Warn(AccountNumber number, AccountKey key, Account& account);
+  // What was used in a shorter or longer window with the same start counts in this one.
+  void EndWindowsWithBudgets(int64_t time_ns);
   // Whether both balances have room for it. Both accounts are there.
   // Every balance that its end moves stays within 64 bits.
   bool CanPost(const OpenHold& hold, NanoUsd cost, NanoUsd charge) const;

@@ -362,6 +362,10 @@ Status Book::ApplyDefinition(const Record& record) {
     budgets_[number] = record.budget;
     budget_names_[record.budget.name] = number;
     windows_.erase(number);
+    const auto same_start = accounts_.find({number, record.key.window_start_s});
+    if (record.window_end_s != kEndOfTime && same_start != accounts_.end()) {
+      same_start->second.window_end_s = record.window_end_s;
+    }
     for (auto& [key, account] : accounts_) {
       if (key.number == number && account.window_end_s > record.time_ns / kNanosPerSecond) {
         account.limit = record.budget.limit;

@@ -24,7 +24,7 @@ TEST(AuditStep, FindsNothingWrongWhileHoldsComeAndGo) {
     Book book;
     std::vector<AccountNumber> budgets;
     for (const char* name : {"key:a", "user:a", "org:a"}) {
-      Record record = *book.DecideBudget({.name = name, .limit = kAmountMax});
+      Record record = *book.DecideBudget({.name = name, .limit = kAmountMax}, 0);
       ASSERT_TRUE(Commit(book, record).has_value());
       budgets.push_back(record.account);
     }

@@ -23,7 +23,7 @@ struct World {
     return book.Apply(record);
   }
   AccountNumber Define(const BudgetSpec& budget) {
-    Record record = *book.DecideBudget(budget);
+    Record record = *book.DecideBudget(budget, time_ns);
     EXPECT_TRUE(Commit(record).has_value());
     return record.account;
   }
@@ -54,6 +54,76 @@ TEST(BookMore, AClosedBudgetRefusesNothing) {
   world.Define(spec);
   EXPECT_TRUE(world.Take({&key, 1}, 11, 11).has_value());
   EXPECT_EQ(world.At(key).pending, 0);
+}
+
+constexpr int64_t kDayNs = int64_t{86'400} * 1'000'000'000;
+// 2025-12-01 10:00 UTC: a day, a week and a month began at the same instant.
+constexpr int64_t kFirstOfMonthNs = (int64_t{1'764'547'200} + 36'000) * 1'000'000'000;
+const BudgetSpec kDaily = {.name = "key:a", .limit = 100, .period = Period::kDay};
+const BudgetSpec kMonthly = {.name = "key:a", .limit = 100, .period = Period::kMonth};
+
+Status Ignore(const Record& /*record*/) {
+  return {};
+}
+
+TEST(BookMore, AMonthThatIsSetOnItsFirstDayAfterADayKeepsWhatItSpentUntilItEnds) {
+  World world;
+  world.time_ns = kFirstOfMonthNs;
+  const AccountNumber key = world.Define(kDaily);
+  ASSERT_TRUE(world.Commit(*world.book.DecideSettle(*world.Take({&key, 1}, 60, 0), 60, 0, "", 0))
+                  .has_value());
+  BudgetSpec closed = kDaily;
+  closed.closed = true;
+  world.Define(closed);
+  world.Define(kMonthly);
+  world.time_ns += 20 * kDayNs;
+  ASSERT_TRUE(world.book.Snapshot(world.time_ns, Ignore).has_value());
+  world.time_ns = world.book.time_ns();
+  EXPECT_EQ(world.At(key).debits, 60) << "it is the month's";
+  EXPECT_FALSE(world.Take({&key, 1}, 41, 0).has_value());
+  BudgetSpec other = kMonthly;
+  other.limit = 70;
+  world.Define(other);
+  EXPECT_FALSE(world.Take({&key, 1}, 11, 0).has_value()) << "lowered";
+  other.limit = 200;
+  world.Define(other);
+  EXPECT_TRUE(world.Take({&key, 1}, 140, 0).has_value()) << "raised";
+  world.time_ns += 20 * kDayNs;
+  EXPECT_EQ(world.At(key).debits, 0) << "the next month";
+}
+
+TEST(BookMore, ADayThatIsSetAfterItsMonthEndsWithTheDay) {
+  World world;
+  world.time_ns = kFirstOfMonthNs;
+  const AccountNumber key = world.Define(kMonthly);
+  ASSERT_TRUE(world.Take({&key, 1}, 60, 0).has_value());
+  world.Define(kDaily);
+  EXPECT_EQ(world.At(key).window_end_s, (kFirstOfMonthNs + 14 * (kDayNs / 24)) / 1'000'000'000);
+}
+
+// As an older program wrote it, which had let the window end with the day.
+TEST(BookMore, ReadsAJournalInWhichTheMonthEndedWithTheDayAndMendsItInItsNextSnapshot) {
+  World world;
+  world.time_ns = kFirstOfMonthNs;
+  const AccountNumber key = world.Define(kDaily);
+  ASSERT_TRUE(world.Take({&key, 1}, 60, 0).has_value());
+  const auto define = [&](const BudgetSpec& budget) {
+    Record record;
+    record.type = RecordType::kBudget;
+    record.account = key;
+    record.budget = budget;
+    ASSERT_TRUE(world.Commit(record).has_value());
+  };
+  define(kMonthly);
+  world.time_ns += 5 * kDayNs;
+  BudgetSpec lowered = kMonthly;
+  lowered.limit = 50;
+  define(lowered);
+  ASSERT_TRUE(world.Take({&key, 1}, 40, 0).has_value()) << "its limit was not lowered then";
+  ASSERT_TRUE(world.book.Snapshot(world.time_ns, Ignore).has_value());
+  EXPECT_EQ(world.At(key).limit, 50);
+  EXPECT_FALSE(world.Take({&key, 1}, 1, 0).has_value());
+  EXPECT_GT(world.At(key).window_end_s, (world.time_ns + 20 * kDayNs) / 1'000'000'000);
 }
 
 TEST(BookMore, AScopeThatIsNamedTwiceIsHeldOnce) {

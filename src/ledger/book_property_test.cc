@@ -20,7 +20,10 @@ namespace tradewind::ledger {
 namespace {
 
 constexpr int64_t kSecond = 1'000'000'000;
-constexpr int64_t kBegin = 1'764'072'000;
+constexpr int64_t kBegin = 1'764'547'200;  // where a day, a week and a month begin
+constexpr int64_t kDayS = 86'400;
+constexpr std::array kPeriods = {Period::kMinute, Period::kHour,  Period::kDay,
+                                 Period::kWeek,   Period::kMonth, Period::kTotal};
 constexpr const char* kPayer = "org:a";
 constexpr size_t kCredits = 4;
 
@@ -37,19 +40,53 @@ struct Model {
     HoldState state = HoldState::kHeld;
     NanoUsd cost = 0, charge = 0, metered_cost = 0, metered_charge = 0;
     std::array<NanoUsd, kCredits> shares = {};
+    int64_t window = 0;  // by its start
+  };
+  struct Used {
+    NanoUsd limit = 0, spent = 0;
+    int64_t end_s = 0;
   };
 
-  NanoUsd limit = 0, spent = 0, receivable = 0;
+  BudgetSpec budget = {.name = "key:a"};
+  std::map<int64_t, Used> windows;  // in which something was held, by their starts
+  NanoUsd spent = 0, receivable = 0;
   bool is_prepaid = false;
   std::vector<Credit> credits;  // in the order of paying
   std::map<HoldId, Request> open;
 
-  NanoUsd Pending() const {
+  Window WindowAt(int64_t now_s) const { return WindowOf(budget.period, budget.zone, now_s); }
+  Used UsedIn(Window window) const {
+    const auto found = windows.find(window.start_s);
+    return found == windows.end() ? Used{budget.limit, 0, window.end_s} : found->second;
+  }
+  NanoUsd Pending(int64_t window) const {
     NanoUsd sum = 0;
     for (const auto& [id, request] : open) {
-      sum += request.cost;
+      sum += request.window == window ? request.cost : 0;
     }
     return sum;
+  }
+  // True: a window that was used has another end now.
+  bool Redefine(const BudgetSpec& other, int64_t now_s) {
+    budget = other;
+    const Window now = WindowAt(now_s);
+    const auto same_start = windows.find(now.start_s);
+    const bool ends_otherwise =
+        same_start != windows.end() && same_start->second.end_s != now.end_s;
+    if (ends_otherwise) {
+      same_start->second.end_s = now.end_s;
+    }
+    for (auto& [start, used] : windows) {
+      used.limit = used.end_s > now_s ? budget.limit : used.limit;
+    }
+    return ends_otherwise;
+  }
+  void Forget(int64_t now_s) {
+    std::erase_if(windows, [&](const auto& window) {
+      return window.second.end_s < now_s - 8 * kDayS &&
+             std::ranges::none_of(
+                 open, [&](const auto& one) { return one.second.window == window.first; });
+    });
   }
   NanoUsd Free(int64_t now_s) const {
     NanoUsd sum = 0;
@@ -59,8 +96,10 @@ struct Model {
     return sum;
   }
   // Why so much more is refused; nullopt: it is not.
-  std::optional<Refusal::Reason> WhyNot(NanoUsd cost, NanoUsd charge, int64_t now_s) const {
-    if (cost > limit - spent - Pending() && cost > 0) {
+  std::optional<Refusal::Reason> WhyNot(Window window, NanoUsd cost, NanoUsd charge,
+                                        int64_t now_s) const {
+    const Used used = UsedIn(window);
+    if (cost > used.limit - used.spent - Pending(window.start_s) && cost > 0) {
       return Refusal::Reason::kBudget;
     }
     return is_prepaid && charge > Free(now_s) ? std::optional(Refusal::Reason::kCredit)
@@ -90,11 +129,13 @@ struct Model {
       paid[i] = std::min(unpaid, open.at(id).shares[i] + credits[i].FreeAt(now_s));
       unpaid -= paid[i];
     }
+    const int64_t window = open.at(id).window;
     Release(id);
     for (size_t i = 0; i < credits.size(); ++i) {
       credits[i].spent += paid[i];
     }
     spent += cost;
+    windows.at(window).spent += cost;
     receivable += unpaid;
   }
   void Expire(int64_t now_s) {
@@ -107,9 +148,10 @@ struct Model {
 class SmallWorld {
  public:
   explicit SmallWorld(uint64_t seed) : random_(seed) {
-    model_.limit = Below(600);
+    model_.budget.limit = Below(600);
+    model_.budget.period = kPeriods[static_cast<size_t>(Below(kPeriods.size()))];
     model_.is_prepaid = Below(2) == 0;
-    Record budget = *book_.DecideBudget({.name = "key:a", .limit = model_.limit});
+    Record budget = *book_.DecideBudget(model_.budget, time_ns_);
     budget_ = budget.account;
     Commit(budget);
     for (size_t i = 0; i < kCredits; ++i) {
@@ -140,7 +182,7 @@ class SmallWorld {
     const Status sound = book_.Audit();
     ASSERT_TRUE(sound.has_value()) << sound.error().message;
   }
-  int refused = 0, settled = 0, expired_while_held = 0, in_part = 0;
+  int refused = 0, settled = 0, expired_while_held = 0, in_part = 0, ends_otherwise = 0;
 
  private:
   int64_t Below(int64_t bound) {
@@ -168,7 +210,7 @@ class SmallWorld {
   void Step() {
     const HoldId id = {{7, static_cast<uint64_t>(Below(3))}, 1};
     const NanoUsd cost = Below(120), charge = Below(3) == 0 ? Below(120) : cost;
-    switch (Below(12)) {
+    switch (Below(13)) {
       case 0:
       case 1:
       case 2:
@@ -187,8 +229,10 @@ class SmallWorld {
       case 9:
         return Settle(id, cost, charge);
       case 10:
-        time_ns_ += Below(50) * kSecond;
+        time_ns_ += (Below(8) == 0 ? Below(12) * kDayS : Below(50)) * kSecond;
         return;
+      case 11:
+        return Redefine();
       default:
         return Below(2) == 0 ? Expire() : Restart();
     }
@@ -201,23 +245,40 @@ class SmallWorld {
     request.charge = charge;
     request.budgets = {&budget_, 1};
     request.payer = kPayer;
+    const Window now = model_.WindowAt(NowS());
     const auto decided = book_.DecideHold(request, time_ns_);
     const auto why = model_.open.contains(id) ? std::optional(Refusal::Reason::kDuplicate)
-                                              : model_.WhyNot(cost, charge, NowS());
+                                              : model_.WhyNot(now, cost, charge, NowS());
     ASSERT_EQ(decided.has_value(), !why.has_value());
     if (why.has_value()) {
       ++refused;
       ASSERT_EQ(decided.error().reason, *why);
       return;
     }
+    model_.windows.try_emplace(now.start_s, model_.UsedIn(now));
+    model_.open[id].window = now.start_s;
     model_.Hold(model_.open[id], cost, charge, NowS());
     Commit(*decided);
   }
 
+  void Redefine() {
+    BudgetSpec other = model_.budget;
+    if (Below(2) == 0) {  // set anew, after it was removed
+      other.closed = true;
+      Commit(*book_.DecideBudget(other, time_ns_));
+      other.closed = false;
+    }
+    other.limit = Below(600);
+    other.period = kPeriods[static_cast<size_t>(Below(kPeriods.size()))];
+    Commit(*book_.DecideBudget(other, time_ns_));
+    ends_otherwise += model_.Redefine(other, NowS()) ? 1 : 0;
+  }
+
   void Extend(HoldId id, NanoUsd cost, NanoUsd charge) {
     const auto decided = book_.DecideExtend(id, cost, charge, kPayer, time_ns_);
-    const auto why = !model_.open.contains(id) ? std::optional(Refusal::Reason::kNoHold)
-                                               : model_.WhyNot(cost, charge, NowS());
+    const auto why = !model_.open.contains(id)
+                         ? std::optional(Refusal::Reason::kNoHold)
+                         : model_.WhyNot({model_.open.at(id).window, 0}, cost, charge, NowS());
     ASSERT_EQ(decided.has_value(), !why.has_value());
     if (why.has_value()) {
       ++refused;
@@ -279,13 +340,18 @@ class SmallWorld {
         book_.Snapshot(++time_ns_, [&](const Record& record) { return again.Apply(record); })
             .has_value());
     book_ = std::move(again);
+    model_.Forget(NowS());
     time_ns_ += kSecond / 1000;  // a snapshot's records have times too
   }
 
   void Check() {
     const Account budget = book_.BudgetAccount(budget_, NowS());
-    ASSERT_EQ(budget.debits, model_.spent);
-    ASSERT_EQ(budget.pending, model_.Pending());
+    const Window now = model_.WindowAt(NowS());
+    const Model::Used used = model_.UsedIn(now);
+    ASSERT_EQ(budget.debits, used.spent);
+    ASSERT_EQ(budget.limit, used.limit);
+    ASSERT_EQ(budget.window_end_s, now.end_s);
+    ASSERT_EQ(budget.pending, model_.Pending(now.start_s));
     NanoUsd in_doubt = 0;
     ASSERT_EQ(book_.holds().size(), model_.open.size());
     for (const auto& [id, request] : model_.open) {
@@ -296,7 +362,8 @@ class SmallWorld {
       ASSERT_EQ(hold->charge, request.charge);
       ASSERT_EQ(hold->metered_cost, request.metered_cost);
       ASSERT_EQ(hold->metered_charge, request.metered_charge);
-      in_doubt += request.state == HoldState::kInDoubt ? request.cost : 0;
+      in_doubt +=
+          request.state == HoldState::kInDoubt && request.window == now.start_s ? request.cost : 0;
     }
     ASSERT_EQ(budget.in_doubt, in_doubt);
     for (const Model::Credit& credit : model_.credits) {
@@ -318,7 +385,7 @@ class SmallWorld {
 };
 
 TEST(BookProperty, HoldsAndCreditsAreThoseOfTheSlowModel) {
-  int refused = 0, settled = 0, expired_while_held = 0, in_part = 0;
+  int refused = 0, settled = 0, expired_while_held = 0, in_part = 0, ends_otherwise = 0;
   const uint64_t cases = testing::ForEachCase(5'000, [&](uint64_t seed) {
     SmallWorld world(seed);
     world.Run();
@@ -326,6 +393,7 @@ TEST(BookProperty, HoldsAndCreditsAreThoseOfTheSlowModel) {
     settled += world.settled;
     expired_while_held += world.expired_while_held;
     in_part += world.in_part;
+    ends_otherwise += world.ends_otherwise;
   });
   if (cases >= 1'000) {  // what never comes tests nothing
     const int often = static_cast<int>(cases / 100);
@@ -333,6 +401,7 @@ TEST(BookProperty, HoldsAndCreditsAreThoseOfTheSlowModel) {
     EXPECT_GT(settled, often);
     EXPECT_GT(expired_while_held, often);
     EXPECT_GT(in_part, often);
+    EXPECT_GT(ends_otherwise, often);
   }
 }
 

@@ -17,6 +17,22 @@ constexpr int64_t kForgetWindowAfterS = 8 * 86'400;
 
 }  // namespace
 
+// Journals of older programs say of no window that it ends otherwise since its budget was set anew.
+void Book::EndWindowsWithBudgets(int64_t time_ns) {
+  for (const auto& [number, budget] : budgets_) {
+    if (budget.closed) {
+      continue;
+    }
+    const Window& window = WindowNow(number, time_ns / kNanosPerSecond);
+    const auto account = accounts_.find({number, window.start_s});
+    if (account != accounts_.end() && account->second.window_end_s != window.end_s) {
+      account->second.window_end_s = window.end_s;
+      account->second.limit = budget.limit;
+      account->second.warned_percent = 0;
+    }
+  }
+}
+
 Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)>& write) {
   std::set<AccountKey> in_use;  // by a hold of nothing, too
   for (const auto& [id, hold] : holds_) {
@@ -24,6 +40,7 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
       in_use.insert(leg.account);
     }
   }
+  EndWindowsWithBudgets(time_ns);
   std::erase_if(accounts_, [&](const auto& entry) {
     const auto& [key, account] = entry;
     return budgets_.contains(key.number) && !in_use.contains(key) &&

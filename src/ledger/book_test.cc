@@ -21,7 +21,7 @@ struct Live {
     EXPECT_TRUE(book.Audit().has_value()) << book.Audit().error().message;
     return record;
   }
-  AccountNumber Budget(BudgetSpec spec) { return Commit(*book.DecideBudget(spec)).account; }
+  AccountNumber Budget(BudgetSpec spec) { return Commit(*book.DecideBudget(spec, now_ns)).account; }
   AccountNumber Budget(std::string name, NanoUsd limit) {
     return Budget(BudgetSpec{.name = std::move(name), .limit = limit});
   }
@@ -298,7 +298,9 @@ TEST(Book, KeepsWhatIsInDoubtHeldUntilItIsResolved) {
 
 TEST(Book, NamesTheFieldOfABadDefinition) {
   const Book book;
-  const auto param = [&](const BudgetSpec& spec) { return book.DecideBudget(spec).error().param; };
+  const auto param = [&](const BudgetSpec& spec) {
+    return book.DecideBudget(spec, 0).error().param;
+  };
   EXPECT_EQ(param({.name = "", .limit = 1}), "name");
   EXPECT_EQ(param({.name = "a", .limit = -1}), "budget");
   EXPECT_EQ(param({.name = "a", .limit = kAmountMax + 1}), "budget");

@@ -137,9 +137,11 @@ void Ledger::Adopt(std::span<const Record> ends) {
 std::vector<std::pair<HoldId, OpenHold>> Ledger::DoubtsToAskAbout() {
   std::vector<std::pair<HoldId, OpenHold>> doubts = HoldsInDoubt();
   const std::lock_guard lock(mutex_);
-  if (!elsewhere_.empty() && clock_.Now() < elsewhere_until_) {
-    std::erase_if(doubts, [&](const auto& doubt) { return elsewhere_.contains(doubt.first); });
-  }
+  const bool may_run_elsewhere = clock_.Now() < elsewhere_until_;
+  std::erase_if(doubts, [&](const auto& doubt) {
+    return runs_here_.contains(doubt.first) ||
+           (may_run_elsewhere && elsewhere_.contains(doubt.first));
+  });
   return doubts;
 }
 

@@ -213,6 +213,50 @@ TEST_F(HandOverTest, AProcessThatTakesTheJournalBackMetersACutStreamAsAnyOther) 
   EXPECT_EQ(now().DoubtsToAskAbout()[0].second.metered_charge, 30);
 }
 
+TEST_F(HandOverTest, AnErrorWithoutAnAnswerEndsAtNothingAfterAnyNumberOfFailedUpgrades) {
+  auto failed = Take(300), cut = Take(200);
+  now().Release();
+  ASSERT_TRUE(now().Reopen().has_value());
+  ASSERT_TRUE(failed->Progress(0, 0, Metering::kEnded).has_value());
+  ASSERT_TRUE(failed->Doubt("server_error").has_value());
+  now().Release();
+  ASSERT_TRUE(now().Reopen().has_value());
+  EXPECT_EQ(now().DoubtsToAskAbout().size(), 1U) << "the other one runs through both";
+  ASSERT_TRUE(cut->Progress(40, 20, Metering::kEnded).has_value());
+  ASSERT_TRUE(cut->Doubt("cut").has_value());
+  const auto doubts = now().DoubtsToAskAbout();
+  ASSERT_EQ(doubts.size(), 2U);
+  EXPECT_EQ(doubts[0].second.metered_cost, 0);
+  EXPECT_EQ(doubts[1].second.metered_cost, 40);
+  EXPECT_EQ(doubts[1].second.metered_charge, 20);
+}
+
+TEST_F(HandOverTest, AfterAFailedUpgradeNobodyIsAskedAboutWhatRunsAndAllOthersAtOnce) {
+  auto before = Take(300), runs = Take(200), ends_here = Take(100);
+  ASSERT_TRUE(before->Doubt("cut").has_value());
+  now().Release();
+  ASSERT_TRUE(now().Reopen().has_value());
+  ASSERT_EQ(now().DoubtsToAskAbout().size(), 1U) << "its own doubt waits for nobody";
+  clock_.Advance(std::chrono::hours(2));
+  ASSERT_EQ(now().DoubtsToAskAbout().size(), 1U) << "the others run here, however long";
+  ASSERT_TRUE(runs->Doubt("cut").has_value());
+  {
+    const Hold gone = std::move(*ends_here);
+  }
+  EXPECT_EQ(now().DoubtsToAskAbout().size(), 3U);
+}
+
+TEST_F(HandOverTest, AFailedUpgradeGivesAnOlderProcessNoNewHour) {
+  auto oldest = Take(300);
+  Upgrade();
+  clock_.Advance(std::chrono::minutes(50));
+  now().Release();
+  ASSERT_TRUE(now().Reopen().has_value());
+  EXPECT_TRUE(now().DoubtsToAskAbout().empty()) << "it may run there";
+  clock_.Advance(std::chrono::minutes(11));
+  EXPECT_EQ(now().DoubtsToAskAbout().size(), 1U);
+}
+
 // Requests that end in any process, processes that follow each other or die: what was settled is
 // booked to the nano-dollar, and what nobody could say is held whole.
 TEST_F(HandOverTest, ManyUpgradesLoseNothing) {

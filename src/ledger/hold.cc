@@ -37,8 +37,16 @@ void Hold::End() {
   if (ledger_ != nullptr) {
     // When even this cannot be written, the book keeps the hold and the next start finds it.
     static_cast<void>(sent_ ? DoubtUnended() : Void("nothing was sent"));
-    ledger_ = nullptr;
   }
+  if (ledger_ != nullptr) {
+    const std::lock_guard lock(ledger_->mutex_);
+    Leave();
+  }
+}
+
+void Hold::Leave() {
+  ledger_->runs_here_.erase(id_);
+  ledger_ = nullptr;
 }
 
 // How far it was nobody knows, where nobody metered it: all of it may have been billed, and nobody
@@ -97,7 +105,7 @@ Status Hold::Settle(NanoUsd cost, NanoUsd charge, std::string text) {
   TW_RETURN_IF_ERROR(ledger_->CommitWithUpstreamId(
       ledger_->book_.DecideSettle(id_, cost, charge, std::move(text), ledger_->CreditNowNs()),
       upstream_id_));
-  ledger_ = nullptr;
+  Leave();
   return {};
 }
 
@@ -106,7 +114,7 @@ Status Hold::Void(std::string reason) {
   const std::lock_guard lock(ledger_->mutex_);
   TW_RETURN_IF_ERROR(ledger_->CommitWithUpstreamId(
       ledger_->book_.DecideStep(RecordType::kVoid, id_, std::move(reason)), upstream_id_));
-  ledger_ = nullptr;
+  Leave();
   return {};
 }
 
@@ -115,8 +123,7 @@ Status Hold::Doubt(std::string reason) {
   const std::lock_guard lock(ledger_->mutex_);
   TW_RETURN_IF_ERROR(ledger_->CommitWithUpstreamId(
       ledger_->book_.DecideStep(RecordType::kInDoubt, id_, std::move(reason)), upstream_id_));
-  ledger_->elsewhere_.erase(id_);  // it ran here, in a process that took the journal back
-  ledger_ = nullptr;
+  Leave();
   return {};
 }
 

@@ -64,6 +64,24 @@ TEST(Record, ComesBackAsItWasWritten) {
   EXPECT_TRUE(std::ranges::equal(back.legs.all(), hold.legs.all()));
 }
 
+TEST(Record, OfABudgetSaysWhichWindowEndsOtherwiseWhereOneDoes) {
+  Record budget;
+  budget.type = RecordType::kBudget;
+  budget.account = 17;
+  budget.budget = {.name = "key:a", .limit = 5, .period = Period::kMonth};
+  std::vector<std::byte> plain, with_end;
+  EncodeRecord(budget, 0, plain);
+  budget.key.window_start_s = 100;
+  budget.window_end_s = 200;
+  EncodeRecord(budget, 0, with_end);
+  const Result<DecodedRecord> old = DecodeRecord(plain, 0), now = DecodeRecord(with_end, 0);
+  ASSERT_TRUE(old.has_value() && now.has_value());
+  EXPECT_EQ(old->record.window_end_s, kEndOfTime);
+  EXPECT_EQ(now->record.key.window_start_s, 100);
+  EXPECT_EQ(now->record.window_end_s, 200);
+  EXPECT_EQ(now->record.budget, budget.budget);
+}
+
 TEST(Record, WithAnyBitTurnedIsRefused) {
   std::vector<std::byte> bytes;
   EncodeRecord(Payee(1, "abc"), 0, bytes);

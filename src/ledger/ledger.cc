@@ -226,7 +226,7 @@ Status Ledger::ResolveVoid(HoldId id, std::string reason) {
 
 Result<AccountNumber> Ledger::Define(const BudgetSpec& budget) {
   const std::lock_guard lock(mutex_);
-  TW_ASSIGN_OR_RETURN(Record record, book_.DecideBudget(budget));
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecideBudget(budget, NowNs()));
   TW_RETURN_IF_ERROR(Commit(record));
   return record.account;
 }
@@ -239,7 +239,7 @@ Status Ledger::CloseBudget(std::string_view name) {
   }
   BudgetSpec closed = *book_.BudgetOf(*number);
   closed.closed = true;
-  TW_ASSIGN_OR_RETURN(Record record, book_.DecideBudget(closed));
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecideBudget(closed, NowNs()));
   return Commit(record);
 }
 
@@ -502,6 +502,13 @@ bool Ledger::is_released() {
 Status Ledger::Reopen() {
   const std::lock_guard lock(mutex_);
   const std::lock_guard flushing(flushing_);
+  for (const auto& [id, hold] : book_.holds()) {
+    if (hold.state != HoldState::kInDoubt) {
+      runs_here_.insert(id);
+    }
+  }
+  const std::set<HoldId> elsewhere = std::move(elsewhere_);
+  const auto elsewhere_until = elsewhere_until_;
   book_ = Book();
   recovery_ = {};
   is_released_ = hands_over_ = false;
@@ -509,6 +516,10 @@ Status Ledger::Reopen() {
     is_released_ = true;
     return recovered;
   }
+  std::erase_if(runs_here_, [&](HoldId id) { return !book_.doubts().contains(id); });
+  // The process that failed runs nothing any more; one before this one may.
+  std::erase_if(elsewhere_, [&](HoldId id) { return !elsewhere.contains(id); });
+  elsewhere_until_ = elsewhere_until;
   return {};
 }
 

@@ -68,6 +68,7 @@ class Hold {
   Hold(Ledger& ledger, HoldId id, NanoUsd cost, NanoUsd charge, std::string payer)
       : ledger_(&ledger), id_(id), cost_(cost), charge_(charge), payer_(std::move(payer)) {}
   void End();
+  void Leave();  // requires the ledger's mutex_
   Status DoubtUnended();
 
   Ledger* ledger_ = nullptr;
@@ -196,8 +197,8 @@ class Ledger {
   std::vector<BudgetRoom> FindRoom(std::span<const std::string_view> names);
   std::vector<BudgetState> Budgets();
   std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();  // by id
-  // Without those that may still run in the old process of an upgrade: what a provider says of one
-  // that runs is not its end.
+  // Without those that run, here after an upgrade that failed, or perhaps in the old process of
+  // one: what a provider says of one that runs is not its end.
   std::vector<std::pair<HoldId, OpenHold>> DoubtsToAskAbout();
   std::optional<NanoUsd> HeldBy(HoldId id);  // the cost of an open hold
   size_t open_holds();
@@ -292,6 +293,7 @@ class Ledger {
   uint64_t all_adopted_seq_ = 0;     // where the last of them had ended; 0: not yet
   std::set<HoldId> elsewhere_;       // of those: whose end has not been read yet
   std::chrono::steady_clock::time_point elsewhere_until_ = {};  // by then the old process is gone
+  std::set<HoldId> runs_here_;  // in doubt only because the book was read anew
   uint64_t synced_seq_ = 0;
   uint64_t snapshot_segment_ = 0;         // the last one with a whole snapshot,
   uint64_t snapshot_seq_ = 0;             // where that ends,

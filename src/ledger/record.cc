@@ -89,7 +89,9 @@ bool WalkFields(Walker& walker, Record& record) {
     case RecordType::kExtend:
       return walker.Number(record.cost) && walker.Number(record.charge) && walker.Legs(record.legs);
     case RecordType::kBudget:
-      return WalkBudget(walker, record.budget);
+      return WalkBudget(walker, record.budget) &&
+             (!walker.HasMore(record.window_end_s != kEndOfTime) ||
+              (walker.Number(record.key.window_start_s) && walker.Number(record.window_end_s)));
     case RecordType::kCredit:
       return WalkCredit(walker, record.credit);
     case RecordType::kPayee:

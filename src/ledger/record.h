@@ -182,8 +182,10 @@ struct Record {
   CreditSpec credit = {};
   PriceSpec price = {};
   AccountKey key = {};  // of snapshots, and who gets a transfer
-  // Of snapshots.
+  // Of a budget: the account whose window begins with one of the new period, and ended otherwise,
+  // has this end from here on. Seldom: an older program cannot read it.
   int64_t window_end_s = kEndOfTime;
+  // Of snapshots, and the line above.
   NanoUsd debits = 0, credits = 0;
   uint8_t warned_percent = 0;
   HoldState state = HoldState::kHeld;

@@ -1,9 +1,11 @@
-// A second seeded world beside simulator_test.cc: windows of days, soft budgets, charges that are
-// not costs, credits that expire, extensions, overruns, versions of prices, names of providers and
-// transfers; under kills and power cuts. A slow model of all that says what the books must show.
+// A second seeded world beside simulator_test.cc: windows of days, a budget whose period turns,
+// soft budgets, charges that are not costs, credits that expire, extensions, overruns, versions of
+// prices, names of providers and transfers; under kills and power cuts. A slow model of all that
+// says what the books must show.
 //
 // A failing seed prints how to replay it.
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <string>
@@ -31,7 +33,7 @@ struct Model {
   };
   struct Request {
     HoldRequest ask;
-    Window day;
+    Window day, turn;
     bool sent = false;
     NanoUsd cost = 0, charge = 0;                     // held
     std::vector<std::pair<size_t, NanoUsd>> credits;  // grant, share; in the order of paying
@@ -44,6 +46,7 @@ struct Model {
   std::map<HoldId, Request> open;
   std::map<int64_t, NanoUsd> spent_of_day;  // by the window's start
   std::map<int64_t, NanoUsd> overrun_of_day;
+  std::map<int64_t, NanoUsd> spent_of_turn, overrun_of_turn;  // whatever its windows' ends
   NanoUsd charged = 0, soft = 0;
   int unpaid_after_credit = 0;
   std::map<AccountNumber, NanoUsd> owed;
@@ -102,6 +105,8 @@ struct Model {
     unpaid_after_credit += unpaid > 0 && unpaid < end.charge ? 1 : 0;
     spent_of_day[request.day.start_s] += end.cost;
     overrun_of_day[request.day.start_s] += std::max<NanoUsd>(0, end.cost - request.cost);
+    spent_of_turn[request.turn.start_s] += end.cost;
+    overrun_of_turn[request.turn.start_s] += std::max<NanoUsd>(0, end.cost - request.cost);
     charged += end.charge;
     owed[request.ask.payee] += end.cost;
     open.erase(id);
@@ -121,6 +126,7 @@ class Economy : testing::SeededWorld {
         {.name = "day", .limit = day_limit_, .period = Period::kDay, .zone = kZone});
     total_ =
         *ledger_->Define({.name = "total", .limit = total_limit_, .dimension = Dimension::kCharge});
+    turn_ = *ledger_->Define(TurnBudget());
     soft_ = *ledger_->Define({.name = "soft", .limit = 10, .mode = Mode::kSoft});
     payees_ = {*ledger_->Payee("provider:p"), *ledger_->Payee("provider:q")};
     const int64_t now_s = NowS();
@@ -151,7 +157,7 @@ class Economy : testing::SeededWorld {
       CheckBooks();
     }
   }
-  int overruns = 0, extensions = 0, kills = 0, no_credit = 0, paid_by_credit = 0;
+  int overruns = 0, extensions = 0, kills = 0, no_credit = 0, paid_by_credit = 0, turns_in_use = 0;
   int owed_in_part() const { return model_.unpaid_after_credit; }
 
  private:
@@ -167,8 +173,10 @@ class Economy : testing::SeededWorld {
       Take();
     } else if (what < 60) {
       Extend();
-    } else if (what < 85) {
+    } else if (what < 81) {
       End();
+    } else if (what < 85) {
+      Turn();
     } else if (what < 92) {
       ledger_->Tend();
     } else if (what < 95) {
@@ -187,7 +195,7 @@ class Economy : testing::SeededWorld {
     const int64_t who = random_.Below(5);
     ask.payer = who < 2 ? kPrepaid : who < 4 ? kPostpaid : "";
     ask.payee = payees_[static_cast<size_t>(random_.Below(2))];
-    const std::vector<AccountNumber> budgets = {day_, total_, soft_};
+    const std::vector<AccountNumber> budgets = {day_, turn_, total_, soft_};
     ask.budgets = budgets;
     const auto version =
         ledger_->PriceVersion({.item = "m", .terms = std::to_string(random_.Below(3))});
@@ -195,6 +203,7 @@ class Economy : testing::SeededWorld {
     ask.price_version = *version;
     const NanoUsd spendable = model_.Spendable(ask.payer, NowS());
     request.day = WindowOf(Period::kDay, kZone, NowS());
+    request.turn = WindowOf(turn_period_, kZone, NowS());
     auto hold = ledger_->Take(ask);
     if (!hold.has_value()) {
       if (hold.error().reason == Refusal::Reason::kCredit) {
@@ -282,6 +291,24 @@ class Economy : testing::SeededWorld {
     ASSERT_TRUE(ledger_->WaitDurable().has_value());
   }
 
+  BudgetSpec TurnBudget() const {
+    return {.name = "turn", .limit = day_limit_, .period = turn_period_, .zone = kZone};
+  }
+
+  // What was used since a window began counts in every window that begins there.
+  void Turn() {
+    constexpr std::array kPeriods = {Period::kHour, Period::kDay, Period::kWeek, Period::kMonth};
+    const BudgetState before = *ledger_->FindBudget("turn");
+    turn_period_ = kPeriods[static_cast<size_t>(random_.Below(kPeriods.size()))];
+    const Window window = WindowOf(turn_period_, kZone, NowS());
+    turns_in_use += window.start_s == before.window.start_s &&
+                            window.end_s != before.window.end_s && before.account.debits > 0
+                        ? 1
+                        : 0;
+    ASSERT_TRUE(ledger_->Define(TurnBudget()).has_value());
+    ASSERT_TRUE(ledger_->WaitDurable().has_value());
+  }
+
   void Move() {
     const NanoUsd amount = 1 + random_.Below(50);
     if (ledger_->Transfer(payees_[0], payees_[1], amount, "moved").has_value()) {
@@ -320,6 +347,12 @@ class Economy : testing::SeededWorld {
     ASSERT_EQ(day.account.debits, model_.spent_of_day[start]);
     ASSERT_LE(day.account.debits + day.account.pending, day_limit_ + model_.overrun_of_day[start])
         << "overspent";
+    const BudgetState turn = *ledger_->FindBudget("turn");
+    ASSERT_EQ(turn.window, WindowOf(turn_period_, kZone, NowS()));
+    ASSERT_EQ(turn.account.window_end_s, turn.window.end_s);
+    ASSERT_EQ(turn.account.debits, model_.spent_of_turn[turn.window.start_s]);
+    ASSERT_LE(turn.account.debits + turn.account.pending,
+              day_limit_ + model_.overrun_of_turn[turn.window.start_s]);
     const Account total = ledger_->FindBudget("total")->account;
     ASSERT_EQ(total.debits, model_.charged);
     ASSERT_LE(total.debits + total.pending, total_limit_) << "a charge is never beyond its hold";
@@ -356,7 +389,8 @@ class Economy : testing::SeededWorld {
     ASSERT_EQ(ledger_->stopped_because(), "");
   }
 
-  AccountNumber day_ = 0, total_ = 0, soft_ = 0;
+  AccountNumber day_ = 0, turn_ = 0, total_ = 0, soft_ = 0;
+  Period turn_period_ = Period::kDay;
   std::vector<AccountNumber> payees_;
   NanoUsd day_limit_ = 0, total_limit_ = 0;
   Model model_;
@@ -364,7 +398,8 @@ class Economy : testing::SeededWorld {
 };
 
 TEST(SimulatorMore, WindowsCreditsExtensionsAndOverrunsAddUpUnderKills) {
-  int overruns = 0, extensions = 0, kills = 0, no_credit = 0, paid_by_credit = 0, in_part = 0;
+  int overruns = 0, extensions = 0, kills = 0, no_credit = 0, paid_by_credit = 0, in_part = 0,
+      turns_in_use = 0;
   const bool all_came = testing::ForEachSeed("SimulatorMore", [&](uint64_t seed) {
     Economy economy(seed);
     economy.Run();
@@ -374,6 +409,7 @@ TEST(SimulatorMore, WindowsCreditsExtensionsAndOverrunsAddUpUnderKills) {
     no_credit += economy.no_credit;
     paid_by_credit += economy.paid_by_credit;
     in_part += economy.owed_in_part();
+    turns_in_use += economy.turns_in_use;
   });
   if (all_came) {  // what never comes tests nothing
     for (const auto& [what, came] : {std::pair("overruns", overruns),
@@ -384,6 +420,7 @@ TEST(SimulatorMore, WindowsCreditsExtensionsAndOverrunsAddUpUnderKills) {
                                      {"in part", in_part}}) {
       EXPECT_GE(came, 200) << what;
     }
+    EXPECT_GE(turns_in_use, 50);  // only where two periods begin together
   }
 }
 
