@@ -39,9 +39,13 @@ void WriteUsage(const chat::Usage& usage, JsonWriter& json) {
 
 void WriteReceipt(const AnswerHead& head, const chat::Usage& usage, const chat::Receipt& receipt,
                   int choices, JsonWriter& json) {
-  json.BeginObject()
-      .Field("cost_nanousd", std::to_string(receipt.cost_nanousd))
-      .Field("queue_ms", Rounded(receipt.queue_ms))
+  json.BeginObject().Key("cost_nanousd");
+  if (head.cost_is_known) {
+    json.Value(std::to_string(receipt.cost_nanousd));
+  } else {
+    json.Null();
+  }
+  json.Field("queue_ms", Rounded(receipt.queue_ms))
       .Field("prefill_ms", Rounded(receipt.prefill_ms))
       .Field("decode_ms", Rounded(receipt.decode_ms))
       .Key("output_tokens_per_s");

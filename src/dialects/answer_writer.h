@@ -19,6 +19,7 @@ struct AnswerHead {
   std::string model;                      // the id it resolved to
   std::string fingerprint;                // system_fingerprint
   std::string provider = {}, route = {};  // of the receipt; empty: not named
+  bool cost_is_known = true;              // in it; false: something else may be billed too
 };
 
 // A piece of a stream, to be framed as a server-sent event or as a comment. `text` is one line.

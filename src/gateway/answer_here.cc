@@ -144,7 +144,7 @@ Task<Answered> Gateway::AnswerHere(Call& call, const Order& order, const std::st
   const std::string id = RandomId(order.endpoint == Endpoint::kChat ? "chatcmpl-" : "cmpl-", 24);
   const std::shared_ptr<dialects::AnswerWriter> writer =
       MakeWriter({id, clock_.UnixSeconds(), model, stream->fingerprint(),
-                  std::string(local_.slug()), RouteName(local_.slug(), model)},
+                  std::string(local_.slug()), RouteName(local_.slug(), model), terms.cost_is_known},
                  *parsed);
   for (const std::string& name : order.facts.provider.ignored) {
     parsed->ignored.push_back("provider." + name);
@@ -160,7 +160,9 @@ Task<Answered> Gateway::AnswerHere(Call& call, const Order& order, const std::st
                                            terms.on_first_token);
   if (!whole.failed_before_first_byte.has_value()) {
     headers.Set("Content-Type", "application/json");
-    headers.Set("x-tradewind-cost-nanousd", "0");
+    if (terms.cost_is_known) {
+      headers.Set("x-tradewind-cost-nanousd", "0");
+    }
     co_await Respond(call, {200, std::move(headers), std::move(whole.body)});
   }
   co_return FromRelayed(whole, is_over());

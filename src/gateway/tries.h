@@ -62,7 +62,7 @@ struct Tries {
   std::vector<std::string> too_dear = {};  // routes that were passed over for what they may cost
 
   AttemptTerms TermsOf(Begun& begun) const;  // which must outlive them
-  // Whether the usage of this one says what the request costs.
+  // Whether the usage of this one says what the request costs: no earlier one may be billed too.
   bool KnowsCost(const Begun& begun) const;
   bool WasMute(const Answered& answered, const Begun& begun) const;
   // Tells the route how it went.

@@ -107,7 +107,7 @@ AttemptTerms Tries::TermsOf(Begun& begun) const {
 }
 
 bool Tries::KnowsCost(const Begun& begun) const {
-  return !begun.money.is_billed_apart();
+  return !begun.money.is_billed_apart() && !may_be_billed && at_stake.sum <= begun.held;
 }
 
 // The request's own end says nothing about a route, unless that had time enough and showed nothing:

@@ -345,11 +345,6 @@ void DropFallbacks(std::span<const RouteFacts> facts, const RouteNeeds& needs, R
   ranking.candidates = std::move(kept);
 }
 
-// A request that says `dear_failover: false` means what it names too.
-bool NamesCount(const RouteNeeds& needs) {
-  return needs.dear_failover.value_or(true);
-}
-
 // What failover is measured by: the cost of the route that would be first if none rested, as one
 // that is down for days must not make a dear one usual. What the catalogue or a probe says is
 // broken, or would not take our key, never was an alternative. 0: nothing costs anything.
@@ -358,13 +353,11 @@ __int128 FirstCost(std::span<const RouteFacts> facts, std::span<const SortKey> k
                    std::optional<int> model_rank = {}) {
   const SortKey* first = nullptr;
   for (const SortKey& key : keys) {
-    if (model_rank.has_value() && facts[key.index].model_rank != *model_rank) {
-      continue;
-    }
-    const bool is_usable =
-        key.rest == 0 || (facts[key.index].status != RouteStatus::kError &&
-                          facts[key.index].health.availability == Availability::kHeld);
-    if (is_usable && !key.unpriced && key.cost > 0 &&
+    const RouteFacts& route = facts[key.index];
+    const bool is_usable = key.rest == 0 || (route.status != RouteStatus::kError &&
+                                             route.health.availability == Availability::kHeld);
+    const bool is_meant = model_rank.value_or(route.model_rank) == route.model_rank;
+    if (is_meant && is_usable && !key.unpriced && key.cost > 0 &&
         (first == nullptr || key.TieWithoutRest() < first->TieWithoutRest())) {
       first = &key;
     }
@@ -381,8 +374,9 @@ std::map<int, __int128> DearMeasures(std::span<const RouteFacts> facts, const Ro
   for (const SortKey& key : keys) {
     const int model_rank = facts[key.index].model_rank;
     if (!measures.contains(model_rank)) {
-      measures[model_rank] =
-          NamesCount(needs) ? std::max(first, FirstCost(facts, keys, model_rank)) : first;
+      measures[model_rank] = needs.dear_failover.value_or(true)
+                                 ? std::max(first, FirstCost(facts, keys, model_rank))
+                                 : first;
     }
   }
   return measures;
@@ -394,7 +388,8 @@ void DropDear(std::span<const RouteFacts> facts, const RouteNeeds& needs, Rankin
   const std::map<int, __int128> measures = DearMeasures(facts, needs, keys);
   std::erase_if(keys, [&](const SortKey& key) {
     const __int128 first = measures.at(facts[key.index].model_rank);
-    const bool is_ordered = NamesCount(needs) && Contains(needs.order, key.provider);
+    const bool is_ordered =
+        needs.dear_failover.value_or(true) && Contains(needs.order, key.provider);
     const bool is_dear =
         first > 0 && !key.unpriced && !is_ordered && key.cost > first * needs.dear_times;
     if (is_dear) {
@@ -423,7 +418,8 @@ std::optional<Capability> CapabilityNamed(std::string_view name) {
 }
 
 bool IsNamed(const RouteFacts& route, const RouteNeeds& needs) {
-  return NamesCount(needs) && (route.model_rank > 0 || Contains(needs.order, route.provider));
+  return needs.dear_failover.value_or(true) &&
+         (route.model_rank > 0 || Contains(needs.order, route.provider));
 }
 
 Policy PolicyOf(const RouteFacts& route, const RouteNeeds& needs) {

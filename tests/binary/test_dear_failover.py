@@ -93,7 +93,7 @@ def test_after_one_that_may_be_billed_a_dearer_one_follows_and_after_two_none(tm
 
 
 def test_what_the_request_names_itself_may_be_dear(tmp_path):
-    more = {"site-b": [("acme/b", "model-b", "conversational")], "site-c": [("acme/b", "model-b", "conversational")]}
+    more = {"site-b": [("acme/b", "model-y", "conversational")], "site-c": [("acme/b", "model-y", "conversational")]}
     prices = {"site-a": ("0.1", "0.3"), "site-b": ("1", "3"), "site-c": ("20", "60")}
     with Market(tmp_path, *ABC, prices=prices, extra=ORDER, more=more) as market:
         fault = {"status": 503}
@@ -128,4 +128,4 @@ def test_what_is_named_may_follow_one_attempt_that_may_be_billed_and_no_second(t
         # What would not have helped is not told.
         market.sim.reset()
         reply = market.chat("a sim:status=400", max_tokens=10)
-        assert reply.status == 400 and "dear_failover" not in reply.error()["message"]
+        assert reply.status == 400 and "dear_failover" not in reply.json()["error"]["message"]

@@ -371,7 +371,7 @@ def test_a_request_that_failed_names_its_receipt(tmp_path):
             assert [(attempt["provider"], attempt["state"]) for attempt in receipt["attempts"]] == [("site-a", state) for state in states]
 
         check(market.chat(), 200, ["settled"])
-        check(market.chat("a sim:close=rst"), 502, ["in_doubt"])
+        check(market.chat("a sim:close=rst"), 502, ["in_doubt", "in_doubt"])
         check(market.chat("a sim:status=429"), 429, ["void", "void"])
         check(market.chat("a sim:status=400"), 400, ["void"])
         check(market.chat("a sim:first_byte_ms=100000"), 504, ["in_doubt"])
@@ -401,3 +401,33 @@ def test_what_is_billed_apart_from_tokens_has_no_exact_cost(tmp_path):
         assert reason(usual) == "" and int(usual.headers["x-tradewind-cost-nanousd"]) > 0
         verified = harness.run_cli("bill", "verify", "--json", home=market.server.home)
         assert json.loads(verified.stdout)["good"], verified
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_after_an_attempt_that_may_be_billed_nobody_knows_what_the_request_costs(tmp_path, stream):
+    def cost(reply):
+        assert reply.status == 200 and reply.headers["x-inference-provider"] == "site-b", reply.body
+        if not stream:
+            return reply.headers["x-tradewind-cost-nanousd"]
+        receipts = [block for block in harness.sse_blocks(reply.body) if block.startswith(b": tradewind ")]
+        return json.loads(receipts[-1].removeprefix(b": tradewind "))["cost_nanousd"]
+
+    with Market(tmp_path, "site-a", "site-b", extra='[route]\norder = ["site-a", "site-b"]\n') as market:
+        assert cost(market.chat("a sim:site-a:status=500", stream=stream)) is None
+        assert cost(market.chat("a sim:site-a:close=rst", stream=stream)) is None
+        assert cost(market.chat("a sim:site-a:first_byte_ms=100000", stream=stream, provider={"hedge": 30})) is None
+        assert int(cost(market.chat("a sim:site-a:status=503", stream=stream))) > 0, "which was refused before any work"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_nor_when_this_device_answers_instead(tmp_path, stream):
+    model = harness.MODEL
+    own = {"site-a": [(model, "model-y", "conversational")]}
+    extra = '[route]\norder = ["site-a", "local"]\n'
+    with Market(tmp_path, "site-a", models=harness.MODELS, extra=extra, more=own) as market:
+        for fault, known in [("status=500", False), ("status=503", True)]:
+            reply = market.chat(f"a sim:site-a:{fault}", model=model, stream=stream, max_tokens=3)
+            assert reply.status == 200 and reply.headers["x-inference-provider"] == "local", reply.body
+            assert (b'"cost_nanousd":"0"' in reply.body, b'"cost_nanousd":null' in reply.body) == (known, not known)
+            if not stream:
+                assert ("x-tradewind-cost-nanousd" in reply.headers) == known

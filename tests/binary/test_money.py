@@ -163,7 +163,8 @@ def test_a_receipt_says_what_a_request_cost_attempt_by_attempt(tmp_path):
         first, second = receipt["attempts"]
         assert (first["provider"], first["state"]) == ("site-a", "in_doubt"), "a 500 may have been billed"
         assert (second["provider"], second["state"]) == ("site-b", "settled")
-        assert second["cost_nanousd"] == reply.headers["x-tradewind-cost-nanousd"] == receipt["cost_nanousd"]
+        assert second["cost_nanousd"] == receipt["cost_nanousd"] and int(second["cost_nanousd"]) > 0
+        assert "x-tradewind-cost-nanousd" not in reply.headers, "nobody knows yet what the request costs"
         assert second["output_tokens"] == reply.json()["usage"]["completion_tokens"]
         table = harness.run_cli("receipt", reply.headers["x-tradewind-receipt"], home=home)
         assert "site-b" in table.stdout and "in_doubt" in table.stdout
