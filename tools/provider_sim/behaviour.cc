@@ -42,7 +42,7 @@ const std::vector<Field>& Fields() {
       {"usage",
        &B::usage,
        {"", "missing", "zero", "duplicate", "cumulative", "delta", "negative", "huge", "inflated",
-        "cached_over", "reasoning_over", "text", "after_done"}},
+        "cached_over", "reasoning_over", "text", "after_done", "no_cost"}},
       {"id", &B::id, {"", "missing", "reused"}},
       {"redirect", &B::redirect},
       {"huge_header_bytes", &B::huge_header_bytes},

@@ -38,7 +38,8 @@ struct Behaviour {
   std::string content_type;  // another one
   // "missing", "zero", "duplicate", "cumulative", "delta" (each event says its own alone); lies:
   // "negative", "huge" (a billion tokens), "inflated" (a fifth more), "cached_over",
-  // "reasoning_over" (more than all), "text", "after_done" (behind the end mark)
+  // "reasoning_over" (more than all), "text", "after_done" (behind the end mark);
+  // "no_cost": of what tells a cost, the tokens alone
   std::string usage;
   std::string id;                 // of the answer, in its headers: "missing", "reused"
   std::string redirect;           // 302 to this address
