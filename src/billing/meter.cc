@@ -298,6 +298,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   metered.askable_ = offer.askable;
   offer.purchase.askable = offer.askable.theirs;
   metered.bills_whole_ = offer.bills_whole;
+  metered.price_varies_ = offer.price_varies;
   metered.beyond_bounds_ = &beyond_bounds_;
   metered.clock_ = &clock_;
   metered.progress_at_ = clock_.Now();

@@ -89,6 +89,7 @@ struct Usage {
   // Of those: to be kept for an hour, which may cost more again; nullopt: it did not say.
   std::optional<int64_t> cache_write_1h_tokens = {};
   int64_t audio_input_tokens = 0, audio_output_tokens = 0;  // of the input and of the output: sound
+  std::optional<int64_t> cost_nanousd = {};  // all of it, where the provider says so, rounded up
 };
 
 // What the answer cost and how fast it was: the receipt.

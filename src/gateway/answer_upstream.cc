@@ -54,14 +54,19 @@ Answered FromPassed(Passed passed) {
   return answered;
 }
 
-// Nothing when the route is unpriced or nobody told the usage: unknown is never zero.
-std::optional<int64_t> CostOf(const catalog::Mapping& mapping, const Order& order,
+// Nothing when the route is unpriced or nobody told the usage, or its price: unknown is never zero.
+std::optional<int64_t> CostOf(const routing::PlannedRoute& route, const Order& order,
                               const std::optional<chat::Usage>& usage) {
   if (!usage.has_value()) {
     return std::nullopt;
   }
+  const catalog::Prices& prices = route.mapping->prices;
+  if (route.place->upstream->price_varies && prices.is_priced() &&
+      (usage->cost_nanousd.has_value() || route.place->billing.has_value())) {
+    return usage->cost_nanousd;
+  }
   const Result<int64_t> cost =
-      pricing::CostNanoUsd(mapping.prices, billing::CountsOf(*usage, order.facts.images));
+      pricing::CostNanoUsd(prices, billing::CountsOf(*usage, order.facts.images));
   // As the ledger takes it (billing::Metered).
   return cost.has_value() ? std::optional(std::min(*cost, ledger::kAmountMax)) : std::nullopt;
 }
@@ -102,9 +107,9 @@ void BoundOutput(const AttemptTerms& terms, dialects::JsonText& text) {
 using Earlier = std::vector<std::string>;  // slugs of those who gave the beginning of the answer
 
 // Nothing too for an answer in pieces: what the ones that were cut cost is not known.
-std::optional<int64_t> CostOf(const catalog::Mapping& mapping, const Order& order,
+std::optional<int64_t> CostOf(const routing::PlannedRoute& route, const Order& order,
                               const std::optional<chat::Usage>& usage, const Earlier& earlier) {
-  return earlier.empty() ? CostOf(mapping, order, usage) : std::nullopt;
+  return earlier.empty() ? CostOf(route, order, usage) : std::nullopt;
 }
 
 std::string Receipt(const routing::PlannedRoute& route, const Order& order,
@@ -112,7 +117,7 @@ std::string Receipt(const routing::PlannedRoute& route, const Order& order,
                     const Earlier& earlier) {
   dialects::JsonWriter json;
   json.BeginObject().Key("cost_nanousd");
-  if (const auto cost = CostOf(*route.mapping, order, usage, earlier); cost.has_value()) {
+  if (const auto cost = CostOf(route, order, usage, earlier); cost.has_value()) {
     json.Value(std::to_string(*cost));
   } else {
     json.Null();
@@ -235,7 +240,7 @@ Task<Answered> Gateway::DeliverStream(Call& call, const Order& order,
       [leaving = opening.leaving] { return leaving != nullptr && leaving->is_reading_on(); }};
   Answered answered = FromPassed(co_await PassStream(call.exchange, opening.upstream,
                                                      std::move(headers), options, stream, clock_));
-  call.record.cost_nanousd = CostOf(*route.mapping, order, answered.usage, earlier);
+  call.record.cost_nanousd = CostOf(route, order, answered.usage, earlier);
   co_return answered;
 }
 
@@ -249,7 +254,7 @@ Task<Answered> Gateway::DeliverWhole(Call& call, const Order& order,
     if (!call.exchange.client_left()) {
       EndMoney(whole.usage, terms.money);
     }
-    call.record.cost_nanousd = CostOf(*route.mapping, order, whole.usage);
+    call.record.cost_nanousd = CostOf(route, order, whole.usage);
     headers.Set("Content-Type", "application/json");
     if (call.record.cost_nanousd.has_value()) {
       headers.Set("x-tradewind-cost-nanousd", std::to_string(*call.record.cost_nanousd));
