@@ -193,6 +193,24 @@ TEST(Statement, IsTheJournalsAlsoOfAttemptsWithoutABoundBeyondOneAndDegraded) {
   EXPECT_EQ(verified.from_journal, 3);
 }
 
+TEST(Verify, ABillOfAProviderThatCanBeAskedIsTheSame) {
+  World world;
+  Meter meter(*world.ledger);
+  Offer offer;
+  offer.id = {{1, 1}, 1};
+  offer.purchase = {"org_1", "prj_1", "key_1", "usr_1", "org/model", "site-a", "model-x"};
+  offer.prices = &world.prices;
+  offer.input_tokens_max = offer.output_tokens_max.emplace(100);
+  offer.askable.theirs = true;
+  auto attempt = meter.Begin(std::move(offer), ledger::Send::kNow);
+  ASSERT_TRUE(attempt.has_value()) << attempt.error().message;
+  attempt->UpstreamId("id-7");
+  attempt->End({.is_complete = true, .usage = chat::Usage{.input_tokens = 9, .output_tokens = 2}});
+  const Verification verified = world.Verify(Month());
+  EXPECT_TRUE(verified.is_good()) << verified.differences.front();
+  EXPECT_EQ(verified.from_journal, 1);
+}
+
 TEST(Statement, IsMadeFromSegmentsThatWereSetAsideAndFromRowsWhereThoseAreGone) {
   World world;
   int64_t cost = 0;

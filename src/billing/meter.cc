@@ -306,6 +306,7 @@ Metered Meter::Prepare(const Offer& offer) {
   metered.wants_long_cache_ = offer.wants_long_cache;
   metered.askable_ = offer.askable;
   metered.bills_whole_ = offer.bills_whole;
+  metered.price_varies_ = offer.price_varies;
   metered.beyond_bounds_ = &beyond_bounds_;
   metered.clock_ = &clock_;
   metered.progress_at_ = clock_.Now();

@@ -60,6 +60,9 @@ struct Offer {
   std::optional<int64_t> output_tokens_max;  // as the request says; nullopt: it does not
   bool has_zero_bound = false;  // it says 0 somewhere, which some providers read as no bound
   bool bills_whole = false;     // the provider bills the whole answer, also when its reader leaves
+  // Its prices differ from request to request, and these are the most: the cost is what the
+  // provider says in its usage, or later.
+  bool price_varies = false;
   std::optional<int64_t> model_output_max;  // of the route, if known
   int64_t choices = 1;
   int64_t images = 0;  // pictures in it
@@ -123,6 +126,9 @@ class Metered {
   std::optional<int64_t> SettleByUsage(const Ended& ended, Outcome outcome);
   // Whether it counts more tokens than its bounds allow, or than what came can be.
   bool IsBeyond(const Outcome& outcome, const Ended& ended) const;
+  // Its tokens are known, and at which price they were is not.
+  bool AwaitsItsBill(const Ended& ended) const;
+  void AwaitBill(const Ended& ended);
   // What is written of an attempt in doubt: its cost, and what is charged, should nobody know more.
   void NoteDoubt(Ending ending, const Ended& ended);
   // `unread_bytes`: billed, and charged to nobody. `whole`: billed is all that was held.
@@ -144,7 +150,7 @@ class Metered {
   std::atomic<int64_t>* beyond_bounds_ = nullptr;  // the meter's
   std::optional<int64_t> output_cap_;
   AskableIds askable_;
-  bool bills_whole_ = false;
+  bool bills_whole_ = false, price_varies_ = false;
   bool has_upstream_id_ = false;
   int64_t progress_bytes_ = 0;
   const Clock* clock_ = nullptr;

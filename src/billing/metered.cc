@@ -210,7 +210,21 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
     delivered.audio_output = std::min(counts.audio_output, delivered.output - delivered.reasoning);
     charge_max = CostOf(delivered);
   }
-  return Settle(outcome, CostOf(counts), charge_max);
+  const bool is_told = price_varies_ && purchase_.priced && usage.cost_nanousd.has_value();
+  return Settle(outcome, is_told ? usage.cost_nanousd : CostOf(counts), charge_max);
+}
+
+bool Metered::AwaitsItsBill(const Ended& ended) const {
+  return price_varies_ && purchase_.priced && ended.was_sent && ended.can_be_asked &&
+         ended.usage.has_value() && !ended.usage->cost_nanousd.has_value();
+}
+
+void Metered::AwaitBill(const Ended& ended) {
+  may_cost_ =
+      std::min(CostOf(CountsOf(*ended.usage, images_)).value_or(hold_.cost()), hold_.cost());
+  static_cast<void>(
+      hold_.Progress(may_cost_, std::min(may_cost_, hold_.charge()), ledger::Metering::kEnded));
+  static_cast<void>(hold_.Doubt("its price is asked for"));
 }
 
 void Metered::NoteDoubt(Ending ending, const Ended& ended) {
@@ -236,6 +250,10 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
   Ended known = ended;
   known.was_sent = was_sent_;
   known.can_be_asked = has_upstream_id_ ? askable_.theirs : askable_.ours;
+  if (AwaitsItsBill(known)) {
+    AwaitBill(known);
+    return std::nullopt;
+  }
   Ending ending = EndingOf(known);
   // Whatever it did, it cost nothing; or nobody will say, and a route without a price has nothing
   // held that could tell later that something had come.

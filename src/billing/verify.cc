@@ -78,9 +78,14 @@ struct Replay {
   }
 };
 
+// All that it cost and whom. Whether its provider can be asked is left out: a journal of before
+// does not say it, and tables do.
 auto Told(const AttemptRow& row) {
-  return std::tie(row.purchase, row.outcome, row.price_version, row.admitted_ns, row.ended_ns,
-                  row.cost, row.charge, row.credits);
+  const Purchase& bought = row.purchase;
+  return std::tie(bought.org_id, bought.project_id, bought.key_id, bought.user_id, bought.model,
+                  bought.provider, bought.provider_model, bought.own_key, bought.priced,
+                  row.outcome, row.price_version, row.admitted_ns, row.ended_ns, row.cost,
+                  row.charge, row.credits);
 }
 
 bool IsOf(const AttemptRow& row, const StatementOrder& order) {

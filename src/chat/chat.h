@@ -90,6 +90,7 @@ struct Usage {
   std::optional<int64_t> cache_write_1h_tokens = {};
   int64_t audio_input_tokens = 0, audio_output_tokens = 0;  // of the input and of the output: sound
   bool is_other_tier = false;  // the provider says a service tier that its usual prices are not of
+  std::optional<int64_t> cost_nanousd = {};  // all of it, where the provider says so, rounded up
 };
 
 // What the answer cost and how fast it was: the receipt.

@@ -181,6 +181,7 @@ void ReadBilling(TomlReader& reader, bool allow_private, catalog::BillingTerms& 
   }
   billing.own_ids = reader.Flag("billing_own_ids").value_or(false);
   billing.bills_on = reader.Flag("bills_on");
+  billing.price_varies = reader.Flag("price_varies").value_or(false);
   if (billing.url.empty() && (billing.own_ids || !billing.id_header.empty())) {
     reader.Wrong(billing.own_ids ? "billing_own_ids" : "billing_id_header",
                  "says how requests are asked about, and needs billing_url, which says where");
@@ -558,6 +559,7 @@ void Show(const ProviderConfig& provider, ConfigValues& values) {
   show("billing_url", provider.billing.url);
   show("billing_id_header", provider.billing.id_header);
   show("billing_own_ids", provider.billing.own_ids ? "true" : "");
+  show("price_varies", provider.billing.price_varies ? "true" : "");
   show("usage_api", provider.usage.api ? catalog::UsageApiName(*provider.usage.api) : "");
   show("usage_api_url", provider.usage.api ? provider.usage.url : "");
   show("usage_api_key_env", provider.usage.key_env);

@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "base/decimal.h"
 #include "base/limits.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_text.h"
@@ -97,6 +98,30 @@ void ReadCacheWrites(const dom::element& usage, chat::Usage& out) {
   }
 }
 
+// What the answer cost in USD, as OpenRouter has it; not what that paid to others
+// (cost_details.upstream_inference_cost), which is in it. It is the text of a double, so the
+// shortest text of that double is the same number.
+std::optional<int64_t> ToldCost(const dom::element& usage) {
+  constexpr int64_t kNanoUsdMax = 1'000'000'000'000'000;
+  double usd = 0;
+  if (usage["cost"].get(usd) != simdjson::SUCCESS) {
+    return std::nullopt;
+  }
+  const Result<Decimal> cost = Decimal::Parse(fmt::format("{}", usd));
+  if (!cost.has_value() || cost->is_negative()) {
+    return std::nullopt;
+  }
+  __int128 nano = cost->digits();
+  int places = cost->exponent() + 9;
+  for (; places > 0 && nano <= kNanoUsdMax; --places) {
+    nano *= 10;
+  }
+  for (; places < 0; ++places) {
+    nano = (nano + 9) / 10;
+  }
+  return nano <= kNanoUsdMax ? std::optional(static_cast<int64_t>(nano)) : std::nullopt;
+}
+
 // What is left of the total when the other part is `known`.
 std::optional<int64_t> Rest(std::optional<int64_t> total, std::optional<int64_t> known) {
   const bool is_told = total.has_value() && known.has_value() && *total >= *known;
@@ -127,6 +152,7 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder, bool has_output
     out.audio_input_tokens = Count(details, "audio_tokens").value_or(0);
   }
   ReadCacheWrites(usage, out);
+  out.cost_nanousd = ToldCost(usage);
   if (out.cached_tokens == 0) {
     out.cached_tokens = Count(usage, "cached_tokens").value_or(0);  // Together
   }

@@ -79,6 +79,28 @@ TEST(WireChunk, ReadsThoughtAndSoundAsPartsOfTheWhole) {
   EXPECT_EQ(huge->usage->output_tokens, 9223372036854775807);
 }
 
+TEST(WireAnswer, ACostInDollarsIsRoundedUpToNanoDollarsDigitByDigit) {
+  const auto told = [](const std::string& cost) {
+    const std::string usage = R"({"usage":{"prompt_tokens":9,"completion_tokens":2,"cost":)" + cost;
+    return ReadWireChunk(usage + R"(,"cost_details":{"upstream_inference_cost":7}}})")
+        ->usage->cost_nanousd;
+  };
+  EXPECT_EQ(told("0"), 0);
+  EXPECT_EQ(told("0.000123457"), 123'457);
+  EXPECT_EQ(told("0.1"), 100'000'000);
+  EXPECT_EQ(told("4.7e-7"), 470);
+  EXPECT_EQ(told("0.00000012300001"), 124);
+  EXPECT_EQ(told("1e-12"), 1);
+  EXPECT_EQ(told("12"), 12'000'000'000);
+  EXPECT_EQ(told("1e6"), 1'000'000'000'000'000);
+  for (const char* none : {"null", "-0.1", "\"0.1\"", "1e7", "1e300", "{}", "true"}) {
+    EXPECT_EQ(told(none), std::nullopt) << none;
+  }
+  EXPECT_EQ(
+      ReadWireChunk(R"({"usage":{"prompt_tokens":9,"completion_tokens":2}})")->usage->cost_nanousd,
+      std::nullopt);
+}
+
 TEST(WireChunk, KnowsZeroFromUnknown) {
   EXPECT_FALSE(ReadWireChunk(R"({"choices":[],"usage":null})")->usage.has_value());
   EXPECT_FALSE(ReadWireChunk(R"({"choices":[],"usage":{}})")->usage.has_value());

@@ -56,18 +56,22 @@ Answered FromPassed(Passed passed) {
 
 using Earlier = std::vector<std::string>;  // slugs of those who gave the beginning of the answer
 
-// Nothing when the route is unpriced, nobody told the usage, or something is billed apart from it:
-// unknown is never zero. Nothing too for an answer in pieces: what the ones that were cut cost is
-// not known.
+// Nothing when the route is unpriced, nobody told the usage or its price, or something is billed
+// apart from it: unknown is never zero. Nothing too for an answer in pieces: what the ones that
+// were cut cost is not known.
 std::optional<int64_t> CostOf(const routing::PlannedRoute& route, const Order& order,
                               const std::optional<chat::Usage>& usage, const AttemptTerms& terms,
                               const Earlier& earlier = {}) {
   if (!usage.has_value() || usage->is_other_tier || !terms.cost_is_known || !earlier.empty()) {
     return std::nullopt;
   }
+  const catalog::Prices& prices = route.mapping->prices;
+  if (route.place->upstream->price_varies && prices.is_priced() &&
+      (usage->cost_nanousd.has_value() || route.place->billing.has_value())) {
+    return usage->cost_nanousd;
+  }
   const Result<int64_t> cost = pricing::CostNanoUsd(
-      route.mapping->prices,
-      billing::CountsOf(*usage, order.facts.images, order.facts.wants_long_cache));
+      prices, billing::CountsOf(*usage, order.facts.images, order.facts.wants_long_cache));
   // As the ledger takes it (billing::Metered).
   return cost.has_value() ? std::optional(std::min(*cost, ledger::kAmountMax)) : std::nullopt;
 }

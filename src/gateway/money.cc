@@ -105,6 +105,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.billed_apart =
       route.is_local() ? std::string() : BilledApart(tries.order.facts, *route.mapping);
   offer.bills_whole = !route.is_local() && route.place->upstream->bills_on;
+  offer.price_varies = !route.is_local() && route.place->upstream->price_varies;
   offer.askable = {route.place->billing.has_value(),
                    route.place->billing.has_value() && route.place->upstream->keeps_own_ids};
   // Going on with a stream costs both attempts: who wants it knows.

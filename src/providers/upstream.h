@@ -32,6 +32,7 @@ struct Upstream {
   std::string id_header = {};       // instead of its kind's; "" = that one
   bool keeps_own_ids = false;       // attempts' ids are sent along
   bool bills_on = false;            // the whole answer, also when its reader leaves
+  bool price_varies = false;        // from request to request, up to the catalogue's
 };
 
 // Puts a key where the upstream looks for it; an empty one nowhere.

@@ -20,6 +20,8 @@ SITES = {
     "site-n": ("openai", "site-n:novita"),
     "site-m": ("openai", "site-m:novita-2025"),
 }
+# Pools: each request has a price of its own, which OpenRouter tells with its usage, and Hugging Face's router when it is asked.
+POOLS = {"pool": ("openai", "pool:openrouter"), "hub": ("huggingface", "hub:hf-router")}
 MODEL = "acme/model"
 KEY = "provider-key-that-must-not-leak"
 
@@ -29,7 +31,7 @@ def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", mor
     `prices`: of all, or by site. `also`: what the models' tables say besides. `billing`: each can be asked what requests cost, and keeps our ids."""
     parts = [extra]
     for slug in sites:
-        kind, played = SITES.get(slug, ("openai", f"{slug}:openai"))
+        kind, played = (SITES | POOLS).get(slug, ("openai", f"{slug}:openai"))
         provider_id = simulator.MODELS.get(played.split(":")[-1])
         base_url = sim.base_url(slug)
         lines = ["[[providers]]", f'name = "{slug}"', f'kind = "{kind}"', f'base_url = "{base_url}"', "allow_private = true"]
@@ -64,7 +66,7 @@ class Market:
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
-            played = [SITES.get(slug, ("openai", f"{slug}:openai"))[1] for slug in self.sites]
+            played = [(SITES | POOLS).get(slug, ("openai", f"{slug}:openai"))[1] for slug in self.sites]
             self.sim = stack.enter_context(simulator.Simulator(*played, flags=["--key", KEY, *self.sim_flags]))
             self.config = self.folder / "config.toml"
             self.config.write_text(config(self.sim, self.sites, extra=self.extra, **self.fields))

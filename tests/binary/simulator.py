@@ -28,6 +28,8 @@ CHAT_PATHS = {
     "novita": "/v3/openai/chat/completions",
     "novita-2025": "/v3/openai/chat/completions",
     "hf-router": "/v1/chat/completions",
+    "openrouter": "/api/v1/chat/completions",
+    "pool": "/api/v1/chat/completions",
     "huggingface": "/v1/chat/completions",
     "site-n": "/v3/openai/chat/completions",  # novita and novita-2025 under slugs of their own
     "site-m": "/v3/openai/chat/completions",
@@ -43,6 +45,7 @@ MODELS = {
     "novita": "meta-llama/llama-3.1-8b-instruct",
     "novita-2025": "meta-llama/llama-3.1-8b-instruct",
     "hf-router": "openai/gpt-oss-120b",
+    "openrouter": "meta-llama/llama-3.3-70b-instruct",
 }
 MODELS |= {"huggingface": MODELS["hf-router"], "site-n": MODELS["novita"], "site-m": MODELS["novita-2025"]}
 

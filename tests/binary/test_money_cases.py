@@ -164,8 +164,8 @@ def test_t3_a_budget_of_every_scope_refuses_what_does_not_fit_and_then_no_other_
         got = budget(site, one)
         assert (int(got["spent_nanousd"]), int(got["held_nanousd"])) == (billed(site), 0), one
     # What does not fall into it goes on.
-    others = {"": (make_key(site, next(NAMES)), {}), f"/model:{MODEL}": (key, {"model": f"{OTHER}:site-a"}), "/provider:site-a": (key, {"model": f"{MODEL}:site-b"})}
-    caller, changed = others[rest]
+    caller = key if rest else make_key(site, next(NAMES))
+    changed = {"": {}, f"/model:{MODEL}": {"model": f"{OTHER}:site-a"}, "/provider:site-a": {"model": f"{MODEL}:site-b"}}[rest]
     assert chat(site, caller, **fields | changed).status == 200
     assert int(budget(site, scope)["spent_nanousd"]) == cost
     if rest:
@@ -204,9 +204,11 @@ def imported_month(site, folder):
     """The provider's bill of the month so far, imported: what is made of it, and of each model."""
     day = datetime.datetime.fromtimestamp(site.sim.log()[-1]["begin_ms"] / 1000, datetime.UTC).date().replace(day=1)
     next_month = (day + datetime.timedelta(days=31)).replace(day=1)
-    rows = [f"{day},{next_month},{row['model']},{row['requests']},{row['prompt_tokens']},{row['completion_tokens']},{row['cost_nanousd']}" for row in site.sim.bill()["rows"]]
+    fields = ("model", "requests", "prompt_tokens", "completion_tokens", "cost_nanousd")
+    rows = [[day, next_month, *(row[field] for field in fields)] for row in site.sim.bill()["rows"]]
     bill = folder / "bill.csv"
-    bill.write_text("start,end,model,requests,input_tokens,output_tokens,cost_nanousd\n" + "\n".join(rows) + "\n")
+    with bill.open("w") as file:
+        csv.writer(file).writerows([["start", "end", "model", "requests", "input_tokens", "output_tokens", "cost_nanousd"], *rows])
     (got,) = json.loads(cli(site, "reconcile", "import", bill, "--provider", "site-a", "--json"))["providers"]
     return got, {line["model"]: line for line in got["lines"]}
 
@@ -238,7 +240,10 @@ def test_t9_a_price_that_was_mistyped_is_corrected_by_a_reload_and_what_it_cost_
     assert "do not tell the prices apart" in proposed["model-x"]["none_because"]
 
     # Corrected and read again, the next request fits, at once and at the right price.
-    reload(site, site.config.read_text().replace('_usd_per_mtok = "100"', '_usd_per_mtok = "0.1"').replace('_usd_per_mtok = "300"', '_usd_per_mtok = "0.3"'))
+    config = site.config.read_text()
+    for wrong_usd, right_usd in (("100", "0.1"), ("300", "0.3")):
+        config = config.replace(f'_usd_per_mtok = "{wrong_usd}"', f'_usd_per_mtok = "{right_usd}"')
+    reload(site, config)
     after = [chat(site, key, text=text, max_tokens=300, stream=stream) for stream in (False, True)]
     assert [reply.status for reply in after] == [200, 200]
     assert site.server.post("/v1/embeddings", TEXTS, headers).status == 200
@@ -376,11 +381,12 @@ def test_t31_what_has_no_price_is_counted_and_shown_as_unpriced_and_never_as_not
     assert cost == billed(site) - billed_of(site, "model-z") > 0 < billed_of(site, "model-z")
     spent = usage(site, key)
     assert (spent["requests"]["unpriced"], spent["requests"]["settled"], spent["cost_nanousd"]) == (6, 7, str(cost))
-    tokens = {name: sum(row[name] for row in site.sim.bill()["rows"] if row["model"] == "model-z") for name in ("prompt_tokens", "completion_tokens")}
+    (used,) = [row for row in site.sim.bill()["rows"] if row["model"] == "model-z"]
 
     statement = json.loads(cli(site, "bill", "--org", org, "--json"))["statement"]
     lines = {line["meter"]: line for line in statement["lines"] if line["model"] == UNPRICED}
-    assert {meter: line["quantity"] for meter, line in lines.items()} == {"requests": 6, "input_tokens": tokens["prompt_tokens"], "output_tokens": tokens["completion_tokens"]}
+    quantities = {"requests": 6, "input_tokens": used["prompt_tokens"], "output_tokens": used["completion_tokens"]}
+    assert {meter: line["quantity"] for meter, line in lines.items()} == quantities
     assert {(line["price_version"], line["usd_per_mtok"]) for line in lines.values()} == {(0, None)}
     assert statement["cost_nanousd"] == str(cost)
     table = cli(site, "bill", "--org", org)

@@ -17,7 +17,7 @@ import yaml
 from simulator import CHAT_PATHS, MODELS, ROOT, Simulator
 
 RECORDINGS = ROOT.parent / "shared" / "recordings"
-ALL = ["fireworks-ai", "together", "cerebras", "groq", "openai", "novita", "novita-2025", "hf-router", "llama-server", "ollama"]
+ALL = ["fireworks-ai", "together", "cerebras", "groq", "openai", "novita", "novita-2025", "hf-router", "llama-server", "ollama", "openrouter"]
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_a_real_client_reads_the_answer_and_the_same_from_a_stream(sim, provider
 
 
 USAGE_AT = {"fireworks-ai": "finish", "together": "finish", "cerebras": "finish", "groq": "finish", "openai": "asked"}
-USAGE_AT |= {"llama-server": "asked", "ollama": "asked", "novita": "chunk", "novita-2025": "every", "hf-router": "chunk"}
+USAGE_AT |= {"llama-server": "asked", "ollama": "asked", "novita": "chunk", "novita-2025": "every", "hf-router": "chunk", "openrouter": "chunk"}
 
 
 @pytest.mark.parametrize("provider", ALL)
@@ -518,6 +518,28 @@ def test_the_bill_adds_up_and_billing_ids_are_priced(sim):
     assert sim.request("POST", "/billing", ask, {"Authorization": "Bearer a"}).json() == priced
     sim.reset()
     assert sim.bill()["rows"] == [] and sim.log() == []
+
+
+def test_a_pool_has_a_price_for_each_who_serves_it_and_says_what_it_was(sim):
+    costs = set()
+    for number in range(12):
+        stream = number % 2 == 0
+        answer = sim.chat("openrouter", max_tokens=16, stream=stream)
+        usage = answer.events()[-2]["usage"] if stream else answer.json()["usage"]
+        bill = sim.log()[-1]["billed"]
+        assert round(usage["cost"] * 10**9) == int(bill["cost_nanousd"]) > usage["cost_details"]["upstream_inference_cost"] * 10**9
+        costs.add(bill["cost_nanousd"])
+    assert len(costs) == 3, "the same request, by three who serve it"
+    # The router's clients may say who serves; then the price is his.
+    router = {"model": "meta-llama/Llama-3.3-70B-Instruct", "max_tokens": 10}
+    for who, cost in (("together", 880 * 13), ("groq", 590 * 3 + 790 * 10)):
+        for _ in range(4):
+            answer = sim.chat("hf-router", **router | {"model": f"{router['model']}:{who}"})
+            assert answer.headers["x-inference-provider"] == who and "cost" not in answer.json()["usage"]
+            assert sim.log()[-1]["billed"]["cost_nanousd"] == str(cost)
+    assert {sim.chat("hf-router", **router).headers["x-inference-provider"] for _ in range(12)} == {"together", "groq"}
+    sim.fault(usage="no_cost")
+    assert "cost" not in sim.chat("openrouter").json()["usage"]
 
 
 def test_it_serves_under_other_names_with_faults_of_its_own():

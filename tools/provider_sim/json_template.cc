@@ -49,7 +49,9 @@ constexpr std::array<std::string_view, static_cast<size_t>(Slot::kCount)> kSlotN
     "code",
     "cached_told",
     "tool_calls_or_none",
-    "kind"};
+    "kind",
+    "cost",
+    "upstream_cost"};
 
 Slot SlotOf(std::string_view name) {
   for (size_t i = 0; i < kSlotNames.size(); ++i) {

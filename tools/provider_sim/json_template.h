@@ -55,6 +55,8 @@ enum class Slot : uint8_t {
   kCachedTold,
   kToolCallsOrNone,
   kKind,
+  kCost,
+  kUpstreamCost,
   kCount,
 };
 

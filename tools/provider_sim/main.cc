@@ -69,6 +69,7 @@ std::vector<std::unique_ptr<Provider>> Load(const Arguments& arguments) {
         auto model = std::make_unique<provider_sim::Model>(*provider->model_list.front());
         model->id = id;
         model->reply_model = provider_sim::JsonString(id);
+        model->pool.clear();
         provider->model_list.push_back(std::move(model));
       }
     }

@@ -167,6 +167,17 @@ void ReadPrices(const json::object& object, Model& model) {
       Whole(object, "cache_write_1h_nanousd_per_mtok", model.cache_write_price);
 }
 
+void ReadPool(const json::object& object, Model& model) {
+  const json::value* const pool = object.if_contains("pool");
+  for (const json::value& row : pool == nullptr ? json::array() : pool->as_array()) {
+    auto member = std::make_shared<Model>(model);
+    member->pool.clear();
+    ReadPrices(row.as_object(), *member);
+    member->served_by = Text(row.as_object(), "provider");
+    model.pool.push_back(std::move(member));
+  }
+}
+
 std::unique_ptr<Model> ReadModel(const json::object& object, const std::string& owner) {
   auto model = std::make_unique<Model>();
   model->id = Text(object, "id");
@@ -188,6 +199,7 @@ std::unique_ptr<Model> ReadModel(const json::object& object, const std::string& 
     }
     model->served_by = model->suffixes.empty() ? "" : model->suffixes.front();
   }
+  ReadPool(object, *model);
   return model;
 }
 
@@ -280,6 +292,7 @@ void SetPrices(const json::object& prices, Model& model) {
     }
   }
   ReadPrices(prices, model);
+  model.pool.clear();
 }
 
 const Model* Provider::FindModel(std::string_view model_id) const {

@@ -57,6 +57,9 @@ struct Model {
   int64_t default_reasoning_tokens = 0;
   bool think_in_content = false;  // <think>...</think> before the answer
   int64_t dims = 8;               // of an embedding
+  // Who may serve it, each at prices of its own: every request goes to one of them, which nobody
+  // chooses but by a suffix. Empty: it has the one price.
+  std::vector<std::shared_ptr<const Model>> pool;
 };
 
 // What was used; `cached` and what was written are of the prompt, `reasoning` of the completion.
@@ -68,7 +71,7 @@ struct Used {
 // Rounded up once.
 int64_t CostNanoUsd(const Model& model, const Used& used);
 
-// Sets prices of a model: "output_nanousd_per_mtok", "above" ..., as data files name them. Throws
+// Sets the one price of a model: "output_nanousd_per_mtok", "above" ..., as data files name them. Throws
 // std::runtime_error for a name that is none.
 void SetPrices(const boost::json::object& prices, Model& model);
 

@@ -210,13 +210,27 @@ void Lie(std::string_view how, Told& told) {
   }
 }
 
+// As JavaScript writes it: the fewest digits, and small ones with an exponent.
+std::string Usd(int64_t nanousd) {
+  if (nanousd < 1000) {
+    return fmt::format("{}e-9", nanousd);
+  }
+  std::string text = fmt::format("{}.{:09}", nanousd / 1'000'000'000, nanousd % 1'000'000'000);
+  text.erase(text.find_last_not_of('0') + 1);
+  return text.ends_with('.') ? text + '0' : text;
+}
+
 }  // namespace
 
 std::string UsageJson(const Provider& provider, uint64_t prompt_tokens, uint64_t cached_tokens,
-                      uint64_t completion_tokens, uint64_t reasoning_tokens, const Behaviour& how) {
+                      uint64_t completion_tokens, uint64_t reasoning_tokens, const Behaviour& how,
+                      int64_t cost_nanousd) {
   if (how.usage == "missing") {
     return {};
   }
+  const bool tells_cost = cost_nanousd >= 0 && how.usage != "no_cost";
+  const std::string cost = tells_cost ? Usd(cost_nanousd) : "";
+  const std::string upstream_cost = tells_cost ? Usd(cost_nanousd - cost_nanousd / 20) : "";
   Told told{prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens};
   Lie(how.usage, told);
   const auto text = [&](uint64_t tokens) {
@@ -235,6 +249,8 @@ std::string UsageJson(const Provider& provider, uint64_t prompt_tokens, uint64_t
   values.Set(Slot::kCachedTokens, cached);
   values.Set(Slot::kCachedTold, how.cached_tokens >= 0 ? std::string_view(cached) : "");
   values.Set(Slot::kReasoningTokens, reasoning);
+  values.Set(Slot::kCost, cost);
+  values.Set(Slot::kUpstreamCost, upstream_cost);
   return provider.usage.Render(values);
 }
 
@@ -263,8 +279,9 @@ std::string ChatBody(const Provider& provider, const ReplyShapes& shapes, const 
     choices += ChoiceJson(provider, shapes, identity, answer.choices[i], i, options.top_logprobs);
   }
   choices += "]";
-  std::string usage = UsageJson(provider, answer.prompt_tokens, answer.cached_tokens,
-                                answer.completion_tokens(), answer.reasoning_tokens(), how);
+  std::string usage =
+      UsageJson(provider, answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens(),
+                answer.reasoning_tokens(), how, answer.cost_nanousd);
   AddWritten(answer, how, usage);
   Values values;
   identity.Fill(values);
@@ -457,8 +474,9 @@ std::string EventSource::UsageOf(const Step& step, bool finishes, uint64_t token
                : UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens, 1, 0, how_);
   }
   if (cumulative || step.kind == Kind::kUsage || (ends && provider_.usage_at == UsageAt::kFinish)) {
-    std::string usage = UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens,
-                                  tokens_sent_, answer_.reasoning_tokens(), how_);
+    std::string usage =
+        UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens, tokens_sent_,
+                  answer_.reasoning_tokens(), how_, answer_.cost_nanousd);
     AddWritten(answer_, how_, usage);
     return usage;
   }

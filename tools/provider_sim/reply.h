@@ -90,6 +90,7 @@ class EventSource {
 
 // The usage object, or what a fault makes of it; empty where it is missing.
 std::string UsageJson(const Provider& provider, uint64_t prompt_tokens, uint64_t cached_tokens,
-                      uint64_t completion_tokens, uint64_t reasoning_tokens, const Behaviour& how);
+                      uint64_t completion_tokens, uint64_t reasoning_tokens, const Behaviour& how,
+                      int64_t cost_nanousd = -1);
 
 }  // namespace provider_sim

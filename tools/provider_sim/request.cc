@@ -104,6 +104,11 @@ std::optional<Refusal> CheckFields(const Provider& provider, const json::object&
   return std::nullopt;
 }
 
+// Where the client does not say; of a pool it is not known yet.
+std::string ServedBy(const Model& model) {
+  return model.pool.empty() ? model.served_by : std::string();
+}
+
 // The id as it stands, or before a router's suffix.
 std::optional<Refusal> ReadModel(const Provider& provider, const json::object& body, Ask& ask) {
   const std::string_view id = TextOf(body, "model");
@@ -119,10 +124,10 @@ std::optional<Refusal> ReadModel(const Provider& provider, const json::object& b
     if (model != nullptr &&
         (policy || std::ranges::find(model->suffixes, suffix) != model->suffixes.end())) {
       ask.model = model;
-      ask.served_by = policy ? model->served_by : suffix;
+      ask.served_by = policy ? ServedBy(*model) : suffix;
     }
   } else if (ask.model != nullptr) {
-    ask.served_by = ask.model->served_by;
+    ask.served_by = ServedBy(*ask.model);
   }
   if (ask.model == nullptr && provider.accept_any_model) {
     ask.model = provider.model_list.front().get();

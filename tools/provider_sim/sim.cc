@@ -65,6 +65,21 @@ bool IsContentType(std::string_view name) {
   return EqualNames(name, "content-type");
 }
 
+// By the number of the request, so that nobody who asks can tell which it will be.
+void ChooseOfPool(uint64_t number, Ask& ask) {
+  if (ask.model == nullptr || ask.model->pool.empty()) {
+    return;
+  }
+  const auto& pool = ask.model->pool;
+  auto member =
+      std::ranges::find(pool, ask.served_by, [](const auto& one) { return one->served_by; });
+  if (member == pool.end()) {
+    member = pool.begin() + static_cast<std::ptrdiff_t>(Mix(number) % pool.size());
+  }
+  ask.model = member->get();
+  ask.served_by = ask.model->served_by;
+}
+
 json::value LieAbout(std::string_view lie, int64_t cost, uint64_t number) {
   constexpr int64_t kMoreThanAnyRequest = 2'000'000'000'000'000;
   if (lie == "negative") {
@@ -302,6 +317,7 @@ void Sim::AnswerPost(Exchange& x) {
   } else if (x.endpoint != Endpoint::kBilling) {
     refusal = ReadAsk(x.provider, body, ask);
   }
+  ChooseOfPool(x.number, ask);
   x.reply.model = ask.model;
   x.max_tokens = std::to_string(ask.max_tokens);
   rules_.Apply(x.provider.name, ModelText(body), NameOf(x.endpoint), x.reply.how);
@@ -424,6 +440,7 @@ void Sim::AnswerInference(Exchange& x, const Ask& ask) {
                 answer.written_1h_tokens};
   reply.whole = {answer.prompt_tokens, answer.cached_tokens, reply.body_tokens,
                  CostNanoUsd(model, reply.used)};
+  answer.cost_nanousd = reply.whole.cost_nanousd;
   const ReplyOptions options{ask.include_usage, ask.top_logprobs};
   if (!ask.stream) {
     Send(x, 200, "", ChatBody(x.provider, shapes, x.identity, answer, options, reply.how),
