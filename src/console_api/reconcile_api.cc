@@ -182,9 +182,8 @@ Result<bool> MoneyApi::IsClosed(const std::string& provider, const BillPeriod& p
 }
 
 // The provider is owed what its bill says; what was not recorded here is nobody's cost yet.
-Status MoneyApi::PostSuspense(const std::string& provider, const BillPeriod& period) {
-  TW_ASSIGN_OR_RETURN(const std::vector<Difference> differences,
-                      recorder_.Differences(provider, period));
+Status MoneyApi::PostSuspense(const std::string& provider, const BillPeriod& period,
+                              const std::vector<Difference>& differences) {
   const std::string name = SuspenseName(provider, period);
   const NanoUsd posted = -ledger_.OwedTo(name);
   const NanoUsd more = SumOf(differences) - posted;
@@ -203,12 +202,18 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
   if (wanted.empty()) {
     TW_ASSIGN_OR_RETURN(providers, recorder_.BilledProviders(period));
   }
+  DifferencesOf found;
+  for (const std::string& provider : providers) {
+    TW_ASSIGN_OR_RETURN(found[provider], recorder_.Differences(provider, period));
+  }
+  return AnswerWith(period, found);
+}
+
+Result<http::Response> MoneyApi::AnswerWith(const BillPeriod& period, const DifferencesOf& found) {
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.reconcile/v1").Field("period", period.name);
   json.Key("providers").BeginArray();
-  for (const std::string& provider : providers) {
-    TW_ASSIGN_OR_RETURN(const std::vector<Difference> differences,
-                        recorder_.Differences(provider, period));
+  for (const auto& [provider, differences] : found) {
     TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, period));
     NanoUsd billed = 0, recorded = 0;
     for (const Difference& difference : differences) {
@@ -240,15 +245,19 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
   return response;
 }
 
-Status MoneyApi::TakeLines(const std::string& provider, std::span<const BillPeriod> periods,
-                           const std::function<Status()>& put) {
+Result<MoneyApi::DifferencesOf> MoneyApi::TakeLines(const std::string& provider,
+                                                    std::span<const BillPeriod> periods,
+                                                    const std::function<Status()>& put) {
   TW_RETURN_IF_ERROR(put());
+  DifferencesOf last;
   for (const BillPeriod& period : periods) {
-    TW_RETURN_IF_ERROR(PostSuspense(provider, period));
-    TW_RETURN_IF_ERROR(
-        recorder_.TellDifferences(provider, period, SystemClock().UnixSeconds() * kNanosPerSecond));
+    TW_ASSIGN_OR_RETURN(last[provider], recorder_.Differences(provider, period));
+    TW_RETURN_IF_ERROR(PostSuspense(provider, period, last[provider]));
+    TW_RETURN_IF_ERROR(recorder_.TellDifferences(provider, period, last[provider],
+                                                 SystemClock().UnixSeconds() * kNanosPerSecond));
   }
-  return ledger_.WaitDurable();
+  TW_RETURN_IF_ERROR(ledger_.WaitDurable());
+  return last;
 }
 
 Result<std::vector<BillPeriod>> MoneyApi::OpenPeriods(const std::string& provider,
@@ -291,9 +300,12 @@ Status MoneyApi::TakeUsage(const std::string& provider, int64_t from_s, int64_t 
     TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, month));
     if (!is_closed && !taken.empty()) {
       TW_ASSIGN_OR_RETURN(const std::vector<BillPeriod> periods, OpenPeriods(provider, taken));
-      TW_RETURN_IF_ERROR(TakeLines(provider, periods, [&] {
+      const auto found = TakeLines(provider, periods, [&] {
         return recorder_.ReplaceBillLines(provider, from_s, end_s, taken);
-      }));
+      });
+      if (!found.has_value()) {
+        return Fail(found.error());
+      }
     }
     from_s = month.to_s;
   }
@@ -322,12 +334,13 @@ Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
     }
     TW_ASSIGN_OR_RETURN(periods, OpenPeriods(errand.provider, months));
   }
-  TW_RETURN_IF_ERROR(TakeLines(errand.provider, periods, [&] {
+  const auto put = [&] {
     return whole.has_value()
                ? recorder_.ReplaceBillLines(errand.provider, whole->first, whole->second, lines)
                : recorder_.PutBillLines(lines);
-  }));
-  return AnswerPeriod(errand.provider, periods.back());
+  };
+  TW_ASSIGN_OR_RETURN(const DifferencesOf found, TakeLines(errand.provider, periods, put));
+  return AnswerWith(periods.back(), found);
 }
 
 Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
@@ -367,7 +380,7 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
                     period.name),
         "accept");
   }
-  TW_RETURN_IF_ERROR(PostSuspense(errand.provider, period));
+  TW_RETURN_IF_ERROR(PostSuspense(errand.provider, period, differences));
   const std::string name = SuspenseName(errand.provider, period);
   TW_ASSIGN_OR_RETURN(const ledger::AccountNumber suspense, ledger_.Payee(name));
   const NanoUsd open = -ledger_.OwedTo(name);
@@ -375,7 +388,7 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
   TW_RETURN_IF_ERROR(open >= 0 ? ledger_.Transfer(ledger::kExpense, suspense, open, text)
                                : ledger_.Transfer(suspense, ledger::kExpense, -open, text));
   TW_RETURN_IF_ERROR(ledger_.WaitDurable());
-  return AnswerPeriod(errand.provider, period);
+  return AnswerWith(period, {{errand.provider, differences}});
 }
 
 Result<http::Response> MoneyApi::AnswerReconcile(const http::Request& request,
