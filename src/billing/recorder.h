@@ -144,11 +144,12 @@ class Recorder {
   bool HasTwin(std::string_view provider, std::string_view upstream_id, ledger::HoldId but);
 
   // recorder_remote.cc: what providers bill, as it was imported, and what stands here against it.
-  // A line replaces the one of the same cell.
-  Status PutBillLines(std::span<const BillLine> lines);
+  // A line replaces the one of the same cell. Others that count the same requests are dropped when
+  // these take their place. Errors besides: kInvalidArgument: they do not, or are of one bill.
+  Status PutBillLines(std::span<const BillLine> lines, bool takes_place = false);
   // All that a provider's usage interface says of [from_s, to_s): in place of what it said before.
   Status ReplaceBillLines(const std::string& provider, int64_t from_s, int64_t to_s,
-                          std::span<const BillLine> lines);
+                          std::span<const BillLine> lines, bool takes_place = false);
   // Of a month, each cell with its difference; months with invoices are told by these alone. Walks
   // through the month's attempts in steps, between which others go on.
   Result<std::vector<Difference>> Differences(const std::string& provider,

@@ -6,8 +6,11 @@
 #include <thread>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/bytes.h"
 #include "billing/bill_cells.h"
+#include "billing/bill_overlap.h"
 #include "billing/recorder.h"
 #include "billing/recorder_parts.h"
 
@@ -59,23 +62,101 @@ Status PutLines(storage::Database& database, std::span<const BillLine> lines) {
   return {};
 }
 
+// By which a provider and the Hub call what was settled in a time.
+Result<ModelNames> NamesIn(storage::Database& database, const std::string& provider, int64_t from_s,
+                           int64_t to_s) {
+  constexpr int64_t kHourS = 3600, kDayHours = 24;
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database.Prepare("SELECT DISTINCT provider_model, model FROM day_meters WHERE hour >= ?1 AND "
+                       "hour <= ?2 AND provider = ?3"));
+  query.Bind(1, from_s / kHourS - kDayHours).Bind(2, to_s / kHourS);
+  query.Bind(3, std::string_view(provider));
+  ModelNames names;
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return names;
+    }
+    names.emplace(query.Text(0), query.Text(1));
+  }
+}
+
+// Of the kind and of about the time of these lines.
+Result<std::vector<BillLine>> LinesBeside(storage::Database& database, const BillLine& first,
+                                          int64_t from_s, int64_t to_s) {
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database.Prepare("SELECT provider, is_invoice, start, end, model, requests, input, cached, "
+                       "output, cost FROM bill_lines WHERE provider = ?1 AND is_invoice = ?2 AND "
+                       "start < ?3 AND end > ?4"));
+  query.Bind(1, std::string_view(first.provider)).Bind(2, int64_t{first.is_invoice});
+  query.Bind(3, to_s).Bind(4, from_s);
+  std::vector<BillLine> lines;
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return lines;
+    }
+    lines.push_back(LineOf(query));
+  }
+}
+
+// Lines that were put, against those that were there: within the transaction.
+Status SettleOverlaps(storage::Database& database, std::span<const BillLine> lines,
+                      bool takes_place) {
+  if (lines.empty()) {
+    return {};
+  }
+  const int64_t from_s = std::ranges::min(lines, {}, &BillLine::start_s).start_s;
+  const int64_t to_s = std::ranges::max(lines, {}, &BillLine::end_s).end_s;
+  TW_ASSIGN_OR_RETURN(const ModelNames names,
+                      NamesIn(database, lines.front().provider, from_s, to_s));
+  const auto refuse = [](const Overlap& overlap, std::string_view advice) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("The line of {} counts requests that the line of {} counts too: {}",
+                            CellName(overlap.line), CellName(overlap.other), advice),
+                "file");
+  };
+  if (const auto within = FindOverlaps(lines, lines, names); !within.empty()) {
+    return refuse(within.front(), "leave one of the two out of the bill.");
+  }
+  TW_ASSIGN_OR_RETURN(const std::vector<BillLine> all,
+                      LinesBeside(database, lines.front(), from_s, to_s));
+  for (const Overlap& overlap : FindOverlaps(lines, all, names)) {
+    const BillLine& before = overlap.other;
+    if (!takes_place) {
+      return refuse(overlap,
+                    "that was imported before, and is dropped when this bill is imported with "
+                    "--replace.");
+    }
+    TW_RETURN_IF_ERROR(
+        database.Run("DELETE FROM bill_lines WHERE provider = ?1 AND is_invoice = ?2 AND "
+                     "start = ?3 AND end = ?4 AND model = ?5",
+                     std::string_view(before.provider), int64_t{before.is_invoice}, before.start_s,
+                     before.end_s, std::string_view(before.model)));
+  }
+  return {};
+}
+
 }  // namespace
 
-Status Recorder::PutBillLines(std::span<const BillLine> lines) {
-  return Change([&](storage::Database& database) { return PutLines(database, lines); });
+Status Recorder::PutBillLines(std::span<const BillLine> lines, bool takes_place) {
+  return Change([&](storage::Database& database) -> Status {
+    TW_RETURN_IF_ERROR(PutLines(database, lines));
+    return SettleOverlaps(database, lines, takes_place);
+  });
 }
 
 Status Recorder::ReplaceBillLines(const std::string& provider, int64_t from_s, int64_t to_s,
-                                  std::span<const BillLine> lines) {
+                                  std::span<const BillLine> lines, bool takes_place) {
   return Change([&](storage::Database& database) -> Status {
-    {
-      TW_ASSIGN_OR_RETURN(storage::Statement drop,
-                          database.Prepare("DELETE FROM bill_lines WHERE provider = ?1 AND "
-                                           "is_invoice = 0 AND start >= ?2 AND end <= ?3"));
-      drop.Bind(1, std::string_view(provider)).Bind(2, from_s).Bind(3, to_s);
-      TW_RETURN_IF_ERROR(drop.Run());
-    }
-    return PutLines(database, lines);
+    TW_RETURN_IF_ERROR(
+        database.Run("DELETE FROM bill_lines WHERE provider = ?1 AND is_invoice = 0 AND "
+                     "start >= ?2 AND end <= ?3",
+                     std::string_view(provider), from_s, to_s));
+    TW_RETURN_IF_ERROR(PutLines(database, lines));
+    return SettleOverlaps(database, lines, takes_place);
   });
 }
 

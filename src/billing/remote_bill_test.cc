@@ -1,11 +1,13 @@
 #include "billing/remote_bill.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <thread>
 
 #include <gtest/gtest.h>
 
+#include "billing/bill_overlap.h"
 #include "billing/recorder_parts.h"
 #include "billing/test_support.h"
 
@@ -298,6 +300,64 @@ TEST_F(BillsTest, AnImportedCellReplacesItselfAndInvoicesCountBeforeUsage) {
   ASSERT_TRUE(world_.recorder->PutBillLines(invoice).has_value());
   ASSERT_EQ(Differences().size(), 1U);
   EXPECT_EQ(Differences()[0].kind, DifferenceClass::kNone);
+}
+
+TEST_F(BillsTest, ALineThatCountsTheSameRequestsAsAnotherIsRefusedOrTakesItsPlace) {
+  Use(50);
+  const BillLine day = Line("model-x", kDollar);
+  BillLine hour = day, by_hub_name = day, together = day, month = day;
+  hour.start_s += 3600;
+  hour.end_s = hour.start_s + 3600;
+  by_hub_name.model = "org/model";
+  together.model = "";
+  month.start_s -= 25 * kDay;
+  month.end_s += 4 * kDay;
+  BillLine next_day = day, other = Line("model-y", kDollar);
+  next_day.start_s += kDay;
+  next_day.end_s += kDay;
+  const auto put = [&](std::vector<BillLine> lines, bool takes_place = false) {
+    return world_.recorder->PutBillLines(lines, takes_place);
+  };
+  ASSERT_TRUE(put({day, next_day, other}).has_value());
+  for (const BillLine& line : {hour, by_hub_name, together, month}) {
+    const Status refused = put({line});
+    ASSERT_FALSE(refused.has_value()) << CellName(line);
+    for (const std::string& named : {CellName(line), CellName(day), std::string("--replace")}) {
+      EXPECT_NE(refused.error().message.find(named), std::string::npos) << refused.error().message;
+    }
+    EXPECT_EQ(Differences().size(), 3U) << "nothing of it was taken";
+  }
+  EXPECT_FALSE(put({hour, day}, true).has_value()) << "both are of one bill";
+  ASSERT_TRUE(put({hour}, true).has_value());
+  const auto differences = Differences();
+  ASSERT_EQ(differences.size(), 3U);
+  EXPECT_TRUE(std::ranges::none_of(differences, [&](const Difference& one) {
+    return one.line.model == "model-x" && one.line.start_s == day.start_s;
+  }));
+}
+
+TEST_F(BillsTest, OfAUsageInterfaceCountNoRequestsThatAFileOfALongerTimeCounts) {
+  BillLine month = Line("", kDollar);
+  month.start_s -= 25 * kDay;
+  month.end_s += 4 * kDay;
+  ASSERT_TRUE(world_.recorder->PutBillLines(std::vector{month}).has_value());
+  const std::vector<BillLine> days = {Line("", kDollar)};
+  const auto replace = [&](bool takes_place) {
+    return world_.recorder->ReplaceBillLines("site-a", kStart, kStart + kDay, days, takes_place);
+  };
+  EXPECT_FALSE(replace(false).has_value());
+  EXPECT_EQ(Differences()[0].line, month);
+  EXPECT_TRUE(replace(true).has_value());
+  ASSERT_EQ(Differences().size(), 1U);
+  EXPECT_EQ(Differences()[0].line, days[0]);
+}
+
+TEST_F(BillsTest, TokensByModelStandBesideTheCostOfAllTogether) {
+  BillLine tokens = Line("model-x", 0);
+  tokens.cost = std::nullopt;
+  tokens.input_tokens = 7;
+  EXPECT_TRUE(world_.recorder->PutBillLines(std::vector{tokens, Line("", kDollar)}).has_value());
+  EXPECT_EQ(Differences().size(), 2U);
 }
 
 TEST_F(BillsTest, AllThatIsSaidOfATimeReplacesWhatWasSaidOfIt) {

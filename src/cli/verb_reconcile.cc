@@ -175,6 +175,8 @@ Result<std::string> FetchBill(const Settings& settings, const std::string& slug)
   dialects::JsonWriter body;
   body.BeginObject().Field("provider", slug).Field("bill", billing::WriteBillCsv(lines));
   body.Field("from", billing::UtcDate(days.from_s)).Field("to", billing::UtcDate(days.to_s));
+  TW_ASSIGN_OR_RETURN(const bool takes_place, settings.Switch("replace"));
+  body.Field("replace", takes_place);
   body.EndObject();
   return body.Take();
 }
@@ -225,7 +227,8 @@ Result<ExitCode> RunReconcile(const Settings& settings) {
   if (action == "import") {
     TW_ASSIGN_OR_RETURN(const std::string bill, ReadFile(word, kBillBytesMax));
     TW_ASSIGN_OR_RETURN(const bool is_invoice, settings.Switch("invoice"));
-    body.Field("bill", bill).Field("invoice", is_invoice);
+    TW_ASSIGN_OR_RETURN(const bool takes_place, settings.Switch("replace"));
+    body.Field("bill", bill).Field("invoice", is_invoice).Field("replace", takes_place);
   } else {
     body.Field("period", word).Field("accept", settings.Text("accept"));
   }

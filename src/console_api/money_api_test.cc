@@ -374,6 +374,19 @@ TEST_F(MoneyApiTest, ABillThatCoversATimeReplacesWhatWasImportedOfIt) {
   }
 }
 
+TEST_F(MoneyApiTest, PostsABillOfTheSameRequestsOnce) {
+  const auto body = [](const std::string& line, const std::string& more = "") {
+    return R"({"provider":"site-a","bill":"date,model,cost_usd\n)" + line + "\"" + more + "}";
+  };
+  Ask("POST", "/tw/v1/reconcile/import", body("2025-11-25,m,5"));
+  const auto again = Try("POST", "/tw/v1/reconcile/import", body("2025-11-25T10:00:00Z,m,5"));
+  ASSERT_FALSE(again.has_value());
+  EXPECT_EQ(again.error().param, "file");
+  EXPECT_EQ(books_->ledger().OwedTo("provider:site-a"), 5'000'000'000);
+  Ask("POST", "/tw/v1/reconcile/import", body("2025-11-25T10:00:00Z,m,6", R"(,"replace":true)"));
+  EXPECT_EQ(books_->ledger().OwedTo("provider:site-a"), 6'000'000'000);
+}
+
 TEST_F(MoneyApiTest, TakesWhatAUsageApiSaysButNothingOfClosedMonths) {
   constexpr int64_t kDay = 86'400, kNovember = 1'761'955'200;  // 2025-11-01
   const auto line = [](int64_t start_s, const char* model, std::optional<int64_t> cost) {

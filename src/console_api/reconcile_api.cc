@@ -116,7 +116,7 @@ int64_t InDoubt(const std::vector<Difference>& differences) {
 
 struct Errand {
   std::string provider, period, text, accept, from, to;
-  bool invoice = false;
+  bool invoice = false, replace = false;
 };
 
 Result<Errand> ReadErrand(std::string_view body) {
@@ -130,6 +130,7 @@ Result<Errand> ReadErrand(std::string_view body) {
   fields.Text("from", errand.from);
   fields.Text("to", errand.to);
   fields.Flag("invoice", errand.invoice);
+  fields.Flag("replace", errand.replace);
   TW_RETURN_IF_ERROR(fields.status());
   if (const auto unknown = fields.Unknown(); !unknown.empty()) {
     return Fail(ErrorCode::kInvalidArgument,
@@ -335,9 +336,9 @@ Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
     TW_ASSIGN_OR_RETURN(periods, OpenPeriods(errand.provider, months));
   }
   const auto put = [&] {
-    return whole.has_value()
-               ? recorder_.ReplaceBillLines(errand.provider, whole->first, whole->second, lines)
-               : recorder_.PutBillLines(lines);
+    return whole.has_value() ? recorder_.ReplaceBillLines(errand.provider, whole->first,
+                                                          whole->second, lines, errand.replace)
+                             : recorder_.PutBillLines(lines, errand.replace);
   };
   TW_ASSIGN_OR_RETURN(const DifferencesOf found, TakeLines(errand.provider, periods, put));
   return AnswerWith(periods.back(), found);
