@@ -80,6 +80,11 @@ void PrintPeriod(const json::object& answer, const Settings& settings) {
                     Dollars(provider, "billed_nanousd"), Dollars(provider, "recorded_nanousd"),
                     Dollars(provider, "suspense_nanousd"), Number(provider, "unexplained"),
                     Number(provider, "in_doubt"), Flag(provider, "closed") ? "closed" : "open"));
+    if (const json::value* sum = provider.if_contains("sum_explained");
+        sum != nullptr && sum->is_bool() && !sum->get_bool()) {
+      Print(fmt::format("its lines, each within its tolerance, are {} off in all\n",
+                        Dollars(provider, "tolerated_nanousd")));
+    }
     std::vector<std::vector<std::string>> rows = {
         {"FROM", "TO", "MODEL", "BILLED", "RECORDED", "DIFFERENCE", "CLASS"}};
     for (const json::value& line : Array(provider, "lines")) {

@@ -10,9 +10,11 @@
 
 #include <fmt/format.h>
 
+#include "billing/bill_boundary.h"
 #include "billing/price_proposal.h"
 #include "billing/remote_bill.h"
 #include "billing/usage_json.h"
+#include "billing/usd.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
 #include "dialects/json_reader.h"
@@ -230,6 +232,9 @@ Result<http::Response> MoneyApi::AnswerWith(const BillPeriod& period, const Diff
     json.Field("unexplained", std::ranges::count_if(differences, [](const Difference& one) {
                  return !billing::IsExplained(one.kind);
                }));
+    const billing::BillSum sum = billing::SumUp(differences);
+    Money(json, "tolerated_nanousd", sum.apart);
+    json.Field("sum_explained", sum.IsWithinTolerance());
     json.Field("in_doubt", InDoubt(differences));
     json.Key("lines").BeginArray();
     for (const Difference& difference : differences) {
@@ -370,6 +375,15 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
                 fmt::format("{} of {} has {} differences that nothing explains (tradewind "
                             "reconcile status); say with --accept why it is closed all the same.",
                             period.name, errand.provider, unexplained),
+                "accept");
+  }
+  if (const billing::BillSum sum = billing::SumUp(differences);
+      !sum.IsWithinTolerance() && errand.accept.empty()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("The lines of {} of {}, each within its tolerance, are {} off in all, "
+                            "which is more than 0.5 % and $0.01 of their sum; say with --accept "
+                            "why it is closed all the same.",
+                            period.name, errand.provider, billing::FormatUsd(sum.apart)),
                 "accept");
   }
   if (clock_.WallNow() < std::chrono::sys_seconds(std::chrono::seconds(period.to_s)) &&
