@@ -283,7 +283,10 @@ TEST(Watch, TellsWhereAProvidersBillSaysOtherwise) {
   const auto import = [&](const std::vector<billing::BillLine>& lines) {
     ASSERT_TRUE(world.recorder->PutBillLines(lines).has_value());
     const billing::BillPeriod month = billing::MonthOf(lines.front().start_s);
-    ASSERT_TRUE(world.recorder->TellDifferences("site-a", month, world.now_ns()).has_value());
+    const auto found = world.recorder->Differences("site-a", month);
+    ASSERT_TRUE(found.has_value());
+    ASSERT_TRUE(
+        world.recorder->TellDifferences("site-a", month, *found, world.now_ns()).has_value());
   };
   import({BilledToday(world, "model-z", 4'000'000)});
   EXPECT_TRUE(world.LookFor(Kind::kBill).empty()) << "half a cent is rounding";

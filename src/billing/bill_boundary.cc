@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <optional>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace tradewind::billing {
@@ -129,25 +130,61 @@ void JudgeRun(Run run) {
   }
 }
 
-}  // namespace
-
-void JudgeBoundaries(std::span<Difference> differences) {
-  std::vector<Difference*> sorted;
-  for (Difference& difference : differences) {
-    sorted.push_back(&difference);
-  }
-  std::ranges::sort(sorted, {}, [](const Difference* one) {
+// Calls `take` with the cells of each model that touch each other.
+void ForEachRun(auto differences, auto take) {
+  std::ranges::sort(differences, {}, [](const Difference* one) {
     return std::tie(one->line.model, one->line.start_s, one->line.end_s);
   });
-  for (size_t first = 0, end = 0; first < sorted.size(); first = end) {
-    for (end = first + 1; end < sorted.size(); ++end) {
-      const BillLine &before = sorted[end - 1]->line, &line = sorted[end]->line;
+  for (size_t first = 0, end = 0; first < differences.size(); first = end) {
+    for (end = first + 1; end < differences.size(); ++end) {
+      const BillLine &before = differences[end - 1]->line, &line = differences[end]->line;
       if (before.model != line.model || before.end_s != line.start_s) {
         break;
       }
     }
-    JudgeRun(std::span(sorted).subspan(first, end - first));
+    take(std::span(differences).subspan(first, end - first));
   }
+}
+
+}  // namespace
+
+void JudgeBoundaries(std::span<Difference> differences) {
+  std::vector<Difference*> all;
+  for (Difference& difference : differences) {
+    all.push_back(&difference);
+  }
+  ForEachRun(std::move(all), [](std::span<Difference*> run) { JudgeRun(run); });
+}
+
+bool BillSum::IsWithinTolerance() const {
+  return std::abs(apart) <= CostTolerance(billed, recorded);
+}
+
+BillSum SumUp(std::span<const Difference> differences) {
+  BillSum sum;
+  std::vector<const Difference*> all;
+  for (const Difference& difference : differences) {
+    if (difference.line.cost.has_value()) {
+      all.push_back(&difference);
+      sum.billed += *difference.line.cost;
+      sum.recorded += difference.local.cost;
+    }
+  }
+  ForEachRun(std::move(all), [&](std::span<const Difference*> run) {
+    ledger::NanoUsd apart = 0;
+    bool has_boundary = false;
+    for (const Difference* one : run) {
+      apart += IsExplained(one->kind) ? one->amount() : 0;
+      has_boundary |= one->kind == DifferenceClass::kBoundary;
+    }
+    if (has_boundary) {
+      const BoundaryUse &start = run.front()->local.at_start, &end = run.back()->local.at_end;
+      apart -= std::clamp(apart, -start.after.cost - end.before.cost,
+                          start.before.cost + end.after.cost);
+    }
+    sum.apart += apart;
+  });
+  return sum;
 }
 
 }  // namespace tradewind::billing

@@ -16,4 +16,15 @@ namespace tradewind::billing {
 // provider, classified by Compare, in any order.
 void JudgeBoundaries(std::span<Difference> differences);
 
+// A provider's month as one sum: what its lines are off by, each within its tolerance, adds up.
+struct BillSum {
+  // Of all lines that tell a cost.
+  ledger::NanoUsd billed = 0, recorded = 0;
+  // Of the explained ones, without what may have moved across ends that no other cell touches.
+  ledger::NanoUsd apart = 0;
+
+  bool IsWithinTolerance() const;
+};
+BillSum SumUp(std::span<const Difference> differences);  // after JudgeBoundaries
+
 }  // namespace tradewind::billing

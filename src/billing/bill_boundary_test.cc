@@ -199,6 +199,31 @@ TEST(Boundary, OfOneWrongCellLeavesTheOthersExplained) {
   EXPECT_FALSE(IsExplained(differences[20].kind));
 }
 
+TEST(Boundary, OfTheSumOfAMonthIsWhatCrossedItsEndsAndNotWhatEachLineIsOffBy) {
+  std::vector<Use> uses;
+  for (int64_t hour = 0; hour < 24; ++hour) {
+    uses.push_back({kStart + hour * kHour + 1800, 1000, 1000, kDollar / 10});
+  }
+  const Bill hours{.width_s = kHour, .cells = 24};
+  EXPECT_TRUE(SumUp(hours.Judged(uses, uses)).IsWithinTolerance());
+  std::vector<Use> dear = uses;
+  for (Use& use : dear) {
+    use.cost += 9'000'000;
+  }
+  const auto lines = hours.Judged(uses, dear);
+  EXPECT_EQ(Unexplained(lines), 0) << "each is a cent off at most";
+  EXPECT_FALSE(SumUp(lines).IsWithinTolerance());
+  EXPECT_EQ(SumUp(lines).apart, 24 * 9'000'000);
+  EXPECT_EQ(SumUp(lines).recorded, 24 * kDollar / 10);
+
+  uses.push_back({kStart + kDay - 5, 10'000, 10'000, kDollar});
+  dear = uses;
+  dear.back().at_s += 10;
+  const auto moved = hours.Judged(uses, dear);
+  EXPECT_EQ(CountOf(DifferenceClass::kBoundary, moved), 1);
+  EXPECT_EQ(SumUp(moved).apart, 0);
+}
+
 // Random requests, and a provider whose clock is up to five minutes off in either direction.
 class Chance {
  public:
@@ -247,6 +272,7 @@ TEST(Boundary, OfRandomCellsExplainsHonestClocksAndNoOtherBills) {
     const std::vector<Use> honest = chance.Shifted(uses);
     const std::vector<Difference> same = bill.Judged(uses, honest);
     EXPECT_EQ(Unexplained(same), 0) << "seed " << seed;
+    EXPECT_TRUE(SumUp(same).IsWithinTolerance()) << "seed " << seed;
     boundaries += CountOf(DifferenceClass::kBoundary, same);
     for (const bool is_of_tokens : {true, false}) {
       for (const int64_t percent : {0, 50, 95, 105, 200}) {

@@ -2,7 +2,9 @@
 // behind the ledger; requests never wait for it.
 #pragma once
 
+#include <array>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -78,6 +80,7 @@ struct TransferRow {
   std::string text;
 };
 
+class BillCells;     // bill_cells.h
 struct MeterFilter;  // meters.h
 struct MeterKey;
 struct MeterSum;
@@ -141,16 +144,19 @@ class Recorder {
   bool HasTwin(std::string_view provider, std::string_view upstream_id, ledger::HoldId but);
 
   // recorder_remote.cc: what providers bill, as it was imported, and what stands here against it.
-  // A line replaces the one of the same cell.
-  Status PutBillLines(std::span<const BillLine> lines);
+  // A line replaces the one of the same cell. Others that count the same requests are dropped when
+  // these take their place. Errors besides: kInvalidArgument: they do not, or are of one bill.
+  Status PutBillLines(std::span<const BillLine> lines, bool takes_place = false);
   // All that a provider's usage interface says of [from_s, to_s): in place of what it said before.
   Status ReplaceBillLines(const std::string& provider, int64_t from_s, int64_t to_s,
-                          std::span<const BillLine> lines);
-  // Of a month, each cell with its difference; months with invoices are told by these alone.
+                          std::span<const BillLine> lines, bool takes_place = false);
+  // Of a month, each cell with its difference; months with invoices are told by these alone. Walks
+  // through the month's attempts in steps, between which others go on.
   Result<std::vector<Difference>> Differences(const std::string& provider,
                                               const BillPeriod& period);
-  // Shows the watcher what they are now.
-  Status TellDifferences(const std::string& provider, const BillPeriod& period, int64_t now_ns);
+  // Shows them to the watcher.
+  Status TellDifferences(const std::string& provider, const BillPeriod& period,
+                         std::span<const Difference> differences, int64_t now_ns);
   // Providers with imported lines in a month.
   Result<std::vector<std::string>> BilledProviders(const BillPeriod& period);
   // Transfers whose text begins so, oldest first.
@@ -176,10 +182,11 @@ class Recorder {
   Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database,
            RecordWatcher* watcher);
   Status Prepare();
-  Status CheckOpen() const;                          // requires mutex_
-  Result<LocalCell> LocalUse(const BillLine& cell);  // requires mutex_
-  Result<bool> ReadBatch();                          // requires mutex_; false: there is nothing new
-  void Take(const ledger::Record& record);           // requires mutex_
+  Status CheckOpen() const;  // requires mutex_
+  Result<bool> AddUses(const std::string& provider, std::array<std::byte, 16>& from,
+                       const std::array<std::byte, 16>& to, BillCells& cells);
+  Result<bool> ReadBatch();                 // requires mutex_; false: there is nothing new
+  void Take(const ledger::Record& record);  // requires mutex_
   Status AddSums(std::string_view table, std::string_view time, int64_t from, int64_t to,
                  const UsageFilter& filter, UsageSum& sum);  // requires mutex_
   Status PrepareBill();                                      // requires mutex_

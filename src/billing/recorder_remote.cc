@@ -1,12 +1,16 @@
 // What providers bill, as it was imported, and what was recorded of the same time.
 #include <algorithm>
 #include <array>
-#include <set>
+#include <chrono>
 #include <string>
+#include <thread>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/bytes.h"
-#include "billing/bill_boundary.h"
+#include "billing/bill_cells.h"
+#include "billing/bill_overlap.h"
 #include "billing/recorder.h"
 #include "billing/recorder_parts.h"
 
@@ -58,79 +62,102 @@ Status PutLines(storage::Database& database, std::span<const BillLine> lines) {
   return {};
 }
 
-}  // namespace
-
-Status Recorder::PutBillLines(std::span<const BillLine> lines) {
-  return Change([&](storage::Database& database) { return PutLines(database, lines); });
-}
-
-Status Recorder::ReplaceBillLines(const std::string& provider, int64_t from_s, int64_t to_s,
-                                  std::span<const BillLine> lines) {
-  return Change([&](storage::Database& database) -> Status {
-    {
-      TW_ASSIGN_OR_RETURN(storage::Statement drop,
-                          database.Prepare("DELETE FROM bill_lines WHERE provider = ?1 AND "
-                                           "is_invoice = 0 AND start >= ?2 AND end <= ?3"));
-      drop.Bind(1, std::string_view(provider)).Bind(2, from_s).Bind(3, to_s);
-      TW_RETURN_IF_ERROR(drop.Run());
-    }
-    return PutLines(database, lines);
-  });
-}
-
-Result<LocalCell> Recorder::LocalUse(const BillLine& cell) {
+// By which a provider and the Hub call what was settled in a time.
+Result<ModelNames> NamesIn(storage::Database& database, const std::string& provider, int64_t from_s,
+                           int64_t to_s) {
+  constexpr int64_t kHourS = 3600, kDayHours = 24;
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,
-      database_.Prepare(
-          "SELECT state, priced, admitted_ns, input, cached, output, cost, model, "
-          "provider_model, price_version FROM attempts "
-          "WHERE request >= ?1 AND request < ?2 AND admitted_ns >= ?3 AND admitted_ns < ?4 "
-          "AND provider = ?5 AND (?6 = '' OR provider_model = ?6 OR model = ?6) AND own_key = 0 "
-          "AND state < 4"));
-  const auto from = FirstIdOf(cell.start_s - kEdgeS - kAdmittedWithinS);
-  const auto to = FirstIdOf(cell.end_s + kEdgeS + 1);
-  query.Bind(1, std::span<const std::byte>(from)).Bind(2, std::span<const std::byte>(to));
-  query.Bind(3, (cell.start_s - kEdgeS) * kNanosPerSecond);
-  query.Bind(4, (cell.end_s + kEdgeS) * kNanosPerSecond);
-  query.Bind(5, std::string_view(cell.provider)).Bind(6, std::string_view(cell.model));
-  LocalCell local;
+      database.Prepare("SELECT DISTINCT provider_model, model FROM day_meters WHERE hour >= ?1 AND "
+                       "hour <= ?2 AND provider = ?3"));
+  query.Bind(1, from_s / kHourS - kDayHours).Bind(2, to_s / kHourS);
+  query.Bind(3, std::string_view(provider));
+  ModelNames names;
   while (true) {
     TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
     if (!has_row) {
-      return local;
+      return names;
     }
-    const int64_t at_s = query.Integer(2) / kNanosPerSecond;
-    const bool is_inside = cell.start_s <= at_s && at_s < cell.end_s;
-    // What runs is not known any better.
-    const bool is_doubtful = query.Integer(0) < static_cast<int64_t>(AttemptState::kSettled);
-    const int64_t cost = query.Integer(6);
-    if (is_doubtful) {
-      local.in_doubt += is_inside ? 1 : 0;
-      continue;
-    }
-    for (auto& [end_s, edges] :
-         {std::pair(cell.start_s, &local.at_start), std::pair(cell.end_s, &local.at_end)}) {
-      if (end_s - kEdgeS <= at_s && at_s < end_s + kEdgeS) {
-        (at_s < end_s ? edges->before : edges->after).Add(query.Integer(3), query.Integer(5), cost);
-      }
-    }
-    if (!is_inside) {
-      continue;
-    }
-    ++local.requests;
-    if (local.requests == 1) {
-      local.hf_model = query.Text(7);
-      local.provider_model = query.Text(8);
-    }
-    local.has_many_models |=
-        query.Text(7) != local.hf_model || query.Text(8) != local.provider_model;
-    local.unpriced += query.Integer(1) == 0 ? 1 : 0;
-    local.input_tokens += query.Integer(3);
-    local.cached_tokens += query.Integer(4);
-    local.output_tokens += query.Integer(5);
-    local.cost += cost;
-    local.price_version = std::max(local.price_version, static_cast<uint32_t>(query.Integer(9)));
+    names.emplace(query.Text(0), query.Text(1));
   }
+}
+
+// Of the kind and of about the time of these lines.
+Result<std::vector<BillLine>> LinesBeside(storage::Database& database, const BillLine& first,
+                                          int64_t from_s, int64_t to_s) {
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database.Prepare("SELECT provider, is_invoice, start, end, model, requests, input, cached, "
+                       "output, cost FROM bill_lines WHERE provider = ?1 AND is_invoice = ?2 AND "
+                       "start < ?3 AND end > ?4"));
+  query.Bind(1, std::string_view(first.provider)).Bind(2, int64_t{first.is_invoice});
+  query.Bind(3, to_s).Bind(4, from_s);
+  std::vector<BillLine> lines;
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return lines;
+    }
+    lines.push_back(LineOf(query));
+  }
+}
+
+// Lines that were put, against those that were there: within the transaction.
+Status SettleOverlaps(storage::Database& database, std::span<const BillLine> lines,
+                      bool takes_place) {
+  if (lines.empty()) {
+    return {};
+  }
+  const int64_t from_s = std::ranges::min(lines, {}, &BillLine::start_s).start_s;
+  const int64_t to_s = std::ranges::max(lines, {}, &BillLine::end_s).end_s;
+  TW_ASSIGN_OR_RETURN(const ModelNames names,
+                      NamesIn(database, lines.front().provider, from_s, to_s));
+  const auto refuse = [](const Overlap& overlap, std::string_view advice) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("The line of {} counts requests that the line of {} counts too: {}",
+                            CellName(overlap.line), CellName(overlap.other), advice),
+                "file");
+  };
+  if (const auto within = FindOverlaps(lines, lines, names); !within.empty()) {
+    return refuse(within.front(), "leave one of the two out of the bill.");
+  }
+  TW_ASSIGN_OR_RETURN(const std::vector<BillLine> all,
+                      LinesBeside(database, lines.front(), from_s, to_s));
+  for (const Overlap& overlap : FindOverlaps(lines, all, names)) {
+    const BillLine& before = overlap.other;
+    if (!takes_place) {
+      return refuse(overlap,
+                    "that was imported before, and is dropped when this bill is imported with "
+                    "--replace.");
+    }
+    TW_RETURN_IF_ERROR(
+        database.Run("DELETE FROM bill_lines WHERE provider = ?1 AND is_invoice = ?2 AND "
+                     "start = ?3 AND end = ?4 AND model = ?5",
+                     std::string_view(before.provider), int64_t{before.is_invoice}, before.start_s,
+                     before.end_s, std::string_view(before.model)));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status Recorder::PutBillLines(std::span<const BillLine> lines, bool takes_place) {
+  return Change([&](storage::Database& database) -> Status {
+    TW_RETURN_IF_ERROR(PutLines(database, lines));
+    return SettleOverlaps(database, lines, takes_place);
+  });
+}
+
+Status Recorder::ReplaceBillLines(const std::string& provider, int64_t from_s, int64_t to_s,
+                                  std::span<const BillLine> lines, bool takes_place) {
+  return Change([&](storage::Database& database) -> Status {
+    TW_RETURN_IF_ERROR(
+        database.Run("DELETE FROM bill_lines WHERE provider = ?1 AND is_invoice = 0 AND "
+                     "start >= ?2 AND end <= ?3",
+                     std::string_view(provider), from_s, to_s));
+    TW_RETURN_IF_ERROR(PutLines(database, lines));
+    return SettleOverlaps(database, lines, takes_place);
+  });
 }
 
 namespace {
@@ -157,76 +184,79 @@ Result<std::vector<BillLine>> LinesOf(storage::Database& database, const std::st
   }
 }
 
-using ModelNames = std::set<std::pair<std::string, std::string>>;  // the provider's, the Hub's
+}  // namespace
 
-Result<ModelNames> ModelsOf(storage::Database& database, const std::string& provider,
-                            const BillPeriod& period) {
-  TW_ASSIGN_OR_RETURN(storage::Statement query,
-                      database.Prepare("SELECT DISTINCT provider_model, model FROM attempts WHERE "
-                                       "request >= ?1 AND request < ?2 AND provider = ?3 AND "
-                                       "own_key = 0 AND state < 4"));
-  const auto from = FirstIdOf(period.from_s), to = FirstIdOf(period.to_s);
-  query.Bind(1, std::span<const std::byte>(from)).Bind(2, std::span<const std::byte>(to));
+// Of the attempts from `from` on, so many as hold the lock for milliseconds; `from` moves behind
+// them. False: those were the last ones before `to`.
+Result<bool> Recorder::AddUses(const std::string& provider, std::array<std::byte, 16>& from,
+                               const std::array<std::byte, 16>& to, BillCells& cells) {
+  constexpr int64_t kAttempts = 4096;
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(storage::Statement find,
+                      database_.Prepare("SELECT request FROM attempts WHERE request > ?1 AND "
+                                        "request < ?2 ORDER BY request LIMIT 1 OFFSET ?3"));
+  find.Bind(1, std::span<const std::byte>(from)).Bind(2, std::span<const std::byte>(to));
+  find.Bind(3, kAttempts);
+  TW_ASSIGN_OR_RETURN(const bool has_more, find.Next());
+  const std::array<std::byte, 16> end = has_more ? BytesOf(IdOf(find.Blob(0))) : to;
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare(
+          "SELECT state, priced, admitted_ns, input, cached, output, cost, model, "
+          "provider_model, price_version FROM attempts WHERE request >= ?1 AND request < ?2 "
+          "AND provider = ?3 AND own_key = 0 AND state < 4"));
+  query.Bind(1, std::span<const std::byte>(from)).Bind(2, std::span<const std::byte>(end));
   query.Bind(3, std::string_view(provider));
-  ModelNames models;
+  from = end;
   while (true) {
     TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
     if (!has_row) {
-      return models;
+      return has_more;
     }
-    models.emplace(query.Text(0), query.Text(1));
+    BilledUse use;
+    // What runs is not known any better.
+    use.is_doubtful = query.Integer(0) < static_cast<int64_t>(AttemptState::kSettled);
+    use.is_priced = query.Integer(1) != 0;
+    use.at_s = query.Integer(2) / kNanosPerSecond;
+    use.input_tokens = query.Integer(3);
+    use.cached_tokens = query.Integer(4);
+    use.output_tokens = query.Integer(5);
+    use.cost = query.Integer(6);
+    use.model = query.Text(7);
+    use.provider_model = query.Text(8);
+    use.price_version = static_cast<uint32_t>(query.Integer(9));
+    cells.Add(use);
   }
 }
-
-// A line of nothing for each model that was used in a time that the bill covers, and that it does
-// not name there.
-void AddUnnamed(const ModelNames& models, std::vector<BillLine>& lines) {
-  std::set<std::pair<int64_t, int64_t>> covered;
-  for (const BillLine& line : lines) {
-    covered.emplace(line.start_s, line.end_s);
-  }
-  const size_t named = lines.size();
-  for (const auto& [start_s, end_s] : covered) {
-    for (const auto& [provider_model, model] : models) {
-      const bool has_line = std::any_of(
-          lines.begin(), lines.begin() + static_cast<std::ptrdiff_t>(named),
-          [&](const BillLine& line) {
-            return line.start_s == start_s && line.end_s == end_s &&
-                   (line.model.empty() || line.model == provider_model || line.model == model);
-          });
-      if (!has_line) {
-        BillLine missing;
-        missing.provider = lines.front().provider;
-        missing.model = provider_model;
-        missing.start_s = start_s;
-        missing.end_s = end_s;
-        missing.is_invoice = lines.front().is_invoice;
-        missing.cost = 0;
-        lines.push_back(std::move(missing));
-      }
-    }
-  }
-}
-
-}  // namespace
 
 Result<std::vector<Difference>> Recorder::Differences(const std::string& provider,
                                                       const BillPeriod& period) {
+  // So long that a thread which waits for the lock gets it, which a mutex does not promise.
+  constexpr auto kPause = std::chrono::milliseconds(1);
   TW_RETURN_IF_ERROR(CatchUp());
+  std::vector<BillLine> lines;
+  {
+    const std::lock_guard lock(mutex_);
+    TW_RETURN_IF_ERROR(CheckOpen());
+    TW_ASSIGN_OR_RETURN(lines, LinesOf(database_, provider, period));
+  }
+  if (lines.empty()) {
+    return std::vector<Difference>();
+  }
+  BillCells cells(std::move(lines));
+  std::array<std::byte, 16> from = FirstIdOf(cells.from_s() - kAdmittedWithinS);
+  const std::array<std::byte, 16> to = FirstIdOf(cells.to_s() + 1);
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_more, AddUses(provider, from, to, cells));
+    if (!has_more) {
+      break;
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+  std::vector<Difference> differences = cells.Take();
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
-  TW_ASSIGN_OR_RETURN(std::vector<BillLine> lines, LinesOf(database_, provider, period));
-  TW_ASSIGN_OR_RETURN(const ModelNames models, ModelsOf(database_, provider, period));
-  AddUnnamed(models, lines);
-  std::vector<Difference> differences;
-  for (BillLine& line : lines) {
-    Difference difference;
-    TW_ASSIGN_OR_RETURN(difference.local, LocalUse(line));
-    difference.line = std::move(line);
-    difference.kind = Compare(difference.line, difference.local);
-    differences.push_back(std::move(difference));
-  }
-  JudgeBoundaries(differences);
   for (Difference& difference : differences) {
     const auto price = bill_->prices.find(difference.local.price_version);
     if (difference.kind == DifferenceClass::kPrice && price != bill_->prices.end()) {
@@ -237,11 +267,10 @@ Result<std::vector<Difference>> Recorder::Differences(const std::string& provide
 }
 
 Status Recorder::TellDifferences(const std::string& provider, const BillPeriod& period,
-                                 int64_t now_ns) {
+                                 std::span<const Difference> differences, int64_t now_ns) {
   if (watcher_ == nullptr) {
     return {};
   }
-  TW_ASSIGN_OR_RETURN(const std::vector<Difference> differences, Differences(provider, period));
   return Change([&](storage::Database& database) {
     return watcher_->Compared(database, provider, period, differences, now_ns);
   });

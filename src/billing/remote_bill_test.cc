@@ -1,7 +1,14 @@
 #include "billing/remote_bill.h"
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include <gtest/gtest.h>
 
+#include "billing/bill_overlap.h"
+#include "billing/recorder_parts.h"
 #include "billing/test_support.h"
 
 namespace tradewind::billing {
@@ -205,6 +212,82 @@ TEST_F(BillsTest, AreComparedWithWhatWasRecordedOfTheSameModelAndTime) {
   EXPECT_TRUE(world_.recorder->BilledProviders(ParseBillPeriod("2026-12").value())->empty());
 }
 
+// `count` settled requests of a dollar, one every `step_s` from the day's beginning on.
+void Fill(Recorder& recorder, int64_t count, int64_t step_s) {
+  const Status filled = recorder.Change([&](storage::Database& database) -> Status {
+    TW_ASSIGN_OR_RETURN(
+        storage::Statement put,
+        database.Prepare(
+            "INSERT INTO attempts (request, attempt, org, project, key, user, model, provider, "
+            "provider_model, own_key, priced, state, admitted_ns, ended_ns, held, cost, charge, "
+            "price_version, input, cached, output, reasoning, source, finish, upstream_id, reason) "
+            "VALUES (?1, 1, 'o', 'p', 'k', 'u', 'org/model', 'site-a', 'model-x', 0, 1, 3, ?2, 0, "
+            "0, 1000000000, 0, 0, 10, 0, 5, 0, '', '', '', '')"));
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t at_s = kStart + i * step_s;
+      const auto id = BytesOf({static_cast<uint64_t>(at_s * 1000) << 16, static_cast<uint64_t>(i)});
+      put.Reset();
+      put.Bind(1, std::span<const std::byte>(id)).Bind(2, at_s * 1'000'000'000);
+      TW_RETURN_IF_ERROR(put.Run());
+    }
+    return {};
+  });
+  ASSERT_TRUE(filled.has_value()) << filled.error().message;
+}
+
+TEST_F(BillsTest, EachLineIsComparedWithAllOfItsTimeHoweverMuchThatIs) {
+  constexpr int64_t kCount = 20'000, kStep = 4;
+  Fill(*world_.recorder, kCount, kStep);
+  std::vector<BillLine> lines;
+  for (int64_t hour = 0; hour < 24; ++hour) {
+    BillLine line = Line(hour % 2 == 0 ? "model-x" : "org/model", 900 * kDollar);
+    line.start_s = kStart + hour * 3600;
+    line.end_s = line.start_s + 3600;
+    lines.push_back(line);
+  }
+  ASSERT_TRUE(world_.recorder->PutBillLines(lines).has_value());
+  const auto differences = Differences();
+  ASSERT_EQ(differences.size(), 24U);
+  int64_t requests = 0;
+  for (const Difference& one : differences) {
+    requests += one.local.requests;
+    EXPECT_EQ(one.local.cost, one.local.requests * kDollar);
+    EXPECT_EQ(one.local.at_start.after.requests, kEdgeS / kStep * (one.local.requests > 0 ? 1 : 0));
+  }
+  EXPECT_EQ(requests, kCount);
+  EXPECT_EQ(differences[3].kind, DifferenceClass::kNone);
+  EXPECT_EQ(differences[22].local.requests, kCount - 22 * 900);
+}
+
+TEST_F(BillsTest, OthersGoOnWhileTheyAreCompared) {
+  Fill(*world_.recorder, 80'000, 1);
+  const std::vector<BillLine> lines = {Line("model-x", 80'000 * kDollar)};
+  ASSERT_TRUE(world_.recorder->PutBillLines(lines).has_value());
+  std::atomic<bool> has_begun = false, has_ended = false;
+  std::thread comparing([&] {
+    has_begun = true;
+    EXPECT_EQ(Differences().size(), 1U);
+    has_ended = true;
+  });
+  int looks = 0;
+  while (!has_ended) {
+    looks += has_begun ? 1 : 0;
+    EXPECT_TRUE(world_.recorder->Sum({.from_ns = kStart * 1'000'000'000}).has_value());
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+  comparing.join();
+  EXPECT_GT(looks, 8);
+}
+
+TEST_F(BillsTest, AModelIsNotMissingWhereItsDayHasALineOfAnotherLength) {
+  Use(50, "model-x");
+  Use(50, "model-y");
+  std::vector<BillLine> lines = {Line("model-x", 200'000), Line("model-y", 200'000)};
+  lines[1].end_s = kStart + 3600;
+  ASSERT_TRUE(world_.recorder->PutBillLines(lines).has_value());
+  EXPECT_EQ(Differences().size(), 2U);
+}
+
 TEST_F(BillsTest, AnImportedCellReplacesItselfAndInvoicesCountBeforeUsage) {
   Use(50);
   for (const ledger::NanoUsd cost : {kDollar, 2 * kDollar}) {
@@ -217,6 +300,64 @@ TEST_F(BillsTest, AnImportedCellReplacesItselfAndInvoicesCountBeforeUsage) {
   ASSERT_TRUE(world_.recorder->PutBillLines(invoice).has_value());
   ASSERT_EQ(Differences().size(), 1U);
   EXPECT_EQ(Differences()[0].kind, DifferenceClass::kNone);
+}
+
+TEST_F(BillsTest, ALineThatCountsTheSameRequestsAsAnotherIsRefusedOrTakesItsPlace) {
+  Use(50);
+  const BillLine day = Line("model-x", kDollar);
+  BillLine hour = day, by_hub_name = day, together = day, month = day;
+  hour.start_s += 3600;
+  hour.end_s = hour.start_s + 3600;
+  by_hub_name.model = "org/model";
+  together.model = "";
+  month.start_s -= 25 * kDay;
+  month.end_s += 4 * kDay;
+  BillLine next_day = day, other = Line("model-y", kDollar);
+  next_day.start_s += kDay;
+  next_day.end_s += kDay;
+  const auto put = [&](std::vector<BillLine> lines, bool takes_place = false) {
+    return world_.recorder->PutBillLines(lines, takes_place);
+  };
+  ASSERT_TRUE(put({day, next_day, other}).has_value());
+  for (const BillLine& line : {hour, by_hub_name, together, month}) {
+    const Status refused = put({line});
+    ASSERT_FALSE(refused.has_value()) << CellName(line);
+    for (const std::string& named : {CellName(line), CellName(day), std::string("--replace")}) {
+      EXPECT_NE(refused.error().message.find(named), std::string::npos) << refused.error().message;
+    }
+    EXPECT_EQ(Differences().size(), 3U) << "nothing of it was taken";
+  }
+  EXPECT_FALSE(put({hour, day}, true).has_value()) << "both are of one bill";
+  ASSERT_TRUE(put({hour}, true).has_value());
+  const auto differences = Differences();
+  ASSERT_EQ(differences.size(), 3U);
+  EXPECT_TRUE(std::ranges::none_of(differences, [&](const Difference& one) {
+    return one.line.model == "model-x" && one.line.start_s == day.start_s;
+  }));
+}
+
+TEST_F(BillsTest, OfAUsageInterfaceCountNoRequestsThatAFileOfALongerTimeCounts) {
+  BillLine month = Line("", kDollar);
+  month.start_s -= 25 * kDay;
+  month.end_s += 4 * kDay;
+  ASSERT_TRUE(world_.recorder->PutBillLines(std::vector{month}).has_value());
+  const std::vector<BillLine> days = {Line("", kDollar)};
+  const auto replace = [&](bool takes_place) {
+    return world_.recorder->ReplaceBillLines("site-a", kStart, kStart + kDay, days, takes_place);
+  };
+  EXPECT_FALSE(replace(false).has_value());
+  EXPECT_EQ(Differences()[0].line, month);
+  EXPECT_TRUE(replace(true).has_value());
+  ASSERT_EQ(Differences().size(), 1U);
+  EXPECT_EQ(Differences()[0].line, days[0]);
+}
+
+TEST_F(BillsTest, TokensByModelStandBesideTheCostOfAllTogether) {
+  BillLine tokens = Line("model-x", 0);
+  tokens.cost = std::nullopt;
+  tokens.input_tokens = 7;
+  EXPECT_TRUE(world_.recorder->PutBillLines(std::vector{tokens, Line("", kDollar)}).has_value());
+  EXPECT_EQ(Differences().size(), 2U);
 }
 
 TEST_F(BillsTest, AllThatIsSaidOfATimeReplacesWhatWasSaidOfIt) {

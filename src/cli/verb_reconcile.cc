@@ -80,6 +80,11 @@ void PrintPeriod(const json::object& answer, const Settings& settings) {
                     Dollars(provider, "billed_nanousd"), Dollars(provider, "recorded_nanousd"),
                     Dollars(provider, "suspense_nanousd"), Number(provider, "unexplained"),
                     Number(provider, "in_doubt"), Flag(provider, "closed") ? "closed" : "open"));
+    if (const json::value* sum = provider.if_contains("sum_explained");
+        sum != nullptr && sum->is_bool() && !sum->get_bool()) {
+      Print(fmt::format("its lines, each within its tolerance, are {} off in all\n",
+                        Dollars(provider, "tolerated_nanousd")));
+    }
     std::vector<std::vector<std::string>> rows = {
         {"FROM", "TO", "MODEL", "BILLED", "RECORDED", "DIFFERENCE", "CLASS"}};
     for (const json::value& line : Array(provider, "lines")) {
@@ -175,6 +180,8 @@ Result<std::string> FetchBill(const Settings& settings, const std::string& slug)
   dialects::JsonWriter body;
   body.BeginObject().Field("provider", slug).Field("bill", billing::WriteBillCsv(lines));
   body.Field("from", billing::UtcDate(days.from_s)).Field("to", billing::UtcDate(days.to_s));
+  TW_ASSIGN_OR_RETURN(const bool takes_place, settings.Switch("replace"));
+  body.Field("replace", takes_place);
   body.EndObject();
   return body.Take();
 }
@@ -225,7 +232,8 @@ Result<ExitCode> RunReconcile(const Settings& settings) {
   if (action == "import") {
     TW_ASSIGN_OR_RETURN(const std::string bill, ReadFile(word, kBillBytesMax));
     TW_ASSIGN_OR_RETURN(const bool is_invoice, settings.Switch("invoice"));
-    body.Field("bill", bill).Field("invoice", is_invoice);
+    TW_ASSIGN_OR_RETURN(const bool takes_place, settings.Switch("replace"));
+    body.Field("bill", bill).Field("invoice", is_invoice).Field("replace", takes_place);
   } else {
     body.Field("period", word).Field("accept", settings.Text("accept"));
   }

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <span>
 #include <string>
@@ -81,16 +82,21 @@ class MoneyApi {
                                          const identity::Principal& caller);
   Result<http::Response> AnswerPeriod(const std::string& provider,
                                       const billing::BillPeriod& period);
+  using DifferencesOf = std::map<std::string, std::vector<billing::Difference>>;  // by provider
+  Result<http::Response> AnswerWith(const billing::BillPeriod& period, const DifferencesOf& found);
   Result<http::Response> ImportBill(const http::Request& request);
   // The months of a bill's lines. Errors: kInvalidArgument: one is closed; a line is of two.
   Result<std::vector<billing::BillPeriod>> OpenPeriods(const std::string& provider,
                                                        std::span<const billing::BillLine> lines);
   // Puts the lines of these months into the tables, and what follows into the books and alerts.
-  Status TakeLines(const std::string& provider, std::span<const billing::BillPeriod> periods,
-                   const std::function<Status()>& put);
+  // Returns what differs in the last month.
+  Result<DifferencesOf> TakeLines(const std::string& provider,
+                                  std::span<const billing::BillPeriod> periods,
+                                  const std::function<Status()>& put);
   Result<http::Response> ClosePeriod(const http::Request& request);
   Result<bool> IsClosed(const std::string& provider, const billing::BillPeriod& period);
-  Status PostSuspense(const std::string& provider, const billing::BillPeriod& period);
+  Status PostSuspense(const std::string& provider, const billing::BillPeriod& period,
+                      const std::vector<billing::Difference>& differences);
 
   std::mutex reconciling_;  // one month is imported or closed at a time
   ledger::Ledger& ledger_;

@@ -374,6 +374,38 @@ TEST_F(MoneyApiTest, ABillThatCoversATimeReplacesWhatWasImportedOfIt) {
   }
 }
 
+TEST_F(MoneyApiTest, ClosesNoMonthWhoseToleratedDifferencesAddUp) {
+  std::string lines;
+  for (int hour = 10; hour < 20; ++hour) {
+    lines += "2025-10-25T" + std::to_string(hour) + R"(:00:00Z,0.005\n)";
+  }
+  const auto imported = Ask("POST", "/tw/v1/reconcile/import",
+                            R"({"provider":"site-a","bill":"date,cost_usd\n)" + lines + R"("})");
+  const auto& month = imported.at("providers").as_array()[0].as_object();
+  EXPECT_EQ(month.at("unexplained").as_int64(), 0) << "half a cent each";
+  EXPECT_FALSE(month.at("sum_explained").as_bool());
+  EXPECT_EQ(Text(month, "tolerated_nanousd"), "50000000");
+  const std::string close = R"({"provider":"site-a","period":"2025-10")";
+  const auto refused = Try("POST", "/tw/v1/reconcile/close", close + "}");
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().param, "accept");
+  EXPECT_NE(refused.error().message.find("$0.05"), std::string::npos) << refused.error().message;
+  Ask("POST", "/tw/v1/reconcile/close", close + R"(,"accept":"so be it"})");
+}
+
+TEST_F(MoneyApiTest, PostsABillOfTheSameRequestsOnce) {
+  const auto body = [](const std::string& line, const std::string& more = "") {
+    return R"({"provider":"site-a","bill":"date,model,cost_usd\n)" + line + "\"" + more + "}";
+  };
+  Ask("POST", "/tw/v1/reconcile/import", body("2025-11-25,m,5"));
+  const auto again = Try("POST", "/tw/v1/reconcile/import", body("2025-11-25T10:00:00Z,m,5"));
+  ASSERT_FALSE(again.has_value());
+  EXPECT_EQ(again.error().param, "file");
+  EXPECT_EQ(books_->ledger().OwedTo("provider:site-a"), 5'000'000'000);
+  Ask("POST", "/tw/v1/reconcile/import", body("2025-11-25T10:00:00Z,m,6", R"(,"replace":true)"));
+  EXPECT_EQ(books_->ledger().OwedTo("provider:site-a"), 6'000'000'000);
+}
+
 TEST_F(MoneyApiTest, TakesWhatAUsageApiSaysButNothingOfClosedMonths) {
   constexpr int64_t kDay = 86'400, kNovember = 1'761'955'200;  // 2025-11-01
   const auto line = [](int64_t start_s, const char* model, std::optional<int64_t> cost) {

@@ -10,9 +10,11 @@
 
 #include <fmt/format.h>
 
+#include "billing/bill_boundary.h"
 #include "billing/price_proposal.h"
 #include "billing/remote_bill.h"
 #include "billing/usage_json.h"
+#include "billing/usd.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
 #include "dialects/json_reader.h"
@@ -116,7 +118,7 @@ int64_t InDoubt(const std::vector<Difference>& differences) {
 
 struct Errand {
   std::string provider, period, text, accept, from, to;
-  bool invoice = false;
+  bool invoice = false, replace = false;
 };
 
 Result<Errand> ReadErrand(std::string_view body) {
@@ -130,6 +132,7 @@ Result<Errand> ReadErrand(std::string_view body) {
   fields.Text("from", errand.from);
   fields.Text("to", errand.to);
   fields.Flag("invoice", errand.invoice);
+  fields.Flag("replace", errand.replace);
   TW_RETURN_IF_ERROR(fields.status());
   if (const auto unknown = fields.Unknown(); !unknown.empty()) {
     return Fail(ErrorCode::kInvalidArgument,
@@ -182,9 +185,8 @@ Result<bool> MoneyApi::IsClosed(const std::string& provider, const BillPeriod& p
 }
 
 // The provider is owed what its bill says; what was not recorded here is nobody's cost yet.
-Status MoneyApi::PostSuspense(const std::string& provider, const BillPeriod& period) {
-  TW_ASSIGN_OR_RETURN(const std::vector<Difference> differences,
-                      recorder_.Differences(provider, period));
+Status MoneyApi::PostSuspense(const std::string& provider, const BillPeriod& period,
+                              const std::vector<Difference>& differences) {
   const std::string name = SuspenseName(provider, period);
   const NanoUsd posted = -ledger_.OwedTo(name);
   const NanoUsd more = SumOf(differences) - posted;
@@ -203,12 +205,18 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
   if (wanted.empty()) {
     TW_ASSIGN_OR_RETURN(providers, recorder_.BilledProviders(period));
   }
+  DifferencesOf found;
+  for (const std::string& provider : providers) {
+    TW_ASSIGN_OR_RETURN(found[provider], recorder_.Differences(provider, period));
+  }
+  return AnswerWith(period, found);
+}
+
+Result<http::Response> MoneyApi::AnswerWith(const BillPeriod& period, const DifferencesOf& found) {
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.reconcile/v1").Field("period", period.name);
   json.Key("providers").BeginArray();
-  for (const std::string& provider : providers) {
-    TW_ASSIGN_OR_RETURN(const std::vector<Difference> differences,
-                        recorder_.Differences(provider, period));
+  for (const auto& [provider, differences] : found) {
     TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, period));
     NanoUsd billed = 0, recorded = 0;
     for (const Difference& difference : differences) {
@@ -224,6 +232,9 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
     json.Field("unexplained", std::ranges::count_if(differences, [](const Difference& one) {
                  return !billing::IsExplained(one.kind);
                }));
+    const billing::BillSum sum = billing::SumUp(differences);
+    Money(json, "tolerated_nanousd", sum.apart);
+    json.Field("sum_explained", sum.IsWithinTolerance());
     json.Field("in_doubt", InDoubt(differences));
     json.Key("lines").BeginArray();
     for (const Difference& difference : differences) {
@@ -240,15 +251,19 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
   return response;
 }
 
-Status MoneyApi::TakeLines(const std::string& provider, std::span<const BillPeriod> periods,
-                           const std::function<Status()>& put) {
+Result<MoneyApi::DifferencesOf> MoneyApi::TakeLines(const std::string& provider,
+                                                    std::span<const BillPeriod> periods,
+                                                    const std::function<Status()>& put) {
   TW_RETURN_IF_ERROR(put());
+  DifferencesOf last;
   for (const BillPeriod& period : periods) {
-    TW_RETURN_IF_ERROR(PostSuspense(provider, period));
-    TW_RETURN_IF_ERROR(
-        recorder_.TellDifferences(provider, period, SystemClock().UnixSeconds() * kNanosPerSecond));
+    TW_ASSIGN_OR_RETURN(last[provider], recorder_.Differences(provider, period));
+    TW_RETURN_IF_ERROR(PostSuspense(provider, period, last[provider]));
+    TW_RETURN_IF_ERROR(recorder_.TellDifferences(provider, period, last[provider],
+                                                 SystemClock().UnixSeconds() * kNanosPerSecond));
   }
-  return ledger_.WaitDurable();
+  TW_RETURN_IF_ERROR(ledger_.WaitDurable());
+  return last;
 }
 
 Result<std::vector<BillPeriod>> MoneyApi::OpenPeriods(const std::string& provider,
@@ -291,9 +306,12 @@ Status MoneyApi::TakeUsage(const std::string& provider, int64_t from_s, int64_t 
     TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, month));
     if (!is_closed && !taken.empty()) {
       TW_ASSIGN_OR_RETURN(const std::vector<BillPeriod> periods, OpenPeriods(provider, taken));
-      TW_RETURN_IF_ERROR(TakeLines(provider, periods, [&] {
+      const auto found = TakeLines(provider, periods, [&] {
         return recorder_.ReplaceBillLines(provider, from_s, end_s, taken);
-      }));
+      });
+      if (!found.has_value()) {
+        return Fail(found.error());
+      }
     }
     from_s = month.to_s;
   }
@@ -322,12 +340,13 @@ Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
     }
     TW_ASSIGN_OR_RETURN(periods, OpenPeriods(errand.provider, months));
   }
-  TW_RETURN_IF_ERROR(TakeLines(errand.provider, periods, [&] {
-    return whole.has_value()
-               ? recorder_.ReplaceBillLines(errand.provider, whole->first, whole->second, lines)
-               : recorder_.PutBillLines(lines);
-  }));
-  return AnswerPeriod(errand.provider, periods.back());
+  const auto put = [&] {
+    return whole.has_value() ? recorder_.ReplaceBillLines(errand.provider, whole->first,
+                                                          whole->second, lines, errand.replace)
+                             : recorder_.PutBillLines(lines, errand.replace);
+  };
+  TW_ASSIGN_OR_RETURN(const DifferencesOf found, TakeLines(errand.provider, periods, put));
+  return AnswerWith(periods.back(), found);
 }
 
 Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
@@ -358,6 +377,15 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
                             period.name, errand.provider, unexplained),
                 "accept");
   }
+  if (const billing::BillSum sum = billing::SumUp(differences);
+      !sum.IsWithinTolerance() && errand.accept.empty()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("The lines of {} of {}, each within its tolerance, are {} off in all, "
+                            "which is more than 0.5 % and $0.01 of their sum; say with --accept "
+                            "why it is closed all the same.",
+                            period.name, errand.provider, billing::FormatUsd(sum.apart)),
+                "accept");
+  }
   if (clock_.WallNow() < std::chrono::sys_seconds(std::chrono::seconds(period.to_s)) &&
       errand.accept.empty()) {
     return Fail(
@@ -367,7 +395,7 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
                     period.name),
         "accept");
   }
-  TW_RETURN_IF_ERROR(PostSuspense(errand.provider, period));
+  TW_RETURN_IF_ERROR(PostSuspense(errand.provider, period, differences));
   const std::string name = SuspenseName(errand.provider, period);
   TW_ASSIGN_OR_RETURN(const ledger::AccountNumber suspense, ledger_.Payee(name));
   const NanoUsd open = -ledger_.OwedTo(name);
@@ -375,7 +403,7 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
   TW_RETURN_IF_ERROR(open >= 0 ? ledger_.Transfer(ledger::kExpense, suspense, open, text)
                                : ledger_.Transfer(suspense, ledger::kExpense, -open, text));
   TW_RETURN_IF_ERROR(ledger_.WaitDurable());
-  return AnswerPeriod(errand.provider, period);
+  return AnswerWith(period, {{errand.provider, differences}});
 }
 
 Result<http::Response> MoneyApi::AnswerReconcile(const http::Request& request,
