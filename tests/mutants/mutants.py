@@ -91,7 +91,7 @@ MUTANTS = [
     expression(COST, "one of several answers is held for", "__builtin_mul_overflow(bounds.output_max, bounds.choices, &counts.output)", "__builtin_mul_overflow(bounds.output_max, int64_t{1}, &counts.output)"),
     statement(COST, "tokens written to a cache are not held for", "Raise(dearest.input, of.cache_write);"),
     expression(METER, "no price is no reason to refuse", "!is_priced && is_hard", "false"),
-    expression(METER, "who brings his own key is charged", "offer.purchase.own_key ? 0 : request.cost", "request.cost"),
+    expression(METER, "who brings his own key is charged", "bought.own_key ? 0 : request.cost", "request.cost"),
     expression(ENDING, "zero is taken for unknown", "ended.usage.has_value()", "ended.usage.has_value() && ended.usage->output_tokens > 0"),
     expression(ENDING, "a stream that was cut is settled by what came", "Ending::kDoubtMetered", "Ending::kMetered", "if (ended.delivered_bytes > 0) {\n    return Ending::kDoubtMetered;"),
     expression(RECORDER, "tables are ahead of the journal", "ahead_->seq > synced", "false"),
@@ -109,7 +109,7 @@ MUTANTS = [
     expression(RECONCILE, "the cost of a settled request is another one's too", "has_twin_(question.provider, billed.id, asked->second.hold)", "false"),
     expression(RECONCILE, "what is not known yet is void", "now - asked.first_unknown < give_up_", "false"),
     expression(RECONCILE, "what was not asked is answered", "!ids.contains(billed.id)", "false"),
-    expression(REMOTE, "ten times the tolerance", "std::max(remote, local.cost) / 200", "std::max(remote, local.cost) / 20"),
+    expression(REMOTE, "ten times the tolerance", "std::max(remote, local) / 200", "std::max(remote, local) / 20"),
     expression(REMOTE, "other tokens are another price", "are_units_apart ? DifferenceClass::kUnits : DifferenceClass::kPrice", "are_units_apart ? DifferenceClass::kPrice : DifferenceClass::kUnits"),
 ]
 # Numbers are places in this list, from 1.
