@@ -128,8 +128,8 @@ inline constexpr int64_t kRequestDeadlineMs = 900'000;       // attempts and ans
 inline constexpr int64_t kUpstreamErrorBytesMax = 64 << 10;  // of an error's body
 inline constexpr int kWorkerThreads = 2;                     // rendering and tokenizing
 inline constexpr int kWorkerJobsMax = 256;                   // waiting for a worker; beyond it 429
-// Pages of the console and command line, which read the database: bills of millions of requests take
-// minutes. Beyond so many that wait, 429.
+// Pages of the console and command line, which read the database: bills of millions of requests
+// take minutes. Beyond so many that wait, 429.
 inline constexpr int kConsoleThreads = 2;
 inline constexpr int kConsoleJobsMax = 256;
 // Answers under idempotency keys, found and kept: one database, so that one writes at a time.

@@ -39,9 +39,13 @@ void Books::Release() {
 
 Status Books::Reopen() {
   TW_RETURN_IF_ERROR(ledger_->Reopen());
-  TW_RETURN_IF_ERROR(invoices_->Reopen());
-  TW_RETURN_IF_ERROR(replays_->Reopen());
-  return recorder_->Reopen();
+  Status opened = invoices_->Reopen();
+  opened = opened.has_value() ? replays_->Reopen() : opened;
+  opened = opened.has_value() ? recorder_->Reopen() : opened;
+  if (!opened.has_value()) {
+    ledger_->Release();  // what cannot be recorded is not admitted
+  }
+  return opened;
 }
 
 }  // namespace tradewind::billing

@@ -99,7 +99,8 @@ class Metered {
   uint32_t price_version() const { return price_version_; }
 
   // Its cost is not all that the provider bills: Offer::billed_apart.
-  bool is_billed_apart() const { return !purchase_.billed_apart.empty(); }
+  // What a pool is asked has its price told, whatever it is made of.
+  bool is_billed_apart() const { return !purchase_.billed_apart.empty() && !price_varies_; }
 
   // Before the first byte goes out. Errors: as Meter::Begin when nothing can be recorded; then
   // nothing may be sent.
@@ -128,7 +129,7 @@ class Metered {
   bool IsBeyond(const Outcome& outcome, const Ended& ended) const;
   // Its tokens are known, and at which price they were is not.
   bool AwaitsItsBill(const Ended& ended) const;
-  void AwaitBill(const Ended& ended);
+  void AwaitBill(std::optional<int64_t> cost, std::optional<int64_t> charge_max);
   // What is written of an attempt in doubt: its cost, and what is charged, should nobody know more.
   void NoteDoubt(Ending ending, const Ended& ended);
   // `unread_bytes`: billed, and charged to nobody. `whole`: billed is all that was held.

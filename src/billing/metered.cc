@@ -129,10 +129,10 @@ void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool 
   // Budgets count the most that it can have cost; the caller is charged what it probably did. While
   // it runs, what comes before the next record counts too.
   const int64_t coming_bytes = metering == ledger::Metering::kRuns ? kProgressBytes : 0;
-  const int64_t most =
-      whole || thinks_unseen_
-          ? hold_.cost()
-          : within_hold(MostCost(MostTokens(delivered_bytes + unread_bytes + coming_bytes)));
+  const int64_t most = whole || thinks_unseen_ || hides_answers_
+                           ? hold_.cost()
+                           : within_hold(MostCost(MostTokens(
+                                 delivered_bytes + unread_bytes + coming_bytes, choices_)));
   may_cost_ = most;
   static_cast<void>(hold_.Progress(
       most, std::min(within_hold(MeteredCost(MeteredTokens(delivered_bytes))), hold_.charge()),
@@ -210,8 +210,12 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
     delivered.audio_output = std::min(counts.audio_output, delivered.output - delivered.reasoning);
     charge_max = CostOf(delivered);
   }
-  const bool is_told = price_varies_ && purchase_.priced && usage.cost_nanousd.has_value();
-  return Settle(outcome, is_told ? usage.cost_nanousd : CostOf(counts), charge_max);
+  if (AwaitsItsBill(ended)) {
+    AwaitBill(CostOf(counts), charge_max);
+    return std::nullopt;
+  }
+  outcome.is_told = price_varies_ && purchase_.priced && usage.cost_nanousd.has_value();
+  return Settle(outcome, outcome.is_told ? usage.cost_nanousd : CostOf(counts), charge_max);
 }
 
 bool Metered::AwaitsItsBill(const Ended& ended) const {
@@ -219,11 +223,11 @@ bool Metered::AwaitsItsBill(const Ended& ended) const {
          ended.usage.has_value() && !ended.usage->cost_nanousd.has_value();
 }
 
-void Metered::AwaitBill(const Ended& ended) {
-  may_cost_ =
-      std::min(CostOf(CountsOf(*ended.usage, images_)).value_or(hold_.cost()), hold_.cost());
-  static_cast<void>(
-      hold_.Progress(may_cost_, std::min(may_cost_, hold_.charge()), ledger::Metering::kEnded));
+// Whoever got nothing of it, or a part, is charged no more when the bill comes.
+void Metered::AwaitBill(std::optional<int64_t> cost, std::optional<int64_t> charge_max) {
+  may_cost_ = std::min(cost.value_or(hold_.cost()), hold_.cost());
+  const NanoUsd charge = std::min({may_cost_, hold_.charge(), charge_max.value_or(may_cost_)});
+  static_cast<void>(hold_.Progress(may_cost_, charge, ledger::Metering::kEnded));
   static_cast<void>(hold_.Doubt("its price is asked for"));
 }
 
@@ -250,10 +254,6 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
   Ended known = ended;
   known.was_sent = was_sent_;
   known.can_be_asked = has_upstream_id_ ? askable_.theirs : askable_.ours;
-  if (AwaitsItsBill(known)) {
-    AwaitBill(known);
-    return std::nullopt;
-  }
   Ending ending = EndingOf(known);
   // Whatever it did, it cost nothing; or nobody will say, and a route without a price has nothing
   // held that could tell later that something had come.
@@ -265,7 +265,7 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
   outcome.finish = ended.finish.substr(0, kFinishBytesMax);
   switch (ending) {
     case Ending::kSettle:
-      return SettleByUsage(ended, std::move(outcome));
+      return SettleByUsage(known, std::move(outcome));
     case Ending::kMetered: {
       outcome.input_tokens = input_tokens_max_;
       outcome.output_tokens = MeteredTokens(ended.delivered_bytes + ended.unread_bytes);

@@ -13,7 +13,7 @@ constexpr char kSeparator = '\x1F';  // ASCII's own unit separator
 constexpr std::array<std::string_view, 5> kSourceNames = {"provider", "metered", "bound", "none",
                                                           "billed"};
 
-constexpr int64_t kBeyond = 1, kOtherTier = 2;  // of an outcome: one number
+constexpr int64_t kOtherTier = 1, kTold = 2;  // of an outcome: one number
 
 class Fields {
  public:
@@ -118,18 +118,22 @@ std::string Encode(const Outcome& outcome) {
       .Put(outcome.cache_write_tokens.has_value() ? std::to_string(*outcome.cache_write_tokens)
                                                   : "");
   // Where there are none the text ends here, as it did before they were counted.
-  const bool is_hidden = outcome.unverifiable_tokens != 0;
+  const int64_t marks = (outcome.is_other_tier ? kOtherTier : 0) | (outcome.is_told ? kTold : 0);
+  const bool is_hidden = outcome.unverifiable_tokens != 0 || marks != 0;
   const bool is_long = outcome.cache_write_1h_tokens != 0 || is_hidden;
   if (outcome.audio_input_tokens != 0 || outcome.audio_output_tokens != 0 || outcome.images != 0 ||
-      outcome.is_beyond || outcome.is_other_tier || is_long) {
+      outcome.is_beyond || is_long) {
     fields.Put(outcome.audio_input_tokens).Put(outcome.audio_output_tokens).Put(outcome.images);
-    fields.Put((outcome.is_beyond ? kBeyond : 0) | (outcome.is_other_tier ? kOtherTier : 0));
+    fields.Put(int64_t{outcome.is_beyond});
   }
   if (is_long) {
     fields.Put(outcome.cache_write_1h_tokens);
   }
   if (is_hidden) {
     fields.Put(outcome.unverifiable_tokens);
+  }
+  if (marks != 0) {
+    fields.Put(marks);
   }
   return fields.Take();
 }
@@ -150,11 +154,12 @@ Outcome DecodeOutcome(std::string_view text) {
        {&outcome.audio_input_tokens, &outcome.audio_output_tokens, &outcome.images}) {
     *number = reader.Number();
   }
-  const int64_t marks = reader.Number();
-  outcome.is_beyond = (marks & kBeyond) != 0;
-  outcome.is_other_tier = (marks & kOtherTier) != 0;
+  outcome.is_beyond = reader.Number() != 0;
   outcome.cache_write_1h_tokens = reader.Number();
   outcome.unverifiable_tokens = reader.Number();
+  const int64_t marks = reader.Number();
+  outcome.is_other_tier = (marks & kOtherTier) != 0;
+  outcome.is_told = (marks & kTold) != 0;
   return outcome;
 }
 

@@ -217,7 +217,7 @@ void NoteIncomplete(AttemptRow& row) {
   const std::string_view field = !row.purchase.billed_apart.empty() ? row.purchase.billed_apart
                                  : row.outcome.is_other_tier        ? "service_tier"
                                                                     : std::string_view();
-  if (!field.empty() && row.outcome.source != UsageSource::kBilled) {
+  if (!field.empty() && row.outcome.source != UsageSource::kBilled && !row.outcome.is_told) {
     row.reason = fmt::format("incomplete: {} is billed apart from tokens", field);
   }
 }
@@ -457,7 +457,13 @@ void Recorder::Release() {
 Status Recorder::Reopen() {
   const std::lock_guard lock(mutex_);
   TW_ASSIGN_OR_RETURN(database_, storage::Database::Open(database_.path()));
-  return Prepare();
+  const Status prepared = Prepare();
+  if (!prepared.has_value()) {
+    statements_.reset();
+    bill_.reset();
+    database_.Release();  // as before: who has no statements writes no rows
+  }
+  return prepared;
 }
 
 Status Recorder::CheckOpen() const {

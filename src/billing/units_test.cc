@@ -127,7 +127,7 @@ TEST(Outcome, SaysWhatWasKeptForAnHourOnlyWhereSomethingWas) {
                                 "\x1F"
                                 "3");
   EXPECT_EQ(DecodeOutcome(Encode(beyond)), beyond);
-  beyond.is_other_tier = true;
+  beyond.is_other_tier = beyond.is_told = true;
   EXPECT_EQ(DecodeOutcome(Encode(beyond)), beyond);
   beyond.is_beyond = false;
   EXPECT_EQ(DecodeOutcome(Encode(beyond)), beyond);

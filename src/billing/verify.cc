@@ -66,7 +66,7 @@ struct Replay {
           row.ended_ns = record.time_ns;
           // No column keeps these: they say how an attempt ran, and nothing of what it cost.
           row.purchase.open_ended = row.purchase.degraded = row.purchase.askable = false;
-          row.outcome.is_beyond = row.outcome.is_other_tier = false;
+          row.outcome.is_beyond = row.outcome.is_other_tier = row.outcome.is_told = false;
           row.purchase.billed_apart.clear();
           settled[row.id] = std::move(row);
         }

@@ -369,6 +369,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     return Fail(ErrorCode::kPermissionDenied, "Budgets are changed with the admin token.");
   }
   if (request.method == "PUT") {
+    const std::lock_guard lock(defining_);
     TW_ASSIGN_OR_RETURN(const ledger::BudgetSpec spec,
                         ReadBudget(request.body, scope, ledger_.FindBudget(scope)));
     TW_RETURN_IF_ERROR(ledger_.Define(spec));

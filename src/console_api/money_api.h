@@ -98,6 +98,7 @@ class MoneyApi {
   Status PostSuspense(const std::string& provider, const billing::BillPeriod& period,
                       const std::vector<billing::Difference>& differences);
 
+  std::mutex defining_;     // a budget is read and defined by one at a time
   std::mutex reconciling_;  // one month is imported or closed at a time
   ledger::Ledger& ledger_;
   billing::Recorder& recorder_;

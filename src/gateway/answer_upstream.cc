@@ -62,13 +62,16 @@ using Earlier = std::vector<std::string>;  // slugs of those who gave the beginn
 std::optional<int64_t> CostOf(const routing::PlannedRoute& route, const Order& order,
                               const std::optional<chat::Usage>& usage, const AttemptTerms& terms,
                               const Earlier& earlier = {}) {
-  if (!usage.has_value() || usage->is_other_tier || !terms.cost_is_known || !earlier.empty()) {
+  if (!usage.has_value() || !terms.cost_is_known || !earlier.empty()) {
     return std::nullopt;
   }
   const catalog::Prices& prices = route.mapping->prices;
   if (route.place->upstream->price_varies && prices.is_priced() &&
       (usage->cost_nanousd.has_value() || route.place->billing.has_value())) {
     return usage->cost_nanousd;
+  }
+  if (usage->is_other_tier) {
+    return std::nullopt;
   }
   const Result<int64_t> cost = pricing::CostNanoUsd(
       prices, billing::CountsOf(*usage, order.facts.images, order.facts.wants_long_cache));
@@ -154,7 +157,7 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
   sent.is_stream = order.facts.stream;
-  sent.choices = order.facts.answers;
+  sent.choices = order.facts.n * order.facts.prompts;
   const UpstreamKey& key = *terms.key;
   opening.key_owner = key.key.empty()   ? KeyOwner::kNobody
                       : key.ref.empty() ? KeyOwner::kOperator

@@ -115,6 +115,7 @@ std::optional<Begun> Gateway::BeginSecond(Tries& tries) const {
   }
   // Both are paid for in the worst case, so both are held.
   Begun second{&route, std::move(key), std::move(*lesson), now};
+  second.is_beside = true;
   if (!HoldFor(tries, second).has_value()) {
     return std::nullopt;
   }

@@ -112,7 +112,8 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   const bool is_bounded =
       tries.began == nullptr &&
       !tries.order.facts.provider.dear_failover.value_or(tries.plan.market->route().dear_failover);
-  offer.cost_max = is_bounded ? tries.at_stake.room(route.is_named) : std::nullopt;
+  offer.cost_max =
+      is_bounded ? tries.at_stake.room(route.is_named && !begun.is_beside) : std::nullopt;
   TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(std::move(offer), ledger::Send::kNow));
   tries.call.record.receipt = tries.call.receipt.ToString();
   begun.held = begun.money.held();

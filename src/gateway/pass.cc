@@ -29,7 +29,8 @@ bool SameUsage(const std::optional<chat::Usage>& a, const std::optional<chat::Us
   const auto counts = [](const chat::Usage& usage) {
     return std::tuple(usage.input_tokens, usage.output_tokens, usage.cached_tokens,
                       usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.reasoning_tokens,
-                      usage.audio_input_tokens, usage.audio_output_tokens);
+                      usage.audio_input_tokens, usage.audio_output_tokens, usage.cost_nanousd,
+                      usage.is_other_tier);
   };
   return a.has_value() == b.has_value() && (!a.has_value() || counts(*a) == counts(*b));
 }

@@ -93,7 +93,13 @@ void Recounter::Run() {
     const CountedAnswer answer = std::move(waiting_.front());
     waiting_.pop_front();
     lock.unlock();
-    CountOne(answer);
+    try {
+      CountOne(answer);
+    } catch (const std::exception& thrown) {
+      // A count that is missed is no reason to end what serves.
+      telemetry::Log(telemetry::Level::kWarn, fmt::format("an answer of {} was not counted: {}",
+                                                          answer.model, thrown.what()));
+    }
     lock.lock();
   }
 }

@@ -44,6 +44,7 @@ struct Begun {
   std::chrono::steady_clock::time_point started;
   billing::Metered money = {};  // held for it
   ledger::NanoUsd held = 0;     // so much, also when it has ended
+  bool is_beside = false;       // another one that has not failed: a hedge
 };
 
 // What they share.

@@ -40,6 +40,7 @@ void Hold::End() {
   }
   if (ledger_ != nullptr) {
     const std::lock_guard lock(ledger_->mutex_);
+    ledger_->orphans_.insert(id_);
     Leave();
   }
 }

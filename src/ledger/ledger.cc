@@ -503,7 +503,7 @@ Status Ledger::Reopen() {
   const std::lock_guard lock(mutex_);
   const std::lock_guard flushing(flushing_);
   for (const auto& [id, hold] : book_.holds()) {
-    if (hold.state != HoldState::kInDoubt) {
+    if (hold.state != HoldState::kInDoubt && !orphans_.contains(id)) {
       runs_here_.insert(id);
     }
   }

@@ -294,6 +294,7 @@ class Ledger {
   std::set<HoldId> elsewhere_;       // of those: whose end has not been read yet
   std::chrono::steady_clock::time_point elsewhere_until_ = {};  // by then the old process is gone
   std::set<HoldId> runs_here_;  // in doubt only because the book was read anew
+  std::set<HoldId> orphans_;    // that nobody has any more, and whose end could not be written
   uint64_t synced_seq_ = 0;
   uint64_t snapshot_segment_ = 0;         // the last one with a whole snapshot,
   uint64_t snapshot_seq_ = 0;             // where that ends,
