@@ -7,8 +7,10 @@
 #include "base/limits.h"
 #include "billing/meter.h"
 #include "billing/recorder.h"
+#include "billing/recorder_parts.h"
 #include "billing/test_support.h"
 #include "billing/usd.h"
+#include "storage/migrations.h"
 
 namespace tradewind::billing {
 namespace {
@@ -135,6 +137,37 @@ TEST(Meter, MakesNoAttemptBeyondWhatItsRequestMayCost) {
     static_cast<void>(failed->End({.provider_ended = !is_likely, .likely_billed = is_likely}));
     EXPECT_EQ(failed->may_cost(), is_likely ? held : 0) << "in doubt, as it is settled in the end";
   }
+}
+
+TEST(Meter, CountsTheEndOfEachOfSeveralAnswers) {
+  World world;
+  Meter meter(*world.ledger, world.clock);
+  Offer offer = world.Ask(100, 1000);
+  offer.choices = 8;
+  auto cut = meter.Begin(offer, ledger::Send::kNow);
+  static_cast<void>(cut->End({.likely_billed = true, .delivered_bytes = 300, .finish = "cut"}));
+  EXPECT_EQ(cut->may_cost(), 100 * 1000 + (300 + 8 * 64) * 2000);
+  offer = world.Ask(100, 1000);
+  offer.choices = 8;
+  offer.hides_answers = true;  // best_of
+  auto best = meter.Begin(offer, ledger::Send::kNow);
+  static_cast<void>(best->End({.likely_billed = true, .delivered_bytes = 300, .finish = "cut"}));
+  EXPECT_EQ(best->may_cost(), best->held());
+}
+
+TEST(Recorder, WritesNoRowsIntoADatabaseThatANewerProgramHasTaken) {
+  World world;
+  world.recorder->Release();
+  {
+    auto newer = storage::Database::Open(world.home.path() / "ledger.db");
+    constexpr storage::Migration kNewer[] = {{"tomorrow", "CREATE TABLE tomorrow (a)"}};
+    std::vector<storage::Migration> steps(RecorderTables().begin(), RecorderTables().end());
+    steps.push_back(kNewer[0]);
+    ASSERT_TRUE(storage::Migrate(*newer, steps).has_value());
+  }
+  EXPECT_EQ(world.recorder->Reopen().error().code, ErrorCode::kUnsupported);
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 1}).has_value());
+  EXPECT_EQ(world.recorder->CatchUp().error().code, ErrorCode::kUnavailable);
 }
 
 TEST(Meter, CountsWhatCameOfARouteWithoutAPriceThoughItWasCut) {

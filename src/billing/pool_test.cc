@@ -56,5 +56,19 @@ TEST(Pool, ARequestWithoutACostWaitsForItsBill) {
   EXPECT_EQ(world.At("key:key_1").debits, 40'000) << "nobody said: the table does";
 }
 
+TEST(Pool, WhoGotNothingIsChargedNothingWhenTheBillComes) {
+  World world;
+  Meter meter(*world.ledger);
+  Offer offer = world.Ask(50, 20);
+  offer.price_varies = offer.askable.theirs = true;
+  auto loser = meter.Begin(std::move(offer), ledger::Send::kNow);
+  loser->UpstreamId("id-7");
+  EXPECT_EQ(loser->End({.is_complete = true, .usage = Used(10, 5), .is_waste = true}),
+            std::nullopt);
+  meter.SettleOverdue(std::chrono::nanoseconds(0));
+  EXPECT_EQ(world.Sum().cost, 20'000);
+  EXPECT_EQ(world.Sum().charge, 0);
+}
+
 }  // namespace
 }  // namespace tradewind::billing

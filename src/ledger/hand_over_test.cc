@@ -246,6 +246,18 @@ TEST_F(HandOverTest, AfterAFailedUpgradeNobodyIsAskedAboutWhatRunsAndAllOthersAt
   EXPECT_EQ(now().DoubtsToAskAbout().size(), 3U);
 }
 
+TEST_F(HandOverTest, AfterAFailedUpgradeWhatNobodyHasAnyMoreIsAskedAbout) {
+  auto lost = Take(300);
+  now().Release();
+  disk_.writes_left = 0;
+  {
+    const Hold gone = std::move(*lost);  // its end cannot be handed over
+  }
+  disk_.writes_left = -1;
+  ASSERT_TRUE(now().Reopen().has_value());
+  EXPECT_EQ(now().DoubtsToAskAbout().size(), 1U);
+}
+
 TEST_F(HandOverTest, AFailedUpgradeGivesAnOlderProcessNoNewHour) {
   auto oldest = Take(300);
   Upgrade();
