@@ -5,6 +5,8 @@
 #include <optional>
 #include <span>
 
+#include "base/bytes.h"
+#include "billing/hash.h"
 #include "storage/migrations.h"
 
 namespace tradewind::billing {
@@ -45,6 +47,58 @@ std::vector<std::pair<std::string, std::string>> Decode(std::string_view text) {
   return headers;
 }
 
+// What became of a key, for the process that has the database. Forgotten: without an answer.
+std::string EncodeEnd(const ReplayKey& key, const StoredAnswer* answer) {
+  std::string bytes;
+  const auto put = [&](std::string_view text) {
+    char size[sizeof(uint32_t)];
+    StoreLe(size, static_cast<uint32_t>(text.size()));
+    bytes.append(size, sizeof(size)).append(text);
+  };
+  put(key.org_id);
+  put(key.key_id);
+  put(key.name);
+  if (answer != nullptr) {
+    char status[sizeof(int32_t)];
+    StoreLe(status, int32_t{answer->status});
+    put({status, sizeof(status)});
+    put(answer->is_stream ? "1" : "");
+    put(answer->is_kept ? "1" : "");
+    put(Encode(answer->headers));
+    put(answer->body);
+  }
+  return bytes;
+}
+
+struct ReplayEnd {
+  ReplayKey key;
+  std::optional<StoredAnswer> answer;
+};
+
+// Its hash fits: it is as it was written.
+std::optional<ReplayEnd> DecodeEnd(std::string_view bytes) {
+  std::vector<std::string> fields;
+  while (bytes.size() >= sizeof(uint32_t)) {
+    const size_t size = LoadLe<uint32_t>(bytes.data());
+    bytes.remove_prefix(sizeof(uint32_t));
+    fields.emplace_back(bytes.substr(0, size));
+    bytes.remove_prefix(std::min(size, bytes.size()));
+  }
+  if (fields.size() != 3 && (fields.size() != 8 || fields[3].size() != sizeof(int32_t))) {
+    return std::nullopt;
+  }
+  ReplayEnd end{{fields[0], fields[1], fields[2]}, std::nullopt};
+  if (fields.size() == 8) {
+    StoredAnswer& answer = end.answer.emplace();
+    answer.status = LoadLe<int32_t>(fields[3].data());
+    answer.is_stream = !fields[4].empty();
+    answer.is_kept = !fields[5].empty();
+    answer.headers = Decode(fields[6]);
+    answer.body = std::move(fields[7]);
+  }
+  return end;
+}
+
 std::string_view AsText(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -63,7 +117,34 @@ Result<std::unique_ptr<ReplayStore>> ReplayStore::Open(const std::filesystem::pa
 
 Status ReplayStore::Prepare() {
   TW_RETURN_IF_ERROR(storage::Migrate(database_, kMigrations));
-  return ReadSizes();
+  TW_RETURN_IF_ERROR(ReadSizes());
+  std::error_code none;
+  std::filesystem::directory_iterator file(HandOverPath({}).parent_path(), none);
+  for (; file != std::filesystem::directory_iterator(); file.increment(none)) {
+    static_cast<void>(TakeOver(file->path()));  // what cannot be read says nothing
+  }
+  return {};
+}
+
+std::filesystem::path ReplayStore::HandOverPath(const ReplayKey& key) const {
+  const std::string name = key.org_id + kNameEnd + key.key_id + kNameEnd + key.name;
+  return database_.path().parent_path() / "replies-handover" / Sha256Hex(name);
+}
+
+Result<bool> ReplayStore::TakeOver(const std::filesystem::path& path) {
+  const Result<LockedText> read = ReadLockedFile(path);
+  if (!read.has_value()) {
+    return read.error().code == ErrorCode::kNotFound ? Result<bool>(false) : Fail(read.error());
+  }
+  if (read->is_locked) {
+    return true;
+  }
+  if (const auto end = DecodeEnd(read->text.value_or("")); end.has_value()) {
+    TW_RETURN_IF_ERROR(end->answer.has_value() ? Keep(end->key, *end->answer) : Remove(end->key));
+  }
+  std::error_code none;
+  std::filesystem::remove(path, none);
+  return false;
 }
 
 Status ReplayStore::ReadSizes() {
@@ -245,6 +326,7 @@ Result<ReplayClaim> ReplayStore::Begin(const ReplayKey& key, std::string_view re
                                        ledger::RequestId receipt, int64_t now_s) {
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(const bool runs_elsewhere, TakeOver(HandOverPath(key)));
   std::optional<storage::Statement> query;
   {
     TW_ASSIGN_OR_RETURN(
@@ -262,7 +344,7 @@ Result<ReplayClaim> ReplayStore::Begin(const ReplayKey& key, std::string_view re
       claim.kind = ReplayClaim::Kind::kOther;
       return claim;
     }
-    if (running_.contains(key)) {
+    if (running_.contains(key) || runs_elsewhere) {
       claim.kind = ReplayClaim::Kind::kRunning;
       return claim;
     }
@@ -304,26 +386,37 @@ Result<ReplayClaim> ReplayStore::Begin(const ReplayKey& key, std::string_view re
 Status ReplayStore::Finish(const ReplayKey& key, StoredAnswer answer, int64_t now_s) {
   const std::lock_guard lock(mutex_);
   running_.erase(key);
-  TW_RETURN_IF_ERROR(CheckOpen());
   if (answer.body.size() > limits_.answer_bytes_max) {
     answer.is_kept = false;
     answer.body.clear();
   }
+  if (auto file = handed_over_.extract(key); !file.empty()) {
+    return file.mapped().Write(EncodeEnd(key, &answer));
+  }
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_RETURN_IF_ERROR(Keep(key, answer));
+  TW_RETURN_IF_ERROR(MakeRoom(key.org_id, 0, now_s));
+  return {};
+}
+
+Status ReplayStore::Keep(const ReplayKey& key, const StoredAnswer& answer) {
   const std::string headers = Encode(answer.headers);
   TW_RETURN_IF_ERROR(database_.Run(
       "UPDATE replies SET is_done = 1, is_stream = ?4, is_kept = ?5, status = ?6, headers = ?7, "
-      "body = ?8 WHERE org = ?1 AND key = ?2 AND name = ?3",
+      "body = ?8 WHERE org = ?1 AND key = ?2 AND name = ?3 AND is_done = 0",
       std::string_view(key.org_id), std::string_view(key.key_id), std::string_view(key.name),
       int64_t{answer.is_stream}, int64_t{answer.is_kept}, int64_t{answer.status},
       std::string_view(headers), std::as_bytes(std::span(answer.body))));
-  Add(key.org_id, 0, static_cast<int64_t>(answer.body.size()));
-  TW_RETURN_IF_ERROR(MakeRoom(key.org_id, 0, now_s));
+  Add(key.org_id, 0, database_.changes() > 0 ? static_cast<int64_t>(answer.body.size()) : 0);
   return {};
 }
 
 Status ReplayStore::Forget(const ReplayKey& key) {
   const std::lock_guard lock(mutex_);
   running_.erase(key);
+  if (auto file = handed_over_.extract(key); !file.empty()) {
+    return file.mapped().Write(EncodeEnd(key, nullptr));
+  }
   TW_RETURN_IF_ERROR(CheckOpen());
   return Remove(key);
 }
@@ -331,6 +424,7 @@ Status ReplayStore::Forget(const ReplayKey& key) {
 void ReplayStore::Leave(const ReplayKey& key) {
   const std::lock_guard lock(mutex_);
   running_.erase(key);
+  handed_over_.erase(key);
 }
 
 int64_t ReplayStore::count() {
@@ -340,11 +434,19 @@ int64_t ReplayStore::count() {
 
 void ReplayStore::Release() {
   const std::lock_guard lock(mutex_);
+  std::error_code none;  // without its file a key that runs here is one that was cut
+  std::filesystem::create_directory(HandOverPath({}).parent_path(), none);
+  for (const ReplayKey& key : running_) {
+    if (auto file = LockedFile::Create(HandOverPath(key)); file.has_value()) {
+      handed_over_.emplace(key, std::move(*file));
+    }
+  }
   database_.Release();
 }
 
 Status ReplayStore::Reopen() {
   const std::lock_guard lock(mutex_);
+  handed_over_.clear();
   TW_ASSIGN_OR_RETURN(database_, storage::Database::Open(database_.path()));
   return Prepare();
 }

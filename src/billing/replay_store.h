@@ -1,5 +1,6 @@
 // Answers kept under the idempotency keys of their requests, so that asking again is answered again
-// and charged once. HOME/replies.db.
+// and charged once. HOME/replies.db; over an upgrade in place HOME/replies-handover/ too, with a
+// file for each key that the old process still runs, which becomes its answer.
 #pragma once
 
 #include <compare>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "billing/locked_file.h"
 #include "ledger/ids.h"
 #include "storage/database.h"
 
@@ -85,6 +87,8 @@ class ReplayStore {
   void Leave(const ReplayKey& key);
 
   int64_t count();  // answers and open keys
+  // Gives the answers to another process, and takes them back. What still runs here runs for that
+  // process too, and its end reaches it.
   void Release();
   Status Reopen();
 
@@ -95,6 +99,10 @@ class ReplayStore {
         database_(std::move(database)) {}
   Status Prepare();          // requires mutex_
   Status CheckOpen() const;  // requires mutex_
+  std::filesystem::path HandOverPath(const ReplayKey& key) const;
+  // The end that another process has handed over in this file, if any. True: it still runs there.
+  Result<bool> TakeOver(const std::filesystem::path& path);       // requires mutex_
+  Status Keep(const ReplayKey& key, const StoredAnswer& answer);  // requires mutex_
   struct Size {
     int64_t answers = 0, bytes = 0;
   };
@@ -115,8 +123,9 @@ class ReplayStore {
   const ReplayLimits limits_;
   std::mutex mutex_;  // guards what follows
   storage::Database database_;
-  std::set<ReplayKey> running_;        // in this process
-  std::map<std::string, Size> sizes_;  // by organisation
+  std::set<ReplayKey> running_;                  // in this process
+  std::map<ReplayKey, LockedFile> handed_over_;  // of those, since Release
+  std::map<std::string, Size> sizes_;            // by organisation
   Size all_;
 };
 

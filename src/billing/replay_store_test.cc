@@ -1,5 +1,6 @@
 #include "billing/replay_store.h"
 
+#include <filesystem>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -79,6 +80,105 @@ TEST(ReplayStore, NeverRunsTwiceWhatAKillCutAndMayHaveBeenBilled) {
   world.was_billed = true;
   world.store->Leave(kKey);
   EXPECT_EQ(world.Begin().kind, Kind::kCut) << "its client left";
+}
+
+Status Finish(ReplayStore& store, const ReplayKey& key, const StoredAnswer& answer) {
+  return store.Finish(key, answer, kNow);
+}
+
+ReplayKey Named(const char* name) {
+  return {"org_1", "key_1", name};
+}
+
+TEST(ReplayStore, WhatRunsInTheOldProcessOfAnUpgradeRunsUntilItsEndIsKnown) {
+  World world;
+  for (const char* name : {"answered", "failed", "left", "killed", "huge"}) {
+    ASSERT_EQ(world.Begin(Named(name)).kind, Kind::kNew);
+  }
+  const std::unique_ptr<ReplayStore> old = std::move(world.store);
+  old->Release();
+  world.Start({.answer_bytes_max = 100});
+  for (const char* name : {"answered", "failed", "left", "killed", "huge"}) {
+    EXPECT_EQ(world.Begin(Named(name)).kind, Kind::kRunning) << name;
+    EXPECT_EQ(world.Begin(Named(name), "other").kind, Kind::kOther) << name;
+  }
+  StoredAnswer answer;
+  answer.status = 200;
+  answer.is_stream = true;
+  answer.headers = {{"Content-Type", "text/event-stream"}, {"x-empty", ""}};
+  answer.body = std::string("{\0}", 3);
+  ASSERT_TRUE(Finish(*old, Named("answered"), answer).has_value());
+  ASSERT_TRUE(old->Forget(Named("failed")).has_value());
+  old->Leave(Named("left"));
+  const ReplayClaim again = world.Begin(Named("answered"));
+  ASSERT_EQ(again.kind, Kind::kDone);
+  EXPECT_TRUE(again.answer.is_stream);
+  EXPECT_EQ(again.answer.status, 200);
+  EXPECT_EQ(again.answer.headers, answer.headers);
+  EXPECT_EQ(again.answer.body, answer.body);
+  EXPECT_EQ(world.Begin(Named("answered")).kind, Kind::kDone);
+  EXPECT_EQ(world.Begin(Named("failed")).kind, Kind::kNew);
+  EXPECT_EQ(world.Begin(Named("left")).kind, Kind::kCut);
+  EXPECT_EQ(world.Begin(Named("killed")).kind, Kind::kRunning);
+  answer.body = std::string(kStoredAnswerBytesMax + 1, 'x');
+  ASSERT_TRUE(Finish(*old, Named("huge"), answer).has_value());
+  EXPECT_FALSE(world.Begin(Named("huge")).answer.is_kept);
+}
+
+TEST(ReplayStore, WhatAnOldProcessDidNotEndBeforeItWasKilledWasCut) {
+  World world;
+  EXPECT_EQ(world.Begin().kind, Kind::kNew);
+  std::unique_ptr<ReplayStore> old = std::move(world.store);
+  old->Release();
+  world.Start();
+  old.reset();
+  EXPECT_EQ(world.Begin().kind, Kind::kCut);
+}
+
+TEST(ReplayStore, AHandOverThatAKillLeftUnfinishedSaysNothing) {
+  World world;
+  EXPECT_EQ(world.Begin().kind, Kind::kNew);
+  std::unique_ptr<ReplayStore> old = std::move(world.store);
+  old->Release();
+  StoredAnswer answer;
+  answer.body = "{}";
+  ASSERT_TRUE(Finish(*old, kKey, answer).has_value());
+  const auto files = std::filesystem::directory_iterator(world.home.path() / "replies-handover");
+  const std::filesystem::path file = files->path();
+  std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
+  world.Start();
+  EXPECT_EQ(world.Begin().kind, Kind::kCut);
+  EXPECT_FALSE(std::filesystem::exists(file));
+}
+
+TEST(ReplayStore, AStartTakesOverWhatNobodyAskedFor) {
+  World world;
+  EXPECT_EQ(world.Begin().kind, Kind::kNew);
+  std::unique_ptr<ReplayStore> old = std::move(world.store);
+  old->Release();
+  StoredAnswer answer;
+  answer.body = "{}";
+  ASSERT_TRUE(Finish(*old, kKey, answer).has_value());
+  world.Start();
+  EXPECT_TRUE(std::filesystem::is_empty(world.home.path() / "replies-handover"));
+  EXPECT_EQ(world.Begin().answer.body, "{}");
+}
+
+TEST(ReplayStore, AFailedUpgradeLeavesAllAsItWas) {
+  World world;
+  for (const char* name : {"before", "after"}) {
+    ASSERT_EQ(world.Begin(Named(name)).kind, Kind::kNew);
+  }
+  StoredAnswer answer;
+  answer.body = "{}";
+  world.store->Release();
+  ASSERT_TRUE(Finish(*world.store, Named("before"), answer).has_value());
+  ASSERT_TRUE(world.store->Reopen().has_value());
+  EXPECT_EQ(world.Begin(Named("before")).kind, Kind::kDone);
+  EXPECT_EQ(world.Begin(Named("after")).kind, Kind::kRunning);
+  ASSERT_TRUE(Finish(*world.store, Named("after"), answer).has_value());
+  EXPECT_EQ(world.Begin(Named("after")).answer.body, "{}");
+  EXPECT_TRUE(std::filesystem::is_empty(world.home.path() / "replies-handover"));
 }
 
 TEST(ReplayStore, IsBoundedAndLetsTheOldestGo) {

@@ -1,5 +1,6 @@
 """An upgrade in place: a new process takes the socket and the data folder, the old one ends what it has begun."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -191,6 +192,33 @@ def test_what_runs_over_an_upgrade_is_on_the_bill_to_the_nano_dollar(tmp_path):
         verified = run_cli("bill", "verify", "--json", home=server.home)
         assert json.loads(verified.stdout)["good"], verified
         wait_for(lambda: not list((server.home / "journal").glob("handover-*")), "the file of the ends to go")
+
+
+def test_an_answer_under_an_idempotency_key_is_given_again_by_the_new_process(tmp_path):
+    with market(tmp_path, prices=PRICES) as place:
+        server = place.server
+        key = make_key(server.home, "once", "--budget", "1000")
+        headers = {"Authorization": f"Bearer {key['token']}", "Idempotency-Key": "order-7"}
+        body = chat_body("one two three") | {"max_tokens": 50}
+
+        def ask():
+            return server.post("/v1/chat/completions", body, headers)
+
+        place.sim.fault(tokens_per_s=20, tokens=40, endpoint="chat")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            first = pool.submit(ask)
+            place.sim.wait_for(lambda: place.sim.state()["requests"] == 1, "the request")
+            assert server.upgrade().returncode == 0
+            meanwhile = ask()
+            assert meanwhile.status == 409 and meanwhile.headers["Retry-After"] == "1"
+            assert meanwhile.error()["code"] == "idempotency_in_progress"
+            assert first.result().status == 200
+        again = ask()
+        assert again.status == 200 and again.headers["Idempotent-Replayed"] == "true"
+        assert again.body == first.result().body
+        assert server.wait() == 0
+        assert place.sim.bill()["total"]["requests"] == 1
+        assert not list((server.home / "replies-handover").iterdir())
 
 
 def test_an_old_process_that_is_killed_leaves_all_that_it_held_in_doubt(tmp_path):
