@@ -522,7 +522,9 @@ inline constexpr Argument kBudgetArguments[] = {
              "these alone",
      .required = false}};
 inline constexpr Flag kBudgetFlags[] = {
-    {.name = "usd", .value = "USD", .help = "set: the limit, like 5 or 0.25"},
+    {.name = "usd",
+     .value = "USD",
+     .help = "set: the limit, like 5 or 0.25; a new budget needs it"},
     kPeriod,
     kZone,
     {.name = "mode",

@@ -183,15 +183,20 @@ Result<ExitCode> RunBudget(const Settings& settings) {
   if (action == "rm") {
     errand.method = "DELETE";
   } else if (action == "set") {
-    if (settings.Text("usd").empty()) {
-      return Fail(ErrorCode::kInvalidArgument, "say how much with --usd, like --usd 5", "usd");
-    }
     dialects::JsonWriter body;
-    body.BeginObject().Field("budget", settings.Text("usd"));
-    for (const char* name : {"period", "zone", "mode", "warn"}) {
-      if (const auto value = settings.Find(name); value && !value->is_built_in) {
+    body.BeginObject();
+    bool is_named = false;
+    for (const auto& [flag, name] :
+         {std::pair("usd", "budget"), std::pair("period", "period"), std::pair("zone", "zone"),
+          std::pair("mode", "mode"), std::pair("warn", "warn")}) {
+      if (const auto value = settings.Find(flag); value && !value->is_built_in) {
         body.Field(name, value->text);
+        is_named = true;
       }
+    }
+    if (!is_named) {
+      return Fail(ErrorCode::kInvalidArgument, "say what is set, like --usd 5 or --mode soft",
+                  "usd");
     }
     body.EndObject();
     errand.method = "PUT";

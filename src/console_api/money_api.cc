@@ -171,6 +171,45 @@ Status CheckSameWindows(const ledger::BudgetSpec& known, const ledger::BudgetSpe
               spec.period != known.period ? "period" : "zone");
 }
 
+// What is not named stays as it is.
+Result<ledger::BudgetSpec> ReadBudget(std::string_view body, const std::string& scope,
+                                      const std::optional<BudgetState>& state) {
+  TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(body));
+  dialects::Fields fields(object);
+  std::string budget, period, zone, mode, warn;
+  fields.Text("budget", budget);
+  fields.Text("period", period);
+  fields.Text("zone", zone);
+  fields.Text("mode", mode);
+  fields.Text("warn", warn);
+  TW_RETURN_IF_ERROR(fields.status());
+  if (const auto unknown = fields.Unknown(); !unknown.empty()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("`{}` is not a field of a budget.", unknown.front().substr(0, 80)),
+                unknown.front().substr(0, 80));
+  }
+  const bool is_known = state.has_value() && !state->spec.closed;
+  if (!is_known && !object.contains("budget")) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "A new budget needs a limit in USD: `budget`, like \"5\" (--usd 5).", "budget");
+  }
+  const std::string_view limit = object.contains("budget") ? std::string_view(budget) : "0";
+  TW_ASSIGN_OR_RETURN(ledger::BudgetSpec spec, BudgetFromFields(scope, limit, period, zone, mode));
+  if (is_known) {
+    const ledger::BudgetSpec& known = state->spec;
+    spec.limit = object.contains("budget") ? spec.limit : known.limit;
+    spec.period = period.empty() ? known.period : spec.period;
+    spec.zone = zone.empty() ? known.zone : spec.zone;
+    spec.mode = mode.empty() ? known.mode : spec.mode;
+    spec.warn_percent = known.warn_percent;
+    TW_RETURN_IF_ERROR(CheckSameWindows(known, spec));
+  }
+  if (!warn.empty()) {
+    TW_ASSIGN_OR_RETURN(spec.warn_percent, ParseWarnShares(warn));
+  }
+  return spec;
+}
+
 }  // namespace
 
 Result<ledger::BudgetSpec> BudgetFromFields(std::string name, std::string_view budget,
@@ -330,32 +369,8 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     return Fail(ErrorCode::kPermissionDenied, "Budgets are changed with the admin token.");
   }
   if (request.method == "PUT") {
-    TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(request.body));
-    dialects::Fields fields(object);
-    std::string budget, period, zone, mode, warn;
-    fields.Text("budget", budget);
-    fields.Text("period", period);
-    fields.Text("zone", zone);
-    fields.Text("mode", mode);
-    fields.Text("warn", warn);
-    TW_RETURN_IF_ERROR(fields.status());
-    if (const auto unknown = fields.Unknown(); !unknown.empty()) {
-      return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("`{}` is not a field of a budget.", unknown.front().substr(0, 80)),
-                  unknown.front().substr(0, 80));
-    }
-    TW_ASSIGN_OR_RETURN(ledger::BudgetSpec spec,
-                        BudgetFromFields(scope, budget, period, zone, mode));
-    if (const auto known = ledger_.FindBudget(scope); known.has_value() && !known->spec.closed) {
-      spec.period = period.empty() ? known->spec.period : spec.period;  // what is not named stays
-      spec.zone = zone.empty() ? known->spec.zone : spec.zone;
-      spec.mode = mode.empty() ? known->spec.mode : spec.mode;
-      spec.warn_percent = known->spec.warn_percent;
-      TW_RETURN_IF_ERROR(CheckSameWindows(known->spec, spec));
-    }
-    if (!warn.empty()) {
-      TW_ASSIGN_OR_RETURN(spec.warn_percent, ParseWarnShares(warn));
-    }
+    TW_ASSIGN_OR_RETURN(const ledger::BudgetSpec spec,
+                        ReadBudget(request.body, scope, ledger_.FindBudget(scope)));
     TW_RETURN_IF_ERROR(ledger_.Define(spec));
     TW_RETURN_IF_ERROR(ledger_.WaitDurable());
   } else if (request.method == "DELETE") {

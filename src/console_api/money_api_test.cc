@@ -143,6 +143,25 @@ TEST_F(MoneyApiTest, SetsListsAndRemovesBudgetsOfAnyScope) {
   EXPECT_EQ(Try("POST", "/tw/v1/budgets").error().code, ErrorCode::kMethodNotAllowed);
 }
 
+TEST_F(MoneyApiTest, WhatOfABudgetIsNotNamedStaysAsItIs) {
+  const std::string path = "/tw/v1/budgets/org:acme";
+  Key(R"({"name":"a","org":"acme"})", false);
+  EXPECT_EQ(Try("PUT", path, R"({"mode":"soft"})").error().param, "budget") << "there is none yet";
+  EXPECT_EQ(Try("PUT", path, R"({"budget":""})").error().param, "budget");
+  Ask("PUT", path, R"({"budget":"2","period":"month","zone":"Europe/Berlin","warn":"60"})");
+  const auto soft = Ask("PUT", path, R"({"mode":"soft"})");
+  EXPECT_EQ(Text(soft, "mode"), "soft");
+  EXPECT_EQ(Text(soft, "budget_nanousd"), "2000000000");
+  const auto warned = Ask("PUT", path, R"({"warn":"50"})");
+  for (const auto& [name, value] :
+       {std::pair("budget_nanousd", "2000000000"), std::pair("mode", "soft"),
+        std::pair("period", "month"), std::pair("zone", "Europe/Berlin")}) {
+    EXPECT_EQ(Text(warned, name), value) << name;
+  }
+  Ask("DELETE", path);
+  EXPECT_EQ(Try("PUT", path, R"({"mode":"soft"})").error().param, "budget") << "nor any more";
+}
+
 TEST_F(MoneyApiTest, AnotherPeriodIsNoWayToSpendABudgetTwice) {
   const std::string key = Key(R"({"name":"a","budget":"0.02","period":"day"})", false);
   Spend(key, 4000);

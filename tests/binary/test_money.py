@@ -220,10 +220,17 @@ def test_budgets_of_any_scope_are_set_listed_and_removed(tmp_path):
         assert chat(site.server, key["token"], max_tokens=5).status == 402
         listed = json.loads(harness.run_cli("budget", "ls", "--json", home=home).stdout)["budgets"]
         assert [(one["scope"], one["zone"]) for one in listed] == [(scope, "Europe/Berlin")]
+        done = harness.run_cli("budget", "set", scope, "--mode", "soft", "--json", home=home)
+        budget = json.loads(done.stdout)
+        assert (budget["mode"], budget["period"], budget["zone"]) == ("soft", "month", "Europe/Berlin"), "what is not named stays"
+        nothing = harness.run_cli("budget", "set", scope, home=home)
+        assert nothing.returncode == 2 and "--usd" in nothing.stderr
         assert harness.run_cli("budget", "rm", scope, home=home).returncode == 0
         assert chat(site.server, key["token"], max_tokens=5).status == 200
         wrong = harness.run_cli("budget", "set", scope, "--usd", "much", home=home)
         assert wrong.returncode == 2 and "budget" in wrong.stderr
+        unlimited = harness.run_cli("budget", "set", scope, "--mode", "soft", home=home)
+        assert unlimited.returncode == 2 and "--usd" in unlimited.stderr, "a new one needs a limit"
 
 
 def test_a_spent_budget_takes_no_second_tries_from_others(tmp_path):
