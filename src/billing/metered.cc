@@ -129,10 +129,10 @@ void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool 
   // Budgets count the most that it can have cost; the caller is charged what it probably did. While
   // it runs, what comes before the next record counts too.
   const int64_t coming_bytes = metering == ledger::Metering::kRuns ? kProgressBytes : 0;
+  const int64_t bytes = delivered_bytes + unread_bytes + coming_bytes;
   const int64_t most = whole || thinks_unseen_ || hides_answers_
                            ? hold_.cost()
-                           : within_hold(MostCost(MostTokens(
-                                 delivered_bytes + unread_bytes + coming_bytes, choices_)));
+                           : within_hold(MostCost(MostTokens(bytes, choices_)));
   may_cost_ = most;
   static_cast<void>(hold_.Progress(
       most, std::min(within_hold(MeteredCost(MeteredTokens(delivered_bytes))), hold_.charge()),

@@ -122,7 +122,7 @@ TEST(ReplayStore, NeverRunsTwiceWhatAKillCutAndMayHaveBeenBilled) {
 }
 
 Status Finish(ReplayStore& store, const ReplayKey& key, const StoredAnswer& answer) {
-  return store.Finish(key, answer, kNow);
+  return store.Finish(key, answer, After(0));
 }
 
 ReplayKey Named(const char* name) {

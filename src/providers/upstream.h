@@ -105,8 +105,9 @@ class UpstreamExchange {
   Task<UpstreamResult<void>> Open();
   // Of a stream: the next event. A stream is complete when it ends, or says [DONE], after every
   // choice that it began has a finish reason: some upstreams say no [DONE], and some say it when
-  // they had to break off. Without it, as many choices have to be there as were asked for. It is garbage when it goes on after limits::kUpstreamUnseenBytesMax of
-  // events without anything to see.
+  // they had to break off. Without it, as many choices have to be there as were asked for. It is
+  // garbage when it goes on after limits::kUpstreamUnseenBytesMax of events without anything to
+  // see.
   Task<UpstreamResult<WireEvent>> Next();
   // Waits until there is something that a reader would see: an event of a stream, or the whole
   // answer. Next and Whole give all of it.

@@ -97,7 +97,7 @@ MUTANTS = [
     expression(RECORDER, "tables are ahead of the journal", "ahead_->seq > synced", "false"),
     # What was delivered, and what providers say of it
     expression(METERED, "what comes before the next record is not counted", "metering == ledger::Metering::kRuns ? kProgressBytes : 0", "0"),
-    expression(METERED, "budgets count what is likely of a cut stream", "MostCost(MostTokens(delivered_bytes + unread_bytes + coming_bytes))", "MeteredCost(MeteredTokens(delivered_bytes + unread_bytes + coming_bytes))"),
+    expression(METERED, "budgets count what is likely of a cut stream", "MostCost(MostTokens(bytes, choices_))", "MeteredCost(MeteredTokens(bytes))"),
     expression(METERED, "charged is the most that a cut stream can have cost", "MeteredCost(MeteredTokens(delivered_bytes))", "MostCost(MostTokens(delivered_bytes))", "within_hold(MeteredCost(MeteredTokens(delivered_bytes)))"),
     statement(METERED, "what may have been written to a cache counts as fresh", "counts.cache_write = counts.input;"),
     expression(METERED, "thoughts that nobody saw are not counted", "whole || thinks_unseen_", "whole"),
