@@ -8,7 +8,7 @@ target_compile_options(tw_options INTERFACE
   -Wimplicit-fallthrough -Wthread-safety -fno-omit-frame-pointer)
 target_compile_definitions(tw_options INTERFACE _GLIBCXX_ASSERTIONS TW_VERSION="${PROJECT_VERSION}")
 # Coroutines' frames by operator new: aligned_alloc gives them no more alignment, and passes by the
-# C library's caches of small blocks, which cost a request a tenth of its instructions.
+# C library's caches of small blocks.
 target_compile_definitions(tw_options INTERFACE BOOST_ASIO_DISABLE_STD_ALIGNED_ALLOC BOOST_ASIO_DISABLE_BOOST_ALIGN)
 target_include_directories(tw_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
 if(TW_WERROR)
