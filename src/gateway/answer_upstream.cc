@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/ids.h"
+#include "base/limits.h"
 #include "dialects/json_writer.h"
 #include "gateway/gateway.h"
 #include "gateway/pass.h"
@@ -260,7 +261,7 @@ Task<Answered> Gateway::DeliverWhole(Call& call, const Order& order,
   PassedWhole whole = co_await PassWhole(opening.upstream, clock_);
   whole.delivered_bytes = static_cast<int64_t>(whole.body.size());
   if (!whole.failed_before_first_byte.has_value()) {
-    if (Recounts(call, order, route, {})) {
+    if (whole.body.size() <= limits::kRecountedBytesMax && Recounts(call, order, route, {})) {
       Recount(order, route, whole, whole.body, true);
     }
     if (!call.exchange.client_left()) {
