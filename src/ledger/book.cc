@@ -34,7 +34,7 @@ Status CheckName(std::string_view name) {
 }  // namespace
 
 NanoUsd Account::available() const {
-  const __int128 left = __int128{limit} + credits - debits - pending;
+  const __int128 left = __int128{limit} + credits - debits - pending - unaccounted;
   const __int128 most = std::numeric_limits<NanoUsd>::max();
   return static_cast<NanoUsd>(std::clamp(left, -most, most));
 }

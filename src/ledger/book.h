@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <expected>
 #include <functional>
 #include <map>
@@ -26,6 +27,18 @@
 
 namespace tradewind::ledger {
 
+// How far a hard budget's window may be used before more of it has to survive a power cut. It is
+// raised ahead of its use, so that requests seldom wait for the disk: what a cut takes of their
+// records is at most what was leased, and counts as used from then on.
+struct Lease {
+  NanoUsd up_to = 0;        // as the journal says
+  NanoUsd durable = 0;      // as the journal says after a power cut: what may be used now
+  NanoUsd step = 0;         // so far ahead of its use `up_to` was
+  uint64_t seq = 0;         // of the record that says so
+  int64_t since_ns = 0;     // its time
+  int64_t drawn_at_ns = 0;  // the last hold
+};
+
 // Pending amounts stand in a column of their own: what is reserved can never be spent twice, and
 // ending a hold can never break a bound.
 struct Account {
@@ -36,7 +49,14 @@ struct Account {
   int64_t window_end_s = kEndOfTime;
   uint8_t warned_percent = 0;
   NanoUsd expired = 0;  // of a credit's debits: spent by nobody in time
+  // Of a budget: may have been spent by requests whose records a power cut took; and when that was,
+  // 0: never. What ends and was held before it may have ended in those records already, and what it
+  // did not cost may have been held again: so much more is unaccounted then.
+  NanoUsd unaccounted = 0;
+  int64_t cut_at_ns = 0;
+  Lease lease;
 
+  NanoUsd used() const;  // all that is not available
   // What a hold may still take; negative after an overrun, or when a limit was lowered.
   NanoUsd available() const;
 };
@@ -60,6 +80,8 @@ struct HoldRequest {
   AccountNumber payee = kUnknownPayee;  // whom the cost is owed to
   uint32_t price_version = 0;
   std::string text;  // kept for the records above the ledger
+  // Its own record has to survive a power cut before it goes out, not only the bounds it keeps.
+  bool is_strict = false;
 };
 
 struct Refusal {
@@ -155,6 +177,17 @@ class Book {
   // Between two fixed accounts or payees. `text` says why, for the records above the ledger.
   Result<Record> DecideTransfer(AccountNumber debit, AccountNumber credit, NanoUsd amount,
                                 std::string text) const;
+  // What has to be in the journal before a hold of these is: leases that it would go beyond, or come
+  // near the end of. Requires that hard budgets have room for it.
+  std::vector<Record> DecideLeases(const Legs& legs, int64_t time_ns) const;
+  // What was leased ahead of the use of budgets that rest is given back; `all`: of those that do
+  // not, too.
+  std::vector<Record> DecideReturns(int64_t time_ns, bool all);
+  // If the system was started anew since leases were written: up to where they go was used, however
+  // much less the journal knows of.
+  std::vector<Record> DecideUnaccounted(std::string_view boot_id, int64_t time_ns) const;
+  // Nothing that counts was in what the power cut took of a budget's window. Errors: kNotFound.
+  Result<Record> DecideAccounted(AccountKey key) const;
   // Credits whose time is over at `credit_ns` and that have a free part.
   std::vector<Record> DecideExpiries(int64_t credit_ns) const;
 
@@ -163,6 +196,13 @@ class Book {
   // Errors: kCorruptFile when the record cannot follow what was applied; then nothing changed. A
   // record that this book has just decided never fails.
   Status Apply(const Record& record);
+
+  // The record after which a hold of these, which has been applied, may go out; 0: it may.
+  uint64_t DrawLeases(const Legs& legs, int64_t time_ns);
+  // Leases are written on this start of the system from here on.
+  void SetBootId(std::string boot_id) { boot_id_ = std::move(boot_id); }
+  // Everything up to this record survives a power cut.
+  void NoteDurable(uint64_t seq);
 
   // Everything, as the next records, which make any book equal to this one. Forgets budget windows
   // that ended long before `time_ns` first. Stops at the first error of `write`.
@@ -278,13 +318,15 @@ class Book {
   Status ApplyCredit(const Record& record);
   Status ApplyPrice(const Record& record);
   Status ApplyTransfer(const Record& record);
+  Status ApplyLease(const Record& record);
+  Record LeaseOf(AccountKey key, const Account& account) const;
   bool IsPlainMoney(AccountNumber number) const;  // neither budget nor credit
   Status ApplySnapshot(const Record& record);
   void ForgetPrices(int64_t time_ns);
   // `is_new`: not of a snapshot, so hard bounds have to hold.
   Status CheckLegs(const Legs& legs, bool is_new) const;
   void Reserve(const Legs& legs);
-  void Release(const OpenHold& hold);
+  void Release(const OpenHold& hold, NanoUsd cost, NanoUsd charge);
   void Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge, const Legs& shares);
   void Warn(AccountNumber number, AccountKey key, Account& account);
   // What was used in a shorter or longer window with the same start counts in this one.
@@ -309,6 +351,14 @@ class Book {
   std::unordered_map<HoldId, OpenHold, HashOfId> holds_;
   std::set<HoldId> doubts_;
   AuditRound round_;
+  std::string boot_id_;          // of the system that leases were written on last
+  std::set<AccountKey> leased_;  // that something may be given back of
+  struct WrittenLease {
+    uint64_t seq = 0;
+    AccountKey key;
+    NanoUsd up_to = 0;
+  };
+  std::deque<WrittenLease> written_leases_;  // which a power cut may still take
   std::map<uint32_t, PriceSpec> prices_;
   std::map<std::string, std::vector<uint32_t>, std::less<>> prices_of_;  // the newest last
   uint32_t next_price_ = 1;

@@ -73,6 +73,9 @@ Status Book::Apply(const Record& record) {
     case RecordType::kTransfer:
       TW_RETURN_IF_ERROR(ApplyTransfer(record));
       break;
+    case RecordType::kLease:
+      TW_RETURN_IF_ERROR(ApplyLease(record));
+      break;
     default:
       TW_RETURN_IF_ERROR(ApplySnapshot(record));
       break;
@@ -137,9 +140,15 @@ void Book::Reserve(const Legs& legs) {
   }
 }
 
-void Book::Release(const OpenHold& hold) {
+// Before what it did cost is posted.
+void Book::Release(const OpenHold& hold, NanoUsd cost, NanoUsd charge) {
   for (const Leg& leg : hold.legs.all()) {
     Account& account = AddPending(leg, -leg.amount);
+    if (hold.since_ns < account.cut_at_ns) {
+      const NanoUsd freed = std::max<NanoUsd>(0, leg.amount - AmountOf(leg, cost, charge));
+      NanoUsd sum = 0;  // beyond 64 bits: there is no room in the budget either way
+      account.unaccounted = AddMoney(account.unaccounted, freed, sum) ? sum : kNanoUsdMax;
+    }
     TW_CHECK(account.pending >= 0);
     if (hold.state == HoldState::kInDoubt) {
       account.in_doubt -= leg.amount;
@@ -228,7 +237,7 @@ Status Book::ApplySettle(const Record& record) {
   NoteEnded(record.hold, open);
   const OpenHold hold = std::move(found->second);
   holds_.erase(found);
-  Release(hold);
+  Release(hold, record.cost, record.charge);
   Post(record.hold, hold, record.cost, record.charge, shares);
   return {};
 }
@@ -316,7 +325,7 @@ Status Book::ApplyStep(const Record& record) {
       hold.metered_charge = record.charge;
       return {};
     case RecordType::kVoid:
-      Release(hold);
+      Release(hold, 0, 0);
       NoteEnded(record.hold, hold);
       holds_.erase(found);
       return {};

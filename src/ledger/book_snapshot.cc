@@ -82,6 +82,9 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
     record.warned_percent = account.warned_percent;
     record.charge = account.expired;
     TW_RETURN_IF_ERROR(put(RecordType::kSnapshotAccount, std::move(record)));
+    if (account.lease.up_to > 0 && account.window_end_s > time_ns / kNanosPerSecond) {
+      TW_RETURN_IF_ERROR(put(RecordType::kLease, LeaseOf(key, account)));
+    }
   }
   for (const auto& [id, hold] : holds_) {
     Record record;
@@ -107,8 +110,8 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
 
 uint64_t Book::snapshot_bytes_max() const {
   // Names have at most 256 bytes, notes 512; a record is a multiple of 64.
-  constexpr uint64_t kDefinition = 768, kCredit = 1280, kAccount = 192, kHold = 256 + kLegsMax * 48,
-                     kUpstreamId = 128;
+  constexpr uint64_t kDefinition = 768, kCredit = 1280, kAccount = 192 + 192,
+                     kHold = 256 + kLegsMax * 48, kUpstreamId = 128;
   uint64_t bytes = 1024 + price_bytes_ +
                    (budgets_.size() + payees_.size() + prepaid_.size()) * kDefinition +
                    credits_.size() * kCredit + accounts_.size() * kAccount;

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstring>
 #include <fcntl.h>
+#include <fstream>
 #include <iterator>
 #include <map>
 #include <system_error>
@@ -18,6 +19,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+
+#include "base/ids.h"
+#include "ledger/record.h"
 
 namespace tradewind::ledger {
 namespace {
@@ -246,6 +250,12 @@ class Folder final : public Disk {
       }
     }
     return {};
+  }
+
+  std::string BootId() override {
+    std::ifstream file("/proc/sys/kernel/random/boot_id");
+    std::string id;
+    return std::getline(file, id) && id.size() <= kBootIdBytesMax ? id : RandomId("unknown-", 24);
   }
 
   Result<DiskRoom> Room() override {

@@ -54,6 +54,9 @@ class Disk {
   virtual Status TrimRetired(uint64_t bytes_max) = 0;
   // Thread-safe.
   virtual Result<DiskRoom> Room() = 0;
+  // Of this start of the system: another one may follow a power cut. At most 64 bytes; another one
+  // with every call where the system tells none.
+  virtual std::string BootId() = 0;
 };
 
 // A folder of the system; created with mode 0700 when it is not there.

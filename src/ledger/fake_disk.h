@@ -26,7 +26,8 @@ class FakeDisk final : public Disk {
   // Calls until the disk fails; negative: never. A failing write leaves a part of its bytes.
   int64_t writes_left = -1, syncs_left = -1, creates_left = -1;
   size_t torn_percent = 50;
-  bool only_once = false;  // a write fails
+  uint64_t lost_percent = 50;  // of the sectors that a power cut finds unflushed
+  bool only_once = false;      // a write fails
 
   uint64_t trimmed_to = UINT64_MAX;  // by the last TrimRetired
 
@@ -51,6 +52,7 @@ class FakeDisk final : public Disk {
   void Revive() { is_dead_ = false; }
   // The power is cut: what was not flushed comes in part, torn in sectors, in any order.
   void CutPower(Random& random) {
+    ++boots_;
     for (auto& [name, file] : files_) {
       std::vector<std::byte> after = file->flushed;
       for (const auto& [offset, bytes] : file->unflushed) {
@@ -58,7 +60,7 @@ class FakeDisk final : public Disk {
         for (size_t at = 0; at < bytes.size();) {
           const size_t to_sector_end = kSector - (offset + at) % kSector;
           const size_t size = std::min(to_sector_end, bytes.size() - at);
-          if (random.Next64() % 2 == 0) {
+          if (random.Next64() % 100 >= lost_percent) {
             std::copy_n(bytes.begin() + static_cast<ptrdiff_t>(at), size,
                         after.begin() + static_cast<ptrdiff_t>(offset + at));
           }
@@ -167,6 +169,7 @@ class FakeDisk final : public Disk {
     return {};
   }
   Result<DiskRoom> Room() override { return room; }
+  std::string BootId() override { return "boot " + std::to_string(boots_); }
 
  private:
   class OpenFile final : public DiskFile {
@@ -227,7 +230,7 @@ class FakeDisk final : public Disk {
   std::map<std::string, std::shared_ptr<File>> files_, retired_;
   int64_t fail_at_ = -1;
   Fault fault_ = Fault::kOnce;
-  int process_ = 0;
+  int process_ = 0, boots_ = 0;
   bool is_dead_ = false;
 };
 

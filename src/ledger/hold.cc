@@ -1,4 +1,6 @@
 // Money set aside for one attempt, and its ends.
+#include <algorithm>
+#include <span>
 #include <utility>
 
 #include "base/check.h"
@@ -11,6 +13,8 @@ Hold::Hold(Hold&& other) noexcept
       id_(other.id_),
       cost_(other.cost_),
       charge_(other.charge_),
+      goes_out_after_(other.goes_out_after_),
+      is_strict_(other.is_strict_),
       payer_(std::move(other.payer_)),
       upstream_id_(std::move(other.upstream_id_)),
       sent_(other.sent_) {}
@@ -22,6 +26,8 @@ Hold& Hold::operator=(Hold&& other) noexcept {
     id_ = other.id_;
     cost_ = other.cost_;
     charge_ = other.charge_;
+    goes_out_after_ = other.goes_out_after_;
+    is_strict_ = other.is_strict_;
     payer_ = std::move(other.payer_);
     upstream_id_ = std::move(other.upstream_id_);
     sent_ = other.sent_;
@@ -61,8 +67,10 @@ Status Hold::DoubtUnended() {
 
 Status Hold::Sent() {
   TW_CHECK(ledger_ != nullptr);
-  TW_RETURN_IF_ERROR(ledger_->Step(RecordType::kSent, id_, {}));
+  const std::lock_guard lock(ledger_->mutex_);
+  TW_RETURN_IF_ERROR(ledger_->CommitDecided(ledger_->book_.DecideStep(RecordType::kSent, id_, {})));
   sent_ = true;
+  goes_out_after_ = is_strict_ ? ledger_->book_.seq() : goes_out_after_;
   return {};
 }
 
@@ -92,9 +100,11 @@ std::expected<void, Refusal> Hold::Extend(NanoUsd cost, NanoUsd charge) {
   if (!decided.has_value()) {
     return std::unexpected(std::move(decided).error());
   }
-  if (Status written = ledger_->Commit(*decided); !written.has_value()) {
+  if (Status written = ledger_->CommitWithLeases(std::span(&*decided, 1)); !written.has_value()) {
     return std::unexpected(Stopped(written.error().message));
   }
+  goes_out_after_ =
+      std::max(goes_out_after_, ledger_->book_.DrawLeases(decided->legs, ledger_->book_.time_ns()));
   cost_ += cost;
   charge_ += charge;
   return {};

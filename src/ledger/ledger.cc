@@ -42,11 +42,15 @@ Ledger::~Ledger() {
   if (thread_.joinable()) {
     {
       const std::lock_guard lock(mutex_);
+      // The power may be cut after it as often as it likes.
+      static_cast<void>(GiveBackLeases(true));
       stopping_ = true;
     }
     dirty_.notify_all();
     thread_.join();
   }
+  const std::lock_guard lock(mutex_);
+  FailWaiting();
 }
 
 int64_t Ledger::WallNs() const {
@@ -197,12 +201,15 @@ std::expected<Hold, Refusal> Ledger::Take(const HoldRequest& request, Send send)
   records[1].type = RecordType::kSent;
   records[1].hold = request.id;
   const bool is_sent = send == Send::kNow;
-  if (const Status written = Commit(std::span(records).first(is_sent ? 2 : 1));
+  if (const Status written = CommitWithLeases(std::span(records).first(is_sent ? 2 : 1));
       !written.has_value()) {
     return std::unexpected(Stopped(written.error().message));
   }
   Hold hold(*this, request.id, request.cost, request.charge, std::string(request.payer));
   hold.sent_ = is_sent;
+  const uint64_t leased_at = book_.DrawLeases(records[0].legs, book_.time_ns());
+  hold.is_strict_ = request.is_strict;
+  hold.goes_out_after_ = request.is_strict ? book_.seq() : leased_at;
   return hold;
 }
 
@@ -490,7 +497,10 @@ void Ledger::Release() {
   CountAllOfWhatRuns();
   const std::lock_guard flushing(flushing_);
   is_released_ = true;
-  static_cast<void>(journal_->Sync());
+  if (journal_->Sync().has_value()) {
+    NoteSynced(book_.seq());
+  }
+  FailWaiting();
   BeginHandOver();
 }
 
@@ -545,13 +555,7 @@ Status Ledger::WaitDurable() {
   const uint64_t seq = book_.seq();
   if (!thread_.joinable()) {
     lock.unlock();
-    {
-      const std::lock_guard flushing(flushing_);
-      TW_RETURN_IF_ERROR(journal_->Sync());
-    }
-    lock.lock();
-    NoteSynced(seq);
-    return {};
+    return Flush(seq) ? Status() : Fail(ErrorCode::kIo, "the journal cannot be flushed");
   }
   dirty_.notify_one();
   synced_.wait(lock, [&] { return synced_seq_ >= seq || last_sync_failed_ || stopping_; });
@@ -561,12 +565,64 @@ Status Ledger::WaitDurable() {
   return {};
 }
 
+void Ledger::WhenDurable(uint64_t seq, std::move_only_function<void(bool)> done) {
+  const std::lock_guard lock(mutex_);
+  if (synced_seq_ >= seq || stopping_) {
+    done(synced_seq_ >= seq);
+    return;
+  }
+  waiting_.push_back({seq, std::move(done)});
+  dirty_.notify_one();
+}
+
 void Ledger::NoteSynced(uint64_t seq) {
   synced_seq_ = std::max(synced_seq_, seq);
   if (synced_seq_ >= snapshot_seq_) {
     synced_snapshot_segment_ = snapshot_segment_;
   }
+  last_sync_failed_ = false;
+  book_.NoteDurable(synced_seq_);
+  std::erase_if(waiting_, [this](Waiting& one) {
+    const bool is_durable = one.seq <= synced_seq_;
+    if (is_durable) {
+      one.done(true);
+    }
+    return is_durable;
+  });
   synced_.notify_all();
+}
+
+void Ledger::FailWaiting() {
+  for (Waiting& one : std::exchange(waiting_, {})) {
+    one.done(false);
+  }
+}
+
+Status Ledger::CommitWithLeases(std::span<Record> records) {
+  std::vector<Record> leases = book_.DecideLeases(records.front().legs, NowNs());
+  if (!leases.empty()) {
+    TW_RETURN_IF_ERROR(Commit(leases));
+  }
+  return Commit(records);
+}
+
+Status Ledger::GiveBackLeases(bool all) {
+  if (is_released_) {
+    return {};
+  }
+  std::vector<Record> returns = book_.DecideReturns(NowNs(), all);
+  return returns.empty() ? Status() : Commit(returns);
+}
+
+Status Ledger::ReleaseUnaccounted(std::string_view budget) {
+  const std::lock_guard lock(mutex_);
+  const std::optional<AccountNumber> number = book_.FindBudget(budget);
+  if (!number.has_value()) {
+    return Fail(ErrorCode::kNotFound, "there is no such budget", "budget");
+  }
+  const int64_t start_s = book_.WindowNow(*number, NowNs() / kNanosPerSecond).start_s;
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecideAccounted({*number, start_s}));
+  return Commit(record);
 }
 
 uint64_t Ledger::synced_seq() {
@@ -590,7 +646,6 @@ void Ledger::Tend() {
   std::vector<Record> ends;
   {
     const std::lock_guard flushing(flushing_);
-    // When it fails, the next record begins a new segment, with all there is to know.
     is_synced = journal_->Sync().has_value();
     if (wants_spare) {
       static_cast<void>(journal_->PrepareSpare());  // on a full disk: tried again
@@ -604,6 +659,9 @@ void Ledger::Tend() {
   }
   if (is_synced) {
     NoteSynced(seq);
+  } else {
+    last_sync_failed_ = false;  // once more, should the disk have come back
+    LeaveSegment();
   }
   Adopt(ends);
   {
@@ -617,41 +675,49 @@ void Ledger::Tend() {
       }
     }
   }
+  if (!GiveBackLeases(false).has_value()) {
+    return;
+  }
   if (const auto audited = book_.AuditStep(kAuditedAtOnce); !audited.has_value()) {
     Stop(audited.error().message);
   }
 }
 
-// False: it failed while the ledger is being closed, and nobody would try again.
+// What could not be flushed may be gone with the process: a new segment has all there is to know, at
+// once, and not with the next record, before which it may be killed. Where that cannot be flushed
+// either, the next record tries again: a disk that is broken is not filled with segments.
+void Ledger::LeaveSegment() {
+  FailWaiting();
+  if (!std::exchange(last_sync_failed_, true) && !is_released_) {
+    static_cast<void>(MakeRoom());
+  }
+}
+
 bool Ledger::Flush(uint64_t seq) {
   bool is_synced = false;
   {
     const std::lock_guard flushing(flushing_);
     is_synced = journal_->Sync().has_value();
   }
-  bool goes_on = true;
   {
     const std::lock_guard lock(mutex_);
-    last_sync_failed_ = !is_synced;
-    if (is_synced) {
-      NoteSynced(seq);
-    }
-    goes_on = is_synced || !stopping_;
+    is_synced ? NoteSynced(seq) : LeaveSegment();
   }
   synced_.notify_all();
-  return goes_on;
+  return is_synced;
 }
 
 void Ledger::Run() {
   NameThread("ledger-flush");
   auto tend_at = clock_.Now() + kTendPause;
   int idle_rounds = 0;
-  while (true) {
-    std::this_thread::sleep_for(kFlushPause);
+  bool is_last = false;
+  while (!is_last) {
     uint64_t seq = 0;
     bool is_dirty = false;
     {
       std::unique_lock lock(mutex_);
+      dirty_.wait_for(lock, kFlushPause, [&] { return !waiting_.empty() || stopping_; });
       const auto has_work = [&] { return stopping_ || book_.seq() > synced_seq_; };
       idle_rounds = has_work() ? 0 : idle_rounds + 1;
       const bool has_slept = idle_rounds > kIdleRounds;
@@ -661,13 +727,12 @@ void Ledger::Run() {
         flusher_sleeps_ = false;
       }
       seq = book_.seq();
-      if (stopping_ && seq == synced_seq_) {
-        return;
-      }
-      is_dirty = seq > synced_seq_ && !has_slept;  // what comes first is seldom alone
+      is_last = stopping_;
+      // What comes first is seldom alone.
+      is_dirty = seq > synced_seq_ && (!has_slept || !waiting_.empty() || stopping_);
     }
-    if (is_dirty && !Flush(seq)) {
-      return;
+    if (is_dirty) {
+      Flush(seq);
     }
     if (clock_.Now() >= tend_at) {
       Tend();

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -47,6 +48,9 @@ class Hold {
   bool is_open() const { return ledger_ != nullptr; }
   NanoUsd cost() const { return cost_; }      // held
   NanoUsd charge() const { return charge_; }  // held
+  // Nothing may go out before this record survives a power cut (Ledger::WhenDurable), or the bound
+  // would be lost with it; 0: it may. Seldom, and for a flush or two.
+  uint64_t goes_out_after() const { return goes_out_after_; }
 
   // Before the first byte goes to the provider. Errors of all: kIo, kResourceExhausted when the
   // journal cannot be written; then the hold stays, and the next start finds it in doubt.
@@ -74,6 +78,8 @@ class Hold {
   Ledger* ledger_ = nullptr;
   HoldId id_;
   NanoUsd cost_ = 0, charge_ = 0;
+  uint64_t goes_out_after_ = 0;
+  bool is_strict_ = false;
   std::string payer_;
   std::string upstream_id_;  // to be written with the next record
   bool sent_ = false;
@@ -107,6 +113,7 @@ struct Recovery {
   int64_t voided = 0;         // holds that had not been sent
   int64_t in_doubt = 0;       // holds that had been, with those that were in doubt before
   NanoUsd in_doubt_cost = 0;  // held by these
+  NanoUsd unaccounted = 0;    // of all budgets, set aside for what a power cut has taken
 };
 
 struct BudgetState {
@@ -219,8 +226,15 @@ class Ledger {
   // Takes it back, with all that the other process has written. Errors: as Open.
   Status Reopen();
 
+  // Says of a budget that nothing that counts was in what a power cut took of its window's records:
+  // what is set aside for them is free again. Errors: kNotFound.
+  Status ReleaseUnaccounted(std::string_view budget);
+
   // Waits until everything up to now survives a power cut. Errors: those of Disk.
   Status WaitDurable();
+  // Calls `done` once, with whether everything up to this record survives a power cut: not where a
+  // flush failed. On any thread, under the ledger's lock.
+  void WhenDurable(uint64_t seq, std::move_only_function<void(bool)> done);
   // Of the last record that survives a power cut.
   uint64_t synced_seq();
   // Segments before this one are in the database and in backups: they may go, as far as a later one
@@ -239,6 +253,7 @@ class Ledger {
   Status Recover();
   Result<std::optional<uint64_t>> FindLastSnapshot();
   Status EndWhatWasOpen();
+  Status CountWhatWasLost();
   int64_t WallNs() const;
   int64_t NowNs() const { return After(WallNs()); }  // the ledger's own: it never goes back
   int64_t After(int64_t wall_ns) const;
@@ -251,9 +266,14 @@ class Ledger {
   Status AppendAndApply(std::span<Record>& records);  // requires mutex_
   Status RotateAndSnapshot();                         // requires mutex_
   void NoteSynced(uint64_t seq);                      // requires mutex_
-  uint64_t SegmentBytes() const;                      // requires mutex_
-  Status MakeRoom();                                  // requires mutex_
-  void Stop(std::string why);                         // requires mutex_
+  void FailWaiting();                                 // requires mutex_
+  void LeaveSegment();                                // requires mutex_
+  // The first one is of a hold, or of more of it. Requires mutex_.
+  Status CommitWithLeases(std::span<Record> records);
+  Status GiveBackLeases(bool all);  // requires mutex_
+  uint64_t SegmentBytes() const;    // requires mutex_
+  Status MakeRoom();                // requires mutex_
+  void Stop(std::string why);       // requires mutex_
   Status Step(RecordType type, HoldId id, std::string text);
   bool IsMetered(HoldId id);  // something is known of what it has cost so far
   Status CommitDecided(std::expected<Record, Refusal> decided);  // requires mutex_
@@ -300,6 +320,11 @@ class Ledger {
   uint64_t snapshot_seq_ = 0;             // where that ends,
   uint64_t synced_snapshot_segment_ = 0;  // and the last whose snapshot is synced
   bool last_sync_failed_ = false;
+  struct Waiting {
+    uint64_t seq = 0;
+    std::move_only_function<void(bool)> done;
+  };
+  std::vector<Waiting> waiting_;  // for a flush
   std::condition_variable dirty_, synced_;
   std::mutex flushing_;  // held while journal_ is used without mutex_; taken after it. Guards:
   std::vector<JournalReader> hand_overs_;  // of processes before this one that may still run

@@ -77,6 +77,7 @@ TEST(Ledger, FindsEveryHoldOfAKilledProcess) {
 TEST(Ledger, WritesOnceForAHoldThatIsSentAtOnceAndOnceForItsEnd) {
   World world;
   const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  ASSERT_TRUE(world.Take(key, 100)->Void("it has leased what follows").has_value());
   world.disk.writes_left = 2;
   auto hold = world.Take(key, 100, Send::kNow);
   ASSERT_TRUE(hold.has_value());
@@ -106,6 +107,7 @@ TEST(Ledger, KeepsTheIdOfAHoldWhateverItsEnd) {
 TEST(Ledger, CountsTheFirstOfTwoRecordsWhenTheirWriteFailsBetweenThem) {
   World world;
   const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  ASSERT_TRUE(world.Take(key, 100)->Void("it has leased what follows").has_value());
   world.disk.writes_left = world.disk.creates_left = 0;
   world.disk.torn_percent = 80;
   auto refused = world.Take(key, 100, Send::kNow);

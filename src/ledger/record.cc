@@ -106,6 +106,10 @@ bool WalkFields(Walker& walker, Record& record) {
              walker.Number(record.price.since_ns);
     case RecordType::kPayer:
       return walker.Text(record.payer, kPayerBytesMax) && walker.Flag(record.is_prepaid);
+    case RecordType::kLease:
+      return walker.Number(record.key.window_start_s) && walker.Number(record.window_end_s) &&
+             walker.Number(record.cost) && walker.Number(record.charge) &&
+             walker.Number(record.since_ns) && walker.Text(record.text, kBootIdBytesMax);
     case RecordType::kTransfer:
       return walker.Number(record.key.number) && walker.Number(record.cost) &&
              walker.Text(record.text, kRecordTextBytesMax);

@@ -36,6 +36,7 @@ enum class RecordType : uint8_t {
   kExpire = 19,         // the free part of a credit whose time is over
   kPrice = 20,          // a version of a price: `price` is in force from here on
   kPayer = 21,          // how `payer` pays from here on: only from credits, or not
+  kLease = 22,          // how far a budget may be used before more has to survive a power cut
   kTransfer = 24,       // `cost` from the money account `account` to that of `key`
   kSnapshotBegin = 32,  // all that follows up to kSnapshotEnd replaces what was known
   kSnapshotAccount = 33,
@@ -183,7 +184,7 @@ struct Record {
   PriceSpec price = {};
   AccountKey key = {};  // of snapshots, and who gets a transfer
   // Of a budget: the account whose window begins with one of the new period, and ended otherwise,
-  // has this end from here on. Seldom: an older program cannot read it.
+  // has this end from here on. Seldom: an older program cannot read it. Of a lease: its window's.
   int64_t window_end_s = kEndOfTime;
   // Of snapshots, and the line above.
   NanoUsd debits = 0, credits = 0;
@@ -198,6 +199,7 @@ inline constexpr size_t kPriceTextBytesMax = 4096;  // of each of a price's thre
 inline constexpr size_t kCreditsMax = 100'000;      // granted, spent ones among them
 inline constexpr size_t kPayerBytesMax = 256;       // as any name of an account
 inline constexpr size_t kCreditNoteBytesMax = 512;
+inline constexpr size_t kBootIdBytesMax = 64;
 inline constexpr size_t kRecordBytesMax = kRecordTextBytesMax + (8 << 10);
 inline constexpr size_t kRecordAlignment = 64;
 inline constexpr size_t kRecordHeaderBytes = 48;

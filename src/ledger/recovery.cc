@@ -88,11 +88,25 @@ Status Ledger::Recover() {
   snapshot_segment_ = journal_->segment();
   snapshot_seq_ = book_.seq();
   TW_RETURN_IF_ERROR(EndWhatWasOpen());
+  TW_RETURN_IF_ERROR(CountWhatWasLost());
   TW_RETURN_IF_ERROR(FindHandOvers());
   Adopt(ReadHandOvers(SIZE_MAX));
   TW_RETURN_IF_ERROR(journal_->Sync());
   synced_seq_ = 0;
   NoteSynced(book_.seq());
+  return {};
+}
+
+// After a power cut, of which a start of the system tells: a kill of the process takes nothing.
+Status Ledger::CountWhatWasLost() {
+  const std::string boot_id = disk_.BootId();
+  std::vector<Record> lost = book_.DecideUnaccounted(boot_id, NowNs());
+  for (Record& record : lost) {
+    const AccountKey key{record.account, record.key.window_start_s};
+    recovery_.unaccounted += record.charge - book_.AccountOf(key).unaccounted;
+    TW_RETURN_IF_ERROR(Commit(record));
+  }
+  book_.SetBootId(boot_id);
   return {};
 }
 

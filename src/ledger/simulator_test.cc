@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -18,14 +19,15 @@ constexpr int kSteps = 400;
 
 struct Faults {
   int kills = 0, power_cuts = 0, failed_writes = 0, failed_flushes = 0, clock_jumps = 0;
-  int refusals = 0, in_doubt = 0, settled = 0;
+  int refusals = 0, in_doubt = 0, settled = 0, waits = 0, lost = 0;
 };
 
 class Simulation : testing::SeededWorld {
  public:
   explicit Simulation(uint64_t seed) : SeededWorld(seed, std::chrono::seconds(1'764'072'000)) {
     for (int i = 0; i < 4; ++i) {
-      const NanoUsd limit = 500 + random_.Below(5000);
+      // Of large ones much is leased ahead, which a power cut takes.
+      const NanoUsd limit = 500 + random_.Below(i < 2 ? 5000 : 100'000);
       limits_.push_back(limit);
       budgets_.push_back(*ledger_->Define({.name = Name(i), .limit = limit}));
     }
@@ -49,7 +51,7 @@ class Simulation : testing::SeededWorld {
   struct Running {
     Hold hold;
     std::vector<int> scopes;
-    bool sent = false;
+    bool sent = false, is_strict = false;
   };
   struct Bill {
     NanoUsd cost = 0;
@@ -102,6 +104,7 @@ class Simulation : testing::SeededWorld {
     ask.id = {{random_.Next64(), random_.Next64()}, 1};
     ask.cost = ask.charge = random_.Below(400);
     ask.budgets = budgets;
+    ask.is_strict = request.is_strict = random_.Below(4) == 0;
     auto hold = ledger_->Take(ask);
     if (!hold.has_value()) {
       ++faults_.refusals;
@@ -119,8 +122,7 @@ class Simulation : testing::SeededWorld {
     Running& one =
         running_[static_cast<size_t>(random_.Below(static_cast<int64_t>(running_.size())))];
     if (!one.sent) {
-      // A power cut may take what was not flushed; who must not lose it waits.
-      one.sent = one.hold.Sent().has_value() && ledger_->WaitDurable().has_value();
+      one.sent = one.hold.Sent().has_value() && MayGoOut(one.hold);
       if (!one.sent) {
         return;
       }
@@ -129,6 +131,15 @@ class Simulation : testing::SeededWorld {
     bill.scopes = one.scopes;
     bill.cost += random_.Below(one.hold.cost() - bill.cost + 1);
     static_cast<void>(one.hold.Progress(bill.cost, bill.cost));
+  }
+
+  // A power cut may take its records: the budget holds without them. Who is strict has them too.
+  bool MayGoOut(const Hold& hold) {
+    if (hold.goes_out_after() <= ledger_->synced_seq()) {
+      return true;
+    }
+    ++faults_.waits;
+    return ledger_->WaitDurable().has_value();
   }
 
   void End() {
@@ -154,7 +165,24 @@ class Simulation : testing::SeededWorld {
 
   void Kill(bool is_power_cut) {
     ++(is_power_cut ? faults_.power_cuts : faults_.kills);
+    // A flush that failed, no room for another segment, and a kill before there is: three faults at
+    // once, of which the first may take records as a power cut does, and leaves no trace.
+    if (!is_power_cut && std::exchange(failed_syncs_, disk_.failed_syncs) != disk_.failed_syncs) {
+      disk_.Heal();
+      ledger_->Tend();
+    }
+    std::map<HoldId, bool> sent;  // whether it is strict
+    for (const Running& one : running_) {
+      if (one.sent) {
+        sent[one.hold.id()] = one.is_strict;
+      }
+    }
     KillAndStart(is_power_cut, [&] { running_.clear(); });
+    for (const auto& [id, is_strict] : sent) {
+      const bool is_lost = !ledger_->HeldBy(id).has_value();
+      faults_.lost += is_lost ? 1 : 0;
+      ASSERT_FALSE(is_lost && (is_strict || !is_power_cut)) << "a request was forgotten";
+    }
   }
 
   void CheckTheBill() {
@@ -167,7 +195,7 @@ class Simulation : testing::SeededWorld {
     for (size_t scope = 0; scope < billed.size(); ++scope) {
       ASSERT_LE(billed[scope], limits_[scope]) << "overspent";
       const Account account = ledger_->FindBudget(Name(static_cast<int>(scope)))->account;
-      ASSERT_LE(billed[scope], account.debits + account.pending) << "lost";
+      ASSERT_LE(billed[scope], account.used()) << "lost";
     }
   }
 
@@ -190,7 +218,11 @@ class Simulation : testing::SeededWorld {
     }
     for (size_t scope = 0; scope < billed.size(); ++scope) {
       const Account account = ledger_->FindBudget(Name(static_cast<int>(scope)))->account;
-      ASSERT_EQ(account.debits, billed[scope]);
+      ASSERT_LE(billed[scope], account.debits + account.unaccounted);
+      if (faults_.power_cuts == 0) {
+        ASSERT_EQ(account.debits, billed[scope]);
+      }
+      static_cast<void>(ledger_->ReleaseUnaccounted(Name(static_cast<int>(scope))));
       ASSERT_EQ(account.pending, 0) << "a hold that nobody has";
       HoldRequest rest;
       rest.id = {{9, scope}, 1};
@@ -204,6 +236,7 @@ class Simulation : testing::SeededWorld {
   std::vector<NanoUsd> limits_;
   std::vector<Running> running_;
   std::map<HoldId, Bill> bills_;
+  int64_t failed_syncs_ = 0;
   Faults faults_;
 };
 
@@ -221,12 +254,15 @@ TEST(Simulator, NothingIsOverspentLostOrStuckUnderAnyFault) {
     all.refusals += faults.refusals;
     all.in_doubt += faults.in_doubt;
     all.settled += faults.settled;
+    all.waits += faults.waits;
+    all.lost += faults.lost;
   });
   if (all_came) {  // a fault that never comes tests nothing
     for (const int fired : {all.kills, all.power_cuts, all.failed_writes, all.failed_flushes,
-                            all.clock_jumps, all.refusals, all.in_doubt, all.settled}) {
+                            all.clock_jumps, all.refusals, all.in_doubt, all.settled, all.waits}) {
       EXPECT_GE(fired, 300);
     }
+    EXPECT_GE(all.lost, 100) << "power cuts that take no request that was sent";
   }
 }
 

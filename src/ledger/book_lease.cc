@@ -1,0 +1,199 @@
+// How far ahead of their use hard budgets are leased, and what a power cut leaves of that.
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/check.h"
+#include "ledger/book.h"
+
+namespace tradewind::ledger {
+namespace {
+
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+// A lease is raised about once a second while its budget is used: twice as far as the last time
+// when that was sooner, half as far when it was much later.
+constexpr int64_t kSoonNs = kNanosPerSecond, kLateNs = 4 * kNanosPerSecond;
+// At least for so many requests like this one, and otherwise for at most this share of what is
+// left: a power cut takes no more of it.
+constexpr int64_t kHoldsAhead = 8, kRoomShare = 8;
+constexpr int64_t kRestNs = 10 * kNanosPerSecond;
+
+bool IsDrawn(const Leg& leg) {
+  return !leg.is_credit && leg.amount > 0;
+}
+
+}  // namespace
+
+NanoUsd Account::used() const {
+  const __int128 sum = __int128{debits} + pending + unaccounted - credits;
+  const __int128 most = std::numeric_limits<NanoUsd>::max();
+  return static_cast<NanoUsd>(std::clamp(sum, -most, most));
+}
+
+Record Book::LeaseOf(AccountKey key, const Account& account) const {
+  Record record;
+  record.type = RecordType::kLease;
+  record.account = key.number;
+  record.key.window_start_s = key.window_start_s;
+  record.window_end_s = account.window_end_s;
+  record.cost = account.lease.up_to;
+  record.charge = account.unaccounted;
+  record.since_ns = account.cut_at_ns;
+  record.text = boot_id_;
+  return record;
+}
+
+std::vector<Record> Book::DecideLeases(const Legs& legs, int64_t time_ns) const {
+  static const Account kUnused;
+  std::vector<Record> leases;
+  for (const Leg& leg : legs.all()) {
+    if (!IsDrawn(leg)) {
+      continue;
+    }
+    const auto found = accounts_.find(leg.account);
+    const bool is_new = found == accounts_.end();
+    const Account& account = is_new ? kUnused : found->second;
+    const Lease& lease = account.lease;
+    // Within kAmountMax, as limits are: otherwise there was no room for it.
+    const NanoUsd used = account.used() + leg.amount;
+    if (used + lease.step / 2 <= lease.up_to) {
+      continue;
+    }
+    const BudgetSpec& budget = budgets_.at(leg.account.number);
+    if (budget.mode != Mode::kHard) {
+      continue;
+    }
+    const int64_t age_ns = time_ns - lease.since_ns;
+    const NanoUsd least = kHoldsAhead * leg.amount;
+    const NanoUsd most = std::max(least, (budget.limit - used) / kRoomShare);
+    const NanoUsd step = age_ns < kSoonNs   ? lease.step * 2
+                         : age_ns > kLateNs ? lease.step / 2
+                                            : lease.step;
+    Account raised;
+    raised.window_end_s = leg.window_end_s;
+    raised.unaccounted = account.unaccounted;
+    raised.cut_at_ns = account.cut_at_ns;
+    raised.lease.up_to =
+        std::min(std::max(budget.limit, used), used + std::clamp(step, least, most));
+    if (raised.lease.up_to > lease.up_to) {
+      leases.push_back(LeaseOf(leg.account, raised));
+    }
+  }
+  return leases;
+}
+
+std::vector<Record> Book::DecideReturns(int64_t time_ns, bool all) {
+  std::vector<Record> returns;
+  for (auto next = leased_.begin(); next != leased_.end();) {
+    const auto key = next++;
+    const auto found = accounts_.find(*key);
+    const bool is_over =
+        found == accounts_.end() || found->second.window_end_s <= time_ns / kNanosPerSecond;
+    if (is_over) {
+      leased_.erase(key);
+      continue;
+    }
+    const Account& account = found->second;
+    const NanoUsd used = std::max<NanoUsd>(0, account.used());
+    if (!all && time_ns - account.lease.drawn_at_ns < kRestNs) {
+      continue;
+    }
+    if (used < account.lease.up_to) {
+      Account given_back = account;
+      given_back.lease.up_to = used;
+      returns.push_back(LeaseOf(*key, given_back));
+    } else if (account.pending == 0) {
+      leased_.erase(key);
+    }
+  }
+  return returns;
+}
+
+std::vector<Record> Book::DecideUnaccounted(std::string_view boot_id, int64_t time_ns) const {
+  std::vector<Record> records;
+  if (boot_id == boot_id_) {
+    return records;
+  }
+  for (const auto& [key, account] : accounts_) {
+    if (account.lease.up_to > 0 && account.window_end_s > time_ns / kNanosPerSecond) {
+      Account after = account;
+      after.unaccounted += std::max<NanoUsd>(0, account.lease.up_to - account.used());
+      after.cut_at_ns = time_ns;
+      records.push_back(LeaseOf(key, after));
+      records.back().text = boot_id;
+    }
+  }
+  std::ranges::sort(records, {}, [](const Record& record) {
+    return std::pair(record.account, record.key.window_start_s);
+  });
+  return records;
+}
+
+Result<Record> Book::DecideAccounted(AccountKey key) const {
+  const auto found = accounts_.find(key);
+  if (found == accounts_.end() || found->second.cut_at_ns == 0) {
+    return Fail(ErrorCode::kNotFound,
+                "nothing of this budget is set aside for what a power cut may have taken",
+                "budget");
+  }
+  Account accounted = found->second;
+  accounted.unaccounted = accounted.cut_at_ns = 0;
+  return LeaseOf(key, accounted);
+}
+
+Status Book::ApplyLease(const Record& record) {
+  const auto budget = budgets_.find(record.account);
+  if (budget == budgets_.end()) {
+    return Fail(ErrorCode::kCorruptFile, "a lease is of a budget that there is not");
+  }
+  const AccountKey key{record.account, record.key.window_start_s};
+  const auto [found, is_new] = accounts_.try_emplace(key);
+  Account& account = found->second;
+  if (is_new) {
+    account.limit = budget->second.limit;
+    account.window_end_s = record.window_end_s;
+  }
+  account.unaccounted = record.charge;
+  account.cut_at_ns = record.since_ns;
+  Lease& lease = account.lease;
+  lease.up_to = record.cost;
+  lease.step = std::max<NanoUsd>(0, record.cost - account.used());
+  lease.seq = record.seq;
+  lease.since_ns = record.time_ns;
+  // What is given back counts at once, also while a power cut would take that again.
+  lease.durable = std::min(lease.durable, lease.up_to);
+  boot_id_ = record.text;
+  leased_.insert(key);
+  written_leases_.push_back({record.seq, key, record.cost});
+  return {};
+}
+
+uint64_t Book::DrawLeases(const Legs& legs, int64_t time_ns) {
+  uint64_t seq = 0;
+  for (const Leg& leg : legs.all()) {
+    if (!IsDrawn(leg)) {
+      continue;
+    }
+    Account& account = accounts_.at(leg.account);
+    account.lease.drawn_at_ns = time_ns;
+    if (account.used() > account.lease.durable &&
+        budgets_.at(leg.account.number).mode == Mode::kHard) {
+      TW_CHECK(account.used() <= account.lease.up_to);
+      seq = std::max(seq, account.lease.seq);
+    }
+  }
+  return seq;
+}
+
+void Book::NoteDurable(uint64_t seq) {
+  for (; !written_leases_.empty() && written_leases_.front().seq <= seq;
+       written_leases_.pop_front()) {
+    const WrittenLease& written = written_leases_.front();
+    if (const auto found = accounts_.find(written.key); found != accounts_.end()) {
+      Lease& lease = found->second.lease;
+      lease.durable = std::min(lease.up_to, std::max(lease.durable, written.up_to));
+    }
+  }
+}
+
+}  // namespace tradewind::ledger
