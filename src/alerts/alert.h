@@ -27,6 +27,7 @@ enum class Kind : uint8_t {
   kUsage,     // a provider counts more tokens than a request's bounds or its answer's bytes allow
   kDisk,      // too little room is left on the journal's disk
   kRecount,   // a provider counts more tokens than the texts of its answers have
+  kPowerCut,  // records of a hard budget's requests are gone, and may have cost something
 };
 std::string_view KindName(Kind kind);  // "budget", "velocity", "unusual", "new_sku", ...
 

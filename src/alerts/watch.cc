@@ -286,11 +286,33 @@ Status Watch::LookAtDisk(storage::Database& database, ledger::Ledger& ledger, in
   return Put(database, std::move(alert));
 }
 
+Status Watch::TellOfCut(storage::Database& database, const std::string& budget,
+                        const ledger::Notice& notice, int64_t now_ns) {
+  Alert alert;
+  alert.kind = Kind::kPowerCut;
+  alert.scope = budget;
+  alert.dedup = fmt::format("power_cut:{}:{}", budget, notice.cut_at_ns);
+  TW_ASSIGN_OR_RETURN(alert.org_id, OrgOf(database, budget));
+  alert.raised_ns = now_ns;
+  alert.amount = notice.amount;
+  alert.text = fmt::format(
+      "The power was cut, or this machine was started anew without warning: up to {} of {} may "
+      "have "
+      "been spent by requests whose records are gone, and counts as used. When the provider's bill "
+      "says that it was not: tradewind budget release {}.",
+      FormatUsd(notice.amount), budget, budget);
+  return Put(database, std::move(alert));
+}
+
 Status Watch::LookAtBudgets(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns) {
   for (const ledger::Notice& notice : notices_) {
     const std::string name = ledger.BudgetName(notice.account);
     if (name.empty()) {
       continue;  // an overrun: Ended has seen it
+    }
+    if (notice.cut_at_ns > 0) {
+      TW_RETURN_IF_ERROR(TellOfCut(database, name, notice, now_ns));
+      continue;
     }
     Alert alert;
     alert.kind = Kind::kBudget;

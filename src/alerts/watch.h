@@ -72,6 +72,8 @@ class Watch final : public billing::RecordWatcher {
   Status PutOnce(storage::Database& database, Alert alert);
   Status Bar(storage::Database& database, const billing::AttemptRow& row);
   Status LookAtBudgets(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
+  Status TellOfCut(storage::Database& database, const std::string& budget,
+                   const ledger::Notice& notice, int64_t now_ns);
   Status LookAtDisk(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
   Status LookAtSpeeds(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns,
                       const std::set<std::string>& series);

@@ -360,6 +360,7 @@ Result<ledger::HoldRequest> Meter::RequestOf(const SpendingBound& bound, const O
   request.payee = ledger_.Payee((bought.own_key ? "callers:" : "provider:") + bought.provider)
                       .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
   request.text = Encode(bought);
+  request.is_strict = offer.is_strict && request.cost > 0;
   return request;
 }
 

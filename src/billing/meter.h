@@ -78,6 +78,7 @@ struct Offer {
   // Beyond it the attempt is not made, whatever budgets say: what its request may still cost.
   std::optional<ledger::NanoUsd> cost_max;
   AskableIds askable = {};  // by which ids the provider says later what it cost
+  bool is_strict = false;   // ledger::HoldRequest's
 };
 
 // One attempt's money. Movable; one thread at a time; the Meter outlives it.
@@ -97,6 +98,9 @@ class Metered {
   ledger::NanoUsd may_cost() const { return hold_.is_open() ? hold_.cost() : may_cost_; }
   // Of the price that it was held at and is settled at; 0: it has none.
   uint32_t price_version() const { return price_version_; }
+
+  // Nothing may go out before this record survives a power cut (Meter::WhenDurable); 0: it may.
+  uint64_t goes_out_after() const { return hold_.is_open() ? hold_.goes_out_after() : 0; }
 
   // Its cost is not all that the provider bills: Offer::billed_apart.
   // What a pool is asked has its price told, whatever it is made of.
@@ -183,6 +187,12 @@ class Meter {
   // be recorded kResourceExhausted, and kUnavailable when another process has taken over. With
   // Send::kNow, Metered::Sent has been done.
   Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater);
+
+  // As ledger::Ledger's.
+  void WhenDurable(uint64_t seq, std::move_only_function<void(bool)> done) {
+    ledger_.WhenDurable(seq, std::move(done));
+  }
+  bool IsDurable(uint64_t seq) { return ledger_.synced_seq() >= seq; }
 
   // Names of keys' and organisations' budgets whose paid attempts are refused until the next call.
   void SetThrottled(std::set<std::string, std::less<>> names);

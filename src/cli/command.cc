@@ -194,7 +194,8 @@ constexpr Command kCommands[] = {
          "A hard budget is never exceeded, not by one nano-dollar: before each request the most "
          "that "
          "it can cost is held. Raising a limit acts at once; lowering one below what is used stops "
-         "new requests, and ends no running one.",
+         "new requests, and ends no running one. After a power cut the most that may have been "
+         "spent in the records it took counts as used; `budget release` says that it was not.",
      .arguments = kBudgetArguments,
      .flags = kBudgetFlags,
      .examples = "tradewind budget set org:default --usd 50 --period month --zone Europe/Berlin\n"

@@ -460,6 +460,13 @@ inline constexpr Flag kOrgsFlags[] = {
      .help = "set: tokens per minute; likewise",
      .env = "TRADEWIND_KEY_TPM"},
     {.name = "parallel", .value = "N", .help = "set: requests at the same time; likewise"},
+    {.name = "strict",
+     .value = "WHETHER",
+     .help = "set: what paid requests may cost is on the disk before they go out, so that a power "
+             "cut leaves none unaccounted; each waits for a flush",
+     .choices = "on off",
+     .env = "TRADEWIND_ORG_STRICT",
+     .offer = Offer::kChoice},
     {.name = "user", .value = "NAME", .help = "add, remove: who", .env = "TRADEWIND_KEY_USER"},
     {.name = "role",
      .value = "ROLE",
@@ -518,7 +525,10 @@ inline constexpr Flag kReconcileFlags[] = {
     kSecretKeyFile,
 };
 inline constexpr Argument kBudgetArguments[] = {
-    {.name = "ACTION", .help = "ls, set or rm", .offer = Offer::kChoice, .choices = "ls set rm"},
+    {.name = "ACTION",
+     .help = "ls, set, release (what a power cut left unaccounted) or rm",
+     .offer = Offer::kChoice,
+     .choices = "ls set release rm"},
     {.name = "SCOPE",
      .help = "key:KEY, user:USER, project:PROJECT or org:ORG (an id or a name); with /model:ID or "
              "/provider:SLUG behind it, of "

@@ -60,15 +60,28 @@ std::vector<std::string> BudgetRow(const json::object& budget) {
 void PrintBudgets(const json::object& answer, const Settings& settings) {
   std::vector<std::vector<std::string>> rows = {
       {"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD", "RESETS"}};
+  std::vector<json::object> budgets;
   if (answer.contains("scope")) {
-    rows.push_back(BudgetRow(answer));
+    budgets.push_back(answer);
   }
   for (const json::value& entry : Array(answer, "budgets")) {
     if (entry.is_object()) {
-      rows.push_back(BudgetRow(entry.get_object()));
+      budgets.push_back(entry.get_object());
     }
   }
+  for (const json::object& budget : budgets) {
+    rows.push_back(BudgetRow(budget));
+  }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+  for (const json::object& budget : budgets) {
+    if (Text(budget, "unaccounted_nanousd") != "0") {
+      Print(fmt::format(
+          "{}: {} more may have been spent by requests whose records a power cut "
+          "took, and count as used; if the provider's bill says that they were not: "
+          "tradewind budget release {}\n",
+          Text(budget, "scope"), Dollars(budget, "unaccounted_nanousd"), Text(budget, "scope")));
+    }
+  }
 }
 
 void PrintUsage(const json::object& usage, const Settings& settings) {
@@ -201,9 +214,13 @@ Result<ExitCode> RunBudget(const Settings& settings) {
     body.EndObject();
     errand.method = "PUT";
     errand.body = body.Take();
+  } else if (action == "release") {
+    errand.method = "POST";
+    errand.body = R"({"release":"unaccounted"})";
   } else if (action != "ls") {
     return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("budget does not know \"{}\"; use ls, set or rm", action.substr(0, 80)),
+                fmt::format("budget does not know \"{}\"; use ls, set, release or rm",
+                            action.substr(0, 80)),
                 "ACTION");
   }
   return Run(settings, errand, PrintBudgets);

@@ -22,6 +22,11 @@ std::string NumberOrDash(const json::object& object, std::string_view name) {
   return value != nullptr && value->is_int64() ? std::to_string(value->get_int64()) : "-";
 }
 
+bool IsOn(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_bool() && value->get_bool();
+}
+
 // "ada (admin), bob (member)"
 std::string Members(const json::object& org) {
   std::string out;
@@ -38,20 +43,21 @@ std::string Members(const json::object& org) {
 
 void PrintTable(const json::object& answer, const Settings& settings) {
   std::vector<std::vector<std::string>> rows = {
-      {"NAME", "ID", "RPM", "TPM", "PARALLEL", "MEMBERS"}};
+      {"NAME", "ID", "RPM", "TPM", "PARALLEL", "STRICT", "MEMBERS"}};
   const json::value* orgs = answer.if_contains("orgs");
   const json::array one = {answer};
   for (const json::value& entry : orgs != nullptr && orgs->is_array() ? orgs->get_array() : one) {
     if (const json::object* org = entry.if_object()) {
       rows.push_back({Text(*org, "name"), Text(*org, "id"), NumberOrDash(*org, "rpm"),
-                      NumberOrDash(*org, "tpm"), NumberOrDash(*org, "concurrency"), Members(*org)});
+                      NumberOrDash(*org, "tpm"), NumberOrDash(*org, "concurrency"),
+                      IsOn(*org, "strict") ? "yes" : "no", Members(*org)});
     }
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
 }
 
 // What was not given stays; 0 takes a limit away.
-Result<std::string> LimitsBody(const Settings& settings) {
+Result<std::string> ChangeBody(const Settings& settings) {
   dialects::JsonWriter body;
   body.BeginObject();
   for (const auto& [flag, field] :
@@ -61,6 +67,9 @@ Result<std::string> LimitsBody(const Settings& settings) {
       body.Key(field);
       *number == 0 ? body.Null() : body.Value(*number);
     }
+  }
+  if (const auto strict = settings.Find("strict"); strict && !strict->is_built_in) {
+    body.Field("strict", strict->text == "on");
   }
   body.EndObject();
   return body.Take();
@@ -92,7 +101,7 @@ Result<Errand> ReadErrand(const Settings& settings) {
   errand.path += org.empty() ? "" : "/" + org;
   errand.path += is_about_user ? "/members/" + user : "";
   if (action == "set") {
-    TW_ASSIGN_OR_RETURN(errand.body, LimitsBody(settings));
+    TW_ASSIGN_OR_RETURN(errand.body, ChangeBody(settings));
   } else if (action == "add") {
     dialects::JsonWriter body;
     body.BeginObject().Field("role", settings.Text("role")).EndObject();

@@ -50,6 +50,7 @@ void WriteBudget(const BudgetState& state, JsonWriter& json) {
   Money(json, "spent_nanousd", account.debits);
   Money(json, "held_nanousd", account.pending - account.in_doubt);
   Money(json, "in_doubt_nanousd", account.in_doubt);
+  Money(json, "unaccounted_nanousd", account.unaccounted);
   Money(json, "available_nanousd", account.available());
   json.Field("mode", ledger::ModeName(state.spec.mode));
   json.Field("period", ledger::PeriodName(state.spec.period));
@@ -208,6 +209,20 @@ Result<ledger::BudgetSpec> ReadBudget(std::string_view body, const std::string& 
     TW_ASSIGN_OR_RETURN(spec.warn_percent, ParseWarnShares(warn));
   }
   return spec;
+}
+
+Status CheckRelease(std::string_view body) {
+  TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(body));
+  dialects::Fields fields(object);
+  std::string what;
+  fields.Text("release", what);
+  TW_RETURN_IF_ERROR(fields.status());
+  return what == "unaccounted" && fields.Unknown().empty()
+             ? Status()
+             : Fail(ErrorCode::kInvalidArgument,
+                    "A budget releases what a power cut left unaccounted: {\"release\": "
+                    "\"unaccounted\"}.",
+                    "release");
 }
 
 }  // namespace
@@ -377,8 +392,12 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
   } else if (request.method == "DELETE") {
     TW_RETURN_IF_ERROR(ledger_.CloseBudget(scope));
     TW_RETURN_IF_ERROR(ledger_.WaitDurable());
+  } else if (request.method == "POST") {
+    TW_RETURN_IF_ERROR(CheckRelease(request.body));
+    TW_RETURN_IF_ERROR(ledger_.ReleaseUnaccounted(scope));
+    TW_RETURN_IF_ERROR(ledger_.WaitDurable());
   } else if (request.method != "GET") {
-    return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET, PUT, DELETE.");
+    return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET, PUT, POST, DELETE.");
   }
   const std::optional<BudgetState> state = ledger_.FindBudget(scope);
   if (!state.has_value() || (state->spec.closed && request.method == "GET")) {

@@ -24,6 +24,7 @@ void WriteOrg(const OrgInfo& org, JsonWriter& json) {
   number("rpm", org.limits.requests_per_minute);
   number("tpm", org.limits.tokens_per_minute);
   number("concurrency", org.limits.concurrency);
+  json.Field("strict", org.is_strict);
   json.Field("created", FormatTime(org.created_unix_s)).Key("members").BeginArray();
   for (const identity::MemberInfo& member : org.members) {
     json.BeginObject().Field("user", member.user).Field("role", identity::RoleName(member.role));
@@ -78,6 +79,9 @@ Result<OrgChange> ReadChange(std::string_view body) {
   read("rpm", change.requests_per_minute);
   read("tpm", change.tokens_per_minute);
   read("concurrency", change.concurrency);
+  if (bool is_strict = false; fields.Flag("strict", is_strict)) {
+    change.is_strict = is_strict;
+  }
   TW_RETURN_IF_ERROR(CheckUnknown(fields, "an organisation"));
   return change;
 }

@@ -22,13 +22,6 @@ Answered Unfinished() {
   return answered;
 }
 
-Answered NotSent() {
-  Answered answered = Unfinished();
-  answered.kind = FailureKind::kConnect;
-  answered.reached = routing::Reached::kNotSent;
-  return answered;
-}
-
 struct Leg {
   Begun begun;
   Opening opening;
@@ -159,7 +152,10 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
     const bool is_awake =
         co_await wakeup->Wait(has_hedged ? steady_clock::time_point::max() : hedge_at);
     if (!is_awake && !std::exchange(has_hedged, true)) {
-      if (auto second = BeginSecond(tries); second.has_value()) {
+      auto second = BeginSecond(tries);
+      const bool may_go = second.has_value() && (second->money.goes_out_after() == 0 ||
+                                                 (co_await AwaitDisk(tries, *second)).has_value());
+      if (may_go) {
         start(std::move(*second));
       }
     }

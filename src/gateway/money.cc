@@ -81,6 +81,11 @@ billing::Purchase PurchaseOf(const Call& call, const PlannedRoute& route, bool o
   return bought;
 }
 
+bool IsStrict(const Call& call) {
+  return call.bill_to.has_value() ? call.bill_to->is_strict
+                                  : call.caller != nullptr && call.caller->org_is_strict;
+}
+
 }  // namespace
 
 Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
@@ -114,11 +119,36 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
       !tries.order.facts.provider.dear_failover.value_or(tries.plan.market->route().dear_failover);
   offer.cost_max =
       is_bounded ? tries.at_stake.room(route.is_named && !begun.is_beside) : std::nullopt;
+  offer.is_strict = IsStrict(tries.call);
   TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(std::move(offer), ledger::Send::kNow));
   tries.call.record.receipt = tries.call.receipt.ToString();
   begun.held = begun.money.held();
   tries.at_stake.Begin(begun.held);
   return {};
+}
+
+// The first request of a budget's window, and each of an organisation that is strict.
+Task<Status> Gateway::AwaitDisk(Tries& tries, Begun& begun) const {
+  const uint64_t seq = begun.money.goes_out_after();
+  const auto wakeup = http::Wakeup::Create();
+  options_.meter->WhenDurable(seq, [wakeup](bool /*is_durable*/) { wakeup->Notify(); });
+  static_cast<void>(co_await wakeup->Wait(tries.deadline));
+  if (options_.meter->IsDurable(seq)) {
+    co_return Status();
+  }
+  EndMoney(tries, NotSent(), begun);
+  co_return Fail(ErrorCode::kUnavailable,
+                 "What the request may cost could not be kept on the disk, so it was not sent; try "
+                 "again in a moment.");
+}
+
+Answered NotSent() {
+  Answered answered;
+  answered.failed_before_first_byte =
+      Error{ErrorCode::kInternal, "The server failed to answer this request."};
+  answered.kind = routing::FailureKind::kConnect;
+  answered.reached = routing::Reached::kNotSent;
+  return answered;
 }
 
 void EndMoney(Tries& tries, const Answered& answered, Begun& begun) {

@@ -70,6 +70,9 @@ struct Tries {
   void Teach(const Answered& answered, Begun& begun) const;
 };
 
+// What an attempt has come to that was begun, and that nothing was sent of.
+Answered NotSent();
+
 // The attempt has ended: so does its hold (billing/ending.h).
 void EndMoney(Tries& tries, const Answered& answered, Begun& begun);
 

@@ -211,7 +211,10 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
   Boxed<Error> out_of_budget;  // the first such refusal: others may hide it
   while (auto begun = Begin(tries)) {
     const auto first_token_at = answered.first_token_at;
-    const Status held = HoldFor(tries, *begun);
+    Status held = HoldFor(tries, *begun);
+    if (held.has_value() && begun->money.goes_out_after() > 0) {
+      held = co_await AwaitDisk(tries, *begun);
+    }
     const bool is_refused_here = !held.has_value();
     was_sent |= !is_refused_here;
     if (is_refused_here && !out_of_budget.has_value() && billing::IsOutOfBudget(held.error())) {

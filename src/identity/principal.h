@@ -66,7 +66,8 @@ struct KeyLimits {
 struct Membership {
   std::string org_id, org;
   Role role = Role::kMember;
-  KeyLimits limits = {};  // of the organisation, for all its requests together
+  KeyLimits limits = {};   // of the organisation, for all its requests together
+  bool is_strict = false;  // it: a paid request's record is on the disk before the request goes out
 };
 
 // A person or a service, with all organisations it belongs to.
@@ -85,7 +86,8 @@ struct Principal {
   std::vector<std::string> models;     // allowed model ids, "org/*" for all of an org; empty = all
   std::vector<std::string> providers;  // allowed providers' slugs; empty = all
   KeyLimits limits;
-  KeyLimits org_limits;  // of its organisation, for all of that one's requests together
+  KeyLimits org_limits;        // of its organisation, for all of that one's requests together
+  bool org_is_strict = false;  // Membership::is_strict
   int64_t created_unix_s = 0;
   std::optional<int64_t> expires_unix_s;
   bool local_when_exhausted = false;  // no room in a budget: the model on this device answers

@@ -83,6 +83,9 @@ ALTER TABLE orgs ADD COLUMN concurrency INTEGER;
     {"what follows when a budget is exhausted", R"sql(
 ALTER TABLE keys ADD COLUMN local_when_exhausted INTEGER NOT NULL DEFAULT 0;
 )sql"},
+    {"organisations whose requests wait for the disk", R"sql(
+ALTER TABLE orgs ADD COLUMN strict INTEGER NOT NULL DEFAULT 0;
+)sql"},
 };
 
 }  // namespace

@@ -165,6 +165,7 @@ std::shared_ptr<const Principal> MakePrincipal(const KeyInfo& key, const std::st
   out->providers = key.providers;
   out->limits = key.limits;
   out->org_limits = key.org_limits;
+  out->org_is_strict = key.org_is_strict;
   out->local_when_exhausted = key.local_when_exhausted;
   out->created_unix_s = key.created_unix_s;
   out->expires_unix_s = key.expires_unix_s;

@@ -51,6 +51,7 @@ struct KeyInfo {
   Scopes scopes;  // as asked for; Principal has what the role leaves of them
   std::vector<std::string> models, providers;
   KeyLimits limits, org_limits;
+  bool org_is_strict = false;
   int64_t created_unix_s = 0;
   std::optional<int64_t> expires_unix_s, rotated_unix_s, revoked_unix_s, last_used_unix_s;
   std::optional<int64_t> old_secret_expires_unix_s;  // a grace after a rotation
@@ -71,12 +72,14 @@ struct MemberInfo {
 struct OrgInfo {
   std::string id, name;
   KeyLimits limits;
+  bool is_strict = false;  // Membership::is_strict
   int64_t created_unix_s = 0;
   std::vector<MemberInfo> members;  // by name
 };
 
 // New limits of an organisation: absent = as it was, an absent number inside = none any more.
 struct OrgChange {
+  std::optional<bool> is_strict = {};
   std::optional<std::optional<int64_t>> requests_per_minute, tokens_per_minute, concurrency;
 };
 

@@ -62,7 +62,7 @@ std::string SelectKeys(std::string_view where) {
       "o.id, o.name, p.name, u.name, m.role, k.scopes, k.models, k.providers, "
       "k.requests_per_minute, k.tokens_per_minute, k.concurrency, k.created_unix_s, "
       "k.expires_unix_s, k.rotated_unix_s, k.revoked_unix_s, k.last_used_unix_s, k.is_admin, "
-      "o.requests_per_minute, o.tokens_per_minute, o.concurrency, k.local_when_exhausted "
+      "o.requests_per_minute, o.tokens_per_minute, o.concurrency, k.local_when_exhausted, o.strict "
       "FROM keys k JOIN projects p ON p.id = k.project_id JOIN orgs o ON o.id = p.org_id "
       "JOIN users u ON u.id = k.user_id "
       "LEFT JOIN members m ON m.org_id = o.id AND m.user_id = u.id "
@@ -101,6 +101,7 @@ Result<KeyInfo> ReadKeyRow(const Statement& row) {
   out.is_admin_token = integer().value_or(0) != 0;
   out.org_limits = {integer(), integer(), integer()};
   out.local_when_exhausted = integer().value_or(0) != 0;
+  out.org_is_strict = integer().value_or(0) != 0;
   out.old_secret_expires_unix_s = row.OptionalInteger(kOldExpiresColumn);
   return out;
 }

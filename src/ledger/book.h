@@ -118,15 +118,17 @@ struct OpenHold {
   std::string upstream_id;  // what the provider calls the request; empty: it has not said
 };
 
-// A budget's share of warn_percent was crossed, or a settle went beyond its hold. Reading the
+// A budget's share of warn_percent was crossed, a settle went beyond its hold, or a power cut has
+// taken records of a budget. Reading the
 // journal again tells all that it still knows again: whoever keeps notices has to know them.
 struct Notice {
   AccountNumber account = 0;  // of the budget; 0: an overrun
   AccountKey window;
   uint8_t percent = 0;
   HoldId hold;
-  NanoUsd amount = 0;  // used in the window; of an overrun: beyond the hold
+  NanoUsd amount = 0;  // used in the window; of an overrun: beyond the hold; of a cut: unaccounted
   NanoUsd limit = 0;   // of the window
+  int64_t cut_at_ns = 0;  // when; 0: it is of no power cut
 };
 
 inline constexpr NanoUsd kAmountMax = 1'000'000'000'000'000;  // of one hold or credit: $1,000,000

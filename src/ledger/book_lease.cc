@@ -153,6 +153,11 @@ Status Book::ApplyLease(const Record& record) {
     account.limit = budget->second.limit;
     account.window_end_s = record.window_end_s;
   }
+  if (record.charge > 0 && record.since_ns != account.cut_at_ns) {
+    Notice cut{record.account, key, 0, {}, record.charge, account.limit};
+    cut.cut_at_ns = record.since_ns;
+    notices_.push_back(cut);
+  }
   account.unaccounted = record.charge;
   account.cut_at_ns = record.since_ns;
   Lease& lease = account.lease;
