@@ -2,14 +2,16 @@
 // Meter::Begin with its Sent, and an End, in a key's, a project's and an organisation's budget, on
 // the journal of a real disk with its flush and its recorder running behind.
 //
-//   ledger_load --home FOLDER --mode pairs|pace|record [--requests N] [--rate R]
+//   ledger_load --home FOLDER --mode pairs|pace|strict|record [--requests N] [--rate R]
 //
 // pairs   CPU time of the calling thread for each request, as fast as it goes
 // pace    open-loop at R requests/s: what each adds, from when it was due or begun, the later one
+// strict  the same, each request waiting for its own record to be on the disk
 // record  as fast as it goes, until all of it is in SQLite: recorded requests/s
 //
 // Prints one JSON object.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -40,7 +42,7 @@ struct Options {
 [[noreturn]] void Usage() {
   std::fprintf(
       stderr,
-      "usage: ledger_load --home FOLDER --mode pairs|pace|record [--requests N] [--rate R]\n");
+      "usage: ledger_load --home FOLDER --mode pairs|pace|strict|record [--requests N] [--rate R]\n");
   std::exit(2);
 }
 
@@ -99,15 +101,26 @@ class World {
                                    std::chrono::milliseconds(1));
   }
 
-  void Request() {
+  void Request(bool is_strict = false) {
     billing::Offer offer;
     offer.id = {{first_ << 16, ++ids_}, 1};
     offer.purchase = {"org_1", "prj_1", "key_1", "usr_1", "org/model", "site-a", "model-x"};
     offer.prices = &prices_;
     offer.input_tokens_max = 1000;
     offer.output_tokens_max = 500;
+    offer.is_strict = is_strict;
     auto metered = books_->meter().Begin(std::move(offer), ledger::Send::kNow);
     TW_CHECK(metered.has_value());
+    if (const uint64_t seq = metered->goes_out_after(); seq > 0) {
+      ++waits_;
+      std::atomic<bool> is_told = false;
+      books_->meter().WhenDurable(seq, [&](bool is_durable) {
+        TW_CHECK(is_durable);
+        is_told = true;
+        is_told.notify_one();
+      });
+      is_told.wait(false);
+    }
     billing::Ended ended;
     ended.is_complete = true;
     ended.usage = tradewind::chat::Usage{.input_tokens = 800, .output_tokens = 120};
@@ -116,11 +129,13 @@ class World {
   }
 
   billing::Books& books() { return *books_; }
+  int64_t waits() const { return waits_; }  // for the disk
 
  private:
   std::unique_ptr<billing::Books> books_;
   tradewind::catalog::Prices prices_;
   uint64_t first_ = 0, ids_ = 0;
+  int64_t waits_ = 0;
 };
 
 void Pairs(World& world, const Options& options) {
@@ -135,7 +150,8 @@ void Pairs(World& world, const Options& options) {
               SecondsSince(start) * 1e6 / static_cast<double>(options.requests));
 }
 
-void Pace(World& world, const Options& options) {
+// `is_strict`: each request waits for its own record.
+void Pace(World& world, const Options& options, bool is_strict) {
   std::vector<double> added_us;
   added_us.reserve(static_cast<size_t>(options.requests));
   const auto start = Clock::now();
@@ -148,7 +164,7 @@ void Pace(World& world, const Options& options) {
     // A thread that wakes up late is not the ledger's doing; one that was kept by the request
     // before is.
     const auto begun = i > 0 && Clock::now() - due > step ? due : Clock::now();
-    world.Request();
+    world.Request(is_strict);
     added_us.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begun).count());
   }
   std::ranges::sort(added_us);
@@ -157,10 +173,11 @@ void Pace(World& world, const Options& options) {
                              static_cast<size_t>(share * static_cast<double>(added_us.size())))];
   };
   std::printf(
-      "{\"mode\": \"pace\", \"requests\": %lld, \"rate\": %lld, \"p50_us\": %.1f, \"p99_us\": "
-      "%.1f, \"p999_us\": %.1f, \"max_us\": %.1f}\n",
-      static_cast<long long>(options.requests), static_cast<long long>(options.rate), at(0.5),
-      at(0.99), at(0.999), added_us.back());
+      "{\"mode\": \"%s\", \"requests\": %lld, \"rate\": %lld, \"p50_us\": %.1f, \"p99_us\": %.1f, "
+      "\"p999_us\": %.1f, \"max_us\": %.1f, \"waits\": %lld}\n",
+      is_strict ? "strict" : "pace", static_cast<long long>(options.requests),
+      static_cast<long long>(options.rate), at(0.5), at(0.99), at(0.999), added_us.back(),
+      static_cast<long long>(world.waits()));
 }
 
 // A closed loop that waits for room in the journal, as a gateway under such a load would refuse.
@@ -189,8 +206,8 @@ int main(int argc, char** argv) {
   World world(options.home);
   if (options.mode == "pairs") {
     Pairs(world, options);
-  } else if (options.mode == "pace") {
-    Pace(world, options);
+  } else if (options.mode == "pace" || options.mode == "strict") {
+    Pace(world, options, options.mode == "strict");
   } else if (options.mode == "record") {
     RecordAll(world, options);
   } else {
