@@ -47,8 +47,13 @@ struct World {
     ASSERT_TRUE(records.has_value()) << records.error().message;
     recorder = std::move(*records);
   }
-  void KillAndStart() {
+  void KillAndStart(bool is_power_cut = false) {
     disk.Kill();
+    if (is_power_cut) {
+      ledger::SeededRandom random(1);
+      disk.lost_percent = 100;
+      disk.CutPower(random);
+    }
     recorder.reset();
     watch.reset();
     dead.push_back(std::move(ledger));
@@ -252,6 +257,24 @@ TEST(Watch, TellsOfUsageBeyondItsBoundsOnceForEachRoute) {
       told[0].starts_with("site-a counts 0 tokens of input and 0 of output (thoughts: 0) for "))
       << told[0];
   EXPECT_TRUE(world.Look().barred.empty()) << "it cost no more than was held";
+}
+
+TEST(Watch, TellsOnceWhatAPowerCutMayHaveTaken) {
+  World world;
+  ASSERT_TRUE(world.ledger->Define({.name = "org:o", .limit = 1'000'000'000}).has_value());
+  world.Spend(100'000'000);
+  world.ledger->Tend();
+  world.KillAndStart();
+  EXPECT_TRUE(world.LookFor(Kind::kPowerCut).empty()) << "a kill takes nothing";
+  world.Spend(100'000'000);
+  world.KillAndStart(true);
+  const std::vector<std::string> told = world.LookFor(Kind::kPowerCut);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_NE(told[0].find("tradewind budget release org:o"), std::string::npos) << told[0];
+  world.Spend(1000);
+  world.KillAndStart();
+  EXPECT_TRUE(world.LookFor(Kind::kPowerCut).empty());
+  EXPECT_EQ(world.Count(Kind::kPowerCut), 1U);
 }
 
 TEST(Watch, TellsOfADiskThatIsNearlyFullOnceADay) {

@@ -174,6 +174,11 @@ TEST_F(KeysApiTest, MakesAnOrganisationAndChangesItsLimitsOneByOne) {
   EXPECT_EQ(principal->org_limits.tokens_per_minute, 5) << "at once";
   EXPECT_EQ(principal->user->memberships.at(0).limits.tokens_per_minute, 5);
   EXPECT_FALSE(principal->limits.tokens_per_minute) << "of the key itself";
+  EXPECT_FALSE(changed.at("strict").as_bool());
+  EXPECT_TRUE(Ask("PUT", "/tw/v1/orgs/acme", R"({"strict":true})").at("strict").as_bool());
+  EXPECT_TRUE(Ask("PUT", "/tw/v1/orgs/acme", R"({"tpm":6})").at("strict").as_bool());
+  EXPECT_TRUE(store_->keys().Find(token)->org_is_strict);
+  EXPECT_TRUE(store_->keys().Find(token)->user->memberships.at(0).is_strict);
   EXPECT_EQ(Ask("GET", "/tw/v1/orgs").at("orgs").as_array().size(), 2u);
 }
 

@@ -143,6 +143,16 @@ TEST_F(MoneyApiTest, SetsListsAndRemovesBudgetsOfAnyScope) {
   EXPECT_EQ(Try("POST", "/tw/v1/budgets").error().code, ErrorCode::kMethodNotAllowed);
 }
 
+TEST_F(MoneyApiTest, ReleasesOnlyWhatAPowerCutLeftUnaccounted) {
+  const std::string path = "/tw/v1/budgets/org:acme", wish = R"({"release":"unaccounted"})";
+  Key(R"({"name":"a","org":"acme"})", false);
+  EXPECT_EQ(Text(Ask("PUT", path, R"({"budget":"2"})"), "unaccounted_nanousd"), "0");
+  EXPECT_EQ(Try("POST", path, wish).error().code, ErrorCode::kNotFound) << "no power was cut";
+  for (const char* bad : {"{}", R"({"release":"all"})", R"({"release":"unaccounted","usd":"1"})"}) {
+    EXPECT_EQ(Try("POST", path, bad).error().param, "release") << bad;
+  }
+}
+
 TEST_F(MoneyApiTest, WhatOfABudgetIsNotNamedStaysAsItIs) {
   const std::string path = "/tw/v1/budgets/org:acme";
   Key(R"({"name":"a","org":"acme"})", false);

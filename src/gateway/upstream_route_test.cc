@@ -103,6 +103,7 @@ class UpstreamRouteTest : public ::testing::Test {
       mapping.hf_model = "org/model";
       mapping.provider_model = "m-1";
       mapping.source = catalog::Source::kConfig;
+      mapping.prices = prices_;
       catalog::ProviderConfig config;
       config.name = slug;
       config.kind = "openai";
@@ -157,6 +158,7 @@ class UpstreamRouteTest : public ::testing::Test {
   FakeWorld world_;
   FakeModels files_{{"org-m"}};
   std::string api_key_header_;
+  catalog::Prices prices_;
   TestUpstream a_, b_;
   RouteTimes times_;
   telemetry::Registry metrics_;
@@ -513,6 +515,39 @@ TEST_F(UpstreamRouteTest, AUsageIsComparedWithTheBytesThatCameWhateverFormTheyHa
     EXPECT_EQ(meter_->beyond_bounds(), beyond) << said;
     provider.Close();
   }
+}
+
+// So that a power cut takes no bound with it; one that is strict, so that it takes no record.
+TEST_F(UpstreamRouteTest, NothingGoesOutBeforeItsMoneyIsOnTheDisk) {
+  ledger_ = ledger::Ledger::Open(disk_, SystemClock(), {.background = false}).value();
+  meter_ = std::make_unique<billing::Meter>(*ledger_);
+  prices_.input = prices_.output = Decimal::Parse("1").value();
+  ASSERT_TRUE(ledger_->Define({.name = "org:org_default", .limit = 1'000'000'000}).has_value());
+  Start({"site-a"});
+  const auto ask = [&](bool waits, bool is_flushed = true) {
+    TestSocket client = Ask(R"("max_tokens":10)");
+    if (waits) {
+      EXPECT_TRUE(Eventually([&] { return ledger_->open_holds() == 1; }));
+      EXPECT_FALSE(a_.HasCallerWithin(100)) << "it is not on the disk";
+      disk_.syncs_left = is_flushed ? -1 : 0;
+      ledger_->Tend();
+      disk_.syncs_left = -1;
+    }
+    if (is_flushed) {
+      TestSocket provider = Take(a_);
+      provider.Send(WholeAnswer("hello"));
+    }
+    return client.ReadResponse();
+  };
+  EXPECT_NE(ask(true).find("hello"), std::string::npos) << "the first of its budget";
+  EXPECT_NE(ask(false).find("hello"), std::string::npos) << "within what is leased";
+  ASSERT_TRUE(store_->PutOrg("default", {.is_strict = true}, {}).has_value());
+  EXPECT_NE(ask(true).find("hello"), std::string::npos);
+  const std::string refused = ask(true, false);
+  EXPECT_TRUE(refused.starts_with("HTTP/1.1 503 ")) << refused;
+  EXPECT_NE(refused.find("could not be kept on the disk"), std::string::npos) << refused;
+  EXPECT_FALSE(a_.HasCallerWithin(0));
+  EXPECT_EQ(ledger_->open_holds(), 0U) << "what was not sent is void";
 }
 
 TEST_F(UpstreamRouteTest, WhatAProviderSaysOfOurKeyReachesNobody) {

@@ -80,7 +80,8 @@ struct OrgInfo {
 // New limits of an organisation: absent = as it was, an absent number inside = none any more.
 struct OrgChange {
   std::optional<bool> is_strict = {};
-  std::optional<std::optional<int64_t>> requests_per_minute, tokens_per_minute, concurrency;
+  std::optional<std::optional<int64_t>> requests_per_minute = {}, tokens_per_minute = {},
+                                        concurrency = {};
 };
 
 struct ProviderKeyInfo {

@@ -122,7 +122,7 @@ Result<Store::Users> Store::LoadUsers() {
   TW_ASSIGN_OR_RETURN(
       Statement rows,
       database_.Prepare("SELECT u.id, u.name, o.id, o.name, m.role, o.requests_per_minute, "
-                        "o.tokens_per_minute, o.concurrency FROM users u "
+                        "o.tokens_per_minute, o.concurrency, o.strict FROM users u "
                         "LEFT JOIN members m ON m.user_id = u.id LEFT JOIN orgs o ON o.id = "
                         "m.org_id ORDER BY u.id, o.name"));
   std::map<std::string, std::shared_ptr<User>, std::less<>> users;
@@ -140,7 +140,8 @@ Result<Store::Users> Store::LoadUsers() {
           {std::string(rows.Text(2)),
            std::string(rows.Text(3)),
            RoleFromName(rows.Text(4)).value_or(Role::kViewer),
-           {rows.OptionalInteger(5), rows.OptionalInteger(6), rows.OptionalInteger(7)}});
+           {rows.OptionalInteger(5), rows.OptionalInteger(6), rows.OptionalInteger(7)},
+           rows.Integer(8) != 0});
     }
   }
   return Users(users.begin(), users.end());

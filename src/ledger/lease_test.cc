@@ -147,6 +147,11 @@ TEST(Leases, ABudgetAtRestLeavesNothingForAPowerCutToTake) {
   world.clock().Advance(seconds(2));
   world.ledger().Tend();
   EXPECT_EQ(world.At("key:a").lease.up_to, 60);
+  Hold next = world.Take(key, 100);
+  EXPECT_FALSE(world.MayGoOut(next)) << "what was given back is nobody's to use";
+  ASSERT_TRUE(next.Settle(0, 0, "").has_value());
+  world.clock().Advance(seconds(11));
+  world.ledger().Tend();
   world.ledger().Tend();  // flushes that
   world.CutPower();
   EXPECT_EQ(world.At("key:a").unaccounted, 0);

@@ -12,6 +12,8 @@ namespace {
 // A term has at most 18 + 19 digits.
 using Wide = __int128;
 
+constexpr int kPlacesAtOnce = 18;  // so that the divisor has 64 bits
+
 // value x 10^places; false when it leaves 128 bits.
 bool Scale(Wide& value, int places) {
   for (int i = 0; i < places; ++i) {
@@ -68,11 +70,13 @@ Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& co
       return Fail(too_much);
     }
   }
-  // Rounded up: division by ten is exact but for a remainder, which is remembered.
+  // Rounded up: a division is exact but for its remainder, which is remembered.
   bool has_rest = false;
-  for (int i = least; i < 0; ++i) {
-    has_rest |= sum % 10 != 0;
-    sum /= 10;
+  for (int left = least; left < 0; left += kPlacesAtOnce) {
+    Wide divisor = 1;
+    Scale(divisor, std::min(-left, kPlacesAtOnce));
+    has_rest |= sum % divisor != 0;
+    sum /= divisor;
   }
   sum += has_rest ? 1 : 0;
   if (sum > std::numeric_limits<int64_t>::max()) {

@@ -4,6 +4,7 @@ provider's own bill.
 `TW_MONEY_CLIENTS`, `TW_MONEY_ROUNDS` and `TW_MONEY_KILLS` set the size; `make prove` runs them at full size.
 """
 
+import functools
 import json
 import os
 import re
@@ -64,6 +65,69 @@ def test_answers_that_nobody_can_read_are_billed_and_use_up_the_budget(tmp_path,
         assert 0 < billed <= int(spent["cost_nanousd"]) <= 1_000_000_000
         assert int(spent["charge_nanousd"]) == 0, "nobody has got anything"
         assert chat(site.server, key["token"], max_tokens=30).status == 402
+
+
+def started_on(folder, boot):
+    """The program, as if this machine had been started at another time: /proc says so to it alone."""
+    boot_id, program = folder / f"boot-{boot}", folder / f"tradewind-{boot}"
+    boot_id.write_text(f"{boot}{'0' * 7}-0000-4000-8000-{'0' * 12}\n")
+    program.write_text(f"""#!/bin/sh
+exec unshare -m sh -c 'mount --bind {boot_id} /proc/sys/kernel/random/boot_id && exec "$0" "$@"' {harness.BINARY} "$@"
+""")
+    program.chmod(0o755)
+    return functools.partial(harness.Server, binary=program)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may say to a program when the machine was started")
+def test_what_was_leased_counts_as_used_after_the_machine_was_started_anew_and_not_after_a_kill(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=("100", "300"), server=started_on(tmp_path, 1)) as site:
+        home = site.server.home
+        make_key(home, "one", "--budget", "1")
+
+        def begin(boot):
+            site.server.kill()
+            site.server = started_on(tmp_path, boot)(home, "--config", site.config, models=site.models, env=market.keys(site.sites))
+            site._stack.enter_context(site.server)
+            return usage(home, "one")["budget"]
+
+        key = make_key(home, "two", "--budget", "1")
+        assert chat(site.server, key["token"], max_tokens=30).status == 200
+        first = usage(home, "two")["budget"]
+        assert first["unaccounted_nanousd"] == "0"
+        assert begin(1)["unaccounted_nanousd"] == "0"
+        after_kill = usage(home, "two")["budget"]
+        assert after_kill["available_nanousd"] == first["available_nanousd"], "a kill takes nothing"
+
+        assert begin(2)["unaccounted_nanousd"] == "0", "nothing was asked with its budget"
+        budget = usage(home, "two")["budget"]
+        lost = int(budget["unaccounted_nanousd"])
+        assert 0 < lost < 500_000_000
+        assert int(budget["available_nanousd"]) == int(first["available_nanousd"]) - lost
+
+        def told():
+            alerts = json.loads(harness.run_cli("alerts", "ls", "--json", home=home).stdout)["alerts"]
+            return [alert for alert in alerts if alert["kind"] == "power_cut"]
+
+        harness.wait_for(told, "an alert")
+        assert [alert["scope"] for alert in told()] == [f"key:{key['id']}"]
+        assert "tradewind budget release" in harness.run_cli("budget", "ls", home=home).stdout
+        released = harness.run_cli("budget", "release", "key:two", home=home)
+        assert released.returncode == 0, released
+        assert usage(home, "two")["budget"]["available_nanousd"] == first["available_nanousd"]
+        assert harness.run_cli("budget", "release", "key:two", home=home).returncode != 0, "there is nothing more"
+
+
+def test_who_is_strict_has_each_request_on_the_disk_before_it_goes_out(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=("100", "300")) as site:
+        home = site.server.home
+        key = make_key(home, "one", "--budget", "1")
+        on = harness.run_cli("orgs", "set", "default", "--strict", "on", "--json", home=home)
+        assert json.loads(on.stdout)["strict"] is True, on
+        for _ in range(20):
+            assert chat(site.server, key["token"], max_tokens=30).status == 200
+        assert chat(site.server, key["token"], max_tokens=30, stream=True).status == 200
+        off = harness.run_cli("orgs", "set", "default", "--strict", "off", "--json", home=home)
+        assert json.loads(off.stdout)["strict"] is False, off
 
 
 ROOM = re.compile(r"may cost up to \$([0-9.]+), and the budget .* of \$1.00 has \$([0-9.]+) left")
