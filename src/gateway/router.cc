@@ -81,6 +81,7 @@ const std::vector<Gateway::Route>& Gateway::Routes() {
       {"GET", "/tw/v1/budgets", "/tw/v1/budgets", Access::kManage, &Gateway::Console},
       {"GET", "/tw/v1/budgets/*", "/tw/v1/budgets/{scope}", Access::kManage, &Gateway::Console},
       {"PUT", "/tw/v1/budgets/*", "/tw/v1/budgets/{scope}", Access::kManage, &Gateway::Console},
+      {"POST", "/tw/v1/budgets/*", "/tw/v1/budgets/{scope}", Access::kManage, &Gateway::Console},
       {"DELETE", "/tw/v1/budgets/*", "/tw/v1/budgets/{scope}", Access::kManage, &Gateway::Console},
       {"GET", "/tw/v1/credits", "/tw/v1/credits", Access::kManage, &Gateway::Console},
       {"POST", "/tw/v1/credits", "/tw/v1/credits", Access::kManage, &Gateway::Console},

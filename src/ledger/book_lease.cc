@@ -13,9 +13,9 @@ constexpr int64_t kNanosPerSecond = 1'000'000'000;
 // A lease is raised about once a second while its budget is used: twice as far as the last time
 // when that was sooner, half as far when it was much later.
 constexpr int64_t kSoonNs = kNanosPerSecond, kLateNs = 4 * kNanosPerSecond;
-// At least for so many requests like this one, and otherwise for at most this share of what is
-// left: a power cut takes no more of it.
-constexpr int64_t kHoldsAhead = 8, kRoomShare = 8;
+// For one more request like this one at least, and otherwise for at most this share of what is left:
+// no more of it counts as used after a power cut.
+constexpr int64_t kRoomShare = 8;
 constexpr int64_t kRestNs = 10 * kNanosPerSecond;
 
 bool IsDrawn(const Leg& leg) {
@@ -64,8 +64,7 @@ std::vector<Record> Book::DecideLeases(const Legs& legs, int64_t time_ns) const 
       continue;
     }
     const int64_t age_ns = time_ns - lease.since_ns;
-    const NanoUsd least = kHoldsAhead * leg.amount;
-    const NanoUsd most = std::max(least, (budget.limit - used) / kRoomShare);
+    const NanoUsd most = std::max(leg.amount, (budget.limit - used) / kRoomShare);
     const NanoUsd step = age_ns < kSoonNs   ? lease.step * 2
                          : age_ns > kLateNs ? lease.step / 2
                                             : lease.step;
@@ -74,7 +73,7 @@ std::vector<Record> Book::DecideLeases(const Legs& legs, int64_t time_ns) const 
     raised.unaccounted = account.unaccounted;
     raised.cut_at_ns = account.cut_at_ns;
     raised.lease.up_to =
-        std::min(std::max(budget.limit, used), used + std::clamp(step, least, most));
+        std::min(std::max(budget.limit, used), used + std::clamp(step, leg.amount, most));
     if (raised.lease.up_to > lease.up_to) {
       leases.push_back(LeaseOf(leg.account, raised));
     }
