@@ -234,6 +234,7 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
     touched = std::exchange(touched_, {});
   }
   Seen seen;
+  std::vector<Route> told;
   int64_t now = 0;
   const Status done = recorder.Change([&](storage::Database& database) -> Status {
     now = now_ns_ = std::max(now_ns_, now_ns);
@@ -241,7 +242,7 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
     TW_RETURN_IF_ERROR(LookAtDisk(database, ledger, now));
     TW_RETURN_IF_ERROR(LookAtSpeeds(database, ledger, now, touched));
     TW_RETURN_IF_ERROR(LookAtSeasons(database, now));
-    TW_RETURN_IF_ERROR(LookAtCounts(database, now));
+    TW_ASSIGN_OR_RETURN(told, LookAtCounts(database, now));
     if (now / kHourNs != hour_) {
       TW_RETURN_IF_ERROR(LookAtForecasts(database, ledger, now));
     }
@@ -257,9 +258,14 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
     return Fail(done.error());
   }
   notices_.clear();
-  if (!seen.raised.empty()) {
+  {
     const std::lock_guard lock(mutex_);
-    told_id_ = seen.raised.back().id;
+    for (const Route& route : told) {
+      drifts_.erase(route);  // as many answers again before another is told
+    }
+    if (!seen.raised.empty()) {
+      told_id_ = seen.raised.back().id;
+    }
   }
   hour_ = now / kHourNs;
   day_ = now / kDayNs;

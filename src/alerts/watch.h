@@ -67,6 +67,8 @@ class Watch final : public billing::RecordWatcher {
   Result<Seen> Look(billing::Recorder& recorder, ledger::Ledger& ledger, int64_t now_ns);
 
  private:
+  using Route = std::pair<std::string, std::string>;  // provider, model
+
   Status Put(storage::Database& database, Alert alert);
   // Unless one of this kind and scope is open.
   Status PutOnce(storage::Database& database, Alert alert);
@@ -78,11 +80,11 @@ class Watch final : public billing::RecordWatcher {
   Status LookAtSpeeds(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns,
                       const std::set<std::string>& series);
   Status LookAtSeasons(storage::Database& database, int64_t now_ns);
-  Status LookAtCounts(storage::Database& database, int64_t now_ns);
+  // Routes that were told of, to be forgotten when that is committed.
+  Result<std::vector<Route>> LookAtCounts(storage::Database& database, int64_t now_ns);
   Status LookAtForecasts(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
   Result<Seen> SeeAll(storage::Database& database, int64_t now_ns);
 
-  using Route = std::pair<std::string, std::string>;  // provider, model
   struct Drift {
     double ratio = 0;  // of what is told to what is counted: a mean that forgets
     int64_t answers = 0;

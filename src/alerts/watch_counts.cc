@@ -30,7 +30,7 @@ void Watch::Counted(const std::string& provider, const std::string& model, int64
   ++drift.answers;
 }
 
-Status Watch::LookAtCounts(storage::Database& database, int64_t now_ns) {
+Result<std::vector<Watch::Route>> Watch::LookAtCounts(storage::Database& database, int64_t now_ns) {
   std::vector<std::pair<Route, Drift>> found;
   {
     const std::lock_guard lock(mutex_);
@@ -40,6 +40,7 @@ Status Watch::LookAtCounts(storage::Database& database, int64_t now_ns) {
       }
     }
   }
+  std::vector<Route> told;
   for (const auto& [route, drift] : found) {
     const auto& [provider, model] = route;
     Alert alert;
@@ -53,10 +54,9 @@ Status Watch::LookAtCounts(storage::Database& database, int64_t now_ns) {
         "this is acknowledged.",
         provider, drift.ratio, model, kAnswersMin);
     TW_RETURN_IF_ERROR(PutOnce(database, std::move(alert)));
-    const std::lock_guard lock(mutex_);
-    drifts_.erase(route);  // told: as many answers again before another is
+    told.push_back(route);
   }
-  return {};
+  return told;
 }
 
 }  // namespace tradewind::alerts

@@ -1,4 +1,5 @@
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,11 +38,17 @@ struct CountsWorld {
     return seen.value_or(Seen()).raised;
   }
   void Acknowledge(int64_t id) {
-    EXPECT_TRUE(recorder
-                    ->Change([&](storage::Database& database) {
-                      return alerts::Acknowledge(database, id, "admin", 5);
-                    })
-                    .has_value());
+    Change(
+        [&](storage::Database& database) { return alerts::Acknowledge(database, id, "admin", 5); });
+  }
+  void Execute(const std::string& sql) {
+    Change([&](storage::Database& database) { return database.Execute(sql); });
+  }
+
+ private:
+  void Change(const std::function<Status(storage::Database&)>& work) {
+    const Status changed = recorder->Change(work);
+    EXPECT_TRUE(changed.has_value()) << changed.error().message;
   }
 };
 
@@ -70,6 +77,19 @@ TEST(Counts, AreToldOnceUntilThatIsAcknowledged) {
   EXPECT_TRUE(world.Raised().empty()) << "what was told is forgotten";
   world.Count(190, 120);
   EXPECT_EQ(world.Raised().size(), 1U);
+}
+
+TEST(Counts, AreToldByTheNextLookWhenOneFails) {
+  CountsWorld world;
+  world.Count(200, 120);
+  world.Execute(
+      "CREATE TRIGGER full BEFORE INSERT ON alerts WHEN new.scope LIKE '%/z' BEGIN "
+      "SELECT RAISE(ABORT, 'no room'); END");
+  world.Count(200, 120, "org/z");
+  EXPECT_FALSE(world.watch.Look(*world.recorder, *world.ledger, 1).has_value());
+  world.Execute("DROP TRIGGER full");
+  EXPECT_EQ(world.Raised().size(), 2U);
+  EXPECT_TRUE(world.Raised().empty());
 }
 
 TEST(Counts, OfAFewOddAnswersAmongHonestOnesAreNotTold) {
