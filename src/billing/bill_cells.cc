@@ -45,15 +45,16 @@ BillCells::BillCells(std::vector<BillLine> lines) : lines_(lines.size()) {
     from_s_ = std::min(from_s_, line.start_s - kEdgeS);
     to_s_ = std::max(to_s_, line.end_s + kEdgeS);
     times_.emplace_back(line.start_s, line.end_s);
-    Put(std::move(line));
+    Series& series = series_[line.model];
+    Put(std::move(line), series);
   }
-  std::ranges::sort(times_);
+  std::ranges::sort(
+      times_, {}, [](const auto& time) { return std::pair(time.second - time.first, time.first); });
   const auto again = std::ranges::unique(times_);
   times_.erase(again.begin(), again.end());
 }
 
-void BillCells::Put(BillLine line) {
-  Series& series = series_[line.model];
+void BillCells::Put(BillLine line, Series& series) {
   series.longest_s = std::max(series.longest_s, line.end_s - line.start_s);
   const auto behind = std::ranges::upper_bound(
       series.cells, line.start_s, {}, [&](size_t cell) { return differences_[cell].line.start_s; });
@@ -81,41 +82,40 @@ const std::vector<BillCells::Series*>& BillCells::SeriesOf(std::string_view prov
     return known->second;
   }
   std::vector<Series*>& found = of_provider->second[std::string(model)];
-  std::string name(provider_model);
-  if (!series_.contains(provider_model) && series_.contains(model)) {
-    name = model;  // as the bill calls it
-  }
   for (const std::string_view one : {provider_model, model, std::string_view()}) {
     const auto series = series_.find(one);
     if (series != series_.end() && std::ranges::find(found, &series->second) == found.end()) {
       found.push_back(&series->second);
     }
   }
-  AddUnnamed(found, name);
+  const bool is_called_by_hub = !series_.contains(provider_model) && series_.contains(model);
+  AddUnnamed(found, std::string(is_called_by_hub ? model : provider_model));
   return found;
 }
 
 void BillCells::AddUnnamed(std::vector<Series*>& series, const std::string& name) {
-  const BillLine first = differences_.front().line;
+  BillLine missing;
+  missing.provider = differences_.front().line.provider;
+  missing.is_invoice = differences_.front().line.is_invoice;
+  missing.model = name;
+  missing.cost = 0;
+  Series& unnamed = unnamed_[name];
+  series.push_back(&unnamed);
   for (const auto& [start_s, end_s] : times_) {
-    const bool is_named = std::ranges::any_of(series, [&](const Series* one) {
-      bool has_line = false;
-      ForEachIn(*one, start_s, end_s, [&](size_t) { has_line = true; });
-      return has_line;
-    });
-    if (is_named) {
-      continue;
+    std::vector<std::pair<int64_t, int64_t>> named = {{end_s, end_s}};
+    for (const Series* one : series) {
+      ForEachIn(*one, start_s, end_s, [&](size_t cell) {
+        named.emplace_back(differences_[cell].line.start_s, differences_[cell].line.end_s);
+      });
     }
-    BillLine missing;
-    missing.provider = first.provider;
-    missing.is_invoice = first.is_invoice;
-    missing.model = name;
+    std::ranges::sort(named);
     missing.start_s = start_s;
-    missing.end_s = end_s;
-    missing.cost = 0;
-    Put(std::move(missing));
-    if (Series* of_name = &series_.at(name); std::ranges::find(series, of_name) == series.end()) {
-      series.push_back(of_name);
+    for (const auto& [from_s, to_s] : named) {
+      missing.end_s = from_s;
+      if (missing.start_s < missing.end_s) {
+        Put(missing, unnamed);
+      }
+      missing.start_s = std::max(missing.start_s, to_s);
     }
   }
 }

@@ -34,8 +34,8 @@ class BillCells {
 
   void Add(const BilledUse& use);
 
-  // Classified; behind the lines a line of nothing for each model that was used, in each time that
-  // the bill covers and does not name it in.
+  // Classified; behind the lines a line of nothing for each model that was used, for all of the
+  // time that the bill covers and no line of the model does.
   std::vector<Difference> Take();
 
  private:
@@ -45,7 +45,7 @@ class BillCells {
     int64_t longest_s = 0;
   };
 
-  void Put(BillLine line);
+  void Put(BillLine line, Series& series);
   // Calls `take` with the cells that have something of [from_s, to_s).
   void ForEachIn(const Series& series, int64_t from_s, int64_t to_s, auto take) const;
   const std::vector<Series*>& SeriesOf(std::string_view provider_model, std::string_view model);
@@ -54,8 +54,9 @@ class BillCells {
   std::vector<Difference> differences_;
   size_t lines_ = 0;
   int64_t from_s_ = INT64_MAX, to_s_ = 0;
-  std::vector<std::pair<int64_t, int64_t>> times_;  // that lines cover
+  std::vector<std::pair<int64_t, int64_t>> times_;  // that lines cover, the shortest first
   std::map<std::string, Series, std::less<>> series_;
+  std::map<std::string, Series> unnamed_;  // what the bill does not say of them
   // Of the provider's name for a model and the Hub's.
   std::map<std::string, std::map<std::string, std::vector<Series*>, std::less<>>, std::less<>>
       by_model_;
