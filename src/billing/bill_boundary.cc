@@ -70,10 +70,10 @@ void FindContradictions(Run run, const Quantity& quantity, auto take) {
     }
     size_t first = at + 1;
     for (Range back = room; first > 0 && !back.is_empty(); --first) {
-      const Difference& cell = *run[first - 1];
-      const Range more = ExcessOf(cell, quantity).value_or(Range());
-      back = Range{back.low + more.low, back.high + more.high}.Within(
-          RoomAt(cell.local.at_start, quantity));
+      const Range before = RoomAt(run[first - 1]->local.at_start, quantity);
+      const auto more = ExcessOf(*run[first - 1], quantity);
+      back = more.has_value() ? Range{back.low + more->low, back.high + more->high}.Within(before)
+                              : before;
     }
     take(first, at);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -284,6 +285,96 @@ TEST(Boundary, OfRandomCellsExplainsHonestClocksAndNoOtherBills) {
     }
   }
   EXPECT_GT(boundaries, 1000) << "so that there is something to explain";
+}
+
+// One thing that lines may tell, the other way round: cells `first` to `last` cannot be explained
+// when what they have too much in all is more than can have come over their two ends.
+struct Told {
+  std::optional<int64_t> BillLine::* billed;
+  int64_t LocalCell::* recorded;
+  int64_t EdgeUse::* edge;
+
+  bool IsContradicted(const std::vector<Difference>& cells, size_t first, size_t last) const {
+    const auto of_edge = [&](const EdgeUse& use) { return use.*edge; };
+    int64_t low = 0, high = 0;
+    for (size_t at = first; at <= last; ++at) {
+      const auto remote = cells[at].line.*billed;
+      if (!remote.has_value()) {
+        return false;  // it may have any of it
+      }
+      const LocalCell& local = cells[at].local;
+      const int64_t tolerance = edge == &EdgeUse::cost
+                                    ? CostTolerance(*remote, local.*recorded) + local.requests
+                                    : std::max(*remote, local.*recorded) / 1000;
+      low += *remote - local.*recorded - tolerance;
+      high += *remote - local.*recorded + tolerance;
+    }
+    const BoundaryUse &start = cells[first].local.at_start, &end = cells[last].local.at_end;
+    return low > of_edge(start.before) + of_edge(end.after) ||
+           high < -of_edge(start.after) - of_edge(end.before);
+  }
+
+  // Of the fewest cells together, from the first ones on.
+  void Mark(const std::vector<Difference>& cells, std::vector<bool>& marked) const {
+    size_t from = 0;
+    for (size_t last = 0; last < cells.size(); ++last) {
+      for (size_t first = last + 1; first > from; --first) {
+        if (IsContradicted(cells, first - 1, last)) {
+          std::fill(marked.begin() + static_cast<std::ptrdiff_t>(first - 1),
+                    marked.begin() + static_cast<std::ptrdiff_t>(last) + 1, true);
+          from = last + 1;
+          break;
+        }
+      }
+    }
+  }
+};
+const std::array<Told, 3> kTold = {
+    {{&BillLine::cost, &LocalCell::cost, &EdgeUse::cost},
+     {&BillLine::input_tokens, &LocalCell::input_tokens, &EdgeUse::input_tokens},
+     {&BillLine::output_tokens, &LocalCell::output_tokens, &EdgeUse::output_tokens}}};
+
+TEST(Boundary, OfLinesThatTellAnyOneThingIsWhatTheSumsOfCellsAllow) {
+  std::array<int64_t, 3> kinds = {};  // explained, near ends, neither
+  for (uint64_t seed = 1; seed <= 2000; ++seed) {
+    Chance chance(seed);
+    const Bill bill{.width_s = kHour, .cells = chance.Between(1, 12)};
+    const std::vector<Use> uses = chance.Uses(bill);
+    std::vector<Use> billed = chance.Shifted(uses);
+    for (Use& use : billed) {
+      if (chance.Between(0, 60) == 0) {
+        use = Times({use}, chance.Between(0, 1) * 300).front();
+      }
+    }
+    std::vector<Difference> cells = bill.Against(uses, billed);
+    for (Difference& one : cells) {  // cost or tokens: their proportion is another matter
+      const int64_t told = chance.Between(0, 4);
+      if (told > 0) {
+        one.line.cost = std::nullopt;
+      }
+      if (told == 0 || told == 2) {
+        one.line.input_tokens = std::nullopt;
+      }
+      if (told == 0 || told == 1) {
+        one.line.output_tokens = std::nullopt;
+      }
+      one.kind = Compare(one.line, one.local);
+    }
+    std::vector<bool> marked(cells.size());
+    for (const Told& told : kTold) {
+      told.Mark(cells, marked);
+    }
+    std::vector<Difference> judged = cells;
+    JudgeBoundaries(judged);
+    for (size_t at = 0; at < cells.size(); ++at) {
+      const bool differs = !IsExplained(cells[at].kind);
+      const DifferenceClass kind =
+          differs && !marked[at] ? DifferenceClass::kBoundary : cells[at].kind;
+      EXPECT_EQ(judged[at].kind, kind) << "seed " << seed << ", cell " << at;
+      ++kinds[differs ? (marked[at] ? 2 : 1) : 0];
+    }
+  }
+  EXPECT_GT(*std::ranges::min_element(kinds), 500);
 }
 
 }  // namespace
