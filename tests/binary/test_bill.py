@@ -5,13 +5,12 @@ The judge of amounts is the simulated provider's own bill.
 import concurrent.futures
 import csv
 import decimal
-import importlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
 
@@ -450,37 +449,29 @@ def test_a_backup_of_a_running_server_restores_elsewhere(tmp_path):
             assert int(one["spent_nanousd"]) + int(one["available_nanousd"]) == 50_000_000_000, "and so are budgets"
 
 
-@pytest.fixture
-def fill(monkeypatch):
-    """bench/usage.py's recorded requests."""
-    monkeypatch.syspath_prepend(str(harness.ROOT / "bench"))
-    yield importlib.import_module("usage").fill
-    for name in ("usage", "machine"):
-        sys.modules.pop(name, None)
-
-
-def test_no_request_waits_for_the_pages_that_an_operator_reads(tmp_path, fill):
-    home = tmp_path / "home"
-    make_key(home, "early")
-    fill(home / "ledger.db", 20_000)
+def test_no_request_waits_for_the_pages_that_an_operator_reads(tmp_path):
     with market.Market(tmp_path, "site-a", prices=PRICES) as site, concurrent.futures.ThreadPoolExecutor(12) as pool:
-        server = site.server
+        server, home = site.server, site.server.home
         key = make_key(home, "k")
         admin = (home / "admin-token").read_text().strip()
-        head = f"GET /tw/v1/bill/verify HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {admin}\r\nConnection: close\r\n\r\n"
-        asked = [server.connect() for _ in range(12)]
-        for client in asked:
-            client.sendall(head.encode())
-        pages = [pool.submit(lambda client: b"".join(harness.read_to_end(client)), client) for client in asked]
-
-        assert chat(server, key["token"], key="once", max_tokens=5).status == 200
-        again = chat(server, key["token"], key="once", max_tokens=5)
-        assert (again.status, again.headers["Idempotent-Replayed"]) == (200, "true")
-        assert chat(server, key["token"], max_tokens=5, metadata={"padding": "x" * (512 << 10)}).status == 200
-        # Behind them these three would end after all pages but the last two.
-        assert sum(page.done() for page in pages) < 8
-
-        for page in pages:
-            assert page.result().startswith(b"HTTP/1.1 200"), page.result()
-        for client in asked:
-            client.close()
+        # With the first request's record the archive has been trimmed: from here on nobody opens its files but who verifies the
+        # bill, reads the journal from its oldest segment on, and waits in the opening of this one.
+        assert chat(server, key["token"], max_tokens=5).status == 200
+        assert bill(home)["statement"]["requests"] == 1
+        oldest = home / "journal" / "archive" / "journal-000000000000"
+        oldest.parent.mkdir(exist_ok=True)
+        os.mkfifo(oldest)
+        asked = [pool.submit(server.get, "/tw/v1/bill/verify", {"Authorization": f"Bearer {admin}"}) for _ in range(12)]
+        try:
+            in_flight = lambda: re.search(r"^tradewind_requests_in_flight (\d+)$", server.get("/metrics").body.decode(), re.M)[1]
+            harness.wait_for(lambda: int(in_flight()) > len(asked), "all of them, and this one")
+            assert chat(server, key["token"], key="once", max_tokens=5).status == 200
+            again = chat(server, key["token"], key="once", max_tokens=5)
+            assert (again.status, again.headers["Idempotent-Replayed"]) == (200, "true")
+            assert chat(server, key["token"], max_tokens=5, metadata={"padding": "x" * (512 << 10)}).status == 200
+            assert not any(page.done() for page in asked)
+        finally:
+            opened = os.open(oldest, os.O_RDWR)
+            oldest.unlink()
+        assert 200 in {page.result().status for page in asked}, "and they go on"
+        os.close(opened)
