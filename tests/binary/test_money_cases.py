@@ -1,5 +1,6 @@
 """What people suffered from other gateways' money, each as a test: README_money.md says which case is tested where."""
 
+import collections
 import concurrent.futures
 import csv
 import datetime
@@ -200,17 +201,26 @@ def mistyped(tmp_path):
         yield running
 
 
-def imported_month(site, folder):
-    """The provider's bill of the month so far, imported: what is made of it, and of each model."""
-    day = datetime.datetime.fromtimestamp(site.sim.log()[-1]["begin_ms"] / 1000, datetime.UTC).date().replace(day=1)
-    next_month = (day + datetime.timedelta(days=31)).replace(day=1)
-    fields = ("model", "requests", "prompt_tokens", "completion_tokens", "cost_nanousd")
-    rows = [[day, next_month, *(row[field] for field in fields)] for row in site.sim.bill()["rows"]]
+def imported_bill(site, folder):
+    """The provider's bill, imported, a line for each model and month: one may end during a test. What is made of it in each month."""
+    lines = collections.defaultdict(collections.Counter)
+    for entry in site.sim.log():
+        day = datetime.datetime.fromtimestamp(entry["begin_ms"] / 1000, datetime.UTC).date().replace(day=1)
+        lines[day, entry["model"]].update({name: int(value) for name, value in entry["billed"].items()})
     bill = folder / "bill.csv"
     with bill.open("w") as file:
-        csv.writer(file).writerows([["start", "end", "model", "requests", "input_tokens", "output_tokens", "cost_nanousd"], *rows])
-    (got,) = json.loads(cli(site, "reconcile", "import", bill, "--provider", "site-a", "--json"))["providers"]
-    return got, {line["model"]: line for line in got["lines"]}
+        rows = csv.writer(file)
+        rows.writerow(["start", "end", "model", "input_tokens", "output_tokens", "cost_nanousd"])
+        for (day, model), of_month in lines.items():
+            next_month = (day + datetime.timedelta(days=31)).replace(day=1)
+            rows.writerow([day, next_month, model, *(of_month[name] for name in ("prompt_tokens", "completion_tokens", "cost_nanousd"))])
+    cli(site, "reconcile", "import", bill, "--provider", "site-a")
+    months = sorted({f"{day:%Y-%m}" for day, _ in lines})
+    return [json.loads(cli(site, "reconcile", "status", month, "--json"))["providers"][0] for month in months]
+
+
+def suspense(months):
+    return sum(int(month["suspense_nanousd"]) for month in months)
 
 
 def test_t9_a_price_that_was_mistyped_is_corrected_by_a_reload_and_what_it_cost_is_told(mistyped, tmp_path):
@@ -226,14 +236,15 @@ def test_t9_a_price_that_was_mistyped_is_corrected_by_a_reload_and_what_it_cost_
     assert int(usage(site, key)["budget"]["spent_nanousd"]) == 1000 * wrong
 
     # The provider's bill tells it: what was recorded too much, model by model, and the price where one line is enough.
-    got, lines = imported_month(site, tmp_path)
-    assert {line["class"] for line in lines.values()} == {"price"}
+    months = imported_bill(site, tmp_path)
+    lines = [line for month in months for line in month["lines"]]
+    assert {line["class"] for line in lines} == {"price"}
     for row in site.sim.bill()["rows"]:
-        line = lines[row["model"]]
-        assert int(line["recorded"]["cost_nanousd"]) == 1000 * int(row["cost_nanousd"])
-        assert int(line["difference_nanousd"]) == -999 * int(row["cost_nanousd"])
-    assert int(got["suspense_nanousd"]) == -999 * wrong
-    proposed = {one["model"]: one for one in got["prices"]}
+        of_model = [line for line in lines if line["model"] == row["model"]]
+        assert sum(int(line["recorded"]["cost_nanousd"]) for line in of_model) == 1000 * int(row["cost_nanousd"])
+        assert sum(int(line["difference_nanousd"]) for line in of_model) == -999 * int(row["cost_nanousd"])
+    assert suspense(months) == -999 * wrong
+    proposed = {one["model"]: one for month in months for one in month["prices"]}
     vectors = proposed["embed-x"]
     assert (vectors["input_usd_per_mtok"], vectors["output_usd_per_mtok"], vectors["exact"]) == ("0.1", None, True)
     assert 'input_usd_per_mtok = "0.1"' in vectors["config"]
@@ -257,11 +268,11 @@ def test_t9_a_price_that_was_mistyped_is_corrected_by_a_reload_and_what_it_cost_
     told = [{receipt(site, reply)["attempts"][0]["price_version"] for reply in replies} for replies in (before, after)]
     assert told == [{one["version"]} for one in versions]
     assert json.loads(cli(site, "bill", "verify", "--json"))["good"]
-    got, _ = imported_month(site, tmp_path)
-    assert int(got["suspense_nanousd"]) == -999 * wrong, "and no nano-dollar more"
+    taken = -suspense(imported_bill(site, tmp_path))
+    assert taken == 999 * wrong, "and no nano-dollar more"
 
     # What the typing error took from the budget is given back by its limit, to the nano-dollar.
-    budget(site, f"key:{key['id']}", 5 * 10**9 - int(got["suspense_nanousd"]))
+    budget(site, f"key:{key['id']}", 5 * 10**9 + taken)
     assert int(usage(site, key)["budget"]["available_nanousd"]) == 5 * 10**9 - billed(site)
 
 
