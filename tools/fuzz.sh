@@ -6,6 +6,9 @@ set -euo pipefail
 seconds=${1:?usage: tools/fuzz.sh SECONDS}
 work=build/fuzz/work
 mkdir -p "$work"
+if [ -w /dev/shm ]; then
+  export TMPDIR=/dev/shm  # of targets that write files: a disk would be most of their time
+fi
 targets=(build/fuzz/*_fuzz)
 run_one() {
   target=$1

@@ -5,8 +5,8 @@
 #include <optional>
 #include <span>
 
-#include "base/bytes.h"
 #include "billing/hash.h"
+#include "billing/replay_end.h"
 #include "storage/migrations.h"
 
 namespace tradewind::billing {
@@ -24,80 +24,6 @@ CREATE INDEX replies_by_age ON replies (begun_s);
                                                             {"replies_by_org", R"(
 CREATE INDEX replies_of_org ON replies (org, is_done, begun_s);
 )"}}};
-
-constexpr char kNameEnd = '\x1F', kFieldEnd = '\x1E';  // no header has them
-
-std::string Encode(const std::vector<std::pair<std::string, std::string>>& headers) {
-  std::string text;
-  for (const auto& [name, value] : headers) {
-    text += name + kNameEnd + value + kFieldEnd;
-  }
-  return text;
-}
-
-std::vector<std::pair<std::string, std::string>> Decode(std::string_view text) {
-  std::vector<std::pair<std::string, std::string>> headers;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find(kFieldEnd), text.size());
-    const std::string_view field = text.substr(0, end);
-    const size_t split = std::min(field.find(kNameEnd), field.size());
-    headers.emplace_back(field.substr(0, split), field.substr(std::min(split + 1, field.size())));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return headers;
-}
-
-// What became of a key, for the process that has the database. Forgotten: without an answer.
-std::string EncodeEnd(const ReplayKey& key, const StoredAnswer* answer) {
-  std::string bytes;
-  const auto put = [&](std::string_view text) {
-    char size[sizeof(uint32_t)];
-    StoreLe(size, static_cast<uint32_t>(text.size()));
-    bytes.append(size, sizeof(size)).append(text);
-  };
-  put(key.org_id);
-  put(key.key_id);
-  put(key.name);
-  if (answer != nullptr) {
-    char status[sizeof(int32_t)];
-    StoreLe(status, int32_t{answer->status});
-    put({status, sizeof(status)});
-    put(answer->is_stream ? "1" : "");
-    put(answer->is_kept ? "1" : "");
-    put(Encode(answer->headers));
-    put(answer->body);
-  }
-  return bytes;
-}
-
-struct ReplayEnd {
-  ReplayKey key;
-  std::optional<StoredAnswer> answer;
-};
-
-// Its hash fits: it is as it was written.
-std::optional<ReplayEnd> DecodeEnd(std::string_view bytes) {
-  std::vector<std::string> fields;
-  while (bytes.size() >= sizeof(uint32_t)) {
-    const size_t size = LoadLe<uint32_t>(bytes.data());
-    bytes.remove_prefix(sizeof(uint32_t));
-    fields.emplace_back(bytes.substr(0, size));
-    bytes.remove_prefix(std::min(size, bytes.size()));
-  }
-  if (fields.size() != 3 && (fields.size() != 8 || fields[3].size() != sizeof(int32_t))) {
-    return std::nullopt;
-  }
-  ReplayEnd end{{fields[0], fields[1], fields[2]}, std::nullopt};
-  if (fields.size() == 8) {
-    StoredAnswer& answer = end.answer.emplace();
-    answer.status = LoadLe<int32_t>(fields[3].data());
-    answer.is_stream = !fields[4].empty();
-    answer.is_kept = !fields[5].empty();
-    answer.headers = Decode(fields[6]);
-    answer.body = std::move(fields[7]);
-  }
-  return end;
-}
 
 std::string_view AsText(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -127,7 +53,8 @@ Status ReplayStore::Prepare() {
 }
 
 std::filesystem::path ReplayStore::HandOverPath(const ReplayKey& key) const {
-  const std::string name = key.org_id + kNameEnd + key.key_id + kNameEnd + key.name;
+  constexpr char kEnd = '\x1F';
+  const std::string name = key.org_id + kEnd + key.key_id + kEnd + key.name;
   return database_.path().parent_path() / "replies-handover" / Sha256Hex(name);
 }
 
@@ -375,7 +302,7 @@ Result<ReplayClaim> ReplayStore::Begin(const ReplayKey& key, std::string_view re
       claim.answer.is_stream = query->Integer(4) != 0;
       claim.answer.is_kept = query->Integer(5) != 0;
       claim.answer.status = static_cast<int>(query->Integer(6));
-      claim.answer.headers = Decode(query->Text(7));
+      claim.answer.headers = DecodeHeaders(query->Text(7));
       claim.answer.body = AsText(query->Blob(8));
       return claim;
     }
@@ -421,7 +348,7 @@ Status ReplayStore::Finish(const ReplayKey& key, StoredAnswer answer, ReplayTime
 }
 
 Status ReplayStore::Keep(const ReplayKey& key, const StoredAnswer& answer) {
-  const std::string headers = Encode(answer.headers);
+  const std::string headers = EncodeHeaders(answer.headers);
   TW_RETURN_IF_ERROR(database_.Run(
       "UPDATE replies SET is_done = 1, is_stream = ?4, is_kept = ?5, status = ?6, headers = ?7, "
       "body = ?8 WHERE org = ?1 AND key = ?2 AND name = ?3 AND is_done = 0",

@@ -58,6 +58,8 @@ struct StoredAnswer {
   bool is_kept = true;  // false: it was too long
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
+
+  bool operator==(const StoredAnswer&) const = default;
 };
 
 // What became of the first request with a key.

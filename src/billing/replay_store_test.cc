@@ -1,10 +1,12 @@
 #include "billing/replay_store.h"
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
 
+#include "billing/replay_end.h"
 #include "testing/temp_dir.h"
 
 namespace tradewind::billing {
@@ -172,6 +174,21 @@ TEST(ReplayStore, WhatAnOldProcessDidNotEndBeforeItWasKilledWasCut) {
   world.Start();
   old.reset();
   EXPECT_EQ(world.Begin().kind, Kind::kCut);
+}
+
+TEST(ReplayEnd, IsReadWholeOrNotAtAll) {
+  const std::string forgotten = EncodeEnd(kKey, nullptr);
+  StoredAnswer answer;
+  answer.status = 404;
+  answer.headers = {{"a", "b"}, {"c", ""}};
+  answer.body = "{}";
+  const std::string answered = EncodeEnd(kKey, &answer);
+  EXPECT_EQ(DecodeEnd(forgotten), (ReplayEnd{kKey, std::nullopt}));
+  EXPECT_EQ(DecodeEnd(answered), (ReplayEnd{kKey, answer}));
+  EXPECT_EQ(DecodeEnd(answered + "x"), std::nullopt);
+  for (size_t size = 0; size < answered.size(); ++size) {
+    EXPECT_EQ(DecodeEnd(answered.substr(0, size)).has_value(), size == forgotten.size()) << size;
+  }
 }
 
 TEST(ReplayStore, AHandOverThatAKillLeftUnfinishedSaysNothing) {
