@@ -43,17 +43,6 @@ Alert AlertOf(const storage::Statement& row) {
   return alert;
 }
 
-Result<std::vector<Alert>> AllOf(storage::Statement query) {
-  std::vector<Alert> alerts;
-  while (true) {
-    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
-    if (!has_row) {
-      return alerts;
-    }
-    alerts.push_back(AlertOf(query));
-  }
-}
-
 }  // namespace
 
 std::string_view KindName(Kind kind) {
@@ -115,7 +104,7 @@ Result<std::vector<Alert>> ListAlerts(storage::Database& database, const AlertFi
   query.Bind(2, int64_t{filter.org_id.has_value()});
   query.Bind(3, std::string_view(filter.org_id.has_value() ? *filter.org_id : ""));
   query.Bind(4, filter.before_id).Bind(5, filter.limit);
-  return AllOf(std::move(query));
+  return storage::ReadAll(std::move(query), AlertOf);
 }
 
 Result<std::vector<Alert>> AlertsAfter(storage::Database& database, int64_t id) {
@@ -123,7 +112,7 @@ Result<std::vector<Alert>> AlertsAfter(storage::Database& database, int64_t id) 
                       database.Prepare("SELECT " + std::string(kColumns) +
                                        " FROM alerts WHERE id > ?1 ORDER BY id LIMIT 1000"));
   query.Bind(1, id);
-  return AllOf(std::move(query));
+  return storage::ReadAll(std::move(query), AlertOf);
 }
 
 Result<bool> HasAlertSince(storage::Database& database, Kind kind, std::string_view scope,
@@ -141,7 +130,7 @@ Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind) {
                                        " FROM alerts WHERE kind = ?1 AND acknowledged_ns = 0 "
                                        "ORDER BY id LIMIT 1000"));
   query.Bind(1, KindName(kind));
-  return AllOf(std::move(query));
+  return storage::ReadAll(std::move(query), AlertOf);
 }
 
 Result<bool> HasOpenAlert(storage::Database& database, Kind kind, std::string_view scope) {
@@ -179,7 +168,7 @@ Result<std::vector<Alert>> DueAlerts(storage::Database& database, Channel channe
                                    "{} = 0 AND {}_ns <= ?1 ORDER BY id LIMIT ?2",
                                    kColumns, name, name)));
   query.Bind(1, now_ns).Bind(2, limit);
-  return AllOf(std::move(query));
+  return storage::ReadAll(std::move(query), AlertOf);
 }
 
 Status NoteDelivery(storage::Database& database, int64_t id, Channel channel, const Sent& sent,
@@ -197,14 +186,8 @@ Result<std::vector<std::string>> ScopesTooFast(storage::Database& database, int6
                       database.Prepare("SELECT DISTINCT scope FROM alerts WHERE kind = 'velocity' "
                                        "AND raised_ns >= ?1 AND acknowledged_ns = 0"));
   query.Bind(1, since_ns);
-  std::vector<std::string> scopes;
-  while (true) {
-    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
-    if (!has_row) {
-      return scopes;
-    }
-    scopes.emplace_back(query.Text(0));
-  }
+  return storage::ReadAll(std::move(query),
+                          [](const storage::Statement& row) { return std::string(row.Text(0)); });
 }
 
 }  // namespace tradewind::alerts

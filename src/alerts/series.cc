@@ -64,14 +64,8 @@ Result<std::vector<std::string>> SeriesSince(storage::Database& database, int64_
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database.Prepare("SELECT series FROM alert_series WHERE last >= ?1"));
   query.Bind(1, bucket);
-  std::vector<std::string> names;
-  while (true) {
-    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
-    if (!has_row) {
-      return names;
-    }
-    names.emplace_back(query.Text(0));
-  }
+  return storage::ReadAll(std::move(query),
+                          [](const storage::Statement& row) { return std::string(row.Text(0)); });
 }
 
 Result<std::optional<int64_t>> LastSpending(storage::Database& database) {
@@ -86,14 +80,7 @@ Result<std::vector<Series>> SeriesToEvaluate(storage::Database& database, int64_
                       database.Prepare(std::string(kSelect) +
                                        "WHERE evaluated < ?1 AND (last > evaluated OR score > 0)"));
   query.Bind(1, closed);
-  std::vector<Series> all;
-  while (true) {
-    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
-    if (!has_row) {
-      return all;
-    }
-    all.push_back(SeriesOf(query));
-  }
+  return storage::ReadAll(std::move(query), SeriesOf);
 }
 
 Status SaveEvaluation(storage::Database& database, const Series& series) {

@@ -1,6 +1,7 @@
 #include "alerts/watch.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -100,14 +101,16 @@ struct World {
     }
     return texts;
   }
+  void Change(const std::function<Status(storage::Database&)>& work) {
+    const Status changed = recorder->Change(work);
+    ASSERT_TRUE(changed.has_value()) << changed.error().message;
+  }
   std::vector<Alert> All(const AlertFilter& filter = {}) {
     std::vector<Alert> all;
-    EXPECT_TRUE(recorder
-                    ->Change([&](storage::Database& database) -> Status {
-                      TW_ASSIGN_OR_RETURN(all, ListAlerts(database, filter));
-                      return {};
-                    })
-                    .has_value());
+    Change([&](storage::Database& database) -> Status {
+      TW_ASSIGN_OR_RETURN(all, ListAlerts(database, filter));
+      return {};
+    });
     return all;
   }
   size_t Count(Kind kind) {
@@ -216,11 +219,9 @@ TEST(Watch, BarsARouteThatBilledMoreThanItsHoldUntilSomebodyAcknowledgesIt) {
   EXPECT_EQ(world.Count(Kind::kOverrun), 3U);
   world.KillAndStart();
   EXPECT_EQ(world.Look().barred, seen.barred) << "a start forgives nothing";
-  ASSERT_TRUE(world.recorder
-                  ->Change([&](storage::Database& database) {
-                    return Acknowledge(database, seen.barred[0].alert_id, "admin", 5);
-                  })
-                  .has_value());
+  world.Change([&](storage::Database& database) {
+    return Acknowledge(database, seen.barred[0].alert_id, "admin", 5);
+  });
   EXPECT_TRUE(world.Look().barred.empty());
   world.Spend(30, 20, "org/a/model:b");
   EXPECT_EQ(world.Look().barred.size(), 1U) << "and it begins again";
@@ -344,12 +345,9 @@ TEST(Watch, TellsThePriceThatABillImplies) {
   EXPECT_EQ(differences[0].local.hf_model, "org/model");
   EXPECT_EQ(differences[0].local.provider_model, "model-x");
   differences[0].line.input_tokens = 1'000'000;  // as if both had counted them
-  ASSERT_TRUE(world.recorder
-                  ->Change([&](storage::Database& database) {
-                    return world.watch->Compared(database, "site-a", month, differences,
-                                                 world.now_ns());
-                  })
-                  .has_value());
+  world.Change([&](storage::Database& database) {
+    return world.watch->Compared(database, "site-a", month, differences, world.now_ns());
+  });
   const std::vector<std::string> told = world.LookFor(Kind::kBill);
   ASSERT_EQ(told.size(), 1U);
   EXPECT_NE(told[0].find("Its figures say of model-x: input $3 per million tokens."),
@@ -380,12 +378,10 @@ TEST(Watch, AnAcknowledgedAlertThrottlesNobodyAndStaysAsItWas) {
   world.Spend(6 * kUsd);
   EXPECT_EQ(world.Look().throttled.size(), 2U) << "the key and its organisation, both new";
   for (const Alert& alert : world.All()) {
-    ASSERT_TRUE(world.recorder
-                    ->Change([&](storage::Database& database) -> Status {
-                      TW_RETURN_IF_ERROR(Acknowledge(database, alert.id, "ada", 5));
-                      return Acknowledge(database, alert.id, "bob", 6);
-                    })
-                    .has_value());
+    world.Change([&](storage::Database& database) -> Status {
+      TW_RETURN_IF_ERROR(Acknowledge(database, alert.id, "ada", 5));
+      return Acknowledge(database, alert.id, "bob", 6);
+    });
   }
   EXPECT_TRUE(world.Look().throttled.empty());
   EXPECT_TRUE(world.All({.open_only = true}).empty());
@@ -427,15 +423,13 @@ TEST(Watch, FindsABurstByTheSeasonAndArmsItselfAgainADayLater) {
   World world({.velocity = 0});
   constexpr int64_t kDays = 21;
   const int64_t start = world.now_ns() / 1'000'000'000 / kBucketS;
-  ASSERT_TRUE(world.recorder
-                  ->Change([&](storage::Database& database) -> Status {
-                    for (int64_t i = 0; i < kDays * kBucketsPerDay; ++i) {
-                      TW_RETURN_IF_ERROR(AddCost(database, "key:key_1", "org_1", start + i,
-                                                 kUsd / 4 + (i % 7) * 10'000'000));
-                    }
-                    return {};
-                  })
-                  .has_value());
+  world.Change([&](storage::Database& database) -> Status {
+    for (int64_t i = 0; i < kDays * kBucketsPerDay; ++i) {
+      TW_RETURN_IF_ERROR(
+          AddCost(database, "key:key_1", "org_1", start + i, kUsd / 4 + (i % 7) * 10'000'000));
+    }
+    return {};
+  });
   world.clock.Advance(std::chrono::hours(24 * kDays));
   world.Look();
   EXPECT_EQ(world.Count(Kind::kUnusual), 0U);
@@ -496,20 +490,16 @@ TEST(Watch, PutsOutWhatIsWantedOnEachChannelUntilItIsDelivered) {
   ASSERT_EQ(world.All().size(), 1U);
   const auto due = [&](Channel channel, int64_t now_ns) {
     std::vector<Alert> found;
-    EXPECT_TRUE(world.recorder
-                    ->Change([&](storage::Database& database) -> Status {
-                      TW_ASSIGN_OR_RETURN(found, DueAlerts(database, channel, now_ns, 10));
-                      return {};
-                    })
-                    .has_value());
+    world.Change([&](storage::Database& database) -> Status {
+      TW_ASSIGN_OR_RETURN(found, DueAlerts(database, channel, now_ns, 10));
+      return {};
+    });
     return found.size();
   };
   const auto note = [&](const Sent& sent) {
-    EXPECT_TRUE(world.recorder
-                    ->Change([&](storage::Database& database) {
-                      return NoteDelivery(database, 1, Channel::kWebhook, sent, "no");
-                    })
-                    .has_value());
+    world.Change([&](storage::Database& database) {
+      return NoteDelivery(database, 1, Channel::kWebhook, sent, "no");
+    });
   };
   EXPECT_EQ(due(Channel::kCommand, 0), 0U);
   EXPECT_EQ(due(Channel::kWebhook, 0), 1U);

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -15,7 +16,11 @@ namespace {
 using Kind = ReplayClaim::Kind;
 
 constexpr int64_t kNow = 1'764'072'000, kDay = 86'400;
-const ReplayKey kKey = {"org_1", "key_1", "order-7"};
+
+ReplayKey Named(std::string name) {
+  return {"org_1", "key_1", std::move(name)};
+}
+const ReplayKey kKey = Named("order-7");
 
 // Both clocks go on; the wall clock is ahead of the other by `jumped_s`.
 ReplayTime After(int64_t steady_s, int64_t jumped_s = 0) {
@@ -43,6 +48,11 @@ struct World {
     EXPECT_TRUE(claim.has_value()) << claim.error().message;
     return claim.has_value() ? std::move(*claim) : ReplayClaim();
   }
+  // Its end is not known.
+  void Cut(const ReplayKey& key) {
+    EXPECT_EQ(Begin(key).kind, Kind::kNew);
+    store->Leave(key);
+  }
   void Answer(const ReplayKey& key, std::string body, ReplayTime now = After(0)) {
     ASSERT_EQ(Begin(key, "h", now).kind, Kind::kNew);
     StoredAnswer answer;
@@ -68,7 +78,7 @@ TEST(ReplayStore, GivesTheAnswerAgainForADayAndOverARestart) {
 
 TEST(ReplayStore, FreesNoKeyBecauseTheWallClockJumped) {
   World world;
-  const ReplayKey other = {"org_1", "key_1", "order-8"};
+  const ReplayKey other = Named("order-8");
   world.Answer(kKey, "{}");
   constexpr int64_t kHour = 3600;
   EXPECT_EQ(world.Begin(kKey, "h", After(kHour, 2 * kDay)).kind, Kind::kDone);
@@ -81,7 +91,7 @@ TEST(ReplayStore, FreesNoKeyBecauseTheWallClockJumped) {
 
 TEST(ReplayStore, FreesNoKeyOfATimeInWhichTheWallClockWasWrong) {
   World world;
-  EXPECT_EQ(world.Begin({"org_1", "key_1", "before"}).kind, Kind::kNew);
+  EXPECT_EQ(world.Begin(Named("before")).kind, Kind::kNew);
   world.Answer(kKey, "{}", After(kDay / 2, -3 * kDay));
   EXPECT_EQ(world.Begin(kKey, "h", After(kDay, 0)).kind, Kind::kDone) << "it was set right";
   EXPECT_EQ(world.Begin(kKey, "h", After(kDay * 3 / 2 - 1, 0)).kind, Kind::kDone);
@@ -125,10 +135,6 @@ TEST(ReplayStore, NeverRunsTwiceWhatAKillCutAndMayHaveBeenBilled) {
 
 Status Finish(ReplayStore& store, const ReplayKey& key, const StoredAnswer& answer) {
   return store.Finish(key, answer, After(0));
-}
-
-ReplayKey Named(const char* name) {
-  return {"org_1", "key_1", name};
 }
 
 TEST(ReplayStore, WhatRunsInTheOldProcessOfAnUpgradeRunsUntilItsEndIsKnown) {
@@ -191,14 +197,19 @@ TEST(ReplayEnd, IsReadWholeOrNotAtAll) {
   }
 }
 
-TEST(ReplayStore, AHandOverThatAKillLeftUnfinishedSaysNothing) {
-  World world;
+// The key's request begins in a process that is followed by another, and ends there.
+void AnswerInAnOldProcess(World& world) {
   EXPECT_EQ(world.Begin().kind, Kind::kNew);
-  std::unique_ptr<ReplayStore> old = std::move(world.store);
+  const std::unique_ptr<ReplayStore> old = std::move(world.store);
   old->Release();
   StoredAnswer answer;
   answer.body = "{}";
   ASSERT_TRUE(Finish(*old, kKey, answer).has_value());
+}
+
+TEST(ReplayStore, AHandOverThatAKillLeftUnfinishedSaysNothing) {
+  World world;
+  AnswerInAnOldProcess(world);
   const auto files = std::filesystem::directory_iterator(world.home.path() / "replies-handover");
   const std::filesystem::path file = files->path();
   std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
@@ -209,12 +220,7 @@ TEST(ReplayStore, AHandOverThatAKillLeftUnfinishedSaysNothing) {
 
 TEST(ReplayStore, AStartTakesOverWhatNobodyAskedFor) {
   World world;
-  EXPECT_EQ(world.Begin().kind, Kind::kNew);
-  std::unique_ptr<ReplayStore> old = std::move(world.store);
-  old->Release();
-  StoredAnswer answer;
-  answer.body = "{}";
-  ASSERT_TRUE(Finish(*old, kKey, answer).has_value());
+  AnswerInAnOldProcess(world);
   world.Start();
   EXPECT_TRUE(std::filesystem::is_empty(world.home.path() / "replies-handover"));
   EXPECT_EQ(world.Begin().answer.body, "{}");
@@ -240,15 +246,15 @@ TEST(ReplayStore, AFailedUpgradeLeavesAllAsItWas) {
 TEST(ReplayStore, IsBoundedAndLetsTheOldestGo) {
   World world({.answers_max = 10, .bytes_max = 1000, .answer_bytes_max = 300});
   for (int i = 0; i < 30; ++i) {
-    world.Answer({"org_1", "key_1", "n" + std::to_string(i)}, std::string(50, 'x'));
+    world.Answer(Named("n" + std::to_string(i)), std::string(50, 'x'));
   }
   EXPECT_LE(world.store->count(), 10);
   for (int i = 0; i < 5; ++i) {
-    world.Answer({"org_1", "key_1", "large" + std::to_string(i)}, std::string(290, 'x'));
+    world.Answer(Named("large" + std::to_string(i)), std::string(290, 'x'));
   }
   EXPECT_LE(world.store->count(), 5);
-  world.Answer({"org_1", "key_1", "huge"}, std::string(301, 'x'));
-  const ReplayClaim huge = world.Begin({"org_1", "key_1", "huge"});
+  world.Answer(Named("huge"), std::string(301, 'x'));
+  const ReplayClaim huge = world.Begin(Named("huge"));
   EXPECT_EQ(huge.kind, Kind::kDone);
   EXPECT_FALSE(huge.answer.is_kept) << "it was given, and is too long to be given again";
 }
@@ -257,7 +263,7 @@ TEST(ReplayStore, LetsNobodyLoseKeysByWhatAnotherOrganisationDoes) {
   World world({.answers_of_one_max = 20, .answers_max = 30, .bytes_max = 10'000});
   world.Answer({"org_2", "key_1", "theirs"}, std::string(100, 'x'));
   for (int i = 0; i < 100; ++i) {
-    world.Answer({"org_1", "key_1", "n" + std::to_string(i)}, std::string(300, 'x'));
+    world.Answer(Named("n" + std::to_string(i)), std::string(300, 'x'));
   }
   EXPECT_EQ(world.Begin({"org_2", "key_1", "theirs"}).kind, Kind::kDone);
   EXPECT_EQ(world.store->count(), 21) << "its own bound";
@@ -267,50 +273,46 @@ TEST(ReplayStore, LetsNobodyLoseKeysByWhatAnotherOrganisationDoes) {
   EXPECT_EQ(world.Begin({"org_2", "key_1", "theirs"}).kind, Kind::kDone);
   EXPECT_LE(world.store->count(), 30) << "the bound of all: who keeps most gives";
   world.Start({.answers_of_one_max = 20, .answers_max = 30, .bytes_max = 10'000});
-  world.Answer({"org_1", "key_1", "after"}, std::string(300, 'x'));
+  world.Answer(Named("after"), std::string(300, 'x'));
   EXPECT_EQ(world.Begin({"org_2", "key_1", "theirs"}).kind, Kind::kDone) << "over a restart too";
 }
 
 TEST(ReplayStore, NeverForgetsWhatMayHaveBeenBilledBeforeItsDayIsOver) {
   World world({.answers_of_one_max = 5, .answers_max = 100});
   for (int i = 0; i < 5; ++i) {
-    const ReplayKey key{"org_1", "key_1", "cut" + std::to_string(i)};
-    EXPECT_EQ(world.Begin(key).kind, Kind::kNew);
-    world.store->Leave(key);
+    world.Cut(Named("cut" + std::to_string(i)));
   }
-  const auto refused = world.store->Begin({"org_1", "key_1", "more"}, "h", {7, 9}, After(0));
+  const auto refused = world.store->Begin(Named("more"), "h", {7, 9}, After(0));
   ASSERT_FALSE(refused.has_value()) << "none of the five may go";
   EXPECT_EQ(refused.error().code, ErrorCode::kTooManyRequests);
-  EXPECT_EQ(world.Begin({"org_1", "key_1", "cut0"}).kind, Kind::kCut);
+  EXPECT_EQ(world.Begin(Named("cut0")).kind, Kind::kCut);
   world.Answer({"org_2", "key_1", "theirs"}, "x");
-  EXPECT_EQ(world.Begin({"org_1", "key_1", "more"}, "h", After(kDay)).kind, Kind::kNew);
+  EXPECT_EQ(world.Begin(Named("more"), "h", After(kDay)).kind, Kind::kNew);
 }
 
 TEST(ReplayStore, TakesFromTheNextWhenWhoKeepsMostHasNothingToGive) {
   World world({.answers_of_one_max = 20, .answers_max = 10});
   for (int i = 0; i < 6; ++i) {
-    const ReplayKey key{"org_1", "key_1", "cut" + std::to_string(i)};
-    EXPECT_EQ(world.Begin(key).kind, Kind::kNew);
-    world.store->Leave(key);
+    world.Cut(Named("cut" + std::to_string(i)));
   }
   for (int i = 0; i < 20; ++i) {
     world.Answer({"org_2", "key_1", "n" + std::to_string(i)}, "x");
   }
   EXPECT_EQ(world.store->count(), 10);
-  EXPECT_EQ(world.Begin({"org_1", "key_1", "cut0"}).kind, Kind::kCut);
+  EXPECT_EQ(world.Begin(Named("cut0")).kind, Kind::kCut);
 }
 
 TEST(ReplayStore, ComesDownToOtherBoundsStepByStepAndRefusesNobodyMeanwhile) {
   World world;
   for (int i = 0; i < 600; ++i) {
-    world.Answer({"org_1", "key_1", "n" + std::to_string(i)}, "x");
+    world.Answer(Named("n" + std::to_string(i)), "x");
   }
   world.Start({.answers_of_one_max = 10, .answers_max = 10});
-  world.Answer({"org_1", "key_1", "first"}, "x");
+  world.Answer(Named("first"), "x");
   EXPECT_LT(world.store->count(), 600);
   EXPECT_GT(world.store->count(), 10);
   for (int i = 0; i < 5; ++i) {
-    world.Answer({"org_1", "key_1", "more" + std::to_string(i)}, "x");
+    world.Answer(Named("more" + std::to_string(i)), "x");
   }
   EXPECT_EQ(world.store->count(), 10);
 }

@@ -9,6 +9,9 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 
@@ -59,6 +62,20 @@ class Statement {
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
   int bind_error_ = 0;
 };
+
+// What `read` makes of each row that is left. Errors: those of Statement::Next.
+template <class Read>
+Result<std::vector<std::invoke_result_t<Read, const Statement&>>> ReadAll(Statement query,
+                                                                          Read read) {
+  std::vector<std::invoke_result_t<Read, const Statement&>> all;
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return all;
+    }
+    all.push_back(read(query));
+  }
+}
 
 struct DatabaseOptions {
   int64_t pages_max = 0;  // 0 = what the disk has; tests lower it to fill a disk
