@@ -301,7 +301,7 @@ TEST(PowerCuts, LoseAtMostWhatWasNotFlushedAndNoHalfRecord) {
     ASSERT_EQ(world.ledger->FindBudget("key:a")->account.debits, account.debits) << "cut " << cut;
   }
   EXPECT_GT(something_lost, cuts / 4) << "a power cut that takes nothing tests nothing";
-  EXPECT_GT(rotated, cuts / 10);
+  EXPECT_GT(rotated, cuts / 16);
 }
 
 }  // namespace
