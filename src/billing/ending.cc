@@ -6,7 +6,7 @@ Ending EndingOf(const Ended& ended) {
   if (!ended.was_sent) {
     return Ending::kVoid;
   }
-  if (ended.usage.has_value()) {
+  if (ended.usage.has_value() && (ended.usage->is_whole() || ended.cost_is_told)) {
     return Ending::kSettle;
   }
   if (ended.surely_unbilled) {
@@ -18,7 +18,7 @@ Ending EndingOf(const Ended& ended) {
   if (ended.delivered_bytes > 0) {
     return Ending::kDoubtMetered;
   }
-  return ended.likely_billed ? Ending::kDoubtHeld : Ending::kDoubtVoid;
+  return ended.likely_billed || ended.usage.has_value() ? Ending::kDoubtHeld : Ending::kDoubtVoid;
 }
 
 namespace {

@@ -1,6 +1,8 @@
 // A test for each row of the table in ending.h: what the hold becomes, and what is charged.
 #include "billing/ending.h"
 
+#include <tuple>
+
 #include <gtest/gtest.h>
 
 #include "billing/test_support.h"
@@ -10,6 +12,13 @@ namespace {
 
 constexpr int64_t kHeld = 100 * 1000 + 5000 * 2000;
 constexpr int64_t kInput = 100 * 1000;  // at its dearest
+
+chat::Usage SaidOutput(int64_t tokens) {
+  return {.output_tokens = tokens, .lacks_input = true};
+}
+chat::Usage SaidInput(int64_t tokens) {
+  return {.input_tokens = tokens, .lacks_output = true};
+}
 
 // One attempt that ended so, and then a day in which nobody could be asked.
 class Row {
@@ -86,6 +95,59 @@ TEST(Ending, ACompleteAnswerWithoutAUsageWaitsForAProviderThatCanBeAsked) {
   EXPECT_EQ(row.in_the_end().cost, kInput + (3000 + 64) * 2000);
   EXPECT_EQ(row.in_the_end().charge, kInput + (1000 + 64) * 2000);
   EXPECT_EQ(row.in_the_end().outcome.source, UsageSource::kMetered);
+}
+
+TEST(Ending, HalfAUsageCountsWhereItIsMoreThanWhatCame) {
+  for (const auto& [usage, delivered_bytes, output] :
+       {std::tuple(SaidOutput(4000), 300, 4000), std::tuple(SaidOutput(5), 3000, 1000 + 64),
+        std::tuple(SaidInput(10), 3000, 1000 + 64)}) {
+    const Row row({.is_complete = true, .usage = usage, .delivered_bytes = delivered_bytes});
+    EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
+    EXPECT_EQ(row.at_once().outcome.source, UsageSource::kMetered);
+    EXPECT_EQ(row.at_once().outcome.input_tokens, 100);
+    EXPECT_EQ(row.at_once().outcome.output_tokens, output);
+    EXPECT_EQ(row.at_once().cost, kInput + output * 2000);
+    EXPECT_EQ(row.at_once().charge, row.at_once().cost);
+  }
+}
+
+TEST(Ending, HalfAUsageBeyondItsHoldIsAnEstimateAndTold) {
+  World world;
+  Meter meter(*world.ledger, world.clock);
+  for (const auto& [usage, beyond, cost] :
+       {std::tuple(SaidOutput(5001), 1, kHeld),
+        std::tuple(SaidInput(101), 2, int64_t{101'000 + 128'000}),
+        std::tuple(SaidInput(100), 2, kInput + 128'000)}) {
+    auto attempt = meter.Begin(world.Ask(100, 5000), ledger::Send::kNow);
+    attempt->End({.is_complete = true, .usage = usage});
+    EXPECT_EQ(meter.beyond_bounds(), beyond);
+    EXPECT_EQ(world.recorder->Find({1, world.ids})->front().cost, cost);
+    EXPECT_EQ(world.recorder->Find({1, world.ids})->front().state, AttemptState::kSettled);
+  }
+}
+
+TEST(Ending, HalfAUsageOfAProviderThatCanBeAskedCountsWhileItIsInDoubt) {
+  const Row row({.is_complete = true, .usage = SaidOutput(4000), .delivered_bytes = 300}, true);
+  EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
+  EXPECT_EQ(row.in_the_end().cost, kInput + 4000 * 2000);
+  EXPECT_EQ(row.in_the_end().charge, row.in_the_end().cost);
+  EXPECT_EQ(row.in_the_end().outcome.source, UsageSource::kMetered);
+}
+
+TEST(Ending, HalfAUsageDoesNotChargeWhatNobodyGot) {
+  const Row row({.is_complete = true,
+                 .usage = SaidOutput(4000),
+                 .delivered_bytes = 300,
+                 .unread_bytes = 6000});
+  EXPECT_EQ(row.at_once().cost, kInput + 4000 * 2000);
+  EXPECT_EQ(row.at_once().charge, kInput + (100 + 64) * 2000);
+}
+
+TEST(Ending, HalfAUsageAndNothingElseIsHeldAndChargesNobodyInTheEnd) {
+  const Row row({.provider_ended = true, .usage = SaidInput(10), .finish = "error_event"});
+  EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
+  EXPECT_EQ(row.in_the_end().cost, kHeld);
+  EXPECT_EQ(row.in_the_end().charge, 0);
 }
 
 TEST(Ending, AClientWhoLeftPaysForWhatHeGotOfAProviderThatWasReadOn) {

@@ -121,23 +121,28 @@ class Metered {
  private:
   friend class Meter;
   std::optional<int64_t> CostOf(const pricing::TokenCounts& counts) const;
+  // What a provider says, within what any attempt can have.
+  Outcome SaidBy(const chat::Usage& usage) const;
+  // Where half of it was said: at least what was seen, and what was said where that is more.
+  Outcome MeteredOutcome(const Ended& ended, const Outcome& said) const;
   // Of an answer of so many tokens, for all that may have been put in.
-  std::optional<int64_t> MeteredCost(int64_t output_tokens) const;
+  std::optional<int64_t> MeteredCost(int64_t output_tokens, const Outcome& said) const;
   // Were all of that written to the provider's cache, where it costs more.
-  std::optional<int64_t> MostCost(int64_t output_tokens) const;
-  pricing::TokenCounts MeteredCounts(int64_t output_tokens) const;
+  std::optional<int64_t> MostCost(int64_t output_tokens, const Outcome& said) const;
+  pricing::TokenCounts MeteredCounts(int64_t output_tokens, const Outcome& said) const;
   std::optional<int64_t> Settle(const Outcome& outcome, std::optional<int64_t> cost,
                                 std::optional<int64_t> charge_max = {});
   std::optional<int64_t> SettleByUsage(const Ended& ended, Outcome outcome);
+  std::optional<int64_t> SettleByWhatCame(const Ended& ended, const Outcome& said);
   // Whether it counts more tokens than its bounds allow, or than what came can be.
-  bool IsBeyond(const Outcome& outcome, const Ended& ended) const;
+  bool IsBeyond(const Outcome& said, const Ended& ended) const;
   // Its tokens are known, and at which price they were is not.
   bool AwaitsItsBill(const Ended& ended) const;
   void AwaitBill(std::optional<int64_t> cost, std::optional<int64_t> charge_max);
   // What is written of an attempt in doubt: its cost, and what is charged, should nobody know more.
-  void NoteDoubt(Ending ending, const Ended& ended);
-  // `unread_bytes`: billed, and charged to nobody. `whole`: billed is all that was held.
-  void WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole,
+  void NoteDoubt(Ending ending, const Ended& ended, const Outcome& said);
+  // `whole`: billed is all that was held.
+  void WriteProgress(const Ended& ended, const Outcome& said, bool whole,
                      ledger::Metering metering);
 
   ledger::Hold hold_;

@@ -18,6 +18,12 @@ constexpr int64_t kTokensMax = 1'000'000'000'000;
 constexpr int64_t kProgressBytes = 1024;  // about 256 tokens
 constexpr auto kProgressPause = std::chrono::seconds(1);
 
+// Of an answer that has as many as were said, or more that were seen: what its caller got.
+int64_t DeliveredTokens(const Ended& ended, const Outcome& said) {
+  const int64_t seen = MeteredTokens(ended.delivered_bytes);
+  return ended.unread_bytes > 0 ? seen : std::max(seen, said.output_tokens);
+}
+
 }  // namespace
 
 pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images, bool wants_long_cache) {
@@ -84,27 +90,28 @@ std::optional<int64_t> Metered::CostOf(const pricing::TokenCounts& counts) const
   return pricing::WorstCaseNanoUsd(*prices_, bounds).value_or(hold_.cost());
 }
 
-pricing::TokenCounts Metered::MeteredCounts(int64_t output_tokens) const {
-  pricing::TokenCounts counts{input_tokens_max_, 0, output_tokens, 0};
-  counts.audio_input = has_audio_input_ ? input_tokens_max_ : 0;
+pricing::TokenCounts Metered::MeteredCounts(int64_t output_tokens, const Outcome& said) const {
+  pricing::TokenCounts counts{std::max(input_tokens_max_, said.input_tokens), 0, output_tokens, 0};
+  counts.reasoning = std::min(said.reasoning_tokens, output_tokens);
+  counts.audio_input = has_audio_input_ ? counts.input : 0;
   counts.images = images_;
   if (wants_long_cache_) {
-    counts.cache_write = counts.cache_write_1h = input_tokens_max_;  // all of it may be
+    counts.cache_write = counts.cache_write_1h = counts.input;  // all of it may be
   }
   return counts;
 }
 
-std::optional<int64_t> Metered::MeteredCost(int64_t output_tokens) const {
+std::optional<int64_t> Metered::MeteredCost(int64_t output_tokens, const Outcome& said) const {
   if (purchase_.priced && (wants_audio_output_ || (has_audio_input_ && wants_long_cache_))) {
     return hold_.cost();  // what was spoken, or kept of what was heard, is not in the bytes of text
   }
-  return CostOf(MeteredCounts(output_tokens));
+  return CostOf(MeteredCounts(output_tokens, said));
 }
 
-std::optional<int64_t> Metered::MostCost(int64_t output_tokens) const {
-  pricing::TokenCounts counts = MeteredCounts(output_tokens);
+std::optional<int64_t> Metered::MostCost(int64_t output_tokens, const Outcome& said) const {
+  pricing::TokenCounts counts = MeteredCounts(output_tokens, said);
   counts.cache_write = counts.input;
-  return std::max(MeteredCost(output_tokens), CostOf(counts));
+  return std::max(MeteredCost(output_tokens, said), CostOf(counts));
 }
 
 void Metered::Progress(int64_t delivered_bytes) {
@@ -117,26 +124,26 @@ void Metered::Progress(int64_t delivered_bytes) {
   }
   progress_at_ = now;
   // A kill leaves it unread.
-  WriteProgress(delivered_bytes, 0, bills_whole_, ledger::Metering::kRuns);
+  WriteProgress({.delivered_bytes = delivered_bytes}, {}, bills_whole_, ledger::Metering::kRuns);
 }
 
-void Metered::WriteProgress(int64_t delivered_bytes, int64_t unread_bytes, bool whole,
+void Metered::WriteProgress(const Ended& ended, const Outcome& said, bool whole,
                             ledger::Metering metering) {
-  progress_bytes_ = delivered_bytes;
+  progress_bytes_ = ended.delivered_bytes;
   const auto within_hold = [&](std::optional<int64_t> cost) {
     return std::min(cost.value_or(0), hold_.cost());
   };
   // Budgets count the most that it can have cost; the caller is charged what it probably did. While
   // it runs, what comes before the next record counts too.
   const int64_t coming_bytes = metering == ledger::Metering::kRuns ? kProgressBytes : 0;
-  const int64_t bytes = delivered_bytes + unread_bytes + coming_bytes;
+  const int64_t bytes = ended.delivered_bytes + ended.unread_bytes + coming_bytes;
+  const int64_t tokens = std::max(MostTokens(bytes, choices_), said.output_tokens);
   const int64_t most = whole || thinks_unseen_ || hides_answers_
                            ? hold_.cost()
-                           : within_hold(MostCost(MostTokens(bytes, choices_)));
+                           : within_hold(MostCost(tokens, said));
   may_cost_ = most;
-  static_cast<void>(hold_.Progress(
-      most, std::min(within_hold(MeteredCost(MeteredTokens(delivered_bytes))), hold_.charge()),
-      metering));
+  const int64_t charge = within_hold(MeteredCost(DeliveredTokens(ended, said), said));
+  static_cast<void>(hold_.Progress(most, std::min(charge, hold_.charge()), metering));
 }
 
 std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,
@@ -153,47 +160,63 @@ std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int
   return cost;
 }
 
-bool Metered::IsBeyond(const Outcome& outcome, const Ended& ended) const {
+bool Metered::IsBeyond(const Outcome& said, const Ended& ended) const {
   if (purchase_.provider == catalog::kLocalSlug) {
     return false;
   }
-  if (outcome.input_tokens > input_tokens_max_ || outcome.output_tokens > output_tokens_max_) {
+  if (said.input_tokens > input_tokens_max_ || said.output_tokens > output_tokens_max_) {
     return true;
   }
   // Speech has no bytes of text; thoughts that were asked for may be hidden and not be told apart.
   const bool may_be_unseen =
-      wants_audio_output_ || hides_answers_ || (thinks_unseen_ && outcome.reasoning_tokens == 0);
+      wants_audio_output_ || hides_answers_ || (thinks_unseen_ && said.reasoning_tokens == 0);
   const int64_t came_bytes = ended.delivered_bytes + ended.unread_bytes;
   return came_bytes > 0 && !may_be_unseen &&
-         outcome.output_tokens - outcome.reasoning_tokens > MostTokens(came_bytes, choices_);
+         said.output_tokens - said.reasoning_tokens > MostTokens(came_bytes, choices_);
+}
+
+Outcome Metered::SaidBy(const chat::Usage& usage) const {
+  Outcome said;
+  said.input_tokens = std::clamp<int64_t>(usage.input_tokens, 0, kTokensMax);
+  said.cached_tokens = std::clamp<int64_t>(usage.cached_tokens, 0, said.input_tokens);
+  said.output_tokens = std::clamp<int64_t>(usage.output_tokens, 0, kTokensMax);
+  said.reasoning_tokens = std::clamp<int64_t>(usage.reasoning_tokens, 0, said.output_tokens);
+  said.unverifiable_tokens = purchase_.provider == catalog::kLocalSlug ? 0 : said.reasoning_tokens;
+  if (usage.cache_write_tokens.has_value()) {
+    said.cache_write_tokens =
+        std::clamp<int64_t>(*usage.cache_write_tokens, 0, said.input_tokens - said.cached_tokens);
+    // Where it does not say for how long, for as long as was asked.
+    const int64_t unsaid = wants_long_cache_ ? *said.cache_write_tokens : 0;
+    said.cache_write_1h_tokens = std::clamp<int64_t>(usage.cache_write_1h_tokens.value_or(unsaid),
+                                                     0, *said.cache_write_tokens);
+  }
+  said.audio_input_tokens = std::clamp<int64_t>(usage.audio_input_tokens, 0, said.input_tokens);
+  said.audio_output_tokens = std::clamp<int64_t>(usage.audio_output_tokens, 0, said.output_tokens);
+  said.images = images_;
+  said.source = usage.is_whole() ? UsageSource::kProvider : UsageSource::kMetered;
+  said.is_other_tier = usage.is_other_tier;
+  return said;
+}
+
+Outcome Metered::MeteredOutcome(const Ended& ended, const Outcome& said) const {
+  Outcome outcome;
+  outcome.input_tokens = std::max(said.input_tokens, input_tokens_max_);
+  outcome.output_tokens =
+      std::max(said.output_tokens, MeteredTokens(ended.delivered_bytes + ended.unread_bytes));
+  outcome.reasoning_tokens = said.reasoning_tokens;
+  outcome.unverifiable_tokens = said.unverifiable_tokens;
+  outcome.images = images_;
+  outcome.source = UsageSource::kMetered;
+  outcome.finish = said.finish;
+  outcome.is_other_tier = said.is_other_tier;
+  outcome.is_beyond = said.is_beyond;
+  return outcome;
 }
 
 std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcome) {
   const chat::Usage& usage = *ended.usage;
-  outcome.input_tokens = std::clamp<int64_t>(usage.input_tokens, 0, kTokensMax);
-  outcome.cached_tokens = std::clamp<int64_t>(usage.cached_tokens, 0, outcome.input_tokens);
-  outcome.output_tokens = std::clamp<int64_t>(usage.output_tokens, 0, kTokensMax);
-  outcome.reasoning_tokens = std::clamp<int64_t>(usage.reasoning_tokens, 0, outcome.output_tokens);
-  outcome.unverifiable_tokens =
-      purchase_.provider == catalog::kLocalSlug ? 0 : outcome.reasoning_tokens;
-  if (usage.cache_write_tokens.has_value()) {
-    outcome.cache_write_tokens = std::clamp<int64_t>(*usage.cache_write_tokens, 0,
-                                                     outcome.input_tokens - outcome.cached_tokens);
-    // Where it does not say for how long, for as long as was asked.
-    const int64_t unsaid = wants_long_cache_ ? *outcome.cache_write_tokens : 0;
-    outcome.cache_write_1h_tokens = std::clamp<int64_t>(
-        usage.cache_write_1h_tokens.value_or(unsaid), 0, *outcome.cache_write_tokens);
-  }
-  outcome.audio_input_tokens =
-      std::clamp<int64_t>(usage.audio_input_tokens, 0, outcome.input_tokens);
-  outcome.audio_output_tokens =
-      std::clamp<int64_t>(usage.audio_output_tokens, 0, outcome.output_tokens);
-  outcome.images = images_;
-  outcome.source = UsageSource::kProvider;
-  outcome.is_other_tier = usage.is_other_tier;
-  outcome.is_beyond = IsBeyond(outcome, ended);
-  if (outcome.is_beyond) {
-    beyond_bounds_->fetch_add(1, std::memory_order_relaxed);
+  if (!usage.is_whole()) {
+    outcome = MeteredOutcome(ended, outcome);
   }
   pricing::TokenCounts counts = CountsOf(usage, images_, wants_long_cache_);
   counts.input = outcome.input_tokens;
@@ -214,13 +237,22 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
     AwaitBill(CostOf(counts), charge_max);
     return std::nullopt;
   }
-  outcome.is_told = price_varies_ && purchase_.priced && usage.cost_nanousd.has_value();
+  outcome.is_told = ended.cost_is_told;
   return Settle(outcome, outcome.is_told ? usage.cost_nanousd : CostOf(counts), charge_max);
+}
+
+std::optional<int64_t> Metered::SettleByWhatCame(const Ended& ended, const Outcome& said) {
+  const Outcome outcome = MeteredOutcome(ended, said);
+  std::optional<int64_t> cost = MeteredCost(outcome.output_tokens, said);
+  if (cost.has_value()) {
+    cost = std::min(*cost, hold_.cost());  // an estimate is no overrun
+  }
+  return Settle(outcome, cost, MeteredCost(DeliveredTokens(ended, said), said));
 }
 
 bool Metered::AwaitsItsBill(const Ended& ended) const {
   return price_varies_ && purchase_.priced && ended.was_sent && ended.can_be_asked &&
-         ended.usage.has_value() && !ended.usage->cost_nanousd.has_value();
+         !ended.cost_is_told;
 }
 
 // Whoever got nothing of it, or a part, is charged no more when the bill comes.
@@ -231,12 +263,12 @@ void Metered::AwaitBill(std::optional<int64_t> cost, std::optional<int64_t> char
   static_cast<void>(hold_.Doubt("its price is asked for"));
 }
 
-void Metered::NoteDoubt(Ending ending, const Ended& ended) {
+void Metered::NoteDoubt(Ending ending, const Ended& ended, const Outcome& said) {
   if (ending == Ending::kDoubtMetered) {
     // What is still to come is billed by some when nobody reads it: as much as was held. When the
     // provider itself has ended it, nothing is.
     const bool goes_on = bills_whole_ && !ended.is_complete && !ended.provider_ended;
-    WriteProgress(ended.delivered_bytes, ended.unread_bytes, goes_on, ledger::Metering::kEnded);
+    WriteProgress(ended, said, goes_on, ledger::Metering::kEnded);
   } else if (ending == Ending::kDoubtHeld) {
     may_cost_ = hold_.cost();
     static_cast<void>(hold_.Progress(hold_.cost(), 0));
@@ -254,6 +286,8 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
   Ended known = ended;
   known.was_sent = was_sent_;
   known.can_be_asked = has_upstream_id_ ? askable_.theirs : askable_.ours;
+  known.cost_is_told = price_varies_ && purchase_.priced && ended.usage.has_value() &&
+                       ended.usage->cost_nanousd.has_value();
   Ending ending = EndingOf(known);
   // Whatever it did, it cost nothing; or nobody will say, and a route without a price has nothing
   // held that could tell later that something had come.
@@ -261,32 +295,27 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
   if (IsDoubt(ending) && hold_.cost() == 0 && (purchase_.priced || says_nobody)) {
     ending = Ending::kMetered;
   }
-  Outcome outcome;
-  outcome.finish = ended.finish.substr(0, kFinishBytesMax);
+  Outcome said = ended.usage.has_value() ? SaidBy(*ended.usage) : Outcome();
+  said.finish = ended.finish.substr(0, kFinishBytesMax);
+  if (ended.usage.has_value() && IsBeyond(said, known)) {
+    said.is_beyond = true;
+    beyond_bounds_->fetch_add(1, std::memory_order_relaxed);
+  }
   switch (ending) {
     case Ending::kSettle:
-      return SettleByUsage(known, std::move(outcome));
-    case Ending::kMetered: {
-      outcome.input_tokens = input_tokens_max_;
-      outcome.output_tokens = MeteredTokens(ended.delivered_bytes + ended.unread_bytes);
-      outcome.source = UsageSource::kMetered;
-      outcome.images = images_;
-      std::optional<int64_t> cost = MeteredCost(outcome.output_tokens);
-      if (cost.has_value()) {
-        cost = std::min(*cost, hold_.cost());  // an estimate is no overrun
-      }
-      return Settle(outcome, cost, MeteredCost(MeteredTokens(ended.delivered_bytes)));
-    }
+      return SettleByUsage(known, std::move(said));
+    case Ending::kMetered:
+      return SettleByWhatCame(known, said);
     case Ending::kVoid:
       may_cost_ = 0;
-      static_cast<void>(hold_.Void(outcome.finish));
+      static_cast<void>(hold_.Void(said.finish));
       return std::nullopt;
     case Ending::kDoubtMetered:
     case Ending::kDoubtHeld:
     case Ending::kDoubtVoid:
       may_cost_ = 0;
-      NoteDoubt(ending, ended);
-      static_cast<void>(hold_.Doubt(outcome.finish));
+      NoteDoubt(ending, ended, said);
+      static_cast<void>(hold_.Doubt(said.finish));
       return std::nullopt;
   }
   return std::nullopt;

@@ -34,6 +34,29 @@ TEST(Pool, ARequestCostsWhatItsAnswerSays) {
   }
 }
 
+// A pool that can be asked need not be: nothing but tokens is estimated.
+TEST(Pool, ARequestCostsWhatIsToldWithHalfItsTokensOrNone) {
+  World world;
+  Meter meter(*world.ledger);
+  for (const auto& [lacks_input, lacks_output] :
+       {std::pair(true, false), {false, true}, {true, true}}) {
+    Offer offer = world.Ask(50, 20);
+    offer.price_varies = offer.askable.theirs = true;
+    auto attempt = meter.Begin(std::move(offer), ledger::Send::kNow);
+    attempt->UpstreamId("id-7");
+    chat::Usage usage = Used(lacks_input ? 0 : 10, lacks_output ? 0 : 5);
+    usage.lacks_input = lacks_input;
+    usage.lacks_output = lacks_output;
+    usage.cost_nanousd = 7;
+    EXPECT_EQ(attempt->End({.is_complete = true, .usage = usage}), 7);
+    const AttemptRow row = world.recorder->Find({1, world.ids})->front();
+    EXPECT_EQ(row.charge, 7);
+    EXPECT_EQ(row.outcome.source, UsageSource::kMetered);
+    EXPECT_EQ(row.outcome.input_tokens, 50);
+    EXPECT_EQ(row.outcome.output_tokens, 64);
+  }
+}
+
 // Where it says none and can be asked, that is waited for: at most at the table's price.
 TEST(Pool, ARequestWithoutACostWaitsForItsBill) {
   World world;

@@ -91,6 +91,10 @@ struct Usage {
   int64_t audio_input_tokens = 0, audio_output_tokens = 0;  // of the input and of the output: sound
   bool is_other_tier = false;  // the provider says a service tier that its usual prices are not of
   std::optional<int64_t> cost_nanousd = {};  // all of it, where the provider says so, rounded up
+  // Half of it was said: of this one nobody knows anything, and its counts are 0 here.
+  bool lacks_input = false, lacks_output = false;
+
+  bool is_whole() const { return !lacks_input && !lacks_output; }
 };
 
 // What the answer cost and how fast it was: the receipt.

@@ -128,7 +128,27 @@ std::optional<int64_t> Rest(std::optional<int64_t> total, std::optional<int64_t>
   return is_told ? std::optional(*total - *known) : std::nullopt;
 }
 
-// Half a usage is none, but where the total tells the other half: what nobody said is not zero.
+void ReadInputParts(const dom::element& usage, chat::Usage& out) {
+  dom::element details;
+  if (usage["prompt_tokens_details"].get(details) == simdjson::SUCCESS) {
+    out.cached_tokens = Count(details, "cached_tokens").value_or(0);
+    out.audio_input_tokens = Count(details, "audio_tokens").value_or(0);
+  }
+  ReadCacheWrites(usage, out);
+  if (out.cached_tokens == 0) {
+    out.cached_tokens = Count(usage, "cached_tokens").value_or(0);  // Together
+  }
+}
+
+void ReadOutputParts(const dom::element& usage, chat::Usage& out) {
+  dom::element details;
+  if (usage["completion_tokens_details"].get(details) == simdjson::SUCCESS) {
+    out.reasoning_tokens = Count(details, "reasoning_tokens").value_or(0);
+    out.audio_output_tokens = Count(details, "audio_tokens").value_or(0);
+  }
+}
+
+// Whatever of it was said; the total may tell the other half. What nobody said is not zero.
 // Embeddings have no output.
 std::optional<chat::Usage> ReadUsage(const dom::element& holder, bool has_output = true) {
   dom::element usage;
@@ -140,25 +160,21 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder, bool has_output
   const auto total = Count(usage, "total_tokens");
   input = input.has_value() ? input : Rest(total, output);
   output = output.has_value() ? output : Rest(total, input);
-  if (!input.has_value() || !output.has_value()) {
+  chat::Usage out;
+  out.cost_nanousd = ToldCost(usage);
+  const bool says_output = has_output && output.has_value();
+  if (!input.has_value() && !says_output && !out.cost_nanousd.has_value()) {
     return std::nullopt;
   }
-  chat::Usage out;
-  out.input_tokens = *input;
-  out.output_tokens = *output;
-  dom::element details;
-  if (usage["prompt_tokens_details"].get(details) == simdjson::SUCCESS) {
-    out.cached_tokens = Count(details, "cached_tokens").value_or(0);
-    out.audio_input_tokens = Count(details, "audio_tokens").value_or(0);
+  out.lacks_input = !input.has_value();
+  out.lacks_output = !output.has_value();
+  out.input_tokens = input.value_or(0);
+  out.output_tokens = output.value_or(0);
+  if (input.has_value()) {
+    ReadInputParts(usage, out);
   }
-  ReadCacheWrites(usage, out);
-  out.cost_nanousd = ToldCost(usage);
-  if (out.cached_tokens == 0) {
-    out.cached_tokens = Count(usage, "cached_tokens").value_or(0);  // Together
-  }
-  if (usage["completion_tokens_details"].get(details) == simdjson::SUCCESS) {
-    out.reasoning_tokens = Count(details, "reasoning_tokens").value_or(0);
-    out.audio_output_tokens = Count(details, "audio_tokens").value_or(0);
+  if (output.has_value()) {
+    ReadOutputParts(usage, out);
   }
   // Some count thoughts beside the completion (xAI); the total tells.
   int64_t told = 0;

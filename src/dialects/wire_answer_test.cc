@@ -246,15 +246,42 @@ std::optional<chat::Usage> UsageOf(const std::string& usage, WireKind kind = Wir
   return ReadWireWhole("{" + list + ",\"usage\":{" + usage + "}}", kind)->usage;
 }
 
-TEST(WireWhole, TakesHalfAUsageForNone) {
-  for (const char* half :
-       {R"("prompt_tokens":10)", R"("completion_tokens":20,"prompt_tokens":null)",
-        R"("prompt_tokens":10,"completion_tokens":null)",
-        R"("prompt_tokens":10,"completion_tokens":-5)",
-        R"("prompt_tokens":10,"completion_tokens":12.7)", R"("prompt_tokens":10,"total_tokens":9)",
-        R"("total_tokens":9)"}) {
-    EXPECT_FALSE(UsageOf(half).has_value()) << half;
+TEST(WireWhole, ReadsTheHalfOfAUsageThatWasSaid) {
+  for (
+      const char* half :
+      {R"("prompt_tokens":10)", R"("prompt_tokens":10,"completion_tokens":null)",
+       R"("prompt_tokens":10,"completion_tokens":-5)",
+       R"("prompt_tokens":10,"completion_tokens":12.7)",
+       R"("prompt_tokens":10,"total_tokens":9,"completion_tokens_details":{"reasoning_tokens":3})"}) {
+    const auto usage = UsageOf(half);
+    ASSERT_TRUE(usage.has_value()) << half;
+    EXPECT_FALSE(usage->lacks_input) << half;
+    EXPECT_TRUE(usage->lacks_output) << half;
+    EXPECT_EQ(usage->input_tokens, 10) << half;
+    EXPECT_EQ(usage->output_tokens + usage->reasoning_tokens, 0) << half;
   }
+  const auto output =
+      UsageOf(R"("completion_tokens":20,"prompt_tokens":null,"cached_tokens":4,"cost":0.000000007,)"
+              R"("completion_tokens_details":{"reasoning_tokens":3})");
+  EXPECT_TRUE(output->lacks_input);
+  EXPECT_FALSE(output->is_whole());
+  EXPECT_EQ(output->output_tokens, 20);
+  EXPECT_EQ(output->reasoning_tokens, 3);
+  EXPECT_EQ(output->cached_tokens, 0) << "of what nobody knows";
+  EXPECT_EQ(output->cost_nanousd, 7);
+}
+
+TEST(WireWhole, ReadsACostWithoutTokens) {
+  const auto usage = UsageOf(R"("cost":0.000000007)");
+  EXPECT_EQ(usage->cost_nanousd, 7);
+  EXPECT_TRUE(usage->lacks_input && usage->lacks_output);
+}
+
+TEST(WireWhole, TakesAUsageThatSaysNeitherHalfForNone) {
+  for (const char* none : {R"("total_tokens":9)", R"("completion_tokens":"20")"}) {
+    EXPECT_FALSE(UsageOf(none).has_value()) << none;
+  }
+  EXPECT_FALSE(UsageOf(R"("total_tokens":-9)", WireKind::kEmbeddings).has_value());
 }
 
 TEST(WireWhole, ReadsTheOtherHalfFromTheTotal) {

@@ -71,7 +71,7 @@ std::optional<int64_t> CostOf(const routing::PlannedRoute& route, const Order& o
       (usage->cost_nanousd.has_value() || route.place->billing.has_value())) {
     return usage->cost_nanousd;
   }
-  if (usage->is_other_tier) {
+  if (usage->is_other_tier || !usage->is_whole()) {
     return std::nullopt;
   }
   const Result<int64_t> cost = pricing::CostNanoUsd(
@@ -83,7 +83,7 @@ std::optional<int64_t> CostOf(const routing::PlannedRoute& route, const Order& o
 // What is known to have been used is settled; what is not, when the attempt is over.
 void EndMoney(const std::optional<chat::Usage>& usage, int64_t delivered_bytes,
               billing::Metered* money) {
-  if (money != nullptr && usage.has_value()) {
+  if (money != nullptr && usage.has_value() && usage->is_whole()) {
     billing::Ended ended;
     ended.is_complete = true;
     ended.usage = usage;

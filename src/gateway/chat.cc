@@ -126,17 +126,19 @@ void Settle(const Answered& answered, Call& call, telemetry::Registry& metrics) 
     record.outcome = answered.finish_reason;
   }
   const telemetry::Labels labels = {{"model", record.model}, {"provider", record.provider}};
-  if (answered.usage.has_value()) {
+  const auto count = [&](const char* name, const char* help, int64_t tokens) {
+    metrics.GetCounter(name, help, labels).Increment(static_cast<uint64_t>(tokens));
+  };
+  if (answered.usage.has_value() && !answered.usage->lacks_input) {
     record.input_tokens = answered.usage->input_tokens;
     record.cached_tokens = answered.usage->cached_tokens;
-    record.output_tokens = answered.usage->output_tokens;
-    const auto count = [&](const char* name, const char* help, int64_t tokens) {
-      metrics.GetCounter(name, help, labels).Increment(static_cast<uint64_t>(tokens));
-    };
     count("tradewind_input_tokens_total", "Prompt tokens of answered requests.",
           answered.usage->input_tokens);
     count("tradewind_cached_tokens_total", "Prompt tokens that did not have to be evaluated.",
           answered.usage->cached_tokens);
+  }
+  if (answered.usage.has_value() && !answered.usage->lacks_output) {
+    record.output_tokens = answered.usage->output_tokens;
     count("tradewind_output_tokens_total", "Tokens sampled, delivered or not.",
           answered.usage->output_tokens);
   }
@@ -151,7 +153,7 @@ void Settle(const Answered& answered, Call& call, telemetry::Registry& metrics) 
 // Nothing when it is not known: then the estimate stays. What failed has used no tokens only if
 // surely none of its attempts did any work: a client that leaves early is charged all the same.
 std::optional<int64_t> TokensUsed(const Answered& answered) {
-  if (answered.usage.has_value()) {
+  if (answered.usage.has_value() && answered.usage->is_whole()) {
     return answered.usage->input_tokens + answered.usage->output_tokens;
   }
   return answered.failed_before_first_byte.has_value() && !answered.may_be_billed

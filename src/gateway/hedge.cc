@@ -56,7 +56,7 @@ Answered Left() {
 // used.
 Task<void> SettleAsWaste(Leg& leg, const Clock& clock) {
   const PassedWhole whole = co_await PassWhole(leg.opening.upstream, clock);
-  if (whole.usage.has_value()) {
+  if (whole.usage.has_value() && whole.usage->is_whole()) {
     billing::Ended ended;
     ended.is_complete = ended.is_waste = true;
     ended.usage = whole.usage;

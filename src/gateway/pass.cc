@@ -30,7 +30,7 @@ bool SameUsage(const std::optional<chat::Usage>& a, const std::optional<chat::Us
     return std::tuple(usage.input_tokens, usage.output_tokens, usage.cached_tokens,
                       usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.reasoning_tokens,
                       usage.audio_input_tokens, usage.audio_output_tokens, usage.cost_nanousd,
-                      usage.is_other_tier);
+                      usage.is_other_tier, usage.lacks_input, usage.lacks_output);
   };
   return a.has_value() == b.has_value() && (!a.has_value() || counts(*a) == counts(*b));
 }
@@ -151,7 +151,13 @@ class StreamPass {
   void NoteUsage(const WireEvent& event) {
     const chat::Usage& usage = *event.chunk.usage;
     const bool has_ended = event.choices_ended >= options_.choices;
-    usage_falls_ |= usage.output_tokens < output_tokens_most_;
+    if (!usage.is_whole() && passed_.usage.has_value() && passed_.usage->is_whole()) {
+      if (usage.cost_nanousd.has_value()) {
+        passed_.usage->cost_nanousd = usage.cost_nanousd;
+      }
+      return;  // half of it says no more than the whole did
+    }
+    usage_falls_ |= !usage.lacks_output && usage.output_tokens < output_tokens_most_;
     output_tokens_most_ = std::max(output_tokens_most_, usage.output_tokens);
     const bool is_whole = !usage_falls_ || (has_ended && !event.chunk.has_choices &&
                                             usage.output_tokens >= output_tokens_most_);

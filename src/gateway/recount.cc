@@ -21,7 +21,7 @@ void Gateway::Recount(const Order& order, const routing::PlannedRoute& route, co
                          !passed.failed_after_first_byte.has_value() &&
                          !passed.client_failed.has_value() &&
                          (passed.finish_reason == "stop" || passed.finish_reason == "length");
-  if (!has_ended || !passed.usage.has_value() || passed.has_other) {
+  if (!has_ended || !passed.usage.has_value() || passed.usage->lacks_output || passed.has_other) {
     return;
   }
   // Thoughts that were asked for may be billed without being told apart.

@@ -128,8 +128,8 @@ void Tries::Teach(const Answered& answered, Begun& begun) const {
     return;
   }
   routing::Measured measured;
-  if (answered.usage.has_value() && answered.first_token_at.has_value() &&
-      answered.last_token_at.has_value()) {
+  if (answered.usage.has_value() && !answered.usage->lacks_output &&
+      answered.first_token_at.has_value() && answered.last_token_at.has_value()) {
     measured.output_tokens = answered.usage->output_tokens;
     measured.generation_ms = MsBetween(*answered.first_token_at, *answered.last_token_at);
   }

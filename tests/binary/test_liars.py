@@ -73,15 +73,34 @@ def tell(world, settings, count=LIES):
     return world.told
 
 
-@pytest.mark.parametrize("lie", ["missing", "negative", "text", "half", "early", "after_done", "delta"])
+@pytest.mark.parametrize("lie", ["missing", "negative", "text", "half", "padded_half", "early", "after_done", "delta"])
 def test_no_usage_that_can_be_read_waits_for_the_bill(world, lie):
-    """A negative number, words, half of it, what comes before the text or behind the end, and shares (each event says its
-    own tokens) are no usage."""
+    """A negative number, words, what comes before the text or behind the end, and shares (each event says its own tokens) are no
+    usage; half of one is none that settles."""
     told = tell(world, {"usage": lie, "endpoint": "chat"})
     spent = world.until_nothing_is_in_doubt()
     assert int(spent["cost_nanousd"]) == int(spent["charge_nanousd"]) == bill_nano(world.site)
     streams = told[::2]
     assert {one["usage_source"] for one in world.attempts(streams)} == {"billed"}
+
+
+@pytest.mark.parametrize("half", ["half", "padded_half"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_half_a_usage_counts_where_nobody_can_be_asked(tmp_path, half, stream):
+    with market.Market(tmp_path, "site-a") as site:
+        key = make_key(site.server.home, "halved", "--budget", "100000")
+        site.sim.fault(usage=half, endpoint="chat")
+        reply = chat(site.server, key["token"], stream=stream, max_tokens=2000, stream_options={"include_usage": True} if stream else None)
+        assert reply.status == 200 and b'"cost_nanousd":"' not in reply.body and "x-tradewind-cost-nanousd" not in reply.headers
+        (attempt,), (entry,) = receipt(site, reply)["attempts"], site.sim.log()
+        assert (attempt["state"], attempt["usage_source"]) == ("settled", "metered")
+        assert attempt["input_tokens"] >= entry["billed"]["prompt_tokens"]
+        assert int(entry["billed"]["cost_nanousd"]) <= int(attempt["cost_nanousd"]) <= int(attempt["held_nanousd"])
+        if half == "padded_half":
+            assert attempt["output_tokens"] == entry["billed"]["completion_tokens"] + 1000, "what it showed is much less"
+            assert harness.wait_for(lambda: alerts_of(site.server.home, "usage"), "the alert")
+        verified = harness.run_cli("bill", "verify", "--json", home=site.server.home)
+        assert json.loads(verified.stdout)["good"]
 
 
 @pytest.mark.parametrize("lie", ["cumulative", "duplicate"])

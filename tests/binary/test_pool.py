@@ -102,6 +102,22 @@ def test_t30_what_tells_no_cost_is_asked_for_and_never_taken_from_the_table(tmp_
         assert sources == {"provider", "billed"}
 
 
+@pytest.mark.parametrize("half", ["half", "padded_half"])
+@pytest.mark.parametrize("billing", [False, True])
+def test_t30_a_cost_that_is_told_with_half_of_the_tokens_is_the_cost(tmp_path, billing, half):
+    with pool(tmp_path, "pool", billing) as site:
+        key = make_key(site.server.home, "pooled", "--budget", "1")
+        site.sim.fault(endpoint="chat", usage=half)
+        for fields in shapes(6):
+            reply = chat(site, key, **fields)
+            bill = asked(site)[-1]
+            assert f'"cost_nanousd":"{billed(bill)}"'.encode() in reply.body or reply.headers["x-tradewind-cost-nanousd"] == billed(bill)
+            attempt = harness.wait_for(lambda: (now := attempt_of(site, key, reply))["state"] == "settled" and now, "its end")
+            assert (attempt["cost_nanousd"], attempt["charge_nanousd"], attempt["usage_source"]) == (billed(bill), billed(bill), "metered")
+        all_books_say(site, key)
+        assert asked(site, "billing") == [], "nothing was left to ask"
+
+
 def attempt_of_entry(site, key, entry):
     receipt, number = dict(entry["headers"])["x-client-request-id"].rsplit("-", 1)
     got = site.server.get(f"/v1/receipts/{receipt}", {"Authorization": f"Bearer {key['token']}"}).json()

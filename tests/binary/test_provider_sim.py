@@ -452,6 +452,9 @@ def test_usage_goes_missing_zero_double_and_cumulative(sim):
     sim.fault(usage="half", count=1)
     told = sim.chat("openai").json()["usage"]
     assert told["prompt_tokens"] > 0 and told["completion_tokens"] is None
+    sim.fault(usage="padded_half", count=1)
+    told = sim.chat("openai").json()["usage"]
+    assert told["prompt_tokens"] is None and told["completion_tokens"] > 0
 
 
 def test_a_stream_speaks_or_lacks_a_choice(sim):

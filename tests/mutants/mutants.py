@@ -93,7 +93,7 @@ MUTANTS = [
     statement(COST, "tokens written to a cache are not held for", "Raise(dearest.input, of.cache_write);"),
     expression(METER, "no price is no reason to refuse", "!is_priced && is_hard", "false"),
     expression(METER, "who brings his own key is charged", "bought.own_key ? 0 : request.cost", "request.cost"),
-    expression(ENDING, "zero is taken for unknown", "ended.usage.has_value()", "ended.usage.has_value() && ended.usage->output_tokens > 0"),
+    expression(ENDING, "zero is taken for unknown", "ended.usage.has_value()", "ended.usage.has_value() && ended.usage->output_tokens > 0", "ended.usage.has_value() && (ended.usage->is_whole()"),
     expression(ENDING, "a stream that was cut is settled by what came", "Ending::kDoubtMetered", "Ending::kMetered", "if (ended.delivered_bytes > 0) {\n    return Ending::kDoubtMetered;"),
     expression(RECORDER, "tables are ahead of the journal", "ahead_->seq > synced", "false"),
     # What a power cut takes
@@ -105,11 +105,11 @@ MUTANTS = [
     expression(LEDGER, "who is strict waits for the bound alone", "request.is_strict ? book_.seq() : leased_at", "leased_at"),
     # What was delivered, and what providers say of it
     expression(METERED, "what comes before the next record is not counted", "metering == ledger::Metering::kRuns ? kProgressBytes : 0", "0"),
-    expression(METERED, "budgets count what is likely of a cut stream", "MostCost(MostTokens(bytes, choices_))", "MeteredCost(MeteredTokens(bytes))"),
-    expression(METERED, "charged is the most that a cut stream can have cost", "MeteredCost(MeteredTokens(delivered_bytes))", "MostCost(MostTokens(delivered_bytes))", "within_hold(MeteredCost(MeteredTokens(delivered_bytes)))"),
+    expression(METERED, "budgets count what is likely of a cut stream", "MostTokens(bytes, choices_)", "MeteredTokens(bytes)"),
+    expression(METERED, "charged is the most that a cut stream can have cost", "MeteredCost(DeliveredTokens(ended, said), said)", "MostCost(MostTokens(ended.delivered_bytes), said)", "within_hold(MeteredCost(DeliveredTokens(ended, said), said))"),
     statement(METERED, "what may have been written to a cache counts as fresh", "counts.cache_write = counts.input;"),
     expression(METERED, "thoughts that nobody saw are not counted", "whole || thinks_unseen_", "whole"),
-    expression(METERED, "who left is charged for all that came", "ended.unread_bytes > 0", "false"),
+    expression(METERED, "who left is charged for all that came", "ended.unread_bytes > 0", "false", "else if (ended.unread_bytes > 0)"),
     expression(METERED, "the loser of a hedge is charged", "ended.is_waste", "false"),
     statement(METERED, "an estimate goes beyond its hold", "cost = std::min(*cost, hold_.cost());"),
     expression(RECONCILE, "a bill charges what nobody got", "std::min(cost, asked.charge_max)", "cost"),

@@ -201,7 +201,7 @@ void Lie(std::string_view how, Told& told) {
   } else if (how == "inflated") {
     told.prompt += (told.prompt + 4) / 5;
     told.completion += (told.completion + 4) / 5;
-  } else if (how == "padded") {
+  } else if (how == "padded" || how == "padded_half") {
     told.completion += 1000;
   } else if (how == "cached_over") {
     told.cached = told.prompt + 100;
@@ -237,11 +237,12 @@ std::string UsageJson(const Provider& provider, uint64_t prompt_tokens, uint64_t
     const std::string digits = std::to_string(static_cast<int64_t>(tokens));
     return how.usage == "text" ? JsonString(digits) : digits;
   };
-  const std::string prompt = text(told.prompt);
+  const std::string prompt = how.usage == "padded_half" ? "null" : text(told.prompt);
   const std::string cached = text(told.cached);
   const std::string completion = how.usage == "half" ? "null" : text(told.completion);
   const std::string reasoning = text(told.reasoning);
-  const std::string total = how.usage == "half" ? "null" : text(told.prompt + told.completion);
+  const bool is_half = how.usage == "half" || how.usage == "padded_half";
+  const std::string total = is_half ? "null" : text(told.prompt + told.completion);
   Values values;
   values.Set(Slot::kPromptTokens, prompt);
   values.Set(Slot::kCompletionTokens, completion);

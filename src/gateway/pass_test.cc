@@ -1,0 +1,63 @@
+// A provider's stream on its way to the client: what is learnt of it, and what ends it.
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "gateway/test_upstream_routes.h"
+
+namespace tradewind::gateway {
+namespace {
+
+using namespace testing;
+
+class PassTest : public UpstreamRouteTest {
+ protected:
+  PassTest() {
+    ledger_ = ledger::Ledger::Open(disk_, SystemClock(), {.background = false}).value();
+    meter_ = std::make_unique<billing::Meter>(*ledger_);
+  }
+  static std::string Used(const std::string& usage) {
+    return Event(R"({"choices":[],"usage":{)" + usage + "}}");
+  }
+  // The log's line of the next request, which site-a answers so.
+  telemetry::AccessRecord Answer(const std::string& said) {
+    TestSocket client = Ask(R"("stream":true,"stream_options":{"include_usage":true})");
+    TestSocket provider = Take(a_);
+    provider.Send(kStreamHead + said + Event("[DONE]") + kLastChunk);
+    seen_ = ReadStream(client);
+    EXPECT_NE(seen_.find("[DONE]"), std::string::npos);
+    return Logged(answered_++);
+  }
+
+  std::string seen_;  // by the client
+  size_t answered_ = 0;
+};
+
+TEST_F(PassTest, HalfAUsageIsTakenAsFarAsItGoes) {
+  Start({"site-a"});
+  const auto input = Answer(Text("hi") + End() + Used(R"("prompt_tokens":7)"));
+  EXPECT_EQ(input.input_tokens, 7);
+  EXPECT_EQ(input.output_tokens, std::nullopt);
+  EXPECT_NE(seen_.find(R"("cost_nanousd":null)"), std::string::npos) << seen_;
+  const auto output = Answer(Text("hi") + End() + Used(R"("completion_tokens":9)"));
+  EXPECT_EQ(output.input_tokens, std::nullopt);
+  EXPECT_EQ(output.output_tokens, 9);
+}
+
+TEST_F(PassTest, HalfAUsageTakesNothingFromAWholeOne) {
+  Start({"site-a"});
+  const std::string whole = R"("prompt_tokens":7,"completion_tokens":9)";
+  for (const char* half : {R"("prompt_tokens":8)", R"("completion_tokens":3)", R"("cost":0.1)"}) {
+    const auto line = Answer(Text("hi") + End() + Used(whole) + Used(half));
+    EXPECT_EQ(line.input_tokens, 7) << half;
+    EXPECT_EQ(line.output_tokens, 9) << half;
+  }
+  const auto later = Answer(Text("hi") + End() + Used(R"("prompt_tokens":8)") + Used(whole));
+  EXPECT_EQ(later.input_tokens, 7) << "the last word";
+  EXPECT_EQ(later.output_tokens, 9);
+}
+
+}  // namespace
+}  // namespace tradewind::gateway
