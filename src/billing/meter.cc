@@ -464,8 +464,10 @@ void Meter::SettleOverdue(std::chrono::nanoseconds deadline, const Askable& aska
           ledger_.ResolveVoid(id, "in doubt for too long, and nothing had come of it"));
       continue;
     }
-    Outcome outcome;
-    outcome.source = hold.metered_cost < hold.cost ? UsageSource::kMetered : UsageSource::kBound;
+    Outcome outcome = SaidOf(hold);
+    if (outcome.source != UsageSource::kProvider) {
+      outcome.source = hold.metered_cost < hold.cost ? UsageSource::kMetered : UsageSource::kBound;
+    }
     outcome.finish = "in doubt for too long";
     static_cast<void>(
         ledger_.ResolveSettled(id, hold.metered_cost, hold.metered_charge, Encode(outcome)));

@@ -138,7 +138,8 @@ class Metered {
   bool IsBeyond(const Outcome& said, const Ended& ended) const;
   // Its tokens are known, and at which price they were is not.
   bool AwaitsItsBill(const Ended& ended) const;
-  void AwaitBill(std::optional<int64_t> cost, std::optional<int64_t> charge_max);
+  void AwaitBill(const Outcome& said, std::optional<int64_t> cost,
+                 std::optional<int64_t> charge_max);
   // What is written of an attempt in doubt: its cost, and what is charged, should nobody know more.
   void NoteDoubt(Ending ending, const Ended& ended, const Outcome& said);
   // `whole`: billed is all that was held.

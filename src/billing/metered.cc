@@ -24,6 +24,11 @@ int64_t DeliveredTokens(const Ended& ended, const Outcome& said) {
   return ended.unread_bytes > 0 ? seen : std::max(seen, said.output_tokens);
 }
 
+// So that it stands in the row whose end is not known yet.
+std::string TextOf(const Ended& ended, const Outcome& said) {
+  return ended.usage.has_value() ? Encode(said) : std::string();
+}
+
 }  // namespace
 
 pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images, bool wants_long_cache) {
@@ -143,7 +148,8 @@ void Metered::WriteProgress(const Ended& ended, const Outcome& said, bool whole,
                            : within_hold(MostCost(tokens, said));
   may_cost_ = most;
   const int64_t charge = within_hold(MeteredCost(DeliveredTokens(ended, said), said));
-  static_cast<void>(hold_.Progress(most, std::min(charge, hold_.charge()), metering));
+  static_cast<void>(
+      hold_.Progress(most, std::min(charge, hold_.charge()), metering, TextOf(ended, said)));
 }
 
 std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,
@@ -234,7 +240,7 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
     charge_max = CostOf(delivered);
   }
   if (AwaitsItsBill(ended)) {
-    AwaitBill(CostOf(counts), charge_max);
+    AwaitBill(outcome, CostOf(counts), charge_max);
     return std::nullopt;
   }
   outcome.is_told = ended.cost_is_told;
@@ -256,10 +262,11 @@ bool Metered::AwaitsItsBill(const Ended& ended) const {
 }
 
 // Whoever got nothing of it, or a part, is charged no more when the bill comes.
-void Metered::AwaitBill(std::optional<int64_t> cost, std::optional<int64_t> charge_max) {
+void Metered::AwaitBill(const Outcome& said, std::optional<int64_t> cost,
+                        std::optional<int64_t> charge_max) {
   may_cost_ = std::min(cost.value_or(hold_.cost()), hold_.cost());
   const NanoUsd charge = std::min({may_cost_, hold_.charge(), charge_max.value_or(may_cost_)});
-  static_cast<void>(hold_.Progress(may_cost_, charge, ledger::Metering::kEnded));
+  static_cast<void>(hold_.Progress(may_cost_, charge, ledger::Metering::kEnded, Encode(said)));
   static_cast<void>(hold_.Doubt("its price is asked for"));
 }
 
@@ -271,7 +278,8 @@ void Metered::NoteDoubt(Ending ending, const Ended& ended, const Outcome& said) 
     WriteProgress(ended, said, goes_on, ledger::Metering::kEnded);
   } else if (ending == Ending::kDoubtHeld) {
     may_cost_ = hold_.cost();
-    static_cast<void>(hold_.Progress(hold_.cost(), 0));
+    static_cast<void>(
+        hold_.Progress(hold_.cost(), 0, ledger::Metering::kRuns, TextOf(ended, said)));
   } else if (ending == Ending::kDoubtVoid) {
     // Whatever was feared while it ran (bills_whole_, an upgrade): it came to nothing.
     static_cast<void>(hold_.Progress(0, 0, ledger::Metering::kEnded));

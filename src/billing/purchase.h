@@ -33,7 +33,7 @@ enum class UsageSource : uint8_t {
   kMetered,   // counted here from what was delivered, and rounded up
   kBound,     // the worst case that was held
   kNone,      // nothing was used
-  kBilled,    // the provider's billing named the cost, and no tokens
+  kBilled,    // the provider's billing named the cost; the counts are what it had said, or none
 };
 std::string_view UsageSourceName(UsageSource source);
 UsageSource UsageSourceFromName(std::string_view name);  // unknown: kBound

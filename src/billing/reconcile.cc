@@ -18,6 +18,10 @@ std::string OwnId(HoldId id) {
   return fmt::format("{}-{}", id.request.ToString(), id.attempt);
 }
 
+Outcome SaidOf(const OpenHold& hold) {
+  return hold.metered_text.empty() ? Outcome() : DecodeOutcome(hold.metered_text);
+}
+
 std::vector<BillingQuestion> Reconciliation::Questions(
     const std::function<AskableIds(std::string_view provider)>& askable) {
   using Asker = std::tuple<std::string, std::string, std::string>;  // provider, org, user
@@ -45,6 +49,7 @@ std::vector<BillingQuestion> Reconciliation::Questions(
     }
     at->second.hold = hold_id;
     at->second.charge_max = bought.own_key ? 0 : hold.metered_charge;
+    at->second.said = SaidOf(hold);
     at->second.is_shared = false;
     at->second.is_theirs = is_theirs;
     BillingQuestion question;
@@ -69,7 +74,7 @@ std::vector<BillingQuestion> Reconciliation::Questions(
 }
 
 void Reconciliation::Settle(const Asked& asked, NanoUsd cost, BillingOutcome& outcome) {
-  Outcome text;
+  Outcome text = asked.said;
   text.source = UsageSource::kBilled;
   text.finish = "billed by the provider";
   const NanoUsd charge = std::min(cost, asked.charge_max);

@@ -32,6 +32,10 @@ inline constexpr size_t kBillingIdsMax = 10'000;
 // that keeps it can be asked by it.
 std::string OwnId(ledger::HoldId id);
 
+// The tokens that the provider said of an attempt in doubt, with their source; none where it said
+// none.
+Outcome SaidOf(const ledger::OpenHold& hold);
+
 // Which ids a provider can be asked by.
 struct AskableIds {
   bool theirs = false;  // what it called the request: it has a billing address
@@ -80,6 +84,7 @@ class Reconciliation {
   struct Asked {
     ledger::HoldId hold;
     ledger::NanoUsd charge_max = 0;  // for what was delivered; 0 when nothing was
+    Outcome said = {};               // SaidOf
     bool is_shared = false;          // by several attempts
     bool is_theirs = false;          // the provider made the id
     std::chrono::steady_clock::time_point first_unknown = {};

@@ -255,7 +255,7 @@ std::expected<Record, Refusal> Book::DecideStep(RecordType type, HoldId id,
 }
 
 std::expected<Record, Refusal> Book::DecideProgress(HoldId id, NanoUsd cost, NanoUsd charge,
-                                                    Metering metering) const {
+                                                    Metering metering, std::string text) const {
   const auto found = holds_.find(id);
   if (found == holds_.end()) {
     return Refuse(Refusal::Reason::kNoHold);
@@ -271,6 +271,8 @@ std::expected<Record, Refusal> Book::DecideProgress(HoldId id, NanoUsd cost, Nan
   // What was metered of something that runs is never taken back.
   decided->cost = has_ended ? cost : std::max(cost, hold.metered_cost);
   decided->charge = has_ended ? charge : std::max(charge, hold.metered_charge);
+  text.resize(std::min(text.size(), kRecordTextBytesMax));
+  decided->text = std::move(text);
   return decided;
 }
 

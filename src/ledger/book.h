@@ -109,6 +109,7 @@ struct OpenHold {
   HoldState state = HoldState::kHeld;
   NanoUsd cost = 0, charge = 0;  // held
   NanoUsd metered_cost = 0, metered_charge = 0;
+  std::string metered_text;  // of its end, for the records above the ledger; empty: none
   uint32_t price_version = 0;
   AccountNumber payee = kUnknownPayee;
   int64_t since_ns = 0;
@@ -164,9 +165,10 @@ class Book {
   std::expected<Record, Refusal> DecideStep(RecordType type, HoldId id, std::string text) const;
   // While it runs only more can be metered; at its end what is known of it counts, also when it is
   // less than what had to be feared: also of one that is in doubt because its process gave the
-  // journal away and took it back.
+  // journal away and took it back. A `text` stays until another one comes.
   std::expected<Record, Refusal> DecideProgress(HoldId id, NanoUsd cost, NanoUsd charge,
-                                                Metering metering = Metering::kRuns) const;
+                                                Metering metering = Metering::kRuns,
+                                                std::string text = {}) const;
 
   // Definitions replace those of the same name. Errors: kInvalidArgument with the field.
   Result<Record> DecideBudget(const BudgetSpec& budget, int64_t time_ns) const;

@@ -323,6 +323,9 @@ Status Book::ApplyStep(const Record& record) {
       // The last word, which whoever decided it has not made less than it may be.
       hold.metered_cost = record.cost;
       hold.metered_charge = record.charge;
+      if (!record.text.empty()) {
+        hold.metered_text = record.text;
+      }
       return {};
     case RecordType::kVoid:
       Release(hold, 0, 0);

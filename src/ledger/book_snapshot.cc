@@ -104,6 +104,12 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
     if (!hold.upstream_id.empty()) {
       TW_RETURN_IF_ERROR(put(RecordType::kUpstreamId, {.hold = id, .text = hold.upstream_id}));
     }
+    if (!hold.metered_text.empty()) {
+      TW_RETURN_IF_ERROR(put(RecordType::kProgress, {.hold = id,
+                                                     .cost = hold.metered_cost,
+                                                     .charge = hold.metered_charge,
+                                                     .text = hold.metered_text}));
+    }
   }
   return put(RecordType::kSnapshotEnd, {});
 }
@@ -111,12 +117,13 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
 uint64_t Book::snapshot_bytes_max() const {
   // Names have at most 256 bytes, notes 512; a record is a multiple of 64.
   constexpr uint64_t kDefinition = 768, kCredit = 1280, kAccount = 192 + 192,
-                     kHold = 256 + kLegsMax * 48, kUpstreamId = 128;
+                     kHold = 256 + kLegsMax * 48, kUpstreamId = 128, kProgress = 192;
   uint64_t bytes = 1024 + price_bytes_ +
                    (budgets_.size() + payees_.size() + prepaid_.size()) * kDefinition +
                    credits_.size() * kCredit + accounts_.size() * kAccount;
   for (const auto& [id, hold] : holds_) {
-    bytes += kHold + hold.text.size() + hold.payer.size() + kUpstreamId + hold.upstream_id.size();
+    bytes += kHold + hold.text.size() + hold.payer.size() + kUpstreamId + hold.upstream_id.size() +
+             (hold.metered_text.empty() ? 0 : kProgress + hold.metered_text.size());
   }
   return bytes;
 }

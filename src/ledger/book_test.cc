@@ -283,6 +283,18 @@ TEST(Book, MetersLessOnlyOfWhatHasEnded) {
   EXPECT_EQ(live.book.Find(*hold)->metered_cost, 20);
 }
 
+TEST(Book, KeepsTheTextOfAnEndUntilAnotherComes) {
+  Live live;
+  const auto hold = live.Hold({}, 100, 100);
+  const auto text = [&] { return live.book.Find(*hold)->metered_text; };
+  EXPECT_EQ(text(), "");
+  live.Commit(*live.book.DecideProgress(*hold, 20, 20, Metering::kEnded, "ten tokens"));
+  live.Commit(*live.book.DecideProgress(*hold, 30, 20));
+  EXPECT_EQ(text(), "ten tokens");
+  live.Commit(*live.book.DecideProgress(*hold, 40, 20, Metering::kEnded, "twelve"));
+  EXPECT_EQ(text(), "twelve");
+}
+
 TEST(Book, KeepsWhatIsInDoubtHeldUntilItIsResolved) {
   Live live;
   const AccountNumber key = live.Budget("key:a", 100);
@@ -368,6 +380,7 @@ TEST(Book, ComesBackWholeFromItsSnapshot) {
   live.Commit(*live.book.DecideStep(RecordType::kSent, *running, ""));
   live.Commit(*live.book.DecideProgress(*running, 12, 3));
   const auto doubtful = live.Hold({key}, 5);
+  live.Commit(*live.book.DecideProgress(*doubtful, 4, 2, Metering::kEnded, "ten tokens"));
   live.Commit(*live.book.DecideStep(RecordType::kInDoubt, *doubtful, ""));
 
   Book copy;
@@ -399,6 +412,9 @@ TEST(Book, ComesBackWholeFromItsSnapshot) {
   ASSERT_NE(hold, nullptr);
   EXPECT_EQ(hold->state, HoldState::kSent);
   EXPECT_EQ(hold->metered_cost, 12);
+  EXPECT_EQ(copy.Find(*doubtful)->metered_text, "ten tokens");
+  EXPECT_EQ(copy.Find(*doubtful)->metered_cost, 4);
+  EXPECT_EQ(copy.Find(*doubtful)->metered_charge, 2);
   EXPECT_EQ(hold->since_ns, live.book.Find(*running)->since_ns);
   EXPECT_EQ(copy.BudgetOf(day)->period, Period::kDay);
 }

@@ -118,6 +118,7 @@ void Ledger::Adopt(std::span<const Record> ends) {
         metered.hold = end.hold;
         metered.cost = std::clamp<NanoUsd>(end.cost, 0, hold->cost);
         metered.charge = std::clamp<NanoUsd>(end.charge, 0, hold->charge);
+        metered.text = end.text;
         static_cast<void>(Commit(metered));
         break;
       case RecordType::kSettle:

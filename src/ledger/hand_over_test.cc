@@ -97,7 +97,7 @@ TEST_F(HandOverTest, EveryKindOfEndReachesTheNewProcess) {
   auto cut = Take(300), refused = Take(200), unended = Take(100);
   Upgrade();
   cut->UpstreamIdWithNext("req-1");
-  ASSERT_TRUE(cut->Progress(50, 30, Metering::kEnded).has_value());
+  ASSERT_TRUE(cut->Progress(50, 30, Metering::kEnded, "ten tokens").has_value());
   ASSERT_TRUE(cut->Doubt("cut").has_value());
   ASSERT_TRUE(refused->Void("refused").has_value());
   {
@@ -109,6 +109,7 @@ TEST_F(HandOverTest, EveryKindOfEndReachesTheNewProcess) {
   std::ranges::sort(doubts, {}, [](const auto& doubt) { return doubt.first; });
   ASSERT_EQ(doubts.size(), 2U);
   EXPECT_EQ(doubts[0].second.upstream_id, "req-1");
+  EXPECT_EQ(doubts[0].second.metered_text, "ten tokens");
   EXPECT_EQ(doubts[0].second.metered_cost, 50) << "less than had to be feared";
   EXPECT_EQ(doubts[0].second.metered_charge, 30);
   EXPECT_EQ(doubts[1].second.metered_cost, 100);

@@ -79,14 +79,14 @@ Status Hold::UpstreamId(std::string_view id) {
   return ledger_->Step(RecordType::kUpstreamId, id_, std::string(id));
 }
 
-Status Hold::Progress(NanoUsd cost, NanoUsd charge, Metering metering) {
+Status Hold::Progress(NanoUsd cost, NanoUsd charge, Metering metering, std::string text) {
   TW_CHECK(ledger_ != nullptr);
   const std::lock_guard lock(ledger_->mutex_);
   if (ledger_->is_released_ && metering == Metering::kRuns) {
     return {};  // all of it counts already, until its end says how much it was
   }
-  return ledger_->CommitWithUpstreamId(ledger_->book_.DecideProgress(id_, cost, charge, metering),
-                                       upstream_id_);
+  return ledger_->CommitWithUpstreamId(
+      ledger_->book_.DecideProgress(id_, cost, charge, metering, std::move(text)), upstream_id_);
 }
 
 std::expected<void, Refusal> Hold::Extend(NanoUsd cost, NanoUsd charge) {

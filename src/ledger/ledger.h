@@ -60,7 +60,8 @@ class Hold {
   Status UpstreamId(std::string_view id);
   void UpstreamIdWithNext(std::string_view id) { upstream_id_ = id; }
   // All in all so far, so that a kill still knows it; by Book::DecideProgress.
-  Status Progress(NanoUsd cost, NanoUsd charge, Metering metering = Metering::kRuns);
+  Status Progress(NanoUsd cost, NanoUsd charge, Metering metering = Metering::kRuns,
+                  std::string text = {});
   std::expected<void, Refusal> Extend(NanoUsd cost, NanoUsd charge);
   // The ends. `text` is for the records above the ledger.
   Status Settle(NanoUsd cost, NanoUsd charge, std::string text);

@@ -136,6 +136,42 @@ def test_t30_a_router_that_tells_no_cost_at_all_is_asked_about_every_request(tmp
         for entry in asked(site):
             attempt = attempt_of_entry(site, key, entry)
             assert (attempt["cost_nanousd"], attempt["charge_nanousd"], attempt["usage_source"]) == (billed(entry), billed(entry), "billed")
+            assert (attempt["input_tokens"], attempt["output_tokens"]) == tokens(entry)
+        used = usage(site, key)
+        assert (used["input_tokens"], used["output_tokens"]) == tuple(map(sum, zip(*map(tokens, asked(site)))))
+
+
+def tokens(entry):
+    return entry["billed"]["prompt_tokens"], entry["billed"]["completion_tokens"]
+
+
+def start_again(site):
+    """After a kill."""
+    site.server.process.kill()
+    site.server.process.wait(harness.PATIENCE_S)
+    site.server.process.stdout.close()
+    flags = ["--config", site.config, "--port", str(site.server.port), *QUICK]
+    server = harness.Server(site.server.home, *flags, models=site.models, env=market.keys(site.sites))
+    site.server.process = server.process  # the one that the end of the test stops
+
+
+def test_t30_what_an_answer_said_outlives_kills_before_its_bill(tmp_path):
+    with pool(tmp_path, "hub") as site:
+        key = make_key(site.server.home, "routed", "--budget", "1")
+        site.sim.fault(endpoint="billing", status=503)
+        replies = [chat(site, key, **fields) for fields in shapes(3)]
+        site.sim.fault(endpoint="chat", usage="padded")
+        replies.append(chat(site, key))
+        for _ in range(2):  # the second one reads what the first one wrote of all that is open
+            start_again(site)
+        assert usage(site, key)["requests"]["in_doubt"] == len(replies)
+        site.sim.clear_faults()
+        all_books_say(site, key)
+        attempts = [attempt_of_entry(site, key, entry) for entry in asked(site)]
+        told = [tokens(entry) for entry in asked(site)]
+        told[-1] = (told[-1][0], told[-1][1] + 1000)
+        assert [(one["input_tokens"], one["output_tokens"]) for one in attempts] == told
+        harness.wait_for(lambda: "the bytes of its answer" in cli(site.server.home, "alerts", "ls"), "the alert about who says more")
 
 
 @pytest.mark.parametrize("where", ["pool", "hub"])
