@@ -42,6 +42,11 @@ TEST(Purchase, ComesBackFromItsTextWhateverIsInIt) {
   EXPECT_TRUE(Encode(apart).starts_with(Encode(bought) + "\x1F")) << "else the text is as before";
   const Outcome outcome = {1, 2, 3, 4, UsageSource::kMetered, "stop"};
   EXPECT_EQ(DecodeOutcome(Encode(outcome)), outcome);
+  for (const bool by_ours : {false, true}) {
+    expected.askable = true;
+    expected.askable_by_ours = by_ours;
+    EXPECT_EQ(DecodePurchase(Encode(expected)), expected);
+  }
 }
 
 TEST(Meter, HoldsTheWorstCaseAndSettlesWhatWasUsed) {
@@ -343,6 +348,7 @@ TEST(Meter, ForgetsAnErrorSoonWhereNobodyCanBeAsked) {
     const char* upstream_id;
     Ended ended;
     AttemptState soon;
+    AskableIds could = {};  // when it began
   };
   const Ended error{.finish = "server_error"};
   const Ended cut{.likely_billed = true, .delivered_bytes = 30, .finish = "cut"};
@@ -352,15 +358,22 @@ TEST(Meter, ForgetsAnErrorSoonWhereNobodyCanBeAsked) {
            Case{"by its id", {.theirs = true}, "inf-1", error, AttemptState::kInDoubt},
            Case{"by ours", {.theirs = true, .ours = true}, "", error, AttemptState::kInDoubt},
            Case{"something was delivered", {}, "inf-1", cut, AttemptState::kInDoubt},
+           Case{"it could by its id", {}, "inf-1", error, AttemptState::kInDoubt, {.theirs = true}},
+           Case{"it could by ours", {}, "", error, AttemptState::kInDoubt, {true, true}},
+           Case{"it could, by an id that it named not", {}, "", error, AttemptState::kVoid, {true}},
        }) {
     World world;
     Meter meter(*world.ledger, world.clock);
-    auto attempt = meter.Begin(world.Ask(100, 50));
+    Offer offer = world.Ask(100, 50);
+    offer.askable = row.could;
+    auto attempt = meter.Begin(std::move(offer));
     ASSERT_TRUE(attempt->Sent().has_value());
     attempt->UpstreamId(row.upstream_id);
     static_cast<void>(attempt->End(row.ended));
+    world.KillAndStart();
+    Meter next(*world.ledger, world.clock);
     const auto settle = [&] {
-      meter.SettleOverdue(std::chrono::hours(24), [&](std::string_view provider) {
+      next.SettleOverdue(std::chrono::hours(24), [&](std::string_view provider) {
         return provider == "site-a" ? row.can : AskableIds{true, true};
       });
       return world.recorder->Find({1, 1})->front().state;

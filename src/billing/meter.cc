@@ -367,6 +367,7 @@ Result<ledger::HoldRequest> Meter::RequestOf(const SpendingBound& bound, const O
 Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   const bool is_local = offer.purchase.provider == catalog::kLocalSlug;
   offer.purchase.askable = offer.askable.theirs;
+  offer.purchase.askable_by_ours = offer.askable.ours;
   offer.purchase.billed_apart = offer.billed_apart;
   offer.purchase.priced = is_local || (offer.prices != nullptr && offer.prices->is_priced());
   Metered metered = Prepare(offer);
@@ -430,13 +431,17 @@ bool Meter::IsOverdue(ledger::HoldId id, const ledger::OpenHold& hold,
 
 namespace {
 
-// Void in the end, and nobody can say sooner: an error came before anything that costs.
+// Void in the end, and nobody can say sooner: an error came before anything that costs. Whoever
+// could be asked when it began may be so again: a config that lacks him for a moment forgets
+// nothing.
 bool IsSurelyForgotten(const ledger::OpenHold& hold, const Meter::Askable& askable) {
   if (!askable || hold.cost == 0 || hold.metered_cost > 0) {
     return false;
   }
-  const AskableIds can = askable(DecodePurchase(hold.text).provider);
-  return hold.upstream_id.empty() ? !can.ours : !can.theirs;
+  const Purchase bought = DecodePurchase(hold.text);
+  const AskableIds can = askable(bought.provider);
+  return hold.upstream_id.empty() ? !can.ours && !bought.askable_by_ours
+                                  : !can.theirs && !bought.askable;
 }
 
 }  // namespace

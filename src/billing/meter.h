@@ -219,7 +219,8 @@ class Meter {
   // at what was metered, void when nothing was. Longer by the wall clock and by the steady one: of
   // what was in doubt before this process, it counts what the wall clock said when it was first
   // seen here, and half an hour at least of asking. Where an error came instead of an answer and
-  // `askable` says that nobody can be asked about it, ten minutes do. One thread at a time.
+  // nobody can be asked about it, by `askable` or when it began, ten minutes do. One thread at a
+  // time.
   using Askable = std::function<AskableIds(std::string_view provider)>;
   void SettleOverdue(std::chrono::nanoseconds deadline = std::chrono::hours(24),
                      const Askable& askable = {});

@@ -13,7 +13,9 @@ constexpr char kSeparator = '\x1F';  // ASCII's own unit separator
 constexpr std::array<std::string_view, 5> kSourceNames = {"provider", "metered", "bound", "none",
                                                           "billed"};
 
-constexpr int64_t kOtherTier = 1, kTold = 2;  // of an outcome: one number
+// Marks that share a number: of a purchase, and of an outcome.
+constexpr int64_t kAskable = 1, kAskableByOurs = 2;
+constexpr int64_t kOtherTier = 1, kTold = 2;
 
 class Fields {
  public:
@@ -83,7 +85,7 @@ std::string Encode(const Purchase& purchase) {
       .Put(int64_t{purchase.priced})
       .Put(int64_t{purchase.degraded})
       .Put(int64_t{purchase.open_ended})
-      .Put(int64_t{purchase.askable});
+      .Put((purchase.askable ? kAskable : 0) | (purchase.askable_by_ours ? kAskableByOurs : 0));
   if (!purchase.billed_apart.empty()) {
     fields.Put(purchase.billed_apart);
   }
@@ -102,7 +104,9 @@ Purchase DecodePurchase(std::string_view text) {
   purchase.priced = reader.Number() != 0;
   purchase.degraded = reader.Number() != 0;
   purchase.open_ended = reader.Number() != 0;
-  purchase.askable = reader.Number() != 0;
+  const int64_t askable = reader.Number();
+  purchase.askable = (askable & kAskable) != 0;
+  purchase.askable_by_ours = (askable & kAskableByOurs) != 0;
   purchase.billed_apart = reader.Text();
   return purchase;
 }

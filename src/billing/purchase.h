@@ -21,6 +21,7 @@ struct Purchase {
   // its hold says nothing about the route.
   bool open_ended = false;
   bool askable = false;  // the provider says later what single requests cost, by its own ids
+  bool askable_by_ours = false;  // and by what we call an attempt; no column keeps it
   // A field of the request that is billed apart from tokens: what it is settled at leaves that out.
   std::string billed_apart = {};
 
