@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/decimal.h"
 #include "gateway/test_upstream_routes.h"
 
 namespace tradewind::gateway {
@@ -57,6 +58,29 @@ TEST_F(PassTest, HalfAUsageTakesNothingFromAWholeOne) {
   const auto later = Answer(Text("hi") + End() + Used(R"("prompt_tokens":8)") + Used(whole));
   EXPECT_EQ(later.input_tokens, 7) << "the last word";
   EXPECT_EQ(later.output_tokens, 9);
+}
+
+TEST_F(PassTest, RowSlowReaderOfAProvider) {
+  server_options_.write_deadline_ms = 200;
+  prices_.input = prices_.output = Decimal::Parse("1").value();
+  Start({"site-a"});
+  const TestSocket reader = [&] {
+    TestSocket client(server_->port(), 4096);
+    Ask(client, kStream);
+    return client;
+  }();
+  TestSocket provider = Take(a_);
+  provider.Send(kStreamHead);
+  const std::string piece = Text(std::string(16 << 10, 'x'));
+  size_t sent = 0;
+  while (provider.Send(piece)) {  // it waits where nobody reads
+    ASSERT_LT(++sent, 10'000U) << "the upstream is closed";
+  }
+  const telemetry::AccessRecord line = Logged();
+  EXPECT_EQ(line.outcome, "deadline_exceeded");
+  const auto doubts = ledger_->HoldsInDoubt();
+  ASSERT_EQ(doubts.size(), 1U);
+  EXPECT_GT(doubts[0].second.metered_charge, 16 << 10) << "he is charged for what he was sent";
 }
 
 }  // namespace

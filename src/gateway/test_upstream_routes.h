@@ -160,6 +160,7 @@ class UpstreamRouteTest : public ::testing::Test {
   FakeModels files_{{"org-m"}};
   std::string api_key_header_;
   catalog::Prices prices_;
+  catalog::Prices prices_;  // of both; unpriced
   TestUpstream a_, b_;
   RouteTimes times_;
   telemetry::Registry metrics_;

@@ -18,7 +18,7 @@ BESIDE_THE_CODE = {
     "refused here": ["RowRefused", "RowRefusedBecauseTheModelDoesNotLoad"],
     "failed here after it": ["RowFailedAfterFirstByte"],
     "client left": ["RowClientLeft"],
-    "slow reader": ["RowSlowReader"],
+    "slow reader": ["RowSlowReader", "RowSlowReaderOfAProvider"],
     "shutdown": ["RowShutdown"],
 }
 # Rows that a test of another file here shows.
