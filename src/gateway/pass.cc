@@ -19,8 +19,9 @@ using providers::WireEvent;
 
 constexpr size_t kHeldBytesMax = 16 << 10;
 
-// So much of an answer that goes on is compared with the beginning of the text so far.
-constexpr size_t kComparedBytes = 64;
+// So much of an answer that goes on is compared with the beginning of the text so far. A text that
+// has less than the least may well go on as it began.
+constexpr size_t kComparedBytes = 64, kComparedBytesMin = 16;
 // A longer text is not kept, and does not go on elsewhere.
 constexpr size_t kKeptTextBytesMax = limits::kRecountedBytesMax;
 
@@ -198,7 +199,7 @@ class StreamPass {
   bool BeginsAnew(const WireEvent& event) {
     const std::string_view before = std::string_view(stream_.text).substr(0, kComparedBytes);
     const std::string now = text_ + event.chunk.text;
-    return !before.empty() && now.starts_with(before);
+    return before.size() >= kComparedBytesMin && now.starts_with(before);
   }
 
   // There is something to see, and it is known to be new.

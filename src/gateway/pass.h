@@ -74,7 +74,7 @@ struct PassOptions {
 // one it asked for, and a comment otherwise, also when another usage follows. The end is [DONE] in
 // every complete stream and in no other: one that was cut ends with an error event, unless it may
 // go on elsewhere. One that goes on shows nothing of an answer that begins as the text so far
-// began: that one started anew, and text is never shown twice.
+// began, where that is long enough to tell: that one started anew.
 Task<Passed> PassStream(http::Exchange& exchange,
                         std::shared_ptr<providers::UpstreamExchange> upstream,
                         http::Headers headers, const PassOptions& options, ClientStream& stream,

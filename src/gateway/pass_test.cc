@@ -83,5 +83,37 @@ TEST_F(PassTest, RowSlowReaderOfAProvider) {
   EXPECT_GT(doubts[0].second.metered_charge, 16 << 10) << "he is charged for what he was sent";
 }
 
+// The beginning of an answer by site-a, which breaks off, and how it goes on at site-b.
+class ContinuationTest : public UpstreamRouteTest {
+ protected:
+  std::string GoOn(const std::string& begun, const std::string& rest) {
+    TestSocket client = Ask(R"("stream":true,"provider":{"continuation":true})");
+    TestSocket first = Take(a_);
+    first.Send(kStreamHead + Text(begun));
+    EXPECT_NE(client.ReadUntil(begun).find(begun), std::string::npos);
+    first.Close();
+    TestSocket second = Take(b_);
+    second.Send(kStreamHead + Text(rest) + End() + Event("[DONE]") + kLastChunk);
+    return ReadStream(client);
+  }
+};
+
+TEST_F(ContinuationTest, AnAnswerThatBeginsAnewIsNotShown) {
+  Start({"site-a", "site-b"});
+  const std::string seen = GoOn("sixteen bytes...", "sixteen bytes... and more");
+  EXPECT_EQ(seen.find("and more"), std::string::npos) << seen;
+  EXPECT_NE(seen.find("anew"), std::string::npos) << seen;
+}
+
+TEST_F(ContinuationTest, WhatFewBytesBeginWithMayComeAgain) {
+  Start({"site-a", "site-b"});
+  for (const auto& [begun, rest] : {std::pair(" ", " and more"), std::pair("ha", "ha, and more"),
+                                    std::pair("fifteen bytes..", "fifteen bytes.. and more")}) {
+    const std::string seen = GoOn(begun, rest);
+    EXPECT_NE(seen.find("and more"), std::string::npos) << seen;
+    EXPECT_NE(seen.find("[DONE]"), std::string::npos) << seen;
+  }
+}
+
 }  // namespace
 }  // namespace tradewind::gateway

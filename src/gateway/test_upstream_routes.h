@@ -111,6 +111,7 @@ class UpstreamRouteTest : public ::testing::Test {
       config.base_url = fmt::format("http://127.0.0.1:{}/v1", (slug == "site-a" ? a_ : b_).port());
       config.allow_private = true;
       config.api_key_header = api_key_header_;
+      config.assistant_prefix = "message";
       config.models = {mapping};
       sources.configured.push_back(config);
     }
@@ -159,7 +160,6 @@ class UpstreamRouteTest : public ::testing::Test {
   FakeWorld world_;
   FakeModels files_{{"org-m"}};
   std::string api_key_header_;
-  catalog::Prices prices_;
   catalog::Prices prices_;  // of both; unpriced
   TestUpstream a_, b_;
   RouteTimes times_;
