@@ -360,7 +360,6 @@ Result<ledger::HoldRequest> Meter::RequestOf(const SpendingBound& bound, const O
   request.payee = ledger_.Payee((bought.own_key ? "callers:" : "provider:") + bought.provider)
                       .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written
   request.text = Encode(bought);
-  request.is_strict = offer.is_strict && request.cost > 0;
   return request;
 }
 
@@ -392,6 +391,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
       numbers.push_back(budget.number);
     }
     request.budgets = numbers;
+    request.is_strict = offer.is_strict && !is_free;
     std::expected<ledger::Hold, Refusal> hold = ledger_.Take(request, send);
     if (hold.has_value()) {
       metered.hold_ = std::move(*hold);

@@ -462,8 +462,9 @@ inline constexpr Flag kOrgsFlags[] = {
     {.name = "parallel", .value = "N", .help = "set: requests at the same time; likewise"},
     {.name = "strict",
      .value = "WHETHER",
-     .help = "set: what paid requests may cost is on the disk before they go out, so that a power "
-             "cut leaves none unaccounted; each waits for a flush",
+     .help =
+         "set: the records of paid requests are on the disk before they go out, so that a power "
+         "cut takes none of them; each waits for a flush",
      .choices = "on off",
      .env = "TRADEWIND_ORG_STRICT",
      .offer = Offer::kChoice},

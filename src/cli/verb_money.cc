@@ -74,7 +74,8 @@ void PrintBudgets(const json::object& answer, const Settings& settings) {
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
   for (const json::object& budget : budgets) {
-    if (Text(budget, "unaccounted_nanousd") != "0") {
+    const std::string unaccounted = Text(budget, "unaccounted_nanousd");
+    if (!unaccounted.empty() && unaccounted != "0") {
       Print(fmt::format(
           "{}: {} more may have been spent by requests whose records a power cut "
           "took, and count as used; if the provider's bill says that they were not: "

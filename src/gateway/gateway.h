@@ -207,8 +207,9 @@ class Gateway {
   // Holds the most that the attempt can cost; from then on it counts as sent. Errors: those of
   // billing::Meter::Begin.
   Status HoldFor(Tries& tries, Begun& begun) const;
-  // Where Metered::goes_out_after says so, before anything is sent. Errors: kUnavailable; then the
-  // attempt has ended.
+  // Its records are as far on the disk as it asks for (Metered::goes_out_after).
+  bool MayGoOut(const billing::Metered& money) const;
+  // Waits for that, before anything is sent. Errors: kResourceExhausted; then the attempt has ended.
   Task<Status> AwaitDisk(Tries& tries, Begun& begun) const;
   // once.cc
   // Under an idempotency key: answered once, and again with the same bytes.

@@ -145,6 +145,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
 
   start(std::move(first));
   bool has_hedged = false;
+  std::optional<Begun> second;  // that has not gone out
   const auto is_ready = [](const auto& leg) { return leg->is_ready(); };
   const auto is_done = [](const auto& leg) { return leg->is_done; };
   while (!std::ranges::any_of(*legs, is_ready) && !std::ranges::all_of(*legs, is_done) &&
@@ -152,13 +153,21 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
     const bool is_awake =
         co_await wakeup->Wait(has_hedged ? steady_clock::time_point::max() : hedge_at);
     if (!is_awake && !std::exchange(has_hedged, true)) {
-      auto second = BeginSecond(tries);
-      const bool may_go = second.has_value() && (second->money.goes_out_after() == 0 ||
-                                                 (co_await AwaitDisk(tries, *second)).has_value());
-      if (may_go) {
-        start(std::move(*second));
+      second = BeginSecond(tries);
+      if (second.has_value() && second->money.goes_out_after() > 0) {
+        options_.meter->WhenDurable(second->money.goes_out_after(),
+                                    [wakeup](bool /*is_durable*/) { wakeup->Notify(); });
       }
     }
+    // The first one may have answered while the money of the second was on its way to the disk.
+    const bool is_over = std::ranges::any_of(*legs, is_ready) || call.exchange.client_left();
+    if (second.has_value() && !is_over && MayGoOut(second->money)) {
+      start(std::move(*second));
+      second.reset();
+    }
+  }
+  if (second.has_value()) {
+    EndMoney(tries, NotSent(), *second);
   }
   const auto found = std::ranges::find_if(*legs, is_ready);
   Leg* const won = found == legs->end() ? nullptr : found->get();

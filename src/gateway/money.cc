@@ -127,19 +127,29 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   return {};
 }
 
-// The first request of a budget's window, and each of an organisation that is strict.
+bool Gateway::MayGoOut(const billing::Metered& money) const {
+  const uint64_t seq = money.goes_out_after();
+  return seq == 0 || options_.meter->IsDurable(seq);
+}
+
+// The first request of a budget's window or after a rest, and each of an organisation that is
+// strict.
 Task<Status> Gateway::AwaitDisk(Tries& tries, Begun& begun) const {
-  const uint64_t seq = begun.money.goes_out_after();
+  constexpr int64_t kRetryAfterMs = 60'000;
   const auto wakeup = http::Wakeup::Create();
-  options_.meter->WhenDurable(seq, [wakeup](bool /*is_durable*/) { wakeup->Notify(); });
+  options_.meter->WhenDurable(begun.money.goes_out_after(),
+                              [wakeup](bool /*is_durable*/) { wakeup->Notify(); });
   static_cast<void>(co_await wakeup->Wait(tries.deadline));
-  if (options_.meter->IsDurable(seq)) {
+  if (MayGoOut(begun.money)) {
+    begun.started = clock_.Now();  // how fast the disk is says nothing of the route
     co_return Status();
   }
   EndMoney(tries, NotSent(), begun);
-  co_return Fail(ErrorCode::kUnavailable,
-                 "What the request may cost could not be kept on the disk, so it was not sent; try "
-                 "again in a moment.");
+  co_return Fail(Error{ErrorCode::kResourceExhausted,
+                       "What the request may cost could not be kept on the disk, so it was not "
+                       "sent. Ask again when the disk is well.",
+                       {},
+                       kRetryAfterMs});
 }
 
 Answered NotSent() {

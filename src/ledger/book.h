@@ -31,12 +31,13 @@ namespace tradewind::ledger {
 // raised ahead of its use, so that requests seldom wait for the disk: what a cut takes of their
 // records is at most what was leased, and counts as used from then on.
 struct Lease {
-  NanoUsd up_to = 0;        // as the journal says
+  NanoUsd up_to = 0;        // as the journal says; 0: nothing is leased
   NanoUsd durable = 0;      // as the journal says after a power cut: what may be used now
   NanoUsd step = 0;         // so far ahead of its use `up_to` was
   uint64_t seq = 0;         // of the record that says so
   int64_t since_ns = 0;     // its time
   int64_t drawn_at_ns = 0;  // the last hold
+  std::string boot_id;      // of the system that it was written on
 };
 
 // Pending amounts stand in a column of their own: what is reserved can never be spent twice, and
@@ -56,7 +57,7 @@ struct Account {
   int64_t cut_at_ns = 0;
   Lease lease;
 
-  NanoUsd used() const;  // all that is not available
+  NanoUsd used() const;  // of a budget: all that is not available
   // What a hold may still take; negative after an overrun, or when a limit was lowered.
   NanoUsd available() const;
 };
@@ -184,11 +185,11 @@ class Book {
   // What has to be in the journal before a hold of these is: leases that it would go beyond, or come
   // near the end of. Requires that hard budgets have room for it.
   std::vector<Record> DecideLeases(const Legs& legs, int64_t time_ns) const;
-  // What was leased ahead of the use of budgets that rest is given back; `all`: of those that do
-  // not, too.
-  std::vector<Record> DecideReturns(int64_t time_ns, bool all);
-  // If the system was started anew since leases were written: up to where they go was used, however
-  // much less the journal knows of.
+  // What was leased ahead of the use of budgets that rest is given back; `is_last`: nothing is
+  // leased any more, as nothing comes after it.
+  std::vector<Record> DecideReturns(int64_t time_ns, bool is_last);
+  // Of leases that were written on another start of the system: up to where they go was used,
+  // however much less the journal knows of.
   std::vector<Record> DecideUnaccounted(std::string_view boot_id, int64_t time_ns) const;
   // Nothing that counts was in what the power cut took of a budget's window. Errors: kNotFound.
   Result<Record> DecideAccounted(AccountKey key) const;
@@ -203,7 +204,7 @@ class Book {
 
   // The record after which a hold of these, which has been applied, may go out; 0: it may.
   uint64_t DrawLeases(const Legs& legs, int64_t time_ns);
-  // Leases are written on this start of the system from here on.
+  // Leases are written on this start of the system from here on. A snapshot that is read forgets it.
   void SetBootId(std::string boot_id) { boot_id_ = std::move(boot_id); }
   // Everything up to this record survives a power cut.
   void NoteDurable(uint64_t seq);
@@ -323,7 +324,8 @@ class Book {
   Status ApplyPrice(const Record& record);
   Status ApplyTransfer(const Record& record);
   Status ApplyLease(const Record& record);
-  Record LeaseOf(AccountKey key, const Account& account) const;
+  void TellOfCut(const Record& record, AccountKey key, const Account& account);
+  static Record LeaseOf(AccountKey key, const Account& account);
   bool IsPlainMoney(AccountNumber number) const;  // neither budget nor credit
   Status ApplySnapshot(const Record& record);
   void ForgetPrices(int64_t time_ns);

@@ -146,8 +146,7 @@ void Book::Release(const OpenHold& hold, NanoUsd cost, NanoUsd charge) {
     Account& account = AddPending(leg, -leg.amount);
     if (hold.since_ns < account.cut_at_ns) {
       const NanoUsd freed = std::max<NanoUsd>(0, leg.amount - AmountOf(leg, cost, charge));
-      NanoUsd sum = 0;  // beyond 64 bits: there is no room in the budget either way
-      account.unaccounted = AddMoney(account.unaccounted, freed, sum) ? sum : kNanoUsdMax;
+      account.unaccounted = std::min(account.unaccounted + freed, kAmountMax);
     }
     TW_CHECK(account.pending >= 0);
     if (hold.state == HoldState::kInDoubt) {

@@ -1,6 +1,5 @@
 // How far ahead of their use hard budgets are leased, and what a power cut leaves of that.
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "base/check.h"
@@ -26,11 +25,10 @@ bool IsDrawn(const Leg& leg) {
 
 NanoUsd Account::used() const {
   const __int128 sum = __int128{debits} + pending + unaccounted - credits;
-  const __int128 most = std::numeric_limits<NanoUsd>::max();
-  return static_cast<NanoUsd>(std::clamp(sum, -most, most));
+  return static_cast<NanoUsd>(std::clamp<__int128>(sum, 0, kNanoUsdMax));
 }
 
-Record Book::LeaseOf(AccountKey key, const Account& account) const {
+Record Book::LeaseOf(AccountKey key, const Account& account) {
   Record record;
   record.type = RecordType::kLease;
   record.account = key.number;
@@ -39,7 +37,7 @@ Record Book::LeaseOf(AccountKey key, const Account& account) const {
   record.cost = account.lease.up_to;
   record.charge = account.unaccounted;
   record.since_ns = account.cut_at_ns;
-  record.text = boot_id_;
+  record.text = account.lease.boot_id;
   return record;
 }
 
@@ -50,17 +48,16 @@ std::vector<Record> Book::DecideLeases(const Legs& legs, int64_t time_ns) const 
     if (!IsDrawn(leg)) {
       continue;
     }
-    const auto found = accounts_.find(leg.account);
-    const bool is_new = found == accounts_.end();
-    const Account& account = is_new ? kUnused : found->second;
-    const Lease& lease = account.lease;
-    // Within kAmountMax, as limits are: otherwise there was no room for it.
-    const NanoUsd used = account.used() + leg.amount;
-    if (used + lease.step / 2 <= lease.up_to) {
-      continue;
-    }
     const BudgetSpec& budget = budgets_.at(leg.account.number);
     if (budget.mode != Mode::kHard) {
+      continue;
+    }
+    const auto found = accounts_.find(leg.account);
+    const Account& account = found == accounts_.end() ? kUnused : found->second;
+    const Lease& lease = account.lease;
+    // Within the limit: otherwise there was no room for it.
+    const NanoUsd used = account.used() + leg.amount;
+    if (used + lease.step / 2 <= lease.up_to) {
       continue;
     }
     const int64_t age_ns = time_ns - lease.since_ns;
@@ -72,6 +69,7 @@ std::vector<Record> Book::DecideLeases(const Legs& legs, int64_t time_ns) const 
     raised.window_end_s = leg.window_end_s;
     raised.unaccounted = account.unaccounted;
     raised.cut_at_ns = account.cut_at_ns;
+    raised.lease.boot_id = boot_id_;
     raised.lease.up_to =
         std::min(std::max(budget.limit, used), used + std::clamp(step, leg.amount, most));
     if (raised.lease.up_to > lease.up_to) {
@@ -81,28 +79,28 @@ std::vector<Record> Book::DecideLeases(const Legs& legs, int64_t time_ns) const 
   return leases;
 }
 
-std::vector<Record> Book::DecideReturns(int64_t time_ns, bool all) {
+// Where something is held, that may end and its room be held again within the lease: it stays as far
+// as it is used. Without one the next hold writes a lease before it goes out.
+std::vector<Record> Book::DecideReturns(int64_t time_ns, bool is_last) {
   std::vector<Record> returns;
   for (auto next = leased_.begin(); next != leased_.end();) {
     const auto key = next++;
     const auto found = accounts_.find(*key);
-    const bool is_over =
-        found == accounts_.end() || found->second.window_end_s <= time_ns / kNanosPerSecond;
-    if (is_over) {
+    if (found == accounts_.end() || found->second.lease.up_to == 0) {
       leased_.erase(key);
       continue;
     }
     const Account& account = found->second;
-    const NanoUsd used = std::max<NanoUsd>(0, account.used());
-    if (!all && time_ns - account.lease.drawn_at_ns < kRestNs) {
+    const bool is_over = account.window_end_s <= time_ns / kNanosPerSecond;
+    if (!is_last && !is_over && time_ns - account.lease.drawn_at_ns < kRestNs) {
       continue;
     }
-    if (used < account.lease.up_to) {
+    const NanoUsd kept = is_last || account.pending == 0 ? 0 : account.used();
+    if (kept < account.lease.up_to) {
       Account given_back = account;
-      given_back.lease.up_to = used;
+      given_back.lease.up_to = kept;
+      given_back.lease.boot_id = kept == 0 ? "" : boot_id_;
       returns.push_back(LeaseOf(*key, given_back));
-    } else if (account.pending == 0) {
-      leased_.erase(key);
     }
   }
   return returns;
@@ -110,17 +108,20 @@ std::vector<Record> Book::DecideReturns(int64_t time_ns, bool all) {
 
 std::vector<Record> Book::DecideUnaccounted(std::string_view boot_id, int64_t time_ns) const {
   std::vector<Record> records;
-  if (boot_id == boot_id_) {
-    return records;
-  }
   for (const auto& [key, account] : accounts_) {
-    if (account.lease.up_to > 0 && account.window_end_s > time_ns / kNanosPerSecond) {
-      Account after = account;
-      after.unaccounted += std::max<NanoUsd>(0, account.lease.up_to - account.used());
-      after.cut_at_ns = time_ns;
-      records.push_back(LeaseOf(key, after));
-      records.back().text = boot_id;
+    if (account.lease.up_to == 0 || account.lease.boot_id == boot_id) {
+      continue;
     }
+    Account after = account;
+    after.lease.boot_id = boot_id;
+    if (budgets_.at(key.number).mode != Mode::kHard) {
+      after.lease.up_to = 0;  // who only tells is not told of what may have been
+    } else if (const NanoUsd lost = account.lease.up_to - account.used();
+               lost > 0 || account.pending > 0) {
+      after.unaccounted += std::max<NanoUsd>(0, lost);
+      after.cut_at_ns = time_ns;
+    }
+    records.push_back(LeaseOf(key, after));
   }
   std::ranges::sort(records, {}, [](const Record& record) {
     return std::pair(record.account, record.key.window_start_s);
@@ -152,24 +153,38 @@ Status Book::ApplyLease(const Record& record) {
     account.limit = budget->second.limit;
     account.window_end_s = record.window_end_s;
   }
-  if (record.charge > 0 && record.since_ns != account.cut_at_ns) {
-    Notice cut{record.account, key, 0, {}, record.charge, account.limit};
-    cut.cut_at_ns = record.since_ns;
-    notices_.push_back(cut);
-  }
+  TellOfCut(record, key, account);
   account.unaccounted = record.charge;
   account.cut_at_ns = record.since_ns;
   Lease& lease = account.lease;
+  if (record.cost < lease.up_to) {
+    // What is given back counts at once, also while a power cut would take that again.
+    lease.durable = std::min(lease.durable, record.cost);
+    for (WrittenLease& written : written_leases_) {
+      written.up_to = written.key == key ? std::min(written.up_to, record.cost) : written.up_to;
+    }
+  }
   lease.up_to = record.cost;
   lease.step = std::max<NanoUsd>(0, record.cost - account.used());
   lease.seq = record.seq;
   lease.since_ns = record.time_ns;
-  // What is given back counts at once, also while a power cut would take that again.
-  lease.durable = std::min(lease.durable, lease.up_to);
-  boot_id_ = record.text;
+  lease.boot_id = record.text;
   leased_.insert(key);
   written_leases_.push_back({record.seq, key, record.cost});
   return {};
+}
+
+// What is held may have ended in the records that are gone: it is at stake, too.
+void Book::TellOfCut(const Record& record, AccountKey key, const Account& account) {
+  const bool is_over = account.window_end_s <= record.time_ns / kNanosPerSecond;
+  NanoUsd at_stake = 0;
+  if (record.since_ns == 0 || record.since_ns == account.cut_at_ns || is_over ||
+      !AddMoney(record.charge, account.pending, at_stake) || at_stake == 0) {
+    return;
+  }
+  Notice cut{record.account, key, 0, {}, at_stake, account.limit};
+  cut.cut_at_ns = record.since_ns;
+  notices_.push_back(cut);
 }
 
 uint64_t Book::DrawLeases(const Legs& legs, int64_t time_ns) {

@@ -82,7 +82,8 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
     record.warned_percent = account.warned_percent;
     record.charge = account.expired;
     TW_RETURN_IF_ERROR(put(RecordType::kSnapshotAccount, std::move(record)));
-    if (account.lease.up_to > 0 && account.window_end_s > time_ns / kNanosPerSecond) {
+    // Also of a window that is over: it may come back, as one of another period.
+    if (account.lease.up_to > 0 || account.cut_at_ns > 0) {
       TW_RETURN_IF_ERROR(put(RecordType::kLease, LeaseOf(key, account)));
     }
   }

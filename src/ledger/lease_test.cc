@@ -53,6 +53,22 @@ class World : public testing::SeededWorld {
   void Kill() {
     KillAndStart(false, [&] { running.clear(); });
   }
+  // As an operator does it; the next process is begun by CutPower.
+  void Stop() { ledger_.reset(); }
+  // The next process has counted what it could until its n-th write failed.
+  void CutPowerAndFailAt(int64_t write) {
+    disk_.lost_percent = 100;
+    disk_.Kill();
+    running.clear();
+    disk_.CutPower(random_);
+    ledger_.reset();
+    disk_.Revive();
+    disk_.writes_left = write;
+    disk_.creates_left = 1;
+    const auto half =
+        Ledger::Open(disk_, clock_, {.segment_bytes = 128 << 10, .background = false});
+    disk_.Kill();
+  }
   Account At(std::string_view name) { return ledger_->FindBudget(name)->account; }
   Ledger& ledger() { return *ledger_; }
   FakeClock& clock() { return clock_; }
@@ -146,7 +162,7 @@ TEST(Leases, ABudgetAtRestLeavesNothingForAPowerCutToTake) {
   EXPECT_GT(world.At("key:a").lease.up_to, 60);
   world.clock().Advance(seconds(2));
   world.ledger().Tend();
-  EXPECT_EQ(world.At("key:a").lease.up_to, 60);
+  EXPECT_EQ(world.At("key:a").lease.up_to, 0);
   Hold next = world.Take(key, 100);
   EXPECT_FALSE(world.MayGoOut(next)) << "what was given back is nobody's to use";
   ASSERT_TRUE(next.Settle(0, 0, "").has_value());
@@ -203,6 +219,69 @@ TEST(Leases, WhoeverWaitsIsToldOnceWhetherItIsOnTheDisk) {
   EXPECT_EQ(told, (std::vector<bool>{true, true}));
 }
 
+// As every planned start of the machine: what was in doubt then, and cost less, is free.
+TEST(Leases, AStopBeforeTheMachineIsStartedAnewSetsNothingAside) {
+  World world;
+  const AccountNumber key = world.Define({.name = "key:a", .limit = 1000});
+  Hold doubtful = world.Take(key, 600);
+  ASSERT_TRUE(doubtful.Doubt("cut").has_value());
+  world.Stop();
+  world.CutPower();
+  const auto doubts = world.ledger().HoldsInDoubt();
+  ASSERT_EQ(doubts.size(), 1U);
+  ASSERT_TRUE(world.ledger().ResolveSettled(doubts[0].first, 10, 10, "").has_value());
+  EXPECT_EQ(world.At("key:a").unaccounted, 0);
+  EXPECT_TRUE(world.HasRoom(key, 990));
+  // What has come after the stop is leased anew.
+  Hold next = world.Take(key, 100);
+  EXPECT_FALSE(world.MayGoOut(next));
+}
+
+// A start that is killed after a power cut has counted some budgets, and the next one the others.
+TEST(Leases, AStartThatIsKilledForgetsNoBudget) {
+  for (int64_t write = 0; write < 12; ++write) {
+    World world;
+    std::vector<AccountNumber> budgets;
+    for (const char* name : {"key:a", "key:b", "key:c"}) {
+      budgets.push_back(world.Define({.name = name, .limit = 1000}));
+      ASSERT_TRUE(world.Take(budgets.back(), 100).Settle(60, 60, "").has_value());
+    }
+    world.ledger().Tend();
+    for (const AccountNumber& budget : budgets) {
+      world.running.push_back(world.Take(budget, 100));
+      ASSERT_TRUE(world.MayGoOut(world.running.back()));
+    }
+    world.CutPowerAndFailAt(write);
+    world.Kill();
+    for (const char* name : {"key:a", "key:b", "key:c"}) {
+      EXPECT_GE(world.At(name).used(), 160) << name << ", the write " << write;
+    }
+  }
+}
+
+// Monday's use counts in the week's budget that follows, and so does what a power cut took of it.
+TEST(Leases, WhatIsUnaccountedComesBackWithItsWindow) {
+  World world;
+  world.clock().SetWall(std::chrono::system_clock::time_point(seconds(1'764'568'800)));  // a Monday
+  BudgetSpec spec{.name = "key:a", .limit = 1000, .period = Period::kDay};
+  const AccountNumber key = world.Define(spec);
+  ASSERT_TRUE(world.Take(key, 100).Settle(60, 60, "").has_value());
+  world.ledger().Tend();
+  world.running.push_back(world.Take(key, 100));
+  for (const bool is_cut_late : {false, true}) {
+    if (is_cut_late) {
+      world.clock().Advance(std::chrono::hours(24));
+    }
+    world.CutPower();
+  }
+  world.Kill();
+  ASSERT_TRUE(world.ledger().CloseBudget("key:a").has_value());
+  spec.period = Period::kWeek;
+  world.Define(spec);
+  EXPECT_EQ(world.At("key:a").debits, 60);
+  EXPECT_GE(world.At("key:a").used(), 160);
+}
+
 // As it closes, so that the machine may be switched off after it.
 TEST(Leases, AProcessThatEndsGivesBackWhatItHadLeased) {
   const tradewind::testing::TempDir home;
@@ -226,7 +305,7 @@ TEST(Leases, AProcessThatEndsGivesBackWhatItHadLeased) {
     ASSERT_TRUE(hold.Settle(60, 60, "").has_value());
   }
   auto ledger = *Ledger::Open(*disk, SystemClock());
-  EXPECT_EQ(ledger->FindBudget("key:a")->account.lease.up_to, 60);
+  EXPECT_EQ(ledger->FindBudget("key:a")->account.lease.up_to, 0);
 }
 
 }  // namespace

@@ -39,15 +39,18 @@ Result<std::unique_ptr<Ledger>> Ledger::Open(Disk& disk, const Clock& clock,
 }
 
 Ledger::~Ledger() {
-  if (thread_.joinable()) {
-    {
-      const std::lock_guard lock(mutex_);
-      // The power may be cut after it as often as it likes.
-      static_cast<void>(GiveBackLeases(true));
-      stopping_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    if (journal_ != nullptr) {
+      GiveBackLeases(true);  // the power may be cut after it as often as it likes
     }
+    stopping_ = true;
+  }
+  if (thread_.joinable()) {
     dirty_.notify_all();
     thread_.join();
+  } else if (journal_ != nullptr) {
+    static_cast<void>(journal_->Sync());
   }
   const std::lock_guard lock(mutex_);
   FailWaiting();
@@ -497,8 +500,10 @@ void Ledger::Release() {
   CountAllOfWhatRuns();
   const std::lock_guard flushing(flushing_);
   is_released_ = true;
-  if (journal_->Sync().has_value()) {
+  if (Covers(journal_->Sync().has_value())) {
     NoteSynced(book_.seq());
+  } else {
+    is_unflushed_elsewhere_ = true;
   }
   FailWaiting();
   BeginHandOver();
@@ -521,7 +526,7 @@ Status Ledger::Reopen() {
   const auto elsewhere_until = elsewhere_until_;
   book_ = Book();
   recovery_ = {};
-  is_released_ = hands_over_ = false;
+  is_released_ = hands_over_ = is_unflushed_elsewhere_ = false;
   if (const Status recovered = Recover(); !recovered.has_value()) {
     is_released_ = true;
     return recovered;
@@ -606,12 +611,15 @@ Status Ledger::CommitWithLeases(std::span<Record> records) {
   return Commit(records);
 }
 
-Status Ledger::GiveBackLeases(bool all) {
-  if (is_released_) {
-    return {};
+// Nobody needs it: what cannot be written is tried again, and stops nothing.
+void Ledger::GiveBackLeases(bool is_last) {
+  if (is_released_ || !MakeRoom().has_value()) {
+    return;
   }
-  std::vector<Record> returns = book_.DecideReturns(NowNs(), all);
-  return returns.empty() ? Status() : Commit(returns);
+  std::vector<Record> returns = book_.DecideReturns(NowNs(), is_last);
+  if (std::span<Record> records(returns); !records.empty()) {
+    static_cast<void>(AppendAndApply(records));
+  }
 }
 
 Status Ledger::ReleaseUnaccounted(std::string_view budget) {
@@ -641,12 +649,23 @@ void Ledger::Tend() {
     wants_spare = journal_->wants_spare();
     seq = book_.seq();
   }
-  constexpr size_t kAdoptedAtOnceMax = 4096;
   bool is_synced = false;
-  std::vector<Record> ends;
   {
     const std::lock_guard flushing(flushing_);
     is_synced = journal_->Sync().has_value();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (Covers(is_synced)) {
+      NoteSynced(seq);
+    } else if (!is_released_) {
+      static_cast<void>(MakeRoom());  // once more, should the disk have come back
+    }
+  }
+  constexpr size_t kAdoptedAtOnceMax = 4096;
+  std::vector<Record> ends;
+  {
+    const std::lock_guard flushing(flushing_);
     if (wants_spare) {
       static_cast<void>(journal_->PrepareSpare());  // on a full disk: tried again
     }
@@ -656,12 +675,6 @@ void Ledger::Tend() {
   const std::lock_guard lock(mutex_);
   if (is_released_) {
     return;
-  }
-  if (is_synced) {
-    NoteSynced(seq);
-  } else {
-    last_sync_failed_ = false;  // once more, should the disk have come back
-    LeaveSegment();
   }
   Adopt(ends);
   {
@@ -675,22 +688,27 @@ void Ledger::Tend() {
       }
     }
   }
-  if (!GiveBackLeases(false).has_value()) {
-    return;
-  }
+  GiveBackLeases(false);
   if (const auto audited = book_.AuditStep(kAuditedAtOnce); !audited.has_value()) {
     Stop(audited.error().message);
   }
 }
 
 // What could not be flushed may be gone with the process: a new segment has all there is to know, at
-// once, and not with the next record, before which it may be killed. Where that cannot be flushed
-// either, the next record tries again: a disk that is broken is not filled with segments.
+// once, and not with the next record, before which it may be killed. Who waits for the disk waits
+// for that one's flush. Where it cannot be flushed either, the next record tries again: a disk that
+// is broken is not filled with segments.
 void Ledger::LeaveSegment() {
-  FailWaiting();
-  if (!std::exchange(last_sync_failed_, true) && !is_released_) {
-    static_cast<void>(MakeRoom());
+  const bool is_first = !std::exchange(last_sync_failed_, true);
+  if (!is_first || is_released_ || !MakeRoom().has_value()) {
+    FailWaiting();
   }
+}
+
+// A segment whose snapshot could not be written says nothing of what the one before it said.
+bool Ledger::Covers(bool is_synced) const {
+  return is_synced &&
+         (hands_over_ ? !is_unflushed_elsewhere_ : snapshot_segment_ == journal_->segment());
 }
 
 bool Ledger::Flush(uint64_t seq) {
@@ -701,6 +719,7 @@ bool Ledger::Flush(uint64_t seq) {
   }
   {
     const std::lock_guard lock(mutex_);
+    is_synced = Covers(is_synced);
     is_synced ? NoteSynced(seq) : LeaveSegment();
   }
   synced_.notify_all();

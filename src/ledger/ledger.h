@@ -271,10 +271,11 @@ class Ledger {
   void LeaveSegment();                                // requires mutex_
   // The first one is of a hold, or of more of it. Requires mutex_.
   Status CommitWithLeases(std::span<Record> records);
-  Status GiveBackLeases(bool all);  // requires mutex_
-  uint64_t SegmentBytes() const;    // requires mutex_
-  Status MakeRoom();                // requires mutex_
-  void Stop(std::string why);       // requires mutex_
+  void GiveBackLeases(bool is_last);  // requires mutex_
+  bool Covers(bool is_synced) const;  // requires mutex_: a flush has all that counts
+  uint64_t SegmentBytes() const;      // requires mutex_
+  Status MakeRoom();                  // requires mutex_
+  void Stop(std::string why);         // requires mutex_
   Status Step(RecordType type, HoldId id, std::string text);
   bool IsMetered(HoldId id);  // something is known of what it has cost so far
   Status CommitDecided(std::expected<Record, Refusal> decided);  // requires mutex_
@@ -309,10 +310,11 @@ class Ledger {
   bool stopping_ = false;
   bool flusher_sleeps_ = false;  // until dirty_ is notified
   bool is_released_ = false;
-  bool hands_over_ = false;          // journal_ is a hand-over's file
-  std::vector<HoldId> handed_over_;  // in doubt since the start: some may run elsewhere
-  uint64_t all_adopted_seq_ = 0;     // where the last of them had ended; 0: not yet
-  std::set<HoldId> elsewhere_;       // of those: whose end has not been read yet
+  bool hands_over_ = false;              // journal_ is a hand-over's file,
+  bool is_unflushed_elsewhere_ = false;  // and what was flushed last before it is not
+  std::vector<HoldId> handed_over_;      // in doubt since the start: some may run elsewhere
+  uint64_t all_adopted_seq_ = 0;         // where the last of them had ended; 0: not yet
+  std::set<HoldId> elsewhere_;           // of those: whose end has not been read yet
   std::chrono::steady_clock::time_point elsewhere_until_ = {};  // by then the old process is gone
   std::set<HoldId> runs_here_;  // in doubt only because the book was read anew
   std::set<HoldId> orphans_;    // that nobody has any more, and whose end could not be written

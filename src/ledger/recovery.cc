@@ -100,13 +100,13 @@ Status Ledger::Recover() {
 // After a power cut, of which a start of the system tells: a kill of the process takes nothing.
 Status Ledger::CountWhatWasLost() {
   const std::string boot_id = disk_.BootId();
+  book_.SetBootId(boot_id);
   std::vector<Record> lost = book_.DecideUnaccounted(boot_id, NowNs());
   for (Record& record : lost) {
     const AccountKey key{record.account, record.key.window_start_s};
     recovery_.unaccounted += record.charge - book_.AccountOf(key).unaccounted;
     TW_RETURN_IF_ERROR(Commit(record));
   }
-  book_.SetBootId(boot_id);
   return {};
 }
 
