@@ -366,8 +366,17 @@ Status Book::ApplyDefinition(const Record& record) {
     return DoesNotFollow(record, "its account's number is taken");
   }
   if (record.type == RecordType::kBudget) {
-    if (!IsWithin(record.budget.limit) || !CheckZone(record.budget.zone).has_value() ||
-        credits_.contains(number) || payees_.contains(number)) {
+    if (!CheckZone(record.budget.zone).has_value()) {
+      // It was known when the budget was set: the books are right, and this system lacks it.
+      return Fail(
+          ErrorCode::kInvalidArgument,
+          fmt::format("the budget \"{}\" is in the time zone {}, which this system does not "
+                      "know: install tzdata (and where old names moved out of it, like "
+                      "US/Eastern, tzdata-legacy); nothing was changed",
+                      record.budget.name, record.budget.zone),
+          "zone");
+    }
+    if (!IsWithin(record.budget.limit) || credits_.contains(number) || payees_.contains(number)) {
       return DoesNotFollow(record, "its definition is none");
     }
     budgets_[number] = record.budget;

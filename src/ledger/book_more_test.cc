@@ -314,5 +314,22 @@ TEST(BookMore, NoRecordIsLeftOutAndTimeNeverStands) {
   EXPECT_TRUE(world.book.Apply(next).has_value());
 }
 
+// Debian moved old names into a package of their own; a container may have none.
+TEST(Book, NamesTheBudgetWhoseTimeZoneThisSystemLacks) {
+  Book book;
+  Record record;
+  record.type = RecordType::kBudget;
+  record.seq = 1;
+  record.time_ns = 1;
+  record.account = kFirstNumber;
+  record.budget = {.name = "key:a", .limit = 1, .zone = "Mars/Olympus"};
+  const Status applied = book.Apply(record);
+  ASSERT_FALSE(applied.has_value());
+  EXPECT_EQ(applied.error().code, ErrorCode::kInvalidArgument) << "the books are right";
+  EXPECT_NE(applied.error().message.find("\"key:a\" is in the time zone Mars/Olympus"),
+            std::string::npos);
+  EXPECT_TRUE(book.budgets().empty());
+}
+
 }  // namespace
 }  // namespace tradewind::ledger
