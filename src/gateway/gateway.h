@@ -209,7 +209,8 @@ class Gateway {
   Status HoldFor(Tries& tries, Begun& begun) const;
   // Its records are as far on the disk as it asks for (Metered::goes_out_after).
   bool MayGoOut(const billing::Metered& money) const;
-  // Waits for that, before anything is sent. Errors: kResourceExhausted; then the attempt has ended.
+  // Waits for that, before anything is sent. Errors: kResourceExhausted; then the attempt has
+  // ended.
   Task<Status> AwaitDisk(Tries& tries, Begun& begun) const;
   // once.cc
   // Under an idempotency key: answered once, and again with the same bytes.

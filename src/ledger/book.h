@@ -182,8 +182,8 @@ class Book {
   // Between two fixed accounts or payees. `text` says why, for the records above the ledger.
   Result<Record> DecideTransfer(AccountNumber debit, AccountNumber credit, NanoUsd amount,
                                 std::string text) const;
-  // What has to be in the journal before a hold of these is: leases that it would go beyond, or come
-  // near the end of. Requires that hard budgets have room for it.
+  // What has to be in the journal before a hold of these is: leases that it would go beyond, or
+  // come near the end of. Requires that hard budgets have room for it.
   std::vector<Record> DecideLeases(const Legs& legs, int64_t time_ns) const;
   // What was leased ahead of the use of budgets that rest is given back; `is_last`: nothing is
   // leased any more, as nothing comes after it.
@@ -204,7 +204,8 @@ class Book {
 
   // The record after which a hold of these, which has been applied, may go out; 0: it may.
   uint64_t DrawLeases(const Legs& legs, int64_t time_ns);
-  // Leases are written on this start of the system from here on. A snapshot that is read forgets it.
+  // Leases are written on this start of the system from here on. A snapshot that is read forgets
+  // it.
   void SetBootId(std::string boot_id) { boot_id_ = std::move(boot_id); }
   // Everything up to this record survives a power cut.
   void NoteDurable(uint64_t seq);

@@ -12,8 +12,8 @@ constexpr int64_t kNanosPerSecond = 1'000'000'000;
 // A lease is raised about once a second while its budget is used: twice as far as the last time
 // when that was sooner, half as far when it was much later.
 constexpr int64_t kSoonNs = kNanosPerSecond, kLateNs = 4 * kNanosPerSecond;
-// For one more request like this one at least, and otherwise for at most this share of what is left:
-// no more of it counts as used after a power cut.
+// For one more request like this one at least, and otherwise for at most this share of what is
+// left: no more of it counts as used after a power cut.
 constexpr int64_t kRoomShare = 8;
 constexpr int64_t kRestNs = 10 * kNanosPerSecond;
 
@@ -79,8 +79,8 @@ std::vector<Record> Book::DecideLeases(const Legs& legs, int64_t time_ns) const 
   return leases;
 }
 
-// Where something is held, that may end and its room be held again within the lease: it stays as far
-// as it is used. Without one the next hold writes a lease before it goes out.
+// Where something is held, that may end and its room be held again within the lease: it stays as
+// far as it is used. Without one the next hold writes a lease before it goes out.
 std::vector<Record> Book::DecideReturns(int64_t time_ns, bool is_last) {
   std::vector<Record> returns;
   for (auto next = leased_.begin(); next != leased_.end();) {

@@ -694,10 +694,10 @@ void Ledger::Tend() {
   }
 }
 
-// What could not be flushed may be gone with the process: a new segment has all there is to know, at
-// once, and not with the next record, before which it may be killed. Who waits for the disk waits
-// for that one's flush. Where it cannot be flushed either, the next record tries again: a disk that
-// is broken is not filled with segments.
+// What could not be flushed may be gone with the process: a new segment has all there is to know,
+// at once, and not with the next record, before which it may be killed. Who waits for the disk
+// waits for that one's flush. Where it cannot be flushed either, the next record tries again: a
+// disk that is broken is not filled with segments.
 void Ledger::LeaveSegment() {
   const bool is_first = !std::exchange(last_sync_failed_, true);
   if (!is_first || is_released_ || !MakeRoom().has_value()) {
