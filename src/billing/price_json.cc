@@ -23,16 +23,7 @@ void WriteTokenPrices(const catalog::TokenPrices& prices, bool with_usual,
   }
 }
 
-}  // namespace
-
-void WriteOtherPrices(const catalog::Prices& prices, dialects::JsonWriter& json) {
-  WriteTokenPrices(prices, false, json);
-  for (const auto& [name, price] :
-       {std::pair("request_usd", &prices.request), std::pair("image_usd", &prices.image)}) {
-    if (price->has_value()) {
-      json.Field(name, (*price)->ToString());
-    }
-  }
+void WriteTiers(const catalog::TieredPrices& prices, dialects::JsonWriter& json) {
   if (prices.tiers.empty()) {
     return;
   }
@@ -43,6 +34,30 @@ void WriteOtherPrices(const catalog::Prices& prices, dialects::JsonWriter& json)
     json.EndObject();
   }
   json.EndArray();
+}
+
+}  // namespace
+
+void WriteOtherPrices(const catalog::Prices& prices, dialects::JsonWriter& json) {
+  WriteTokenPrices(prices, false, json);
+  for (const auto& [name, price] :
+       {std::pair("request_usd", &prices.request), std::pair("image_usd", &prices.image)}) {
+    if (price->has_value()) {
+      json.Field(name, (*price)->ToString());
+    }
+  }
+  WriteTiers(prices, json);
+  if (prices.service_tiers.empty()) {
+    return;
+  }
+  json.Key("service_tiers").BeginObject();
+  for (const catalog::ServiceTier& service : prices.service_tiers) {
+    json.Key(service.name).BeginObject();
+    WriteTokenPrices(service, true, json);
+    WriteTiers(service, json);
+    json.EndObject();
+  }
+  json.EndObject();
 }
 
 }  // namespace tradewind::billing

@@ -242,8 +242,9 @@ NanoUsd FeesOf(const Difference& difference) {
 
 // Prices that some of its tokens or requests may have had, and that a line says nothing of.
 bool HasMoreThanLinesTell(const catalog::Prices& prices) {
-  return prices.image || !prices.tiers.empty() || prices.cache_write || prices.cache_write_1h ||
-         prices.reasoning || prices.audio_input || prices.audio_output;
+  return prices.image || !prices.tiers.empty() || !prices.service_tiers.empty() ||
+         prices.cache_write || prices.cache_write_1h || prices.reasoning || prices.audio_input ||
+         prices.audio_output;
 }
 
 std::optional<Row> RowFrom(const Difference& difference, std::string& none_because) {
@@ -301,20 +302,35 @@ void AddTokenPrices(const catalog::TokenPrices& prices, std::string& out) {
   }
 }
 
+void AddTiers(const catalog::TieredPrices& prices, std::string& out) {
+  if (prices.tiers.empty()) {
+    return;
+  }
+  out += ", tiers = [";
+  for (const catalog::PriceTier& tier : prices.tiers) {
+    out += fmt::format("{}{{ above = {}", out.ends_with('[') ? "" : ", ", tier.above);
+    AddTokenPrices(tier, out);
+    out += " }";
+  }
+  out += ']';
+}
+
 std::string ConfigOf(const catalog::Prices& prices, const LocalCell& local) {
   std::string out = fmt::format("{{ id = {}, provider_id = {}", Quoted(local.hf_model),
                                 Quoted(local.provider_model));
   AddTokenPrices(prices, out);
   AddPrice("request_usd", prices.request, out);
   AddPrice("image_usd", prices.image, out);
-  if (!prices.tiers.empty()) {
-    out += ", tiers = [";
-    for (const catalog::PriceTier& tier : prices.tiers) {
-      out += fmt::format("{}{{ above = {}", out.ends_with('[') ? "" : ", ", tier.above);
-      AddTokenPrices(tier, out);
+  AddTiers(prices, out);
+  if (!prices.service_tiers.empty()) {
+    out += ", service_tiers = { ";
+    for (const catalog::ServiceTier& service : prices.service_tiers) {
+      out += fmt::format("{}{} = {{ ", out.ends_with("{ ") ? "" : ", ", service.name);
+      AddTokenPrices(service, out);
+      AddTiers(service, out);
       out += " }";
     }
-    out += ']';
+    out += " }";
   }
   return out + " }";
 }
@@ -329,7 +345,10 @@ bool SetConfig(const LocalCell& local, PriceProposal& proposal) {
     *field = price->has_value() ? *price : *field;
   }
   proposal.config = ConfigOf(prices, local);
-  return prices.CheckTiers().has_value();
+  return prices.CheckTiers().has_value() &&
+         std::ranges::all_of(prices.service_tiers, [&](const catalog::ServiceTier& service) {
+           return prices.CheckService(service).has_value();
+         });
 }
 
 // Rounded by request alone, or else the whole line to what its costs look like.

@@ -117,6 +117,20 @@ TEST(PriceProposal, KeepsWhatElseTheModelIsPricedBy) {
   EXPECT_NE(guess.none_because.find("do not tell"), std::string::npos) << guess.none_because;
 }
 
+TEST(PriceProposal, KeepsServiceTiersAndDoesNotGuessWhichOneABillIsOf) {
+  catalog::Prices recorded = Recorded();
+  for (const char* name : {"flex", "priority"}) {
+    static_cast<catalog::TieredPrices&>(recorded.AddService(name)) = recorded;
+  }
+  recorded.service_tiers[0].output = Decimal::Parse("0.15").value();
+  EXPECT_EQ(Only(WithRecorded(kThree, recorded)).config,
+            "{ id = \"org/name\", provider_id = \"model-x\", input_usd_per_mtok = \"0.103\", "
+            "output_usd_per_mtok = \"0.309\", service_tiers = { "
+            "flex = { input_usd_per_mtok = \"0.1\", output_usd_per_mtok = \"0.15\" }, "
+            "priority = { input_usd_per_mtok = \"0.1\", output_usd_per_mtok = \"0.3\" } } }");
+  EXPECT_EQ(Only(WithRecorded({kThree[0], kThree[1]}, recorded)).input, std::nullopt);
+}
+
 TEST(PriceProposal, TakesTheFeesOfRequestsOffAndKeepsThem) {
   catalog::Prices recorded = Recorded();
   recorded.request = Decimal::Parse("0.0005").value();  // ten requests a line: 5,000,000 nano-USD

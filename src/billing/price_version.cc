@@ -61,6 +61,15 @@ void AddNamed(std::string_view prefix, std::string_view name, const std::optiona
   }
 }
 
+void AddTiers(const std::string& prefix, const catalog::TieredPrices& prices, std::string& terms) {
+  for (const catalog::PriceTier& tier : prices.tiers) {
+    const std::string above = prefix + std::to_string(tier.above) + '>';
+    for (const catalog::TokenPriceField& field : catalog::kTokenPriceFields) {
+      AddNamed(above, field.name, tier.*field.price, terms);
+    }
+  }
+}
+
 // Input, cached input, cache write and output by their places; "name=price" of all else.
 std::string TermsOf(const catalog::Prices& prices) {
   std::string terms = Join({Number(prices.input), Number(prices.cached_input),
@@ -72,11 +81,13 @@ std::string TermsOf(const catalog::Prices& prices) {
   }
   AddNamed("", "request", prices.request, terms);
   AddNamed("", "image", prices.image, terms);
-  for (const catalog::PriceTier& tier : prices.tiers) {
-    const std::string above = std::to_string(tier.above) + ">";
+  AddTiers("", prices, terms);
+  for (const catalog::ServiceTier& service : prices.service_tiers) {
+    const std::string at = service.name + ':';
     for (const catalog::TokenPriceField& field : catalog::kTokenPriceFields) {
-      AddNamed(above, field.name, tier.*field.price, terms);
+      AddNamed(at, field.name, service.*field.price, terms);
     }
+    AddTiers(at, service, terms);
   }
   return terms;
 }
@@ -86,20 +97,26 @@ std::optional<Decimal> NumberOf(std::string_view text) {
   return number.has_value() ? std::optional(*number) : std::nullopt;
 }
 
-// "output=2", "200000>output=3". What this program does not know it leaves out.
+// "output=2", "200000>output=3", "flex:200000>output=1". What this program does not know it leaves
+// out.
 void ReadNamed(std::string_view text, catalog::Prices& prices) {
   const std::optional<Decimal> number =
       NumberOf(text.substr(std::min(text.find('=') + 1, text.size())));
   std::string_view name = text.substr(0, text.find('='));
-  catalog::TokenPrices* of = &prices;
+  catalog::TieredPrices* list = &prices;
+  if (const size_t colon = name.find(':'); colon != std::string_view::npos) {
+    list = &prices.AddService(name.substr(0, colon));
+    name.remove_prefix(colon + 1);
+  }
+  catalog::TokenPrices* of = list;
   if (const size_t sign = name.find('>'); sign != std::string_view::npos) {
     int64_t above = 0;
     std::from_chars(name.data(), name.data() + sign, above);
     name.remove_prefix(sign + 1);
-    if (prices.tiers.empty() || prices.tiers.back().above != above) {
-      prices.tiers.emplace_back().above = above;
+    if (list->tiers.empty() || list->tiers.back().above != above) {
+      list->tiers.emplace_back().above = above;
     }
-    of = &prices.tiers.back();
+    of = &list->tiers.back();
   } else if (name == "request" || name == "image") {
     (name == "request" ? prices.request : prices.image) = number;
     return;

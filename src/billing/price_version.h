@@ -26,7 +26,7 @@ struct PriceVersion {
 
 // What the purchase is priced at. Requires prices.is_priced(). Its terms are input, cached input,
 // cache write and output by their places, and whatever else is priced by its name behind them:
-// "reasoning=3", "request=0.005", "200000>input=2". So terms of the first four alone are the text
+// "reasoning=3", "request=0.005", "200000>input=2", "flex:200000>input=1". So terms of the first four alone are the text
 // that they always were.
 ledger::PriceSpec SpecOf(const Purchase& purchase, const catalog::Prices& prices);
 PriceVersion VersionOf(uint32_t version, const ledger::PriceSpec& spec);

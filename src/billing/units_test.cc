@@ -79,7 +79,10 @@ TEST(PriceVersion, ComesBackWithEveryUnitAndTier) {
   for (const char* odd : {"", "\x1F",
                           "1\x1F\x1F\x1F"
                           "2\x1F=\x1F>\x1Fx>y=z\x1F=>",
-                          "a>b"}) {
+                          "a>b",
+                          "1\x1F\x1F\x1F\x1F:=1\x1F:>=1\x1F"
+                          "a:b>c=1\x1F"
+                          "a:=\x1F::"}) {
     static_cast<void>(VersionOf(1, {"i", odd, ""}));  // whatever is in it
   }
 }

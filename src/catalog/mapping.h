@@ -72,24 +72,56 @@ struct PriceTier : TokenPrices {
 };
 inline constexpr size_t kPriceTiersMax = 8;  // the longest list in public maps has four
 
-struct Prices : TokenPrices {
-  std::optional<Decimal> request;  // USD for each request, beside its tokens
-  std::optional<Decimal> image;    // USD for each picture of the input, beside its tokens
-  std::vector<PriceTier> tiers;    // as CheckTiers wants them
-  std::string as_of;               // "2026-08-21"; empty when not dated
-  std::string origin;              // for people: "config.toml line 7", "portkey fireworks-ai.json"
+// What tokens cost by the length of the input: of `tiers` as CheckTiers wants them.
+struct TieredPrices : TokenPrices {
+  std::vector<PriceTier> tiers;
+
+  const TokenPrices& OfTier(size_t tier) const;  // 0: none; else tiers[it - 1], at most the last
+  bool is_zero() const;
+};
+
+// What they cost a request that is served at this one of the provider's `service_tier`s rather than
+// at its usual one: begun later for less ("flex"), or sooner for more ("priority").
+struct ServiceTier : TieredPrices {
+  std::string name;
+
+  bool operator==(const ServiceTier& other) const {
+    return name == other.name && tiers == other.tiers && TokenPrices::operator==(other);
+  }
+};
+inline constexpr size_t kServiceTiersMax = 4;
+inline constexpr size_t kServiceTierBytesMax = 16;  // of a name
+// "auto", "default" and what else they call it: what everybody pays who asks for none.
+bool IsUsualServiceTier(std::string_view name);
+
+struct Prices : TieredPrices {
+  std::optional<Decimal> request;          // USD for each request, beside its tokens
+  std::optional<Decimal> image;            // USD for each picture of the input, beside its tokens
+  std::vector<ServiceTier> service_tiers;  // by their names
+  std::string as_of;                       // "2026-08-21"; empty when not dated
+  std::string origin;  // for people: "config.toml line 7", "portkey fireworks-ai.json"
 
   bool is_free() const;
   bool empty() const;
-  // Which tier a request of so many input tokens falls into: 0, none; else tiers[it - 1].
+  // Which tier a request of so many input tokens falls into, whatever its service tier: 0, none;
+  // else tiers[it - 1].
   size_t TierOf(int64_t input_tokens) const;
-  const TokenPrices& OfTier(size_t tier) const;  // of one that is not there: the last
-  // In any tier. Input and output: the most that a token of text can cost, said or thought, read
-  // from no cache and written to none; and tokens of sound, where they have prices of their own.
-  TokenPrices Dearest() const;
+  // Which service tier has this name: 0, none, so that the usual prices are what is known of it;
+  // else service_tiers[it - 1].
+  size_t ServiceOf(std::string_view name) const;
+  const TieredPrices& OfService(size_t service) const;  // of one that is not there: the usual ones
+  std::string ServiceName(size_t service) const;        // "" of the usual one
+  ServiceTier& AddService(std::string_view name);       // or the one of that name
+  // In any tier, at the usual service tier or at `service`. Input and output: the most that a token
+  // of text can cost, said or thought, read from no cache and written to none; and tokens of sound,
+  // where they have prices of their own.
+  TokenPrices Dearest(size_t service = 0) const;
   // At most kPriceTiersMax, the lowest first, each with a price for all that has one without a
   // tier: what is not said is not guessed. Errors: kInvalidArgument, in words that follow "tiers".
   Status CheckTiers() const;
+  // Of one of `service_tiers`: it says all prices that the usual one has, in the same tiers.
+  // Errors: kInvalidArgument, in words that follow its name.
+  Status CheckService(const ServiceTier& service) const;
 };
 
 // How a provider is asked what single requests cost, and what it does with one whose reader leaves.

@@ -194,11 +194,9 @@ void ReadTokenPrices(TomlReader& reader, catalog::TokenPrices& prices) {
   }
 }
 
-void ReadPrices(TomlReader& reader, const std::string& file, catalog::Prices& prices,
-                std::vector<std::string>& warnings) {
+void ReadTieredPrices(TomlReader& reader, const std::string& file, catalog::TieredPrices& prices,
+                      std::vector<std::string>& warnings) {
   ReadTokenPrices(reader, prices);
-  prices.request = reader.Price("request_usd");
-  prices.image = reader.Price("image_usd");
   const toml::array* tiers = reader.Array("tiers");
   for (size_t i = 0; tiers != nullptr && i < tiers->size(); ++i) {
     const toml::table* table = (*tiers)[i].as_table();
@@ -218,9 +216,47 @@ void ReadPrices(TomlReader& reader, const std::string& file, catalog::Prices& pr
       return;
     }
   }
+}
+
+void ReadServiceTiers(TomlReader& reader, const std::string& file, catalog::Prices& prices,
+                      std::vector<std::string>& warnings) {
+  const toml::table* services = reader.Table("service_tiers");
+  if (services == nullptr) {
+    return;
+  }
+  for (const auto& [name, node] : *services) {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) {
+      reader.Wrong("service_tiers",
+                   "must be tables such as { flex = { input_usd_per_mtok = \"1\", "
+                   "output_usd_per_mtok = \"3\" } }");
+      return;
+    }
+    TomlReader fields(*table, file, fmt::format("{}.{}", reader.Path("service_tiers"), name.str()));
+    catalog::ServiceTier& service = prices.AddService(name.str());
+    ReadTieredPrices(fields, file, service, warnings);
+    fields.WarnOfUnknown(warnings);
+    Status sound = fields.status();
+    if (sound.has_value()) {
+      sound = prices.CheckService(service);
+    }
+    if (!sound.has_value()) {
+      reader.Wrong("service_tiers",
+                   fmt::format("are wrong: {} {}", name.str(), sound.error().message));
+      return;
+    }
+  }
+}
+
+void ReadPrices(TomlReader& reader, const std::string& file, catalog::Prices& prices,
+                std::vector<std::string>& warnings) {
+  ReadTieredPrices(reader, file, prices, warnings);
+  prices.request = reader.Price("request_usd");
+  prices.image = reader.Price("image_usd");
   if (const Status sound = prices.CheckTiers(); !sound.has_value()) {
     reader.Wrong("tiers", sound.error().message);
   }
+  ReadServiceTiers(reader, file, prices, warnings);
 }
 
 Mapping ReadModel(TomlReader& reader, const std::string& file, const std::string& origin,

@@ -114,6 +114,40 @@ models = [{ id = "m", input_usd_per_mtok = "1", output_usd_per_mtok = "2", reaso
   EXPECT_EQ(prices.tiers[0].reasoning->ToString(), "6");
 }
 
+TEST(MarketConfig, AModelMayHavePricesOfServiceTiers) {
+  const auto read = [](const std::string& flex) {
+    return Read(R"([[providers]]
+name = "a"
+kind = "openai"
+base_url = "https://a.example"
+models = [{ id = "m", input_usd_per_mtok = "1", output_usd_per_mtok = "2", tiers = [{ above = 9, input_usd_per_mtok = "3", output_usd_per_mtok = "4" }], service_tiers = { priority = { input_usd_per_mtok = "5", output_usd_per_mtok = "6", tiers = [{ above = 9, input_usd_per_mtok = "7", output_usd_per_mtok = "8" }] }, flex = )" +
+                flex + " } }]\n");
+  };
+  const std::string tiers =
+      R"(tiers = [{ above = 9, input_usd_per_mtok = "1.5", output_usd_per_mtok = "2" }])";
+  const Outcome out =
+      read(R"({ input_usd_per_mtok = "0.5", output_usd_per_mtok = "1", )" + tiers + " }");
+  ASSERT_TRUE(out.status.has_value()) << out.status.error().message;
+  EXPECT_TRUE(out.warnings.empty()) << out.warnings[0];
+  const catalog::Prices& prices = out.config().providers[0].models[0].prices;
+  ASSERT_EQ(prices.service_tiers.size(), 2U);
+  EXPECT_EQ(prices.service_tiers[0].name, "flex");
+  EXPECT_EQ(prices.service_tiers[0].input->ToString(), "0.5");
+  EXPECT_EQ(prices.service_tiers[0].tiers[0].input->ToString(), "1.5");
+  EXPECT_EQ(prices.service_tiers[1].tiers[0].output->ToString(), "8");
+  for (const auto& [flex, words] :
+       {std::pair(R"({ input_usd_per_mtok = "0.5", )" + tiers + " }", "none for output"),
+        std::pair(std::string(R"({ input_usd_per_mtok = "1", output_usd_per_mtok = "1" })"),
+                  "in each of the tiers"),
+        std::pair(std::string("3"), "must be tables")}) {
+    const Outcome wrong = read(flex);
+    ASSERT_FALSE(wrong.status.has_value()) << flex;
+    EXPECT_NE(wrong.status.error().message.find(words), std::string::npos)
+        << wrong.status.error().message;
+    EXPECT_EQ(wrong.status.error().param, "providers[0].models[0].service_tiers");
+  }
+}
+
 TEST(MarketConfig, OfTwoFilesTheStrongerOneCounts) {
   MarketReader reader;
   std::vector<std::string> warnings;

@@ -111,6 +111,17 @@ const toml::array* TomlReader::Array(std::string_view key) {
   return node->as_array();
 }
 
+const toml::table* TomlReader::Table(std::string_view key) {
+  const toml::node* node = Find(key);
+  if (node == nullptr) {
+    return nullptr;
+  }
+  if (!node->is_table()) {
+    Wrong(key, "must be a table in braces");
+  }
+  return node->as_table();
+}
+
 std::optional<std::vector<std::string>> TomlReader::Texts(std::string_view key) {
   const toml::array* array = Array(key);
   if (array == nullptr) {

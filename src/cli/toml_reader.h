@@ -35,6 +35,7 @@ class TomlReader {
   std::optional<Decimal> Price(std::string_view key);
   std::optional<std::vector<std::string>> Texts(std::string_view key);
   const toml::array* Array(std::string_view key);
+  const toml::table* Table(std::string_view key);
 
   // `message` follows the name of the field: "must be ...". The value is not repeated.
   void Wrong(std::string_view key, std::string_view message);

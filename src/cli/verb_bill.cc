@@ -98,10 +98,12 @@ Result<ExitCode> ShowBill(const Settings& settings) {
         price = each + " each";
       }
       const int64_t above = Number(line, "above_input_tokens");
+      const std::string tier = Text(line, "service_tier");
       const int64_t hidden = Number(line, "unverifiable_tokens");
       rows.push_back(
           {Text(line, "project"), Text(line, "key"), Text(line, "model"), Text(line, "provider"),
-           Text(line, "meter") + (above > 0 ? fmt::format(" above {}", above) : ""),
+           Text(line, "meter") + (above > 0 ? fmt::format(" above {}", above) : "") +
+               (tier.empty() ? "" : " at " + tier),
            std::to_string(Number(line, "quantity")), hidden > 0 ? std::to_string(hidden) : "-",
            is_unpriced     ? "unpriced"
            : price.empty() ? "-"
@@ -311,6 +313,15 @@ std::string OtherPrices(const json::object& version) {
       add(fmt::format("above {}: ${} in, ${} out", Number(tier.get_object(), "above"),
                       Text(tier.get_object(), "input_usd_per_mtok"),
                       Text(tier.get_object(), "output_usd_per_mtok")));
+    }
+  }
+  const json::value* services = version.if_contains("service_tiers");
+  if (services != nullptr && services->is_object()) {
+    for (const auto& service : services->get_object()) {
+      if (const json::object* prices = service.value().if_object(); prices != nullptr) {
+        add(fmt::format("{}: ${} in, ${} out", std::string_view(service.key()),
+                        Text(*prices, "input_usd_per_mtok"), Text(*prices, "output_usd_per_mtok")));
+      }
     }
   }
   return text.empty() ? "-" : text;

@@ -128,7 +128,7 @@ std::string Status(const Hit& hit) {
 // Few have more than prices of input and output; --json says which.
 bool HasOtherPrices(const catalog::Prices& prices) {
   return prices.reasoning || prices.audio_input || prices.audio_output || prices.cache_write_1h ||
-         prices.request || prices.image || !prices.tiers.empty();
+         prices.request || prices.image || !prices.tiers.empty() || !prices.service_tiers.empty();
 }
 
 std::string SearchText(const std::vector<Hit>& hits, bool color) {

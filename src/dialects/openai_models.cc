@@ -18,6 +18,33 @@ void WritePrices(const std::vector<std::pair<std::string, std::string>>& prices,
   }
 }
 
+void WriteTiers(const std::vector<ModelProviderEntry::Tier>& tiers, JsonWriter& json) {
+  if (tiers.empty()) {
+    return;
+  }
+  json.Key("tiers").BeginArray();
+  for (const ModelProviderEntry::Tier& tier : tiers) {
+    json.BeginObject().Field("above", tier.above);
+    WritePrices(tier.prices, json);
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
+void WriteServiceTiers(const ModelProviderEntry& entry, JsonWriter& json) {
+  if (entry.service_tiers.empty()) {
+    return;
+  }
+  json.Key("service_tiers").BeginObject();
+  for (const ModelProviderEntry::ServiceTier& service : entry.service_tiers) {
+    json.Key(service.name).BeginObject();
+    WritePrices(service.prices, json);
+    WriteTiers(service.tiers, json);
+    json.EndObject();
+  }
+  json.EndObject();
+}
+
 void WriteProvider(const ModelProviderEntry& entry, JsonWriter& json) {
   json.BeginObject().Field("provider", entry.provider).Field("status", entry.status);
   FieldIfKnown("context_length", entry.context_length, json);
@@ -27,15 +54,8 @@ void WriteProvider(const ModelProviderEntry& entry, JsonWriter& json) {
       json.Key("cached_input").Raw(entry.cached_input);
     }
     WritePrices(entry.other_prices, json);
-    if (!entry.tiers.empty()) {
-      json.Key("tiers").BeginArray();
-      for (const ModelProviderEntry::Tier& tier : entry.tiers) {
-        json.BeginObject().Field("above", tier.above);
-        WritePrices(tier.prices, json);
-        json.EndObject();
-      }
-      json.EndArray();
-    }
+    WriteTiers(entry.tiers, json);
+    WriteServiceTiers(entry, json);
     json.EndObject();
     json.Field("is_free", entry.is_free);
   }

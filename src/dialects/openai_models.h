@@ -26,6 +26,12 @@ struct ModelProviderEntry {
     std::vector<std::pair<std::string, std::string>> prices;
   };
   std::vector<Tier> tiers;
+  struct ServiceTier {
+    std::string name;
+    std::vector<std::pair<std::string, std::string>> prices;
+    std::vector<Tier> tiers;
+  };
+  std::vector<ServiceTier> service_tiers;
   bool is_free = false;
   std::optional<bool> supports_tools, supports_structured_output;
   std::optional<double> first_token_latency_ms, throughput;  // throughput in output tokens/s

@@ -39,25 +39,40 @@ std::string Number(const std::optional<Decimal>& price) {
   return price ? price->ToString() : "";
 }
 
-void AddOtherPrices(const catalog::Prices& prices, dialects::ModelProviderEntry& entry) {
-  const auto add = [](std::string_view name, const std::optional<Decimal>& price, auto& out) {
-    if (price.has_value()) {
-      out.emplace_back(name, price->ToString());
-    }
-  };
-  constexpr size_t kUsual = 3;  // input, output and cached input have places of their own
-  for (const catalog::TokenPriceField& field :
-       std::span(catalog::kTokenPriceFields).subspan(kUsual)) {
-    add(field.name, prices.*field.price, entry.other_prices);
+using NamedPrices = std::vector<std::pair<std::string, std::string>>;
+
+void Add(std::string_view name, const std::optional<Decimal>& price, NamedPrices& out) {
+  if (price.has_value()) {
+    out.emplace_back(name, price->ToString());
   }
-  add("request", prices.request, entry.other_prices);
-  add("image", prices.image, entry.other_prices);
+}
+
+void AddTokenPrices(const catalog::TokenPrices& prices, NamedPrices& out, size_t from = 0) {
+  for (const catalog::TokenPriceField& field :
+       std::span(catalog::kTokenPriceFields).subspan(from)) {
+    Add(field.name, prices.*field.price, out);
+  }
+}
+
+void AddTiers(const catalog::TieredPrices& prices,
+              std::vector<dialects::ModelProviderEntry::Tier>& tiers) {
   for (const catalog::PriceTier& tier : prices.tiers) {
-    dialects::ModelProviderEntry::Tier& out = entry.tiers.emplace_back();
-    out.above = tier.above;
-    for (const catalog::TokenPriceField& field : catalog::kTokenPriceFields) {
-      add(field.name, tier.*field.price, out.prices);
-    }
+    tiers.emplace_back().above = tier.above;
+    AddTokenPrices(tier, tiers.back().prices);
+  }
+}
+
+void AddOtherPrices(const catalog::Prices& prices, dialects::ModelProviderEntry& entry) {
+  constexpr size_t kUsual = 3;  // input, output and cached input have places of their own
+  AddTokenPrices(prices, entry.other_prices, kUsual);
+  Add("request", prices.request, entry.other_prices);
+  Add("image", prices.image, entry.other_prices);
+  AddTiers(prices, entry.tiers);
+  for (const catalog::ServiceTier& service : prices.service_tiers) {
+    dialects::ModelProviderEntry::ServiceTier& out = entry.service_tiers.emplace_back();
+    out.name = service.name;
+    AddTokenPrices(service, out.prices);
+    AddTiers(service, out.tiers);
   }
 }
 

@@ -30,9 +30,10 @@ void Raise(std::optional<Decimal>& price, const std::optional<Decimal>& other) {
   }
 }
 
-// Every token at the dearest price that it can have in this tier.
-catalog::Prices DearestOf(const catalog::Prices& prices, size_t tier, const UsageBounds& bounds) {
-  const catalog::TokenPrices& of = prices.OfTier(tier);
+// Every token at the dearest price that it can have in this tier of `service`.
+catalog::Prices DearestOf(const catalog::Prices& prices, size_t service, size_t tier,
+                          const UsageBounds& bounds) {
+  const catalog::TokenPrices& of = prices.OfService(service).OfTier(tier);
   catalog::Prices dearest;
   dearest.input = of.input;
   Raise(dearest.input, of.cached_input);
@@ -85,6 +86,17 @@ Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& co
   return static_cast<int64_t>(sum);
 }
 
+size_t DearerService(const catalog::Prices& prices, TokenCounts counts, size_t asked) {
+  if (asked == 0) {
+    return 0;
+  }
+  counts.service = 0;
+  const Result<int64_t> usual = CostNanoUsd(prices, counts);
+  counts.service = asked;
+  const Result<int64_t> at_it = CostNanoUsd(prices, counts);
+  return usual.has_value() && at_it.has_value() && *usual >= *at_it ? 0 : asked;
+}
+
 Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, const UsageBounds& bounds) {
   TokenCounts counts;
   counts.requests = bounds.choices;
@@ -97,8 +109,14 @@ Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, const UsageBound
   for (size_t tier = 0; tier <= prices.TierOf(bounds.input_max); ++tier) {
     counts.input = tier < prices.tiers.size() ? std::min(bounds.input_max, prices.tiers[tier].above)
                                               : bounds.input_max;
-    TW_ASSIGN_OR_RETURN(const int64_t cost, CostNanoUsd(DearestOf(prices, tier, bounds), counts));
-    most = std::max(most, cost);
+    for (size_t service = 0;; service = bounds.service) {
+      TW_ASSIGN_OR_RETURN(const int64_t cost,
+                          CostNanoUsd(DearestOf(prices, service, tier, bounds), counts));
+      most = std::max(most, cost);
+      if (service == bounds.service) {
+        break;
+      }
+    }
   }
   return most;
 }

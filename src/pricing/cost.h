@@ -1,6 +1,7 @@
 // Usage x price -> nano-USD. Exact: products in 128 bits, rounded up once per request.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -22,13 +23,19 @@ struct TokenCounts {
   int64_t audio_output = 0;    // of the output, beside `reasoning`
   int64_t images = 0;          // pictures in the request
   int64_t requests = 1;
+  size_t service = 0;  // the service tier that it was served at: catalog::Prices::ServiceOf
 };
 
-// Every token at the prices of the tier that the whole input falls into. Errors: kInvalidArgument
+// Every token at the prices of the service tier and of the tier that the whole input falls into.
+// Errors: kInvalidArgument
 // with param "price" (unpriced, which is not zero; negative), "usage" (a negative count, parts that
 // are more than their whole, writes that have a price of their own and are not counted),
 // kResourceExhausted (beyond 64 bits of nano-USD).
 Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& counts);
+
+// Of the service tier `asked` for and the usual one: where such a usage costs more, which is where
+// it was served as far as nobody says.
+size_t DearerService(const catalog::Prices& prices, TokenCounts counts, size_t asked);
 
 // What no usage of a request goes beyond.
 struct UsageBounds {
@@ -38,9 +45,12 @@ struct UsageBounds {
   int64_t images = 0;
   bool may_have_audio_input = false, may_have_audio_output = false;
   bool may_write_cache_1h = false;
+  // The service tier that was asked for: a provider serves it there, or at the usual one.
+  size_t service = 0;
 };
 
-// The most that a request can cost: in the dearest tier that its input can reach, its whole input
+// The most that a request can cost: in the dearest tier that its input can reach, at the usual
+// service tier or at the one asked for, its whole input
 // at the dearest of its prices (fresh, read from a cache, written to one for as long as it may be,
 // sound), and every one of its answers, as long as it may get, at the dearest of theirs; pictures
 // and the request itself as often as there are choices. At least CostNanoUsd of every usage within

@@ -84,8 +84,22 @@ bool IsZero(const Leaf& leaf) {
   return leaf.text == "0" || leaf.text == "0.0" || leaf.text == "null";
 }
 
+// What else is behind a name: a service tier that requests ask for by this word.
+constexpr std::array<std::string_view, 2> kServices = {"flex", "priority"};
+
+// Takes "_flex" from the end of the name; "" when it has none.
+std::string_view TakeService(std::string_view& path) {
+  for (const std::string_view service : kServices) {
+    if (path.ends_with(service) && path.substr(0, path.size() - service.size()).ends_with('_')) {
+      path.remove_suffix(service.size() + 1);
+      return service;
+    }
+  }
+  return {};
+}
+
 // "input_cost_per_token_above_200k_tokens" → input, 200,000. False for every other name: prices
-// of batches and of service tiers have more behind it.
+// of batches have more behind it.
 bool ReadTierName(std::string_view path, const CostName*& cost, int64_t& above) {
   constexpr std::string_view kAbove = "_above_", kEnd = "_tokens";
   const size_t at = path.rfind(kAbove);  // "..._above_1hr_above_200k_tokens"
@@ -140,6 +154,26 @@ void ReadRanges(const Leaves& leaves, catalog::Prices& prices, RowReader& reader
   }
 }
 
+// "input_cost_per_token_flex", "input_cost_per_token_above_272k_tokens_priority". False: no price of
+// a service tier.
+bool ReadServiceCost(std::string_view path, const Leaf& leaf, catalog::Prices& prices,
+                     RowReader& reader) {
+  std::string_view name = path;
+  const std::string_view service = TakeService(name);
+  const CostName* cost = std::ranges::find(kCostNames, name, &CostName::name);
+  int64_t above = 0;
+  const bool is_above = cost == kCostNames.end() && ReadTierName(name, cost, above);
+  if (service.empty() || (cost == kCostNames.end() && !is_above)) {
+    return false;
+  }
+  const std::optional<Decimal> price = reader.Convert(path, leaf);
+  if (price.has_value() && !(price->is_zero() && IsZeroNone(*cost))) {
+    catalog::TieredPrices& of = prices.AddService(service);
+    (is_above ? TierAbove(of, above) : static_cast<TokenPrices&>(of)).*cost->price = price;
+  }
+  return true;
+}
+
 // Prices of tiers; what no request of text is billed by goes to `others`.
 void ReadOtherCosts(const Leaves& leaves, PriceRow& row, RowReader& reader,
                     std::set<std::string>& others) {
@@ -155,13 +189,14 @@ void ReadOtherCosts(const Leaves& leaves, PriceRow& row, RowReader& reader,
       if (const auto price = reader.Convert(path, leaf); price.has_value()) {
         TierAbove(row.prices, above).*cost->price = price;
       }
+    } else if (ReadServiceCost(path, leaf, row.prices, reader)) {
+      continue;
     } else if (path == "citation_cost_per_token" && !IsZero(leaf)) {
       reader.Refuse("it bills tokens of citations, which no request bounds");
     } else if (path.starts_with("input_cost_per_image_above_") && !IsZero(leaf)) {
       reader.Refuse("the price of pictures depends on the length of the prompt");
     } else if (!is_read && path.find("cost") != path.npos && !IsZero(leaf) &&
-               path.find("_batches") == path.npos && path.find("_priority") == path.npos &&
-               path.find("_flex") == path.npos) {
+               path.find("_batches") == path.npos) {
       others.emplace(path.substr(0, path.find('.')));
     }
   }
@@ -204,6 +239,7 @@ std::string ReadLiteLlmRow(const Leaves& leaves, PriceRow& row, std::set<std::st
                        "cached tokens of sound have a price of their own");
   }
   CheckTokens(prices, kInCost, kOutCost, row.provider_model.ends_with(":free"), others, reader);
+  SettleServices(prices, others);
   if (reader.PriceAboveZero(kLongCacheCost).has_value() && !prices.cache_write_1h) {
     others.emplace(kLongCacheCost);  // and its tiers do not say it
   }

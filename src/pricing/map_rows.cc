@@ -147,7 +147,25 @@ void SettleTiers(catalog::Prices& prices, RowReader& reader) {
   }
 }
 
-catalog::PriceTier& TierAbove(catalog::Prices& prices, int64_t above) {
+void SettleServices(catalog::Prices& prices, std::set<std::string>& others) {
+  const auto is_none = [&](catalog::ServiceTier& service) {
+    std::ranges::sort(service.tiers, {}, &catalog::PriceTier::above);
+    for (size_t tier = 0; tier <= service.tiers.size() && !prices.reasoning; ++tier) {
+      catalog::TokenPrices& of =
+          tier == 0 ? static_cast<catalog::TokenPrices&>(service) : service.tiers[tier - 1];
+      DropWhatIsNoOther(of.reasoning, of.output);
+    }
+    const bool is_said =
+        prices.CheckService(service).has_value() && (!service.is_zero() || prices.is_zero());
+    if (!is_said) {
+      others.emplace("service tier " + service.name);
+    }
+    return !is_said;
+  };
+  std::erase_if(prices.service_tiers, is_none);
+}
+
+catalog::PriceTier& TierAbove(catalog::TieredPrices& prices, int64_t above) {
   const auto found = std::ranges::find(prices.tiers, above, &catalog::PriceTier::above);
   if (found != prices.tiers.end()) {
     return *found;

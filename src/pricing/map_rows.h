@@ -48,7 +48,10 @@ void CheckTokens(catalog::Prices& prices, std::string_view input, std::string_vi
                  bool zero_is_free, const std::set<std::string>& other_units, RowReader& reader);
 void SettleTiers(catalog::Prices& prices, RowReader& reader);
 // The tier above so many input tokens, made when it is new.
-catalog::PriceTier& TierAbove(catalog::Prices& prices, int64_t above);
+catalog::PriceTier& TierAbove(catalog::TieredPrices& prices, int64_t above);
+// Once the tiers are settled: a service tier that does not say all prices, or says 0, is none, and
+// is named among `others`.
+void SettleServices(catalog::Prices& prices, std::set<std::string>& others);
 
 // Each sets what `row` is priced at and returns the reason against it, "" = none; `others` are
 // priced units that no request of text is billed by.

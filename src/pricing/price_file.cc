@@ -66,9 +66,8 @@ bool ReadTokenPrices(const json::object& object, catalog::TokenPrices& prices) {
   });
 }
 
-bool ReadPrices(const json::object& object, catalog::Prices& prices) {
-  if (!ReadTokenPrices(object, prices) || !ReadPrice(object, "request", prices.request) ||
-      !ReadPrice(object, "image", prices.image)) {
+bool ReadTieredPrices(const json::object& object, catalog::TieredPrices& prices) {
+  if (!ReadTokenPrices(object, prices)) {
     return false;
   }
   const json::value* tiers = object.if_contains("tiers");
@@ -88,7 +87,23 @@ bool ReadPrices(const json::object& object, catalog::Prices& prices) {
     tier.above = above.value_or(0);
     prices.tiers.push_back(tier);
   }
-  return prices.CheckTiers().has_value();
+  return true;
+}
+
+bool ReadPrices(const json::object& object, catalog::Prices& prices) {
+  if (!ReadTieredPrices(object, prices) || !prices.CheckTiers().has_value() ||
+      !ReadPrice(object, "request", prices.request) || !ReadPrice(object, "image", prices.image)) {
+    return false;
+  }
+  const json::value* services = object.if_contains("service_tiers");
+  if (services == nullptr) {
+    return true;
+  }
+  return services->is_object() && std::ranges::all_of(services->get_object(), [&](const auto& one) {
+           catalog::ServiceTier& service = prices.AddService(one.key());
+           return one.value().is_object() && ReadTieredPrices(one.value().get_object(), service) &&
+                  prices.CheckService(service).has_value();
+         });
 }
 
 bool ReadFlag(const json::object& row, std::string_view key, std::optional<bool>& out) {
@@ -120,6 +135,19 @@ void WriteTokenPrices(const catalog::TokenPrices& prices, json::object& out) {
   }
 }
 
+void WriteTiers(const catalog::TieredPrices& prices, json::object& out) {
+  if (prices.tiers.empty()) {
+    return;
+  }
+  json::array& tiers = out["tiers"].emplace_array();
+  for (const catalog::PriceTier& tier : prices.tiers) {
+    json::object one;
+    one["above"] = tier.above;
+    WriteTokenPrices(tier, one);
+    tiers.push_back(std::move(one));
+  }
+}
+
 json::object WriteRow(const PriceRow& row) {
   json::object out;
   const auto text = [&](std::string_view key, const std::string& value) {
@@ -138,14 +166,15 @@ json::object WriteRow(const PriceRow& row) {
   WriteTokenPrices(row.prices, out);
   text("request", row.prices.request ? row.prices.request->ToString() : "");
   text("image", row.prices.image ? row.prices.image->ToString() : "");
-  if (!row.prices.tiers.empty()) {
-    json::array& tiers = out["tiers"].emplace_array();
-    for (const catalog::PriceTier& tier : row.prices.tiers) {
-      json::object one;
-      one["above"] = tier.above;
-      WriteTokenPrices(tier, one);
-      tiers.push_back(std::move(one));
-    }
+  WriteTiers(row.prices, out);
+  json::object services;
+  for (const catalog::ServiceTier& service : row.prices.service_tiers) {
+    json::object& one = services[service.name].emplace_object();
+    WriteTokenPrices(service, one);
+    WriteTiers(service, one);
+  }
+  if (!services.empty()) {
+    out["service_tiers"] = std::move(services);
   }
   optional("context_length", row.context_length);
   optional("max_output", row.max_output);

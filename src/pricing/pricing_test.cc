@@ -201,7 +201,9 @@ TEST(PriceMap, LiteLlmRowsHaveThoughtRequestsPicturesSoundAndTiers) {
   EXPECT_EQ(CostNanoUsd(longer, {200'001, 100'000, 1000, 1}),
             600'000'000 + 60'000'000 + 7'500 + 22'500'000);
   EXPECT_NE(Reason(got.remarks, "long-prompts").find("above_1hr"), std::string::npos);
-  EXPECT_EQ(Reason(got.remarks, "long-prompts").find("priority"), std::string::npos);
+  EXPECT_NE(Reason(got.remarks, "long-prompts").find("service tier priority"), std::string::npos)
+      << "of which only one price is said";
+  EXPECT_TRUE(longer.service_tiers.empty());
   const catalog::Prices& ranges = Find(got, "ranges")->prices;
   ASSERT_EQ(ranges.tiers.size(), 1U);
   EXPECT_EQ(ranges.tiers[0].above, 32'000);

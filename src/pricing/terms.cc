@@ -87,7 +87,8 @@ Status SetOutput(const catalog::TokenPrices& prices, const TokenCounts& counts, 
 }  // namespace
 
 Result<Terms> TermsOf(const catalog::Prices& prices, const TokenCounts& counts) {
-  const catalog::TokenPrices& tier = prices.OfTier(prices.TierOf(counts.input));
+  const catalog::TokenPrices& tier =
+      prices.OfService(counts.service).OfTier(prices.TierOf(counts.input));
   if (!prices.is_priced() || !tier.is_priced()) {
     return Fail(ErrorCode::kInvalidArgument, "the route has no price", "price");
   }

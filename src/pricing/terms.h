@@ -36,7 +36,8 @@ struct Term {
 };
 using Terms = std::array<Term, kUnits>;  // by Unit
 
-// Of the tier that the input falls into. Errors: those of CostNanoUsd but for its size.
+// Of the service tier, and of the tier that the input falls into. Errors: those of CostNanoUsd but
+// for its size.
 Result<Terms> TermsOf(const catalog::Prices& prices, const TokenCounts& counts);
 
 // The power of ten that makes all of them whole numbers: 0 or less.

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -234,8 +235,12 @@ int64_t Ceil(Fraction a) {
 
 int64_t OracleCost(const Prices& prices, const TokenCounts& used) {
   constexpr int64_t kMillion = 1'000'000;
-  const TokenPrices* of = &prices;
-  for (const PriceTier& tier : prices.tiers) {
+  const catalog::TieredPrices* list = &prices;
+  if (used.service > 0) {
+    list = &prices.service_tiers.at(used.service - 1);
+  }
+  const TokenPrices* of = list;
+  for (const PriceTier& tier : list->tiers) {
     of = used.input > tier.above ? &tier : of;
   }
   const int64_t written = used.cache_write.value_or(0);
@@ -298,6 +303,14 @@ class Dice {
       tier.above = above += 1 + UpTo(3'000);
       prices.tiers.push_back(tier);
     }
+    for (int64_t left = UpTo(prices.tiers.size() > 2 ? 1 : 2); left > 0; --left) {
+      catalog::ServiceTier& service = prices.AddService(left == 1 ? "priority" : "flex");
+      static_cast<TokenPrices&>(service) = Tokens(&prices);
+      for (const PriceTier& usual : prices.tiers) {
+        static_cast<TokenPrices&>(service.tiers.emplace_back()) = Tokens(&prices);
+        service.tiers.back().above = usual.above;
+      }
+    }
     return prices;
   }
   TokenCounts Within(const UsageBounds& bounds) {
@@ -311,6 +324,7 @@ class Dice {
     used.reasoning = UpTo(used.output);
     used.audio_output = bounds.may_have_audio_output ? UpTo(used.output - used.reasoning) : 0;
     used.images = UpTo(bounds.images);
+    used.service = Flip() ? bounds.service : 0;
     return used;
   }
 
@@ -319,16 +333,21 @@ class Dice {
 };
 
 TEST(UnitsOracle, CostsAreThoseOfFractionsAndNoHoldIsLess) {
-  size_t with_tier = 0;
+  size_t with_tier = 0, with_service = 0;
   const uint64_t cases = testing::ForEachCase(20'000, [&](uint64_t seed) {
     Dice dice(seed);
     const Prices prices = dice.All();
     ASSERT_TRUE(prices.CheckTiers().has_value());
+    for (const catalog::ServiceTier& service : prices.service_tiers) {
+      ASSERT_TRUE(prices.CheckService(service).has_value());
+    }
     UsageBounds bounds{dice.UpTo(8'000), dice.UpTo(2'000), 1 + dice.UpTo(3)};
     bounds.images = dice.UpTo(4);
     bounds.may_have_audio_input = dice.Flip();
     bounds.may_have_audio_output = dice.Flip();
     bounds.may_write_cache_1h = dice.Flip();
+    bounds.service =
+        static_cast<size_t>(dice.UpTo(static_cast<int64_t>(prices.service_tiers.size())));
     const int64_t held = WorstCaseNanoUsd(prices, bounds).value();
     for (int usage = 0; usage < 5; ++usage) {
       const TokenCounts used = dice.Within(bounds);
@@ -338,6 +357,7 @@ TEST(UnitsOracle, CostsAreThoseOfFractionsAndNoHoldIsLess) {
       ASSERT_LE(*cost, held);
       ASSERT_EQ(CostPartsNanoUsd(prices, used)->total(), *cost);
       with_tier += prices.TierOf(used.input) > 0 ? 1 : 0;
+      with_service += used.service > 0 ? 1 : 0;
     }
     // What fits a budget is held within it, and one token more is not.
     const int64_t budget = dice.UpTo(held);
@@ -350,6 +370,7 @@ TEST(UnitsOracle, CostsAreThoseOfFractionsAndNoHoldIsLess) {
   });
   if (cases >= 1000) {
     EXPECT_GT(with_tier, cases) << "tiers are reached";
+    EXPECT_GT(with_service, cases / 2) << "service tiers too";
   }
 }
 
@@ -365,20 +386,25 @@ TEST(UnitsOracle, HoldsAreReached) {
         of.cache_write_1h.reset();
       }
     };
-    forget(prices);
-    for (PriceTier& tier : prices.tiers) {
-      forget(tier);
-    }
+    const auto forget_all = [&](catalog::TieredPrices& of) {
+      forget(of);
+      std::ranges::for_each(of.tiers, forget);
+    };
+    forget_all(prices);
+    std::ranges::for_each(prices.service_tiers, forget_all);
     UsageBounds bounds{1 + dice.UpTo(8'000), 1 + dice.UpTo(2'000), 1};
     bounds.images = dice.UpTo(4);
     bounds.may_have_audio_input = bounds.may_have_audio_output = true;
     bounds.may_write_cache_1h = is_long;
+    bounds.service = prices.service_tiers.size();
     int64_t most = 0;
-    std::vector<int64_t> lengths = {bounds.input_max};
+    std::vector<std::pair<int64_t, size_t>> lengths = {{bounds.input_max, 0},
+                                                       {bounds.input_max, bounds.service}};
     for (const PriceTier& tier : prices.tiers) {
-      lengths.push_back(std::min(bounds.input_max, tier.above));
+      lengths.emplace_back(std::min(bounds.input_max, tier.above), 0);
+      lengths.emplace_back(lengths.back().first, bounds.service);
     }
-    for (const int64_t input : lengths) {
+    for (const auto& [input, service] : lengths) {
       for (const int kind : {0, 1, 2, 3}) {
         for (const int way : {0, 1, 2}) {
           TokenCounts used{input, kind == 1 ? input : 0, bounds.output_max};
@@ -388,6 +414,7 @@ TEST(UnitsOracle, HoldsAreReached) {
           used.reasoning = way == 1 ? used.output : 0;
           used.audio_output = way == 2 ? used.output : 0;
           used.images = bounds.images;
+          used.service = service;
           most = std::max(most, CostNanoUsd(prices, used).value());
         }
       }
