@@ -415,13 +415,14 @@ TEST(Statement, ShowsACostThatIsOwedToNobody) {
   world.recorder->Release();
   auto database = storage::Database::Open(world.home.path() / "ledger.db");
   ASSERT_TRUE(database.has_value());
-  ASSERT_TRUE(database
-                  ->Execute("INSERT INTO attempts SELECT zeroblob(16), attempt, org, project, key, "
-                            "user, model, provider, provider_model, own_key, priced, state, "
-                            "admitted_ns, 5, held, 9, 9, price_version, input, cached, output, "
-                            "reasoning, source, finish, upstream_id, reason, cache_write, "
-                            "audio_input, audio_output, images, 0, cache_write_1h, 0 FROM attempts")
-                  .has_value());
+  ASSERT_TRUE(
+      database
+          ->Execute("INSERT INTO attempts SELECT zeroblob(16), attempt, org, project, key, "
+                    "user, model, provider, provider_model, own_key, priced, state, "
+                    "admitted_ns, 5, held, 9, 9, price_version, input, cached, output, "
+                    "reasoning, source, finish, upstream_id, reason, cache_write, "
+                    "audio_input, audio_output, images, 0, cache_write_1h, 0, '' FROM attempts")
+          .has_value());
   database->Release();
   ASSERT_TRUE(world.recorder->Reopen().has_value());
   const Verification verified = world.Verify(Month());

@@ -78,6 +78,7 @@ struct Row {
   std::optional<Wide> unit_price;  // USD, kParquetScale places
   std::string usd_per_mtok;
   int64_t above = 0;                     // input tokens: the tier of the price
+  std::string service_tier;              // whose price it is; "" = the usual one
   const CreditUseKey* credit = nullptr;  // of what it paid: `sum` has it as a negative charge
 
   bool is_requests() const { return key.kind == MeterKind::kRequests; }
@@ -107,6 +108,9 @@ std::string SkuPriceDetails(const Row& row) {
   if (row.above > 0) {
     json.Field("x_ContextTier", fmt::format("above {} input tokens", row.above));
   }
+  if (!row.service_tier.empty()) {
+    json.Field("x_ServiceTier", row.service_tier);
+  }
   if (IsUnpriced(row.key, row.sum)) {
     json.Field("x_Unpriced", true);
   }
@@ -121,7 +125,8 @@ std::string Description(const Row& row) {
 
 std::string SkuPriceId(const Row& row) {
   std::string id = fmt::format("{}/{}", row.key.price_version, MeterName(row.key.kind));
-  return row.above > 0 ? fmt::format("{}/above-{}", id, row.above) : id;
+  id += row.above > 0 ? fmt::format("/above-{}", row.above) : "";
+  return row.service_tier.empty() ? id : id + "/" + row.service_tier;
 }
 
 std::string Account(const Row& row) {
@@ -317,13 +322,14 @@ void ForEachRow(const FocusOrder& order, const Meters& meters,
     by_version[version.version] = &version.prices;
   }
   for (const auto& [key, sum] : meters) {
-    Row row{order, names, key, sum, std::nullopt, "", 0};
+    Row row{order, names, key, sum, std::nullopt, "", 0, ""};
     if (const auto found = by_version.find(key.price_version); found != by_version.end()) {
       const std::optional<Decimal> price = PriceOf(*found->second, key);
       row.unit_price = UsdForOne(price, key.kind);
       row.usd_per_mtok =
           price.has_value() && IsOfTokens(key.kind) ? price->ToString() : std::string();
       row.above = AboveOf(*found->second, key);
+      row.service_tier = found->second->ServiceName(key.service);
     }
     if (row.is_requests() && sum.cost == 0 && sum.charge == 0 && !IsUnpriced(key, sum)) {
       row.unit_price = 0;  // a request costs nothing but its tokens
@@ -337,7 +343,7 @@ void ForEachRow(const FocusOrder& order, const Meters& meters,
     key.project_id = use.project_id;
     key.key_id = use.key_id;
     const MeterSum sum{0, 0, -amount};
-    take({order, names, key, sum, std::nullopt, "", 0, &use});
+    take({order, names, key, sum, std::nullopt, "", 0, "", &use});
   }
 }
 

@@ -74,6 +74,9 @@ std::string JsonOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
     if (line.above > 0) {
       json.Field("above_input_tokens", line.above);
     }
+    if (!line.service_tier.empty()) {
+      json.Field("service_tier", line.service_tier);
+    }
     json.Field("unverifiable_tokens", line.sum.unverifiable);
     json.Field("charge_nanousd", std::to_string(line.sum.charge)).EndObject();
   }

@@ -108,10 +108,13 @@ void Line(const StatementLine& line, std::string& html) {
   const std::string what =
       fmt::format("{}<div class=\"soft\">{}{}</div>", EscapeHtml(line.key.model),
                   EscapeHtml(line.key.provider), line.key.own_key ? ", own key" : "");
-  const std::string meter = line.above == 0
-                                ? std::string(MeterWords(line.key.kind))
-                                : fmt::format("{}<div class=\"soft\">above {} input tokens</div>",
-                                              MeterWords(line.key.kind), Grouped(line.above));
+  std::string meter(MeterWords(line.key.kind));
+  if (line.above > 0) {
+    meter += fmt::format("<div class=\"soft\">above {} input tokens</div>", Grouped(line.above));
+  }
+  if (!line.service_tier.empty()) {
+    meter += fmt::format("<div class=\"soft\">{}</div>", EscapeHtml(line.service_tier));
+  }
   const bool is_unpriced = IsUnpriced(line.key, line.sum);
   const std::string price = is_unpriced          ? "unpriced"
                             : line.price.empty() ? "&ndash;"

@@ -101,6 +101,7 @@ pricing::UsageBounds BoundsOf(const Offer& offer, int64_t output_max) {
   bounds.may_have_audio_input = offer.has_audio_input;
   bounds.may_have_audio_output = offer.wants_audio_output;
   bounds.may_write_cache_1h = offer.wants_long_cache;
+  bounds.service = offer.prices->ServiceOf(offer.service_tier);
   return bounds;
 }
 
@@ -295,7 +296,9 @@ Status Meter::CheckBarred(const Purchase& purchase, std::string_view bound) {
 // What an attempt has to know of its offer; its money comes later.
 Metered Meter::Prepare(const Offer& offer) {
   Metered metered;
-  metered.prices_ = offer.prices;
+  static const catalog::Prices kNone;
+  metered.prices_ = offer.prices == nullptr ? &kNone : offer.prices;
+  metered.service_ = metered.prices_->ServiceOf(offer.service_tier);
   metered.input_tokens_max_ = offer.input_tokens_max;
   metered.images_ = offer.images;
   metered.choices_ = offer.choices;

@@ -51,6 +51,12 @@ bool IsBeyondRequest(const Error& error);
 // for an hour where that was asked for and nobody says for how long.
 pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images, bool wants_long_cache);
 
+// Whose prices a usage has: those of the service tier that the answer says (chat::Usage's). Where
+// it says none, the provider may have served it at the one that was `asked` for or at the usual
+// one, and it is the dearer of them: both are held for. nullopt: one that has no prices.
+std::optional<size_t> ServedAt(const catalog::Prices& prices, std::string_view said, size_t asked,
+                               const pricing::TokenCounts& counts);
+
 // An attempt that is about to be made.
 struct Offer {
   ledger::HoldId id;
@@ -74,6 +80,8 @@ struct Offer {
   // It asks that its prompt be kept for longer than five minutes. As for sound: a price for that,
   // or `billed_apart`.
   bool wants_long_cache = false;
+  // As the request says; one that is neither the usual one nor has prices is `billed_apart`.
+  std::string service_tier;
   std::string billed_apart;  // a field whose cost no token price bounds; "" = none
   // Beyond it the attempt is not made, whatever budgets say: what its request may still cost.
   std::optional<ledger::NanoUsd> cost_max;
@@ -125,6 +133,8 @@ class Metered {
   Outcome SaidBy(const chat::Usage& usage) const;
   // Where half of it was said: at least what was seen, and what was said where that is more.
   Outcome MeteredOutcome(const Ended& ended, const Outcome& said) const;
+  // At the usual service tier or at the one asked for, where it costs more.
+  std::optional<int64_t> DearerCost(pricing::TokenCounts counts) const;
   // Of an answer of so many tokens, for all that may have been put in.
   std::optional<int64_t> MeteredCost(int64_t output_tokens, const Outcome& said) const;
   // Were all of that written to the provider's cache, where it costs more.
@@ -157,6 +167,7 @@ class Metered {
   bool has_audio_input_ = false, wants_audio_output_ = false, thinks_unseen_ = false;
   bool hides_answers_ = false;
   bool wants_long_cache_ = false;
+  size_t service_ = 0;                     // the service tier asked for, of `prices_`
   int64_t output_tokens_max_ = INT64_MAX;  // of all answers together, where something bounds them
   std::atomic<int64_t>* beyond_bounds_ = nullptr;  // the meter's
   std::optional<int64_t> output_cap_;

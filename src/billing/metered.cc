@@ -46,6 +46,15 @@ pricing::TokenCounts CountsOf(const chat::Usage& usage, int64_t images, bool wan
   return counts;
 }
 
+std::optional<size_t> ServedAt(const catalog::Prices& prices, std::string_view said, size_t asked,
+                               const pricing::TokenCounts& counts) {
+  if (said.empty()) {
+    return pricing::DearerService(prices, counts, asked);
+  }
+  const size_t service = prices.ServiceOf(said);
+  return service > 0 || catalog::IsUsualServiceTier(said) ? std::optional(service) : std::nullopt;
+}
+
 Status Metered::Sent() {
   if (!hold_.is_open()) {
     return {};
@@ -92,7 +101,13 @@ std::optional<int64_t> Metered::CostOf(const pricing::TokenCounts& counts) const
   bounds.may_have_audio_input = counts.audio_input != 0;
   bounds.may_have_audio_output = counts.audio_output != 0;
   bounds.may_write_cache_1h = wants_long_cache_ || counts.cache_write_1h != 0;
+  bounds.service = counts.service;
   return pricing::WorstCaseNanoUsd(*prices_, bounds).value_or(hold_.cost());
+}
+
+std::optional<int64_t> Metered::DearerCost(pricing::TokenCounts counts) const {
+  counts.service = purchase_.priced ? pricing::DearerService(*prices_, counts, service_) : 0;
+  return CostOf(counts);
 }
 
 pricing::TokenCounts Metered::MeteredCounts(int64_t output_tokens, const Outcome& said) const {
@@ -110,13 +125,13 @@ std::optional<int64_t> Metered::MeteredCost(int64_t output_tokens, const Outcome
   if (purchase_.priced && (wants_audio_output_ || (has_audio_input_ && wants_long_cache_))) {
     return hold_.cost();  // what was spoken, or kept of what was heard, is not in the bytes of text
   }
-  return CostOf(MeteredCounts(output_tokens, said));
+  return DearerCost(MeteredCounts(output_tokens, said));
 }
 
 std::optional<int64_t> Metered::MostCost(int64_t output_tokens, const Outcome& said) const {
   pricing::TokenCounts counts = MeteredCounts(output_tokens, said);
   counts.cache_write = counts.input;
-  return std::max(MeteredCost(output_tokens, said), CostOf(counts));
+  return std::max(MeteredCost(output_tokens, said), DearerCost(counts));
 }
 
 void Metered::Progress(int64_t delivered_bytes) {
@@ -200,7 +215,6 @@ Outcome Metered::SaidBy(const chat::Usage& usage) const {
   said.audio_output_tokens = std::clamp<int64_t>(usage.audio_output_tokens, 0, said.output_tokens);
   said.images = images_;
   said.source = usage.is_whole() ? UsageSource::kProvider : UsageSource::kMetered;
-  said.is_other_tier = usage.is_other_tier;
   return said;
 }
 
@@ -214,8 +228,9 @@ Outcome Metered::MeteredOutcome(const Ended& ended, const Outcome& said) const {
   outcome.images = images_;
   outcome.source = UsageSource::kMetered;
   outcome.finish = said.finish;
-  outcome.is_other_tier = said.is_other_tier;
   outcome.is_beyond = said.is_beyond;
+  outcome.service_tier = prices_->ServiceName(
+      pricing::DearerService(*prices_, MeteredCounts(outcome.output_tokens, said), service_));
   return outcome;
 }
 
@@ -229,6 +244,10 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
   counts.cached = outcome.cached_tokens;
   counts.output = outcome.output_tokens;
   counts.cache_write_1h = outcome.cache_write_1h_tokens;
+  const std::optional<size_t> served = ServedAt(*prices_, usage.service_tier, service_, counts);
+  outcome.is_other_tier = !served.has_value();
+  counts.service = served.value_or(pricing::DearerService(*prices_, counts, service_));
+  outcome.service_tier = prices_->ServiceName(counts.service);
   std::optional<int64_t> charge_max;
   if (ended.is_waste) {
     charge_max = 0;

@@ -33,7 +33,9 @@ std::optional<pricing::CostParts> PartsOf(const AttemptRow& row, const catalog::
   if (prices == nullptr || !prices->is_priced()) {
     return std::nullopt;
   }
-  const auto parts = pricing::CostPartsNanoUsd(*prices, CountsOf(row.outcome));
+  pricing::TokenCounts counts = CountsOf(row.outcome);
+  counts.service = prices->ServiceOf(row.outcome.service_tier);
+  const auto parts = pricing::CostPartsNanoUsd(*prices, counts);
   if (!parts.has_value() || parts->total() != row.cost) {
     return std::nullopt;
   }
@@ -113,6 +115,7 @@ void AddToMeters(const AttemptRow& row, const catalog::Prices* prices, Meters& m
   key.price_version = row.price_version;
   const Outcome& used = row.outcome;
   const size_t tier = prices == nullptr ? 0 : prices->TierOf(used.input_tokens);
+  const size_t service = prices == nullptr ? 0 : prices->ServiceOf(used.service_tier);
   const std::optional<pricing::CostParts> parts = PartsOf(row, prices);
   const pricing::CostParts split = parts.value_or(pricing::CostParts());
   // What is charged is the cost, or nothing; anything else is no price's.
@@ -123,12 +126,14 @@ void AddToMeters(const AttemptRow& row, const catalog::Prices* prices, Meters& m
     }
     key.kind = kind;
     key.tier = IsOfTokens(kind) ? static_cast<uint8_t>(tier) : 0;
+    key.service = IsOfTokens(kind) ? static_cast<uint8_t>(service) : 0;
     meters[key] += sum;
   };
   const auto add = [&](MeterKind kind, int64_t quantity, int64_t part, int64_t unverifiable = 0) {
     put(kind, {quantity, part, is_charged ? part : 0, unverifiable});
   };
-  const Quantities of = QuantitiesOf(used, prices == nullptr ? nullptr : &prices->OfTier(tier));
+  const Quantities of =
+      QuantitiesOf(used, prices == nullptr ? nullptr : &prices->OfService(service).OfTier(tier));
   const int64_t hidden_apart = std::min(used.unverifiable_tokens, of.reasoning);
   put(MeterKind::kRequests,
       {1, parts.has_value() ? split.request : row.cost, is_charged ? split.request : row.charge});

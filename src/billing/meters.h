@@ -43,7 +43,8 @@ struct MeterKey {
   bool own_key = false;
   uint32_t price_version = 0;
   MeterKind kind = MeterKind::kRequests;
-  uint8_t tier = 0;  // of the price, by the length of the input; requests and pictures have none
+  uint8_t tier = 0;     // of the price, by the length of the input; requests and pictures have none
+  uint8_t service = 0;  // of the price, as catalog::Prices::ServiceOf; as `tier`
 
   auto operator<=>(const MeterKey&) const = default;
 };

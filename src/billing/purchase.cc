@@ -123,7 +123,8 @@ std::string Encode(const Outcome& outcome) {
                                                   : "");
   // Where there are none the text ends here, as it did before they were counted.
   const int64_t marks = (outcome.is_other_tier ? kOtherTier : 0) | (outcome.is_told ? kTold : 0);
-  const bool is_hidden = outcome.unverifiable_tokens != 0 || marks != 0;
+  const bool has_service = !outcome.service_tier.empty();
+  const bool is_hidden = outcome.unverifiable_tokens != 0 || marks != 0 || has_service;
   const bool is_long = outcome.cache_write_1h_tokens != 0 || is_hidden;
   if (outcome.audio_input_tokens != 0 || outcome.audio_output_tokens != 0 || outcome.images != 0 ||
       outcome.is_beyond || is_long) {
@@ -136,8 +137,11 @@ std::string Encode(const Outcome& outcome) {
   if (is_hidden) {
     fields.Put(outcome.unverifiable_tokens);
   }
-  if (marks != 0) {
+  if (marks != 0 || has_service) {
     fields.Put(marks);
+  }
+  if (has_service) {
+    fields.Put(outcome.service_tier);
   }
   return fields.Take();
 }
@@ -164,6 +168,7 @@ Outcome DecodeOutcome(std::string_view text) {
   const int64_t marks = reader.Number();
   outcome.is_other_tier = (marks & kOtherTier) != 0;
   outcome.is_told = (marks & kTold) != 0;
+  outcome.service_tier = reader.Text();
   return outcome;
 }
 

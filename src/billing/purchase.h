@@ -55,7 +55,8 @@ struct Outcome {
   int64_t unverifiable_tokens = 0;
 
   bool is_other_tier = false;  // the answer's service tier has other prices than those of its cost
-  bool is_told = false;        // the provider said the cost itself, which is all of it
+  std::string service_tier = {};  // whose prices its cost has; "" = the usual ones
+  bool is_told = false;           // the provider said the cost itself, which is all of it
 
   bool operator==(const Outcome&) const = default;
 };

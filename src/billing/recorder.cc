@@ -42,7 +42,7 @@ constexpr std::string_view kColumns =
     "request, attempt, org, project, key, user, model, provider, provider_model, own_key, priced, "
     "state, admitted_ns, ended_ns, held, cost, charge, price_version, input, cached, output, "
     "reasoning, source, finish, upstream_id, reason, cache_write, audio_input, audio_output, "
-    "images, cache_write_1h, askable, unverifiable";
+    "images, cache_write_1h, askable, unverifiable, service_tier";
 
 }  // namespace
 
@@ -99,6 +99,7 @@ AttemptRow RowOf(const storage::Statement& row) {
   out.outcome.cache_write_1h_tokens = row.Integer(30);
   bought.askable = row.Integer(31) != 0;
   out.outcome.unverifiable_tokens = row.Integer(32);
+  out.outcome.service_tier = row.Text(33);
   return out;
 }
 
@@ -179,7 +180,7 @@ Status Recorder::Prepare() {
       database_.Prepare(
           "INSERT OR REPLACE INTO attempts (" + std::string(kColumns) +
           ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
-          "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32,?33)"));
+          "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32,?33,?34)"));
   TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(AddingToSums("sums")));
   TW_ASSIGN_OR_RETURN(storage::Statement add_day, database_.Prepare(AddingToSums("day_sums")));
   TW_RETURN_IF_ERROR(PrepareBill());
@@ -337,6 +338,7 @@ Status PutRow(storage::Statement& put, const AttemptRow& row) {
   put.Bind(28, row.outcome.audio_input_tokens).Bind(29, row.outcome.audio_output_tokens);
   put.Bind(30, row.outcome.images).Bind(31, row.outcome.cache_write_1h_tokens);
   put.Bind(32, int64_t{bought.askable}).Bind(33, row.outcome.unverifiable_tokens);
+  put.BindView(34, row.outcome.service_tier);
   return put.Run();
 }
 

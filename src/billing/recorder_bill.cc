@@ -17,7 +17,7 @@ namespace tradewind::billing {
 namespace {
 
 constexpr size_t kCopiedAtOnceBytes = 1 << 20;
-constexpr int64_t kKindsOfATier = 256;  // recorder_tables.cc
+constexpr int64_t kKindsOfATier = 256, kKindsOfAService = 65'536;  // recorder_tables.cc
 
 Status AddMeter(storage::Statement& add, const MeterKey& key, const MeterSum& sum) {
   add.Reset();
@@ -28,7 +28,8 @@ Status AddMeter(storage::Statement& add, const MeterKey& key, const MeterSum& su
     add.Bind(index++, std::string_view(*field));
   }
   add.Bind(8, int64_t{key.own_key}).Bind(9, int64_t{key.price_version});
-  add.Bind(10, static_cast<int64_t>(key.kind) + kKindsOfATier * key.tier);
+  add.Bind(10, static_cast<int64_t>(key.kind) + kKindsOfATier * key.tier +
+                   kKindsOfAService * key.service);
   add.Bind(11, sum.quantity).Bind(12, sum.cost).Bind(13, sum.charge);
   add.Bind(14, sum.unverifiable);
   return add.Run();
@@ -145,7 +146,8 @@ Status Recorder::AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSu
     constexpr auto kLast = static_cast<int64_t>(kMeterKinds) - 1;
     const int64_t kind = std::max<int64_t>(0, query.Integer(9));
     key.kind = static_cast<MeterKind>(std::min(kind % kKindsOfATier, kLast));
-    key.tier = static_cast<uint8_t>(kind / kKindsOfATier);
+    key.tier = static_cast<uint8_t>(kind % kKindsOfAService / kKindsOfATier);
+    key.service = static_cast<uint8_t>(kind / kKindsOfAService);
     meters[std::move(key)] +=
         {query.Integer(10), query.Integer(11), query.Integer(12), query.Integer(13)};
   }

@@ -155,15 +155,22 @@ ALTER TABLE meters ADD COLUMN unverifiable INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE day_meters ADD COLUMN unverifiable INTEGER NOT NULL DEFAULT 0;
 )";
 
-constexpr std::array<storage::Migration, 9> kSteps = {{{"attempts", kAttempts},
-                                                       {"bills", kBills},
-                                                       {"provider_bills", kProviderBills},
-                                                       {"units", kUnits},
-                                                       {"upstream_ids", kUpstreamIds},
-                                                       {"credits", kCredits},
-                                                       {"askable_ids", kAskableIds},
-                                                       {"long_cache", kLongCache},
-                                                       {"unverifiable", kUnverifiable}}};
+// Whose prices an attempt's cost has, where it was served at another than the usual one. `kind` of
+// meters has 65,536 times its number among those of the price, so that rows of before are of none.
+constexpr std::string_view kServiceTiers = R"(
+ALTER TABLE attempts ADD COLUMN service_tier TEXT NOT NULL DEFAULT '';
+)";
+
+constexpr std::array<storage::Migration, 10> kSteps = {{{"attempts", kAttempts},
+                                                        {"bills", kBills},
+                                                        {"provider_bills", kProviderBills},
+                                                        {"units", kUnits},
+                                                        {"upstream_ids", kUpstreamIds},
+                                                        {"credits", kCredits},
+                                                        {"askable_ids", kAskableIds},
+                                                        {"long_cache", kLongCache},
+                                                        {"unverifiable", kUnverifiable},
+                                                        {"service_tiers", kServiceTiers}}};
 
 }  // namespace
 

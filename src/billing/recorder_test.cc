@@ -126,7 +126,7 @@ TEST(Recorder, SaysWhatACostByTokensLeavesOut) {
   EXPECT_EQ(reason_of(search, Used(10, 5)),
             "incomplete: web_search_options is billed apart from tokens");
   chat::Usage flex = Used(10, 5);
-  flex.is_other_tier = true;
+  flex.service_tier = "flex";
   EXPECT_EQ(reason_of(world.Ask(100, 50), flex),
             "incomplete: service_tier is billed apart from tokens");
   // In doubt over a restart.

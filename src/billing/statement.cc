@@ -22,8 +22,11 @@ std::string LineId(const MeterKey& key) {
   std::string text = fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", key.org_id, key.project_id,
                                  key.key_id, key.model, key.provider, key.own_key ? 1 : 0,
                                  key.price_version, MeterName(key.kind));
-  if (key.tier > 0) {
+  if (key.tier > 0 || key.service > 0) {
     text += fmt::format("\n{}", key.tier);
+  }
+  if (key.service > 0) {
+    text += fmt::format("\n{}", key.service);
   }
   return Sha256Hex(text).substr(0, kLineIdDigits);
 }
@@ -42,6 +45,9 @@ void WriteLine(const StatementLine& line, JsonWriter& json) {
   }
   if (line.above > 0) {
     json.Field("above_input_tokens", line.above);
+  }
+  if (!line.service_tier.empty()) {
+    json.Field("service_tier", line.service_tier);
   }
   if (line.sum.unverifiable > 0) {
     json.Field("unverifiable_tokens", line.sum.unverifiable);
@@ -86,8 +92,9 @@ std::string TextOf(const StatementOrder& order, const Statement& statement) {
 }  // namespace
 
 std::string StatementLine::meter() const {
-  return above > 0 ? fmt::format("{} above {}", MeterName(key.kind), above)
-                   : std::string(MeterName(key.kind));
+  return fmt::format("{}{}{}", MeterName(key.kind),
+                     above > 0 ? fmt::format(" above {}", above) : "",
+                     service_tier.empty() ? "" : " at " + service_tier);
 }
 
 MeterFilter FilterOf(const StatementOrder& order) {
@@ -96,7 +103,7 @@ MeterFilter FilterOf(const StatementOrder& order) {
 }
 
 std::optional<Decimal> PriceOf(const catalog::Prices& prices, const MeterKey& key) {
-  const catalog::TokenPrices& tier = prices.OfTier(key.tier);
+  const catalog::TokenPrices& tier = prices.OfService(key.service).OfTier(key.tier);
   const auto either = [](const std::optional<Decimal>& own, const std::optional<Decimal>& whole) {
     return own.has_value() ? own : whole;
   };
@@ -153,6 +160,7 @@ Statement MakeStatement(const StatementOrder& order, const Meters& meters,
       const std::optional<Decimal> price = PriceOf(*found->second, key);
       line.price = price.has_value() ? price->ToString() : std::string();
       line.above = AboveOf(*found->second, key);
+      line.service_tier = found->second->ServiceName(key.service);
     }
     statement.requests += key.kind == MeterKind::kRequests ? sum.quantity : 0;
     statement.cost += sum.cost;

@@ -29,11 +29,12 @@ struct StatementLine {
   int64_t above =
       0;           // more input tokens than that have this price; 0: it has no tiers, or the first
   std::string id;  // of the same line, always the same
+  std::string service_tier = {};  // whose price it is; "" = the usual one
 
   // One of these has the price.
   std::string usd_per_mtok() const { return IsOfTokens(key.kind) ? price : std::string(); }
   std::string usd_each() const { return IsOfTokens(key.kind) ? std::string() : price; }
-  std::string meter() const;  // "input_tokens", "input_tokens above 200000"
+  std::string meter() const;  // "input_tokens", "input_tokens above 200000 at flex"
 };
 
 // What one credit paid of an organisation's charges in the period.

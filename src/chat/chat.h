@@ -89,7 +89,7 @@ struct Usage {
   // Of those: to be kept for an hour, which may cost more again; nullopt: it did not say.
   std::optional<int64_t> cache_write_1h_tokens = {};
   int64_t audio_input_tokens = 0, audio_output_tokens = 0;  // of the input and of the output: sound
-  bool is_other_tier = false;  // the provider says a service tier that its usual prices are not of
+  std::string service_tier = {};  // that the provider says it was served at; "": it did not say
   std::optional<int64_t> cost_nanousd = {};  // all of it, where the provider says so, rounded up
   // Half of it was said: of this one nobody knows anything, and its counts are 0 here.
   bool lacks_input = false, lacks_output = false;

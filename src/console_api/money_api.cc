@@ -468,6 +468,9 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
     json.Field("audio_input_tokens", row.outcome.audio_input_tokens);
     json.Field("audio_output_tokens", row.outcome.audio_output_tokens);
     json.Field("images", row.outcome.images);
+    if (!row.outcome.service_tier.empty()) {
+      json.Field("service_tier", row.outcome.service_tier);
+    }
     json.Field("upstream_id", row.upstream_id);
     json.Field("finish", row.outcome.finish).Field("reason", row.reason).EndObject();
   }

@@ -272,6 +272,12 @@ bool IsClientsFunction(const json::value& tool) {
          (type != nullptr ? *type == "function" : object->contains("function"));
 }
 
+// What a route may have prices of; anything else is no name of one.
+bool IsServiceTier(const json::value& value) {
+  constexpr size_t kBytesMax = 64;
+  return value.is_string() && value.get_string().size() <= kBytesMax;
+}
+
 std::string BilledApart(Fields& fields) {
   if (const json::value* tools = fields.Find("tools"); tools != nullptr && tools->is_array()) {
     for (const json::value& tool : tools->get_array()) {
@@ -291,9 +297,7 @@ std::string BilledApart(Fields& fields) {
     return "modalities";  // pictures have prices of their own, and no bound
   }
   const json::value* tier = fields.Find("service_tier");
-  const bool is_usual =
-      tier == nullptr || *tier == "auto" || *tier == "default" || *tier == "standard";
-  return is_usual ? "" : "service_tier";
+  return tier == nullptr || IsServiceTier(*tier) ? "" : "service_tier";
 }
 
 }  // namespace
@@ -363,6 +367,10 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
         return name != "messages" && WantsLongCache(name, request.Raw(name));
       });
   const json::value* kinds = fields.Find("modalities");
+  if (const json::value* tier = fields.Find("service_tier");
+      tier != nullptr && IsServiceTier(*tier)) {
+    facts.service_tier = Text(tier->get_string());
+  }
   facts.wants_sound = kinds != nullptr && !IsTextOr(*kinds, "text");
   for (std::string apart : {BilledApart(fields), std::move(parts.unbounded)}) {
     if (facts.billed_apart.empty()) {

@@ -55,8 +55,9 @@ struct OpenAiFacts {
   int64_t sounds = 0;        // `input_audio` parts in them: their tokens have a price of their own
   bool wants_sound = false;  // `modalities`: so have those of an answer that is spoken
   bool wants_long_cache = false;  // prompts kept for longer than five minutes, which cost more
+  std::string service_tier;       // as the request says; "" = it does not
   // A field that makes the provider bill more than tokens at the route's price: tools that it runs
-  // itself, a dearer tier, other media whose size is not in the request. "" = none.
+  // itself, other media whose size is not in the request. "" = none.
   std::string billed_apart;
   bool may_think = false;   // it asks for thoughts, which a reader may not be shown
   int64_t input_bytes = 0;  // of messages, prompt or input, without data URLs: for estimates

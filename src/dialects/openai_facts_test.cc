@@ -56,9 +56,18 @@ TEST(OpenAiFacts, NamesWhatIsBilledApartFromTokens) {
   EXPECT_EQ(apart(R"("tools":[{"type":"web_search"}])"), "tools");
   EXPECT_EQ(apart(R"("tools":[{"google_search":{}}])"), "tools");
   EXPECT_EQ(apart(R"("web_search_options":{})"), "web_search_options");
-  EXPECT_EQ(apart(R"("service_tier":"priority")"), "service_tier");
-  EXPECT_EQ(apart(R"("service_tier":"default")"), "");
+  EXPECT_EQ(apart(R"("service_tier":["priority"])"), "service_tier");
+  EXPECT_EQ(apart(R"("service_tier":"priority")"), "") << "a route may have prices of it";
   EXPECT_EQ(apart(R"("service_tier":null)"), "");
+}
+
+TEST(OpenAiFacts, NamesTheServiceTier) {
+  EXPECT_EQ(Facts(R"({"model":"m","service_tier":"priority"})")->service_tier, "priority");
+  EXPECT_EQ(Facts(R"({"model":"m","service_tier":null})")->service_tier, "");
+  EXPECT_EQ(Facts(R"({"model":"m"})")->service_tier, "");
+  const auto huge = Facts(R"({"model":"m","service_tier":")" + std::string(1'000'000, 'x') + "\"}");
+  EXPECT_EQ(huge->service_tier, "");
+  EXPECT_EQ(huge->billed_apart, "service_tier");
 }
 
 TEST(OpenAiFacts, SeesAnImagePart) {

@@ -186,14 +186,14 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder, bool has_output
   return out;
 }
 
-// By the tier that the answer, or its usage, names. Groq's usual one is "on_demand".
-bool IsOtherTier(const dom::element& holder) {
-  constexpr std::array<std::string_view, 4> kUsual = {"default", "standard", "auto", "on_demand"};
+// That the answer, or its usage, says; "auto" says what was asked, and not what was done.
+std::string ServiceTier(const dom::element& holder) {
+  constexpr size_t kBytesMax = 64;
   std::string_view tier = Text(holder, "service_tier");
   if (dom::element usage; tier.empty() && holder["usage"].get(usage) == simdjson::SUCCESS) {
     tier = Text(usage, "service_tier");
   }
-  return !tier.empty() && std::ranges::find(kUsual, tier) == kUsual.end();
+  return tier == "auto" ? std::string() : std::string(tier.substr(0, kBytesMax));
 }
 
 bool IsSomething(const dom::element& value) {
@@ -335,8 +335,9 @@ Result<WireChunk> ReadWireChunk(std::string_view data, WireChoices* choices) {
     return Fail(ErrorCode::kInvalidArgument, "an event of the stream names an impossible choice");
   }
   chunk.usage = ReadUsage(root);
+  chunk.service_tier = ServiceTier(root);
   if (chunk.usage.has_value()) {
-    chunk.usage->is_other_tier = IsOtherTier(root);
+    chunk.usage->service_tier = chunk.service_tier;
   }
   chunk.error = ReadError(root, chunk.has_choices);
   dom::element error;
@@ -384,7 +385,7 @@ Result<WireWhole> ReadWireWhole(std::string body, WireKind kind) {
   }
   out.usage = ReadUsage(root, kind != WireKind::kEmbeddings);
   if (out.usage.has_value()) {
-    out.usage->is_other_tier = IsOtherTier(root);
+    out.usage->service_tier = ServiceTier(root);
   }
   out.finish_reason = chunk.finish_reason;
   dom::element field;

@@ -20,6 +20,7 @@ struct WireChunk {
   std::string text;                  // of all choices
   std::string finish_reason;         // of the last choice that has one; "" = none
   std::optional<chat::Usage> usage;  // absent or null: unknown, which is not zero
+  std::string service_tier;          // as in chat::Usage; some say it in another chunk
   // "error" or, without an envelope, "message" with a code (a word or a number) or as the object
   // "error": the upstream gave up in mid-stream.
   std::optional<std::string> error;

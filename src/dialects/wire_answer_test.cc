@@ -202,22 +202,23 @@ TEST(WireWhole, PassesByteForByteWhatClientsCanRead) {
   EXPECT_EQ(whole->finish_reason, "stop");
 }
 
-TEST(WireWhole, SaysWhenItsTierHasOtherPrices) {
-  const auto is_other = [](const std::string& fields, const std::string& in_usage = "") {
+TEST(WireWhole, SaysItsServiceTier) {
+  const auto tier = [](const std::string& fields, const std::string& in_usage = "") {
     const std::string json = R"({"choices":[{"message":{"content":"a"}}],)" + fields +
                              R"("usage":{"prompt_tokens":1,"completion_tokens":2)" + in_usage +
                              "}}";
-    const bool of_chunk = ReadWireChunk(json)->usage->is_other_tier;
-    EXPECT_EQ(ReadWireWhole(json, WireKind::kChat)->usage->is_other_tier, of_chunk) << json;
+    const std::string of_chunk = ReadWireChunk(json)->usage->service_tier;
+    EXPECT_EQ(ReadWireWhole(json, WireKind::kChat)->usage->service_tier, of_chunk) << json;
     return of_chunk;
   };
-  EXPECT_FALSE(is_other(""));
-  for (const char* usual : {"default", "standard", "auto", "on_demand"}) {
-    EXPECT_FALSE(is_other(fmt::format(R"("service_tier":"{}",)", usual))) << usual;
-  }
-  EXPECT_FALSE(is_other(R"("service_tier":null,)"));
-  EXPECT_TRUE(is_other(R"("service_tier":"flex",)"));
-  EXPECT_TRUE(is_other("", R"(,"service_tier":"priority")"));
+  EXPECT_EQ(tier(""), "");
+  EXPECT_EQ(tier(R"("service_tier":null,)"), "");
+  EXPECT_EQ(tier(R"("service_tier":"auto",)"), "") << "which is what was asked";
+  EXPECT_EQ(tier(R"("service_tier":"default",)"), "default");
+  EXPECT_EQ(tier(R"("service_tier":"flex",)"), "flex");
+  EXPECT_EQ(tier("", R"(,"service_tier":"priority")"), "priority");
+  EXPECT_EQ(tier(R"("service_tier":")" + std::string(1'000, 'x') + "\",").size(), 64U);
+  EXPECT_EQ(ReadWireChunk(R"({"choices":[],"service_tier":"flex"})")->service_tier, "flex");
 }
 
 TEST(WireWhole, GivesAMissingUsageAsUnknown) {

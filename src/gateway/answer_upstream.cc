@@ -71,11 +71,18 @@ std::optional<int64_t> CostOf(const routing::PlannedRoute& route, const Order& o
       (usage->cost_nanousd.has_value() || route.place->billing.has_value())) {
     return usage->cost_nanousd;
   }
-  if (usage->is_other_tier || !usage->is_whole()) {
+  if (!usage->is_whole()) {
     return std::nullopt;
   }
-  const Result<int64_t> cost = pricing::CostNanoUsd(
-      prices, billing::CountsOf(*usage, order.facts.images, order.facts.wants_long_cache));
+  pricing::TokenCounts counts =
+      billing::CountsOf(*usage, order.facts.images, order.facts.wants_long_cache);
+  const auto service = billing::ServedAt(prices, usage->service_tier,
+                                         prices.ServiceOf(order.facts.service_tier), counts);
+  if (!service.has_value()) {
+    return std::nullopt;
+  }
+  counts.service = *service;
+  const Result<int64_t> cost = pricing::CostNanoUsd(prices, counts);
   // As the ledger takes it (billing::Metered).
   return cost.has_value() ? std::optional(std::min(*cost, ledger::kAmountMax)) : std::nullopt;
 }

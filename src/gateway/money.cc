@@ -56,6 +56,10 @@ std::string BilledApart(const dialects::OpenAiFacts& facts, const catalog::Mappi
   if (!facts.billed_apart.empty()) {
     return facts.billed_apart;
   }
+  if (!facts.service_tier.empty() && !catalog::IsUsualServiceTier(facts.service_tier) &&
+      mapping.prices.ServiceOf(facts.service_tier) == 0) {
+    return "service_tier";
+  }
   if (facts.sounds > 0 && (!mapping.prices.audio_input || !mapping.context_length)) {
     return "input_audio";
   }
@@ -106,6 +110,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.wants_audio_output = tries.order.facts.wants_sound;
   offer.thinks_unseen = tries.order.facts.may_think || route.mapping->prices.reasoning.has_value();
   offer.hides_answers = tries.order.facts.answers > tries.order.facts.n * tries.order.facts.prompts;
+  offer.service_tier = tries.order.facts.service_tier;
   offer.wants_long_cache = tries.order.facts.wants_long_cache;
   offer.billed_apart =
       route.is_local() ? std::string() : BilledApart(tries.order.facts, *route.mapping);

@@ -60,6 +60,7 @@ Result<routing::RouteNeeds> NeedsOf(const Order& order) {
   needs.prompts = facts.prompts;
   needs.max_tokens = facts.max_tokens;
   needs.has_sound = facts.sounds > 0;
+  needs.service_tier = facts.service_tier;
   needs.wants_sound = facts.wants_sound;
   needs.only = wanted.only;
   needs.ignore = wanted.ignore;

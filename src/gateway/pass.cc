@@ -31,7 +31,7 @@ bool SameUsage(const std::optional<chat::Usage>& a, const std::optional<chat::Us
     return std::tuple(usage.input_tokens, usage.output_tokens, usage.cached_tokens,
                       usage.cache_write_tokens, usage.cache_write_1h_tokens, usage.reasoning_tokens,
                       usage.audio_input_tokens, usage.audio_output_tokens, usage.cost_nanousd,
-                      usage.is_other_tier, usage.lacks_input, usage.lacks_output);
+                      usage.service_tier, usage.lacks_input, usage.lacks_output);
   };
   return a.has_value() == b.has_value() && (!a.has_value() || counts(*a) == counts(*b));
 }
@@ -139,6 +139,9 @@ class StreamPass {
     if (!event.chunk.finish_reason.empty()) {
       passed_.finish_reason = event.chunk.finish_reason;
     }
+    if (!event.chunk.service_tier.empty()) {
+      service_tier_ = event.chunk.service_tier;  // the last one counts
+    }
     if (event.chunk.usage.has_value()) {
       NoteUsage(event);
     } else if (event.chunk.has_content) {
@@ -163,6 +166,9 @@ class StreamPass {
     const bool is_whole = !usage_falls_ || (has_ended && !event.chunk.has_choices &&
                                             usage.output_tokens >= output_tokens_most_);
     passed_.usage = is_whole ? event.chunk.usage : std::nullopt;
+    if (passed_.usage.has_value()) {
+      passed_.usage->service_tier = service_tier_;
+    }
     passed_.usage_is_final = is_whole && has_ended;
   }
 
@@ -295,6 +301,7 @@ class StreamPass {
   Passed passed_;
   bool usage_falls_ = false;  // from event to event
   int64_t output_tokens_most_ = 0;
+  std::string service_tier_;
   std::string text_;  // of this attempt
   int64_t pieces_ = 0;
   bool is_announced_ = false;

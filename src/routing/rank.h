@@ -118,6 +118,7 @@ struct RouteNeeds {
   int64_t prompts = 1;  // at least; each has a context of its own
   std::optional<int64_t> max_tokens = {};
   bool has_sound = false, wants_sound = false;  // in the prompt; as an answer
+  std::string service_tier = {};                // as the request says
 
   // The `provider` object of the request.
   std::vector<std::string> only = {};  // empty: all
