@@ -51,6 +51,7 @@ struct Answer {
   std::vector<Choice> choices;
   uint64_t prompt_tokens = 0, cached_tokens = 0, written_tokens = 0, written_1h_tokens = 0;
   int64_t cost_nanousd = 0;  // of all of it
+  std::string service_tier;  // it says that it was served at this one; "": it says nothing
 
   uint64_t completion_tokens() const;
   uint64_t reasoning_tokens() const;

@@ -52,6 +52,8 @@ const std::vector<Field>& Fields() {
       {"reasoning_tokens", &B::reasoning_tokens},
       {"cached_tokens", &B::cached_tokens},
       {"cache_write_tokens", &B::cache_write_tokens},
+      {"service_tier", &B::service_tier},
+      {"tier_told", &B::tier_told, {"", "usage", "first", "none"}},
       {"spoken", &B::spoken},
       {"choices", &B::choices},
       {"finish", &B::finish},

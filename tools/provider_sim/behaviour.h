@@ -50,16 +50,21 @@ struct Behaviour {
   int64_t reasoning_tokens = -1;
   int64_t cached_tokens = -1;       // of the prompt, at most all
   int64_t cache_write_tokens = -1;  // of the rest: written to the cache, for as long as is asked
-  bool spoken = false;              // a stream's text as the transcript of speech
-  int64_t choices = -1;             // of a stream: so many of those that were asked for
-  std::string finish;               // another finish_reason
-  std::string done;                 // "none", "nospace": the end mark of a stream
-  std::string prefix;               // "continue": goes on after a last message of the assistant, or
-                                    // after the answer that ends a prompt; empty: begins anew
-  bool comments = false;            // an SSE comment before each event
-  bool crlf = false;                // SSE lines end in \r\n
-  int64_t split_bytes = 0;          // a stream is sent in pieces of this size
-  int64_t events_per_write = 1;     // of a stream without pacing
+  // At which it serves and bills: "default", or one that it has; without this the one that is asked
+  // for, where it has a price, else "default".
+  std::string service_tier;
+  std::string tier_told;         // "usage" (there), "first" (in a stream's first event), "none";
+                                 // without this in the body, where one was asked for or set
+  bool spoken = false;           // a stream's text as the transcript of speech
+  int64_t choices = -1;          // of a stream: so many of those that were asked for
+  std::string finish;            // another finish_reason
+  std::string done;              // "none", "nospace": the end mark of a stream
+  std::string prefix;            // "continue": goes on after a last message of the assistant, or
+                                 // after the answer that ends a prompt; empty: begins anew
+  bool comments = false;         // an SSE comment before each event
+  bool crlf = false;             // SSE lines end in \r\n
+  int64_t split_bytes = 0;       // a stream is sent in pieces of this size
+  int64_t events_per_write = 1;  // of a stream without pacing
   std::string bill;           // "none", "generated", "whole": after an answer that did not end well
   bool bill_refused = false;  // an answer that `status` replaces is billed whole
   int64_t bill_percent = 100;

@@ -287,12 +287,20 @@ int64_t CostNanoUsd(const Model& model, const Used& used) {
 
 void SetPrices(const json::object& prices, Model& model) {
   for (const auto& [name, value] : prices) {
-    if (name != "above" && name.find("nanousd") == name.npos) {
+    if (name != "above" && name != "service_tiers" && name.find("nanousd") == name.npos) {
       throw std::runtime_error("no price is called " + std::string(name));
     }
   }
   ReadPrices(prices, model);
   model.pool.clear();
+  model.service_tiers.clear();
+  std::map<std::string, std::shared_ptr<const Model>, std::less<>> tiers;
+  for (const auto& [name, tier] : Part(prices, "service_tiers")) {
+    auto at_tier = std::make_shared<Model>(model);
+    SetPrices(tier.as_object(), *at_tier);
+    tiers.emplace(name, std::move(at_tier));
+  }
+  model.service_tiers = std::move(tiers);
 }
 
 const Model* Provider::FindModel(std::string_view model_id) const {

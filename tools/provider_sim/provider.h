@@ -54,6 +54,8 @@ struct Model {
   int64_t request_price = 0, image_price = 0;  // nano-USD for each
   // Of prompt tokens that are written to its cache, for minutes and for an hour; of any length.
   int64_t cache_write_price = 0, cache_write_1h_price = 0;
+  // By the word that requests name it with: the same model, at the prices of this service tier.
+  std::map<std::string, std::shared_ptr<const Model>, std::less<>> service_tiers;
   int64_t default_reasoning_tokens = 0;
   bool think_in_content = false;  // <think>...</think> before the answer
   int64_t dims = 8;               // of an embedding
@@ -71,8 +73,8 @@ struct Used {
 // Rounded up once.
 int64_t CostNanoUsd(const Model& model, const Used& used);
 
-// Sets the one price of a model: "output_nanousd_per_mtok", "above" ..., as data files name them. Throws
-// std::runtime_error for a name that is none.
+// Sets the one price of a model: "output_nanousd_per_mtok", "above" ..., as data files name them, and
+// "service_tiers": each of them by its name. Throws std::runtime_error for a name that is none.
 void SetPrices(const boost::json::object& prices, Model& model);
 
 struct ErrorShape {

@@ -270,6 +270,20 @@ void AddWritten(const Answer& answer, const Behaviour& how, std::string& usage) 
            ",\"ephemeral_1h_input_tokens\":" + std::to_string(answer.written_1h_tokens) + "}}";
 }
 
+// Where the shape says that there is none, else at the end of the object.
+void TellTier(std::string_view tier, std::string& json) {
+  const std::string text = "\"service_tier\":" + JsonString(tier);
+  for (const std::string_view none : {"\"service_tier\":null", "\"service_tier\": null"}) {
+    if (const size_t at = json.find(none); at != json.npos) {
+      json.replace(at, none.size(), text);
+      return;
+    }
+  }
+  if (json.ends_with('}')) {
+    json.insert(json.size() - 1, "," + text);
+  }
+}
+
 }  // namespace
 
 std::string ChatBody(const Provider& provider, const ReplyShapes& shapes, const Identity& identity,
@@ -284,11 +298,18 @@ std::string ChatBody(const Provider& provider, const ReplyShapes& shapes, const 
       UsageJson(provider, answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens(),
                 answer.reasoning_tokens(), how, answer.cost_nanousd);
   AddWritten(answer, how, usage);
+  if (!answer.service_tier.empty() && how.tier_told == "usage") {
+    TellTier(answer.service_tier, usage);
+  }
   Values values;
   identity.Fill(values);
   values.Set(Slot::kChoices, choices);
   values.Set(Slot::kUsage, usage);
-  return shapes.reply.Render(values);
+  std::string body = shapes.reply.Render(values);
+  if (!answer.service_tier.empty() && how.tier_told.empty()) {
+    TellTier(answer.service_tier, body);
+  }
+  return body;
 }
 
 std::string EmbeddingsBody(const Provider& provider, const Identity& identity, const Ask& ask,
@@ -479,6 +500,9 @@ std::string EventSource::UsageOf(const Step& step, bool finishes, uint64_t token
         UsageJson(provider_, answer_.prompt_tokens, answer_.cached_tokens, tokens_sent_,
                   answer_.reasoning_tokens(), how_, answer_.cost_nanousd);
     AddWritten(answer_, how_, usage);
+    if (!answer_.service_tier.empty() && how_.tier_told == "usage") {
+      TellTier(answer_.service_tier, usage);
+    }
     return usage;
   }
   return provider_.null_usage_when_asked && options_.include_usage ? "null" : "";
@@ -511,6 +535,10 @@ std::string EventSource::Payload(const Step& step) {
   values.Set(Slot::kSeed, finishes ? std::string_view(identity_.seed) : "");
   values.Set(Slot::kUsage, usage);
   std::string payload = ShapeOf(step.kind).Render(values);
+  if (!answer_.service_tier.empty() &&
+      (how_.tier_told.empty() || (how_.tier_told == "first" && events_ == 0))) {
+    TellTier(answer_.service_tier, payload);
+  }
   const std::string text = "\"content\":" + fragment;
   if (const size_t at = payload.find(text);
       how_.spoken && step.kind == Kind::kContent && at != payload.npos) {

@@ -379,6 +379,7 @@ std::optional<Refusal> ReadAsk(const Provider& provider, const json::value& valu
   }
   ReadNumbers(provider, body, ask);
   ask.wants_hour = WantsHour(value);
+  ask.service_tier = TextOf(body, "service_tier");
   if (ask.endpoint != Endpoint::kChat) {
     return ReadPrompts(body, ask);
   }

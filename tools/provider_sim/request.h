@@ -41,7 +41,8 @@ struct Ask {
   std::string said;                  // the text of a last message of the assistant
   std::vector<std::string> prompts;  // of completions
   uint64_t prompt_tokens = 0, images = 0;
-  bool wants_hour = false;  // a `cache_control` somewhere, with a ttl of an hour
+  std::string service_tier;  // that it names
+  bool wants_hour = false;   // a `cache_control` somewhere, with a ttl of an hour
   bool wants_json = false;
   const boost::json::value* schema = nullptr;  // of the JSON wanted; may be null
   std::vector<Tool> tools;

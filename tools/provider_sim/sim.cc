@@ -419,12 +419,17 @@ void Sim::Bill(Exchange& x, const Ask& ask) {
     }
   }
   reply.used = {ask.prompt_tokens, 0, 0, 0, ask.images};
-  reply.whole = {ask.prompt_tokens, 0, 0, CostNanoUsd(*ask.model, reply.used)};
+  const std::string& tier =
+      reply.how.service_tier.empty() ? ask.service_tier : reply.how.service_tier;
+  const auto at_tier = ask.model->service_tiers.find(tier);
+  const bool is_known = at_tier != ask.model->service_tiers.end();
+  reply.priced_as = is_known ? at_tier->second.get() : ask.model;
+  reply.tier = is_known || tier.empty() ? tier : "default";
+  reply.whole = {ask.prompt_tokens, 0, 0, CostNanoUsd(*reply.priced_as, reply.used)};
 }
 
 void Sim::AnswerInference(Exchange& x, const Ask& ask) {
   Reply& reply = x.reply;
-  const Model& model = *ask.model;
   Bill(x, ask);
   if (x.endpoint == Endpoint::kEmbeddings) {
     Send(x, 200, "", EmbeddingsBody(x.provider, x.identity, ask, reply.how),
@@ -439,7 +444,8 @@ void Sim::AnswerInference(Exchange& x, const Ask& ask) {
                 answer.reasoning_tokens(), ask.images,           answer.written_tokens,
                 answer.written_1h_tokens};
   reply.whole = {answer.prompt_tokens, answer.cached_tokens, reply.body_tokens,
-                 CostNanoUsd(model, reply.used)};
+                 CostNanoUsd(*reply.priced_as, reply.used)};
+  answer.service_tier = reply.how.tier_told == "none" ? "" : reply.tier;
   answer.cost_nanousd = reply.whole.cost_nanousd;
   const ReplyOptions options{ask.include_usage, ask.top_logprobs};
   if (!ask.stream) {
@@ -573,7 +579,7 @@ void Sim::Finish(const Reply& reply, const Ending& ending) {
       Used used = reply.used;
       used.completion = charge.completion_tokens;
       used.reasoning = std::min(used.reasoning, used.completion);  // it comes first
-      charge.cost_nanousd = CostNanoUsd(*reply.model, used);
+      charge.cost_nanousd = CostNanoUsd(*reply.priced_as, used);
     }
     charge.cost_nanousd = (charge.cost_nanousd * reply.how.bill_percent + 99) / 100;
     books_.Bill(reply.provider->name, reply.model->id, reply.key,

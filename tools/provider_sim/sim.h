@@ -42,6 +42,8 @@ struct Reply {
   // For Finish.
   const Provider* provider = nullptr;
   const Model* model = nullptr;
+  const Model* priced_as = nullptr;  // at its service tier
+  std::string tier;                  // which it was; "": nobody asked for one
   std::string key, billing_id, client_id, default_outcome = "ok";
   Charge whole;  // what a full answer costs; nothing billed when `billable` is false
   bool billable = false;
