@@ -85,6 +85,14 @@ Alert UsageOf(const AttemptRow& row) {
 Alert BarredOf(const AttemptRow& row) {
   const std::string id = row.id.request.ToString();
   Alert alert = OfRoute(Kind::kBarred, "barred", row, row.cost - row.held);
+  if (row.cost <= row.held) {
+    alert.text = fmt::format(
+        "Hard budgets are not spent on {} at {} any more, until this is acknowledged: request {} "
+        "was served at a service tier that has no price here, so nobody knows what it cost. Give "
+        "the route the tier's prices (service_tiers), or have requests name \"default\".",
+        row.purchase.model, row.purchase.provider, id);
+    return alert;
+  }
   alert.text = fmt::format(
       "Hard budgets are not spent on {} at {} any more, until this is acknowledged: {} were "
       "billed for request {}, and {} was the most that it could cost by its price and bounds.",
@@ -159,6 +167,8 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
     skus.try_emplace({bought.org_id, bought.provider, bought.model, row.price_version}, &row);
     if (row.cost > row.held && bought.priced) {
       TW_RETURN_IF_ERROR(Put(database, OverrunOf(row)));
+      TW_RETURN_IF_ERROR(Bar(database, row));
+    } else if (row.outcome.is_other_tier && !row.outcome.is_told && bought.priced) {
       TW_RETURN_IF_ERROR(Bar(database, row));
     }
     if (row.outcome.is_beyond) {

@@ -63,7 +63,7 @@ struct World {
   }
   // One request that is settled at `cost`, of `held`.
   void Spend(NanoUsd cost, NanoUsd held = 0, const std::string& model = "org/model",
-             bool open_ended = false, bool is_beyond = false) {
+             bool open_ended = false, bool is_beyond = false, bool is_other_tier = false) {
     std::vector<ledger::AccountNumber> budgets;
     for (const ledger::BudgetState& state : ledger->Budgets()) {
       budgets.push_back(state.number);
@@ -80,6 +80,7 @@ struct World {
     ASSERT_TRUE(hold->Sent().has_value());
     billing::Outcome outcome;
     outcome.is_beyond = is_beyond;
+    outcome.is_other_tier = is_other_tier;
     ASSERT_TRUE(
         hold->Settle(cost, std::min(cost, request.charge), billing::Encode(outcome)).has_value());
   }
@@ -258,6 +259,18 @@ TEST(Watch, TellsOfUsageBeyondItsBoundsOnceForEachRoute) {
       told[0].starts_with("site-a counts 0 tokens of input and 0 of output (thoughts: 0) for "))
       << told[0];
   EXPECT_TRUE(world.Look().barred.empty()) << "it cost no more than was held";
+}
+
+// Its price is not the one that was held.
+TEST(Watch, BarsARouteThatServedATierWithoutAPrice) {
+  World world;
+  world.Spend(20, 30, "org/m", true, false, true);
+  EXPECT_TRUE(world.Look().barred.empty()) << "no hard bound was held";
+  world.Spend(20, 30, "org/m", false, false, true);
+  const std::vector<std::string> told = world.LookFor(Kind::kBarred);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_NE(told[0].find("a service tier that has no price here"), std::string::npos) << told[0];
+  EXPECT_EQ(world.Look().barred.size(), 1U);
 }
 
 TEST(Watch, TellsOnceWhatAPowerCutMayHaveTaken) {
