@@ -181,6 +181,9 @@ class Walk {
     const std::string& key = levels_.back().key;
     if (text.starts_with("data:") && IsOneOf(kDataKeys, key)) {
       parts_.data_url_bytes += text.size();
+      if (text.starts_with("data:image/")) {
+        picture_bytes_ = std::max(picture_bytes_, text.size());
+      }
     }
     if (levels_.size() != part_depth_) {
       return;
@@ -240,6 +243,7 @@ class Walk {
       type_.clear();
       odd_.clear();
       has_image_ = has_type_ = false;
+      picture_bytes_ = 0;
     }
     levels_.push_back({is_object, {}, 0, in_cache});
   }
@@ -258,6 +262,7 @@ class Walk {
     // Without a type some servers go by the names.
     const bool is_image = type_.empty() ? has_image_ : IsOneOf(kImageTypes, type_);
     parts_.images += is_image ? 1 : 0;
+    parts_.picture_bytes += is_image ? picture_bytes_ : 0;
     const bool is_sound = type_ == kSoundType;
     parts_.sounds += is_sound ? 1 : 0;
     if (!is_image && !is_sound && parts_.unbounded.empty() && !IsOneOf(kTextTypes, type_)) {
@@ -273,6 +278,7 @@ class Walk {
   size_t part_depth_ = 0;  // of the part that is walked over; 0: none
   std::string type_, odd_;
   bool has_image_ = false, has_type_ = false;
+  size_t picture_bytes_ = 0;  // of its longest picture
   MessageParts parts_;
 };
 

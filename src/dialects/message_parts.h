@@ -13,6 +13,9 @@ struct MessageParts {
   int64_t images = 0;
   int64_t sounds = 0;  // parts of OpenAI's type `input_audio`, and spoken answers that are named
   size_t data_url_bytes = 0;  // of pictures and sound inside of the messages, which are no text
+  // Of these: of the picture of each part that counts as one. What a URL of another kind, or a
+  // second one in the same part, comes to is not known.
+  size_t picture_bytes = 0;
   // A kind of part whose size is not in the request, so that nothing bounds what a provider bills
   // of it: video, other sound, files, whatever is not known. "" = none.
   std::string unbounded;

@@ -361,6 +361,7 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   TW_RETURN_IF_ERROR(fields.status());
   facts.images = parts.images;
   facts.has_images = parts.images > 0;
+  facts.picture_bytes = static_cast<int64_t>(parts.picture_bytes);
   facts.sounds = parts.sounds;
   facts.wants_long_cache =
       parts.wants_long_cache || std::ranges::any_of(request.names(), [&](std::string_view name) {

@@ -49,11 +49,12 @@ struct OpenAiFacts {
   std::optional<int64_t> max_tokens;          // the smallest of its names
   std::optional<int64_t> largest_max_tokens;  // which one counts is the upstream's to say
   int64_t n = 1;
-  int64_t prompts = 1;       // texts in `prompt` or `input`: each has a context of its own
-  int64_t answers = 1;       // that the provider may bill: prompts x the larger of n and best_of
-  int64_t images = 0;        // at most so many in the messages
-  int64_t sounds = 0;        // `input_audio` parts in them: their tokens have a price of their own
-  bool wants_sound = false;  // `modalities`: so have those of an answer that is spoken
+  int64_t prompts = 1;        // texts in `prompt` or `input`: each has a context of its own
+  int64_t answers = 1;        // that the provider may bill: prompts x the larger of n and best_of
+  int64_t images = 0;         // at most so many in the messages
+  int64_t picture_bytes = 0;  // of these that are data URLs: no text, and bounded by their number
+  int64_t sounds = 0;         // `input_audio` parts in them: their tokens have a price of their own
+  bool wants_sound = false;   // `modalities`: so have those of an answer that is spoken
   bool wants_long_cache = false;  // prompts kept for longer than five minutes, which cost more
   std::string service_tier;       // as the request says; "" = it does not
   // A field that makes the provider bill more than tokens at the route's price: tools that it runs

@@ -259,6 +259,28 @@ TEST(OpenAiFacts, APictureInsideOfTheMessagesIsNoText) {
   EXPECT_EQ(bytes("https://a.example/b.png"), bytes("") + 23) << "an address is text";
 }
 
+TEST(OpenAiFacts, OnlyThePictureOfAPartThatCountsAsOneIsBoundedByTheirNumber) {
+  const std::string text(1000, 'A'), url = "data:image/png;base64," + text;
+  const auto bytes = [](const std::string& parts) {
+    return Facts(R"({"model":"m","messages":[{"content":[)" + parts + "]}]}")->picture_bytes;
+  };
+  const std::string part = R"({"type":"image_url","image_url":{"url":")" + url + R"("}})";
+  const auto size = static_cast<int64_t>(url.size());
+  EXPECT_EQ(bytes(part), size);
+  EXPECT_EQ(bytes(part + "," + part), 2 * size);
+  EXPECT_EQ(bytes(part + R"(,{"type":"text","text":"a","url":")" + url + R"("})"), size);
+  EXPECT_EQ(bytes(R"({"type":"file","file":{"file_data":")" + url + R"("}})"), 0);
+  EXPECT_EQ(bytes(R"({"type":"image_url","image_url":[{"url":")" + url + R"("},{"url":")" + url +
+                  R"("}]})"),
+            size)
+      << "it counts as one picture";
+  EXPECT_EQ(bytes(R"({"type":"image_url","image_url":{"url":"data:application/pdf;base64,)" + text +
+                  R"("}})"),
+            0)
+      << "which has as many pages as it likes";
+  EXPECT_EQ(bytes(R"({"type":"image_url","text":")" + url + R"("})"), 0);
+}
+
 TEST(OpenAiFacts, TextThatLooksLikeAPictureIsText) {
   const std::string url = "data:image/png;base64," + std::string(1000, 'A');
   const auto bytes = [](const std::string& messages) {

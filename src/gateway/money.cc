@@ -32,8 +32,8 @@ int64_t Times(int64_t a, int64_t b) {
 int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
   const dialects::OpenAiFacts& facts = tries.order.facts;
   int64_t tokens =
-      static_cast<int64_t>(tries.call.request().body.size() + tries.stream.text.size()) +
-      kTemplateTokens + facts.images * kImageTokensMax;
+      static_cast<int64_t>(tries.call.request().body.size() + tries.stream.text.size()) -
+      facts.picture_bytes + kTemplateTokens + facts.images * kImageTokensMax;
   if (mapping.context_length.has_value()) {
     const int64_t contexts = Times(*mapping.context_length, facts.prompts);
     // How long a sound is does not follow from its bytes.

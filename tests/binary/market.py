@@ -26,7 +26,7 @@ MODEL = "acme/model"
 KEY = "provider-key-that-must-not-leak"
 
 
-def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", more={}, billing=False, also="", **fields):
+def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", more={}, billing=False, also="", context=8192, **fields):
     """A config file with `model` at each of the sites, and at some of them `more`: site -> (model, provider's id, task)s.
     `prices`: of all, or by site. `also`: what the models' tables say besides. `billing`: each can be asked what requests cost, and keeps our ids."""
     parts = [extra]
@@ -42,7 +42,7 @@ def config(sim, sites=SITES, model=MODEL, prices=("0.10", "0.30"), extra="", mor
         usd = prices[slug] if isinstance(prices, dict) else prices
         models = [
             f'{{ id = "{hf_model}", provider_id = "{own_id}", task = "{task}", input_usd_per_mtok = "{usd[0]}", '
-            f'output_usd_per_mtok = "{usd[1]}", context = 8192{", " if also else ""}{also} }}'
+            f'output_usd_per_mtok = "{usd[1]}", context = {context}{", " if also else ""}{also} }}'
             for hf_model, own_id, task in [(model, provider_id, "conversational"), *more.get(slug, ())]
         ]
         lines.append(f"models = [{', '.join(models)}]")

@@ -130,6 +130,25 @@ def test_t13_a_hard_budget_holds_the_dearest_tier_and_every_picture(site):
     assert all(one["held_nanousd"] == "0" for one in spent)
 
 
+def test_a_photo_as_a_data_url_is_held_as_a_picture_and_not_as_text(tmp_path):
+    price = ["--price", f"site-a={json.dumps(BILLED)}"]
+    with market.Market(tmp_path, "site-a", prices=PRICES, also=UNITS, context=131072, sim_flags=price) as site:
+        # Of 131,072 tokens of input the dearest tier makes more than $0.03.
+        key = make_key(site.server.home, "small", "--budget", "0.012")
+        photo = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64," + "/9j/" * 75_000}}
+        body = {"model": MODEL, "messages": [{"role": "user", "content": [{"type": "text", "text": "what is it"}, photo]}], "max_tokens": 20}
+        headers = {"Authorization": f"Bearer {key['token']}"}
+        reply = site.server.post("/v1/chat/completions", body, headers)
+        assert reply.status == 200, reply.body
+        attempt = attempt_of(site, key, reply)
+        assert attempt["cost_nanousd"] == last_bill(site)["cost_nanousd"]
+        assert int(attempt["cost_nanousd"]) <= int(attempt["held_nanousd"])
+        # What is no picture is text still: a document of many pages, and words of that length.
+        for url in ("data:application/pdf;base64," + "A" * 300_000, "https://a.example/" + "a" * 300_000):
+            photo["image_url"]["url"] = url
+            assert site.server.post("/v1/chat/completions", body, headers).status == 402
+
+
 def test_sound_is_held_where_it_has_a_price_and_refused_by_name_elsewhere(tmp_path):
     sound = 'audio_input_usd_per_mtok = "40", audio_output_usd_per_mtok = "80"'
     for priced in (True, False):
