@@ -25,9 +25,13 @@ namespace {
 constexpr int64_t kTokensOnTheirWay = 64;
 }
 
-int64_t MeteredTokens(int64_t delivered_bytes) {
+int64_t TextTokens(int64_t bytes) {
   constexpr int64_t kBytesPerToken = 3;
-  return (delivered_bytes + kBytesPerToken - 1) / kBytesPerToken + kTokensOnTheirWay;
+  return (bytes + kBytesPerToken - 1) / kBytesPerToken;
+}
+
+int64_t MeteredTokens(int64_t delivered_bytes) {
+  return TextTokens(delivered_bytes) + kTokensOnTheirWay;
 }
 
 int64_t MostTokens(int64_t delivered_bytes, int64_t answers) {

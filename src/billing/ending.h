@@ -62,8 +62,10 @@ inline bool IsDoubt(Ending ending) {
   return ending >= Ending::kDoubtMetered;
 }
 
-// Tokens of so many bytes of text, rounded up with a margin: four bytes a token is what English
-// takes, three is what is counted, and 64 tokens may have been on their way.
+// Tokens of so many bytes of text, as they probably are: four bytes a token is what English takes,
+// three is what is counted, rounded up.
+int64_t TextTokens(int64_t bytes);
+// Of an answer: with a margin, as 64 tokens may have been on their way.
 int64_t MeteredTokens(int64_t delivered_bytes);
 // The most that they can be: no vocabulary has more tokens than bytes. Each answer may have some
 // that nobody sees: of its end, of turns and of tools.

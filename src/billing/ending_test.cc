@@ -11,7 +11,9 @@ namespace tradewind::billing {
 namespace {
 
 constexpr int64_t kHeld = 100 * 1000 + 5000 * 2000;
-constexpr int64_t kInput = 100 * 1000;  // at its dearest
+constexpr int64_t kInput = 100 * 1000;  // all that may have been put in
+constexpr int64_t kLikelyInput = 30;
+constexpr int64_t kLikely = kLikelyInput * 1000;
 
 chat::Usage SaidOutput(int64_t tokens) {
   return {.output_tokens = tokens, .lacks_input = true};
@@ -20,13 +22,19 @@ chat::Usage SaidInput(int64_t tokens) {
   return {.input_tokens = tokens, .lacks_output = true};
 }
 
+Offer Asked(World& world) {
+  Offer offer = world.Ask(100, 5000);
+  offer.input_tokens_likely = kLikelyInput;
+  return offer;
+}
+
 // One attempt that ended so, and then a day in which nobody could be asked.
 class Row {
  public:
   explicit Row(Ended ended, bool can_be_asked = false, bool is_sent = true) {
     EXPECT_TRUE(world_.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}).has_value());
     Meter meter(*world_.ledger, world_.clock);
-    Offer offer = world_.Ask(100, 5000);
+    Offer offer = Asked(world_);
     offer.askable = {can_be_asked, false};
     auto attempt = meter.Begin(offer);
     EXPECT_TRUE(attempt.has_value());
@@ -86,6 +94,8 @@ TEST(Ending, ACompleteAnswerWithoutAUsageIsMetered) {
   EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
   EXPECT_EQ(row.at_once().outcome.source, UsageSource::kMetered);
   EXPECT_EQ(row.at_once().cost, kInput + (1000 + 64) * 2000);
+  EXPECT_EQ(row.at_once().charge, kLikely + (1000 + 64) * 2000);
+  EXPECT_EQ(row.at_once().outcome.input_tokens, kLikelyInput);
 }
 
 TEST(Ending, ACompleteAnswerWithoutAUsageWaitsForAProviderThatCanBeAsked) {
@@ -93,21 +103,22 @@ TEST(Ending, ACompleteAnswerWithoutAUsageWaitsForAProviderThatCanBeAsked) {
   EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
   EXPECT_EQ(row.in_the_end().state, AttemptState::kSettled);
   EXPECT_EQ(row.in_the_end().cost, kInput + (3000 + 64) * 2000);
-  EXPECT_EQ(row.in_the_end().charge, kInput + (1000 + 64) * 2000);
+  EXPECT_EQ(row.in_the_end().charge, kLikely + (1000 + 64) * 2000);
   EXPECT_EQ(row.in_the_end().outcome.source, UsageSource::kMetered);
 }
 
-TEST(Ending, HalfAUsageCountsWhereItIsMoreThanWhatCame) {
-  for (const auto& [usage, delivered_bytes, output] :
-       {std::tuple(SaidOutput(4000), 300, 4000), std::tuple(SaidOutput(5), 3000, 1000 + 64),
-        std::tuple(SaidInput(10), 3000, 1000 + 64)}) {
+TEST(Ending, HalfAUsageCountsAsSaidOrWhereItIsMoreThanWhatCame) {
+  for (const auto& [usage, delivered_bytes, input, output] :
+       {std::tuple(SaidOutput(4000), 300, kLikelyInput, 4000),
+        std::tuple(SaidOutput(5), 3000, kLikelyInput, 1000 + 64),
+        std::tuple(SaidInput(10), 3000, int64_t{10}, 1000 + 64)}) {
     const Row row({.is_complete = true, .usage = usage, .delivered_bytes = delivered_bytes});
     EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
     EXPECT_EQ(row.at_once().outcome.source, UsageSource::kMetered);
-    EXPECT_EQ(row.at_once().outcome.input_tokens, 100);
+    EXPECT_EQ(row.at_once().outcome.input_tokens, input);
     EXPECT_EQ(row.at_once().outcome.output_tokens, output);
     EXPECT_EQ(row.at_once().cost, kInput + output * 2000);
-    EXPECT_EQ(row.at_once().charge, row.at_once().cost);
+    EXPECT_EQ(row.at_once().charge, input * 1000 + output * 2000);
   }
 }
 
@@ -118,7 +129,7 @@ TEST(Ending, HalfAUsageBeyondItsHoldIsAnEstimateAndTold) {
        {std::tuple(SaidOutput(5001), 1, kHeld),
         std::tuple(SaidInput(101), 2, int64_t{101'000 + 128'000}),
         std::tuple(SaidInput(100), 2, kInput + 128'000)}) {
-    auto attempt = meter.Begin(world.Ask(100, 5000), ledger::Send::kNow);
+    auto attempt = meter.Begin(Asked(world), ledger::Send::kNow);
     attempt->End({.is_complete = true, .usage = usage});
     EXPECT_EQ(meter.beyond_bounds(), beyond);
     EXPECT_EQ(world.recorder->Find({1, world.ids})->front().cost, cost);
@@ -130,7 +141,7 @@ TEST(Ending, HalfAUsageOfAProviderThatCanBeAskedCountsWhileItIsInDoubt) {
   const Row row({.is_complete = true, .usage = SaidOutput(4000), .delivered_bytes = 300}, true);
   EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
   EXPECT_EQ(row.in_the_end().cost, kInput + 4000 * 2000);
-  EXPECT_EQ(row.in_the_end().charge, row.in_the_end().cost);
+  EXPECT_EQ(row.in_the_end().charge, kLikely + 4000 * 2000);
   EXPECT_EQ(row.in_the_end().outcome.source, UsageSource::kMetered);
 }
 
@@ -140,7 +151,7 @@ TEST(Ending, HalfAUsageDoesNotChargeWhatNobodyGot) {
                  .delivered_bytes = 300,
                  .unread_bytes = 6000});
   EXPECT_EQ(row.at_once().cost, kInput + 4000 * 2000);
-  EXPECT_EQ(row.at_once().charge, kInput + (100 + 64) * 2000);
+  EXPECT_EQ(row.at_once().charge, kLikely + (100 + 64) * 2000);
 }
 
 TEST(Ending, HalfAUsageAndNothingElseIsHeldAndChargesNobodyInTheEnd) {
@@ -172,7 +183,7 @@ TEST(Ending, WhatWasReadOnWithoutAUsageIsMeteredToItsEnd) {
   const Row row({.is_complete = true, .delivered_bytes = 300, .unread_bytes = 2700});
   EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
   EXPECT_EQ(row.at_once().cost, kInput + (1000 + 64) * 2000);
-  EXPECT_EQ(row.at_once().charge, kInput + (100 + 64) * 2000);
+  EXPECT_EQ(row.at_once().charge, kLikely + (100 + 64) * 2000);
 }
 
 TEST(Ending, WhatWasCutAfterSomethingCountsForTheMostAndIsChargedForWhatIsLikely) {
@@ -180,7 +191,7 @@ TEST(Ending, WhatWasCutAfterSomethingCountsForTheMostAndIsChargedForWhatIsLikely
   EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
   EXPECT_EQ(row.in_the_end().state, AttemptState::kSettled);
   EXPECT_EQ(row.in_the_end().cost, kInput + (3000 + 64) * 2000) << "digits: a token of each byte";
-  EXPECT_EQ(row.in_the_end().charge, kInput + (1000 + 64) * 2000);
+  EXPECT_EQ(row.in_the_end().charge, kLikely + (1000 + 64) * 2000);
 }
 
 TEST(Ending, WhatWasCutCountsItsInputAsWrittenToACacheAndIsChargedAsUsual) {
@@ -189,7 +200,7 @@ TEST(Ending, WhatWasCutCountsItsInputAsWrittenToACacheAndIsChargedAsUsual) {
     world.prices.cache_write = Decimal::Parse("1.25").value();
     world.prices.audio_input = Decimal::Parse(sound).value();
     Meter meter(*world.ledger, world.clock);
-    Offer offer = world.Ask(100, 5000);
+    Offer offer = Asked(world);
     offer.has_audio_input = true;
     auto attempt = meter.Begin(std::move(offer));
     ASSERT_TRUE(attempt->Sent().has_value());
@@ -199,14 +210,14 @@ TEST(Ending, WhatWasCutCountsItsInputAsWrittenToACacheAndIsChargedAsUsual) {
     const int64_t input = sound[0] == '1' ? 125'000 : 800'000;
     EXPECT_EQ(doubts.front().second.metered_cost, input + (30 + 64) * 2000) << "the dearest of all";
     EXPECT_EQ(doubts.front().second.metered_charge,
-              (sound[0] == '1' ? kInput : 800'000) + (10 + 64) * 2000);
+              (sound[0] == '1' ? kLikely : 8 * kLikely) + (10 + 64) * 2000);
   }
 }
 
 TEST(Ending, WhatWasCutAndMayHaveThoughtUnseenCountsForAllThatWasHeld) {
   World world;
   Meter meter(*world.ledger, world.clock);
-  Offer offer = world.Ask(100, 5000);
+  Offer offer = Asked(world);
   offer.thinks_unseen = true;
   auto attempt = meter.Begin(std::move(offer));
   ASSERT_TRUE(attempt->Sent().has_value());
@@ -214,7 +225,7 @@ TEST(Ending, WhatWasCutAndMayHaveThoughtUnseenCountsForAllThatWasHeld) {
   const auto doubts = world.ledger->HoldsInDoubt();
   ASSERT_EQ(doubts.size(), 1U);
   EXPECT_EQ(doubts.front().second.metered_cost, doubts.front().second.cost);
-  EXPECT_EQ(doubts.front().second.metered_charge, kInput + (10 + 64) * 2000);
+  EXPECT_EQ(doubts.front().second.metered_charge, kLikely + (10 + 64) * 2000);
 }
 
 TEST(Ending, WhatTimedOutBeforeAnythingIsHeldAndChargesNobodyInTheEnd) {
@@ -236,14 +247,14 @@ TEST(Ending, AnErrorAfterSomethingIsMeteredInTheEnd) {
   const Row row({.delivered_bytes = 30, .finish = "error_event"});
   EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
   EXPECT_EQ(row.in_the_end().cost, kInput + (30 + 64) * 2000);
-  EXPECT_EQ(row.in_the_end().charge, kInput + (10 + 64) * 2000);
+  EXPECT_EQ(row.in_the_end().charge, kLikely + (10 + 64) * 2000);
 }
 
 TEST(Ending, WhatNobodyEndedIsHeldAndChargesNobodyInTheEnd) {
   World world;
   Meter meter(*world.ledger, world.clock);
   {
-    auto attempt = meter.Begin(world.Ask(100, 5000));
+    auto attempt = meter.Begin(Asked(world));
     ASSERT_TRUE(attempt->Sent().has_value());
   }  // as a drain does that waits no longer
   meter.SettleOverdue();
@@ -258,7 +269,7 @@ TEST(Ending, WhatNobodyEndedIsHeldAndChargesNobodyInTheEnd) {
 TEST(Progress, IsWrittenEvery256TokensOrSecondSoThatAKillKnowsIt) {
   World world;
   Meter meter(*world.ledger, world.clock);
-  auto attempt = meter.Begin(world.Ask(100, 5000));
+  auto attempt = meter.Begin(Asked(world));
   ASSERT_TRUE(attempt->Sent().has_value());
   const uint64_t seq = world.ledger->seq();
   attempt->Progress(30);
@@ -275,7 +286,7 @@ TEST(Progress, IsWrittenEvery256TokensOrSecondSoThatAKillKnowsIt) {
   ASSERT_EQ(doubts.size(), 1U);
   EXPECT_EQ(doubts.front().second.metered_cost, kInput + (60 + 1024 + 1024 + 64) * 2000)
       << "and as much as may come before the next one";
-  EXPECT_EQ(doubts.front().second.metered_charge, kInput + ((60 + 1024 + 2) / 3 + 64) * 2000);
+  EXPECT_EQ(doubts.front().second.metered_charge, kLikely + ((60 + 1024 + 2) / 3 + 64) * 2000);
 }
 
 }  // namespace

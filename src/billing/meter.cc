@@ -300,6 +300,7 @@ Metered Meter::Prepare(const Offer& offer) {
   metered.prices_ = offer.prices == nullptr ? &kNone : offer.prices;
   metered.service_ = metered.prices_->ServiceOf(offer.service_tier);
   metered.input_tokens_max_ = offer.input_tokens_max;
+  metered.input_tokens_likely_ = offer.input_tokens_likely;
   metered.images_ = offer.images;
   metered.choices_ = offer.choices;
   metered.has_audio_input_ = offer.has_audio_input;

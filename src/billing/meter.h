@@ -63,6 +63,7 @@ struct Offer {
   Purchase purchase;
   const catalog::Prices* prices = nullptr;  // must outlive the Metered
   int64_t input_tokens_max = 0;
+  int64_t input_tokens_likely = 0;           // what is charged where nobody says how many they were
   std::optional<int64_t> output_tokens_max;  // as the request says; nullopt: it does not
   bool has_zero_bound = false;  // it says 0 somewhere, which some providers read as no bound
   bool bills_whole = false;     // the provider bills the whole answer, also when its reader leaves
@@ -131,15 +132,19 @@ class Metered {
   std::optional<int64_t> CostOf(const pricing::TokenCounts& counts) const;
   // What a provider says, within what any attempt can have.
   Outcome SaidBy(const chat::Usage& usage) const;
-  // Where half of it was said: at least what was seen, and what was said where that is more.
+  // What was put in as it was said, else as it probably was; of what came, at least what was seen.
   Outcome MeteredOutcome(const Ended& ended, const Outcome& said) const;
   // At the usual service tier or at the one asked for, where it costs more.
   std::optional<int64_t> DearerCost(pricing::TokenCounts counts) const;
-  // Of an answer of so many tokens, for all that may have been put in.
-  std::optional<int64_t> MeteredCost(int64_t output_tokens, const Outcome& said) const;
-  // Were all of that written to the provider's cache, where it costs more.
+  // Of what was put in as it was said or probably was, and of what its caller got.
+  std::optional<int64_t> MeteredCharge(const Ended& ended, const Outcome& said) const;
+  int64_t InputMax(const Outcome& said) const;
+  std::optional<int64_t> MeteredCost(int64_t input_tokens, int64_t output_tokens,
+                                     const Outcome& said) const;
+  // Were all that may have been put in written to the provider's cache, where that costs more.
   std::optional<int64_t> MostCost(int64_t output_tokens, const Outcome& said) const;
-  pricing::TokenCounts MeteredCounts(int64_t output_tokens, const Outcome& said) const;
+  pricing::TokenCounts MeteredCounts(int64_t input_tokens, int64_t output_tokens,
+                                     const Outcome& said) const;
   std::optional<int64_t> Settle(const Outcome& outcome, std::optional<int64_t> cost,
                                 std::optional<int64_t> charge_max = {});
   std::optional<int64_t> SettleByUsage(const Ended& ended, Outcome outcome);
@@ -161,7 +166,7 @@ class Metered {
   Purchase purchase_;
   const catalog::Prices* prices_ = nullptr;
   uint32_t price_version_ = 0;
-  int64_t input_tokens_max_ = 0;
+  int64_t input_tokens_max_ = 0, input_tokens_likely_ = 0;
   int64_t images_ = 0;
   int64_t choices_ = 1;
   bool has_audio_input_ = false, wants_audio_output_ = false, thinks_unseen_ = false;

@@ -110,8 +110,13 @@ std::optional<int64_t> Metered::DearerCost(pricing::TokenCounts counts) const {
   return CostOf(counts);
 }
 
-pricing::TokenCounts Metered::MeteredCounts(int64_t output_tokens, const Outcome& said) const {
-  pricing::TokenCounts counts{std::max(input_tokens_max_, said.input_tokens), 0, output_tokens, 0};
+int64_t Metered::InputMax(const Outcome& said) const {
+  return std::max(input_tokens_max_, said.input_tokens);
+}
+
+pricing::TokenCounts Metered::MeteredCounts(int64_t input_tokens, int64_t output_tokens,
+                                            const Outcome& said) const {
+  pricing::TokenCounts counts{input_tokens, 0, output_tokens, 0};
   counts.reasoning = std::min(said.reasoning_tokens, output_tokens);
   counts.audio_input = has_audio_input_ ? counts.input : 0;
   counts.images = images_;
@@ -121,17 +126,22 @@ pricing::TokenCounts Metered::MeteredCounts(int64_t output_tokens, const Outcome
   return counts;
 }
 
-std::optional<int64_t> Metered::MeteredCost(int64_t output_tokens, const Outcome& said) const {
+std::optional<int64_t> Metered::MeteredCost(int64_t input_tokens, int64_t output_tokens,
+                                            const Outcome& said) const {
   if (purchase_.priced && (wants_audio_output_ || (has_audio_input_ && wants_long_cache_))) {
     return hold_.cost();  // what was spoken, or kept of what was heard, is not in the bytes of text
   }
-  return DearerCost(MeteredCounts(output_tokens, said));
+  return DearerCost(MeteredCounts(input_tokens, output_tokens, said));
+}
+
+std::optional<int64_t> Metered::MeteredCharge(const Ended& ended, const Outcome& said) const {
+  return MeteredCost(MeteredOutcome(ended, said).input_tokens, DeliveredTokens(ended, said), said);
 }
 
 std::optional<int64_t> Metered::MostCost(int64_t output_tokens, const Outcome& said) const {
-  pricing::TokenCounts counts = MeteredCounts(output_tokens, said);
+  pricing::TokenCounts counts = MeteredCounts(InputMax(said), output_tokens, said);
   counts.cache_write = counts.input;
-  return std::max(MeteredCost(output_tokens, said), DearerCost(counts));
+  return std::max(MeteredCost(counts.input, output_tokens, said), DearerCost(counts));
 }
 
 void Metered::Progress(int64_t delivered_bytes) {
@@ -162,7 +172,7 @@ void Metered::WriteProgress(const Ended& ended, const Outcome& said, bool whole,
                            ? hold_.cost()
                            : within_hold(MostCost(tokens, said));
   may_cost_ = most;
-  const int64_t charge = within_hold(MeteredCost(DeliveredTokens(ended, said), said));
+  const int64_t charge = within_hold(MeteredCharge(ended, said));
   static_cast<void>(
       hold_.Progress(most, std::min(charge, hold_.charge()), metering, TextOf(ended, said)));
 }
@@ -220,7 +230,8 @@ Outcome Metered::SaidBy(const chat::Usage& usage) const {
 
 Outcome Metered::MeteredOutcome(const Ended& ended, const Outcome& said) const {
   Outcome outcome;
-  outcome.input_tokens = std::max(said.input_tokens, input_tokens_max_);
+  const bool is_input_said = ended.usage.has_value() && !ended.usage->lacks_input;
+  outcome.input_tokens = is_input_said ? said.input_tokens : input_tokens_likely_;
   outcome.output_tokens =
       std::max(said.output_tokens, MeteredTokens(ended.delivered_bytes + ended.unread_bytes));
   outcome.reasoning_tokens = said.reasoning_tokens;
@@ -229,8 +240,8 @@ Outcome Metered::MeteredOutcome(const Ended& ended, const Outcome& said) const {
   outcome.source = UsageSource::kMetered;
   outcome.finish = said.finish;
   outcome.is_beyond = said.is_beyond;
-  outcome.service_tier = prices_->ServiceName(
-      pricing::DearerService(*prices_, MeteredCounts(outcome.output_tokens, said), service_));
+  outcome.service_tier = prices_->ServiceName(pricing::DearerService(
+      *prices_, MeteredCounts(outcome.input_tokens, outcome.output_tokens, said), service_));
   return outcome;
 }
 
@@ -268,11 +279,11 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
 
 std::optional<int64_t> Metered::SettleByWhatCame(const Ended& ended, const Outcome& said) {
   const Outcome outcome = MeteredOutcome(ended, said);
-  std::optional<int64_t> cost = MeteredCost(outcome.output_tokens, said);
+  std::optional<int64_t> cost = MeteredCost(InputMax(said), outcome.output_tokens, said);
   if (cost.has_value()) {
     cost = std::min(*cost, hold_.cost());  // an estimate is no overrun
   }
-  return Settle(outcome, cost, MeteredCost(DeliveredTokens(ended, said), said));
+  return Settle(outcome, cost, MeteredCharge(ended, said));
 }
 
 bool Metered::AwaitsItsBill(const Ended& ended) const {

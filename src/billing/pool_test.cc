@@ -58,7 +58,7 @@ TEST(Pool, ARequestCostsWhatIsToldWithHalfItsTokensOrNone) {
     const AttemptRow row = world.recorder->Find({1, world.ids})->front();
     EXPECT_EQ(row.charge, 7);
     EXPECT_EQ(row.outcome.source, UsageSource::kMetered);
-    EXPECT_EQ(row.outcome.input_tokens, 50);
+    EXPECT_EQ(row.outcome.input_tokens, lacks_input ? 50 : 10);
     EXPECT_EQ(row.outcome.output_tokens, 64);
   }
 }

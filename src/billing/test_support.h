@@ -59,7 +59,7 @@ struct World {
     offer.id = {{1, ++ids}, 1};
     offer.purchase = {"org_1", "prj_1", "key_1", "usr_1", "org/model", "site-a", "model-x"};
     offer.prices = &prices;
-    offer.input_tokens_max = input;
+    offer.input_tokens_max = offer.input_tokens_likely = input;
     offer.output_tokens_max = output;
     return offer;
   }

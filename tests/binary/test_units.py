@@ -134,7 +134,7 @@ def test_a_photo_as_a_data_url_is_held_as_a_picture_and_not_as_text(tmp_path):
     price = ["--price", f"site-a={json.dumps(BILLED)}"]
     with market.Market(tmp_path, "site-a", prices=PRICES, also=UNITS, context=131072, sim_flags=price) as site:
         # Of 131,072 tokens of input the dearest tier makes more than $0.03.
-        key = make_key(site.server.home, "small", "--budget", "0.012")
+        key = make_key(site.server.home, "small", "--budget", "0.015")
         photo = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64," + "/9j/" * 75_000}}
         body = {"model": MODEL, "messages": [{"role": "user", "content": [{"type": "text", "text": "what is it"}, photo]}], "max_tokens": 20}
         headers = {"Authorization": f"Bearer {key['token']}"}
@@ -143,6 +143,12 @@ def test_a_photo_as_a_data_url_is_held_as_a_picture_and_not_as_text(tmp_path):
         attempt = attempt_of(site, key, reply)
         assert attempt["cost_nanousd"] == last_bill(site)["cost_nanousd"]
         assert int(attempt["cost_nanousd"]) <= int(attempt["held_nanousd"])
+        # Where nobody says how many tokens it was: the budget counts the most, charged is what is usual.
+        site.sim.fault(usage="missing", endpoint="chat")
+        attempt = attempt_of(site, key, site.server.post("/v1/chat/completions", body, headers))
+        assert (attempt["state"], attempt["usage_source"]) == ("settled", "metered")
+        assert 1600 < attempt["input_tokens"] < 1700, "and a few words"
+        assert int(last_bill(site)["cost_nanousd"]) <= int(attempt["charge_nanousd"]) < int(attempt["cost_nanousd"]) / 3
         # What is no picture is text still: a document of many pages, and words of that length.
         for url in ("data:application/pdf;base64," + "A" * 300_000, "https://a.example/" + "a" * 300_000):
             photo["image_url"]["url"] = url

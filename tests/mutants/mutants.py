@@ -108,7 +108,7 @@ MUTANTS = [
     # What was delivered, and what providers say of it
     expression(METERED, "what comes before the next record is not counted", "metering == ledger::Metering::kRuns ? kProgressBytes : 0", "0"),
     expression(METERED, "budgets count what is likely of a cut stream", "MostTokens(bytes, choices_)", "MeteredTokens(bytes)"),
-    expression(METERED, "charged is the most that a cut stream can have cost", "MeteredCost(DeliveredTokens(ended, said), said)", "MostCost(MostTokens(ended.delivered_bytes), said)", "within_hold(MeteredCost(DeliveredTokens(ended, said), said))"),
+    expression(METERED, "charged is the most that a cut stream can have cost", "MeteredCharge(ended, said)", "MostCost(MostTokens(ended.delivered_bytes), said)", "within_hold(MeteredCharge(ended, said))"),
     statement(METERED, "what may have been written to a cache counts as fresh", "counts.cache_write = counts.input;"),
     expression(METERED, "thoughts that nobody saw are not counted", "whole || thinks_unseen_", "whole"),
     expression(METERED, "who left is charged for all that came", "ended.unread_bytes > 0", "false", "else if (ended.unread_bytes > 0)"),
