@@ -30,11 +30,14 @@ struct Quantity {
   std::optional<int64_t> BillLine::* billed;
   int64_t LocalCell::* recorded;
   int64_t EdgeUse::* edge;
+  int64_t EstimatedUse::* estimated;
 };
 constexpr std::array<Quantity, 3> kQuantities = {
-    {{&BillLine::cost, &LocalCell::cost, &EdgeUse::cost},
-     {&BillLine::input_tokens, &LocalCell::input_tokens, &EdgeUse::input_tokens},
-     {&BillLine::output_tokens, &LocalCell::output_tokens, &EdgeUse::output_tokens}}};
+    {{&BillLine::cost, &LocalCell::cost, &EdgeUse::cost, &EstimatedUse::cost},
+     {&BillLine::input_tokens, &LocalCell::input_tokens, &EdgeUse::input_tokens,
+      &EstimatedUse::input_tokens},
+     {&BillLine::output_tokens, &LocalCell::output_tokens, &EdgeUse::output_tokens,
+      &EstimatedUse::output_tokens}}};
 
 Range RoomAt(const BoundaryUse& end, const Quantity& quantity) {
   return {-Wide{end.after.*quantity.edge}, Wide{end.before.*quantity.edge}};
@@ -51,7 +54,12 @@ std::optional<Range> ExcessOf(const Difference& difference, const Quantity& quan
                              ? CostTolerance(*billed, recorded) + difference.local.requests
                              : std::max(*billed, recorded) / 1000;
   const Wide excess = Wide{*billed} - recorded;
-  return Range{excess - tolerance, excess + tolerance};
+  // Estimated requests may have cost less, and may have had any tokens.
+  constexpr Wide kAnyTokens = Wide{1} << 80;
+  const EstimatedUse& estimated = difference.local.estimated;
+  const bool is_open = estimated.requests > 0 && quantity.billed != &BillLine::cost;
+  return Range{excess - tolerance - (is_open ? kAnyTokens : 0),
+               excess + tolerance + estimated.*quantity.estimated};
 }
 
 // Calls `take` with the first and the last of the fewest cells that cannot be explained together:
@@ -174,7 +182,7 @@ BillSum SumUp(std::span<const Difference> differences) {
     ledger::NanoUsd apart = 0;
     bool has_boundary = false;
     for (const Difference* one : run) {
-      apart += IsExplained(one->kind) ? one->amount() : 0;
+      apart += IsExplained(one->kind) ? one->certain_amount() : 0;
       has_boundary |= one->kind == DifferenceClass::kBoundary;
     }
     if (has_boundary) {

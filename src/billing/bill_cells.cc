@@ -8,6 +8,16 @@
 namespace tradewind::billing {
 namespace {
 
+bool IsCostEstimated(const BilledUse& use) {
+  return use.source == UsageSource::kMetered || use.source == UsageSource::kBound;
+}
+
+// Of a cost that the provider named later, nobody may have said the tokens, or a half of them.
+bool AreTokensEstimated(const BilledUse& use) {
+  const bool has_all = use.input_tokens > 0 && use.output_tokens > 0;
+  return IsCostEstimated(use) || (use.source == UsageSource::kBilled && !has_all);
+}
+
 void AddTo(LocalCell& local, const BilledUse& use, const BillLine& cell) {
   const bool is_inside = cell.start_s <= use.at_s && use.at_s < cell.end_s;
   if (use.is_doubtful) {
@@ -18,7 +28,7 @@ void AddTo(LocalCell& local, const BilledUse& use, const BillLine& cell) {
        {std::pair(cell.start_s, &local.at_start), std::pair(cell.end_s, &local.at_end)}) {
     if (end_s - kEdgeS <= use.at_s && use.at_s < end_s + kEdgeS) {
       (use.at_s < end_s ? edges->before : edges->after)
-          .Add(use.input_tokens, use.output_tokens, use.cost);
+          .Add(use.input_tokens, use.output_tokens, use.cost, AreTokensEstimated(use));
     }
   }
   if (!is_inside) {
@@ -35,6 +45,12 @@ void AddTo(LocalCell& local, const BilledUse& use, const BillLine& cell) {
   local.cached_tokens += use.cached_tokens;
   local.output_tokens += use.output_tokens;
   local.cost += use.cost;
+  if (AreTokensEstimated(use)) {
+    ++local.estimated.requests;
+    local.estimated.input_tokens += use.input_tokens;
+    local.estimated.output_tokens += use.output_tokens;
+    local.estimated.cost += IsCostEstimated(use) ? use.cost : 0;
+  }
   local.price_version = std::max(local.price_version, use.price_version);
 }
 

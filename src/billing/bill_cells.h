@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "billing/purchase.h"
 #include "billing/remote_bill.h"
 
 namespace tradewind::billing {
@@ -18,6 +19,7 @@ namespace tradewind::billing {
 struct BilledUse {
   std::string_view model, provider_model;
   bool is_doubtful = false, is_priced = false;
+  UsageSource source = UsageSource::kProvider;
   int64_t at_s = 0;  // when it was admitted
   int64_t input_tokens = 0, cached_tokens = 0, output_tokens = 0;
   ledger::NanoUsd cost = 0;

@@ -56,6 +56,29 @@ TEST(BillCells, WhatIsUsedBesideTheLinesOfItsModelIsMissingInTheBillOfThatTime) 
   EXPECT_EQ(found[3].local.requests, 1) << "of the next day the bill says nothing";
 }
 
+TEST(BillCells, TokensThatNobodySaidAreCountedApart) {
+  const auto estimated = [](UsageSource source, int64_t input, int64_t output) {
+    BilledUse use = Use("a", kStart + kHour);
+    use.source = source;
+    use.input_tokens = input;
+    use.output_tokens = output;
+    return Compared({Line("a", kStart, kStart + kDay, kDollar)}, {use}).front().local.estimated;
+  };
+  EXPECT_EQ(estimated(UsageSource::kProvider, 10, 0).requests, 0);
+  EXPECT_EQ(estimated(UsageSource::kBilled, 10, 5).requests, 0);
+  for (const UsageSource source : {UsageSource::kMetered, UsageSource::kBound}) {
+    const EstimatedUse use = estimated(source, 10, 5);
+    EXPECT_EQ(use.requests, 1);
+    EXPECT_EQ(use.input_tokens, 10);
+    EXPECT_EQ(use.output_tokens, 5);
+    EXPECT_EQ(use.cost, kDollar);
+  }
+  for (const auto& [input, output] : {std::pair(0, 0), {10, 0}, {0, 5}}) {
+    EXPECT_EQ(estimated(UsageSource::kBilled, input, output).requests, 1);
+    EXPECT_EQ(estimated(UsageSource::kBilled, input, output).cost, 0) << "which it said";
+  }
+}
+
 TEST(BillCells, OneThatNamesAModelByTheHubMissesThatNameWhereverItDoesNot) {
   const std::vector<BillLine> lines = {Line("org/a", kStart, kStart + kDay, kDollar),
                                        Line("b", kStart, kStart + 2 * kDay)};

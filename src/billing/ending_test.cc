@@ -194,6 +194,15 @@ TEST(Ending, WhatWasCutAfterSomethingCountsForTheMostAndIsChargedForWhatIsLikely
   EXPECT_EQ(row.in_the_end().charge, kLikely + (1000 + 64) * 2000);
 }
 
+TEST(Ending, WhatWasCutKeepsTheTokensThatItProbablyHad) {
+  const Row row({.likely_billed = true, .delivered_bytes = 3000, .finish = "cut"});
+  EXPECT_EQ(row.in_the_end().outcome.source, UsageSource::kMetered);
+  EXPECT_EQ(row.in_the_end().outcome.input_tokens, kLikelyInput);
+  EXPECT_EQ(row.in_the_end().outcome.output_tokens, 1000 + 64);
+  const Row held({.likely_billed = true, .finish = "first_byte_timeout"});
+  EXPECT_EQ(held.in_the_end().outcome.output_tokens, 0) << "of which nobody knows anything";
+}
+
 TEST(Ending, WhatWasCutCountsItsInputAsWrittenToACacheAndIsChargedAsUsual) {
   for (const char* sound : {"1", "8"}) {
     World world;

@@ -173,8 +173,13 @@ void Metered::WriteProgress(const Ended& ended, const Outcome& said, bool whole,
                            : within_hold(MostCost(tokens, said));
   may_cost_ = most;
   const int64_t charge = within_hold(MeteredCharge(ended, said));
+  Outcome known = said;
+  if (!ended.usage.has_value()) {
+    known = MeteredOutcome(ended, said);
+    known.source = UsageSource::kNone;  // who said it: nobody
+  }
   static_cast<void>(
-      hold_.Progress(most, std::min(charge, hold_.charge()), metering, TextOf(ended, said)));
+      hold_.Progress(most, std::min(charge, hold_.charge()), metering, Encode(known)));
 }
 
 std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,

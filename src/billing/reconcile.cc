@@ -74,7 +74,7 @@ std::vector<BillingQuestion> Reconciliation::Questions(
 }
 
 void Reconciliation::Settle(const Asked& asked, NanoUsd cost, BillingOutcome& outcome) {
-  Outcome text = asked.said;
+  Outcome text = asked.said.source == UsageSource::kNone ? Outcome() : asked.said;
   text.source = UsageSource::kBilled;
   text.finish = "billed by the provider";
   const NanoUsd charge = std::min(cost, asked.charge_max);

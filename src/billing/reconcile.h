@@ -32,8 +32,8 @@ inline constexpr size_t kBillingIdsMax = 10'000;
 // that keeps it can be asked by it.
 std::string OwnId(ledger::HoldId id);
 
-// The tokens that the provider said of an attempt in doubt, with their source; none where it said
-// none.
+// The tokens that the provider said of an attempt in doubt, with their source; of the source kNone
+// those that it probably had, where something came and nobody said them.
 Outcome SaidOf(const ledger::OpenHold& hold);
 
 // Which ids a provider can be asked by.

@@ -101,6 +101,7 @@ TEST_F(ReconciliationTest, SettlesWhatTheProviderNamesAndAsksForTheRestAgain) {
   EXPECT_EQ(row.cost, 1234) << "the first counts";
   EXPECT_EQ(row.charge, 1234);
   EXPECT_EQ(row.outcome.source, UsageSource::kBilled);
+  EXPECT_EQ(row.outcome.output_tokens, 0) << "which nobody said";
   EXPECT_EQ(RowOf(later).state, AttemptState::kInDoubt);
   EXPECT_EQ(RowOf(elsewhere).state, AttemptState::kInDoubt);
   EXPECT_EQ(world_.At("key:key_1").debits, 1234);

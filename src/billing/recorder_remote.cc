@@ -202,10 +202,10 @@ Result<bool> Recorder::AddUses(const std::string& provider, std::array<std::byte
   const std::array<std::byte, 16> end = has_more ? BytesOf(IdOf(find.Blob(0))) : to;
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,
-      database_.Prepare(
-          "SELECT state, priced, admitted_ns, input, cached, output, cost, model, "
-          "provider_model, price_version FROM attempts WHERE request >= ?1 AND request < ?2 "
-          "AND provider = ?3 AND own_key = 0 AND state < 4"));
+      database_.Prepare("SELECT state, priced, admitted_ns, input, cached, output, cost, model, "
+                        "provider_model, price_version, source FROM attempts WHERE request >= ?1 "
+                        "AND request < ?2 "
+                        "AND provider = ?3 AND own_key = 0 AND state < 4"));
   query.Bind(1, std::span<const std::byte>(from)).Bind(2, std::span<const std::byte>(end));
   query.Bind(3, std::string_view(provider));
   from = end;
@@ -226,6 +226,7 @@ Result<bool> Recorder::AddUses(const std::string& provider, std::array<std::byte
     use.model = query.Text(7);
     use.provider_model = query.Text(8);
     use.price_version = static_cast<uint32_t>(query.Integer(9));
+    use.source = UsageSourceFromName(query.Text(10));
     cells.Add(use);
   }
 }

@@ -174,25 +174,37 @@ std::string Quoted(std::string_view text) {
   return field + "\"";
 }
 
-bool IsUnitsApart(const std::optional<int64_t>& remote, int64_t local) {
-  return remote.has_value() && std::abs(*remote - local) * 1000 > std::max(*remote, local);
+// The least and the most that it can be here.
+bool IsUnitsApart(const std::optional<int64_t>& remote, int64_t least, int64_t most) {
+  if (!remote.has_value()) {
+    return false;
+  }
+  const int64_t nearest = std::clamp(*remote, least, most);
+  return std::abs(*remote - nearest) * 1000 > std::max(*remote, nearest);
+}
+
+bool IsCostWithinEstimates(NanoUsd remote, const LocalCell& local) {
+  const NanoUsd tolerance = CostTolerance(remote, local.cost) + local.requests;
+  return remote <= local.cost + tolerance &&
+         remote >= local.cost - local.estimated.cost - tolerance;
 }
 
 }  // namespace
 
 std::string_view DifferenceClassName(DifferenceClass difference) {
-  constexpr std::array<std::string_view, 7> kNames = {
-      "none", "rounding", "boundary", "missing_local", "missing_remote", "units", "price"};
+  constexpr std::array<std::string_view, 8> kNames = {"none",     "rounding",      "estimated",
+                                                      "boundary", "missing_local", "missing_remote",
+                                                      "units",    "price"};
   return kNames[static_cast<size_t>(difference)];
 }
 
-void EdgeUse::Add(int64_t input, int64_t output, NanoUsd of_request) {
+void EdgeUse::Add(int64_t input, int64_t output, NanoUsd of_request, bool is_estimated) {
   ++requests;
   input_tokens += input;
   output_tokens += output;
   cost += of_request;
   const __int128 tokens = __int128{input} + output;
-  if (tokens <= 0) {
+  if (tokens <= 0 || is_estimated) {
     tokenless_cost += of_request;
     return;
   }
@@ -208,15 +220,22 @@ NanoUsd CostTolerance(NanoUsd remote, NanoUsd local) {
 }
 
 bool AreUnitsApart(const BillLine& line, const LocalCell& local) {
-  return IsUnitsApart(line.input_tokens, local.input_tokens) ||
-         IsUnitsApart(line.output_tokens, local.output_tokens);
+  const auto is_apart = [&](const std::optional<int64_t>& remote, int64_t recorded,
+                            int64_t estimated) {
+    const int64_t most = local.estimated.requests > 0 ? kBillCountMax : recorded;
+    return IsUnitsApart(remote, recorded - estimated, most);
+  };
+  return is_apart(line.input_tokens, local.input_tokens, local.estimated.input_tokens) ||
+         is_apart(line.output_tokens, local.output_tokens, local.estimated.output_tokens);
 }
 
 DifferenceClass Compare(const BillLine& line, const LocalCell& local) {
   constexpr NanoUsd kHalfCent = 5'000'000;
   const NanoUsd remote = line.cost.value_or(local.cost);
   const NanoUsd apart = std::abs(remote - local.cost);
-  const bool are_units_apart = AreUnitsApart(line, local);
+  const bool are_units_apart =
+      IsUnitsApart(line.input_tokens, local.input_tokens, local.input_tokens) ||
+      IsUnitsApart(line.output_tokens, local.output_tokens, local.output_tokens);
   if (apart == 0 && !are_units_apart) {
     return DifferenceClass::kNone;
   }
@@ -225,6 +244,10 @@ DifferenceClass Compare(const BillLine& line, const LocalCell& local) {
   }
   if (apart <= CostTolerance(remote, local.cost) && !are_units_apart) {
     return DifferenceClass::kNone;
+  }
+  if (local.estimated.requests > 0 && !AreUnitsApart(line, local) &&
+      IsCostWithinEstimates(remote, local)) {
+    return DifferenceClass::kEstimated;
   }
   const bool has_remote = remote != 0 || line.input_tokens.value_or(0) > 0 ||
                           line.output_tokens.value_or(0) > 0 || line.requests.value_or(0) > 0;

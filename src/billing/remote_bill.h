@@ -2,6 +2,7 @@
 // here: cells of a provider, a model and a time, and the class of each difference.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -41,10 +42,18 @@ struct EdgeUse {
   int64_t least_rate = INT64_MAX, most_rate = 0;
   ledger::NanoUsd tokenless_cost = 0;
 
-  void Add(int64_t input, int64_t output, ledger::NanoUsd of_request);
+  // Estimated tokens have no rate.
+  void Add(int64_t input, int64_t output, ledger::NanoUsd of_request, bool is_estimated = false);
 };
 struct BoundaryUse {
   EdgeUse before, after;
+};
+
+// Of what was recorded: requests whose tokens nobody said, or not all. These are likely ones, and
+// the cost is the most that it can be; of the cost that the provider named it is none of these.
+struct EstimatedUse {
+  int64_t requests = 0, input_tokens = 0, output_tokens = 0;
+  ledger::NanoUsd cost = 0;
 };
 
 // What was recorded here of the same cell: settled attempts that the server's own account paid.
@@ -52,6 +61,7 @@ struct LocalCell {
   int64_t requests = 0, unpriced = 0, in_doubt = 0;
   int64_t input_tokens = 0, cached_tokens = 0, output_tokens = 0;
   ledger::NanoUsd cost = 0;
+  EstimatedUse estimated;
   BoundaryUse at_start, at_end;  // of these, and of those just outside
   // Of the settled ones inside: the Hub's id and the provider's.
   std::string hf_model, provider_model;
@@ -63,6 +73,7 @@ struct LocalCell {
 enum class DifferenceClass {
   kNone,           // equal, or within the tolerance
   kRounding,       // a nano-dollar a request, and half a cent
+  kEstimated,      // nobody said all tokens of some requests, and these may be what it is
   kBoundary,       // what was near the ends of the cell may stand in the next one
   kMissingLocal,   // the provider bills what is not known here
   kMissingRemote,  // what was recorded here is not on its bill
@@ -78,6 +89,7 @@ inline bool IsExplained(DifferenceClass difference) {
 // kBoundary.
 DifferenceClass Compare(const BillLine& line, const LocalCell& local);
 ledger::NanoUsd CostTolerance(ledger::NanoUsd remote, ledger::NanoUsd local);
+// Whatever the tokens were that nobody said.
 bool AreUnitsApart(const BillLine& line, const LocalCell& local);
 
 struct Difference {
@@ -85,6 +97,10 @@ struct Difference {
   LocalCell local;
   DifferenceClass kind = DifferenceClass::kNone;
   ledger::NanoUsd amount() const { return line.cost.value_or(local.cost) - local.cost; }
+  // Without what estimated requests may have cost less than was recorded.
+  ledger::NanoUsd certain_amount() const {
+    return std::max(amount(), std::min<ledger::NanoUsd>(0, amount() + local.estimated.cost));
+  }
 };
 
 // A bill as CSV (RFC 4180) with a line of names. Known, in any order and case: `start` or `date`,

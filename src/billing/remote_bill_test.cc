@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "billing/bill_boundary.h"
 #include "billing/bill_overlap.h"
 #include "billing/recorder_parts.h"
 #include "billing/test_support.h"
@@ -157,6 +158,27 @@ TEST(Difference, HasAClass) {
   EXPECT_FALSE(IsExplained(DifferenceClass::kMissingLocal));
 }
 
+// Of a thousand requests ten were cut: a tenth of the tokens, and at most a fifth of the cost.
+TEST(Difference, IsExplainedByRequestsWhoseTokensNobodySaid) {
+  LocalCell local = Recorded(10 * kDollar);
+  local.estimated = {10, 100'000, 100'000, 2 * kDollar};
+  const auto kind = [&](const BillLine& line) { return Compare(line, local); };
+  EXPECT_EQ(kind(Billed(10 * kDollar, 1'000'000, 1'000'000)), DifferenceClass::kNone);
+  EXPECT_EQ(kind(Billed(8 * kDollar, 900'000, 900'000)), DifferenceClass::kEstimated);
+  EXPECT_EQ(kind(Billed(9 * kDollar, 1'050'000, 930'000)), DifferenceClass::kEstimated);
+  EXPECT_EQ(kind(Billed(9 * kDollar)), DifferenceClass::kEstimated);
+  EXPECT_EQ(kind(Billed(8 * kDollar, 890'000, 900'000)), DifferenceClass::kUnits)
+      << "fewer than were said of the others";
+  EXPECT_EQ(kind(Billed(11 * kDollar, 1'100'000, 1'100'000)), DifferenceClass::kUnits)
+      << "dearer than all of it can have been";
+  EXPECT_EQ(kind(Billed(7 * kDollar, 1'000'000, 1'000'000)), DifferenceClass::kPrice);
+  EXPECT_EQ(kind(Billed(0)), DifferenceClass::kMissingRemote);
+  local.estimated.cost = 0;  // the provider named it, request by request
+  EXPECT_EQ(kind(Billed(10 * kDollar, 1'050'000, 900'000)), DifferenceClass::kEstimated);
+  EXPECT_EQ(kind(Billed(9 * kDollar, 1'000'000, 1'000'000)), DifferenceClass::kPrice);
+  EXPECT_TRUE(IsExplained(DifferenceClass::kEstimated));
+}
+
 class BillsTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -174,6 +196,19 @@ class BillsTest : public ::testing::Test {
     ASSERT_TRUE(attempt->Sent().has_value());
     static_cast<void>(attempt->End({.is_complete = true, .usage = Used(100, tokens)}));
   }
+  // One whose client left, a day before it was settled.
+  void Leave(int64_t delivered_bytes) {
+    Meter meter(*world_.ledger, world_.clock);
+    Offer offer = world_.Ask(100, 50'000);
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+        world_.clock.WallNow().time_since_epoch());
+    offer.id.request = ledger::RequestId::Make(ms.count());
+    offer.purchase.provider_model = "model-x";
+    auto attempt = meter.Begin(offer, ledger::Send::kNow);
+    static_cast<void>(attempt->End(
+        {.likely_billed = true, .delivered_bytes = delivered_bytes, .finish = "left"}));
+    meter.SettleOverdue(std::chrono::nanoseconds(0));
+  }
   BillLine Line(std::string model, ledger::NanoUsd cost, bool is_invoice = false) {
     BillLine line = Billed(cost);
     line.provider = "site-a";
@@ -190,6 +225,21 @@ class BillsTest : public ::testing::Test {
   }
   World world_;
 };
+
+TEST_F(BillsTest, OfAMonthWithAnswersThatWereCutAreExplained) {
+  Use(1000);      // 2,100,000 nano-USD
+  Leave(30'000);  // at most 60,228,000, and probably 20,228,000
+  BillLine line = Line("model-x", 2'100'000 + 100'000 + 7000 * 2000);
+  line.input_tokens = 200;
+  line.output_tokens = 8000;
+  ASSERT_TRUE(world_.recorder->PutBillLines(std::vector{line}).has_value());
+  const auto found = Differences();
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].kind, DifferenceClass::kEstimated);
+  EXPECT_EQ(found[0].local.estimated.requests, 1);
+  EXPECT_EQ(found[0].local.output_tokens, 1000 + 10'000 + 64) << "beside their cost";
+  EXPECT_TRUE(SumUp(found).IsWithinTolerance());
+}
 
 TEST_F(BillsTest, AreComparedWithWhatWasRecordedOfTheSameModelAndTime) {
   Use(50);                     // 200,000 nano-USD

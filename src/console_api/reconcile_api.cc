@@ -86,6 +86,7 @@ void WriteDifference(const Difference& difference, JsonWriter& json) {
   json.Field("output_tokens", difference.local.output_tokens);
   json.Field("unpriced", difference.local.unpriced);
   json.Field("in_doubt", difference.local.in_doubt);
+  json.Field("estimated", difference.local.estimated.requests);
   json.EndObject().EndObject();
 }
 

@@ -109,8 +109,17 @@ def test_what_nobody_can_say_is_settled_as_metered_at_the_deadline(tmp_path):
         spent = settle_all(site, site.server.home, key)
         attempt = receipt(site, reply)["attempts"][0]
         assert attempt["usage_source"] == "metered" and attempt["finish"] == "in doubt for too long"
+        assert attempt["input_tokens"] > 0 and attempt["output_tokens"] > 0, "on bills they stand beside the cost"
+        assert json.loads(harness.run_cli("bill", "verify", "--json", home=site.server.home).stdout)["good"]
         assert int(spent["cost_nanousd"]) == int(attempt["cost_nanousd"]) >= bill_nano(site)
         assert int(spent["cost_nanousd"]) <= int(attempt["held_nanousd"])
+        # The provider's bill tells the tokens that nobody had said, and is no riddle.
+        (billed,) = [entry["billed"] for entry in site.sim.log() if entry["endpoint"] == "chat"]
+        bill = tmp_path / "bill.csv"
+        bill.write_text("date,cost_nanousd,input_tokens,output_tokens\n"
+                        f"{today(site)},{billed['cost_nanousd']},{billed['prompt_tokens']},{billed['completion_tokens']}\n")
+        (line,) = reconcile(site.server.home, "import", bill, "--provider", "site-a")[0]["lines"]
+        assert (line["class"], line["explained"], line["recorded"]["estimated"]) == ("estimated", True, 1)
 
 
 def leave_early(site, key, stream=True, **more):
