@@ -10,8 +10,8 @@ namespace tradewind::billing {
 namespace {
 
 constexpr char kSeparator = '\x1F';  // ASCII's own unit separator
-constexpr std::array<std::string_view, 5> kSourceNames = {"provider", "metered", "bound", "none",
-                                                          "billed"};
+constexpr std::array<std::string_view, 6> kSourceNames = {"provider", "metered", "bound",
+                                                          "none",     "billed",  "operator"};
 
 // Marks that share a number: of a purchase, and of an outcome.
 constexpr int64_t kAskable = 1, kAskableByOurs = 2;

@@ -35,6 +35,7 @@ enum class UsageSource : uint8_t {
   kBound,     // the worst case that was held
   kNone,      // nothing was used
   kBilled,    // the provider's billing named the cost; the counts are what it had said, or none
+  kOperator,  // an operator named it; likewise
 };
 std::string_view UsageSourceName(UsageSource source);
 UsageSource UsageSourceFromName(std::string_view name);  // unknown: kBound

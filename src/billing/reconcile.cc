@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "billing/usd.h"
+
 namespace tradewind::billing {
 
 using ledger::HoldId;
@@ -20,6 +22,48 @@ std::string OwnId(HoldId id) {
 
 Outcome SaidOf(const OpenHold& hold) {
   return hold.metered_text.empty() ? Outcome() : DecodeOutcome(hold.metered_text);
+}
+
+Status ResolveDoubt(ledger::Ledger& ledger, HoldId id, const OperatorsWord& word) {
+  if (word.reason.empty() || word.reason.size() > kResolveReasonBytesMax) {
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("Say why, in at most {} bytes: the receipt keeps it.", kResolveReasonBytesMax),
+        "reason");
+  }
+  std::vector<std::pair<HoldId, OpenHold>> doubts = ledger.DoubtsToAskAbout();
+  std::erase_if(doubts, [&](const auto& doubt) {
+    return doubt.first.request != id.request || (id.attempt != 0 && doubt.first != id);
+  });
+  if (doubts.empty()) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("Nothing of {0} is in doubt: it runs, has ended, or is not known here; "
+                            "`tradewind receipt {0}` says which.",
+                            id.request.ToString()));
+  }
+  if (doubts.size() > 1) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} attempts of this request are in doubt; say which, like {}.",
+                            doubts.size(), OwnId(doubts.front().first)),
+                "receipt");
+  }
+  const auto& [found, hold] = doubts.front();
+  const std::string why = "the operator: " + word.reason;
+  if (!word.cost.has_value()) {
+    return ledger.ResolveVoid(found, why);
+  }
+  if (*word.cost < 0 || *word.cost > hold.cost) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} were held for it: an operator's word costs nobody more.",
+                            FormatUsd(hold.cost)),
+                "cost");
+  }
+  Outcome outcome = SaidOf(hold);
+  outcome.source = UsageSource::kOperator;
+  outcome.finish = why;
+  const bool own_key = DecodePurchase(hold.text).own_key;
+  return ledger.ResolveSettled(
+      found, *word.cost, own_key ? 0 : std::min(*word.cost, hold.metered_charge), Encode(outcome));
 }
 
 std::vector<BillingQuestion> Reconciliation::Questions(

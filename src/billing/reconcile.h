@@ -7,12 +7,14 @@
 //   it does not know the id (yet)         asked again
 //   it did not know it for `give_up`      void, when it is an id that it would know
 //   nobody could say for `deadline`       settled at what was metered (Meter::SettleOverdue)
+//   an operator says it (ResolveDoubt)    settled by that, at most at what was held; or void
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -60,6 +62,19 @@ struct BillingOutcome {
   int64_t ambiguous = 0;  // ids that several attempts have, settled ones too: it is nobody's cost
   int64_t failed = 0;     // no cost that can be, or the ledger could not record it; asked again
 };
+
+inline constexpr size_t kResolveReasonBytesMax = 1024;
+
+// How an operator ends a request in doubt.
+struct OperatorsWord {
+  std::optional<ledger::NanoUsd> cost;  // nullopt: it is void
+  std::string reason;                   // kept with it
+};
+
+// `attempt` 0: the only one of the request that is in doubt. Charged is at most what was delivered.
+// Errors: kNotFound: there is none, or it runs; kInvalidArgument (param receipt: several are in
+// doubt; cost: more than was held; reason); those of ledger::Ledger.
+Status ResolveDoubt(ledger::Ledger& ledger, ledger::HoldId id, const OperatorsWord& word);
 
 // One thread at a time; the ledger outlives it.
 class Reconciliation {

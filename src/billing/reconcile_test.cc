@@ -248,5 +248,59 @@ TEST_F(ReconciliationTest, AKillInTheMiddleChangesNothing) {
   EXPECT_EQ(world_.At("key:key_1").pending, 0);
 }
 
+TEST_F(ReconciliationTest, AnOperatorSaysWhatADoubtCostAndNobodyIsChargedForMoreThanHeGot) {
+  const auto cheap = Doubt("a"), own = Doubt("c", "site-a", true);
+  const auto dear = Doubt("b", "site-a", false, 0);
+  ASSERT_TRUE(ResolveDoubt(*world_.ledger, cheap, {1234, "ticket 17"}).has_value());
+  ASSERT_TRUE(ResolveDoubt(*world_.ledger, {dear.request, 0}, {200'000, "a bill"}).has_value());
+  ASSERT_TRUE(ResolveDoubt(*world_.ledger, own, {500, "a bill"}).has_value());
+  const AttemptRow row = RowOf(cheap);
+  EXPECT_EQ(row.state, AttemptState::kSettled);
+  EXPECT_EQ(row.cost, 1234);
+  EXPECT_EQ(row.charge, 1234);
+  EXPECT_EQ(row.outcome.source, UsageSource::kOperator);
+  EXPECT_EQ(row.outcome.finish, "the operator: ticket 17");
+  EXPECT_EQ(RowOf(dear).cost, 200'000);
+  EXPECT_EQ(RowOf(dear).charge, 0) << "nothing had come of it";
+  EXPECT_EQ(RowOf(own).cost, 500);
+  EXPECT_EQ(RowOf(own).charge, 0);
+  EXPECT_EQ(world_.At("key:key_1").pending, 0);
+  EXPECT_TRUE(world_.ledger->TakeNotices().empty()) << "no overrun";
+  EXPECT_EQ(ResolveDoubt(*world_.ledger, cheap, {1, "again"}).error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(ReconciliationTest, AnOperatorEndsADoubtForNothingAndFreesWhatWasHeld) {
+  const auto id = Doubt("");
+  EXPECT_EQ(world_.At("key:key_1").in_doubt, 200'000);
+  ASSERT_TRUE(ResolveDoubt(*world_.ledger, id, {std::nullopt, "not on the bill"}).has_value());
+  EXPECT_EQ(RowOf(id).state, AttemptState::kVoid);
+  EXPECT_EQ(RowOf(id).reason, "the operator: not on the bill");
+  EXPECT_EQ(world_.At("key:key_1").pending, 0);
+  EXPECT_EQ(world_.At("key:key_1").debits, 0);
+}
+
+TEST_F(ReconciliationTest, AnOperatorEndsNothingThatRunsOrThatHeDoesNotNameOrForMoreThanWasHeld) {
+  Meter meter(*world_.ledger, world_.clock);
+  const Offer runs = world_.Ask(100, 50);
+  auto attempt = meter.Begin(runs);
+  ASSERT_TRUE(attempt->Sent().has_value());
+  const OperatorsWord nothing = {std::nullopt, "why not"};
+  EXPECT_EQ(ResolveDoubt(*world_.ledger, runs.id, nothing).error().code, ErrorCode::kNotFound);
+  attempt->End({.is_complete = true, .usage = Used(10, 5)});
+  const auto id = Doubt("a");
+  EXPECT_EQ(ResolveDoubt(*world_.ledger, id, {200'001, "a bill"}).error().param, "cost");
+  EXPECT_EQ(ResolveDoubt(*world_.ledger, id, {5, ""}).error().param, "reason");
+  EXPECT_EQ(ResolveDoubt(*world_.ledger, id, {5, std::string(1025, 'x')}).error().param, "reason");
+  Offer second = world_.Ask(100, 50);
+  second.id = {id.request, 2};
+  {
+    auto lost = meter.Begin(second);
+    ASSERT_TRUE(lost->Sent().has_value());
+  }
+  EXPECT_EQ(ResolveDoubt(*world_.ledger, {id.request, 0}, nothing).error().param, "receipt");
+  EXPECT_TRUE(ResolveDoubt(*world_.ledger, second.id, nothing).has_value());
+  EXPECT_EQ(world_.At("key:key_1").in_doubt, 200'000) << "the first attempt's";
+}
+
 }  // namespace
 }  // namespace tradewind::billing

@@ -213,12 +213,15 @@ Status Recorder::Prepare() {
 
 namespace {
 
-// A cost by tokens that leaves something out; what the provider's billing named does not.
+// A cost by tokens that leaves something out; what was named by the provider's billing, or by an
+// operator, does not.
 void NoteIncomplete(AttemptRow& row) {
+  const UsageSource source = row.outcome.source;
   const std::string_view field = !row.purchase.billed_apart.empty() ? row.purchase.billed_apart
                                  : row.outcome.is_other_tier        ? "service_tier"
                                                                     : std::string_view();
-  if (!field.empty() && row.outcome.source != UsageSource::kBilled && !row.outcome.is_told) {
+  if (!field.empty() && source != UsageSource::kBilled && source != UsageSource::kOperator &&
+      !row.outcome.is_told) {
     row.reason = fmt::format("incomplete: {} is billed apart from tokens", field);
   }
 }

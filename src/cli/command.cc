@@ -258,7 +258,8 @@ constexpr Command kCommands[] = {
          "on "
          "one. `reconcile close MONTH --provider SLUG` ends a month; it "
          "refuses while requests are in doubt, and differences that nothing explains unless "
-         "--accept says why.\n\n"
+         "--accept says why. `reconcile resolve RECEIPT` ends a request in doubt by your word, "
+         "with --cost or --void, and a --reason.\n\n"
          "Talks to the server that holds the data folder, with the admin token; without one it "
          "works in the data folder itself.",
      .arguments = kReconcileArguments,
@@ -266,7 +267,8 @@ constexpr Command kCommands[] = {
      .examples = "tradewind reconcile import together-2026-11.csv --provider together --invoice\n"
                  "tradewind reconcile fetch openai --from 2026-11-01\n"
                  "tradewind reconcile status 2026-11\n"
-                 "tradewind reconcile close 2026-11 --provider together",
+                 "tradewind reconcile close 2026-11 --provider together\n"
+                 "tradewind reconcile resolve 019abc... --void --reason \"not on their bill\"",
      .run = RunReconcile},
     {.name = "receipt",
      .summary = "what one request cost, attempt by attempt",

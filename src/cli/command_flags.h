@@ -496,12 +496,12 @@ inline constexpr Flag kUsageFlags[] = {
 };
 inline constexpr Argument kReconcileArguments[] = {
     {.name = "ACTION",
-     .help = "import, fetch, status or close",
+     .help = "import, fetch, status, close or resolve",
      .offer = Offer::kChoice,
-     .choices = "import fetch status close"},
+     .choices = "import fetch status close resolve"},
     {.name = "WHAT",
-     .help = "import: the file with the bill; fetch: the provider; otherwise the month, like "
-             "2026-11",
+     .help = "import: the file with the bill; fetch: the provider; resolve: the receipt, with -N "
+             "behind it for its attempt N; otherwise the month, like 2026-11",
      .required = false}};
 inline constexpr Flag kReconcileFlags[] = {
     {.name = "provider", .value = "SLUG", .help = "whose bill it is"},
@@ -520,6 +520,11 @@ inline constexpr Flag kReconcileFlags[] = {
     {.name = "accept",
      .value = "TEXT",
      .help = "close: why it is closed with differences that nothing explains"},
+    {.name = "cost",
+     .value = "USD",
+     .help = "resolve: what it cost, at most what was held; charged is at most what was delivered"},
+    {.name = "void", .value = "", .help = "resolve: it cost nothing"},
+    {.name = "reason", .value = "TEXT", .help = "resolve: how that is known; the receipt keeps it"},
     kJson,
     kHost,
     kPort,

@@ -1,4 +1,4 @@
-// usage, budget, credit, receipt: what was spent, and what may be.
+// usage, budget, credit, receipt, reconcile resolve: what was spent, and what may be.
 #include <string>
 #include <utility>
 #include <vector>
@@ -156,12 +156,13 @@ void PrintReceipt(const json::object& receipt, const Settings& settings) {
       continue;
     }
     const json::object& attempt = entry.get_object();
-    const std::string finish = Text(attempt, "finish") + Text(attempt, "reason");
+    const std::string finish = Text(attempt, "finish"), reason = Text(attempt, "reason");
     rows.push_back({std::to_string(Number(attempt, "attempt")), Text(attempt, "provider"),
                     Text(attempt, "model"), Text(attempt, "state"),
                     std::to_string(Number(attempt, "input_tokens")),
                     std::to_string(Number(attempt, "output_tokens")),
-                    Dollars(attempt, "held_nanousd"), Dollars(attempt, "cost_nanousd"), finish});
+                    Dollars(attempt, "held_nanousd"), Dollars(attempt, "cost_nanousd"),
+                    finish + (finish.empty() || reason.empty() ? "" : "; ") + reason});
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
   Print(fmt::format("{} together\n", Dollars(receipt, "cost_nanousd")));
@@ -291,6 +292,24 @@ Result<ExitCode> RunCredit(const Settings& settings) {
 Result<ExitCode> RunReceipt(const Settings& settings) {
   Errand errand;
   errand.path = "/v1/receipts/" + settings.Words(0).front();
+  return Run(settings, errand, PrintReceipt);
+}
+
+Result<ExitCode> ResolveDoubt(const Settings& settings) {
+  if (settings.Words(1).empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "name the request: reconcile resolve RECEIPT", "WHAT");
+  }
+  TW_ASSIGN_OR_RETURN(const bool is_void, settings.Switch("void"));
+  dialects::JsonWriter body;
+  body.BeginObject().Field("receipt", settings.Words(1).front()).Field("void", is_void);
+  if (const std::string cost = settings.Text("cost"); !cost.empty()) {
+    body.Field("cost", cost.starts_with('$') ? cost.substr(1) : cost);
+  }
+  body.Field("reason", settings.Text("reason")).EndObject();
+  Errand errand;
+  errand.method = "POST";
+  errand.path = "/tw/v1/reconcile/resolve";
+  errand.body = body.Take();
   return Run(settings, errand, PrintReceipt);
 }
 

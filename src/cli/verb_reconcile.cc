@@ -214,10 +214,14 @@ Result<ExitCode> RunReconcile(const Settings& settings) {
     TW_ASSIGN_OR_RETURN(const std::string body, FetchBill(settings, slug));
     return Run(settings, "POST", "/tw/v1/reconcile/import", body, "");
   }
+  if (action == "resolve") {
+    return ResolveDoubt(settings);
+  }
   if (action != "import" && action != "close") {
-    return Wrong(fmt::format("reconcile does not know \"{}\"; use import, fetch, status or close",
-                             action.substr(0, 80)),
-                 "ACTION");
+    return Wrong(
+        fmt::format("reconcile does not know \"{}\"; use import, fetch, status, close or resolve",
+                    action.substr(0, 80)),
+        "ACTION");
   }
   if (provider.empty()) {
     return Wrong("say whose bill it is with --provider", "provider");

@@ -29,6 +29,7 @@ Result<ExitCode> RunBudget(const Settings& settings);
 Result<ExitCode> RunCredit(const Settings& settings);
 Result<ExitCode> RunReceipt(const Settings& settings);
 Result<ExitCode> RunReconcile(const Settings& settings);
+Result<ExitCode> ResolveDoubt(const Settings& settings);  // reconcile resolve
 Result<ExitCode> RunLogin(const Settings& settings);
 Result<ExitCode> RunLogout(const Settings& settings);
 Result<ExitCode> RunWhoAmI(const Settings& settings);

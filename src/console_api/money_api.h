@@ -94,6 +94,7 @@ class MoneyApi {
                                   std::span<const billing::BillPeriod> periods,
                                   const std::function<Status()>& put);
   Result<http::Response> ClosePeriod(const http::Request& request);
+  Result<http::Response> Resolve(const http::Request& request, const identity::Principal& caller);
   Result<bool> IsClosed(const std::string& provider, const billing::BillPeriod& period);
   Status PostSuspense(const std::string& provider, const billing::BillPeriod& period,
                       const std::vector<billing::Difference>& differences);

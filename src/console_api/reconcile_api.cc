@@ -426,8 +426,11 @@ Result<http::Response> MoneyApi::AnswerReconcile(const http::Request& request,
     }
     return AnswerPeriod(http::First(query, "provider"), period);
   }
-  if (request.method != "POST" || (rest != "/import" && rest != "/close")) {
-    return Fail(ErrorCode::kNotFound, "There is import and close, by POST.");
+  if (request.method != "POST" || (rest != "/import" && rest != "/close" && rest != "/resolve")) {
+    return Fail(ErrorCode::kNotFound, "There is import, close and resolve, by POST.");
+  }
+  if (rest == "/resolve") {
+    return Resolve(request, caller);
   }
   return rest == "/import" ? ImportBill(request) : ClosePeriod(request);
 }

@@ -122,6 +122,22 @@ def test_what_nobody_can_say_is_settled_as_metered_at_the_deadline(tmp_path):
         assert (line["class"], line["explained"], line["recorded"]["estimated"]) == ("estimated", True, 1)
 
 
+def test_an_operator_ends_a_doubt_that_nobody_can_be_asked_about(tmp_path):
+    with market.Market(tmp_path, "site-a") as site:
+        home, key = site.server.home, make_key(site.server.home, "told", "--budget", "1")
+        site.sim.fault(cut_after=8, endpoint="chat")
+        reply = chat(site.server, key["token"], max_tokens=400, stream=True)
+        name = reply.headers["x-tradewind-receipt"]
+        harness.wait_for(lambda: usage(home, key["id"])["requests"]["in_doubt"] == 1, "a request in doubt")
+        refused = harness.run_cli("reconcile", "resolve", name, "--void", home=home)
+        assert refused.returncode != 0 and "Say why" in refused.stderr
+        got = harness.run_cli("reconcile", "resolve", name, "--void", "--reason", "not on their bill", home=home)
+        assert got.returncode == 0 and "void" in got.stdout and "not on their bill" in got.stdout, got.stderr
+        spent = usage(home, key["id"])
+        assert spent["requests"]["in_doubt"] == 0 and spent["budget"]["available_nanousd"] == "1000000000"
+        assert receipt(site, reply)["attempts"][0]["reason"] == "the operator: not on their bill"
+
+
 def leave_early(site, key, stream=True, **more):
     """Sends a request, reads a little of the answer (of a stream) and leaves."""
     message = {"role": "user", "content": "one two three"}
