@@ -1,6 +1,11 @@
 #include "billing/books.h"
 
 #include <algorithm>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "telemetry/log.h"
 
 namespace tradewind::billing {
 
@@ -22,7 +27,28 @@ Result<std::unique_ptr<Books>> Books::Open(const std::filesystem::path& home, co
                             return row.state == AttemptState::kVoid;
                           });
                         }));
+  if (const Status granted = books->GrantReturned(); !granted.has_value()) {
+    telemetry::Log(telemetry::Level::kWarn,
+                   "what a credit note gives back was not granted: " + granted.error().message);
+  }
   return books;
+}
+
+Status Books::GrantReturned() {
+  const std::lock_guard lock(granting_);
+  TW_ASSIGN_OR_RETURN(const std::vector<IssuedInvoice> issued, invoices_->List());
+  for (const IssuedInvoice& note : issued) {
+    if (note.returned == 0 || ledger_->FindCredit(CreditOfNote(note.number)).has_value()) {
+      continue;
+    }
+    TW_RETURN_IF_ERROR(ledger_->Grant(
+        {.name = CreditOfNote(note.number),
+         .owner = BudgetName("org", note.org_id),
+         .amount = note.returned,
+         .note = fmt::format("credit note {} for {}", note.number, note.refers_to)}));
+    TW_RETURN_IF_ERROR(ledger_->WaitDurable());
+  }
+  return {};
 }
 
 Status Books::BackUp(const std::filesystem::path& folder) {

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <mutex>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -31,6 +32,11 @@ class Books {
   InvoiceStore& invoices() { return *invoices_; }
   ReplayStore& replays() { return *replays_; }
 
+  // Grants what credit notes give back of what credits had paid: once, wherever the process was
+  // killed. Open does it, and whoever has issued a note. Errors: those of the invoices and of
+  // ledger::Ledger::Grant.
+  Status GrantReturned();
+
   // Copies of all of it, that belong together, in a folder that is there and empty. Errors: those
   // of the stores, kIo.
   Status BackUp(const std::filesystem::path& folder);
@@ -42,6 +48,7 @@ class Books {
  private:
   Books() = default;
 
+  std::mutex granting_;  // of what is returned
   std::unique_ptr<ledger::Disk> disk_;
   std::unique_ptr<ledger::Ledger> ledger_;
   std::unique_ptr<Recorder> recorder_;

@@ -49,6 +49,10 @@ std::string JsonOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
     json.Field("charge_nanousd", std::to_string(draft.statement.charge));
     json.Field("credit_nanousd", std::to_string(draft.statement.credited));
   }
+  if (draft.returned > 0) {
+    json.Field("returned_nanousd", std::to_string(draft.returned));
+    json.Field("returned_as", CreditOfNote(draft.number));
+  }
   json.Field("net_nanousd", std::to_string(sums.net));
   json.Field("rounding_carry_in_nanousd", std::to_string(draft.carry_in));
   json.Field("rounding_carry_out_nanousd", std::to_string(sums.carry_out));
@@ -126,6 +130,10 @@ std::string CsvOf(const InvoiceDraft& draft, const InvoiceSums& sums, std::strin
     csv += fmt::format("{},{},,,{},,credit,,,,,{},\r\n", Cell(draft.number), line.id, Cell(what),
                        -line.amount);
   }
+  if (draft.returned > 0) {
+    csv += fmt::format("{},returned,,,{},,credit,,,,,{},\r\n", Cell(draft.number),
+                       Cell(CreditOfNote(draft.number)), -draft.returned);
+  }
   const std::array<std::pair<std::string_view, int64_t>, 4> totals = {
       {{"net", sums.net},
        {"rounding", sums.net_cents * 10'000'000 - sums.net},
@@ -141,6 +149,10 @@ std::string CsvOf(const InvoiceDraft& draft, const InvoiceSums& sums, std::strin
 
 }  // namespace
 
+std::string CreditOfNote(std::string_view number) {
+  return fmt::format("note:{}", number);
+}
+
 Result<InvoiceSums> SumsOf(const InvoiceDraft& draft) {
   constexpr Wide kNanoPerCent = 10'000'000;
   const Decimal& percent = draft.tax_percent;
@@ -151,7 +163,8 @@ Result<InvoiceSums> SumsOf(const InvoiceDraft& draft) {
                 "tax_percent");
   }
   InvoiceSums sums;
-  sums.net = draft.kind == "credit_note" ? -draft.credit : draft.statement.payable();
+  sums.net =
+      draft.kind == "credit_note" ? draft.returned - draft.credit : draft.statement.payable();
   const Wide exact = Wide{sums.net} + draft.carry_in;
   sums.net_cents = static_cast<int64_t>(DivideHalfEven(exact, kNanoPerCent));
   sums.carry_out = static_cast<int64_t>(exact - Wide{sums.net_cents} * kNanoPerCent);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/decimal.h"
@@ -28,19 +29,24 @@ struct InvoiceDraft {
   int64_t issued_s = 0;
   Statement statement;  // of a credit note without lines: `credit`
   ledger::NanoUsd credit = 0;
+  ledger::NanoUsd returned = 0;  // of `credit`: credits had paid it, and CreditOfNote gives it back
   BillNames names;
   ledger::NanoUsd carry_in = 0;  // what earlier rounding left
   Decimal tax_percent;
 };
 
 struct InvoiceSums {
-  // Exact: what credits left of the statement's charge; or what a note credits, negative.
+  // Exact: what credits left of the statement's charge; or what a note takes off that, negative.
   ledger::NanoUsd net = 0;
   int64_t net_cents = 0;          // with the carry, rounded half to even
   ledger::NanoUsd carry_out = 0;  // to the next invoice
   int64_t tax_cents = 0;          // rounded half to even
   int64_t payable_cents() const { return net_cents + tax_cents; }
 };
+
+// The credit that gives back what credits had paid, by the number of its note: "note:TW-000008",
+// which no grant by hand is called.
+std::string CreditOfNote(std::string_view number);
 
 // Errors: kInvalidArgument (param tax_percent).
 Result<InvoiceSums> SumsOf(const InvoiceDraft& draft);

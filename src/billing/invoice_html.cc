@@ -240,6 +240,10 @@ std::string InvoiceHtml(const InvoiceDraft& draft, const InvoiceSums& sums, std:
     html += fmt::format("<p>For invoice {}: {}</p>\n", EscapeHtml(draft.refers_to),
                         EscapeHtml(draft.reason));
   }
+  if (draft.returned > 0) {
+    html += fmt::format("<p>Credits had paid {} of it, which comes back as the credit {}.</p>\n",
+                        FormatUsd(draft.returned), EscapeHtml(CreditOfNote(draft.number)));
+  }
   html += Tables(draft, sums);
   html += fmt::format(
       "<footer><div>Charges are exact to the billionth of a dollar and add up to the ledger; the "

@@ -27,6 +27,11 @@ CREATE TRIGGER frozen_delete BEFORE DELETE ON invoices
   BEGIN SELECT RAISE(ABORT, 'an invoice is never removed'); END;
 )"}}};
 
+// What a note says that it gives back as a credit; those of before say nothing, and gave nothing.
+constexpr std::string_view kReturned =
+    "CASE kind WHEN 'credit_note' "
+    "THEN CAST(coalesce(json_extract(json, '$.returned_nanousd'), 0) AS INTEGER) ELSE 0 END";
+
 std::string NumberOf(int64_t serial) {
   return fmt::format("TW-{:06}", serial);
 }
@@ -41,6 +46,7 @@ IssuedInvoice IssuedOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
   issued.issued_s = draft.issued_s;
   issued.net = sums.net;
   issued.carry_out = sums.carry_out;
+  issued.returned = draft.returned;
   issued.payable_cents = sums.payable_cents();
   issued.documents = WriteInvoice(draft, sums);
   return issued;
@@ -96,13 +102,14 @@ Result<IssuedInvoice> InvoiceStore::Issue(InvoiceDraft draft) {
                   "period");
     }
     if (draft.kind == "credit_note" && one.number == draft.refers_to) {
-      TW_ASSIGN_OR_RETURN(const ledger::NanoUsd left, Left(one));
-      if (draft.credit > left) {
-        return Fail(
-            ErrorCode::kInvalidArgument,
-            fmt::format("{} is left of {}: no more can be credited.", FormatUsd(left), one.number),
-            "usd");
+      TW_ASSIGN_OR_RETURN(const Left left, LeftAfterNotes(one));
+      if (draft.credit > left.charge) {
+        return Fail(ErrorCode::kInvalidArgument,
+                    fmt::format("{} is left of {}: no more can be credited.",
+                                FormatUsd(left.charge), one.number),
+                    "usd");
       }
+      draft.returned = std::max<ledger::NanoUsd>(0, draft.credit - left.net);
     }
   }
   // Nothing is ever removed, so the count is the last number.
@@ -124,11 +131,12 @@ Result<IssuedInvoice> InvoiceStore::Issue(InvoiceDraft draft) {
 }
 
 Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
-  TW_ASSIGN_OR_RETURN(
-      storage::Statement query,
-      database_.Prepare("SELECT number, kind, refers_to, org, period, issued_s, net, carry_out, "
-                        "payable_cents, hash FROM invoices WHERE ?1 = '' OR org = ?1 "
-                        "ORDER BY serial"));
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database_.Prepare(fmt::format(
+                          "SELECT number, kind, refers_to, org, period, issued_s, net, carry_out, "
+                          "payable_cents, hash, {} FROM invoices WHERE ?1 = '' OR org = ?1 "
+                          "ORDER BY serial",
+                          kReturned)));
   query.Bind(1, org);
   std::vector<IssuedInvoice> rows;
   while (true) {
@@ -146,6 +154,7 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
     row.carry_out = query.Integer(7);
     row.payable_cents = query.Integer(8);
     row.documents.hash = query.Text(9);
+    row.returned = query.Integer(10);
   }
 }
 
@@ -182,19 +191,29 @@ Result<IssuedInvoice> InvoiceStore::Find(std::string_view number) {
   return std::move(*found);
 }
 
-Result<ledger::NanoUsd> InvoiceStore::Left(const IssuedInvoice& invoice) {
+// Where credits paid of it, an invoice says what its charge was; otherwise that is its net.
+Result<InvoiceStore::Left> InvoiceStore::LeftAfterNotes(const IssuedInvoice& invoice) {
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,
-      database_.Prepare("SELECT coalesce(sum(net), 0) FROM invoices WHERE refers_to = ?1"));
+      database_.Prepare(fmt::format(
+          "SELECT (SELECT CAST(coalesce(json_extract(json, '$.charge_nanousd'), net) AS INTEGER) "
+          "FROM invoices WHERE number = ?1), coalesce(sum(net), 0), coalesce(sum({}), 0) "
+          "FROM invoices WHERE refers_to = ?1",
+          kReturned)));
   query.Bind(1, std::string_view(invoice.number));
   TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
-  return invoice.net + (has_row ? query.Integer(0) : 0);
+  if (!has_row) {
+    return Left();
+  }
+  const ledger::NanoUsd notes_net = query.Integer(1), returned = query.Integer(2);
+  return Left{query.Integer(0) + notes_net - returned, invoice.net + notes_net};
 }
 
 Result<ledger::NanoUsd> InvoiceStore::LeftOf(const IssuedInvoice& invoice) {
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
-  return Left(invoice);
+  TW_ASSIGN_OR_RETURN(const Left left, LeftAfterNotes(invoice));
+  return left.charge;
 }
 
 Status InvoiceStore::BackUp(const std::filesystem::path& folder) {

@@ -19,6 +19,7 @@ struct IssuedInvoice {
   std::string number, kind, refers_to, org_id, period;
   int64_t issued_s = 0;
   ledger::NanoUsd net = 0, carry_out = 0;
+  ledger::NanoUsd returned = 0;  // by a credit note, as a credit
   int64_t payable_cents = 0;
   InvoiceDocuments documents;  // empty in lists
 };
@@ -30,7 +31,8 @@ class InvoiceStore {
 
   // Numbers the draft, writes its documents and keeps them: all of it or nothing. Its number and
   // carry are set here. Errors besides: kInvalidArgument: there is an invoice of this organisation
-  // and month; a credit note that credits more than is left of its invoice.
+  // and month; a credit note that credits more than is left of its invoice. A note takes off what
+  // was to be paid first; what is beyond that credits had paid, and it says so (`returned`).
   Result<IssuedInvoice> Issue(InvoiceDraft draft);
   // What Issue would write, with "DRAFT" for a number.
   Result<IssuedInvoice> Preview(InvoiceDraft draft);
@@ -38,7 +40,7 @@ class InvoiceStore {
   Result<std::vector<IssuedInvoice>> List(std::string_view org_id = {});  // the oldest first
   // With its documents. Errors besides: kNotFound, kCorruptFile when it is not what was issued.
   Result<IssuedInvoice> Find(std::string_view number);
-  // What may still be credited of an invoice.
+  // What may still be credited of an invoice: of its charge, whoever paid it.
   Result<ledger::NanoUsd> LeftOf(const IssuedInvoice& invoice);
 
   Status BackUp(const std::filesystem::path& folder);
@@ -50,7 +52,11 @@ class InvoiceStore {
   Status CheckOpen() const;                                       // requires mutex_
   Result<ledger::NanoUsd> CarryOf(std::string_view org_id);       // requires mutex_
   Result<std::vector<IssuedInvoice>> Rows(std::string_view org);  // requires mutex_
-  Result<ledger::NanoUsd> Left(const IssuedInvoice& invoice);     // requires mutex_
+  struct Left {
+    ledger::NanoUsd charge = 0;
+    ledger::NanoUsd net = 0;  // of it: credits did not pay it
+  };
+  Result<Left> LeftAfterNotes(const IssuedInvoice& invoice);  // requires mutex_
 
   std::mutex mutex_;  // guards what follows
   storage::Database database_;

@@ -161,5 +161,52 @@ TEST(InvoiceStore, CreditsNoMoreThanWasInvoiced) {
   EXPECT_TRUE(store->Issue(note).has_value());
 }
 
+TEST(InvoiceStore, ANoteTakesOffWhatWasToBePaidFirstAndGivesTheRestBackAsACredit) {
+  const testing::TempDir home;
+  auto store = InvoiceStore::Open(home.path() / "invoices.db").value();
+  InvoiceDraft draft = Draft(10 * kCent);
+  CreditUses credits;
+  credits[{1, "org_1", "prj_1", "key_1", "crd_1", "paid ahead"}] = 6 * kCent;
+  MeterKey key;
+  key.org_id = "org_1";
+  key.kind = MeterKind::kOutput;
+  draft.statement = MakeStatement({draft.period, "org_1", ""},
+                                  {{key, {1000, 10 * kCent, 10 * kCent}}}, {}, credits);
+  draft.tax_percent = Decimal::Parse("20").value();
+  const auto invoice = store->Issue(draft);
+  ASSERT_TRUE(invoice.has_value()) << invoice.error().message;
+  EXPECT_EQ(store->LeftOf(*invoice).value(), 10 * kCent) << "of the charge, whoever paid it";
+  InvoiceDraft note = Draft(0);
+  note.kind = "credit_note";
+  note.statement = {};
+  note.refers_to = invoice->number;
+  note.reason = "a price was wrong";
+  note.credit = 3 * kCent;
+  const auto first = store->Issue(note);
+  EXPECT_EQ(first->net, -3 * kCent);
+  EXPECT_EQ(first->returned, 0);
+  EXPECT_EQ(first->documents.json.find("returned"), std::string::npos) << "as ever";
+  const auto second = store->Issue(note);
+  EXPECT_EQ(second->net, -kCent);
+  EXPECT_EQ(second->returned, 2 * kCent);
+  EXPECT_NE(second->documents.json.find("\"returned_nanousd\":\"20000000\",\"returned_as\":"
+                                        "\"note:TW-000003\",\"net_nanousd\":\"-10000000\""),
+            std::string::npos)
+      << second->documents.json;
+  EXPECT_NE(second->documents.html.find("Credits had paid $0.02 of it"), std::string::npos);
+  EXPECT_NE(second->documents.csv.find("\"note:TW-000003\",,credit,,,,,-20000000"),
+            std::string::npos)
+      << second->documents.csv;
+  EXPECT_EQ(store->LeftOf(*invoice).value(), 4 * kCent);
+  note.credit = 4 * kCent + 1;
+  EXPECT_EQ(store->Issue(note).error().param, "usd");
+  note.credit = 4 * kCent;
+  EXPECT_EQ(store->Issue(note)->returned, 4 * kCent);
+  const auto listed = store->List("org_1").value();
+  EXPECT_EQ(listed[0].returned + listed[1].returned, 0);
+  EXPECT_EQ(listed[2].returned + listed[3].returned, 6 * kCent) << "all that credits had paid";
+  EXPECT_EQ(listed[3].net, 0);
+}
+
 }  // namespace
 }  // namespace tradewind::billing

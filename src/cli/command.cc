@@ -226,7 +226,8 @@ constexpr Command kCommands[] = {
          "twelve "
          "hours after the month's end on: it is numbered without gaps, never changed, and refused "
          "when requests are in doubt or the journal does not explain it. `bill invoice NUMBER "
-         "--format html` hands it out. What was wrong is corrected by `bill credit NUMBER`.",
+         "--format html` hands it out. What was wrong is corrected by `bill credit NUMBER`; what "
+         "credits had paid of it comes back as a credit.",
      .arguments = kBillArguments,
      .flags = kBillFlags,
      .examples = "tradewind bill --period 2026-11\n"

@@ -210,6 +210,13 @@ Result<ExitCode> PrintInvoices(const Settings& settings, const std::string& answ
     }
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+  for (const json::value& entry : Array(object, "invoices")) {
+    if (entry.is_object() && entry.get_object().contains("returned_as")) {
+      const json::object& note = entry.get_object();
+      Print(fmt::format("{} gave {} back as the credit {}\n", Text(note, "number"),
+                        Dollars(note, "returned_nanousd"), Text(note, "returned_as")));
+    }
+  }
   return ExitCode::kDone;
 }
 

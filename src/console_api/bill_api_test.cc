@@ -185,11 +185,60 @@ TEST_F(BillApiTest, InvoicesWhatCreditsLeftToPayAndExportsTheSame) {
   const std::string focus =
       Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11&version=1.4&format=csv");
   EXPECT_NE(focus.find("-0.015,"), std::string::npos) << focus;
-  EXPECT_EQ(Try("POST", "/tw/v1/invoices/TW-000001/credit-notes", R"({"usd":"0.03","reason":"x"})")
-                .error()
-                .param,
-            "usd")
-      << "no more than was to be paid";
+}
+
+TEST_F(BillApiTest, GivesBackAsACreditWhatThePrepaidHadPaid) {
+  ledger::Ledger& ledger = books_->ledger();
+  const std::string payer = "org:" + org_id_;
+  ASSERT_TRUE(ledger.SetPrepaid(payer, true).has_value());
+  ASSERT_TRUE(ledger.Grant({.name = "crd_1", .owner = payer, .amount = 50'000'000}).has_value());
+  Spend(40'000);
+  SetTime(kNovember + 31 * kDayS);
+  EXPECT_EQ(AskJson("POST", "/tw/v1/invoices", kInvoice)
+                .at("invoices")
+                .as_array()[0]
+                .at("net_nanousd")
+                .as_string(),
+            "0");
+  const std::string notes = "/tw/v1/invoices/TW-000001/credit-notes";
+  const auto note =
+      AskJson("POST", notes, R"({"usd":"0.03","reason":"a price"})").at("invoices").as_array()[0];
+  EXPECT_EQ(note.at("returned_nanousd").as_string(), "30000000");
+  EXPECT_EQ(note.at("returned_as").as_string(), "note:TW-000002");
+  EXPECT_EQ(note.at("payable_cents").as_int64(), 0);
+  EXPECT_EQ(ledger.PrepaidLeft(payer), 40'000'000);
+  const auto credits = ledger.Credits(payer);
+  ASSERT_EQ(credits.size(), 2U);
+  EXPECT_EQ(credits[1].spec.note, "credit note TW-000002 for TW-000001");
+  EXPECT_FALSE(credits[1].spec.promotional);
+  EXPECT_EQ(Try("POST", notes, R"({"usd":"0.011","reason":"x"})").error().param, "usd")
+      << "no more than was charged";
+  EXPECT_TRUE(
+      AskJson("GET", "/tw/v1/bill/verify", "", "period=2026-11&org=acme").at("good").as_bool());
+}
+
+TEST_F(BillApiTest, GivesBackOnceWhatANoteSaysWhereverTheProcessWasKilled) {
+  const std::string payer = "org:" + org_id_;
+  ASSERT_TRUE(
+      books_->ledger().Grant({.name = "crd_1", .owner = payer, .amount = 50'000'000}).has_value());
+  Spend(40'000);
+  SetTime(kNovember + 31 * kDayS);
+  AskJson("POST", "/tw/v1/invoices", kInvoice);
+  billing::InvoiceDraft note;
+  note.kind = "credit_note";
+  note.refers_to = "TW-000001";
+  note.org_id = org_id_;
+  note.credit = 10'000'000;
+  ASSERT_TRUE(books_->invoices().Issue(note).has_value());  // and the grant did not come
+  bill_.reset();
+  for (int starts = 0; starts < 2; ++starts) {
+    books_.reset();
+    books_ = std::move(billing::Books::Open(home_.path(), clock_).value());
+    const auto credits = books_->ledger().Credits(payer);
+    ASSERT_EQ(credits.size(), 2U);
+    EXPECT_EQ(credits[1].spec.name, "note:TW-000002");
+    EXPECT_EQ(credits[1].left, 10'000'000);
+  }
 }
 
 TEST_F(BillApiTest, RefusesAnInvoiceThatWouldHaveToBeTakenBack) {

@@ -34,6 +34,10 @@ void Write(const IssuedInvoice& invoice, JsonWriter& json) {
   json.Field("period", invoice.period).Field("issued", FormatTime(invoice.issued_s));
   json.Field("net_nanousd", std::to_string(invoice.net));
   json.Field("payable_cents", invoice.payable_cents);
+  if (invoice.returned > 0) {
+    json.Field("returned_nanousd", std::to_string(invoice.returned));
+    json.Field("returned_as", billing::CreditOfNote(invoice.number));
+  }
   json.Field("sha256", invoice.documents.hash).EndObject();
 }
 
@@ -305,6 +309,7 @@ Result<http::Response> BillApi::Credit(const http::Request& request, const std::
     return Fail(ErrorCode::kInvalidArgument, "A credit is more than nothing.", "usd");
   }
   TW_ASSIGN_OR_RETURN(const IssuedInvoice issued, books_.invoices().Issue(std::move(draft)));
+  TW_RETURN_IF_ERROR(books_.GrantReturned());
   return One(issued);
 }
 
