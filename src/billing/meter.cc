@@ -96,6 +96,8 @@ pricing::UsageBounds BoundsOf(const Offer& offer, int64_t output_max) {
   pricing::UsageBounds bounds;
   bounds.input_max = offer.input_tokens_max;
   bounds.output_max = output_max;
+  bounds.cap_trust = offer.cap_trust;
+  bounds.model_output_max = offer.model_output_max;
   bounds.choices = offer.choices;
   bounds.images = offer.images;
   bounds.may_have_audio_input = offer.has_audio_input;
@@ -328,8 +330,8 @@ Result<OutputBound> Meter::Fit(const SpendingBound& bound, Offer& offer, Metered
                                                !offer.billed_apart.empty());
   const OutputBound output = OutputBoundOf(offer, bound);
   metered.output_cap_ = output.is_sent ? std::optional(output.tokens) : std::nullopt;
-  if (may_run_on ||
-      __builtin_mul_overflow(output.tokens, offer.choices, &metered.output_tokens_max_)) {
+  const int64_t billed = offer.cap_trust.Bound(output.tokens, offer.model_output_max);
+  if (may_run_on || __builtin_mul_overflow(billed, offer.choices, &metered.output_tokens_max_)) {
     metered.output_tokens_max_ = INT64_MAX;
   }
   return output;

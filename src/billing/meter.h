@@ -71,6 +71,7 @@ struct Offer {
   // provider says in its usage, or later.
   bool price_varies = false;
   std::optional<int64_t> model_output_max;  // of the route, if known
+  catalog::CapTrust cap_trust = {};         // likewise: what is held for is beyond what is sent
   int64_t choices = 1;
   int64_t images = 0;  // pictures in it
   // It may use tokens of sound. Requires prices for these where a hard budget is to be kept:

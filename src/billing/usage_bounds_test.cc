@@ -73,5 +73,29 @@ TEST(Meter, MarksAUsageThatIsMoreThanTheBytesThatCame) {
   EXPECT_FALSE(is_beyond({.output = 165, .delivered_bytes = 100}, here));
 }
 
+TEST(Meter, HoldsForAsFarAsAModelGoesBeyondItsCapAndSendsTheCapItself) {
+  World world;
+  Meter meter(*world.ledger);
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 10'000'000}).has_value());
+  const auto ask = [&](std::optional<int64_t> output) {
+    Offer offer = world.Ask(100, output);
+    offer.cap_trust = {.factor_permille = 3000, .slack = 10};
+    return offer;
+  };
+  auto attempt = meter.Begin(ask(50));
+  ASSERT_TRUE(attempt.has_value()) << attempt.error().message;
+  EXPECT_EQ(attempt->held(), 100 * 1000 + 160 * 2000);
+  EXPECT_FALSE(attempt->output_cap().has_value()) << "it says its own";
+  ASSERT_TRUE(attempt->Sent().has_value());
+  const int64_t before = meter.beyond_bounds();
+  EXPECT_EQ(attempt->End({.is_complete = true, .usage = Used(100, 160)}), 420'000);
+  EXPECT_EQ(meter.beyond_bounds(), before) << "within what it may be";
+  EXPECT_TRUE(world.ledger->TakeNotices().empty()) << "no overrun";
+  auto longest = meter.Begin(ask(std::nullopt));
+  ASSERT_TRUE(longest.has_value()) << longest.error().message;
+  EXPECT_EQ(longest->output_cap(), 1576) << "3 times that, and 10, is what $0.00948 affords";
+  EXPECT_LE(longest->held(), 10'000'000 - 420'000);
+}
+
 }  // namespace
 }  // namespace tradewind::billing

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -222,6 +223,16 @@ std::string_view SourceName(Source source) {
       return "starter";
   }
   return "starter";
+}
+
+int64_t CapTrust::Bound(int64_t cap, std::optional<int64_t> model_max) const {
+  if (is_full() || cap <= 0) {
+    return cap;
+  }
+  const __int128 exact = (__int128{cap} * factor_permille + 999) / 1000 + slack;
+  const auto bound =
+      static_cast<int64_t>(std::min<__int128>(exact, std::numeric_limits<int64_t>::max()));
+  return std::max(cap, std::min(bound, model_max.value_or(bound)));
 }
 
 }  // namespace tradewind::catalog

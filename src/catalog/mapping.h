@@ -154,6 +154,19 @@ struct Provider {
   std::string off;  // why this server has no key for it; empty = on. A caller's own key counts too.
 };
 
+// How long an answer may be billed that was asked to stay within a cap (max_tokens): some models
+// think beyond it.
+struct CapTrust {
+  int64_t factor_permille = 1000;
+  int64_t slack = 0;  // tokens beside that
+
+  bool is_full() const { return factor_permille == 1000 && slack == 0; }
+  // At least the cap, which may be no answer at all: 0; and no more beyond it than the model's
+  // answers can have, where that is known.
+  int64_t Bound(int64_t cap, std::optional<int64_t> model_max) const;
+  bool operator==(const CapTrust&) const = default;
+};
+
 // One Hub model at one provider for one task. Absent optionals mean unknown.
 struct Mapping {
   std::string provider;        // slug
@@ -163,7 +176,8 @@ struct Mapping {
   MappingStatus status = MappingStatus::kLive;
   Prices prices;
   std::optional<int64_t> context_length, max_output;  // tokens
-  std::string quantization;                           // "fp8"; empty = unknown
+  CapTrust cap_trust;
+  std::string quantization;  // "fp8"; empty = unknown
   std::optional<bool> supports_tools, supports_structured_output;
   std::vector<std::string> input_modalities;  // "text", "image"; empty = unknown
   std::string licence;                        // SPDX where there is one, lower case

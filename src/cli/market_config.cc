@@ -259,6 +259,25 @@ void ReadPrices(TomlReader& reader, const std::string& file, catalog::Prices& pr
   ReadServiceTiers(reader, file, prices, warnings);
 }
 
+void ReadCapTrust(TomlReader& reader, catalog::CapTrust& trust) {
+  constexpr int64_t kOne = 1000, kMost = 1000 * kOne;
+  if (const auto text = reader.Text("cap_factor")) {
+    const Result<Decimal> factor = Decimal::Parse(*text);
+    const Result<Decimal> permille = factor.has_value() ? factor->Shifted(3) : factor;
+    int64_t whole = permille.has_value() && permille->exponent() >= 0 ? permille->digits() : 0;
+    for (int i = 0; whole > 0 && whole <= kMost && i < permille->exponent(); ++i) {
+      whole *= 10;
+    }
+    if (whole < kOne || whole > kMost) {
+      reader.Wrong("cap_factor",
+                   "must be a number from 1 to 1000 in quotes, with at most three places, such as "
+                   "\"1.5\": how many times max_tokens an answer may be billed");
+    }
+    trust.factor_permille = whole;
+  }
+  trust.slack = reader.Count("cap_slack").value_or(0);
+}
+
 Mapping ReadModel(TomlReader& reader, const std::string& file, const std::string& origin,
                   std::vector<std::string>& warnings) {
   Mapping model;
@@ -289,6 +308,7 @@ Mapping ReadModel(TomlReader& reader, const std::string& file, const std::string
   model.prices.origin = origin;
   model.context_length = reader.Count("context");
   model.max_output = reader.Count("max_output");
+  ReadCapTrust(reader, model.cap_trust);
   model.quantization = reader.Text("quantization").value_or("");
   model.supports_tools = reader.Flag("tools");
   model.supports_structured_output = reader.Flag("structured_output");

@@ -148,6 +148,33 @@ models = [{ id = "m", input_usd_per_mtok = "1", output_usd_per_mtok = "2", tiers
   }
 }
 
+TEST(MarketConfig, AModelMayBeOneThatThinksBeyondItsCap) {
+  const auto read = [](const std::string& fields) {
+    return Read(
+        "[[providers]]\nname = 'a'\nkind = 'openai'\nbase_url = 'https://a.example'\n"
+        "models = [{ id = 'm', " +
+        fields + " }]\n");
+  };
+  for (const auto& [fields, factor, slack] :
+       {std::tuple("max_output = 9", 1000, 0), std::tuple("cap_factor = '1.5'", 1500, 0),
+        std::tuple("cap_factor = '1e3', cap_slack = 20", 1'000'000, 20),
+        std::tuple("cap_factor = '1.001'", 1001, 0)}) {
+    const Outcome out = read(fields);
+    ASSERT_TRUE(out.status.has_value()) << out.status.error().message;
+    EXPECT_TRUE(out.warnings.empty()) << out.warnings[0];
+    const catalog::CapTrust& trust = out.config().providers[0].models[0].cap_trust;
+    EXPECT_EQ(trust.factor_permille, factor) << fields;
+    EXPECT_EQ(trust.slack, slack) << fields;
+  }
+  for (const char* factor : {"0.999", "1.0001", "1000.1", "-2", "1e30", "much", ""}) {
+    const Outcome out = read("cap_factor = '" + std::string(factor) + "'");
+    ASSERT_FALSE(out.status.has_value()) << factor;
+    EXPECT_NE(out.status.error().message.find("cap_factor must be"), std::string::npos)
+        << out.status.error().message;
+  }
+  EXPECT_FALSE(read("cap_slack = -1").status.has_value());
+}
+
 TEST(MarketConfig, OfTwoFilesTheStrongerOneCounts) {
   MarketReader reader;
   std::vector<std::string> warnings;

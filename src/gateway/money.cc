@@ -122,11 +122,15 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.input_tokens_likely = InputTokensLikely(tries, offer.input_tokens_max);
   SetOutputMax(tries.order, offer);
   offer.model_output_max = route.mapping->max_output;
+  offer.cap_trust = route.mapping->cap_trust;
   offer.choices = tries.order.facts.answers;
   offer.images = tries.order.facts.images;
   offer.has_audio_input = tries.order.facts.sounds > 0;
   offer.wants_audio_output = tries.order.facts.wants_sound;
-  offer.thinks_unseen = tries.order.facts.may_think || route.mapping->prices.reasoning.has_value();
+  // What goes beyond its cap need not be seen either.
+  offer.thinks_unseen = tries.order.facts.may_think ||
+                        route.mapping->prices.reasoning.has_value() ||
+                        !route.mapping->cap_trust.is_full();
   offer.hides_answers = tries.order.facts.answers > tries.order.facts.n * tries.order.facts.prompts;
   offer.service_tier = tries.order.facts.service_tier;
   offer.wants_long_cache = tries.order.facts.wants_long_cache;

@@ -100,8 +100,9 @@ size_t DearerService(const catalog::Prices& prices, TokenCounts counts, size_t a
 Result<int64_t> WorstCaseNanoUsd(const catalog::Prices& prices, const UsageBounds& bounds) {
   TokenCounts counts;
   counts.requests = bounds.choices;
+  const int64_t output_max = bounds.cap_trust.Bound(bounds.output_max, bounds.model_output_max);
   if (bounds.choices < 1 || bounds.output_max < 0 || bounds.images < 0 ||
-      __builtin_mul_overflow(bounds.output_max, bounds.choices, &counts.output) ||
+      __builtin_mul_overflow(output_max, bounds.choices, &counts.output) ||
       __builtin_mul_overflow(bounds.images, bounds.choices, &counts.images)) {
     return Fail(ErrorCode::kInvalidArgument, "the bounds contradict themselves", "usage");
   }

@@ -40,13 +40,15 @@ size_t DearerService(const catalog::Prices& prices, TokenCounts counts, size_t a
 // What no usage of a request goes beyond.
 struct UsageBounds {
   int64_t input_max = 0;
-  int64_t output_max = 0;  // of each choice
+  int64_t output_max = 0;  // the cap of each choice
   int64_t choices = 1;
   int64_t images = 0;
   bool may_have_audio_input = false, may_have_audio_output = false;
   bool may_write_cache_1h = false;
   // The service tier that was asked for: a provider serves it there, or at the usual one.
   size_t service = 0;
+  catalog::CapTrust cap_trust = {};              // how far answers stay within their cap
+  std::optional<int64_t> model_output_max = {};  // beyond which none is, whatever its cap is
 };
 
 // The most that a request can cost: in the dearest tier that its input can reach, at the usual

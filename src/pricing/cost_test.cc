@@ -144,6 +144,26 @@ TEST(AffordableOutput, IsTheLongestThatFits) {
   EXPECT_EQ(AffordableOutput(Priced("0", "0"), {100, 1000, 1}, 0), 1000);
 }
 
+TEST(WorstCase, IsOfAnswersAsFarBeyondTheirCapAsTheRouteMayGo) {
+  const catalog::Prices prices = Priced("0", "2");
+  UsageBounds bounds{0, 101, 3};
+  bounds.cap_trust = {.factor_permille = 1500, .slack = 7};
+  EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 3 * 2000 * (152 + 7)) << "151.5 is 152 tokens";
+  EXPECT_EQ(AffordableOutput(prices, bounds, 3 * 2000 * 159), 101);
+  EXPECT_EQ(AffordableOutput(prices, bounds, 3 * 2000 * 159 - 1), 100);
+  EXPECT_EQ(AffordableOutput(prices, bounds, 3 * 2000 * 9), 1) << "two tokens, and seven";
+  EXPECT_EQ(AffordableOutput(prices, bounds, 3 * 2000 * 9 - 1), 0);
+  bounds.model_output_max = 120;
+  EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 3 * 2000 * 120);
+  bounds.model_output_max = 50;
+  EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 3 * 2000 * 101) << "never less than the cap";
+  bounds.output_max = 0;
+  EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 0) << "no answer has no slack";
+  bounds.output_max = INT64_MAX;
+  bounds.model_output_max.reset();
+  EXPECT_FALSE(WorstCaseNanoUsd(prices, bounds).has_value());
+}
+
 // Oracle: prices of at most six places are whole units of 1e-9 USD per thousand tokens.
 TEST(Cost, EqualsWholeNumberArithmetic) {
   testing::ForEachCase(2000, [](uint64_t seed) {

@@ -6,6 +6,7 @@ they say may charge more than was held, end the server, or pass unseen by whoeve
 
 import json
 import os
+import signal
 import time
 
 import harness
@@ -161,6 +162,34 @@ def test_a_billion_tokens_charge_what_was_held_and_are_told(world):
     for one in world.attempts(world.told):
         assert int(one["cost_nanousd"]) > int(one["held_nanousd"]) == int(one["charge_nanousd"])
     assert world.classes() == {"units"}
+
+
+def test_a_model_that_thinks_beyond_its_cap_is_used_again_when_the_config_says_how_far(tmp_path):
+    with market.Market(tmp_path, "site-a") as site:
+        home = site.server.home
+        key = make_key(home, "thinker", "--budget", "100")
+        site.sim.fault(tokens=60, reasoning_tokens=600, thinks_beyond_cap=True, endpoint="chat")
+
+        def ask():
+            return chat(site.server, key["token"], max_tokens=30)
+
+        def cost_and_hold(reply):
+            (attempt,) = receipt(site, reply)["attempts"]
+            return int(attempt["cost_nanousd"]), int(attempt["held_nanousd"])
+
+        cost, held = cost_and_hold(ask())
+        assert cost == bill_nano(site) > held, "30 tokens were held for, and 630 billed"
+        harness.wait_for(lambda: ask().status == 402, "a refusal")
+        site.config.write_text(site.config.read_text().replace("context = 8192", 'context = 8192, cap_factor = "2", cap_slack = 600'))
+        site.server.process.send_signal(signal.SIGHUP)
+        assert ask().status == 402, "until somebody has acknowledged it"
+        acknowledge(home, "barred")
+        reply = harness.wait_for(lambda: next((one for one in [ask()] if one.status == 200), None), "the route again")
+        for reply in [reply] + [ask() for _ in range(LIES)]:
+            assert reply.status == 200, "and it stays so"
+            told, held = cost_and_hold(reply)
+            assert told == cost <= held
+        assert {json.loads(entry["body"])["max_tokens"] for entry in site.sim.log() if entry["endpoint"] == "chat"} == {30}
 
 
 def test_a_fifth_more_tokens_are_not_seen_in_an_answer_but_on_the_bill(world):

@@ -89,7 +89,7 @@ MUTANTS = [
     expression(WINDOW, "a midnight shown twice is the second one", "date::choose::earliest", "date::choose::latest"),
     expression(COST, "rounded down", "has_rest ? 1 : 0", "0"),
     expression(TERMS, "cached tokens are charged twice", "counts.input - counts.cached - written", "counts.input - written"),
-    expression(COST, "one of several answers is held for", "__builtin_mul_overflow(bounds.output_max, bounds.choices, &counts.output)", "__builtin_mul_overflow(bounds.output_max, int64_t{1}, &counts.output)"),
+    expression(COST, "one of several answers is held for", "__builtin_mul_overflow(output_max, bounds.choices, &counts.output)", "__builtin_mul_overflow(output_max, int64_t{1}, &counts.output)"),
     expression(COST, "a dearer service tier is not held for", "service == bounds.service", "true"),
     statement(COST, "tokens written to a cache are not held for", "Raise(dearest.input, of.cache_write);"),
     expression(METER, "no price is no reason to refuse", "!is_priced && is_hard", "false"),

@@ -201,8 +201,9 @@ void CutAtStops(const std::vector<std::string>& stops, Choice& choice) {
 }
 
 // The bound on tokens strikes reasoning first: it comes first.
-void CutAtMax(int64_t max_tokens, Choice& choice) {
-  const auto max = static_cast<uint64_t>(std::max<int64_t>(max_tokens, 0));
+void CutAtMax(int64_t max_tokens, bool spares_reasoning, Choice& choice) {
+  const uint64_t max = static_cast<uint64_t>(std::max<int64_t>(max_tokens, 0)) +
+                       (spares_reasoning ? choice.reasoning.size() : 0);
   if (choice.tokens() <= max || !choice.calls.empty()) {
     return;
   }
@@ -262,7 +263,7 @@ Choice MakeChoice(const Ask& ask, std::string_view heard, const Behaviour& how) 
     }
   }
   CutAtStops(ask.stops, choice);
-  CutAtMax(ask.max_tokens, choice);
+  CutAtMax(ask.max_tokens, how.thinks_beyond_cap, choice);
   return choice;
 }
 

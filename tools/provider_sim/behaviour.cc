@@ -50,6 +50,7 @@ const std::vector<Field>& Fields() {
       {"tokens_per_s", &B::tokens_per_s},
       {"tokens", &B::tokens},
       {"reasoning_tokens", &B::reasoning_tokens},
+      {"thinks_beyond_cap", &B::thinks_beyond_cap},
       {"cached_tokens", &B::cached_tokens},
       {"cache_write_tokens", &B::cache_write_tokens},
       {"service_tier", &B::service_tier},

@@ -48,6 +48,7 @@ struct Behaviour {
   double tokens_per_s = 0;        // 0: as fast as it goes
   int64_t tokens = -1;            // natural length of an answer
   int64_t reasoning_tokens = -1;
+  bool thinks_beyond_cap = false;   // the bound on tokens strikes the answer alone
   int64_t cached_tokens = -1;       // of the prompt, at most all
   int64_t cache_write_tokens = -1;  // of the rest: written to the cache, for as long as is asked
   // At which it serves and bills: "default", or one that it has; without this the one that is asked
