@@ -309,7 +309,12 @@ Result<http::Response> BillApi::Credit(const http::Request& request, const std::
     return Fail(ErrorCode::kInvalidArgument, "A credit is more than nothing.", "usd");
   }
   TW_ASSIGN_OR_RETURN(const IssuedInvoice issued, books_.invoices().Issue(std::move(draft)));
-  TW_RETURN_IF_ERROR(books_.GrantReturned());
+  if (const Status granted = books_.GrantReturned(); !granted.has_value()) {
+    return Fail(granted.error().code,
+                fmt::format("{} is issued: do not issue it again. What it gives back as a credit "
+                            "follows with the next note or the next start; now it failed: {}",
+                            issued.number, granted.error().message));
+  }
   return One(issued);
 }
 
