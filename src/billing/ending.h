@@ -28,7 +28,8 @@ struct Ended {
   // What came after the client had left, of a provider that was read to its end without him: he
   // pays for what was delivered, and the rest is our waste.
   int64_t unread_bytes = 0;
-  bool is_waste = false;  // all of it: another attempt answered. It is charged to nobody
+  // All of it: another attempt answered, or nobody was shown it. It is charged to nobody.
+  bool is_waste = false;
 };
 
 enum class Ending {

@@ -194,6 +194,13 @@ TEST(Ending, WhatWasCutAfterSomethingCountsForTheMostAndIsChargedForWhatIsLikely
   EXPECT_EQ(row.in_the_end().charge, kLikely + (1000 + 64) * 2000);
 }
 
+TEST(Ending, WhatCameAndNobodyWasShownCountsAndChargesNobody) {
+  const Row row(
+      {.likely_billed = true, .delivered_bytes = 3000, .finish = "garbage", .is_waste = true});
+  EXPECT_EQ(row.in_the_end().cost, kInput + (3000 + 64) * 2000) << "it may be on a bill";
+  EXPECT_EQ(row.in_the_end().charge, 0);
+}
+
 TEST(Ending, WhatWasCutKeepsTheTokensThatItProbablyHad) {
   const Row row({.likely_billed = true, .delivered_bytes = 3000, .finish = "cut"});
   EXPECT_EQ(row.in_the_end().outcome.source, UsageSource::kMetered);

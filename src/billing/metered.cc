@@ -135,6 +135,9 @@ std::optional<int64_t> Metered::MeteredCost(int64_t input_tokens, int64_t output
 }
 
 std::optional<int64_t> Metered::MeteredCharge(const Ended& ended, const Outcome& said) const {
+  if (ended.is_waste) {
+    return 0;
+  }
   return MeteredCost(MeteredOutcome(ended, said).input_tokens, DeliveredTokens(ended, said), said);
 }
 

@@ -205,6 +205,8 @@ void EndMoney(Tries& tries, const Answered& answered, Begun& begun) {
     ended.provider_ended = answered.kind == routing::FailureKind::kServerError ||
                            answered.kind == routing::FailureKind::kErrorEvent;
     ended.likely_billed = !ended.provider_ended;
+    // An answer that began anew instead of going on was compared, and not shown.
+    ended.is_waste = answered.gave_nothing && answered.delivered_bytes > 0 && !answered.was_read_on;
     ended.finish = routing::FailureKindName(answered.kind);
   } else {
     ended.finish = answered.finish_reason;

@@ -110,13 +110,21 @@ def test_it_has_to_be_asked_for(tmp_path):
 
 
 def test_an_answer_that_begins_anew_is_not_shown(tmp_path):
-    with market(tmp_path, "site-a", "site-b", continuation="true") as running:
+    flags = ("--stall", "300ms", "--billing-every", "200ms", "--billing-deadline", "1s")
+    with market(tmp_path, "site-a", "site-b", flags=flags, continuation="true") as running:
         whole = text_of(running.chat(stream=True))
         running.sim.fault(provider="site-a", error_after=5)
         reply = running.chat(stream=True)  # site-b answers from the beginning
         assert "anew" in error_of(reply)["message"]
         text = text_of(reply)
         assert text and whole.startswith(text) and text != whole
+        # It may be on a bill, and what nobody was shown is charged to nobody.
+        path = f"/v1/receipts/{reply.headers['x-tradewind-receipt']}"
+        attempts = lambda: running.server.get(path, {"Authorization": f"Bearer {running.server.token}"}).json()["attempts"]
+        harness.wait_for(lambda: {one["state"] for one in attempts()} == {"settled"}, "both settled")
+        shown, anew = attempts()
+        assert 0 < int(shown["charge_nanousd"]) <= int(shown["cost_nanousd"])
+        assert int(anew["cost_nanousd"]) > 0 and anew["charge_nanousd"] == "0"
 
 
 def test_a_route_that_fails_to_go_on_is_followed_by_the_next(tmp_path):

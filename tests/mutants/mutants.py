@@ -113,7 +113,7 @@ MUTANTS = [
     expression(METERED, "thoughts that nobody saw are not counted", "whole || thinks_unseen_", "whole"),
     expression(METERED, "who left is charged for all that came", "ended.unread_bytes > 0", "false", "else if (ended.unread_bytes > 0)"),
     expression(METERED, "an answer that says no service tier is settled at the usual one", "pricing::DearerService(prices, counts, asked)", "size_t{0}"),
-    expression(METERED, "the loser of a hedge is charged", "ended.is_waste", "false"),
+    expression(METERED, "the loser of a hedge is charged", "ended.is_waste", "false", "if (ended.is_waste) {\n    charge_max = 0;"),
     statement(METERED, "an estimate goes beyond its hold", "cost = std::min(*cost, hold_.cost());"),
     expression(RECONCILE, "a bill charges what nobody got", "std::min(cost, asked.charge_max)", "cost"),
     expression(RECONCILE, "an id of several requests settles one of them", "asked->second.is_shared", "false"),
