@@ -108,6 +108,24 @@ TEST(Meter, BoundsAnOutputThatTheRequestDoesNotByWhatIsAffordable) {
   EXPECT_EQ(attempt->output_cap(), std::nullopt) << "a soft budget changes no request";
 }
 
+TEST(Meter, KeepsBudgetsOfTheServerForWhatItPaysItself) {
+  for (const char* scope : {"all", "provider:site-a", "model:org/model"}) {
+    World world;
+    static_cast<void>(world.ledger->Define({.name = scope, .limit = 150'000}));
+    Meter meter(*world.ledger);
+    const auto refused = meter.Begin(world.Ask(100, 50));
+    ASSERT_FALSE(refused.has_value()) << scope;
+    EXPECT_EQ(refused.error().message, std::string("This request may cost up to $0.0002, and the "
+                                                   "server's own budget \"") +
+                                           scope +
+                                           "\" has no room for it; max_tokens 25 would fit.");
+    Offer own = world.Ask(100, 50);
+    own.purchase.own_key = true;
+    EXPECT_TRUE(meter.Begin(own).has_value()) << "its caller pays the provider himself";
+    EXPECT_TRUE(meter.Begin(world.Ask(100, 25)).has_value());
+  }
+}
+
 TEST(Meter, MakesNoAttemptBeyondWhatItsRequestMayCost) {
   World world;
   Meter meter(*world.ledger, world.clock);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <initializer_list>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -50,7 +51,7 @@ using ledger::Refusal;
 constexpr std::string_view kDearParam = "provider.dear_failover";
 
 // The names of all budgets that a purchase may fall into. Made for every attempt, so in one piece
-// of memory.
+// of memory. What a caller's own account at the provider pays is no spending of the server's.
 class ScopeNames {
  public:
   explicit ScopeNames(const Purchase& purchase) {
@@ -60,7 +61,7 @@ class ScopeNames {
          {"project", &purchase.project_id},
          {"org", &purchase.org_id}}};
     constexpr size_t kRest = 3 * sizeof("project:/provider:");
-    size_t bytes = 0;
+    size_t bytes = purchase.model.size() + purchase.provider.size() + kRest;
     for (const auto& [kind, id] : scopes) {
       bytes += 3 * id->size() + purchase.model.size() + purchase.provider.size() + kRest;
     }
@@ -71,6 +72,11 @@ class ScopeNames {
         Add({kind, ":", *id, "/model:", purchase.model});
         Add({kind, ":", *id, "/provider:", purchase.provider});
       }
+    }
+    if (!purchase.own_key) {
+      Add({kServerScope});
+      Add({kProviderScope, purchase.provider});
+      Add({kModelScope, purchase.model});
     }
   }
   ScopeNames(const ScopeNames&) = delete;
@@ -88,7 +94,8 @@ class ScopeNames {
   }
 
   std::string text_;
-  std::array<std::string_view, 12> names_;
+  std::array<std::string_view, 15> names_;
+  static_assert(std::tuple_size_v<decltype(names_)> < ledger::kLegsMax, "credits are legs, too");
   size_t size_ = 0;
 };
 
@@ -154,12 +161,17 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
   const std::string left = FormatUsd(std::max<NanoUsd>(0, refusal.available));
   std::string message =
       fmt::format("This request may cost up to {}, and ", FormatUsd(refusal.asked));
-  message += is_credit ? fmt::format(
-                             "\"{}\", which is prepaid, has {} of credit left; its operator "
-                             "can grant more",
-                             PayerOf(offer.purchase), left)
-                       : fmt::format("the budget \"{}\" of {} has {} left", budget->spec.name,
-                                     FormatUsd(budget->spec.limit), left);
+  if (is_credit) {
+    message +=
+        fmt::format("\"{}\", which is prepaid, has {} of credit left; its operator can grant more",
+                    PayerOf(offer.purchase), left);
+  } else if (IsServerScope(budget->spec.name)) {
+    // How much the operator allows himself is told to nobody else.
+    message += fmt::format("the server's own budget \"{}\" has no room for it", budget->spec.name);
+  } else {
+    message += fmt::format("the budget \"{}\" of {} has {} left", budget->spec.name,
+                           FormatUsd(budget->spec.limit), left);
+  }
   if (offer.output_tokens_max.has_value()) {
     const int64_t affordable = pricing::AffordableOutput(
         *offer.prices, BoundsOf(offer, *offer.output_tokens_max), refusal.available);
@@ -231,6 +243,11 @@ OutputBound OutputBoundOf(const Offer& offer, const SpendingBound& bound) {
 }
 
 }  // namespace
+
+bool IsServerScope(std::string_view scope) {
+  return scope == kServerScope || scope.starts_with(kProviderScope) ||
+         scope.starts_with(kModelScope);
+}
 
 std::string BudgetName(std::string_view kind, std::string_view id) {
   return fmt::format("{}:{}", kind, id);

@@ -32,8 +32,15 @@ inline constexpr int64_t kOutputTokensDefault = 8192;
 // Fewer than this is no answer: refused instead.
 inline constexpr int64_t kOutputTokensMin = 256;
 
-// The names of the budgets that a purchase falls into: of its organisation, project, user and key,
-// each also for its model and its provider alone.
+// Budgets of the server itself, across organisations: of all that it spends, at one provider, on
+// one model.
+inline constexpr std::string_view kServerScope = "all";
+inline constexpr std::string_view kProviderScope = "provider:";
+inline constexpr std::string_view kModelScope = "model:";
+bool IsServerScope(std::string_view scope);
+
+// The names of the other budgets that a purchase falls into: of its organisation, project, user and
+// key, each also for its model and its provider alone.
 std::string BudgetName(std::string_view kind, std::string_view id);  // "key:key_2f..."
 
 // Whose credits pay for a purchase: its organisation's; nobody's ("") where an own key pays.

@@ -189,7 +189,7 @@ constexpr Command kCommands[] = {
                  "tradewind usage --from 2026-11-01 --provider together",
      .run = RunUsage},
     {.name = "budget",
-     .summary = "bound what a key, user, project or organisation may spend",
+     .summary = "bound what a key, user, project, organisation or the server may spend",
      .description =
          "A hard budget is never exceeded, not by one nano-dollar: before each request the most "
          "that "
@@ -199,6 +199,7 @@ constexpr Command kCommands[] = {
      .arguments = kBudgetArguments,
      .flags = kBudgetFlags,
      .examples = "tradewind budget set org:default --usd 50 --period month --zone Europe/Berlin\n"
+                 "tradewind budget set provider:together --usd 500 --period month\n"
                  "tradewind budget ls",
      .run = RunBudget},
     {.name = "credit",

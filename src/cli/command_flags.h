@@ -538,7 +538,7 @@ inline constexpr Argument kBudgetArguments[] = {
     {.name = "SCOPE",
      .help = "key:KEY, user:USER, project:PROJECT or org:ORG (an id or a name); with /model:ID or "
              "/provider:SLUG behind it, of "
-             "these alone",
+             "these alone; of the whole server: all, provider:SLUG, model:ID",
      .required = false}};
 inline constexpr Flag kBudgetFlags[] = {
     {.name = "usd",

@@ -189,8 +189,10 @@ Result<ExitCode> RunBudget(const Settings& settings) {
   const std::string scope = settings.Words(1).empty() ? "" : settings.Words(1).front();
   if ((action == "ls") != scope.empty()) {
     return Fail(ErrorCode::kInvalidArgument,
-                action == "ls" ? "`budget ls` takes no scope"
-                               : "say whose budget: key:KEY, user:USER, project:PROJECT or org:ORG",
+                action == "ls"
+                    ? "`budget ls` takes no scope"
+                    : "say whose budget: key:KEY, user:USER, project:PROJECT, org:ORG, all, "
+                      "provider:SLUG or model:ORG/NAME",
                 "SCOPE");
   }
   Errand errand;

@@ -129,6 +129,10 @@ bool MaySee(std::string_view scope, const identity::Principal& caller, identity:
 // nobody.
 Result<std::string> ReadScope(const std::string& text, bool is_new, identity::Store& store,
                               ledger::Ledger& ledger) {
+  if (billing::IsServerScope(text) && text != billing::kProviderScope &&
+      text != billing::kModelScope) {
+    return text;  // a model's id has a slash of its own
+  }
   const size_t slash = std::min(text.find('/'), text.size());
   std::string owner = text.substr(0, slash);
   const std::string rest = text.substr(slash);
@@ -141,7 +145,8 @@ Result<std::string> ReadScope(const std::string& text, bool is_new, identity::St
   if (!is_kind || id.empty() || !is_rest) {
     return Fail(ErrorCode::kInvalidArgument,
                 "A scope is key:KEY, user:USER, project:PROJECT or org:ORG; behind it may stand "
-                "/model:ORG/NAME or /provider:SLUG.",
+                "/model:ORG/NAME or /provider:SLUG. Those of the server are all, provider:SLUG and "
+                "model:ORG/NAME.",
                 "scope");
   }
   Result<std::string> known = std::string();

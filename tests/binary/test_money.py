@@ -4,6 +4,7 @@ provider's own bill.
 `TW_MONEY_CLIENTS`, `TW_MONEY_ROUNDS` and `TW_MONEY_KILLS` set the size; `make prove` runs them at full size.
 """
 
+import concurrent.futures
 import functools
 import json
 import os
@@ -251,6 +252,37 @@ def test_a_request_without_max_tokens_gets_the_largest_that_the_budget_affords(t
         reply = chat(site.server, free["token"])
         assert "x-tradewind-max-tokens-applied" not in reply.headers, "without a budget nothing is changed"
         assert "max_tokens" not in json.loads(site.sim.log()[-1]["body"])
+
+
+@pytest.mark.parametrize("scope", ["provider:site-a", f"model:{MODEL}", "all"])
+def test_organisations_together_never_exceed_a_budget_of_the_server(tmp_path, scope):
+    attack.allow_many_files()
+    with market.Market(tmp_path, "site-a", prices=attack.PRICES) as site:
+        home = site.server.home
+        made = harness.run_cli("budget", "set", scope, "--usd", "1", "--period", "month", home=home)
+        assert made.returncode == 0, made.stderr
+        keys = [make_key(home, org, "--org", org, "--user", org, "--budget", "2") for org in ("acme", "globex")]
+        ways = [(site.server.host, site.server.port, key["token"], MODEL) for key in keys]
+        assert [chat(site.server, key["token"], max_tokens=40).status for key in keys] == [200, 200]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            answers = [one for got, _ in pool.map(lambda way: attack.attack(*way, 60), ways) for one in got]
+        assert {status for status, _ in answers} == {200, 402}
+        for way in ways:
+            (status, text), _ = attack.ask_until_refused(*way)
+        message = json.loads(text)["error"]["message"]
+        assert status == 402 and f'the server\'s own budget "{scope}" has no room for it' in message, message
+        assert "$1.00" not in message, "that is the operator's"
+        billed = attack.billed_nano(site.sim)
+        spent = [int(usage(home, key["id"])["cost_nanousd"]) for key in keys]
+        assert all(spent) and sum(spent) == billed <= attack.BUDGET_NANO, (spent, billed)
+        assert billed > attack.BUDGET_NANO - hold_usd(40) * 1e9, "refused though there was room"
+        budget = json.loads(harness.run_cli("budget", "ls", "--json", home=home).stdout)["budgets"]
+        assert [int(one["spent_nanousd"]) for one in budget if one["scope"] == scope] == [billed]
+        manager = make_key(home, "boss", "--org", "acme", "--user", "boss", "--role", "admin", "--scopes", "manage,read")["token"]
+        hidden = site.server.get(f"/tw/v1/budgets/{scope}", {"Authorization": f"Bearer {manager}"})
+        assert hidden.status == 404 and scope not in site.server.get("/tw/v1/budgets", {"Authorization": f"Bearer {manager}"}).body.decode()
+        assert harness.run_cli("budget", "rm", scope, home=home).returncode == 0
+        assert attack.ask_until_refused(*ways[0], most=200)[1] > 0, "its own budget has room"
 
 
 def test_many_prompts_in_one_request_are_held_as_many(tmp_path):
