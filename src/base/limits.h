@@ -117,7 +117,7 @@ inline constexpr int kAccountNameBytesMax = 64;    // of orgs, projects, users: 
 inline constexpr int kAllowListEntriesMax = 256;   // models or providers of one key
 inline constexpr int kProviderKeyBytesMax = 4096;  // some providers' keys are signed documents
 inline constexpr int kProviderKeysMax = 100'000;
-inline constexpr int64_t kKeyLimitMax = 1'000'000'000;  // rpm, tpm, concurrency
+inline constexpr int64_t kKeyLimitMax = 1'000'000'000;  // rpm, tpm, concurrency, max_output
 inline constexpr int64_t kRotationGraceMaxS =
     30 * 86'400;                                    // the old secret lives on for at most this
 inline constexpr int64_t kLastUseFlushMs = 30'000;  // last use is written this often

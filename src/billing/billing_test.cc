@@ -108,6 +108,24 @@ TEST(Meter, BoundsAnOutputThatTheRequestDoesNotByWhatIsAffordable) {
   EXPECT_EQ(attempt->output_cap(), std::nullopt) << "a soft budget changes no request";
 }
 
+TEST(Meter, TakesWhatItIsToldForAnAnswerThatNobodyBounds) {
+  World world;
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
+  Meter meter(*world.ledger);
+  Offer offer = world.Ask(100, std::nullopt);
+  offer.output_default = 300;
+  EXPECT_EQ(meter.Begin(offer)->output_cap(), 300);
+  offer.model_output_max = 280;
+  EXPECT_EQ(meter.Begin(offer)->output_cap(), 280);
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 500'000}));
+  const auto refused = meter.Begin(offer);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().message,
+            "This request may cost up to $0.000612, and the budget \"key:key_1\" of $0.0005 has "
+            "$0.0005 left; as it names no max_tokens, it is given 256 at least; max_tokens 184 "
+            "would fit.");
+}
+
 TEST(Meter, KeepsBudgetsOfTheServerForWhatItPaysItself) {
   for (const char* scope : {"all", "provider:site-a", "model:org/model"}) {
     World world;

@@ -114,6 +114,14 @@ pricing::UsageBounds BoundsOf(const Offer& offer, int64_t output_max) {
   return bounds;
 }
 
+// Of an answer whose length the request does not say.
+int64_t OutputMaxOf(const Offer& offer) {
+  return std::min(offer.model_output_max.value_or(offer.output_default), offer.output_default);
+}
+int64_t OutputMinOf(const Offer& offer) {
+  return std::min(OutputMaxOf(offer), kOutputTokensMin);
+}
+
 bool IsForRoom(const Refusal& refusal) {
   return refusal.reason == Refusal::Reason::kBudget || refusal.reason == Refusal::Reason::kCredit;
 }
@@ -172,12 +180,17 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
     message += fmt::format("the budget \"{}\" of {} has {} left", budget->spec.name,
                            FormatUsd(budget->spec.limit), left);
   }
-  if (offer.output_tokens_max.has_value()) {
-    const int64_t affordable = pricing::AffordableOutput(
-        *offer.prices, BoundsOf(offer, *offer.output_tokens_max), refusal.available);
-    if (affordable >= 1) {
-      message += fmt::format("; max_tokens {} would fit", affordable);
-    }
+  constexpr int64_t kNamingTokens = 32;  // a bound is in the body, which is held for by its bytes
+  pricing::UsageBounds bounds =
+      BoundsOf(offer, offer.output_tokens_max.value_or(OutputMinOf(offer)));
+  if (!offer.output_tokens_max.has_value()) {
+    message +=
+        fmt::format("; as it names no max_tokens, it is given {} at least", bounds.output_max);
+    bounds.input_max += kNamingTokens;
+  }
+  const int64_t affordable = pricing::AffordableOutput(*offer.prices, bounds, refusal.available);
+  if (affordable >= 1) {
+    message += fmt::format("; max_tokens {} would fit", affordable);
   }
   return {ErrorCode::kPaymentRequired, message + "."};
 }
@@ -227,9 +240,7 @@ bool SaysItsLength(const Offer& offer) {
 // How long an answer is held for. Where nothing may be exceeded, no longer than there is room for.
 OutputBound OutputBoundOf(const Offer& offer, const SpendingBound& bound) {
   const bool is_bounded = SaysItsLength(offer), is_hard = bound.is_hard();
-  int64_t output_max = is_bounded ? *offer.output_tokens_max
-                                  : std::min(offer.model_output_max.value_or(kOutputTokensDefault),
-                                             kOutputTokensDefault);
+  const int64_t output_max = is_bounded ? *offer.output_tokens_max : OutputMaxOf(offer);
   if (offer.has_zero_bound && is_hard) {
     return {std::max<int64_t>(1, *offer.output_tokens_max), true};
   }
@@ -238,8 +249,7 @@ OutputBound OutputBoundOf(const Offer& offer, const SpendingBound& bound) {
   }
   const int64_t affordable =
       pricing::AffordableOutput(*offer.prices, BoundsOf(offer, output_max), bound.room());
-  output_max = std::max(affordable, std::min(output_max, kOutputTokensMin));
-  return {output_max, true};
+  return {std::max(affordable, OutputMinOf(offer)), true};
 }
 
 }  // namespace

@@ -27,7 +27,8 @@
 
 namespace tradewind::billing {
 
-// What is injected as max_tokens when the request sets none and a hard budget bounds it.
+// What is injected as max_tokens when the request sets none and a hard budget bounds it, unless the
+// key or its organisation has a bound of its own (identity::KeyLimits).
 inline constexpr int64_t kOutputTokensDefault = 8192;
 // Fewer than this is no answer: refused instead.
 inline constexpr int64_t kOutputTokensMin = 256;
@@ -71,7 +72,8 @@ struct Offer {
   const catalog::Prices* prices = nullptr;  // must outlive the Metered
   int64_t input_tokens_max = 0;
   int64_t input_tokens_likely = 0;           // what is charged where nobody says how many they were
-  std::optional<int64_t> output_tokens_max;  // as the request says; nullopt: it does not
+  std::optional<int64_t> output_tokens_max;       // as the request says; nullopt: it does not
+  int64_t output_default = kOutputTokensDefault;  // then, if the route has no smaller one
   bool has_zero_bound = false;  // it says 0 somewhere, which some providers read as no bound
   bool bills_whole = false;     // the provider bills the whole answer, also when its reader leaves
   // Its prices differ from request to request, and these are the most: the cost is what the

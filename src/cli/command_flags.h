@@ -420,6 +420,11 @@ inline constexpr Flag kKeysFlags[] = {
     {.name = "rpm", .value = "N", .help = "requests per minute", .env = "TRADEWIND_KEY_RPM"},
     {.name = "tpm", .value = "N", .help = "tokens per minute", .env = "TRADEWIND_KEY_TPM"},
     {.name = "parallel", .value = "N", .help = "requests at the same time"},
+    {.name = "max-output",
+     .value = "N",
+     .help = "tokens of an answer under a hard budget whose request names no max_tokens (default: "
+             "8192)",
+     .env = "TRADEWIND_KEY_MAX_OUTPUT"},
     {.name = "budget",
      .value = "USD",
      .help = "what the key may spend, hard: not a nano-dollar more",
@@ -460,6 +465,11 @@ inline constexpr Flag kOrgsFlags[] = {
      .help = "set: tokens per minute; likewise",
      .env = "TRADEWIND_KEY_TPM"},
     {.name = "parallel", .value = "N", .help = "set: requests at the same time; likewise"},
+    {.name = "max-output",
+     .value = "N",
+     .help = "set: tokens of an answer under a hard budget whose request names no max_tokens; "
+             "likewise",
+     .env = "TRADEWIND_KEY_MAX_OUTPUT"},
     {.name = "strict",
      .value = "WHETHER",
      .help =

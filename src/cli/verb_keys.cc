@@ -49,7 +49,8 @@ Result<std::string> CreateBody(const Settings& settings) {
     }
   }
   for (const auto& [flag, field] :
-       {std::pair("rpm", "rpm"), std::pair("tpm", "tpm"), std::pair("parallel", "concurrency")}) {
+       {std::pair("rpm", "rpm"), std::pair("tpm", "tpm"), std::pair("parallel", "concurrency"),
+        std::pair("max-output", "max_output")}) {
     TW_ASSIGN_OR_RETURN(const auto number, settings.Integer(flag, 1, INT64_MAX));
     if (number) {
       body.Field(field, *number);

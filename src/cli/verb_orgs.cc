@@ -43,14 +43,15 @@ std::string Members(const json::object& org) {
 
 void PrintTable(const json::object& answer, const Settings& settings) {
   std::vector<std::vector<std::string>> rows = {
-      {"NAME", "ID", "RPM", "TPM", "PARALLEL", "STRICT", "MEMBERS"}};
+      {"NAME", "ID", "RPM", "TPM", "PARALLEL", "OUTPUT", "STRICT", "MEMBERS"}};
   const json::value* orgs = answer.if_contains("orgs");
   const json::array one = {answer};
   for (const json::value& entry : orgs != nullptr && orgs->is_array() ? orgs->get_array() : one) {
     if (const json::object* org = entry.if_object()) {
       rows.push_back({Text(*org, "name"), Text(*org, "id"), NumberOrDash(*org, "rpm"),
                       NumberOrDash(*org, "tpm"), NumberOrDash(*org, "concurrency"),
-                      IsOn(*org, "strict") ? "yes" : "no", Members(*org)});
+                      NumberOrDash(*org, "max_output"), IsOn(*org, "strict") ? "yes" : "no",
+                      Members(*org)});
     }
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
@@ -61,7 +62,8 @@ Result<std::string> ChangeBody(const Settings& settings) {
   dialects::JsonWriter body;
   body.BeginObject();
   for (const auto& [flag, field] :
-       {std::pair("rpm", "rpm"), std::pair("tpm", "tpm"), std::pair("parallel", "concurrency")}) {
+       {std::pair("rpm", "rpm"), std::pair("tpm", "tpm"), std::pair("parallel", "concurrency"),
+        std::pair("max-output", "max_output")}) {
     TW_ASSIGN_OR_RETURN(const auto number, settings.Integer(flag, 0, INT64_MAX));
     if (number) {
       body.Key(field);

@@ -166,6 +166,8 @@ TEST_F(KeysApiTest, MakesAnOrganisationAndChangesItsLimitsOneByOne) {
   EXPECT_EQ(changed.at("tpm").as_int64(), 1000);
   EXPECT_EQ(changed.at("concurrency").as_int64(), 2) << "what was not named stays";
   EXPECT_EQ(Text(changed, "id"), Text(made, "id"));
+  EXPECT_TRUE(changed.at("max_output").is_null());
+  EXPECT_EQ(Ask("PUT", "/tw/v1/orgs/acme", R"({"max_output":900})").at("max_output"), 900);
   const std::string token =
       Text(Ask("POST", "/tw/v1/keys", R"({"name":"k","org":"acme","user":"ada"})", 201), "token");
   EXPECT_EQ(store_->keys().Find(token)->org_limits.tokens_per_minute, 1000);
@@ -173,6 +175,8 @@ TEST_F(KeysApiTest, MakesAnOrganisationAndChangesItsLimitsOneByOne) {
   const auto principal = store_->keys().Find(token);
   EXPECT_EQ(principal->org_limits.tokens_per_minute, 5) << "at once";
   EXPECT_EQ(principal->user->memberships.at(0).limits.tokens_per_minute, 5);
+  EXPECT_EQ(principal->org_limits.max_output, 900);
+  EXPECT_EQ(principal->user->memberships.at(0).limits.max_output, 900);
   EXPECT_FALSE(principal->limits.tokens_per_minute) << "of the key itself";
   EXPECT_FALSE(changed.at("strict").as_bool());
   EXPECT_TRUE(Ask("PUT", "/tw/v1/orgs/acme", R"({"strict":true})").at("strict").as_bool());

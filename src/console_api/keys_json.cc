@@ -157,6 +157,7 @@ Result<NewKey> ParseNewKey(std::string_view body, int64_t now_unix_s) {
   fields.Integer("rpm", 1, limits::kKeyLimitMax, spec.limits.requests_per_minute);
   fields.Integer("tpm", 1, limits::kKeyLimitMax, spec.limits.tokens_per_minute);
   fields.Integer("concurrency", 1, limits::kKeyLimitMax, spec.limits.concurrency);
+  fields.Integer("max_output", 1, limits::kKeyLimitMax, spec.limits.max_output);
   fields.Text("budget", budget);
   fields.Text("period", period);
   fields.Text("zone", zone);
@@ -215,6 +216,7 @@ void WriteKey(const identity::KeyInfo& key, int64_t now_unix_s, JsonWriter& json
   OptionalNumber(json, "rpm", key.limits.requests_per_minute);
   OptionalNumber(json, "tpm", key.limits.tokens_per_minute);
   OptionalNumber(json, "concurrency", key.limits.concurrency);
+  OptionalNumber(json, "max_output", key.limits.max_output);
   json.Field("on_exhausted", key.local_when_exhausted ? "local" : "refuse");
   json.Field("admin", key.is_admin_token).Field("state", StateOf(key, now_unix_s));
   json.Field("created", FormatTime(key.created_unix_s));

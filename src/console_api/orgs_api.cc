@@ -24,6 +24,7 @@ void WriteOrg(const OrgInfo& org, JsonWriter& json) {
   number("rpm", org.limits.requests_per_minute);
   number("tpm", org.limits.tokens_per_minute);
   number("concurrency", org.limits.concurrency);
+  number("max_output", org.limits.max_output);
   json.Field("strict", org.is_strict);
   json.Field("created", FormatTime(org.created_unix_s)).Key("members").BeginArray();
   for (const identity::MemberInfo& member : org.members) {
@@ -79,6 +80,7 @@ Result<OrgChange> ReadChange(std::string_view body) {
   read("rpm", change.requests_per_minute);
   read("tpm", change.tokens_per_minute);
   read("concurrency", change.concurrency);
+  read("max_output", change.max_output);
   if (bool is_strict = false; fields.Flag("strict", is_strict)) {
     change.is_strict = is_strict;
   }

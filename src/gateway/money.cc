@@ -59,6 +59,20 @@ int64_t InputTokensLikely(const Tries& tries, int64_t most) {
       most, billing::TextTokens(static_cast<int64_t>(bytes)) + facts.images * kImageTokensUsual);
 }
 
+// The smaller one of the key's bound and of that of who pays.
+int64_t OutputDefault(const Call& call) {
+  if (call.caller == nullptr) {
+    return billing::kOutputTokensDefault;
+  }
+  const identity::KeyLimits& payer =
+      call.bill_to.has_value() ? call.bill_to->limits : call.caller->org_limits;
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (const std::optional<int64_t>& bound : {call.caller->limits.max_output, payer.max_output}) {
+    least = std::min(least, bound.value_or(least));
+  }
+  return least == std::numeric_limits<int64_t>::max() ? billing::kOutputTokensDefault : least;
+}
+
 void SetOutputMax(const Order& order, billing::Offer& offer) {
   if (order.endpoint == Endpoint::kEmbeddings) {
     offer.output_tokens_max = 0;
@@ -121,6 +135,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.input_tokens_max = InputTokensMax(tries, *route.mapping);
   offer.input_tokens_likely = InputTokensLikely(tries, offer.input_tokens_max);
   SetOutputMax(tries.order, offer);
+  offer.output_default = OutputDefault(tries.call);
   offer.model_output_max = route.mapping->max_output;
   offer.cap_trust = route.mapping->cap_trust;
   offer.choices = tries.order.facts.answers;

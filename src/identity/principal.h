@@ -60,6 +60,8 @@ struct KeyLimits {
   std::optional<int64_t> requests_per_minute;
   std::optional<int64_t> tokens_per_minute;
   std::optional<int64_t> concurrency;
+  // Tokens of an answer whose request names no max_tokens, where a hard budget bounds it.
+  std::optional<int64_t> max_output = {};
   bool operator==(const KeyLimits&) const = default;
 };
 

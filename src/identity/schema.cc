@@ -86,6 +86,10 @@ ALTER TABLE keys ADD COLUMN local_when_exhausted INTEGER NOT NULL DEFAULT 0;
     {"organisations whose requests wait for the disk", R"sql(
 ALTER TABLE orgs ADD COLUMN strict INTEGER NOT NULL DEFAULT 0;
 )sql"},
+    {"how long an answer may be whose request does not say", R"sql(
+ALTER TABLE keys ADD COLUMN max_output INTEGER;
+ALTER TABLE orgs ADD COLUMN max_output INTEGER;
+)sql"},
 };
 
 }  // namespace

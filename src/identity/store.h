@@ -81,7 +81,7 @@ struct OrgInfo {
 struct OrgChange {
   std::optional<bool> is_strict = {};
   std::optional<std::optional<int64_t>> requests_per_minute = {}, tokens_per_minute = {},
-                                        concurrency = {};
+                                        concurrency = {}, max_output = {};
 };
 
 struct ProviderKeyInfo {

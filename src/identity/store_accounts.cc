@@ -122,7 +122,7 @@ Result<Store::Users> Store::LoadUsers() {
   TW_ASSIGN_OR_RETURN(
       Statement rows,
       database_.Prepare("SELECT u.id, u.name, o.id, o.name, m.role, o.requests_per_minute, "
-                        "o.tokens_per_minute, o.concurrency, o.strict FROM users u "
+                        "o.tokens_per_minute, o.concurrency, o.strict, o.max_output FROM users u "
                         "LEFT JOIN members m ON m.user_id = u.id LEFT JOIN orgs o ON o.id = "
                         "m.org_id ORDER BY u.id, o.name"));
   std::map<std::string, std::shared_ptr<User>, std::less<>> users;
@@ -136,12 +136,12 @@ Result<Store::Users> Store::LoadUsers() {
       user = std::make_shared<User>(User{std::string(rows.Text(0)), std::string(rows.Text(1)), {}});
     }
     if (!rows.IsNull(2)) {
-      user->memberships.push_back(
-          {std::string(rows.Text(2)),
-           std::string(rows.Text(3)),
-           RoleFromName(rows.Text(4)).value_or(Role::kViewer),
-           {rows.OptionalInteger(5), rows.OptionalInteger(6), rows.OptionalInteger(7)},
-           rows.Integer(8) != 0});
+      user->memberships.push_back({std::string(rows.Text(2)),
+                                   std::string(rows.Text(3)),
+                                   RoleFromName(rows.Text(4)).value_or(Role::kViewer),
+                                   {rows.OptionalInteger(5), rows.OptionalInteger(6),
+                                    rows.OptionalInteger(7), rows.OptionalInteger(9)},
+                                   rows.Integer(8) != 0});
     }
   }
   return Users(users.begin(), users.end());

@@ -53,16 +53,18 @@ Status CheckLimit(const std::optional<int64_t>& limit, std::string_view field) {
 Status CheckLimits(const KeyLimits& bounds) {
   TW_RETURN_IF_ERROR(CheckLimit(bounds.requests_per_minute, "rpm"));
   TW_RETURN_IF_ERROR(CheckLimit(bounds.tokens_per_minute, "tpm"));
-  return CheckLimit(bounds.concurrency, "concurrency");
+  TW_RETURN_IF_ERROR(CheckLimit(bounds.concurrency, "concurrency"));
+  return CheckLimit(bounds.max_output, "max_output");
 }
 
 std::string SelectKeys(std::string_view where) {
   return fmt::format(
       "SELECT k.digest, k.old_digest, k.old_expires_unix_s, k.user_id, k.project_id, k.id, k.name, "
       "o.id, o.name, p.name, u.name, m.role, k.scopes, k.models, k.providers, "
-      "k.requests_per_minute, k.tokens_per_minute, k.concurrency, k.created_unix_s, "
+      "k.requests_per_minute, k.tokens_per_minute, k.concurrency, k.max_output, k.created_unix_s, "
       "k.expires_unix_s, k.rotated_unix_s, k.revoked_unix_s, k.last_used_unix_s, k.is_admin, "
-      "o.requests_per_minute, o.tokens_per_minute, o.concurrency, k.local_when_exhausted, o.strict "
+      "o.requests_per_minute, o.tokens_per_minute, o.concurrency, o.max_output, "
+      "k.local_when_exhausted, o.strict "
       "FROM keys k JOIN projects p ON p.id = k.project_id JOIN orgs o ON o.id = p.org_id "
       "JOIN users u ON u.id = k.user_id "
       "LEFT JOIN members m ON m.org_id = o.id AND m.user_id = u.id "
@@ -92,14 +94,14 @@ Result<KeyInfo> ReadKeyRow(const Statement& row) {
   out.scopes = role ? *scopes : Scopes();  // no longer a member: nothing is left
   out.models = SplitLines(text());
   out.providers = SplitLines(text());
-  out.limits = {integer(), integer(), integer()};
+  out.limits = {integer(), integer(), integer(), integer()};
   out.created_unix_s = integer().value_or(0);
   out.expires_unix_s = integer();
   out.rotated_unix_s = integer();
   out.revoked_unix_s = integer();
   out.last_used_unix_s = integer();
   out.is_admin_token = integer().value_or(0) != 0;
-  out.org_limits = {integer(), integer(), integer()};
+  out.org_limits = {integer(), integer(), integer(), integer()};
   out.local_when_exhausted = integer().value_or(0) != 0;
   out.org_is_strict = integer().value_or(0) != 0;
   out.old_secret_expires_unix_s = row.OptionalInteger(kOldExpiresColumn);
@@ -197,14 +199,14 @@ Result<MintedKey> Store::CreateKey(const KeySpec& spec, const Reach& reach) {
   TW_RETURN_IF_ERROR(database_.Run(
       "INSERT INTO keys (id, name, project_id, user_id, is_admin, scopes, models, providers, "
       "requests_per_minute, tokens_per_minute, concurrency, created_unix_s, expires_unix_s, "
-      "digest, local_when_exhausted) "
-      "VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+      "digest, local_when_exhausted, max_output) "
+      "VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
       std::string_view(id), std::string_view(spec.name), std::string_view(account.project),
       std::string_view(account.user), std::string_view(spec.scopes.Text()),
       std::string_view(JoinLines(spec.models)), std::string_view(JoinLines(spec.providers)),
       spec.limits.requests_per_minute, spec.limits.tokens_per_minute, spec.limits.concurrency,
       clock_.UnixSeconds(), spec.expires_unix_s, std::span<const std::byte>(digest),
-      int64_t{spec.local_when_exhausted}));
+      int64_t{spec.local_when_exhausted}, spec.limits.max_output));
   TW_RETURN_IF_ERROR(
       database_.Execute("INSERT OR IGNORE INTO facts VALUES ('key_was_created', 1)"));
   TW_ASSIGN_OR_RETURN(KeyInfo info, FindKey(id, {}));

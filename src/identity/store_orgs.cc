@@ -16,11 +16,11 @@ using storage::Transaction;
 Result<std::vector<OrgInfo>> Store::ReadOrgs(const Reach& reach) {
   TW_ASSIGN_OR_RETURN(
       Statement rows,
-      database_.Prepare(
-          "SELECT o.id, o.name, o.created_unix_s, o.requests_per_minute, "
-          "o.tokens_per_minute, o.concurrency, u.id, u.name, m.role, o.strict FROM orgs o "
-          "LEFT JOIN members m ON m.org_id = o.id LEFT JOIN users u ON u.id = "
-          "m.user_id WHERE ?1 IS NULL OR o.id = ?1 ORDER BY o.name, u.name"));
+      database_.Prepare("SELECT o.id, o.name, o.created_unix_s, o.requests_per_minute, "
+                        "o.tokens_per_minute, o.concurrency, u.id, u.name, m.role, o.strict, "
+                        "o.max_output FROM orgs o "
+                        "LEFT JOIN members m ON m.org_id = o.id LEFT JOIN users u ON u.id = "
+                        "m.user_id WHERE ?1 IS NULL OR o.id = ?1 ORDER BY o.name, u.name"));
   if (reach.org_id) {
     rows.Bind(1, std::string_view(*reach.org_id));
   }
@@ -33,7 +33,8 @@ Result<std::vector<OrgInfo>> Store::ReadOrgs(const Reach& reach) {
     if (out.empty() || out.back().id != rows.Text(0)) {
       out.push_back({std::string(rows.Text(0)),
                      std::string(rows.Text(1)),
-                     {rows.OptionalInteger(3), rows.OptionalInteger(4), rows.OptionalInteger(5)},
+                     {rows.OptionalInteger(3), rows.OptionalInteger(4), rows.OptionalInteger(5),
+                      rows.OptionalInteger(10)},
                      rows.Integer(9) != 0,
                      rows.Integer(2),
                      {}});
@@ -89,14 +90,15 @@ Result<OrgInfo> Store::PutOrg(std::string_view org, const OrgChange& change, con
   KeyLimits& bounds = info.limits;
   bounds = {change.requests_per_minute.value_or(bounds.requests_per_minute),
             change.tokens_per_minute.value_or(bounds.tokens_per_minute),
-            change.concurrency.value_or(bounds.concurrency)};
+            change.concurrency.value_or(bounds.concurrency),
+            change.max_output.value_or(bounds.max_output)};
   info.is_strict = change.is_strict.value_or(info.is_strict);
   TW_RETURN_IF_ERROR(CheckLimits(bounds));
-  TW_RETURN_IF_ERROR(
-      database_.Run("UPDATE orgs SET requests_per_minute = ?2, "
-                    "tokens_per_minute = ?3, concurrency = ?4, strict = ?5 WHERE id = ?1",
-                    std::string_view(id), bounds.requests_per_minute, bounds.tokens_per_minute,
-                    bounds.concurrency, int64_t{info.is_strict}));
+  TW_RETURN_IF_ERROR(database_.Run(
+      "UPDATE orgs SET requests_per_minute = ?2, "
+      "tokens_per_minute = ?3, concurrency = ?4, strict = ?5, max_output = ?6 WHERE id = ?1",
+      std::string_view(id), bounds.requests_per_minute, bounds.tokens_per_minute,
+      bounds.concurrency, int64_t{info.is_strict}, bounds.max_output));
   TW_RETURN_IF_ERROR(transaction.Commit());
   TW_RETURN_IF_ERROR(Publish());
   return info;

@@ -105,7 +105,7 @@ TEST_F(StoreTest, AKeyIsFoundByItsTokenNowAndAfterARestart) {
   spec.models = {"org/a", "x/*"};
   spec.providers = {"local", "together"};
   spec.expires_unix_s = 5000;
-  spec.limits = {60, 10'000, 4};
+  spec.limits = {60, 10'000, 4, 500};
   auto store = Open();
   const MintedKey key = Create(*store, spec);
   EXPECT_TRUE(LooksLikeToken(key.token.Reveal()));
@@ -184,6 +184,7 @@ TEST_F(StoreTest, RefusesWhatIsNoNameOrLimit) {
   EXPECT_EQ(refused([](KeySpec& s) { s.models = {"a\nb"}; }), "models");
   EXPECT_EQ(refused([](KeySpec& s) { s.providers.resize(257, "x"); }), "providers");
   EXPECT_EQ(refused([](KeySpec& s) { s.limits.concurrency = 0; }), "concurrency");
+  EXPECT_EQ(refused([](KeySpec& s) { s.limits.max_output = 0; }), "max_output");
   EXPECT_EQ(refused([](KeySpec& s) { s.expires_unix_s = 1000; }), "expires");
   EXPECT_EQ(refused([](KeySpec& s) { s.scopes = {}; }), "scopes");
   EXPECT_EQ(refused([](KeySpec& s) { s.user = "bob", s.scopes = {Scope::kManage}; }), "scopes");

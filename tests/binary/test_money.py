@@ -254,6 +254,28 @@ def test_a_request_without_max_tokens_gets_the_largest_that_the_budget_affords(t
         assert "max_tokens" not in json.loads(site.sim.log()[-1]["body"])
 
 
+def test_how_long_an_unbounded_answer_may_be_is_the_keys_or_the_organisations_to_say(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+        home, server = site.server.home, site.server
+        short = make_key(home, "short", "--budget", "100", "--max-output", "500", "--org", "acme", "--user", "ada")
+        long = make_key(home, "long", "--budget", "100", "--max-output", "10000", "--org", "acme", "--user", "ada")
+        assert short["max_output"] == 500
+
+        def applied(key):
+            reply = chat(server, key["token"])
+            assert reply.status == 200
+            most = int(reply.headers["x-tradewind-max-tokens-applied"])
+            assert json.loads(site.sim.log()[-1]["body"])["max_tokens"] == most
+            return most
+
+        assert [applied(short), applied(long)] == [500, 10_000]
+        for most, both in [("700", [500, 700]), ("300", [300, 300]), ("0", [500, 10_000])]:
+            assert harness.run_cli("orgs", "set", "acme", "--max-output", most, home=home).returncode == 0
+            assert [applied(short), applied(long)] == both, most
+        named = chat(server, short["token"], max_tokens=600)
+        assert named.status == 200 and "x-tradewind-max-tokens-applied" not in named.headers
+
+
 @pytest.mark.parametrize("scope", ["provider:site-a", f"model:{MODEL}", "all"])
 def test_organisations_together_never_exceed_a_budget_of_the_server(tmp_path, scope):
     attack.allow_many_files()
