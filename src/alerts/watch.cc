@@ -131,6 +131,14 @@ Alert NewSkuOf(const AttemptRow& row) {
   return alert;
 }
 
+std::string UsedUp(const std::string& budget, const ledger::Notice& notice) {
+  return fmt::format(
+      "The budget {} is used up: a request that may cost {} was refused. Of {}, {} are spent, {} "
+      "held by what runs, and {} by what is in doubt.",
+      budget, FormatUsd(notice.asked), FormatUsd(notice.limit), FormatUsd(notice.amount),
+      FormatUsd(notice.held), FormatUsd(notice.in_doubt));
+}
+
 }  // namespace
 
 Status Watch::Put(storage::Database& database, Alert alert) {
@@ -333,13 +341,16 @@ Status Watch::LookAtBudgets(storage::Database& database, ledger::Ledger& ledger,
     Alert alert;
     alert.kind = Kind::kBudget;
     alert.scope = name;
-    alert.dedup = fmt::format("budget:{}:{}:{}:{}", name, notice.window.window_start_s,
-                              notice.limit, notice.percent);
+    alert.dedup =
+        fmt::format("budget:{}:{}:{}:{}", name, notice.window.window_start_s, notice.limit,
+                    notice.asked > 0 ? "used up" : std::to_string(notice.percent));
     TW_ASSIGN_OR_RETURN(alert.org_id, OrgOf(database, name));
     alert.raised_ns = now_ns;
     alert.amount = notice.amount;
-    alert.text = fmt::format("{} % of the budget {} are used: {} of {}.", notice.percent, name,
-                             FormatUsd(notice.amount), FormatUsd(notice.limit));
+    alert.text = notice.asked > 0
+                     ? UsedUp(name, notice)
+                     : fmt::format("{} % of the budget {} are used: {} of {}.", notice.percent,
+                                   name, FormatUsd(notice.amount), FormatUsd(notice.limit));
     TW_RETURN_IF_ERROR(Put(database, std::move(alert)));
   }
   return {};

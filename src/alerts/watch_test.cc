@@ -304,6 +304,54 @@ TEST(Watch, TellsOfADiskThatIsNearlyFullOnceADay) {
   EXPECT_EQ(world.LookFor(Kind::kDisk).size(), 1U);
 }
 
+TEST(Watch, TellsThatABudgetIsUsedUpWhenItRefusesFirst) {
+  World world;
+  const auto key = world.ledger->Define(
+      {.name = "key:key_1", .limit = 10 * kUsd, .period = Period::kDay, .warn_percent = {}});
+  ASSERT_TRUE(key.has_value());
+  world.Spend(2 * kUsd);
+  ledger::Refusal refusal;
+  refusal.reason = ledger::Refusal::Reason::kBudget;
+  refusal.account = *key;
+  refusal.asked = 9 * kUsd;
+  world.ledger->NoteRefused(refusal);
+  const std::vector<std::string> told = world.LookFor(Kind::kBudget);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(
+      told[0],
+      "The budget key:key_1 is used up: a request that may cost $9.00 was refused. Of $10.00, "
+      "$2.00 are spent, $0.00 held by what runs, and $0.00 by what is in doubt.");
+  world.KillAndStart();
+  world.ledger->NoteRefused(refusal);
+  EXPECT_TRUE(world.LookFor(Kind::kBudget).empty()) << "once in a period, whatever is killed";
+  world.clock.Advance(std::chrono::hours(24));
+  world.ledger->NoteRefused(refusal);
+  EXPECT_EQ(world.LookFor(Kind::kBudget).size(), 1U);
+}
+
+TEST(Watch, TellsOfALedgerThatHasStoppedAndOfADatabaseThatIsBehindOnceADay) {
+  World world;
+  EXPECT_FALSE(LedgerAlert(*world.ledger, world.now_ns()).has_value());
+  world.ledger->NoteBehind("ledger.db: the disk is full");
+  std::vector<std::string> told = world.LookFor(Kind::kLedger);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_TRUE(told[0].starts_with("ledger.db is behind")) << told[0];
+  EXPECT_NE(told[0].find("the disk is full"), std::string::npos);
+  EXPECT_TRUE(world.LookFor(Kind::kLedger).empty());
+  world.clock.Advance(std::chrono::hours(25));
+  EXPECT_EQ(world.LookFor(Kind::kLedger).size(), 1U);
+  world.ledger->NoteBehind("");
+  world.disk.writes_left = 0;
+  EXPECT_FALSE(world.ledger->Define({.name = "key:b", .limit = 1}).has_value());
+  told = world.LookFor(Kind::kLedger);
+  ASSERT_EQ(told.size(), 1U) << "the worse of both is told, too";
+  EXPECT_NE(told[0].find("paid requests are refused: the journal cannot be written"),
+            std::string::npos)
+      << told[0];
+  EXPECT_TRUE(world.LookFor(Kind::kLedger).empty());
+  world.disk.writes_left = -1;
+}
+
 // What `provider` bills for the month of the world's clock, in one line of a day.
 billing::BillLine BilledToday(const World& world, const char* model, NanoUsd cost) {
   billing::BillLine line;

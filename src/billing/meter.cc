@@ -440,6 +440,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
       break;
     }
   }
+  ledger_.NoteRefused(refusal);
   return Fail(NoRoom(refusal, ledger_.FindBudget(refusal.account), offer));
 }
 

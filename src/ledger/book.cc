@@ -136,6 +136,30 @@ std::optional<Refusal> Book::AddBudgetLegs(std::span<const AccountNumber> budget
   return std::nullopt;
 }
 
+void Book::NoteRefused(AccountNumber number, NanoUsd asked, int64_t time_ns) {
+  if (!budgets_.contains(number)) {
+    return;
+  }
+  const int64_t start_s = WindowNow(number, time_ns / kNanosPerSecond).start_s;
+  const NanoUsd limit = budgets_.at(number).limit;
+  if (const auto [told, is_new] = refused_.try_emplace(number, start_s, limit); !is_new) {
+    if (told->second == std::pair(start_s, limit)) {
+      return;
+    }
+    told->second = {start_s, limit};
+  }
+  const Account account = AccountOf({number, start_s});
+  Notice notice;
+  notice.account = number;
+  notice.window = {number, start_s};
+  notice.amount = account.debits;
+  notice.limit = limit;
+  notice.asked = asked;
+  notice.in_doubt = account.in_doubt;
+  notice.held = account.pending - account.in_doubt;
+  notices_.push_back(notice);
+}
+
 std::expected<Record, Refusal> Book::DecideHold(const HoldRequest& request, Moment now) {
   if (!IsAmount(request.cost) || !IsAmount(request.charge) ||
       request.text.size() > kRecordTextBytesMax || request.payer.size() > kPayerBytesMax) {

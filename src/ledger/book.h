@@ -131,6 +131,9 @@ struct Notice {
   NanoUsd amount = 0;  // used in the window; of an overrun: beyond the hold; of a cut: unaccounted
   NanoUsd limit = 0;   // of the window
   int64_t cut_at_ns = 0;  // when; 0: it is of no power cut
+  // Of the window's first refusal for want of room: what the request may have cost; 0: it is none.
+  NanoUsd asked = 0;
+  NanoUsd held = 0, in_doubt = 0;  // then, in the window
 };
 
 inline constexpr NanoUsd kAmountMax = 1'000'000'000'000'000;  // of one hold or credit: $1,000,000
@@ -245,6 +248,10 @@ class Book {
   const std::map<AccountNumber, BudgetSpec>& budgets() const { return budgets_; }
   const std::map<AccountNumber, CreditSpec>& credits() const { return credits_; }
   const std::map<AccountNumber, std::string>& payees() const { return payees_; }
+
+  // A request was refused because the budget had no room for so much: told once in a window, as
+  // long as the limit stays. In memory alone: a new start tells it again.
+  void NoteRefused(AccountNumber number, NanoUsd asked, int64_t time_ns);
 
   // What has come to be told since the last call.
   std::vector<Notice> TakeNotices() { return std::exchange(notices_, {}); }
@@ -371,6 +378,7 @@ class Book {
   uint32_t next_price_ = 1;
   uint64_t price_bytes_ = 0;
   std::vector<Notice> notices_;
+  std::map<AccountNumber, std::pair<int64_t, NanoUsd>> refused_;  // the window's start, its limit
 };
 
 }  // namespace tradewind::ledger

@@ -448,6 +448,13 @@ size_t Ledger::open_holds() {
   return book_.holds().size();
 }
 
+void Ledger::NoteRefused(const Refusal& refusal) {
+  if (refusal.reason == Refusal::Reason::kBudget) {
+    const std::lock_guard lock(mutex_);
+    book_.NoteRefused(refusal.account, refusal.asked, NowNs());
+  }
+}
+
 std::vector<Notice> Ledger::TakeNotices() {
   const std::lock_guard lock(mutex_);
   return book_.TakeNotices();

@@ -210,6 +210,8 @@ class Ledger {
   std::vector<std::pair<HoldId, OpenHold>> DoubtsToAskAbout();
   std::optional<NanoUsd> HeldBy(HoldId id);  // the cost of an open hold
   size_t open_holds();
+  // A request is refused for it, and nobody tries again: a budget that has no room is told of.
+  void NoteRefused(const Refusal& refusal);
   std::vector<Notice> TakeNotices();
   std::string BudgetName(AccountNumber number);  // "" when there is none
   const Recovery& recovery() const { return recovery_; }

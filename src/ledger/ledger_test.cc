@@ -359,6 +359,35 @@ TEST(Ledger, KeepsLessOfASmallDisk) {
   EXPECT_EQ(LowWaterOf({0, 0, ""}), 0U) << "a disk that tells nothing is never low";
 }
 
+TEST(Ledger, TellsTheFirstRefusalOfAWindowForEachLimit) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  ASSERT_TRUE(world.Take(key, 100)->Settle(60, 60, "").has_value());
+  auto doubtful = world.Take(key, 300);
+  ASSERT_TRUE(doubtful->Sent().has_value());
+  ASSERT_TRUE(doubtful->Doubt("cut").has_value());
+  auto running = world.Take(key, 500);
+  const auto refuse = [&](NanoUsd cost) {
+    auto hold = world.Take(key, cost);
+    ASSERT_FALSE(hold.has_value());
+    world.ledger->NoteRefused(hold.error());
+  };
+  static_cast<void>(world.ledger->TakeNotices());
+  refuse(150);
+  refuse(150);
+  const std::vector<Notice> notices = world.ledger->TakeNotices();
+  ASSERT_EQ(notices.size(), 1U);
+  EXPECT_EQ(notices[0].account, key);
+  EXPECT_EQ(notices[0].asked, 150);
+  EXPECT_EQ(notices[0].limit, 1000);
+  EXPECT_EQ(notices[0].amount, 60);
+  EXPECT_EQ(notices[0].held, 500);
+  EXPECT_EQ(notices[0].in_doubt, 300);
+  ASSERT_TRUE(world.ledger->Define({.name = "key:a", .limit = 990}).has_value());
+  refuse(150);
+  EXPECT_EQ(world.ledger->TakeNotices().size(), 1U) << "another limit is another matter";
+}
+
 TEST(Ledger, AdmitsNothingMoreWhenTheJournalIsAsLargeAsItMayGet) {
   World world;
   const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = kAmountMax});
