@@ -340,7 +340,7 @@ Metered Meter::Prepare(const Offer& offer) {
   metered.askable_ = offer.askable;
   metered.bills_whole_ = offer.bills_whole;
   metered.price_varies_ = offer.price_varies;
-  metered.beyond_bounds_ = &beyond_bounds_;
+  metered.counts_ = &counts_;
   metered.clock_ = &clock_;
   metered.progress_at_ = clock_.Now();
   return metered;

@@ -100,6 +100,14 @@ struct Offer {
   bool is_strict = false;   // ledger::HoldRequest's
 };
 
+// Since the start.
+struct MeterCounts {
+  // Usages of more tokens than their requests' bounds allow, or than bytes came.
+  std::atomic<int64_t> beyond_bounds{0};
+  // Of attempts that were settled at a cost that is known: what was held, and what they did cost.
+  std::atomic<ledger::NanoUsd> held{0}, settled{0};
+};
+
 // One attempt's money. Movable; one thread at a time; the Meter outlives it.
 class Metered {
  public:
@@ -184,7 +192,7 @@ class Metered {
   bool wants_long_cache_ = false;
   size_t service_ = 0;                     // the service tier asked for, of `prices_`
   int64_t output_tokens_max_ = INT64_MAX;  // of all answers together, where something bounds them
-  std::atomic<int64_t>* beyond_bounds_ = nullptr;  // the meter's
+  MeterCounts* counts_ = nullptr;          // the meter's
   std::optional<int64_t> output_cap_;
   AskableIds askable_;
   bool bills_whole_ = false, price_varies_ = false;
@@ -235,8 +243,8 @@ class Meter {
   // The room on the disk that requests are recorded on.
   ledger::DiskState disk() { return ledger_.disk(); }
 
-  // Usages, since the start, of more tokens than their requests' bounds allow, or than bytes came.
-  int64_t beyond_bounds() const { return beyond_bounds_; }
+  const MeterCounts& counts() const { return counts_; }
+  int64_t beyond_bounds() const { return counts_.beyond_bounds; }
 
   // What hard budgets do not use until the next call.
   void SetBarred(std::vector<BarredRoute> routes);
@@ -270,7 +278,7 @@ class Meter {
   ledger::Ledger& ledger_;
   const Clock& clock_;
   std::atomic<bool> is_throttling_{false}, is_barring_{false};
-  std::atomic<int64_t> beyond_bounds_{0};
+  MeterCounts counts_;
   std::map<ledger::HoldId, Seen> doubts_;  // of SettleOverdue, which one thread calls
   std::mutex mutex_;                       // guards what follows
   std::set<std::string, std::less<>> throttled_;

@@ -190,6 +190,8 @@ std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int
   // More than the ledger takes of one request is a usage that no model has; it is not for nothing.
   if (cost.has_value()) {
     cost = std::min(*cost, ledger::kAmountMax);
+    counts_->held.fetch_add(hold_.cost(), std::memory_order_relaxed);
+    counts_->settled.fetch_add(*cost, std::memory_order_relaxed);
   }
   may_cost_ = cost.value_or(0);
   // A caller's own account at the provider pays there, and nothing here.
@@ -345,7 +347,7 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
   said.finish = ended.finish.substr(0, kFinishBytesMax);
   if (ended.usage.has_value() && IsBeyond(said, known)) {
     said.is_beyond = true;
-    beyond_bounds_->fetch_add(1, std::memory_order_relaxed);
+    counts_->beyond_bounds.fetch_add(1, std::memory_order_relaxed);
   }
   switch (ending) {
     case Ending::kSettle:

@@ -179,8 +179,8 @@ http::Headers CorsHeaders(const http::Request& request, const AdmissionPolicy& p
     headers.Set("Access-Control-Expose-Headers",
                 "x-request-id, Inference-Id, x-inference-provider, x-tradewind-route, "
                 "x-tradewind-cost-nanousd, x-tradewind-price-version, x-tradewind-receipt, "
-                "x-tradewind-ignored, x-tradewind-max-tokens-applied, Idempotent-Replayed, "
-                "Retry-After, X-Error-Message");
+                "x-tradewind-ignored, x-tradewind-hold-nanousd, x-tradewind-max-tokens-applied, "
+                "Idempotent-Replayed, Retry-After, X-Error-Message");
   }
   return headers;
 }

@@ -225,6 +225,9 @@ http::Headers Gateway::BeginDelivery(const Call& call, const Order& order,
     if (money->price_version() > 0) {
       headers.Set("x-tradewind-price-version", std::to_string(money->price_version()));
     }
+    if (money->held() > 0) {
+      headers.Set("x-tradewind-hold-nanousd", std::to_string(money->held()));
+    }
     if (money->output_cap().has_value()) {
       headers.Set("x-tradewind-max-tokens-applied", std::to_string(*money->output_cap()));
     }

@@ -128,6 +128,10 @@ void Gateway::PublishMoney() {
       "or "
       "than bytes came.",
       static_cast<uint64_t>(options_.meter->beyond_bounds()));
+  set("tradewind_settled_nanousd", "Cost of the attempts that were settled since the start.",
+      static_cast<uint64_t>(options_.meter->counts().settled));
+  set("tradewind_settled_held_nanousd", "What was held for these.",
+      static_cast<uint64_t>(options_.meter->counts().held));
 }
 
 Task<void> Gateway::Metrics(Call& call) {

@@ -276,6 +276,25 @@ def test_how_long_an_unbounded_answer_may_be_is_the_keys_or_the_organisations_to
         assert named.status == 200 and "x-tradewind-max-tokens-applied" not in named.headers
 
 
+def test_what_is_held_is_told_and_who_names_no_bound_is_told_what_would_fit(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+        server = site.server
+        reply = chat(server, make_key(server.home, "rich", "--budget", "5")["token"], max_tokens=20)
+        held, cost = (int(reply.headers[f"x-tradewind-{name}-nanousd"]) for name in ("hold", "cost"))
+        assert held > cost > 0
+        metrics = server.get("/metrics").body.decode()
+        assert f"\ntradewind_settled_held_nanousd {held}\n" in metrics and f"\ntradewind_settled_nanousd {cost}\n" in metrics
+        poor = make_key(server.home, "poor", "--budget", "1.3")["token"]
+        refused = chat(server, poor)
+        assert refused.status == 402, "256 tokens of answer do not fit"
+        message = refused.error()["message"]
+        assert "has $1.30 left; as it names no max_tokens, it is given 256 at least; max_tokens " in message, message
+        fits = int(re.search(r"max_tokens (\d+) would fit", message)[1])
+        assert 0 < fits < 256
+        assert chat(server, poor, max_tokens=fits + 20).status == 402
+        assert chat(server, poor, max_tokens=fits).status == 200
+
+
 @pytest.mark.parametrize("scope", ["provider:site-a", f"model:{MODEL}", "all"])
 def test_organisations_together_never_exceed_a_budget_of_the_server(tmp_path, scope):
     attack.allow_many_files()
