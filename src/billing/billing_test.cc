@@ -85,6 +85,9 @@ TEST(Meter, RefusesInWordsThatSayWhatWouldFit) {
   EXPECT_EQ(refused.error().message,
             "This request may cost up to $0.0002, and the budget \"key:key_1\" of $0.00015 has "
             "$0.00015 left; max_tokens 25 would fit.");
+  const std::vector<ledger::Notice> notices = world.ledger->TakeNotices();
+  ASSERT_EQ(notices.size(), 1U) << "its owner is told, too";
+  EXPECT_EQ(notices[0].asked, 200'000);
   EXPECT_TRUE(meter.Begin(world.Ask(100, 25)).has_value());
 }
 
