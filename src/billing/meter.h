@@ -72,7 +72,7 @@ struct Offer {
   const catalog::Prices* prices = nullptr;  // must outlive the Metered
   int64_t input_tokens_max = 0;
   int64_t input_tokens_likely = 0;           // what is charged where nobody says how many they were
-  std::optional<int64_t> output_tokens_max;       // as the request says; nullopt: it does not
+  std::optional<int64_t> output_tokens_max;  // as the request says; nullopt: it does not
   int64_t output_default = kOutputTokensDefault;  // then, if the route has no smaller one
   bool has_zero_bound = false;  // it says 0 somewhere, which some providers read as no bound
   bool bills_whole = false;     // the provider bills the whole answer, also when its reader leaves
