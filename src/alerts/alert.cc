@@ -8,9 +8,9 @@
 namespace tradewind::alerts {
 namespace {
 
-constexpr std::array<std::string_view, 12> kKindNames = {
-    "budget", "velocity", "unusual", "new_sku", "forecast", "overrun",
-    "bill",   "barred",   "usage",   "disk",    "recount",  "power_cut"};
+constexpr std::array<std::string_view, 13> kKindNames = {
+    "budget", "velocity", "unusual", "new_sku", "forecast",  "overrun", "bill",
+    "barred", "usage",    "disk",    "recount", "power_cut", "ledger"};
 constexpr std::array<std::string_view, kChannels> kChannelNames = {"webhook", "command"};
 constexpr std::array<std::string_view, 4> kDeliveryNames = {"pending", "delivered", "gave_up",
                                                             "none"};

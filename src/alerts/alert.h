@@ -28,6 +28,7 @@ enum class Kind : uint8_t {
   kDisk,      // too little room is left on the journal's disk
   kRecount,   // a provider counts more tokens than the texts of its answers have
   kPowerCut,  // records of a hard budget's requests are gone, and may have cost something
+  kLedger,    // the ledger has stopped, or its database cannot be written
 };
 std::string_view KindName(Kind kind);  // "budget", "velocity", "unusual", "new_sku", ...
 
@@ -51,7 +52,7 @@ struct Sent {
 };
 
 struct Alert {
-  int64_t id = 0;     // 1, 2, 3 ... in the order in which they were raised
+  int64_t id = 0;     // 1, 2, 3 ... in the order in which they were raised; 0: it is kept nowhere
   std::string dedup;  // what it is about, once and for all: a second one is not raised
   Kind kind = Kind::kBudget;
   std::string scope;   // "key:key_2f...", "org:...", "provider:SLUG", "model:ORG/NAME"

@@ -69,6 +69,7 @@ Task<void> Service::LookNowAndThen() {
 
 void Service::Look() {
   const Result<Seen> seen = watch_.Look(books_.recorder(), books_.ledger(), NowNs());
+  LookAtLedger(seen.has_value());
   if (!seen.has_value()) {
     // Another process has the data folder: it tells from now on.
     if (seen.error().code != ErrorCode::kUnavailable && seen.error().message != trouble_) {
@@ -83,6 +84,23 @@ void Service::Look() {
   }
   books_.meter().SetThrottled({seen->throttled.begin(), seen->throttled.end()});
   books_.meter().SetBarred(seen->barred);
+}
+
+void Service::LookAtLedger(bool is_kept) {
+  std::optional<Alert> alert = LedgerAlert(books_.ledger(), NowNs());
+  const std::string scope = alert.has_value() ? alert->scope : "";
+  if (scope != ledger_scope_) {
+    ledger_scope_ = scope;
+    unkept_.reset();
+    std::erase_if(unnoted_, [](const auto& one) { return one.first.first == 0; });
+    if (books_.ledger().trouble().is_stopped && alert.has_value()) {
+      telemetry::Log(telemetry::Level::kError, OneLine(alert->text));
+    }
+  }
+  if (alert.has_value() && !is_kept && !unkept_.has_value()) {
+    alert->sent.fill({Delivery::kPending});
+    unkept_ = std::move(alert);
+  }
 }
 
 Task<void> Service::SendNowAndThen() {
@@ -105,9 +123,23 @@ Task<void> Service::SendDue(Channel channel) {
     return {};
   });
   if (!looked.has_value()) {
-    co_return;
+    due.clear();
   }
-  for (const Alert& alert : due) {
+  if (unkept_.has_value()) {
+    due.push_back(*unkept_);
+  }
+  for (Alert& alert : due) {
+    Sent& so_far = alert.sent[static_cast<size_t>(channel)];
+    if (const auto known = unnoted_.find({alert.id, channel}); known != unnoted_.end()) {
+      so_far = known->second;
+    }
+    if (so_far.state != Delivery::kPending) {
+      Keep(alert, channel, so_far, alert.trouble);
+      continue;
+    }
+    if (so_far.next_ns > NowNs()) {
+      continue;
+    }
     const Status sent =
         channel == Channel::kWebhook ? co_await Post(alert) : co_await RunCommand(alert);
     Note(alert, channel, sent);
@@ -172,10 +204,24 @@ void Service::Note(const Alert& alert, Channel channel, const Status& sent) {
                    fmt::format("alert {} did not go out by {}{}", alert.id, trouble,
                                after.state == Delivery::kGaveUp ? "; that was the last try" : ""));
   }
-  // When this cannot be written, the alert goes out once more: better than not at all.
-  static_cast<void>(books_.recorder().Change([&](storage::Database& database) {
-    return NoteDelivery(database, alert.id, channel, after, trouble);
-  }));
+  Keep(alert, channel, after, trouble);
+}
+
+// When this cannot be written, the alert goes out once more after the next start: better than not
+// at all.
+void Service::Keep(const Alert& alert, Channel channel, const Sent& sent,
+                   const std::string& trouble) {
+  const bool is_kept =
+      alert.id != 0 && books_.recorder()
+                           .Change([&](storage::Database& database) {
+                             return NoteDelivery(database, alert.id, channel, sent, trouble);
+                           })
+                           .has_value();
+  if (is_kept) {
+    unnoted_.erase({alert.id, channel});
+  } else {
+    unnoted_.insert_or_assign({alert.id, channel}, sent);
+  }
 }
 
 }  // namespace tradewind::alerts

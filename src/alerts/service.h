@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "alerts/alert.h"
@@ -42,10 +44,12 @@ class Service {
   Task<void> LookNowAndThen();
   Task<void> SendNowAndThen();
   void Look();
+  void LookAtLedger(bool is_kept);
   Task<void> SendDue(Channel channel);
   Task<Status> Post(const Alert& alert);
   Task<Status> RunCommand(const Alert& alert);
   void Note(const Alert& alert, Channel channel, const Status& sent);
+  void Keep(const Alert& alert, Channel channel, const Sent& sent, const std::string& trouble);
   int64_t NowNs() const;
 
   const Config config_;
@@ -53,7 +57,11 @@ class Service {
   billing::Books& books_;
   http::UpstreamClient& upstreams_;
   const Clock& clock_;
-  std::string trouble_;  // told once
+  std::string trouble_;          // told once
+  std::string ledger_scope_;     // of the ledger's own trouble, told once
+  std::optional<Alert> unkept_;  // of that, where it cannot be kept
+  // By alert: what came of deliveries that could not be noted.
+  std::map<std::pair<int64_t, Channel>, Sent> unnoted_;
 
   std::shared_ptr<http::EventLoop> loop_;  // the last: its thread uses all of the above
 };

@@ -141,6 +141,26 @@ std::string UsedUp(const std::string& budget, const ledger::Notice& notice) {
 
 }  // namespace
 
+std::optional<Alert> LedgerAlert(ledger::Ledger& ledger, int64_t now_ns) {
+  const ledger::Trouble trouble = ledger.trouble();
+  if (trouble.why.empty()) {
+    return std::nullopt;
+  }
+  Alert alert;
+  alert.kind = Kind::kLedger;
+  alert.scope = trouble.is_stopped ? "ledger:stopped" : "ledger:behind";
+  alert.dedup = fmt::format("{}:{}", alert.scope, now_ns);
+  alert.raised_ns = now_ns;
+  alert.text =
+      trouble.is_stopped
+          ? fmt::format("The ledger has stopped, and paid requests are refused: {}.", trouble.why)
+          : fmt::format(
+                "ledger.db is behind, and paid requests are refused once the "
+                "journal is as large as it may get: {}.",
+                trouble.why);
+  return alert;
+}
+
 Status Watch::Put(storage::Database& database, Alert alert) {
   for (size_t channel = 0; channel < policy_.wants.size(); ++channel) {
     alert.sent[channel].state = policy_.wants[channel] ? Delivery::kPending : Delivery::kNotWanted;
@@ -227,6 +247,12 @@ Status Watch::PutOnce(storage::Database& database, Alert alert) {
   return is_open ? Status() : Put(database, std::move(alert));
 }
 
+Status Watch::PutDaily(storage::Database& database, Alert alert, int64_t now_ns) {
+  TW_ASSIGN_OR_RETURN(const bool is_told,
+                      HasAlertSince(database, alert.kind, alert.scope, now_ns - kDayNs));
+  return is_told ? Status() : Put(database, std::move(alert));
+}
+
 Result<Seen> Watch::SeeAll(storage::Database& database, int64_t now_ns) {
   Seen seen;
   int64_t told_id = 0;
@@ -257,6 +283,7 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
   const Status done = recorder.Change([&](storage::Database& database) -> Status {
     now = now_ns_ = std::max(now_ns_, now_ns);
     TW_RETURN_IF_ERROR(LookAtBudgets(database, ledger, now));
+    TW_RETURN_IF_ERROR(LookAtLedger(database, ledger, now));
     TW_RETURN_IF_ERROR(LookAtDisk(database, ledger, now));
     TW_RETURN_IF_ERROR(LookAtSpeeds(database, ledger, now, touched));
     TW_RETURN_IF_ERROR(LookAtSeasons(database, now));
@@ -299,15 +326,15 @@ Status Watch::LookAtDisk(storage::Database& database, ledger::Ledger& ledger, in
   Alert alert;
   alert.kind = Kind::kDisk;
   alert.scope = "disk:" + disk.room.where;
-  TW_ASSIGN_OR_RETURN(const bool is_told,
-                      HasAlertSince(database, Kind::kDisk, alert.scope, now_ns - kDayNs));
-  if (is_told) {
-    return {};
-  }
   alert.dedup = fmt::format("disk:{}:{}", disk.room.where, now_ns);
   alert.raised_ns = now_ns;
   alert.text = fmt::format("Paid requests are refused: {}.", disk.low_because);
-  return Put(database, std::move(alert));
+  return PutDaily(database, std::move(alert), now_ns);
+}
+
+Status Watch::LookAtLedger(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns) {
+  std::optional<Alert> alert = LedgerAlert(ledger, now_ns);
+  return alert.has_value() ? PutDaily(database, std::move(*alert), now_ns) : Status();
 }
 
 Status Watch::TellOfCut(storage::Database& database, const std::string& budget,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -45,6 +46,10 @@ struct BudgetForecast {
   Forecast forecast;
 };
 
+// Of the books themselves, as they are now; nullopt: all is well with them. Kept or not: what is
+// broken may be what keeps alerts.
+std::optional<Alert> LedgerAlert(ledger::Ledger& ledger, int64_t now_ns);
+
 // Opened and Ended are the recorder's; Look is for one other thread. Must outlive the recorder.
 class Watch final : public billing::RecordWatcher {
  public:
@@ -70,12 +75,15 @@ class Watch final : public billing::RecordWatcher {
   using Route = std::pair<std::string, std::string>;  // provider, model
 
   Status Put(storage::Database& database, Alert alert);
+  // Unless one of this kind and scope was raised within a day.
+  Status PutDaily(storage::Database& database, Alert alert, int64_t now_ns);
   // Unless one of this kind and scope is open.
   Status PutOnce(storage::Database& database, Alert alert);
   Status Bar(storage::Database& database, const billing::AttemptRow& row);
   Status LookAtBudgets(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
   Status TellOfCut(storage::Database& database, const std::string& budget,
                    const ledger::Notice& notice, int64_t now_ns);
+  Status LookAtLedger(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
   Status LookAtDisk(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
   Status LookAtSpeeds(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns,
                       const std::set<std::string>& series);

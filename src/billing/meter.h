@@ -242,6 +242,8 @@ class Meter {
 
   // The room on the disk that requests are recorded on.
   ledger::DiskState disk() { return ledger_.disk(); }
+  // What is wrong with the records themselves.
+  ledger::Trouble trouble() { return ledger_.trouble(); }
 
   const MeterCounts& counts() const { return counts_; }
   int64_t beyond_bounds() const { return counts_.beyond_bounds; }

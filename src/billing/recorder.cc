@@ -497,7 +497,7 @@ Status Recorder::CatchUp() {
 void Recorder::Run() {
   NameThread("recorder");
   auto pause = kShortestPause;
-  std::string trouble;  // told once
+  std::string trouble;
   while (true) {
     {
       std::unique_lock lock(waiting_);
@@ -506,16 +506,17 @@ void Recorder::Run() {
       }
     }
     const std::lock_guard lock(mutex_);
-    bool has_read = false;
-    if (database_.is_open() && ledger_.synced_seq() > applied_seq_) {
-      // What fails is tried again: nothing is lost, and the ledger stops admitting before the
-      // journal outgrows its bound.
-      const Result<bool> read = ReadBatch();
-      has_read = read.value_or(false);
-      if (!read.has_value() && read.error().message != trouble) {
-        trouble = read.error().message;
+    // What fails is tried again: nothing is lost, and the ledger stops admitting before the journal
+    // outgrows its bound.
+    const bool has_news = database_.is_open() && ledger_.synced_seq() > applied_seq_;
+    const Result<bool> read = has_news ? ReadBatch() : Result<bool>(false);
+    const bool has_read = read.value_or(false);
+    if (std::string why = read.has_value() ? "" : read.error().message; why != trouble) {
+      trouble = std::move(why);
+      if (!trouble.empty()) {
         telemetry::Log(telemetry::Level::kError, "ledger.db is behind: " + trouble);
       }
+      ledger_.NoteBehind(trouble);
     }
     pause = has_read ? kShortestPause : std::min(pause * 2, kLongestPause);
   }

@@ -8,6 +8,7 @@
 #include <thread>
 #include <unistd.h>
 
+#include <boost/json/parse.hpp>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -20,6 +21,8 @@
 #include "cli/json_output.h"
 #include "cli/model_file.h"
 #include "cli/port_holder.h"
+#include "cli/reply_fields.h"
+#include "cli/server_link.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "engine/kernels/kernels.h"
@@ -180,6 +183,21 @@ Result<Check> CheckPort(const Settings& settings, const fs::path& home) {
              : server.error().message};
 }
 
+// What a running server says of the money that it keeps; nullopt: none runs, or not yet.
+std::optional<Check> CheckLedger(const Settings& settings, const fs::path& home) {
+  const auto server = FindServer(home);
+  const auto reply = server ? Get(EndpointOf(*server, settings), "/readyz")
+                            : Result<Reply>(Fail(ErrorCode::kNotFound, ""));
+  if (!reply || reply->status != 200) {
+    return std::nullopt;
+  }
+  boost::system::error_code error;
+  const boost::json::value body = boost::json::parse(reply->body, error);
+  const std::string detail = body.is_object() ? reply::Text(body.get_object(), "detail") : "";
+  return detail.empty() ? Check{"ledger", Verdict::kOk, "paid requests are recorded"}
+                        : Check{"ledger", Verdict::kFailure, detail};
+}
+
 // Intel's and AMD's counters by the kernel's powercap interface; since Linux 5.10 for root alone.
 Check CheckEnergy() {
   std::error_code ignored;
@@ -296,6 +314,9 @@ Result<ExitCode> RunDoctor(const Settings& settings) {
   std::vector<Check> checks = {CheckCpu(),      CheckCores(),    CheckMemory(),
                                CheckHome(home), CheckDisk(home), std::move(models),
                                std::move(port), CheckEnergy(),   CheckClock()};
+  if (std::optional<Check> ledger = CheckLedger(settings, home); ledger) {
+    checks.push_back(std::move(*ledger));
+  }
   if (measured) {
     checks.push_back(CheckMeasured(*measured));
   }

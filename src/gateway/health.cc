@@ -45,8 +45,16 @@ Task<void> Gateway::Health(Call& call) {
   co_await RespondJson(call, StatusJson("ok"));
 }
 
+// What costs nothing is served all the same: the server is ready.
 std::string Gateway::ReadyDetail() const {
-  return options_.meter == nullptr || options_.meter->disk().low_because.empty()
+  if (options_.meter == nullptr) {
+    return "";
+  }
+  if (const ledger::Trouble trouble = options_.meter->trouble(); !trouble.why.empty()) {
+    return trouble.is_stopped ? "the ledger has stopped: paid requests are refused (see the log)"
+                              : "ledger.db is behind: paid requests will be refused (see the log)";
+  }
+  return options_.meter->disk().low_because.empty()
              ? ""
              : "the disk is nearly full: paid requests are refused (tradewind doctor)";
 }
@@ -123,6 +131,11 @@ void Gateway::PublishMoney() {
       ledger::LowWaterOf(disk.room));
   set("tradewind_disk_low", "1 while paid requests are refused for want of room.",
       disk.low_because.empty() ? 0 : 1);
+  const ledger::Trouble trouble = options_.meter->trouble();
+  set("tradewind_ledger_stopped", "1 while the ledger admits no paid request.",
+      trouble.is_stopped ? 1 : 0);
+  set("tradewind_ledger_behind", "1 while ledger.db cannot be written, or the ledger has stopped.",
+      trouble.why.empty() ? 0 : 1);
   set("tradewind_usage_beyond_bounds",
       "Answers since the start for which a provider counted more tokens than their bounds allow, "
       "or "

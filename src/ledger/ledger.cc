@@ -98,11 +98,16 @@ Status Ledger::MakeRoom() {
   if (!journal_->is_nearly_full() && !journal_->sync_failed()) {
     return {};
   }
+  TW_RETURN_IF_ERROR(CheckSegments());
+  return RotateAndSnapshot();
+}
+
+Status Ledger::CheckSegments() const {
   if (journal_->segment() - first_segment_ + 1 >= options_.segments_max) {
     return Fail(ErrorCode::kResourceExhausted,
                 "the journal is as large as it may get: what reads it has fallen behind");
   }
-  return RotateAndSnapshot();
+  return {};
 }
 
 // What cannot be written did not happen: the book changes after the journal. Several records are
@@ -474,6 +479,27 @@ uint64_t Ledger::seq() {
 std::string Ledger::stopped_because() {
   const std::lock_guard lock(mutex_);
   return stopped_because_;
+}
+
+// The database that falls behind is told before it stops anything: there is time to mend it.
+Trouble Ledger::trouble() {
+  const std::lock_guard lock(mutex_);
+  if (is_released_) {
+    return {};  // another process has the books, and tells of them
+  }
+  if (!stopped_because_.empty()) {
+    return {true, fmt::format("{}; start the server anew once that is mended", stopped_because_)};
+  }
+  if (journal_->is_nearly_full() && !CheckSegments().has_value()) {
+    return {true, fmt::format("{}{}{}", CheckSegments().error().message,
+                              behind_because_.empty() ? "" : ": ", behind_because_)};
+  }
+  return {false, behind_because_};
+}
+
+void Ledger::NoteBehind(std::string why) {
+  const std::lock_guard lock(mutex_);
+  behind_because_ = std::move(why);
 }
 
 DiskState Ledger::disk() {

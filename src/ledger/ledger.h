@@ -108,6 +108,15 @@ struct DiskState {
   std::string low_because;
 };
 
+// What is wrong with the books themselves, rather than with the room for them (DiskState).
+struct Trouble {
+  // Nothing new is admitted: until a restart, or until what reads the journal has caught up.
+  bool is_stopped = false;
+  std::string why;  // for people; empty: all is well
+
+  bool operator==(const Trouble&) const = default;
+};
+
 // What the last start found.
 struct Recovery {
   uint64_t records = 0;
@@ -218,6 +227,9 @@ class Ledger {
   uint64_t seq();
   // Empty: all is well. Otherwise why nothing new is admitted; what runs is still recorded.
   std::string stopped_because();
+  Trouble trouble();
+  // Why what reads the journal cannot write what it read; empty: it can.
+  void NoteBehind(std::string why);
   DiskState disk();  // looked at once a second
 
   // Gives the journal to another process. From then on nothing new is admitted here (kHandedOver),
@@ -277,6 +289,7 @@ class Ledger {
   bool Covers(bool is_synced) const;  // requires mutex_: a flush has all that counts
   uint64_t SegmentBytes() const;      // requires mutex_
   Status MakeRoom();                  // requires mutex_
+  Status CheckSegments() const;       // requires mutex_
   void Stop(std::string why);         // requires mutex_
   Status Step(RecordType type, HoldId id, std::string text);
   bool IsMetered(HoldId id);  // something is known of what it has cost so far
@@ -308,6 +321,7 @@ class Ledger {
   std::unique_ptr<Journal> journal_;
   uint64_t first_segment_ = 1;  // the oldest that was not forgotten
   std::string stopped_because_;
+  std::string behind_because_;
   DiskState disk_state_;
   bool stopping_ = false;
   bool flusher_sleeps_ = false;  // until dirty_ is notified

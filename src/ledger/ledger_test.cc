@@ -404,6 +404,11 @@ TEST(Ledger, AdmitsNothingMoreWhenTheJournalIsAsLargeAsItMayGet) {
   ASSERT_TRUE(refusal.has_value());
   EXPECT_EQ(refusal->reason, Refusal::Reason::kStopped);
   EXPECT_NE(refusal->detail.find("fallen behind"), std::string::npos);
+  world.ledger->NoteBehind("ledger.db: the disk is full");
+  EXPECT_TRUE(world.ledger->trouble().is_stopped);
+  EXPECT_NE(world.ledger->trouble().why.find("fallen behind: ledger.db: the disk is full"),
+            std::string::npos);
+  world.ledger->NoteBehind("");
   // With one that is made before it is begun.
   EXPECT_LE(ListSegments(world.disk)->size(), kByHand.segments_max + 1) << "it never outgrows that";
   EXPECT_TRUE(running->Settle(500, 500, "").has_value()) << "what runs is still recorded";
@@ -412,6 +417,7 @@ TEST(Ledger, AdmitsNothingMoreWhenTheJournalIsAsLargeAsItMayGet) {
   world.ledger->Tend();
   ASSERT_TRUE(world.ledger->ForgetBefore(UINT64_MAX).has_value());
   EXPECT_TRUE(world.Take(key, 1).has_value()) << "until there is room again";
+  EXPECT_EQ(world.ledger->trouble(), Trouble());
 }
 
 TEST(Ledger, MakesSegmentsLargeEnoughForWhatTheyBeginWith) {
@@ -525,7 +531,10 @@ TEST(Ledger, LosesNothingWhenNeitherThisSegmentNorTheNextCanBeWritten) {
     ++admitted;
   }
   world.disk.writes_left = 0;
+  EXPECT_EQ(world.ledger->trouble(), Trouble());
   EXPECT_FALSE(world.Take(key, 10).has_value());
+  EXPECT_TRUE(world.ledger->trouble().is_stopped);
+  EXPECT_TRUE(world.ledger->trouble().why.starts_with("the journal cannot be written: "));
   world.disk.writes_left = -1;
   world.Kill();
   EXPECT_EQ(world.At("key:a").debits, admitted * 5);

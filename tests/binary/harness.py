@@ -82,7 +82,7 @@ class Reply:
 class Server:
     """One `tradewind serve`. Use as a context manager: leaving it stops the server and checks how it went."""
 
-    def __init__(self, home, *flags, models=MODELS, ready=True, stderr=None, env=None, binary=BINARY):
+    def __init__(self, home, *flags, models=MODELS, ready=True, stderr=None, env=None, binary=BINARY, **how):
         self.home = pathlib.Path(home)
         self.home.mkdir(parents=True, exist_ok=True)
         self.log_path = self.home.parent / f"{self.home.name}.stderr"
@@ -96,6 +96,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                **how,
             )
         self.expected_exit = 0
         self.token = None  # sent with every request that brings none of its own

@@ -266,6 +266,37 @@ def test_when_a_budget_is_exhausted_a_key_may_go_on_with_the_model_on_this_devic
         assert wrong.returncode == 2
 
 
+def test_records_that_cannot_be_written_are_told_by_every_way_that_is_left(tmp_path):
+    def start(*words, env, **more):
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            return harness.Server(*words, env=env | {"HOOK_SECRET": SECRET}, restore_signals=False, **more)
+        finally:
+            signal.signal(signal.SIGXFSZ, before)
+
+    with Hook() as hook, market.Market(tmp_path, "site-a", prices=PRICES, extra=alerts_config(hook=hook), server=start) as made:
+        home, server = made.server.home, made.server
+        token = make_key(home, "paid", "--budget", "5")["token"]
+        assert chat(server, token, max_tokens=5).status == 200
+        assert "detail" not in server.get("/readyz").json()
+        well = {check["name"]: check for check in json.loads(harness.run_cli("doctor", "--json", "--port", "0", home=home).stdout)["checks"]}
+        assert well["ledger"]["verdict"] == "ok"
+        pid, large = server.process.pid, server.log_path.stat().st_size + (1 << 16)  # the log goes on, and no database does
+        subprocess.run(["prlimit", "--pid", str(pid), f"--fsize={large}:"], check=True)
+        harness.wait_for(lambda: (chat(server, token, max_tokens=5), "detail" in server.get("/readyz").json())[1], "/readyz", 60)
+        ready = server.get("/readyz")
+        assert ready.status == 200 and "paid requests" in ready.json()["detail"]
+        assert "\ntradewind_ledger_behind 1\n" in server.get("/metrics").body.decode()
+        told = harness.wait_for(lambda: [one for one in hook.alerts() if one["kind"] == "ledger"], "the webhook")
+        assert told[0]["scope"] in ("ledger:behind", "ledger:stopped") and told[0]["id"] == 0, told
+        assert "error" in server.log() and "ledger" in server.log()
+        sick = {check["name"]: check for check in json.loads(harness.run_cli("doctor", "--json", "--port", "0", home=home).stdout)["checks"]}
+        assert sick["ledger"]["verdict"] == "fail" and "paid requests" in sick["ledger"]["detail"]
+        subprocess.run(["prlimit", "--pid", str(pid), "--fsize=unlimited:"], check=True)
+        harness.wait_for(lambda: "\ntradewind_ledger_behind 0\n" in server.get("/metrics").body.decode(), "the database again")
+        assert len([one for one in hook.alerts() if one["kind"] == "ledger"]) == len({one["scope"] for one in told})
+
+
 @contextlib.contextmanager
 def small_disk(folder):
     folder.mkdir()
