@@ -58,6 +58,14 @@ std::string RouteScope(const billing::Purchase& bought) {
                      bought.model);
 }
 
+// Served at a service tier that has no price here, and nobody has named the cost.
+bool IsOfUnknownCost(const AttemptRow& row) {
+  using billing::UsageSource;
+  const bool is_named = row.outcome.is_told || row.outcome.source == UsageSource::kBilled ||
+                        row.outcome.source == UsageSource::kOperator;
+  return row.outcome.is_other_tier && row.purchase.priced && !is_named;
+}
+
 // What an attempt shows of its route.
 Alert OfRoute(Kind kind, std::string_view name, const AttemptRow& row, ledger::NanoUsd amount) {
   Alert alert;
@@ -196,7 +204,7 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
     if (row.cost > row.held && bought.priced) {
       TW_RETURN_IF_ERROR(Put(database, OverrunOf(row)));
       TW_RETURN_IF_ERROR(Bar(database, row));
-    } else if (row.outcome.is_other_tier && !row.outcome.is_told && bought.priced) {
+    } else if (IsOfUnknownCost(row)) {
       TW_RETURN_IF_ERROR(Bar(database, row));
     }
     if (row.outcome.is_beyond) {

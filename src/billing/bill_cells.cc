@@ -12,10 +12,11 @@ bool IsCostEstimated(const BilledUse& use) {
   return use.source == UsageSource::kMetered || use.source == UsageSource::kBound;
 }
 
-// Of a cost that the provider named later, nobody may have said the tokens, or a half of them.
+// Of a cost that was named later, nobody may have said the tokens, or a half of them.
 bool AreTokensEstimated(const BilledUse& use) {
   const bool has_all = use.input_tokens > 0 && use.output_tokens > 0;
-  return IsCostEstimated(use) || (use.source == UsageSource::kBilled && !has_all);
+  const bool is_named = use.source == UsageSource::kBilled || use.source == UsageSource::kOperator;
+  return IsCostEstimated(use) || (is_named && !has_all);
 }
 
 void AddTo(LocalCell& local, const BilledUse& use, const BillLine& cell) {

@@ -250,8 +250,13 @@ Outcome Metered::MeteredOutcome(const Ended& ended, const Outcome& said) const {
   outcome.source = UsageSource::kMetered;
   outcome.finish = said.finish;
   outcome.is_beyond = said.is_beyond;
-  outcome.service_tier = prices_->ServiceName(pricing::DearerService(
-      *prices_, MeteredCounts(outcome.input_tokens, outcome.output_tokens, said), service_));
+  const pricing::TokenCounts counts =
+      MeteredCounts(outcome.input_tokens, outcome.output_tokens, said);
+  const std::string tier = ended.usage.has_value() ? ended.usage->service_tier : std::string();
+  const std::optional<size_t> served = ServedAt(*prices_, tier, service_, counts);
+  outcome.is_other_tier = !served.has_value();
+  outcome.service_tier =
+      prices_->ServiceName(served.value_or(pricing::DearerService(*prices_, counts, service_)));
   return outcome;
 }
 
@@ -290,7 +295,9 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
 std::optional<int64_t> Metered::SettleByWhatCame(const Ended& ended, const Outcome& said) {
   const Outcome outcome = MeteredOutcome(ended, said);
   std::optional<int64_t> cost = MeteredCost(InputMax(said), outcome.output_tokens, said);
-  if (cost.has_value()) {
+  if (cost.has_value() && (thinks_unseen_ || hides_answers_)) {
+    cost = hold_.cost();  // what nobody was shown may have been billed
+  } else if (cost.has_value()) {
     cost = std::min(*cost, hold_.cost());  // an estimate is no overrun
   }
   return Settle(outcome, cost, MeteredCharge(ended, said));

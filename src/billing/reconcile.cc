@@ -11,6 +11,14 @@
 #include "billing/usd.h"
 
 namespace tradewind::billing {
+namespace {
+
+// Whoever names the cost later names no tokens: what was said stays, and what was likely does not.
+Outcome NamedOf(const Outcome& said) {
+  return said.source == UsageSource::kNone ? Outcome() : said;
+}
+
+}  // namespace
 
 using ledger::HoldId;
 using ledger::NanoUsd;
@@ -58,7 +66,7 @@ Status ResolveDoubt(ledger::Ledger& ledger, HoldId id, const OperatorsWord& word
                             FormatUsd(hold.cost)),
                 "cost");
   }
-  Outcome outcome = SaidOf(hold);
+  Outcome outcome = NamedOf(SaidOf(hold));
   outcome.source = UsageSource::kOperator;
   outcome.finish = why;
   const bool own_key = DecodePurchase(hold.text).own_key;
@@ -118,7 +126,7 @@ std::vector<BillingQuestion> Reconciliation::Questions(
 }
 
 void Reconciliation::Settle(const Asked& asked, NanoUsd cost, BillingOutcome& outcome) {
-  Outcome text = asked.said.source == UsageSource::kNone ? Outcome() : asked.said;
+  Outcome text = NamedOf(asked.said);
   text.source = UsageSource::kBilled;
   text.finish = "billed by the provider";
   const NanoUsd charge = std::min(cost, asked.charge_max);

@@ -190,7 +190,8 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder, bool has_output
 std::string ServiceTier(const dom::element& holder) {
   constexpr size_t kBytesMax = 64;
   std::string_view tier = Text(holder, "service_tier");
-  if (dom::element usage; tier.empty() && holder["usage"].get(usage) == simdjson::SUCCESS) {
+  if (dom::element usage;
+      (tier.empty() || tier == "auto") && holder["usage"].get(usage) == simdjson::SUCCESS) {
     tier = Text(usage, "service_tier");
   }
   return tier == "auto" ? std::string() : std::string(tier.substr(0, kBytesMax));

@@ -162,6 +162,7 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
     // The first one may have answered while the money of the second was on its way to the disk.
     const bool is_over = std::ranges::any_of(*legs, is_ready) || call.exchange.client_left();
     if (second.has_value() && !is_over && MayGoOut(second->money)) {
+      second->started = clock_.Now();  // how fast the disk is says nothing of the route
       start(std::move(*second));
       second.reset();
     }

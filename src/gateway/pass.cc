@@ -155,7 +155,8 @@ class StreamPass {
   void NoteUsage(const WireEvent& event) {
     const chat::Usage& usage = *event.chunk.usage;
     const bool has_ended = event.choices_ended >= options_.choices;
-    if (!usage.is_whole() && passed_.usage.has_value() && passed_.usage->is_whole()) {
+    if (!usage.is_whole() && !event.chunk.has_content && passed_.usage.has_value() &&
+        passed_.usage->is_whole()) {
       if (usage.cost_nanousd.has_value()) {
         passed_.usage->cost_nanousd = usage.cost_nanousd;
       }
