@@ -32,6 +32,7 @@ struct World {
   std::unique_ptr<ledger::Ledger> ledger;
   std::unique_ptr<billing::Recorder> recorder;
   uint64_t ids = 0;
+  billing::UsageSource source = billing::UsageSource::kProvider;  // of what is spent
 
   explicit World(Policy wanted = {}) : policy(wanted) {
     clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'790'000'000)));
@@ -80,6 +81,7 @@ struct World {
     ASSERT_TRUE(hold->Sent().has_value());
     billing::Outcome outcome;
     outcome.is_beyond = is_beyond;
+    outcome.source = source;
     outcome.is_other_tier = is_other_tier;
     ASSERT_TRUE(
         hold->Settle(cost, std::min(cost, request.charge), billing::Encode(outcome)).has_value());
@@ -271,6 +273,13 @@ TEST(Watch, BarsARouteThatServedATierWithoutAPrice) {
   ASSERT_EQ(told.size(), 1U);
   EXPECT_NE(told[0].find("a service tier that has no price here"), std::string::npos) << told[0];
   EXPECT_EQ(world.Look().barred.size(), 1U);
+}
+
+TEST(Watch, BarsNoRouteWhoseCostWasNamedLater) {
+  World world;
+  world.source = billing::UsageSource::kBilled;
+  world.Spend(20, 30, "org/m", false, false, true);
+  EXPECT_TRUE(world.Look().barred.empty());
 }
 
 TEST(Watch, TellsOnceWhatAPowerCutMayHaveTaken) {

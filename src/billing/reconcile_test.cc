@@ -260,6 +260,7 @@ TEST_F(ReconciliationTest, AnOperatorSaysWhatADoubtCostAndNobodyIsChargedForMore
   EXPECT_EQ(row.charge, 1234);
   EXPECT_EQ(row.outcome.source, UsageSource::kOperator);
   EXPECT_EQ(row.outcome.finish, "the operator: ticket 17");
+  EXPECT_EQ(row.outcome.output_tokens, 0) << "which nobody said";
   EXPECT_EQ(RowOf(dear).cost, 200'000);
   EXPECT_EQ(RowOf(dear).charge, 0) << "nothing had come of it";
   EXPECT_EQ(RowOf(own).cost, 500);

@@ -217,6 +217,7 @@ TEST(WireWhole, SaysItsServiceTier) {
   EXPECT_EQ(tier(R"("service_tier":"default",)"), "default");
   EXPECT_EQ(tier(R"("service_tier":"flex",)"), "flex");
   EXPECT_EQ(tier("", R"(,"service_tier":"priority")"), "priority");
+  EXPECT_EQ(tier(R"("service_tier":"auto",)", R"(,"service_tier":"priority")"), "priority");
   EXPECT_EQ(tier(R"("service_tier":")" + std::string(1'000, 'x') + "\",").size(), 64U);
   EXPECT_EQ(ReadWireChunk(R"({"choices":[],"service_tier":"flex"})")->service_tier, "flex");
 }

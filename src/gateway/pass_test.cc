@@ -60,6 +60,16 @@ TEST_F(PassTest, HalfAUsageTakesNothingFromAWholeOne) {
   EXPECT_EQ(later.output_tokens, 9);
 }
 
+TEST_F(PassTest, HalfAUsageWithMoreOfTheAnswerEndsAnEarlierWholeOne) {
+  Start({"site-a"});
+  const std::string first = Used(R"("prompt_tokens":10,"completion_tokens":0,"total_tokens":10)");
+  const std::string more = Event(R"({"choices":[{"index":0,"delta":{"content":"more"}}],)"
+                                 R"("usage":{"completion_tokens":150}})");
+  const auto line = Answer(first + more + End());
+  EXPECT_NE(line.output_tokens, 0) << "which was said before there was any";
+  EXPECT_NE(seen_.find(R"("cost_nanousd":null)"), std::string::npos) << seen_;
+}
+
 TEST_F(PassTest, RowSlowReaderOfAProvider) {
   server_options_.write_deadline_ms = 200;
   prices_.input = prices_.output = Decimal::Parse("1").value();
