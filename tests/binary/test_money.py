@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 
 import attack
 import harness
@@ -79,7 +80,16 @@ exec unshare -m sh -c 'mount --bind {boot_id} /proc/sys/kernel/random/boot_id &&
     return functools.partial(harness.Server, binary=program)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may say to a program when the machine was started")
+def may_say_when_it_was_started():
+    """Root in most containers may not."""
+    try:
+        mount = ["unshare", "-m", "mount", "--bind", "/dev/null", "/proc/sys/kernel/random/boot_id"]
+        return subprocess.run(mount, stderr=subprocess.DEVNULL).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not may_say_when_it_was_started(), reason="it takes root to say to a program when the machine was started")
 def test_what_was_leased_counts_as_used_after_the_machine_was_started_anew_and_not_after_a_kill(tmp_path):
     with market.Market(tmp_path, "site-a", prices=("100", "300"), server=started_on(tmp_path, 1)) as site:
         home = site.server.home
