@@ -239,7 +239,7 @@ TEST(Leases, AStopBeforeTheMachineIsStartedAnewSetsNothingAside) {
 
 // A start that is killed after a power cut has counted some budgets, and the next one the others.
 TEST(Leases, AStartThatIsKilledForgetsNoBudget) {
-  for (int64_t write = 0; write < 12; ++write) {
+  for (int64_t write = 0; write < 60; ++write) {
     World world;
     std::vector<AccountNumber> budgets;
     for (const char* name : {"key:a", "key:b", "key:c"}) {

@@ -30,6 +30,7 @@ Result<std::unique_ptr<Ledger>> Ledger::Open(Disk& disk, const Clock& clock,
                                              LedgerOptions options) {
   std::unique_ptr<Ledger> ledger(new Ledger(disk, clock, options));
   TW_RETURN_IF_ERROR(ledger->Recover());
+  ledger->has_started_ = true;
   ledger->credit_time_.Look(ledger->WallNs(), clock.Now());
   ledger->LookAtDisk();
   if (options.background) {
@@ -41,7 +42,7 @@ Result<std::unique_ptr<Ledger>> Ledger::Open(Disk& disk, const Clock& clock,
 Ledger::~Ledger() {
   {
     const std::lock_guard lock(mutex_);
-    if (journal_ != nullptr) {
+    if (has_started_) {
       GiveBackLeases(true);  // the power may be cut after it as often as it likes
     }
     stopping_ = true;
@@ -49,7 +50,7 @@ Ledger::~Ledger() {
   if (thread_.joinable()) {
     dirty_.notify_all();
     thread_.join();
-  } else if (journal_ != nullptr) {
+  } else if (has_started_) {
     static_cast<void>(journal_->Sync());
   }
   const std::lock_guard lock(mutex_);

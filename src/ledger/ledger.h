@@ -323,6 +323,7 @@ class Ledger {
   std::string stopped_because_;
   std::string behind_because_;
   DiskState disk_state_;
+  bool has_started_ = false;  // all that the last process left was counted
   bool stopping_ = false;
   bool flusher_sleeps_ = false;  // until dirty_ is notified
   bool is_released_ = false;
