@@ -12,6 +12,10 @@ class Clock {
   virtual std::chrono::steady_clock::time_point Now() const = 0;      // for durations and deadlines
   virtual std::chrono::system_clock::time_point WallNow() const = 0;  // for timestamps only
 
+  int64_t UnixMs() const {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(WallNow().time_since_epoch())
+        .count();
+  }
   int64_t UnixSeconds() const {
     return std::chrono::duration_cast<std::chrono::seconds>(WallNow().time_since_epoch()).count();
   }

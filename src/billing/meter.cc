@@ -66,8 +66,12 @@ class ScopeNames {
       bytes += 3 * id->size() + purchase.model.size() + purchase.provider.size() + kRest;
     }
     text_.reserve(bytes);  // so that the views stay where they are
+    const bool is_probe = purchase.key_id == kProbesScope;
+    if (is_probe) {
+      Add({kProbesScope});
+    }
     for (const auto& [kind, id] : scopes) {
-      if (!id->empty()) {
+      if (!id->empty() && !is_probe) {
         Add({kind, ":", *id});
         Add({kind, ":", *id, "/model:", purchase.model});
         Add({kind, ":", *id, "/provider:", purchase.provider});
@@ -255,7 +259,7 @@ OutputBound OutputBoundOf(const Offer& offer, const SpendingBound& bound) {
 }  // namespace
 
 bool IsServerScope(std::string_view scope) {
-  return scope == kServerScope || scope.starts_with(kProviderScope) ||
+  return scope == kServerScope || scope == kProbesScope || scope.starts_with(kProviderScope) ||
          scope.starts_with(kModelScope);
 }
 
@@ -387,7 +391,7 @@ Result<ledger::HoldRequest> Meter::RequestOf(const SpendingBound& bound, const O
                     FormatUsd(request.cost), FormatUsd(std::max<NanoUsd>(0, *offer.cost_max))),
         std::string(kDearParam));
   }
-  request.charge = bought.own_key ? 0 : request.cost;
+  request.charge = bought.own_key || offer.charges_nobody ? 0 : request.cost;
   request.payer = bound.payer;
   // What a caller's own account pays is owed to nobody by us.
   request.payee = ledger_.Payee((bought.own_key ? "callers:" : "provider:") + bought.provider)

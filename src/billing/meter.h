@@ -34,10 +34,11 @@ inline constexpr int64_t kOutputTokensDefault = 8192;
 inline constexpr int64_t kOutputTokensMin = 256;
 
 // Budgets of the server itself, across organisations: of all that it spends, at one provider, on
-// one model.
+// one model, and on its own probes of routes, which stand where a key's id does: no key has it.
 inline constexpr std::string_view kServerScope = "all";
 inline constexpr std::string_view kProviderScope = "provider:";
 inline constexpr std::string_view kModelScope = "model:";
+inline constexpr std::string_view kProbesScope = "probes";
 bool IsServerScope(std::string_view scope);
 
 // The names of the other budgets that a purchase falls into: of its organisation, project, user and
@@ -96,8 +97,9 @@ struct Offer {
   std::string billed_apart;  // a field whose cost no token price bounds; "" = none
   // Beyond it the attempt is not made, whatever budgets say: what its request may still cost.
   std::optional<ledger::NanoUsd> cost_max;
-  AskableIds askable = {};  // by which ids the provider says later what it cost
-  bool is_strict = false;   // ledger::HoldRequest's
+  AskableIds askable = {};      // by which ids the provider says later what it cost
+  bool is_strict = false;       // ledger::HoldRequest's
+  bool charges_nobody = false;  // the operator's own: a cost, and no charge
 };
 
 // Since the start.

@@ -548,7 +548,7 @@ inline constexpr Argument kBudgetArguments[] = {
     {.name = "SCOPE",
      .help = "key:KEY, user:USER, project:PROJECT or org:ORG (an id or a name); with /model:ID or "
              "/provider:SLUG behind it, of "
-             "these alone; of the whole server: all, provider:SLUG, model:ID",
+             "these alone; of the whole server: all, provider:SLUG, model:ID, probes",
      .required = false}};
 inline constexpr Flag kBudgetFlags[] = {
     {.name = "usd",

@@ -192,7 +192,7 @@ Result<ExitCode> RunBudget(const Settings& settings) {
                 action == "ls"
                     ? "`budget ls` takes no scope"
                     : "say whose budget: key:KEY, user:USER, project:PROJECT, org:ORG, all, "
-                      "provider:SLUG or model:ORG/NAME",
+                      "provider:SLUG, model:ORG/NAME or probes",
                 "SCOPE");
   }
   Errand errand;

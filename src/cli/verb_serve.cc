@@ -366,7 +366,8 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
                                                    parts.identity->provider_secrets());
   parts.market = std::make_unique<routing::Marketplace>(
       parts.live_market->Build(), parts.upstreams.get(), SystemClock(), SystemRandom());
-  parts.prober = std::make_unique<gateway::Prober>(*parts.market, parts.metrics);
+  parts.prober = std::make_unique<gateway::Prober>(
+      *parts.market, parts.metrics, config.counts_nothing ? nullptr : &parts.books->meter());
   parts.live_market->Serve(*parts.market, *parts.prober);
   StartReconciler(config, parts);
   parts.recounter = std::make_unique<gateway::Recounter>(

@@ -145,8 +145,8 @@ Result<std::string> ReadScope(const std::string& text, bool is_new, identity::St
   if (!is_kind || id.empty() || !is_rest) {
     return Fail(ErrorCode::kInvalidArgument,
                 "A scope is key:KEY, user:USER, project:PROJECT or org:ORG; behind it may stand "
-                "/model:ORG/NAME or /provider:SLUG. Those of the server are all, provider:SLUG and "
-                "model:ORG/NAME.",
+                "/model:ORG/NAME or /provider:SLUG. Those of the server are all, provider:SLUG, "
+                "model:ORG/NAME and probes.",
                 "scope");
   }
   Result<std::string> known = std::string();

@@ -22,16 +22,6 @@ namespace {
 using providers::UpstreamFailure;
 using routing::FailureKind;
 
-void SetFailure(UpstreamFailure failure, bool before_first_byte, Answered& answered) {
-  answered.kind = KindOf(failure);
-  answered.reached = ReachedOf(failure);
-  answered.retry_after_ms = failure.retry_after_ms;
-  answered.upstream_status = failure.status;
-  answered.upstream_error = std::move(failure.wire);
-  (before_first_byte ? answered.failed_before_first_byte : answered.failed_after_first_byte) =
-      std::move(failure.error);
-}
-
 Answered FromPassed(Passed passed) {
   Answered answered;
   if (passed.failed_before_first_byte.has_value()) {

@@ -14,8 +14,6 @@ namespace {
 using providers::Endpoint;
 using routing::PlannedRoute;
 
-// What a template and the provider's own instructions add to the text of a request.
-constexpr int64_t kTemplateTokens = 1024;
 // No provider makes more of one picture.
 constexpr int64_t kImageTokensMax = 32'768;
 // What a photo comes to at most providers: 1,600 is the most that Anthropic makes of one, OpenAI
@@ -100,7 +98,7 @@ std::string BilledApart(const dialects::OpenAiFacts& facts, const catalog::Mappi
   return facts.wants_sound && !mapping.prices.audio_output ? "modalities" : "";
 }
 
-billing::Purchase PurchaseOf(const Call& call, const PlannedRoute& route, bool own_key) {
+billing::Purchase BuyerOf(const Call& call, bool own_key) {
   billing::Purchase bought;
   if (call.caller != nullptr) {
     bought.org_id = call.bill_to.has_value() ? call.bill_to->org_id : call.caller->org_id;
@@ -108,9 +106,6 @@ billing::Purchase PurchaseOf(const Call& call, const PlannedRoute& route, bool o
     bought.key_id = call.caller->key_id;
     bought.user_id = call.caller->user_id();
   }
-  bought.model = route.mapping->hf_model;
-  bought.provider = route.slug();
-  bought.provider_model = route.mapping->provider_model;
   bought.own_key = own_key;
   bought.degraded = !call.record.degraded.empty();
   return bought;
@@ -123,38 +118,49 @@ bool IsStrict(const Call& call) {
 
 }  // namespace
 
+billing::Offer OfferOf(const catalog::Mapping& mapping, const routing::MarketPlace& place,
+                       billing::Purchase buyer) {
+  billing::Offer offer;
+  offer.purchase = std::move(buyer);
+  offer.purchase.model = mapping.hf_model;
+  offer.purchase.provider = mapping.provider;
+  offer.purchase.provider_model = mapping.provider_model;
+  offer.prices = &mapping.prices;
+  offer.model_output_max = mapping.max_output;
+  offer.cap_trust = mapping.cap_trust;
+  // What goes beyond its cap need not be seen either.
+  offer.thinks_unseen = mapping.prices.reasoning.has_value() || !mapping.cap_trust.is_full();
+  if (!place.is_local()) {
+    offer.bills_whole = place.upstream->bills_on;
+    offer.price_varies = place.upstream->price_varies;
+    offer.askable = {place.billing.has_value(),
+                     place.billing.has_value() && place.upstream->keeps_own_ids};
+  }
+  return offer;
+}
+
 Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   if (options_.meter == nullptr) {
     return {};
   }
   const PlannedRoute& route = *begun.route;
-  billing::Offer offer;
+  billing::Offer offer =
+      OfferOf(*route.mapping, *route.place, BuyerOf(tries.call, !begun.key.ref.empty()));
   offer.id = {tries.call.receipt, ++tries.attempt};
-  offer.purchase = PurchaseOf(tries.call, route, !begun.key.ref.empty());
-  offer.prices = &route.mapping->prices;
   offer.input_tokens_max = InputTokensMax(tries, *route.mapping);
   offer.input_tokens_likely = InputTokensLikely(tries, offer.input_tokens_max);
   SetOutputMax(tries.order, offer);
   offer.output_default = OutputDefault(tries.call);
-  offer.model_output_max = route.mapping->max_output;
-  offer.cap_trust = route.mapping->cap_trust;
   offer.choices = tries.order.facts.answers;
   offer.images = tries.order.facts.images;
   offer.has_audio_input = tries.order.facts.sounds > 0;
   offer.wants_audio_output = tries.order.facts.wants_sound;
-  // What goes beyond its cap need not be seen either.
-  offer.thinks_unseen = tries.order.facts.may_think ||
-                        route.mapping->prices.reasoning.has_value() ||
-                        !route.mapping->cap_trust.is_full();
+  offer.thinks_unseen = offer.thinks_unseen || tries.order.facts.may_think;
   offer.hides_answers = tries.order.facts.answers > tries.order.facts.n * tries.order.facts.prompts;
   offer.service_tier = tries.order.facts.service_tier;
   offer.wants_long_cache = tries.order.facts.wants_long_cache;
   offer.billed_apart =
       route.is_local() ? std::string() : BilledApart(tries.order.facts, *route.mapping);
-  offer.bills_whole = !route.is_local() && route.place->upstream->bills_on;
-  offer.price_varies = !route.is_local() && route.place->upstream->price_varies;
-  offer.askable = {route.place->billing.has_value(),
-                   route.place->billing.has_value() && route.place->upstream->keeps_own_ids};
   // Going on with a stream costs both attempts: who wants it knows.
   const bool is_bounded =
       tries.began == nullptr &&
@@ -174,15 +180,22 @@ bool Gateway::MayGoOut(const billing::Metered& money) const {
   return seq == 0 || options_.meter->IsDurable(seq);
 }
 
+Task<bool> AwaitDurable(billing::Meter& meter, uint64_t seq,
+                        std::chrono::steady_clock::time_point deadline) {
+  if (seq == 0) {
+    co_return true;
+  }
+  const auto wakeup = http::Wakeup::Create();
+  meter.WhenDurable(seq, [wakeup](bool /*is_durable*/) { wakeup->Notify(); });
+  static_cast<void>(co_await wakeup->Wait(deadline));
+  co_return meter.IsDurable(seq);
+}
+
 // The first request of a budget's window or after a rest, and each of an organisation that is
 // strict.
 Task<Status> Gateway::AwaitDisk(Tries& tries, Begun& begun) const {
   constexpr int64_t kRetryAfterMs = 60'000;
-  const auto wakeup = http::Wakeup::Create();
-  options_.meter->WhenDurable(begun.money.goes_out_after(),
-                              [wakeup](bool /*is_durable*/) { wakeup->Notify(); });
-  static_cast<void>(co_await wakeup->Wait(tries.deadline));
-  if (MayGoOut(begun.money)) {
+  if (co_await AwaitDurable(*options_.meter, begun.money.goes_out_after(), tries.deadline)) {
     begun.started = clock_.Now();  // how fast the disk is says nothing of the route
     co_return Status();
   }
@@ -203,11 +216,11 @@ Answered NotSent() {
   return answered;
 }
 
-void EndMoney(Tries& tries, const Answered& answered, Begun& begun) {
+billing::Ended EndedOf(const Answered& answered) {
   billing::Ended ended;
   ended.is_complete = !answered.has_failed() || answered.was_read_on;
   // Some say with every chunk what there is by then: that is no bill of an answer that was cut.
-  if (ended.is_complete || answered.usage_is_final || begun.route->is_local()) {
+  if (ended.is_complete || answered.usage_is_final) {
     ended.usage = answered.usage;
   }
   ended.delivered_bytes = answered.delivered_bytes;
@@ -225,6 +238,14 @@ void EndMoney(Tries& tries, const Answered& answered, Begun& begun) {
     ended.finish = routing::FailureKindName(answered.kind);
   } else {
     ended.finish = answered.finish_reason;
+  }
+  return ended;
+}
+
+void EndMoney(Tries& tries, const Answered& answered, Begun& begun) {
+  billing::Ended ended = EndedOf(answered);
+  if (begun.route->is_local()) {
+    ended.usage = answered.usage;
   }
   static_cast<void>(begun.money.End(ended));
   tries.at_stake.End(begun.held, begun.money.may_cost());

@@ -119,20 +119,10 @@ class StreamPass {
         co_return true;
       }
       bytes += static_cast<int64_t>(event->data.size());
-      passed_.unread_bytes += SeenBytes(*event);
+      passed_.unread_bytes += event->seen_bytes();
       NoteEnd(*event);
     }
     co_return false;
-  }
-
-  // Of thoughts, tool calls and contents in parts the text is not known: their event's size is more
-  // than theirs.
-  static int64_t SeenBytes(const WireEvent& event) {
-    if (!event.chunk.has_content) {
-      return 0;
-    }
-    const bool is_known = !event.chunk.has_other && !event.chunk.text.empty();
-    return static_cast<int64_t>(is_known ? event.chunk.text.size() : event.data.size());
   }
 
   void NoteEnd(const WireEvent& event) {
@@ -175,7 +165,7 @@ class StreamPass {
 
   void Note(const WireEvent& event) {
     if (event.chunk.has_content) {
-      passed_.delivered_bytes += SeenBytes(event);
+      passed_.delivered_bytes += event.seen_bytes();
       if (options_.on_delivered) {
         options_.on_delivered(passed_.delivered_bytes);
       }

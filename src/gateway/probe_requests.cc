@@ -10,7 +10,9 @@
 #include <fmt/format.h>
 
 #include "base/ids.h"
+#include "billing/ending.h"
 #include "dialects/json_reader.h"
+#include "gateway/tries.h"
 #include "gateway/upstream_failure.h"
 #include "providers/quirks.h"
 #include "providers/upstream.h"
@@ -28,26 +30,48 @@ using routing::ProbeSeen;
 constexpr int64_t kProbeDeadlineMs = 60'000;  // of one request
 constexpr size_t kWordsMax = 200;             // of what a provider says about its failure
 
+// One of the up to three; each is an attempt of the ledger with its own number.
+struct Question {
+  uint16_t attempt = 1;
+  Endpoint endpoint = Endpoint::kChat;
+  int64_t output_tokens_max = 0;  // as the body says
+  bool is_stream = false;
+  std::string_view body;
+};
+
 // Long enough for a speed, short enough to cost next to nothing.
-constexpr std::string_view kChatBody =
-    R"({"model":"m","messages":[{"role":"user","content":"Count from one to twelve in words."}],)"
-    R"("max_tokens":64,"stream":true})";
-constexpr std::string_view kTextBody =
-    R"({"model":"m","prompt":"One, two, three, four,","max_tokens":32,"stream":true})";
-constexpr std::string_view kEmbedBody = R"({"model":"m","input":"probe"})";
+constexpr Question kChat{
+    .output_tokens_max = 64,
+    .is_stream = true,
+    .body = R"({"model":"m","messages":[{"role":"user","content":"Count from one to twelve )"
+            R"(in words."}],)"
+            R"("max_tokens":64,"stream":true})"};
+constexpr Question kText{
+    .endpoint = Endpoint::kCompletions,
+    .output_tokens_max = 32,
+    .is_stream = true,
+    .body = R"({"model":"m","prompt":"One, two, three, four,","max_tokens":32,"stream":true})"};
+constexpr Question kEmbedding{.endpoint = Endpoint::kEmbeddings,
+                              .body = R"({"model":"m","input":"probe"})"};
 // `auto`, which every provider takes: the question leaves no doubt.
-constexpr std::string_view kToolBody =
-    R"({"model":"m","messages":[{"role":"user","content":"What is the weather in Paris? )"
-    R"(You must call get_weather."}],"max_tokens":256,"tool_choice":"auto","tools":[{"type":)"
-    R"("function","function":{"name":"get_weather","description":"The weather of a city now.",)"
-    R"("parameters":{"type":"object","properties":{"city":{"type":"string"}},)"
-    R"("required":["city"]}}}]})";
-constexpr std::string_view kSchemaBody =
-    R"({"model":"m","messages":[{"role":"user","content":"Which city is the capital of France, )"
-    R"(and on which continent is it?"}],"max_tokens":256,"response_format":{"type":"json_schema",)"
-    R"("json_schema":{"name":"capital","strict":true,"schema":{"type":"object","properties":)"
-    R"({"city":{"type":"string"},"continent":{"type":"string"}},"required":["city","continent"],)"
-    R"("additionalProperties":false}}}})";
+constexpr Question kTool{
+    .attempt = 2,
+    .output_tokens_max = 256,
+    .body =
+        R"({"model":"m","messages":[{"role":"user","content":"What is the weather in Paris? )"
+        R"(You must call get_weather."}],"max_tokens":256,"tool_choice":"auto","tools":[{"type":)"
+        R"("function","function":{"name":"get_weather","description":"The weather of a city now.",)"
+        R"("parameters":{"type":"object","properties":{"city":{"type":"string"}},)"
+        R"("required":["city"]}}}]})"};
+constexpr Question kSchema{
+    .attempt = 3,
+    .output_tokens_max = 256,
+    .body =
+        R"({"model":"m","messages":[{"role":"user","content":"Which city is the capital of )"
+        R"(France, and on which continent is it?"}],"max_tokens":256,"response_format":{)"
+        R"("type":"json_schema","json_schema":{"name":"capital","strict":true,"schema":{)"
+        R"("type":"object","properties":{"city":{"type":"string"},"continent":{"type":"string"}},)"
+        R"("required":["city","continent"],"additionalProperties":false}}}})"};
 
 ProbedTask TaskOf(const catalog::Mapping& mapping) {
   return mapping.task == "conversational"    ? ProbedTask::kChat
@@ -55,26 +79,84 @@ ProbedTask TaskOf(const catalog::Mapping& mapping) {
                                              : ProbedTask::kOther;
 }
 
-std::unique_ptr<UpstreamExchange> Ask(http::UpstreamClient& client,
-                                      const routing::MarketPlace& place,
-                                      const catalog::Mapping& mapping, Endpoint endpoint,
-                                      std::string_view body, bool is_stream, const Clock& clock) {
-  dialects::JsonText text = dialects::JsonText::Parse(std::string(body)).value();
-  providers::PrepareRequest(*place.upstream->quirks, endpoint, mapping.provider_model, is_stream,
-                            text);
-  http::UpstreamDeadlines deadlines;
-  deadlines.first_byte_ms = kProbeDeadlineMs;
-  deadlines.idle_ms = kProbeDeadlineMs;
-  deadlines.overall = clock.Now() + std::chrono::milliseconds(kProbeDeadlineMs);
-  providers::UpstreamOrder order;
-  order.endpoint = endpoint;
-  order.body = text.Text();
-  order.is_stream = is_stream;
-  order.api_key = place.api_key;
-  order.request_id = RandomId("probe_", 24);
-  order.deadlines = deadlines;
-  return std::make_unique<UpstreamExchange>(client, *place.upstream, std::move(order));
-}
+// A question that is asked, and its money: a hold before it goes out, which its end settles.
+class Asking {
+ public:
+  Asking(const Probe& probe, const Question& question) : probe_(probe), question_(question) {}
+  Asking(const Asking&) = delete;
+  Asking& operator=(const Asking&) = delete;
+
+  // Nothing is sent where it fails.
+  Task<Status> Hold() {
+    deadline_ = probe_.clock.Now() + std::chrono::milliseconds(kProbeDeadlineMs);
+    if (probe_.meter == nullptr) {
+      co_return Status();
+    }
+    billing::Purchase buyer;
+    buyer.key_id = billing::kProbesScope;
+    billing::Offer offer = OfferOf(probe_.mapping, probe_.place, std::move(buyer));
+    offer.id = {probe_.receipt, question_.attempt};
+    offer.input_tokens_likely = billing::TextTokens(static_cast<int64_t>(question_.body.size()));
+    offer.input_tokens_max = static_cast<int64_t>(question_.body.size()) + kTemplateTokens;
+    offer.output_tokens_max = question_.output_tokens_max;
+    offer.charges_nobody = true;
+    TW_CO_ASSIGN_OR_RETURN(money_, probe_.meter->Begin(std::move(offer), ledger::Send::kNow));
+    if (!co_await AwaitDurable(*probe_.meter, money_.goes_out_after(), deadline_)) {
+      End(NotSent());
+      co_return Fail(ErrorCode::kResourceExhausted,
+                     "what it may cost could not be kept on the disk");
+    }
+    co_return Status();
+  }
+
+  Task<providers::UpstreamResult<void>> Open() {
+    dialects::JsonText text = dialects::JsonText::Parse(std::string(question_.body)).value();
+    providers::PrepareRequest(*probe_.place.upstream->quirks, question_.endpoint,
+                              probe_.mapping.provider_model, question_.is_stream, text);
+    providers::UpstreamOrder order;
+    order.endpoint = question_.endpoint;
+    order.body = text.Text();
+    order.is_stream = question_.is_stream;
+    order.api_key = probe_.place.api_key;
+    order.request_id = RandomId("probe_", 24);
+    order.deadlines.first_byte_ms = order.deadlines.idle_ms = kProbeDeadlineMs;
+    order.deadlines.overall = deadline_;
+    if (probe_.place.upstream->keeps_own_ids) {
+      order.attempt_id = money_.own_id();
+    }
+    upstream_.emplace(probe_.client, *probe_.place.upstream, std::move(order));
+    providers::UpstreamResult<void> opened = co_await upstream_->Open();
+    if (opened.has_value()) {
+      money_.UpstreamId(upstream_->upstream_request_id());
+    }
+    co_return opened;
+  }
+  UpstreamExchange& upstream() { return *upstream_; }
+
+  void Failed(const UpstreamFailure& failure, int64_t delivered_bytes = 0) {
+    Answered answered;
+    SetFailure(failure, delivered_bytes == 0, answered);
+    answered.delivered_bytes = delivered_bytes;
+    End(std::move(answered));
+  }
+  void Ended(const std::optional<chat::Usage>& usage, int64_t delivered_bytes,
+             std::string finish_reason) {
+    Answered answered;
+    answered.usage = usage;
+    answered.delivered_bytes = delivered_bytes;
+    answered.finish_reason = std::move(finish_reason);
+    End(std::move(answered));
+  }
+
+ private:
+  void End(Answered answered) { static_cast<void>(money_.End(EndedOf(answered))); }
+
+  const Probe& probe_;
+  const Question& question_;
+  std::chrono::steady_clock::time_point deadline_;
+  billing::Metered money_;
+  std::optional<UpstreamExchange> upstream_;
+};
 
 std::string Shortened(std::string text) {
   if (text.size() > kWordsMax) {
@@ -103,21 +185,26 @@ void SetFailure(const UpstreamFailure& failure, ProbeSeen& seen) {
                                                      : fmt::format("{} {}", failure.status, said));
 }
 
-Task<void> SeeStream(UpstreamExchange& upstream, const Clock& clock, ProbeSeen& seen) {
+Task<void> SeeStream(Asking& asking, const Clock& clock, ProbeSeen& seen) {
   const auto started = clock.Now();
-  if (const auto opened = co_await upstream.Open(); !opened.has_value()) {
+  if (const auto opened = co_await asking.Open(); !opened.has_value()) {
+    asking.Failed(opened.error());
     co_return SetFailure(opened.error(), seen);
   }
   std::optional<std::chrono::steady_clock::time_point> first, last;
   std::string finish_reason;
+  std::optional<chat::Usage> usage;
+  int64_t delivered_bytes = 0;
   while (true) {
-    const auto event = co_await upstream.Next();
+    const auto event = co_await asking.upstream().Next();
     if (!event.has_value()) {
+      asking.Failed(event.error(), delivered_bytes);
       co_return SetFailure(event.error(), seen);
     }
     if (event->done) {
       break;
     }
+    delivered_bytes += event->seen_bytes();
     if (event->chunk.has_content) {
       last = clock.Now();
       first = first.value_or(*last);
@@ -126,9 +213,11 @@ Task<void> SeeStream(UpstreamExchange& upstream, const Clock& clock, ProbeSeen& 
       finish_reason = event->chunk.finish_reason;
     }
     if (event->chunk.usage.has_value()) {
-      seen.output_tokens = event->chunk.usage->output_tokens;
+      usage = event->chunk.usage;
+      seen.output_tokens = usage->output_tokens;
     }
   }
+  asking.Ended(usage, delivered_bytes, finish_reason);
   seen.format_ok = !finish_reason.empty();
   seen.format_words = seen.format_ok ? "" : "the stream ended without a finish reason";
   if (first.has_value()) {
@@ -137,13 +226,24 @@ Task<void> SeeStream(UpstreamExchange& upstream, const Clock& clock, ProbeSeen& 
   }
 }
 
-Task<void> SeeEmbedding(UpstreamExchange& upstream, const Clock& clock, ProbeSeen& seen) {
-  const auto started = clock.Now();
-  if (const auto opened = co_await upstream.Open(); !opened.has_value()) {
-    co_return SetFailure(opened.error(), seen);
+// A whole answer, and what it cost.
+Task<providers::UpstreamResult<dialects::WireWhole>> Whole(Asking& asking) {
+  if (auto opened = co_await asking.Open(); !opened.has_value()) {
+    asking.Failed(opened.error());
+    co_return std::unexpected(std::move(opened).error());
   }
-  const auto whole = co_await upstream.Whole();
-  if (!whole.has_value()) {
+  auto whole = co_await asking.upstream().Whole();
+  if (whole.has_value()) {
+    asking.Ended(whole->usage, static_cast<int64_t>(whole->body.size()), whole->finish_reason);
+  } else {
+    asking.Failed(whole.error());
+  }
+  co_return whole;
+}
+
+Task<void> SeeEmbedding(Asking& asking, const Clock& clock, ProbeSeen& seen) {
+  const auto started = clock.Now();
+  if (const auto whole = co_await Whole(asking); !whole.has_value()) {
     co_return SetFailure(whole.error(), seen);
   }
   seen.ttft_ms = MsBetween(started, clock.Now());
@@ -184,15 +284,16 @@ bool FollowedTheSchema(const json::value& root) {
   return IsObjectWithTexts(At(root, "/choices/0/message/content"), {"city", "continent"});
 }
 
-// Nothing when the answer was cut off at its length: a model that thinks aloud was not done.
-Task<std::optional<ProbeSeen::Further>> SeeOne(std::unique_ptr<UpstreamExchange> upstream,
+// Nothing when it may not be asked, or its answer was cut off at its length: a model that thinks
+// aloud was not done.
+Task<std::optional<ProbeSeen::Further>> SeeOne(const Probe& probe, const Question& question,
                                                bool (*is_as_asked)(const json::value&)) {
-  ProbeSeen::Further further;
-  if (const auto opened = co_await upstream->Open(); !opened.has_value()) {
-    further.failure = KindOfProbe(opened.error());
-    co_return further;
+  Asking asking(probe, question);
+  if (!(co_await asking.Hold()).has_value()) {
+    co_return std::nullopt;
   }
-  const auto whole = co_await upstream->Whole();
+  ProbeSeen::Further further;
+  const auto whole = co_await Whole(asking);
   if (!whole.has_value()) {
     further.failure = KindOfProbe(whole.error());
     co_return further;
@@ -207,33 +308,29 @@ Task<std::optional<ProbeSeen::Further>> SeeOne(std::unique_ptr<UpstreamExchange>
 
 }  // namespace
 
-Task<ProbeSeen> SeeFirst(http::UpstreamClient& client, const routing::MarketPlace& place,
-                         const catalog::Mapping& mapping, const Clock& clock) {
+Task<ProbeSeen> SeeFirst(const Probe& probe) {
   ProbeSeen seen;
-  seen.task = TaskOf(mapping);
-  if (seen.task == ProbedTask::kOther) {
-    const auto upstream =
-        Ask(client, place, mapping, Endpoint::kEmbeddings, kEmbedBody, false, clock);
-    co_await SeeEmbedding(*upstream, clock, seen);
+  seen.task = TaskOf(probe.mapping);
+  const bool is_stream = seen.task != ProbedTask::kOther;
+  Asking asking(probe, !is_stream ? kEmbedding : seen.task == ProbedTask::kChat ? kChat : kText);
+  if (const Status held = co_await asking.Hold(); !held.has_value()) {
+    seen.not_asked = held.error().message;
     co_return seen;
   }
-  const bool is_chat = seen.task == ProbedTask::kChat;
-  const auto upstream =
-      Ask(client, place, mapping, is_chat ? Endpoint::kChat : Endpoint::kCompletions,
-          is_chat ? kChatBody : kTextBody, true, clock);
-  co_await SeeStream(*upstream, clock, seen);
+  if (is_stream) {
+    co_await SeeStream(asking, probe.clock, seen);
+  } else {
+    co_await SeeEmbedding(asking, probe.clock, seen);
+  }
   co_return seen;
 }
 
-Task<void> SeeFurther(http::UpstreamClient& client, const routing::MarketPlace& place,
-                      const catalog::Mapping& mapping, const Clock& clock, ProbeSeen& seen) {
+Task<void> SeeFurther(const Probe& probe, ProbeSeen& seen) {
   if (seen.task != ProbedTask::kChat) {
     co_return;
   }
-  seen.tools = co_await SeeOne(
-      Ask(client, place, mapping, Endpoint::kChat, kToolBody, false, clock), CalledTheTool);
-  seen.structured_output = co_await SeeOne(
-      Ask(client, place, mapping, Endpoint::kChat, kSchemaBody, false, clock), FollowedTheSchema);
+  seen.tools = co_await SeeOne(probe, kTool, CalledTheTool);
+  seen.structured_output = co_await SeeOne(probe, kSchema, FollowedTheSchema);
 }
 
 }  // namespace tradewind::gateway

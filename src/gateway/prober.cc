@@ -18,10 +18,11 @@ using routing::ProbeSeen;
 using routing::ProbeTarget;
 using routing::WatchedMapping;
 
-Prober::Prober(routing::Marketplace& market, telemetry::Registry& metrics, const Clock& clock,
-               Random& random, int64_t ask_pause_ms)
+Prober::Prober(routing::Marketplace& market, telemetry::Registry& metrics, billing::Meter* meter,
+               const Clock& clock, Random& random, int64_t ask_pause_ms)
     : market_(market),
       metrics_(metrics),
+      meter_(meter),
       clock_(clock),
       ask_pause_ms_(ask_pause_ms),
       schedule_(random),
@@ -166,7 +167,7 @@ Task<void> Prober::Run() {
   while (true) {
     const auto now = clock_.Now();
     for (ProbeTarget& target : schedule_.TakeDue(now)) {
-      loop_->Spawn([this, target = std::move(target)] { return Probe(target); });
+      loop_->Spawn([this, target = std::move(target)] { return Look(target); });
     }
     const auto next = schedule_.NextDue().value_or(now + kPauseMax);
     static_cast<void>(co_await wakeup_->Wait(
@@ -174,7 +175,7 @@ Task<void> Prober::Run() {
   }
 }
 
-Task<void> Prober::Probe(ProbeTarget target) {
+Task<void> Prober::Look(ProbeTarget target) {
   const auto found = watched_.find(target);
   if (found == watched_.end() || market_.upstreams == nullptr) {
     schedule_.Done(target, ProbeEnd::kNothingLearned, clock_.Now());
@@ -182,10 +183,15 @@ Task<void> Prober::Probe(ProbeTarget target) {
   }
   const WatchedMapping watched = found->second;
   const std::shared_ptr<const routing::Market> keep = snapshot_;  // what it points into
-  http::UpstreamClient& client = *market_.upstreams;
+  const Probe probe{*market_.upstreams,
+                    *watched.place,
+                    *watched.mapping,
+                    clock_,
+                    meter_,
+                    ledger::RequestId::Make(clock_.UnixMs())};
   auto attempt = market_.health.Route(target.provider, target.model).Begin("", true);
-  ProbeSeen seen = co_await SeeFirst(client, *watched.place, *watched.mapping, clock_);
-  if (attempt.has_value()) {
+  ProbeSeen seen = co_await SeeFirst(probe);
+  if (attempt.has_value() && seen.not_asked.empty()) {
     if (seen.ttft_ms.has_value() && seen.task != routing::ProbedTask::kOther) {
       attempt->Answered(*seen.ttft_ms);
     }
@@ -195,8 +201,8 @@ Task<void> Prober::Probe(ProbeTarget target) {
       attempt->Succeeded({seen.output_tokens, seen.generation_ms});
     }
   }
-  if (!seen.failure.has_value() && seen.format_ok) {
-    co_await SeeFurther(client, *watched.place, *watched.mapping, clock_, seen);
+  if (seen.format_ok) {
+    co_await SeeFurther(probe, seen);
   }
   Finish(target, watched.probe.version, seen);
 }

@@ -2,8 +2,8 @@
 // failure (routing/probe_schedule.h), and when somebody asks. What it finds goes into the health of
 // the route and the market's ProbeBook.
 //
-// A probe is a paid request like any other, about 600 tokens for a chat model. So by default only
-// mappings that are priced at zero are probed unasked ([route] probes;
+// A probe is a paid request like any other, about 600 tokens for a chat model, and stands in the
+// ledger. So by default only mappings that are priced at zero are probed unasked ([route] probes;
 // docs/operating/providers.md).
 #pragma once
 
@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/task.h"
+#include "billing/meter.h"
 #include "catalog/provider_config.h"
 #include "http/event_loop.h"
 #include "http/http.h"
@@ -33,7 +34,8 @@ namespace tradewind::gateway {
 // to must outlive it.
 class Prober {
  public:
-  Prober(routing::Marketplace& market, telemetry::Registry& metrics,
+  // `meter` counts what probes cost; null: nothing does.
+  Prober(routing::Marketplace& market, telemetry::Registry& metrics, billing::Meter* meter,
          const Clock& clock = SystemClock(), Random& random = SystemRandom(),
          int64_t ask_pause_ms = routing::kProbeAskPauseMs);
   ~Prober();
@@ -65,13 +67,14 @@ class Prober {
   Task<void> Run();
   void Adopt(std::shared_ptr<const routing::Market> market, Watch watched);
   void Sync();
-  Task<void> Probe(routing::ProbeTarget target);
+  Task<void> Look(routing::ProbeTarget target);
   void Finish(const routing::ProbeTarget& target, uint64_t version, const routing::ProbeSeen& seen);
   bool IsDueUnasked(const routing::WatchedMapping& watched) const;
   void Ring();
 
   routing::Marketplace& market_;
   telemetry::Registry& metrics_;
+  billing::Meter* const meter_;
   const Clock& clock_;
   const int64_t ask_pause_ms_;
 

@@ -14,6 +14,8 @@
 #include "catalog/catalog.h"
 #include "http/server.h"
 #include "http/test_support.h"
+#include "ledger/fake_disk.h"
+#include "ledger/ledger.h"
 #include "providers/test_support.h"
 #include "routing/probe_book.h"
 
@@ -121,7 +123,8 @@ class ProberTest : public ::testing::Test {
   void Start(const char* price, catalog::ProbeRule rule = catalog::ProbeRule::kFree) {
     market_ = std::make_unique<routing::Marketplace>(Build(price, rule), upstreams_.get(),
                                                      SystemClock(), SystemRandom());
-    prober_ = std::make_unique<Prober>(*market_, metrics_, *clock_, SystemRandom(), ask_pause_ms_);
+    prober_ = std::make_unique<Prober>(*market_, metrics_, &meter_, *clock_, SystemRandom(),
+                                       ask_pause_ms_);
     prober_->MarketChanged();
   }
   std::shared_ptr<const routing::Market> Build(const char* price, catalog::ProbeRule rule) {
@@ -159,6 +162,18 @@ class ProberTest : public ::testing::Test {
   int64_t ask_pause_ms_ = 0;
   const Clock* clock_ = &SystemClock();
   ShiftedClock shifted_;
+  void SetBudget(const std::string& scope, ledger::NanoUsd limit) {
+    ASSERT_TRUE(ledger_->Define({.name = scope, .limit = limit}).has_value());
+  }
+  // Used of it, once nothing is held any more.
+  ledger::NanoUsd UsedOf(const std::string& scope) {
+    EXPECT_TRUE(Eventually([&] { return ledger_->FindBudget(scope)->account.pending == 0; }));
+    return ledger_->FindBudget(scope)->account.debits;
+  }
+
+  ledger::FakeDisk disk_;
+  std::unique_ptr<ledger::Ledger> ledger_ = ledger::Ledger::Open(disk_, SystemClock()).value();
+  billing::Meter meter_{*ledger_};
   std::string provider_model_ = "m-1", api_key_header_;
   std::optional<std::string> api_key_;
   FakeProvider provider_;
@@ -313,6 +328,38 @@ TEST_F(ProberTest, EndsWhileAProbeRuns) {
   Start("0");
   EXPECT_TRUE(Eventually([&] { return provider_.count() > 0; }));
   prober_.reset();
+}
+
+TEST_F(ProberTest, WhatAProbeCostsStandsInTheLedgerAndIsChargedToNobody) {
+  SetBudget("all", 1'000'000'000);
+  SetBudget("probes", 1'000'000'000);
+  Start("1", catalog::ProbeRule::kAll);
+  ASSERT_TRUE(NoteOf(1, "well").has_value());
+  // 9 + 24 tokens, and twice 9 + 9, at $1 a million.
+  EXPECT_EQ(UsedOf("all"), (33 + 18 + 18) * 1'000);
+  EXPECT_EQ(UsedOf("probes"), 69'000);
+  EXPECT_EQ(ledger_->OwedTo("provider:site-a"), 69'000);
+}
+
+TEST_F(ProberTest, AProbeThatFailsIsHeldAsAnyRequestUntilItsCostIsKnown) {
+  SetBudget("all", 1'000'000'000);
+  provider_.SayStreamsAre("text/html");
+  Start("1", catalog::ProbeRule::kAll);
+  ASSERT_TRUE(NoteOf(1, "failed").has_value());
+  const auto doubts = ledger_->HoldsInDoubt();
+  ASSERT_EQ(doubts.size(), 1U) << "an answer came that nobody can read: it may be billed";
+  EXPECT_EQ(doubts[0].second.charge, 0);
+}
+
+TEST_F(ProberTest, NothingIsAskedThatABudgetOfTheServerHasNoRoomFor) {
+  SetBudget("provider:site-a", 1'000);
+  Start("1", catalog::ProbeRule::kAll);
+  const auto note = NoteOf(1, "nothing_learned");
+  ASSERT_TRUE(note.has_value());
+  EXPECT_EQ(provider_.count(), 0U);
+  EXPECT_NE(note->last.words.find("provider:site-a"), std::string::npos) << note->last.words;
+  EXPECT_EQ(market_->health.Route("site-a", "m-1").Snapshot().window_faults, 0)
+      << "the route is not to blame";
 }
 
 }  // namespace

@@ -132,12 +132,9 @@ Task<void> Gateway::Handle(http::Exchange& exchange) {
     Gateway& gateway;
   };
   const InFlight counted(*this);
-  const int64_t unix_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(clock_.WallNow().time_since_epoch())
-          .count();
   Call call{exchange,
             RequestId(exchange.request()),
-            ledger::RequestId::Make(unix_ms),
+            ledger::RequestId::Make(clock_.UnixMs()),
             clock_.Now(),
             {},
             "other",

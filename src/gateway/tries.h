@@ -70,6 +70,20 @@ struct Tries {
   void Teach(const Answered& answered, Begun& begun) const;
 };
 
+// What a template and the provider's own instructions add to the text of a request, at most.
+inline constexpr int64_t kTemplateTokens = 1024;
+
+// What all attempts there have in common; the mapping outlives its Metered.
+billing::Offer OfferOf(const catalog::Mapping& mapping, const routing::MarketPlace& place,
+                       billing::Purchase buyer);
+
+// True: this record survives a power cut (0: there is none), so the request behind it may go out.
+Task<bool> AwaitDurable(billing::Meter& meter, uint64_t seq,
+                        std::chrono::steady_clock::time_point deadline);
+
+// What the ledger is told of the end; it points into `answered`.
+billing::Ended EndedOf(const Answered& answered);
+
 // What an attempt has come to that was begun, and that nothing was sent of.
 Answered NotSent();
 

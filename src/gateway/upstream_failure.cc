@@ -65,6 +65,16 @@ routing::Reached ReachedOf(const UpstreamFailure& failure) {
   return routing::Reached::kHead;
 }
 
+void SetFailure(UpstreamFailure failure, bool before_first_byte, Answered& answered) {
+  answered.kind = KindOf(failure);
+  answered.reached = ReachedOf(failure);
+  answered.retry_after_ms = failure.retry_after_ms;
+  answered.upstream_status = failure.status;
+  answered.upstream_error = std::move(failure.wire);
+  (before_first_byte ? answered.failed_before_first_byte : answered.failed_after_first_byte) =
+      std::move(failure.error);
+}
+
 std::string AccountWords(FailureKind kind, KeyOwner owner) {
   if (owner == KeyOwner::kNobody) {
     return "The provider wants a key, and none is stored for it; the operator has to store one "

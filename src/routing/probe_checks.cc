@@ -22,9 +22,16 @@ bool CouldNotLook(FailureKind kind) {
   return false;
 }
 
+bool WasNotAnswered(const ProbeSeen& seen) {
+  return seen.failure.has_value() || !seen.not_asked.empty();
+}
+
 ProbeCheck Reachable(const ProbeSeen& seen) {
   ProbeCheck check{.name = "reachable", .passed = Known::kYes, .words = {}};
-  if (seen.failure.has_value()) {
+  if (!seen.not_asked.empty()) {
+    check.passed = Known::kUnknown;
+    check.words = seen.not_asked;
+  } else if (seen.failure.has_value()) {
     check.passed = CouldNotLook(*seen.failure) ? Known::kUnknown : Known::kNo;
     check.words = seen.failure_words.empty()
                       ? std::string(FailureWords(*seen.failure))
@@ -35,7 +42,7 @@ ProbeCheck Reachable(const ProbeSeen& seen) {
 
 ProbeCheck Format(const ProbeSeen& seen) {
   ProbeCheck check{.name = "format", .passed = Known::kYes, .words = {}};
-  if (seen.failure.has_value()) {
+  if (WasNotAnswered(seen)) {
     check.passed = Known::kUnknown;
   } else if (!seen.format_ok) {
     check.passed = Known::kNo;
@@ -47,7 +54,7 @@ ProbeCheck Format(const ProbeSeen& seen) {
 
 ProbeCheck InTime(const ProbeSeen& seen) {
   ProbeCheck check{.name = "ttft", .passed = Known::kYes, .words = {}};
-  if (seen.failure.has_value()) {
+  if (WasNotAnswered(seen)) {
     check.passed = Known::kUnknown;
     return check;
   }

@@ -25,6 +25,7 @@ inline constexpr double kProbeAnswerMaxMs = 30'000;  // everything else: the who
 
 struct ProbeSeen {
   ProbedTask task = ProbedTask::kChat;
+  std::string not_asked = {};  // why nothing was sent: the money for it could not be held
 
   // The first request.
   std::optional<FailureKind> failure = {};  // how it failed; nothing when it was answered

@@ -84,6 +84,26 @@ def test_a_paid_mapping_is_probed_when_somebody_asks(tmp_path):
         assert KEY not in told.stdout + told.stderr
 
 
+def test_what_probes_cost_is_in_the_usage_and_within_their_budget(tmp_path):
+    with Market(tmp_path, "site-a") as market:
+        assert cli(market, "budget", "set", "probes", "--usd", "1").returncode == 0
+        assert cli(market, "providers", "check", "site-a", "--probe").returncode == 0
+        bill = market.sim.bill()["total"]
+        billed = bill["prompt_tokens"] * 100 + bill["completion_tokens"] * 300  # nano-dollars a token
+        assert billed > 0
+
+        def used():
+            return json.loads(cli(market, "budget", "ls", "--json").stdout)["budgets"][0]
+
+        harness.wait_for(lambda: int(used()["spent_nanousd"]) == billed, "what the provider billed")
+        told = json.loads(cli(market, "usage", "--json").stdout)
+        assert int(told["cost_nanousd"]) == billed and int(told["charge_nanousd"]) == 0
+        assert cli(market, "budget", "set", "probes", "--usd", "0.000001").returncode == 0
+        asked = len(market.sim.log())
+        told = cli(market, "providers", "check", "site-a", "--probe")
+        assert len(market.sim.log()) == asked, told.stdout
+
+
 def test_a_probe_that_fails_takes_the_mapping_out_until_one_succeeds(tmp_path):
     with Market(tmp_path, "site-a", "together", extra='[route]\norder = ["site-a", "together"]\n') as market:
         market.sim.fault(provider="site-a", body="html")
