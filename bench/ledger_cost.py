@@ -13,18 +13,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import urllib.request
 
 import gateway
 import machine
 
-STREAMED_TOKENS = 64
+STREAMED_TOKENS = {"stream_ratio": 64, "chat_ratio": 400}  # a short answer, and one as long as most
+WARM = 200  # requests before those that are measured
 
 TARGETS = {
     "cpu_us": ("hold + sent + settle, CPU each", "us", 5, False),
     "p99_us": ("added P99 at 2,000 requests/s", "us", 1000, False),
     "recorded_per_s": ("recorded requests into SQLite", "/s", 15_000, True),
     "ratio": ("gateway CPU for the smallest request, ledger on / off", "x", 1.15, False),
-    "stream_ratio": ("gateway CPU for a streamed answer of 64 tokens, ledger on / off", "x", 1.15, False),
+    **{key: (f"gateway CPU for a streamed answer of {tokens} tokens, ledger on / off", "x", 1.15, False)
+       for key, tokens in STREAMED_TOKENS.items()},
 }
 
 
@@ -57,9 +60,11 @@ class Gateway:
         port = gateway._listening_port(serve, "tradewind")
         self.target = gateway.Target("tradewind", port, "/v1/chat/completions", serve.pid, gateway.MODEL,
                                      [f"Authorization: Bearer {made.stdout.strip()}"])
-        (self.folder / "stream").mkdir()
         self.smallest = self.target.body(self.folder, "one two three", max_tokens=8)
-        self.stream = self.target.body(self.folder / "stream", "one two three", max_tokens=STREAMED_TOKENS, stream=True)
+        self.streams = {}
+        for key, tokens in STREAMED_TOKENS.items():
+            (self.folder / key).mkdir()
+            self.streams[key] = self.target.body(self.folder / key, f"one two three sim:tokens={tokens}", max_tokens=tokens, stream=True)
 
     def _by_thread(self):
         """CPU time of each kind of thread so far, by its name, in us."""
@@ -71,15 +76,31 @@ class Gateway:
 
     def cpu_us(self, args, body, requests):
         words = [args.http_load, "--port", self.target.port, "--path", self.target.path, "--body", body,
-                 "--connections", 16, "--warm", 200, "--requests", requests]
+                 "--connections", 16, "--warm", WARM, "--requests", requests]
         for header in self.target.headers:
             words += ["--header", header]
         before, threads = gateway.cpu_s(self.target.pid), self._by_thread()
         subprocess.run([str(word) for word in words], stdout=subprocess.DEVNULL, check=True)
         if body == self.smallest:
             for name, us in self._by_thread().items():
-                self.threads.setdefault(name, []).append((us - threads.get(name, 0)) / (requests + 200))
-        return (gateway.cpu_s(self.target.pid) - before) / (requests + 200) * 1e6
+                self.threads.setdefault(name, []).append((us - threads.get(name, 0)) / (requests + WARM))
+        return (gateway.cpu_s(self.target.pid) - before) / (requests + WARM) * 1e6
+
+
+def billed_tokens(provider):
+    with urllib.request.urlopen(f"http://127.0.0.1:{provider.port}/_sim/bill") as answer:
+        return json.load(answer)["total"]["completion_tokens"]
+
+
+def stream_rounds(args, provider, on, off, key):
+    """CPU of a stream, on and off, round by round. What the provider bills says that each had its tokens."""
+    requests = max(50, args.requests * 6 // STREAMED_TOKENS[key])
+    before = billed_tokens(provider)
+    rounds = [(on.cpu_us(args, on.streams[key], requests), off.cpu_us(args, off.streams[key], requests)) for _ in range(args.rounds)]
+    tokens = (billed_tokens(provider) - before) / (2 * args.rounds * (requests + WARM))
+    if tokens != STREAMED_TOKENS[key]:
+        raise SystemExit(f"answers of {STREAMED_TOKENS[key]} tokens were to be measured, and they had {tokens}")
+    return rounds
 
 
 def gateways(args):
@@ -88,13 +109,12 @@ def gateways(args):
         on, off = Gateway(stack, args, provider, True), Gateway(stack, args, provider, False)
         rounds = [(on.cpu_us(args, on.smallest, args.requests), off.cpu_us(args, off.smallest, args.requests))
                   for _ in range(args.rounds)]
-        streams = [(on.cpu_us(args, on.stream, args.requests // 10), off.cpu_us(args, off.stream, args.requests // 10))
-                   for _ in range(args.rounds)]
+        streams = {key: stream_rounds(args, provider, on, off, key) for key in STREAMED_TOKENS}
     split = {name: [statistics.median(one.threads.get(name, [0])) for one in (on, off)] for name in on.threads}
     return {"on_us": statistics.median(one for one, _ in rounds), "off_us": statistics.median(other for _, other in rounds),
             "ratio": statistics.median(one / other for one, other in rounds), "split": split,
-            "stream_on_us": statistics.median(one for one, _ in streams), "stream_off_us": statistics.median(other for _, other in streams),
-            "stream_ratio": statistics.median(one / other for one, other in streams)}
+            **{key: statistics.median(one / other for one, other in found) for key, found in streams.items()},
+            "streams_us": {key: [statistics.median(pair[i] for pair in found) for i in (0, 1)] for key, found in streams.items()}}
 
 
 def measure(args):
@@ -122,8 +142,9 @@ def report(result):
         mark = ", **missed**" if key in missed(result) else ""
         lines.append(f"| {what} | {result[key]:,.2f} {unit}{mark} | {'>=' if is_floor else '<='} {target:,} {unit} |")
     lines += ["", f"An organisation that is strict waits for the disk with each request: {result['strict']['p50_us']:.0f} us, "
-              f"P99 {result['strict']['p99_us']:.0f} us, at 100 requests/s. A streamed answer: {result['stream_on_us']:.0f} us with the "
-              f"ledger, {result['stream_off_us']:.0f} us without."]
+              f"P99 {result['strict']['p99_us']:.0f} us, at 100 requests/s. Streamed answers: "
+              + "; ".join(f"{on:.0f} us with the ledger and {off:.0f} us without for {STREAMED_TOKENS[key]} tokens"
+                          for key, (on, off) in result["streams_us"].items()) + "."]
     lines += ["", f"Gateway: {result['on_us']:.1f} us of CPU a request with the ledger (a key with a budget), {result['off_us']:.1f} us "
               "with nothing counted; both before the same simulated provider, in turns. Of it, by thread:", "",
               "| thread | with the ledger, us | without, us |", "|---|---:|---:|"]
