@@ -64,7 +64,7 @@ class Gateway:
         self.streams = {}
         for key, tokens in STREAMED_TOKENS.items():
             (self.folder / key).mkdir()
-            self.streams[key] = self.target.body(self.folder / key, f"one two three sim:tokens={tokens}", max_tokens=tokens, stream=True)
+            self.streams[key] = self.target.body(self.folder / key, f"one two three sim:tokens={tokens} sim:tokens_per_s=1000", max_tokens=tokens, stream=True)
 
     def _by_thread(self):
         """CPU time of each kind of thread so far, by its name, in us."""
