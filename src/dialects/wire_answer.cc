@@ -266,11 +266,13 @@ std::optional<std::string> ReadError(const dom::element& root, bool has_choices)
     }
     return std::string(Text(error, "message"));
   }
-  const bool is_bare = !Code(root).empty() || Text(root, "object") == "error";
-  if (!has_choices && is_bare && !Text(root, "message").empty()) {
-    return std::string(Text(root, "message"));
+  if (has_choices) {
+    return std::nullopt;
   }
-  return std::nullopt;
+  // One without a holder of its own.
+  const std::string_view message = Text(root, "message");
+  const bool is_bare = !Code(root).empty() || Text(root, "object") == "error";
+  return is_bare && !message.empty() ? std::optional<std::string>(message) : std::nullopt;
 }
 
 // Where the value of the field begins whose name ends before `at`; npos: that was no name.

@@ -31,7 +31,7 @@ class SseParser {
   Status Push(std::string_view bytes, std::vector<SseEvent>& events);
 
  private:
-  void EndLine(std::vector<SseEvent>& events);
+  void TakeLine(std::string_view line, std::vector<SseEvent>& events);
   void TakeField(std::string_view line);
 
   std::string line_;
