@@ -37,18 +37,26 @@ Result<std::unique_ptr<Books>> Books::Open(const std::filesystem::path& home, co
 Status Books::GrantReturned() {
   const std::lock_guard lock(granting_);
   TW_ASSIGN_OR_RETURN(const std::vector<IssuedInvoice> issued, invoices_->List());
+  Status all;
+  bool has_granted = false;
   for (const IssuedInvoice& note : issued) {
     if (note.returned == 0 || ledger_->FindCredit(CreditOfNote(note.number)).has_value()) {
       continue;
     }
-    TW_RETURN_IF_ERROR(ledger_->Grant(
-        {.name = CreditOfNote(note.number),
-         .owner = BudgetName("org", note.org_id),
-         .amount = note.returned,
-         .note = fmt::format("credit note {} for {}", note.number, note.refers_to)}));
+    const Result<ledger::AccountNumber> granted =
+        ledger_->Grant({.name = CreditOfNote(note.number),
+                        .owner = BudgetName("org", note.org_id),
+                        .amount = note.returned,
+                        .note = fmt::format("credit note {} for {}", note.number, note.refers_to)});
+    has_granted |= granted.has_value();
+    if (!granted.has_value()) {  // one that cannot be keeps no other one back
+      all = Fail(granted.error());
+    }
+  }
+  if (has_granted) {
     TW_RETURN_IF_ERROR(ledger_->WaitDurable());
   }
-  return {};
+  return all;
 }
 
 Status Books::BackUp(const std::filesystem::path& folder) {

@@ -110,6 +110,13 @@ Result<IssuedInvoice> InvoiceStore::Issue(InvoiceDraft draft) {
                     "usd");
       }
       draft.returned = std::max<ledger::NanoUsd>(0, draft.credit - left.net);
+      if (draft.returned > ledger::kAmountMax) {
+        return Fail(ErrorCode::kInvalidArgument,
+                    fmt::format("{} of it would come back as one credit, and no credit is more "
+                                "than {}: issue several notes.",
+                                FormatUsd(draft.returned), FormatUsd(ledger::kAmountMax)),
+                    "usd");
+      }
     }
   }
   // Nothing is ever removed, so the count is the last number.

@@ -208,5 +208,28 @@ TEST(InvoiceStore, ANoteTakesOffWhatWasToBePaidFirstAndGivesTheRestBackAsACredit
   EXPECT_EQ(listed[3].net, 0);
 }
 
+TEST(InvoiceStore, ANoteGivesBackNoMoreThanOneCreditCanBe) {
+  const testing::TempDir home;
+  auto store = InvoiceStore::Open(home.path() / "invoices.db").value();
+  const ledger::NanoUsd large = ledger::kAmountMax + kCent;
+  InvoiceDraft draft = Draft(0);
+  MeterKey key;
+  key.org_id = "org_1";
+  key.kind = MeterKind::kOutput;
+  draft.statement = MakeStatement({draft.period, "org_1", ""}, {{key, {1000, large, large}}}, {},
+                                  {{{1, "org_1", "prj_1", "key_1", "crd_1", "paid"}, large}});
+  const auto invoice = store->Issue(draft);
+  ASSERT_TRUE(invoice.has_value()) << invoice.error().message;
+  InvoiceDraft note = Draft(0);
+  note.kind = "credit_note";
+  note.statement = {};
+  note.refers_to = invoice->number;
+  note.reason = "a price was wrong";
+  note.credit = large;
+  EXPECT_EQ(store->Issue(note).error().param, "usd");
+  note.credit = ledger::kAmountMax;
+  EXPECT_TRUE(store->Issue(note).has_value());
+}
+
 }  // namespace
 }  // namespace tradewind::billing

@@ -309,7 +309,11 @@ Result<http::Response> BillApi::Credit(const http::Request& request, const std::
     return Fail(ErrorCode::kInvalidArgument, "A credit is more than nothing.", "usd");
   }
   TW_ASSIGN_OR_RETURN(const IssuedInvoice issued, books_.invoices().Issue(std::move(draft)));
-  if (const Status granted = books_.GrantReturned(); !granted.has_value()) {
+  const Status granted = books_.GrantReturned();
+  const bool has_its_own =
+      issued.returned == 0 ||
+      books_.ledger().FindCredit(billing::CreditOfNote(issued.number)).has_value();
+  if (!granted.has_value() && !has_its_own) {
     return Fail(granted.error().code,
                 fmt::format("{} is issued: do not issue it again. What it gives back as a credit "
                             "follows with the next note or the next start; now it failed: {}",
