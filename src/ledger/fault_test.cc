@@ -55,6 +55,21 @@ struct World {
 // --- L-T5 ---
 
 TEST(Clock, WhateverItDoesWindowsAreNeitherLostNorDoubledAndTimeGrows) {
+  constexpr std::array kPeriods = {Period::kMinute, Period::kHour,  Period::kDay,
+                                   Period::kWeek,   Period::kMonth, Period::kQuarter};
+  // Half and quarter hours, midnights that are skipped, a day that never was, and both hemispheres.
+  constexpr std::array kZones = {"UTC",
+                                 "Europe/Berlin",
+                                 "America/New_York",
+                                 "America/Sao_Paulo",
+                                 "America/St_Johns",
+                                 "Asia/Kathmandu",
+                                 "Asia/Kolkata",
+                                 "Africa/Casablanca",
+                                 "Australia/Lord_Howe",
+                                 "Pacific/Chatham",
+                                 "Pacific/Apia",
+                                 "Asia/Beirut"};
   SeededRandom random(11);
   for (int trial = 0; trial < 1000; ++trial) {
     World world;
@@ -62,8 +77,8 @@ TEST(Clock, WhateverItDoesWindowsAreNeitherLostNorDoubledAndTimeGrows) {
     const AccountNumber budget = *world.ledger->Define(
         {.name = "key:a",
          .limit = 100,
-         .period = trial % 2 == 0 ? Period::kDay : Period::kHour,
-         .zone = trial % 3 == 0 ? "Australia/Lord_Howe" : "America/Sao_Paulo"});
+         .period = kPeriods[static_cast<size_t>(trial) % kPeriods.size()],
+         .zone = kZones[static_cast<size_t>(trial) / kPeriods.size() % kZones.size()]});
     std::map<int64_t, NanoUsd> spent;  // by window
     for (int step = 0; step < 30; ++step) {
       const int64_t jump = random.Below(4) == 0   ? random.Below(2 * 400 * 86'400) - 400 * 86'400
