@@ -12,8 +12,8 @@ mkdir -p bench/results
   make --no-print-directory fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
   TW_SOAK_ROUNDS="${SOAK_ROUNDS:-200}" ctest --test-dir build --verbose --no-tests=error -R binary.soak
   TW_FAILOVER_REQUESTS="${FAILOVER_REQUESTS:-2000}" ctest --test-dir build --verbose --no-tests=error -R binary.failover
-  TW_LIES="${LIES:-20}" TW_MONEY_CLIENTS="${MONEY_CLIENTS:-5000}" TW_MONEY_ROUNDS="${MONEY_ROUNDS:-50}" TW_MONEY_KILLS="${MONEY_KILLS:-1000}" \
-    ctest --test-dir build --verbose --no-tests=error -R 'binary.(money|reconcile|liars)'
+  TW_LIES="${LIES:-20}" TW_MONEY_CLIENTS="${MONEY_CLIENTS:-5000}" TW_MONEY_ROUNDS="${MONEY_ROUNDS:-50}" TW_MONEY_KILLS="${MONEY_KILLS:-1000}" TW_MONEY_CRASHES="${MONEY_CRASHES:-40}" \
+    ctest --test-dir build --verbose --no-tests=error -R 'binary.(money|crash_points|reconcile|liars)'
   TW_LEDGER_SEEDS="${LEDGER_SEEDS:-5000}" ctest --test-dir build --output-on-failure --no-tests=error -R Simulator
   TW_PROPERTY_CASES="${PROPERTY_CASES:-1000000}" ctest --test-dir build --output-on-failure --no-tests=error --timeout 7200 \
     -R '^(Cost\.(OfMore|EqualsWhole)|CostParts\.AddUp|WorstCase\.IsNever|UnitsOracle|BookProperty)'
