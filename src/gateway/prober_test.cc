@@ -14,10 +14,11 @@
 #include "catalog/catalog.h"
 #include "http/server.h"
 #include "http/test_support.h"
-#include "ledger/fake_disk.h"
+#include "ledger/disk.h"
 #include "ledger/ledger.h"
 #include "providers/test_support.h"
 #include "routing/probe_book.h"
+#include "testing/temp_dir.h"
 
 namespace tradewind::gateway {
 namespace {
@@ -171,8 +172,9 @@ class ProberTest : public ::testing::Test {
     return ledger_->FindBudget(scope)->account.debits;
   }
 
-  ledger::FakeDisk disk_;
-  std::unique_ptr<ledger::Ledger> ledger_ = ledger::Ledger::Open(disk_, SystemClock()).value();
+  const testing::TempDir home_;
+  std::unique_ptr<ledger::Disk> disk_ = ledger::OpenFolder(home_.path() / "journal").value();
+  std::unique_ptr<ledger::Ledger> ledger_ = ledger::Ledger::Open(*disk_, SystemClock()).value();
   billing::Meter meter_{*ledger_};
   std::string provider_model_ = "m-1", api_key_header_;
   std::optional<std::string> api_key_;
