@@ -71,6 +71,31 @@ struct UsageSum {
   int64_t unverifiable_tokens = 0;
 };
 
+// Which attempts are listed; empty fields match everything.
+struct AttemptFilter {
+  std::string org_id = {}, project_id = {}, key_id = {}, user_id = {}, model = {}, provider = {};
+  std::optional<AttemptState> state = {};
+  std::optional<UsageSource> source = {};
+  std::optional<bool> own_key = {};
+  std::optional<uint32_t> price_version = {};
+  // By their ends, as statements count, which running ones do not have; or by admission.
+  bool by_admission = false;
+  int64_t from_ns = 0, to_ns = INT64_MAX;
+};
+
+// Behind an attempt in the order of a listing; `time_ns` is that of its end, 0 by admission.
+struct AttemptCursor {
+  int64_t time_ns = INT64_MAX;
+  ledger::HoldId id = {{UINT64_MAX, UINT64_MAX}, UINT16_MAX};
+
+  bool operator==(const AttemptCursor&) const = default;
+};
+
+struct AttemptList {
+  std::vector<AttemptRow> rows;       // newest first, without credits
+  std::optional<AttemptCursor> next;  // there may be more behind it
+};
+
 // Money that moved between accounts, without a request.
 struct TransferRow {
   uint64_t seq = 0;
@@ -139,6 +164,10 @@ class Recorder {
   Status ForEachOf(std::span<const ledger::RequestId> ids,
                    const std::function<void(const AttemptRow&)>& take);
 
+  // At most `limit` attempts behind `after` (recorder_requests.cc). Looks through a bounded number,
+  // in steps between which others go on: a list may be short, even empty, and have a next one.
+  Result<AttemptList> List(const AttemptFilter& filter, AttemptCursor after, size_t limit);
+
   // Whether another attempt was settled that this provider called the same; true when it cannot be
   // told.
   bool HasTwin(std::string_view provider, std::string_view upstream_id, ledger::HoldId but);
@@ -185,6 +214,8 @@ class Recorder {
   Status CheckOpen() const;  // requires mutex_
   Result<bool> AddUses(const std::string& provider, std::array<std::byte, 16>& from,
                        const std::array<std::byte, 16>& to, BillCells& cells);
+  // Of a listing, the next so many and where they end; requires mutex_.
+  Result<std::vector<AttemptRow>> ListStep(const AttemptFilter& filter, const AttemptCursor& after);
   Result<bool> ReadBatch();                 // requires mutex_; false: there is nothing new
   void Take(const ledger::Record& record);  // requires mutex_
   Status AddSums(std::string_view table, std::string_view time, int64_t from, int64_t to,

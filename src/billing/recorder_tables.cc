@@ -161,7 +161,15 @@ constexpr std::string_view kServiceTiers = R"(
 ALTER TABLE attempts ADD COLUMN service_tier TEXT NOT NULL DEFAULT '';
 )";
 
-constexpr std::array<storage::Migration, 10> kSteps = {{{"attempts", kAttempts},
+// The requests behind a number: ended attempts in the order in which statements count them, of a
+// key, of an organisation and of all. Each index grows at its end, or at one end for each owner.
+constexpr std::string_view kRequests = R"(
+CREATE INDEX attempts_by_key ON attempts (key, ended_ns, request, attempt) WHERE state >= 3;
+CREATE INDEX attempts_by_org ON attempts (org, ended_ns, request, attempt) WHERE state >= 3;
+CREATE INDEX attempts_by_end ON attempts (ended_ns, request, attempt) WHERE state >= 3;
+)";
+
+constexpr std::array<storage::Migration, 11> kSteps = {{{"attempts", kAttempts},
                                                         {"bills", kBills},
                                                         {"provider_bills", kProviderBills},
                                                         {"units", kUnits},
@@ -170,7 +178,8 @@ constexpr std::array<storage::Migration, 10> kSteps = {{{"attempts", kAttempts},
                                                         {"askable_ids", kAskableIds},
                                                         {"long_cache", kLongCache},
                                                         {"unverifiable", kUnverifiable},
-                                                        {"service_tiers", kServiceTiers}}};
+                                                        {"service_tiers", kServiceTiers},
+                                                        {"requests", kRequests}}};
 
 }  // namespace
 

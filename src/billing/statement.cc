@@ -18,19 +18,6 @@ using dialects::JsonWriter;
 constexpr int64_t kHourS = 3600;
 constexpr size_t kLineIdDigits = 16;
 
-std::string LineId(const MeterKey& key) {
-  std::string text = fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", key.org_id, key.project_id,
-                                 key.key_id, key.model, key.provider, key.own_key ? 1 : 0,
-                                 key.price_version, MeterName(key.kind));
-  if (key.tier > 0 || key.service > 0) {
-    text += fmt::format("\n{}", key.tier);
-  }
-  if (key.service > 0) {
-    text += fmt::format("\n{}", key.service);
-  }
-  return Sha256Hex(text).substr(0, kLineIdDigits);
-}
-
 void WriteLine(const StatementLine& line, JsonWriter& json) {
   json.BeginObject().Field("id", line.id).Field("org", line.key.org_id);
   json.Field("project", line.key.project_id).Field("key", line.key.key_id);
@@ -90,6 +77,19 @@ std::string TextOf(const StatementOrder& order, const Statement& statement) {
 }
 
 }  // namespace
+
+std::string StatementLineId(const MeterKey& key) {
+  std::string text = fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", key.org_id, key.project_id,
+                                 key.key_id, key.model, key.provider, key.own_key ? 1 : 0,
+                                 key.price_version, MeterName(key.kind));
+  if (key.tier > 0 || key.service > 0) {
+    text += fmt::format("\n{}", key.tier);
+  }
+  if (key.service > 0) {
+    text += fmt::format("\n{}", key.service);
+  }
+  return Sha256Hex(text).substr(0, kLineIdDigits);
+}
 
 std::string StatementLine::meter() const {
   return fmt::format("{}{}{}", MeterName(key.kind),
@@ -155,7 +155,7 @@ Statement MakeStatement(const StatementOrder& order, const Meters& meters,
   }
   Statement statement;
   for (const auto& [key, sum] : alike) {
-    StatementLine line{key, sum, "", 0, LineId(key)};
+    StatementLine line{key, sum, "", 0, StatementLineId(key)};
     if (const auto found = by_version.find(key.price_version); found != by_version.end()) {
       const std::optional<Decimal> price = PriceOf(*found->second, key);
       line.price = price.has_value() ? price->ToString() : std::string();

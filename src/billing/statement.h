@@ -37,6 +37,9 @@ struct StatementLine {
   std::string meter() const;  // "input_tokens", "input_tokens above 200000 at flex"
 };
 
+// The id of the line that a meter is part of.
+std::string StatementLineId(const MeterKey& key);
+
 // What one credit paid of an organisation's charges in the period.
 struct CreditLine {
   std::string org_id, credit, note;

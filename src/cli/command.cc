@@ -188,6 +188,20 @@ constexpr Command kCommands[] = {
      .examples = "tradewind usage --key laptop --json\n"
                  "tradewind usage --from 2026-11-01 --provider together",
      .run = RunUsage},
+    {.name = "requests",
+     .summary = "the requests behind a number",
+     .description =
+         "One row for each attempt, the newest first, by the time it ended, as bills count it; "
+         "with "
+         "--by admission also those that run. --line is the id of a line of a bill: only what it "
+         "counts is listed, and adds up to it, exactly. A key sees its own requests, one that "
+         "manages its organisation's.",
+     .arguments = {},
+     .flags = kRequestsFlags,
+     .examples = "tradewind requests --key laptop --limit 20\n"
+                 "tradewind requests --period 2026-11 --line 0123456789abcdef --limit all --csv\n"
+                 "tradewind requests --state in_doubt",
+     .run = RunRequests},
     {.name = "budget",
      .summary = "bound what a key, user, project, organisation or the server may spend",
      .description =

@@ -25,6 +25,7 @@ Result<ExitCode> RunPrices(const Settings& settings);
 Result<ExitCode> RunKeys(const Settings& settings);
 Result<ExitCode> RunOrgs(const Settings& settings);
 Result<ExitCode> RunUsage(const Settings& settings);
+Result<ExitCode> RunRequests(const Settings& settings);
 Result<ExitCode> RunBudget(const Settings& settings);
 Result<ExitCode> RunCredit(const Settings& settings);
 Result<ExitCode> RunReceipt(const Settings& settings);

@@ -82,6 +82,28 @@ std::string VerificationJson(const StatementOrder& order, const billing::Verific
   return json.Take();
 }
 
+// Of each line, by its id: the query that lists what it counts. Beside the statement, whose bytes
+// have a hash.
+std::string RequestsOfLines(const StatementOrder& order, const billing::Statement& statement) {
+  JsonWriter json;
+  json.BeginObject();
+  for (const billing::StatementLine& line : statement.lines) {
+    const billing::MeterKey& key = line.key;
+    std::string query = "/tw/v1/requests?period=" + order.period.name;
+    for (const auto& [name, value] :
+         {std::pair("org", &key.org_id), std::pair("project", &key.project_id),
+          std::pair("key", &key.key_id), std::pair("model", &key.model),
+          std::pair("provider", &key.provider)}) {
+      query += fmt::format("&{}={}", name, http::EncodeQuery(*value));
+    }
+    query += fmt::format("&own_key={}&price_version={}&line={}", key.own_key, key.price_version,
+                         line.id);
+    json.Field(line.id, query);
+  }
+  json.EndObject();
+  return json.Take();
+}
+
 }  // namespace
 
 bool BillApi::Has(std::string_view path) {
@@ -189,8 +211,10 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
   TW_RETURN_IF_ERROR(books_.recorder().AddCreditUses(filter, credits));
   const billing::Statement statement = billing::MakeStatement(order, meters, prices, credits);
   if (what.empty()) {
-    return Answered(fmt::format(R"({{"schema":"tradewind.bill/v1","hash":"{}","statement":{}}})",
-                                statement.hash, statement.text));
+    // The statement is last, so that who has the bytes finds it, and its hash, by hand.
+    return Answered(
+        fmt::format(R"({{"schema":"tradewind.bill/v1","hash":"{}","requests":{},"statement":{}}})",
+                    statement.hash, RequestsOfLines(order, statement), statement.text));
   }
   if (what != "/focus") {
     return Fail(ErrorCode::kNotFound, "A bill has verify and focus beside it.");

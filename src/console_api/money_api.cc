@@ -12,6 +12,7 @@
 #include "billing/meter.h"
 #include "billing/usd.h"
 #include "console_api/keys_json.h"
+#include "console_api/sight.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
 #include "http/query.h"
@@ -24,6 +25,7 @@ using ledger::BudgetState;
 using ledger::NanoUsd;
 
 constexpr std::string_view kUsage = "/tw/v1/usage";
+constexpr std::string_view kRequests = "/tw/v1/requests";
 constexpr std::string_view kBudgets = "/tw/v1/budgets";
 constexpr std::string_view kCredits = "/tw/v1/credits";
 constexpr std::string_view kReceipts = "/v1/receipts/";
@@ -68,48 +70,6 @@ void WriteBudget(const BudgetState& state, JsonWriter& json) {
   } else {
     json.Value(FormatTime(state.window.end_s));
   }
-}
-
-// What a caller may see: everything, one organisation, or what one key spent.
-struct Sight {
-  std::optional<std::string> org_id, key_id;
-};
-
-Sight SightOf(const identity::Principal& caller) {
-  if (caller.is_admin_token) {
-    return {};
-  }
-  if (caller.scopes.Has(identity::Scope::kManage)) {
-    return {caller.org_id, std::nullopt};
-  }
-  return {std::nullopt, caller.key_id};  // also what another organisation paid for
-}
-
-Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& name,
-                                  const Sight& sight) {
-  TW_ASSIGN_OR_RETURN(const std::vector<identity::KeyInfo> keys, store.ListKeys({sight.org_id}));
-  const auto found = std::ranges::find_if(keys, [&](const identity::KeyInfo& key) {
-    return (key.name == name || key.id == name) && (!sight.key_id || key.id == *sight.key_id);
-  });
-  if (found == keys.end()) {
-    return Fail(ErrorCode::kNotFound, fmt::format("There is no key \"{}\".", name.substr(0, 80)),
-                "key");
-  }
-  return *found;
-}
-
-Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise) {
-  const std::string text = http::First(query, name);
-  if (text.empty()) {
-    return otherwise;
-  }
-  const Result<int64_t> seconds = ParseExpiry(text, 0);
-  if (!seconds.has_value()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("`{}` is a date or a time, like 2026-12-31.", name), std::string(name));
-  }
-  // Beyond what nanoseconds of 64 bits reach (2262) is the end of time: "9999-12-31" means all.
-  return *seconds > INT64_MAX / kNanosPerSecond ? INT64_MAX : *seconds * kNanosPerSecond;
 }
 
 // Of the budget's name: "key:ID...", "org:ID...": whether it is of the caller's organisation.
@@ -232,6 +192,43 @@ Status CheckRelease(std::string_view body) {
 
 }  // namespace
 
+Sight SightOf(const identity::Principal& caller) {
+  if (caller.is_admin_token) {
+    return {};
+  }
+  if (caller.scopes.Has(identity::Scope::kManage)) {
+    return {caller.org_id, std::nullopt};
+  }
+  return {std::nullopt, caller.key_id};  // also what another organisation paid for
+}
+
+Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& name,
+                                  const Sight& sight) {
+  TW_ASSIGN_OR_RETURN(const std::vector<identity::KeyInfo> keys, store.ListKeys({sight.org_id}));
+  const auto found = std::ranges::find_if(keys, [&](const identity::KeyInfo& key) {
+    return (key.name == name || key.id == name) && (!sight.key_id || key.id == *sight.key_id);
+  });
+  if (found == keys.end()) {
+    return Fail(ErrorCode::kNotFound, fmt::format("There is no key \"{}\".", name.substr(0, 80)),
+                "key");
+  }
+  return *found;
+}
+
+Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise) {
+  const std::string text = http::First(query, name);
+  if (text.empty()) {
+    return otherwise;
+  }
+  const Result<int64_t> seconds = ParseExpiry(text, 0);
+  if (!seconds.has_value()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("`{}` is a date or a time, like 2026-12-31.", name), std::string(name));
+  }
+  // Beyond what nanoseconds of 64 bits reach (2262) is the end of time: "9999-12-31" means all.
+  return *seconds > INT64_MAX / kNanosPerSecond ? INT64_MAX : *seconds * kNanosPerSecond;
+}
+
 Result<ledger::BudgetSpec> BudgetFromFields(std::string name, std::string_view budget,
                                             std::string_view period, std::string_view zone,
                                             std::string_view mode) {
@@ -275,9 +272,10 @@ Result<std::array<uint8_t, 4>> ParseWarnShares(std::string_view text) {
 }
 
 bool MoneyApi::Has(std::string_view path) {
-  return path == kUsage || path == kBudgets || path.starts_with(std::string(kBudgets) + "/") ||
-         path == kCredits || path.starts_with(std::string(kCredits) + "/") ||
-         path.starts_with(kReceipts) || path == kBilling || path.starts_with(kReconcile);
+  return path == kUsage || path == kRequests || path == kBudgets ||
+         path.starts_with(std::string(kBudgets) + "/") || path == kCredits ||
+         path.starts_with(std::string(kCredits) + "/") || path.starts_with(kReceipts) ||
+         path == kBilling || path.starts_with(kReconcile);
 }
 
 Status MoneyApi::DefineKeyBudget(std::string_view key_id, ledger::BudgetSpec budget) {
@@ -291,6 +289,9 @@ Result<http::Response> MoneyApi::Answer(const http::Request& request,
   const std::string_view path = request.path;
   if (path == kUsage) {
     return AnswerUsage(request, caller);
+  }
+  if (path == kRequests) {
+    return AnswerRequests(request, caller);
   }
   if (path.starts_with(kReceipts)) {
     return AnswerReceipt(path.substr(kReceipts.size()), caller);

@@ -1,4 +1,4 @@
-// /tw/v1/usage, /tw/v1/budgets, /tw/v1/credits, /v1/receipts and /v1/billing:
+// /tw/v1/usage, /tw/v1/requests, /tw/v1/budgets, /tw/v1/credits, /v1/receipts and /v1/billing:
 // docs/formats/money.md.
 #pragma once
 
@@ -16,6 +16,7 @@
 #include "base/result.h"
 #include "billing/recorder.h"
 #include "http/http.h"
+#include "http/query.h"
 #include "identity/principal.h"
 #include "identity/store.h"
 #include "ledger/ledger.h"
@@ -61,6 +62,11 @@ class MoneyApi {
   Result<http::Response> AnswerBudgets(const http::Request& request, std::string_view rest,
                                        const identity::Principal& caller);
   Result<http::Response> AnswerReceipt(std::string_view id, const identity::Principal& caller);
+  // requests_api.cc
+  Result<http::Response> AnswerRequests(const http::Request& request,
+                                        const identity::Principal& caller);
+  Result<billing::AttemptFilter> ReadRequestFilter(const http::Query& query,
+                                                   const identity::Principal& caller);
   // credits_api.cc
   Result<http::Response> AnswerCredits(const http::Request& request, std::string_view rest,
                                        const identity::Principal& caller);

@@ -475,3 +475,42 @@ def test_no_request_waits_for_the_pages_that_an_operator_reads(tmp_path):
             oldest.unlink()
         assert 200 in {page.result().status for page in asked}, "and they go on"
         os.close(opened)
+
+
+def test_the_requests_behind_a_line_of_the_bill_add_up_to_it(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+        home = site.server.home
+        keys = [make_key(home, f"k{index}") for index in range(2)]
+        for key in keys:
+            spend(site, key["token"])
+        shown = bill(home)
+        period = shown["statement"]["period"]
+        admin = (home / "admin-token").read_text().strip()
+        assert len(shown["statement"]["lines"]) == 6
+        for line in shown["statement"]["lines"]:
+            query = shown["requests"][line["id"]]
+            reply = site.server.get(query + "&limit=1000", {"Authorization": f"Bearer {admin}"})
+            assert reply.status == 200, reply.body
+            listed = json.loads(reply.body)["requests"]
+            words = ("requests", "--period", period, "--key", line["key"], "--line", line["id"], "--limit", "all")
+            assert json.loads(cli(home, *words, "--json"))["requests"] == listed
+            assert len(listed) == 12 and {one["key"] for one in listed} == {line["key"]}
+            assert sum(one["line_quantity"] for one in listed) == line["quantity"]
+            for amount in ("cost_nanousd", "charge_nanousd"):
+                assert sum(int(one["line_" + amount]) for one in listed) == int(line[amount])
+            rows = list(csv.DictReader(io.StringIO(cli(home, *words, "--csv"))))
+            assert sum(int(row["line_cost_nanousd"]) for row in rows) == int(line["cost_nanousd"])
+        everything = json.loads(cli(home, "requests", "--period", period, "--limit", "all", "--json"))["requests"]
+        assert sum(int(one["cost_nanousd"]) for one in everything) == int(shown["statement"]["cost_nanousd"])
+        assert len({one["receipt"] for one in everything}) == shown["statement"]["requests"] == 24
+
+        first = json.loads(cli(home, "requests", "--limit", "5", "--json"))
+        rest = json.loads(cli(home, "requests", "--limit", "all", "--after", first["next"], "--json"))
+        assert first["requests"] + rest["requests"] == everything and rest["next"] is None
+        table = cli(home, "requests", "--limit", "3")
+        assert len(table.splitlines()) == 5 and "--after" in table.splitlines()[-1]
+        own = site.server.get("/tw/v1/requests", {"Authorization": f"Bearer {keys[0]['token']}"})
+        assert {one["key"] for one in json.loads(own.body)["requests"]} == {keys[0]["id"]}
+        cli(home, "requests", "--state", "bogus", code=2)
+        cli(home, "requests", "--from", "soon", code=2)
+        assert "--limit" in cli(home, "requests", "--help")

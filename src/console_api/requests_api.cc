@@ -1,0 +1,289 @@
+// /tw/v1/requests: the requests behind a number, docs/formats/money.md.
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "billing/meters.h"
+#include "billing/price_version.h"
+#include "billing/statement.h"
+#include "console_api/keys_json.h"
+#include "console_api/money_api.h"
+#include "console_api/sight.h"
+#include "dialects/json_writer.h"
+
+namespace tradewind::console_api {
+namespace {
+
+using billing::AttemptCursor;
+using billing::AttemptFilter;
+using billing::AttemptRow;
+using billing::AttemptState;
+using dialects::JsonWriter;
+
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+constexpr size_t kPageRows = 100, kPageRowsMax = 1000;
+constexpr std::array<std::string_view, 17> kFields = {
+    "org", "project", "key", "user", "model",         "provider", "state", "usage_source", "period",
+    "by",  "from",    "to",  "line", "price_version", "limit",    "after", "own_key"};
+
+// A number of the query. Errors: kInvalidArgument naming it.
+template <class T>
+Result<std::optional<T>> NumberOf(const http::Query& query, std::string_view name, T least,
+                                  T most = std::numeric_limits<T>::max()) {
+  const std::string text = http::First(query, name);
+  if (text.empty()) {
+    return std::nullopt;
+  }
+  T number = 0;
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || stopped != end || number < least || number > most) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("`{}` is a number from {} to {}.", name, least, most),
+                std::string(name));
+  }
+  return number;
+}
+
+Status ReadState(const http::Query& query, AttemptFilter& filter) {
+  const std::string text = http::First(query, "state");
+  for (int i = 0; i <= static_cast<int>(AttemptState::kVoid); ++i) {
+    if (billing::AttemptStateName(static_cast<AttemptState>(i)) == text) {
+      filter.state = static_cast<AttemptState>(i);
+    }
+  }
+  if (!text.empty() && !filter.state.has_value()) {
+    return Fail(ErrorCode::kInvalidArgument, "`state` is settled, void, in_doubt, sent or held.",
+                "state");
+  }
+  const bool is_open = filter.state.has_value() && *filter.state < AttemptState::kSettled;
+  const std::string by = http::First(query, "by");
+  if (!by.empty() && by != "end" && by != "admission") {
+    return Fail(ErrorCode::kInvalidArgument, "`by` is end, as statements count, or admission.",
+                "by");
+  }
+  if (is_open && by == "end") {
+    return Fail(ErrorCode::kInvalidArgument,
+                "What has not ended is listed by=admission only; leave `by` out.", "by");
+  }
+  filter.by_admission = is_open || by == "admission";
+  const std::string source = http::First(query, "usage_source");
+  if (!source.empty()) {
+    filter.source = billing::UsageSourceFromName(source);
+    if (billing::UsageSourceName(*filter.source) != source) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "`usage_source` is provider, metered, bound, none, billed or operator.",
+                  "usage_source");
+    }
+  }
+  const std::string own = http::First(query, "own_key");
+  if (!own.empty() && own != "true" && own != "false") {
+    return Fail(ErrorCode::kInvalidArgument, "`own_key` is true or false.", "own_key");
+  }
+  if (!own.empty()) {
+    filter.own_key = own == "true";
+  }
+  return {};
+}
+
+Status ReadTimes(const http::Query& query, AttemptFilter& filter) {
+  TW_ASSIGN_OR_RETURN(filter.from_ns, TimeOf(query, "from", 0));
+  TW_ASSIGN_OR_RETURN(filter.to_ns, TimeOf(query, "to", INT64_MAX));
+  if (const std::string text = http::First(query, "period"); !text.empty()) {
+    TW_ASSIGN_OR_RETURN(const billing::BillPeriod period, billing::ParseBillPeriod(text));
+    constexpr int64_t kLastS = INT64_MAX / kNanosPerSecond;
+    filter.from_ns = std::max(filter.from_ns, std::min(period.from_s, kLastS) * kNanosPerSecond);
+    filter.to_ns = std::min(filter.to_ns, std::min(period.to_s, kLastS) * kNanosPerSecond);
+  }
+  return {};
+}
+
+// "TIME-REQUEST-ATTEMPT".
+std::string CursorText(const AttemptCursor& cursor) {
+  return fmt::format("{}-{}-{}", cursor.time_ns, cursor.id.request.ToString(), cursor.id.attempt);
+}
+
+Result<AttemptCursor> CursorOf(const http::Query& query) {
+  AttemptCursor cursor;
+  const std::string text = http::First(query, "after");
+  if (text.empty()) {
+    return cursor;
+  }
+  const size_t first = std::min(text.find('-'), text.size());
+  const size_t second = std::min(text.find('-', first + 1), text.size());
+  const auto id = ledger::RequestId::Parse(
+      std::string_view(text).substr(std::min(first + 1, text.size()), second - first - 1));
+  const char* end = text.data() + text.size();
+  const auto time = std::from_chars(text.data(), end, cursor.time_ns);
+  const auto attempt =
+      std::from_chars(std::min(text.data() + second + 1, end), end, cursor.id.attempt);
+  if (second >= text.size() || !id.has_value() || time.ec != std::errc() ||
+      time.ptr != text.data() + first || attempt.ec != std::errc() || attempt.ptr != end) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "`after` is the `next` of a list with the same filters.", "after");
+  }
+  cursor.id.request = *id;
+  return cursor;
+}
+
+// What one line of a statement counts of an attempt.
+std::optional<billing::MeterSum> PartOf(const AttemptRow& row, const std::string& line,
+                                        const std::map<uint32_t, billing::PriceVersion>& versions) {
+  if (row.state != AttemptState::kSettled) {
+    return std::nullopt;
+  }
+  const auto version = versions.find(row.price_version);
+  billing::Meters meters;
+  billing::AddToMeters(row, version == versions.end() ? nullptr : &version->second.prices, meters);
+  for (const auto& [key, sum] : meters) {
+    if (billing::StatementLineId(key) == line) {
+      return sum;
+    }
+  }
+  return std::nullopt;
+}
+
+void WriteMoney(JsonWriter& json, std::string_view name, ledger::NanoUsd amount) {
+  json.Field(name, std::to_string(amount));
+}
+
+void WriteRow(const AttemptRow& row, JsonWriter& json) {
+  const billing::Purchase& bought = row.purchase;
+  const auto time = [&json](std::string_view name, int64_t ns) {
+    json.Key(name);
+    ns == 0 ? json.Null() : json.Value(FormatTime(ns / kNanosPerSecond));
+  };
+  json.Field("receipt", row.id.request.ToString()).Field("attempt", int64_t{row.id.attempt});
+  time("admitted", row.admitted_ns);
+  time("ended", row.ended_ns);
+  json.Field("org", bought.org_id).Field("project", bought.project_id);
+  json.Field("key", bought.key_id).Field("user", bought.user_id);
+  json.Field("model", bought.model).Field("provider", bought.provider);
+  json.Field("provider_model", bought.provider_model).Field("own_key", bought.own_key);
+  json.Field("state", billing::AttemptStateName(row.state));
+  WriteMoney(json, "held_nanousd", row.held);
+  json.Key("cost_nanousd");
+  if (row.state == AttemptState::kSettled && bought.priced) {
+    json.Value(std::to_string(row.cost));
+  } else {
+    json.Null();  // not known, or nothing: the state says which
+  }
+  WriteMoney(json, "charge_nanousd", row.charge);
+  json.Field("price_version", int64_t{row.price_version});
+  json.Field("usage_source", billing::UsageSourceName(row.outcome.source));
+  json.Field("input_tokens", row.outcome.input_tokens);
+  json.Field("cached_tokens", row.outcome.cached_tokens);
+  json.Field("output_tokens", row.outcome.output_tokens);
+  json.Field("reasoning_tokens", row.outcome.reasoning_tokens);
+  json.Field("service_tier", row.outcome.service_tier).Field("upstream_id", row.upstream_id);
+  json.Field("finish", row.outcome.finish).Field("reason", row.reason);
+}
+
+}  // namespace
+
+// Names become ids; an id of somebody who is gone stays one, as his requests do.
+Result<AttemptFilter> MoneyApi::ReadRequestFilter(const http::Query& query,
+                                                  const identity::Principal& caller) {
+  for (const auto& [name, value] : query) {
+    if (std::ranges::find(kFields, name) == kFields.end()) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("`{}` is not a field of this list; there are {}.", name.substr(0, 80),
+                              fmt::join(kFields, ", ")),
+                  name.substr(0, 80));
+    }
+  }
+  const Sight sight = SightOf(caller);
+  AttemptFilter filter;
+  struct Owner {
+    std::string_view kind, prefix;
+    std::string AttemptFilter::* id;
+  };
+  constexpr std::array<Owner, 3> kOwners = {{{"org", "org_", &AttemptFilter::org_id},
+                                             {"project", "prj_", &AttemptFilter::project_id},
+                                             {"user", "usr_", &AttemptFilter::user_id}}};
+  for (const Owner& owner : kOwners) {
+    const std::string text = http::First(query, owner.kind);
+    if (text.empty()) {
+      continue;
+    }
+    const Result<std::string> id = store_.AccountId(owner.kind, text);
+    // A token that sees less than everything learns no more than what it may list.
+    if (!id.has_value() && caller.is_admin_token && !text.starts_with(owner.prefix)) {
+      return Fail(id.error().code, id.error().message, std::string(owner.kind));
+    }
+    filter.*owner.id = id.value_or(text);
+  }
+  if (const std::string text = http::First(query, "key"); !text.empty()) {
+    const Result<identity::KeyInfo> key = FindKey(store_, text, sight);
+    if (!key.has_value() && (sight.key_id.has_value() || !text.starts_with("key_"))) {
+      return Fail(key.error());
+    }
+    filter.key_id = key.has_value() ? key->id : text;
+  }
+  if (sight.org_id.has_value() && !filter.org_id.empty() && filter.org_id != *sight.org_id) {
+    return Fail(
+        ErrorCode::kNotFound,
+        fmt::format("There is no organisation \"{}\".", http::First(query, "org").substr(0, 80)),
+        "org");
+  }
+  filter.org_id = sight.org_id.value_or(filter.org_id);
+  filter.key_id = sight.key_id.value_or(filter.key_id);
+  filter.model = http::First(query, "model");
+  filter.provider = http::First(query, "provider");
+  TW_RETURN_IF_ERROR(ReadState(query, filter));
+  TW_RETURN_IF_ERROR(ReadTimes(query, filter));
+  TW_ASSIGN_OR_RETURN(filter.price_version, NumberOf<uint32_t>(query, "price_version", 0));
+  return filter;
+}
+
+Result<http::Response> MoneyApi::AnswerRequests(const http::Request& request,
+                                                const identity::Principal& caller) {
+  if (request.method != "GET") {
+    return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET.");
+  }
+  const http::Query query = http::ParseQuery(request.query);
+  TW_ASSIGN_OR_RETURN(const AttemptFilter filter, ReadRequestFilter(query, caller));
+  TW_ASSIGN_OR_RETURN(const AttemptCursor after, CursorOf(query));
+  TW_ASSIGN_OR_RETURN(const auto limit, NumberOf<size_t>(query, "limit", 1, kPageRowsMax));
+  TW_ASSIGN_OR_RETURN(const billing::AttemptList list,
+                      recorder_.List(filter, after, limit.value_or(kPageRows)));
+  const std::string line = http::First(query, "line");
+  std::map<uint32_t, billing::PriceVersion> versions;
+  if (!line.empty()) {
+    TW_ASSIGN_OR_RETURN(std::vector<billing::PriceVersion> known, recorder_.Prices());
+    for (billing::PriceVersion& version : known) {
+      versions.emplace(version.version, std::move(version));
+    }
+  }
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.requests/v1").Key("requests").BeginArray();
+  for (const AttemptRow& row : list.rows) {
+    const auto part = line.empty() ? std::nullopt : PartOf(row, line, versions);
+    if (!line.empty() && !part.has_value()) {
+      continue;
+    }
+    json.BeginObject();
+    WriteRow(row, json);
+    if (part.has_value()) {
+      json.Field("line_quantity", part->quantity);
+      WriteMoney(json, "line_cost_nanousd", part->cost);
+      WriteMoney(json, "line_charge_nanousd", part->charge);
+    }
+    json.EndObject();
+  }
+  json.EndArray().Key("next");
+  list.next.has_value() ? json.Value(CursorText(*list.next)) : json.Null();
+  json.EndObject();
+  http::Response response;
+  response.headers.Set("Content-Type", "application/json");
+  response.body = json.Take();
+  return response;
+}
+
+}  // namespace tradewind::console_api

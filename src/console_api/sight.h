@@ -1,0 +1,30 @@
+// Whose money a caller may see, and what a query asks for; for the APIs of money.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "http/query.h"
+#include "identity/principal.h"
+#include "identity/store.h"
+
+namespace tradewind::console_api {
+
+// Everything, one organisation, or what one key spent.
+struct Sight {
+  std::optional<std::string> org_id, key_id;
+};
+
+Sight SightOf(const identity::Principal& caller);
+
+// By name or id. Errors: kNotFound (param key), also where the caller may not see it.
+Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& name,
+                                  const Sight& sight);
+
+// A date or a time of the query, in nanoseconds. Errors: kInvalidArgument naming it.
+Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise);
+
+}  // namespace tradewind::console_api
