@@ -85,6 +85,20 @@ struct HoldRequest {
   bool is_strict = false;
 };
 
+// What was settled, put right. The book keeps nothing of what has ended: who asks says what stands,
+// from where attempts are kept, and one at a time.
+struct Adjustment {
+  HoldId id;
+  uint32_t number = 1;                         // of those of this attempt
+  NanoUsd cost_before = 0, charge_before = 0;  // with earlier adjustments
+  NanoUsd cost = 0, charge = 0;                // the new totals; a charge never rises
+  std::span<const Leg> budgets = {};           // whose windows the attempt counts in
+  std::span<const Leg> paid = {};              // of `charge_before`: by these credits
+  AccountNumber payee = kUnknownPayee;
+  int64_t admitted_ns = 0;  // when the attempt was
+  std::string text = {};    // for the records above the ledger
+};
+
 struct Refusal {
   enum class Reason {
     kBudget,      // `account` has less left than was asked for
@@ -185,6 +199,10 @@ class Book {
   // Between two fixed accounts or payees. `text` says why, for the records above the ledger.
   Result<Record> DecideTransfer(AccountNumber debit, AccountNumber credit, NanoUsd amount,
                                 std::string text) const;
+  // Less is owed first, then what credits paid goes back to them, the last to pay first: as though
+  // the charge had been so all along. Windows of budgets that are forgotten are left out. Errors:
+  // kInvalidArgument with the field.
+  Result<Record> DecideAdjust(const Adjustment& adjustment) const;
   // What has to be in the journal before a hold of these is: leases that it would go beyond, or
   // come near the end of. Requires that hard budgets have room for it.
   std::vector<Record> DecideLeases(const Legs& legs, int64_t time_ns) const;
@@ -331,6 +349,10 @@ class Book {
   Status ApplyCredit(const Record& record);
   Status ApplyPrice(const Record& record);
   Status ApplyTransfer(const Record& record);
+  Status ApplyAdjust(const Record& record);
+  Status CheckAdjust(const Record& record) const;
+  // A window's use and its lease move together: how far ahead of its use it is leased stays.
+  void AdjustWindow(const Leg& leg, NanoUsd by);
   Status ApplyLease(const Record& record);
   void TellOfCut(const Record& record, AccountKey key, const Account& account);
   static Record LeaseOf(AccountKey key, const Account& account);

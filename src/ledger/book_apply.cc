@@ -70,6 +70,9 @@ Status Book::Apply(const Record& record) {
     case RecordType::kPrice:
       TW_RETURN_IF_ERROR(ApplyPrice(record));
       break;
+    case RecordType::kAdjust:
+      TW_RETURN_IF_ERROR(ApplyAdjust(record));
+      break;
     case RecordType::kTransfer:
       TW_RETURN_IF_ERROR(ApplyTransfer(record));
       break;

@@ -42,6 +42,13 @@ struct Model {
     std::array<NanoUsd, kCredits> shares = {};
     int64_t window = 0;  // by its start
   };
+  // That can be put right.
+  struct Settled {
+    HoldId id;
+    NanoUsd cost = 0, charge = 0;
+    std::array<NanoUsd, kCredits> paid = {};
+    int64_t window = 0;
+  };
   struct Used {
     NanoUsd limit = 0, spent = 0;
     int64_t end_s = 0;
@@ -53,6 +60,7 @@ struct Model {
   bool is_prepaid = false;
   std::vector<Credit> credits;  // in the order of paying
   std::map<HoldId, Request> open;
+  std::vector<Settled> settled;
 
   Window WindowAt(int64_t now_s) const { return WindowOf(budget.period, budget.zone, now_s); }
   Used UsedIn(Window window) const {
@@ -130,6 +138,7 @@ struct Model {
       unpaid -= paid[i];
     }
     const int64_t window = open.at(id).window;
+    settled.push_back({id, cost, std::min(charge, open.at(id).charge), paid, window});
     Release(id);
     for (size_t i = 0; i < credits.size(); ++i) {
       credits[i].spent += paid[i];
@@ -137,6 +146,28 @@ struct Model {
     spent += cost;
     windows.at(window).spent += cost;
     receivable += unpaid;
+  }
+  void Adjust(Settled& one, NanoUsd cost, NanoUsd charge) {
+    NanoUsd owed = one.charge;
+    for (const NanoUsd paid : one.paid) {
+      owed -= paid;
+    }
+    NanoUsd back = one.charge - charge;
+    const NanoUsd less_owed = std::min(back, owed);
+    receivable -= less_owed;
+    back -= less_owed;
+    for (size_t i = kCredits; i-- > 0;) {
+      const NanoUsd share = std::min(back, one.paid[i]);
+      one.paid[i] -= share;
+      credits[i].spent -= share;
+      back -= share;
+    }
+    spent += cost - one.cost;
+    if (const auto window = windows.find(one.window); window != windows.end()) {
+      window->second.spent += cost - one.cost;
+    }
+    one.cost = cost;
+    one.charge = charge;
   }
   void Expire(int64_t now_s) {
     for (Credit& credit : credits) {
@@ -182,7 +213,8 @@ class SmallWorld {
     const Status sound = book_.Audit();
     ASSERT_TRUE(sound.has_value()) << sound.error().message;
   }
-  int refused = 0, settled = 0, expired_while_held = 0, in_part = 0, ends_otherwise = 0;
+  int refused = 0, settled = 0, expired_while_held = 0, in_part = 0, ends_otherwise = 0,
+      adjusted = 0;
 
  private:
   int64_t Below(int64_t bound) {
@@ -210,7 +242,7 @@ class SmallWorld {
   void Step() {
     const HoldId id = {{7, static_cast<uint64_t>(Below(3))}, 1};
     const NanoUsd cost = Below(120), charge = Below(3) == 0 ? Below(120) : cost;
-    switch (Below(13)) {
+    switch (Below(14)) {
       case 0:
       case 1:
       case 2:
@@ -233,6 +265,8 @@ class SmallWorld {
         return;
       case 11:
         return Redefine();
+      case 12:
+        return Adjust(cost, charge);
       default:
         return Below(2) == 0 ? Expire() : Restart();
     }
@@ -326,6 +360,41 @@ class SmallWorld {
     }
   }
 
+  // What was settled some time ago, as it stands by now.
+  void Adjust(NanoUsd cost, NanoUsd charge) {
+    if (model_.settled.empty()) {
+      return;
+    }
+    Model::Settled& one =
+        model_.settled[static_cast<size_t>(Below(static_cast<int64_t>(model_.settled.size())))];
+    Leg window;
+    window.account = {budget_, one.window};
+    std::vector<Leg> paid;
+    for (size_t i = 0; i < kCredits; ++i) {
+      Leg leg;
+      leg.account.number = model_.credits[i].number;
+      leg.is_credit = true;
+      leg.dimension = Dimension::kCharge;
+      leg.amount = one.paid[i];
+      paid.push_back(leg);
+    }
+    const auto decided = book_.DecideAdjust({.id = one.id,
+                                             .cost_before = one.cost,
+                                             .charge_before = one.charge,
+                                             .cost = cost,
+                                             .charge = charge,
+                                             .budgets = {&window, 1},
+                                             .paid = paid});
+    ASSERT_EQ(decided.has_value(), charge <= one.charge);
+    if (!decided.has_value()) {
+      ++refused;
+      return;
+    }
+    adjusted += cost != one.cost || charge != one.charge ? 1 : 0;
+    Commit(*decided);
+    model_.Adjust(one, cost, charge);
+  }
+
   void Expire() {
     for (const Record& record : book_.DecideExpiries(time_ns_)) {
       Commit(record);
@@ -369,11 +438,18 @@ class SmallWorld {
     for (const Model::Credit& credit : model_.credits) {
       const Account account = book_.AccountOf({credit.number, 0});
       ASSERT_EQ(account.pending, credit.held) << credit.spec.name;
-      ASSERT_EQ(account.debits, credit.spent + credit.expired) << credit.spec.name;
+      ASSERT_EQ(account.debits - account.credits + credit.spec.amount,
+                credit.spent + credit.expired)
+          << credit.spec.name;
       ASSERT_EQ(account.expired, credit.expired) << credit.spec.name;
     }
-    ASSERT_EQ(book_.AccountOf({kReceivable, 0}).debits, model_.receivable);
-    ASSERT_EQ(book_.AccountOf({kExpense, 0}).debits, model_.spent);
+    const auto balance = [&](AccountNumber number) {
+      const Account account = book_.AccountOf({number, 0});
+      return account.debits - account.credits;
+    };
+    ASSERT_EQ(balance(kReceivable), model_.receivable);
+    ASSERT_EQ(balance(kExpense), model_.spent);
+    ASSERT_EQ(balance(kUnknownPayee), -model_.spent);
     ASSERT_EQ(book_.Spendable(kPayer, time_ns_), model_.Free(NowS()));
   }
 
@@ -385,7 +461,8 @@ class SmallWorld {
 };
 
 TEST(BookProperty, HoldsAndCreditsAreThoseOfTheSlowModel) {
-  int refused = 0, settled = 0, expired_while_held = 0, in_part = 0, ends_otherwise = 0;
+  int refused = 0, settled = 0, expired_while_held = 0, in_part = 0, ends_otherwise = 0,
+      adjusted = 0;
   const uint64_t cases = testing::ForEachCase(5'000, [&](uint64_t seed) {
     SmallWorld world(seed);
     world.Run();
@@ -394,6 +471,7 @@ TEST(BookProperty, HoldsAndCreditsAreThoseOfTheSlowModel) {
     expired_while_held += world.expired_while_held;
     in_part += world.in_part;
     ends_otherwise += world.ends_otherwise;
+    adjusted += world.adjusted;
   });
   if (cases >= 1'000) {  // what never comes tests nothing
     const int often = static_cast<int>(cases / 100);
@@ -402,6 +480,7 @@ TEST(BookProperty, HoldsAndCreditsAreThoseOfTheSlowModel) {
     EXPECT_GT(expired_while_held, often);
     EXPECT_GT(in_part, often);
     EXPECT_GT(ends_otherwise, often);
+    EXPECT_GT(adjusted, often);
   }
 }
 

@@ -359,6 +359,12 @@ Status Ledger::Transfer(AccountNumber debit, AccountNumber credit, NanoUsd amoun
   return Commit(record);
 }
 
+Status Ledger::Adjust(const Adjustment& adjustment) {
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(Record record, book_.DecideAdjust(adjustment));
+  return Commit(record);
+}
+
 std::vector<PayeeState> Ledger::Payees() {
   const std::lock_guard lock(mutex_);
   std::vector<PayeeState> states;

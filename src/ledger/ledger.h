@@ -199,6 +199,9 @@ class Ledger {
   Result<AccountNumber> Payee(std::string_view name);  // the one of that name, made when missing
   // Errors: kInvalidArgument: not two money accounts, or no amount; those of Hold.
   Status Transfer(AccountNumber debit, AccountNumber credit, NanoUsd amount, std::string text);
+  // Puts right what an attempt that has ended did cost. Errors: those of Book::DecideAdjust and of
+  // Hold.
+  Status Adjust(const Adjustment& adjustment);
   std::vector<PayeeState> Payees();
   NanoUsd OwedToUnknown();  // to providers that had no account when they were asked
   // What is owed to a payee; negative: what it owes. 0 when there is none.

@@ -110,6 +110,11 @@ bool WalkFields(Walker& walker, Record& record) {
       return walker.Number(record.key.window_start_s) && walker.Number(record.window_end_s) &&
              walker.Number(record.cost) && walker.Number(record.charge) &&
              walker.Number(record.since_ns) && walker.Text(record.text, kBootIdBytesMax);
+    case RecordType::kAdjust:
+      return walker.Number(record.cost) && walker.Number(record.charge) &&
+             walker.Number(record.metered_cost) && walker.Number(record.metered_charge) &&
+             walker.Number(record.price_version) && walker.Legs(record.legs) &&
+             walker.Text(record.text, kRecordTextBytesMax) && walker.Number(record.since_ns);
     case RecordType::kTransfer:
       return walker.Number(record.key.number) && walker.Number(record.cost) &&
              walker.Text(record.text, kRecordTextBytesMax);

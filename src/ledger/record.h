@@ -37,6 +37,7 @@ enum class RecordType : uint8_t {
   kPrice = 20,          // a version of a price: `price` is in force from here on
   kPayer = 21,          // how `payer` pays from here on: only from credits, or not
   kLease = 22,          // how far a budget may be used before more has to survive a power cut
+  kAdjust = 23,         // what a settle said is put right: `cost` and `charge` are the new totals
   kTransfer = 24,       // `cost` from the money account `account` to that of `key`
   kSnapshotBegin = 32,  // all that follows up to kSnapshotEnd replaces what was known
   kSnapshotAccount = 33,
@@ -175,7 +176,8 @@ struct Record {
   AccountNumber account = 0;  // of a budget, credit or payee; a hold's payee
   Legs legs = {};
   std::string text = {};  // for the records above the ledger: what is bought, in their words
-  // Of a hold: whose credits pay, where there are any. A settle's legs are what these did pay.
+  // Of a hold: whose credits pay, where there are any. A settle's legs are what these did pay; an
+  // adjustment's what they get back, and by how much the windows of budgets change.
   std::string payer = {};
   bool is_prepaid = false;  // of kPayer
   // Of definitions.
@@ -190,6 +192,8 @@ struct Record {
   NanoUsd debits = 0, credits = 0;
   uint8_t warned_percent = 0;
   HoldState state = HoldState::kHeld;
+  // Of an adjustment: the totals before it, and `price_version` is its number among those of its
+  // attempt.
   NanoUsd metered_cost = 0, metered_charge = 0;
   int64_t since_ns = 0;  // when the hold was taken
 };
