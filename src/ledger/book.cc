@@ -24,6 +24,10 @@ bool IsAmount(NanoUsd amount) {
   return amount >= 0 && amount <= kAmountMax;
 }
 
+Window OfCalendar(const BudgetSpec& budget, int64_t unix_s) {
+  return WindowOf(budget.period, budget.zone, unix_s, budget.first_day);
+}
+
 Status CheckName(std::string_view name) {
   if (name.empty() || name.size() > 256) {
     return Fail(ErrorCode::kInvalidArgument, "the name has to have 1 to 256 bytes", "name");
@@ -84,10 +88,36 @@ Book::Book() {
 const Window& Book::WindowNow(AccountNumber number, int64_t unix_s) {
   Window& window = windows_[number];
   if (!window.Has(unix_s)) {
-    const BudgetSpec& budget = budgets_.at(number);
-    window = WindowOf(budget.period, budget.zone, unix_s);
+    window = WindowAt(number, unix_s);
   }
   return window;
+}
+
+Window Book::WindowAt(AccountNumber number, int64_t unix_s) const {
+  const BudgetSpec& budget = budgets_.at(number);
+  const auto last = opened_.find(number);
+  if (last != opened_.end() && last->second.Has(unix_s)) {
+    return last->second;
+  }
+  Window window = OfCalendar(budget, unix_s);
+  if (last == opened_.end() || unix_s < last->second.start_s ||
+      window.start_s >= last->second.end_s) {
+    return window;
+  }
+  // The rules have changed: the rest of its window, or, where that is short, all of the next too.
+  const int64_t start_s = last->second.end_s;
+  if (window.end_s - start_s < start_s - window.start_s) {
+    window.end_s = OfCalendar(budget, window.end_s).end_s;
+  }
+  return {start_s, window.end_s};
+}
+
+void Book::NoteOpened(AccountKey key, int64_t end_s) {
+  const Window window{key.window_start_s, end_s};
+  if (const auto last = opened_.find(key.number);
+      last == opened_.end() || last->second.start_s < window.start_s) {
+    opened_[key.number] = window;
+  }
 }
 
 std::optional<Refusal> Book::AddBudgetLegs(std::span<const AccountNumber> budgets, NanoUsd cost,
@@ -306,12 +336,17 @@ Result<Record> Book::DecideBudget(const BudgetSpec& budget, int64_t time_ns) con
     return Fail(ErrorCode::kInvalidArgument, "a budget is 0 to 1,000,000 USD", "budget");
   }
   TW_RETURN_IF_ERROR(CheckZone(budget.zone));
+  TW_RETURN_IF_ERROR(CheckFirstDay(budget.period, budget.first_day));
   Record record;
   record.type = RecordType::kBudget;
   record.account = FindBudget(budget.name).value_or(next_number_);
   record.budget = budget;
+  if (const BudgetSpec* known = BudgetOf(record.account);
+      known != nullptr && known->HasSameWindows(budget) && opened_.contains(record.account)) {
+    return record;
+  }
   // The window of another period may begin at the same instant: what was used since counts in it.
-  const Window window = WindowOf(budget.period, budget.zone, time_ns / kNanosPerSecond);
+  const Window window = OfCalendar(budget, time_ns / kNanosPerSecond);
   const auto account = accounts_.find({record.account, window.start_s});
   if (!budget.closed && account != accounts_.end() &&
       account->second.window_end_s != window.end_s) {

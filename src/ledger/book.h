@@ -255,7 +255,9 @@ class Book {
   const std::set<std::string, std::less<>>& prepaid() const { return prepaid_; }
   // What a hold of his could take at `credit_ns` from credits alone.
   NanoUsd Spendable(std::string_view payer, int64_t credit_ns) const;
-  // Requires a budget's number. The reference is good until the next call.
+  // A window that was opened stays as it was until its end, and the next one begins there, also
+  // where the tz database has learnt other rules since. Requires a budget's number. The reference
+  // is good until the next call.
   const Window& WindowNow(AccountNumber number, int64_t unix_s);
   // Of the window that `unix_s` lies in; a budget that was not used in it has its limit only.
   Account BudgetAccount(AccountNumber number, int64_t unix_s);
@@ -299,6 +301,10 @@ class Book {
   void NoteHeld(HoldId id, const Legs& legs, HoldState state, int sign);
   void NoteEnded(HoldId id, const OpenHold& hold);  // before it goes
   void NoteMoved(AccountKey debit, AccountKey credit, NanoUsd amount);
+
+  Window WindowAt(AccountNumber number, int64_t unix_s) const;
+  // It is in use: a window of what its budget says now.
+  void NoteOpened(AccountKey key, int64_t end_s);
 
   std::optional<Refusal> AddBudgetLegs(std::span<const AccountNumber> budgets, NanoUsd cost,
                                        NanoUsd charge, int64_t time_ns, Legs& legs);
@@ -384,6 +390,7 @@ class Book {
   std::map<std::string, Wallet, std::less<>> wallets_;  // of owners who have anything
   std::set<std::string, std::less<>> prepaid_;          // who pays from credits alone
   std::unordered_map<AccountNumber, Window> windows_;   // of now: looked up for every hold
+  std::unordered_map<AccountNumber, Window> opened_;    // the last one that was used
   std::unordered_map<HoldId, OpenHold, HashOfId> holds_;
   std::set<HoldId> doubts_;
   AuditRound round_;

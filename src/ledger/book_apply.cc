@@ -169,6 +169,9 @@ Status Book::ApplyHold(const Record& record) {
     // The promise, once more: a hold never goes beyond a hard bound.
     const bool is_hard = leg.is_credit || budgets_.at(leg.account.number).mode == Mode::kHard;
     TW_CHECK(!is_hard || leg.amount == 0 || accounts_.at(leg.account).available() >= 0);
+    if (!leg.is_credit) {
+      NoteOpened(leg.account, leg.window_end_s);
+    }
   }
   OpenHold& hold = holds_[record.hold];
   hold.cost = record.cost;
@@ -379,15 +382,24 @@ Status Book::ApplyDefinition(const Record& record) {
                       record.budget.name, record.budget.zone),
           "zone");
     }
-    if (!IsWithin(record.budget.limit) || credits_.contains(number) || payees_.contains(number)) {
+    if (!IsWithin(record.budget.limit) ||
+        !CheckFirstDay(record.budget.period, record.budget.first_day).has_value() ||
+        credits_.contains(number) || payees_.contains(number)) {
       return DoesNotFollow(record, "its definition is none");
+    }
+    const BudgetSpec* const known = BudgetOf(number);
+    if (known != nullptr && !known->HasSameWindows(record.budget)) {
+      opened_.erase(number);
     }
     budgets_[number] = record.budget;
     budget_names_[record.budget.name] = number;
     windows_.erase(number);
-    const auto same_start = accounts_.find({number, record.key.window_start_s});
-    if (record.window_end_s != kEndOfTime && same_start != accounts_.end()) {
-      same_start->second.window_end_s = record.window_end_s;
+    if (record.window_end_s != kEndOfTime) {
+      opened_[number] = {record.key.window_start_s, record.window_end_s};
+      const auto same_start = accounts_.find({number, record.key.window_start_s});
+      if (same_start != accounts_.end()) {
+        same_start->second.window_end_s = record.window_end_s;
+      }
     }
     for (auto& [key, account] : accounts_) {
       if (key.number == number && account.window_end_s > record.time_ns / kNanosPerSecond) {

@@ -152,6 +152,7 @@ Status Book::ApplyLease(const Record& record) {
   if (is_new) {
     account.limit = budget->second.limit;
     account.window_end_s = record.window_end_s;
+    NoteOpened(key, record.window_end_s);
   }
   TellOfCut(record, key, account);
   account.unaccounted = record.charge;

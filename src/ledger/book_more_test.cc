@@ -126,6 +126,85 @@ TEST(BookMore, ReadsAJournalInWhichTheMonthEndedWithTheDayAndMendsItInItsNextSna
   EXPECT_GT(world.At(key).window_end_s, (world.time_ns + 20 * kDayNs) / 1'000'000'000);
 }
 
+// What the journal says of windows that were opened by other rules of the zone: of a day that began
+// and ends `moved_s` later.
+struct MovedDay {
+  World world;
+  AccountNumber key = 0;
+  Window moved;
+
+  explicit MovedDay(int64_t moved_s) {
+    world.time_ns = kFirstOfMonthNs;
+    key = world.Define(kDaily);
+    const int64_t day_s = (kFirstOfMonthNs - 10 * (kDayNs / 24)) / 1'000'000'000;
+    moved = {day_s + moved_s, day_s + 86'400 + moved_s};
+    Record hold;
+    hold.type = RecordType::kHold;
+    hold.hold = {{9, 9}, 1};
+    hold.cost = 60;
+    Leg leg;
+    leg.account = {key, moved.start_s};
+    leg.window_end_s = moved.end_s;
+    leg.amount = 60;
+    hold.legs.Push(leg);
+    EXPECT_TRUE(world.Commit(hold).has_value());
+  }
+  void Restart() {
+    Book again;
+    EXPECT_TRUE(
+        world.book
+            .Snapshot(world.time_ns, [&](const Record& record) { return again.Apply(record); })
+            .has_value());
+    world.book = std::move(again);
+    world.time_ns = world.book.time_ns();
+  }
+  Window At(int64_t unix_s) { return world.book.WindowNow(key, unix_s); }
+};
+
+TEST(BookMore, AWindowStaysAsItWasOpenedWhateverTheZoneSaysLater) {
+  for (const int64_t moved_s : {-3600, 3600}) {
+    MovedDay day(moved_s);
+    const AccountNumber key = day.key;
+    for (int start = 0; start < 2; ++start) {
+      EXPECT_FALSE(day.world.Take({&key, 1}, 41, 0).has_value()) << "60 of 100 are held";
+      EXPECT_EQ(day.At(day.moved.end_s - 1), day.moved);
+      day.Restart();
+    }
+    BudgetSpec raised = kDaily;
+    raised.limit = 101;
+    day.world.Define(raised);
+    EXPECT_FALSE(day.world.Take({&key, 1}, 42, 0).has_value());
+    EXPECT_TRUE(day.world.Take({&key, 1}, 41, 0).has_value());
+    EXPECT_EQ(day.world.At(key).window_end_s, day.moved.end_s) << "a new limit moves no end";
+  }
+}
+
+TEST(BookMore, TheNextWindowBeginsAtTheEndOfTheOneThatWasOpened) {
+  MovedDay later(3600), earlier(-3600);
+  // One hour is left of the day by the new rules: it is the next day's.
+  EXPECT_EQ(later.At(later.moved.end_s), (Window{later.moved.end_s, later.moved.end_s + 82'800}));
+  // An hour more until it ends by them: too short to have a limit of its own.
+  EXPECT_EQ(earlier.At(earlier.moved.end_s),
+            (Window{earlier.moved.end_s, earlier.moved.end_s + 86'400 + 3600}));
+}
+
+TEST(BookMore, AnotherZoneOrFirstDayBeginsWindowsOfItsOwn) {
+  MovedDay day(3600);
+  BudgetSpec elsewhere = kDaily;
+  elsewhere.zone = "Asia/Kathmandu";
+  day.world.Define(elsewhere);
+  EXPECT_EQ(day.world.At(day.key).pending, 0);
+  EXPECT_EQ(day.world.At(day.key).window_end_s % 86'400, 86'400 - 20'700);
+  const AccountNumber week =
+      day.world.Define({.name = "key:b", .limit = 10, .period = Period::kWeek, .first_day = 3});
+  ASSERT_TRUE(day.world.Take({&week, 1}, 10, 0).has_value());
+  day.Restart();
+  EXPECT_EQ(day.world.book.BudgetOf(week)->first_day, 3);
+  EXPECT_FALSE(day.world.Take({&week, 1}, 1, 0).has_value());
+  day.world.time_ns += 2 * kDayNs;  // from Monday to Wednesday
+  EXPECT_TRUE(day.world.Take({&week, 1}, 10, 0).has_value());
+}
+
 TEST(BookMore, AScopeThatIsNamedTwiceIsHeldOnce) {
   World world;
   const AccountNumber key = world.Define({.name = "key:a", .limit = 10});

@@ -62,7 +62,9 @@ struct Model {
   std::map<HoldId, Request> open;
   std::vector<Settled> settled;
 
-  Window WindowAt(int64_t now_s) const { return WindowOf(budget.period, budget.zone, now_s); }
+  Window WindowAt(int64_t now_s) const {
+    return WindowOf(budget.period, budget.zone, now_s, budget.first_day);
+  }
   Used UsedIn(Window window) const {
     const auto found = windows.find(window.start_s);
     return found == windows.end() ? Used{budget.limit, 0, window.end_s} : found->second;
@@ -181,6 +183,7 @@ class SmallWorld {
   explicit SmallWorld(uint64_t seed) : random_(seed) {
     model_.budget.limit = Below(600);
     model_.budget.period = kPeriods[static_cast<size_t>(Below(kPeriods.size()))];
+    model_.budget.first_day = AnyFirstDay(model_.budget.period);
     model_.is_prepaid = Below(2) == 0;
     Record budget = *book_.DecideBudget(model_.budget, time_ns_);
     budget_ = budget.account;
@@ -304,6 +307,7 @@ class SmallWorld {
     }
     other.limit = Below(600);
     other.period = kPeriods[static_cast<size_t>(Below(kPeriods.size()))];
+    other.first_day = AnyFirstDay(other.period);
     Commit(*book_.DecideBudget(other, time_ns_));
     ends_otherwise += model_.Redefine(other, NowS()) ? 1 : 0;
   }
@@ -400,6 +404,11 @@ class SmallWorld {
       Commit(record);
     }
     model_.Expire(NowS());
+  }
+
+  uint8_t AnyFirstDay(Period period) {
+    const uint64_t days = period == Period::kWeek ? 7 : period == Period::kMonth ? 31 : 1;
+    return static_cast<uint8_t>(1 + Below(days));
   }
 
   // Another book, from nothing but the records.

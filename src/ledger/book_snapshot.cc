@@ -58,7 +58,14 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
   };
   TW_RETURN_IF_ERROR(put(RecordType::kSnapshotBegin, {}));
   for (const auto& [number, budget] : budgets_) {
-    TW_RETURN_IF_ERROR(put(RecordType::kBudget, {.account = number, .budget = budget}));
+    Record record;
+    record.account = number;
+    record.budget = budget;
+    if (const auto last = opened_.find(number); last != opened_.end()) {
+      record.key.window_start_s = last->second.start_s;
+      record.window_end_s = last->second.end_s;
+    }
+    TW_RETURN_IF_ERROR(put(RecordType::kBudget, std::move(record)));
   }
   for (const auto& [number, credit] : credits_) {
     TW_RETURN_IF_ERROR(put(RecordType::kCredit, {.account = number, .credit = credit}));

@@ -80,6 +80,16 @@ TEST(Record, OfABudgetSaysWhichWindowEndsOtherwiseWhereOneDoes) {
   EXPECT_EQ(now->record.key.window_start_s, 100);
   EXPECT_EQ(now->record.window_end_s, 200);
   EXPECT_EQ(now->record.budget, budget.budget);
+  for (const int64_t end_s : {int64_t{200}, kEndOfTime}) {
+    budget.budget.first_day = 15;
+    budget.window_end_s = end_s;
+    std::vector<std::byte> with_day;
+    EncodeRecord(budget, 0, with_day);
+    const Result<DecodedRecord> read = DecodeRecord(with_day, 0);
+    ASSERT_TRUE(read.has_value());
+    EXPECT_EQ(read->record.window_end_s, end_s);
+    EXPECT_EQ(read->record.budget, budget.budget);
+  }
 }
 
 TEST(Record, WithAnyBitTurnedIsRefused) {

@@ -88,10 +88,13 @@ bool WalkFields(Walker& walker, Record& record) {
              (!walker.HasMore(record.legs.size() > 0) || walker.Legs(record.legs));
     case RecordType::kExtend:
       return walker.Number(record.cost) && walker.Number(record.charge) && walker.Legs(record.legs);
-    case RecordType::kBudget:
+    case RecordType::kBudget: {
+      const bool has_first_day = record.budget.first_day != 1;
       return WalkBudget(walker, record.budget) &&
-             (!walker.HasMore(record.window_end_s != kEndOfTime) ||
-              (walker.Number(record.key.window_start_s) && walker.Number(record.window_end_s)));
+             (!walker.HasMore(has_first_day || record.window_end_s != kEndOfTime) ||
+              (walker.Number(record.key.window_start_s) && walker.Number(record.window_end_s))) &&
+             (!walker.HasMore(has_first_day) || walker.Number(record.budget.first_day));
+    }
     case RecordType::kCredit:
       return WalkCredit(walker, record.credit);
     case RecordType::kPayee:

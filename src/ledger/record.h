@@ -61,10 +61,14 @@ struct BudgetSpec {
   Dimension dimension = Dimension::kCost;
   Period period = Period::kTotal;
   std::string zone = "UTC";
+  uint8_t first_day = 1;  // of a week (1: Monday) or a month
   // Shares of the limit at whose crossing its owners are told; 0 = none.
   std::array<uint8_t, 4> warn_percent = {50, 80, 100, 0};
   bool closed = false;  // no more: it holds nothing back
 
+  bool HasSameWindows(const BudgetSpec& other) const {
+    return period == other.period && zone == other.zone && first_day == other.first_day;
+  }
   bool operator==(const BudgetSpec&) const = default;
 };
 
@@ -185,8 +189,9 @@ struct Record {
   CreditSpec credit = {};
   PriceSpec price = {};
   AccountKey key = {};  // of snapshots, and who gets a transfer
-  // Of a budget: the account whose window begins with one of the new period, and ended otherwise,
-  // has this end from here on. Seldom: an older program cannot read it. Of a lease: its window's.
+  // Of a budget: its window with this start has been opened, and ends then. In a snapshot of one
+  // that was used; otherwise seldom, where the new period begins with an account of the old one.
+  // Of a lease: its window's.
   int64_t window_end_s = kEndOfTime;
   // Of snapshots, and the line above.
   NanoUsd debits = 0, credits = 0;

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <exception>
 #include <utility>
 
 #include <date/tz.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace tradewind::ledger {
 namespace {
@@ -26,21 +28,35 @@ constexpr std::array<std::pair<Period, std::string_view>, 7> kNames = {{
     {Period::kQuarter, "quarter"},
 }};
 
+constexpr std::array<std::string_view, 7> kWeekdays = {
+    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"};
+constexpr unsigned kMonthDaysMax = 31;
+
 constexpr int64_t kFirstSecond = -2'208'988'800;  // 1900-01-01
 constexpr int64_t kLastSecond = 253'370'764'799;  // 9998-12-31, so that a next window exists
 
+// The day on which a month's window begins.
+LocalDays CycleDay(date::year_month month, unsigned cycle_day) {
+  const date::year_month_day_last last = month / date::last;
+  return LocalDays(month / std::min(date::day(cycle_day), last.day()));
+}
+
 // First day of the period that `day` lies in, and of the next one.
-std::pair<LocalDays, LocalDays> DaysOf(Period period, LocalDays day) {
+std::pair<LocalDays, LocalDays> DaysOf(Period period, LocalDays day, uint8_t first_day) {
   const date::year_month_day ymd(day);
   const auto first = [](date::year_month month) { return LocalDays(month / 1); };
   switch (period) {
     case Period::kWeek: {
-      const LocalDays monday = day - (date::weekday(day) - date::Monday);
-      return {monday, monday + date::weeks(1)};
+      const date::weekday start = date::Monday + date::days(first_day - 1);
+      const LocalDays first_of_week = day - (date::weekday(day) - start);
+      return {first_of_week, first_of_week + date::weeks(1)};
     }
     case Period::kMonth: {
-      const date::year_month month = ymd.year() / ymd.month();
-      return {first(month), first(month + date::months(1))};
+      date::year_month month = ymd.year() / ymd.month();
+      if (day < CycleDay(month, first_day)) {
+        month -= date::months(1);
+      }
+      return {CycleDay(month, first_day), CycleDay(month + date::months(1), first_day)};
     }
     case Period::kQuarter: {
       const unsigned quarter = (static_cast<unsigned>(ymd.month()) - 1) / 3;
@@ -102,7 +118,46 @@ Status CheckZone(const std::string& zone) {
   }
 }
 
-Window WindowOf(Period period, const std::string& zone, int64_t unix_s) {
+Result<uint8_t> ParseWeekStart(std::string_view name) {
+  const auto* found = std::ranges::find(kWeekdays, name);
+  if (found == kWeekdays.end()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("\"{}\" is no day of the week: {}", name.substr(0, 64),
+                            fmt::join(kWeekdays, ", ")),
+                "week_start");
+  }
+  return static_cast<uint8_t>(found - kWeekdays.begin() + 1);
+}
+
+Result<uint8_t> ParseCycleDay(std::string_view number) {
+  uint8_t day = 0;
+  const char* end = number.data() + number.size();
+  const auto [stopped, error] = std::from_chars(number.data(), end, day);
+  if (error != std::errc() || stopped != end || day < 1 || day > kMonthDaysMax) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("\"{}\" is no day of a month: 1 to 31; in a shorter month its last day "
+                            "stands for 29 to 31",
+                            number.substr(0, 64)),
+                "cycle_day");
+  }
+  return day;
+}
+
+std::string_view WeekdayName(uint8_t day) {
+  return day >= 1 && day <= kWeekdays.size() ? kWeekdays[day - 1] : kWeekdays.front();
+}
+
+Status CheckFirstDay(Period period, uint8_t first_day) {
+  const size_t most = period == Period::kWeek    ? kWeekdays.size()
+                      : period == Period::kMonth ? kMonthDaysMax
+                                                 : 1;
+  return first_day >= 1 && first_day <= most
+             ? Status()
+             : Fail(ErrorCode::kInvalidArgument,
+                    "only a week and a month begin on another day than their first", "period");
+}
+
+Window WindowOf(Period period, const std::string& zone, int64_t unix_s, uint8_t first_day) {
   if (period == Period::kTotal) {
     return {0, kEndOfTime};
   }
@@ -112,7 +167,7 @@ Window WindowOf(Period period, const std::string& zone, int64_t unix_s) {
     return ClockWindow(tz, period == Period::kMinute ? 60 : 3600, unix_s);
   }
   const LocalSeconds local = tz.to_local(date::sys_seconds{seconds(unix_s)});
-  const auto [first, next] = DaysOf(period, date::floor<date::days>(local));
+  const auto [first, next] = DaysOf(period, date::floor<date::days>(local), first_day);
   return {BeginOf(tz, first), BeginOf(tz, next)};
 }
 

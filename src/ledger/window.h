@@ -17,6 +17,13 @@ std::string_view PeriodName(Period period);  // "total", "minute", ...
 Result<Period> ParsePeriod(std::string_view name);
 // Errors: kInvalidArgument (param zone): the tz database knows no such zone.
 Status CheckZone(const std::string& zone);
+// Days of the week by their English names; of a month by their numbers. Errors: kInvalidArgument
+// (param week_start, cycle_day).
+Result<uint8_t> ParseWeekStart(std::string_view name);
+Result<uint8_t> ParseCycleDay(std::string_view number);
+std::string_view WeekdayName(uint8_t day);  // 1: "monday"
+// Errors: kInvalidArgument (param period): a first day that the period cannot have.
+Status CheckFirstDay(Period period, uint8_t first_day);
 
 // [start, end) in Unix seconds. kTotal is one window from 0 to the end of time.
 struct Window {
@@ -28,10 +35,11 @@ struct Window {
 
 inline constexpr int64_t kEndOfTime = INT64_MAX;
 
-// The window that `unix_s` lies in. Weeks begin on Monday. An hour or minute of local time that the
+// The window that `unix_s` lies in. A week begins on `first_day`, 1 (Monday) to 7; a month on that day
+// of it, 1 to 31, or on its last one where it has not so many. An hour or minute of local time that the
 // clocks show twice is two windows' worth of time in one; a skipped one does not exist. Requires
 // CheckZone(zone); any thread. Instants outside the years 1900 to 9999 count as the nearest of
 // these.
-Window WindowOf(Period period, const std::string& zone, int64_t unix_s);
+Window WindowOf(Period period, const std::string& zone, int64_t unix_s, uint8_t first_day = 1);
 
 }  // namespace tradewind::ledger

@@ -60,8 +60,19 @@ std::vector<Zone> Zones() {
   return zones;
 }
 
+// The day on which a month begins that begins on its `first_day`, or on its last one.
+int64_t DayOf(std::chrono::year_month month, unsigned first_day) {
+  using namespace std::chrono;
+  for (unsigned day = first_day;; --day) {
+    const year_month_day date = month / std::chrono::day(day);
+    if (date.ok()) {
+      return sys_days(date).time_since_epoch().count();
+    }
+  }
+}
+
 // The first local day of the period behind the one that begins with `day`.
-int64_t NextOf(Period period, int64_t day) {
+int64_t NextOf(Period period, int64_t day, unsigned first_day) {
   using namespace std::chrono;
   const sys_days date{days(day)};
   const year_month_day ymd(date);
@@ -71,37 +82,48 @@ int64_t NextOf(Period period, int64_t day) {
     case Period::kWeek:
       return day + 7;
     case Period::kMonth:
-      return sys_days((ymd.year() / ymd.month() + months(1)) / 1).time_since_epoch().count();
+      return DayOf(ymd.year() / ymd.month() + months(1), first_day);
     default:
       return sys_days((ymd.year() / ymd.month() + months(3)) / 1).time_since_epoch().count();
   }
 }
 
+struct Cycle {
+  Period period;
+  uint8_t first_day = 1;
+};
+constexpr Cycle kCycles[] = {{Period::kDay},       {Period::kWeek},      {Period::kWeek, 4},
+                             {Period::kWeek, 7},   {Period::kMonth},     {Period::kMonth, 15},
+                             {Period::kMonth, 29}, {Period::kMonth, 31}, {Period::kQuarter}};
+
 TEST(WindowOracle, EveryBoundaryOfTenYearsIsWhereTheOffsetsSay) {
   const std::vector<Zone> zones = Zones();
   ASSERT_GE(zones.size(), 13U);
   for (const Zone& zone : zones) {
-    for (const Period period : {Period::kDay, Period::kWeek, Period::kMonth, Period::kQuarter}) {
+    for (const auto& [period, first_day] : kCycles) {
       // 2016 began on a Friday; its first Monday was the fourth.
-      int64_t day = kBegin / kDay + (period == Period::kWeek ? 3 : 0);
+      int64_t day = kBegin / kDay + (period == Period::kWeek    ? 3 + first_day - 1
+                                     : period == Period::kMonth ? first_day - 1
+                                                                : 0);
       int64_t boundaries = 0;
       while (zone.BeginOf(day) < kEnd) {
-        const int64_t next = NextOf(period, day);
+        const int64_t next = NextOf(period, day, first_day);
         const Window expected{zone.BeginOf(day), zone.BeginOf(next)};
         if (expected.end_s > kKnownUntil) {
           break;
         }
         for (const int64_t at : {expected.start_s, expected.start_s + 1,
                                  (expected.start_s + expected.end_s) / 2, expected.end_s - 1}) {
-          ASSERT_EQ(WindowOf(period, zone.name, at), expected)
-              << zone.name << " " << PeriodName(period) << " at " << at;
+          ASSERT_EQ(WindowOf(period, zone.name, at, first_day), expected)
+              << zone.name << " " << PeriodName(period) << " from " << int{first_day} << " at "
+              << at;
         }
         ++boundaries;
         day = next;
       }
       const int64_t least = period == Period::kDay     ? 3650
-                            : period == Period::kWeek  ? 521
-                            : period == Period::kMonth ? 120
+                            : period == Period::kWeek  ? 520
+                            : period == Period::kMonth ? 119
                                                        : 40;
       EXPECT_GE(boundaries, least) << zone.name << " " << PeriodName(period);
     }

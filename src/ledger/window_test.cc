@@ -25,6 +25,34 @@ TEST(Window, OfUtcIsPlainArithmetic) {
   EXPECT_EQ(WindowOf(Period::kTotal, "UTC", noon), (Window{0, kEndOfTime}));
 }
 
+TEST(Window, BeginsOnTheDayThatIsAskedFor) {
+  const int64_t midnight = 1'764'028'800;  // Tuesday 2025-11-25
+  EXPECT_EQ(WindowOf(Period::kWeek, "UTC", midnight, 7),
+            (Window{midnight - 2 * kDay, midnight + 5 * kDay}));
+  EXPECT_EQ(WindowOf(Period::kWeek, "UTC", midnight, 2), (Window{midnight, midnight + 7 * kDay}));
+  EXPECT_EQ(WindowOf(Period::kMonth, "UTC", midnight, 15),
+            (Window{midnight - 10 * kDay, midnight + 20 * kDay}));
+  // To the last of November, a Sunday; on to the last of December.
+  EXPECT_EQ(WindowOf(Period::kMonth, "UTC", midnight, 31),
+            (Window{midnight - 25 * kDay, midnight + 5 * kDay}));
+  EXPECT_EQ(WindowOf(Period::kMonth, "UTC", midnight + 5 * kDay, 31),
+            (Window{midnight + 5 * kDay, midnight + 36 * kDay}));
+}
+
+TEST(Window, KnowsTheDaysThatAWeekAndAMonthHave) {
+  EXPECT_EQ(*ParseWeekStart("sunday"), 7);
+  EXPECT_EQ(WeekdayName(7), "sunday");
+  EXPECT_EQ(ParseWeekStart("Sun").error().param, "week_start");
+  EXPECT_EQ(*ParseCycleDay("31"), 31);
+  for (const char* no : {"0", "32", "", "1x", "-1", "300"}) {
+    EXPECT_EQ(ParseCycleDay(no).error().param, "cycle_day") << no;
+  }
+  EXPECT_TRUE(CheckFirstDay(Period::kWeek, 7).has_value());
+  EXPECT_FALSE(CheckFirstDay(Period::kWeek, 8).has_value());
+  EXPECT_FALSE(CheckFirstDay(Period::kDay, 2).has_value());
+  EXPECT_FALSE(CheckFirstDay(Period::kMonth, 0).has_value());
+}
+
 TEST(Window, DaysHave23And25HoursWhenTheClocksChange) {
   const int64_t spring = 1'774'746'000;  // 2026-03-29 01:00 UTC, 02:00 -> 03:00 in Berlin
   const Window short_day = WindowOf(Period::kDay, "Europe/Berlin", spring);
