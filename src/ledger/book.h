@@ -335,6 +335,8 @@ class Book {
                                        Legs& legs) const;
   // What each credit pays of a charge; without a time only those that are held for it.
   Legs SharesOf(const OpenHold& hold, NanoUsd charge, std::optional<int64_t> credit_ns) const;
+  // Who has what nobody spent in time.
+  AccountKey ExpiredTo(AccountNumber credit) const;
   Status CheckShares(const OpenHold& hold, const Legs& shares, NanoUsd charge) const;
   Place PlaceOf(AccountNumber number) const;
   Standing StandingOf(AccountNumber number) const;

@@ -435,11 +435,11 @@ Status Book::ApplyCredit(const Record& record) {
   if (record.type == RecordType::kExpire) {
     const auto credit = accounts_.find({number, 0});
     if (!credits_.contains(number) || credit->second.available() < record.cost ||
-        !Fits({number, 0}, {kBreakage, 0}, record.cost)) {
+        !Fits({number, 0}, ExpiredTo(number), record.cost)) {
       return DoesNotFollow(record, "it lets expire what is not there");
     }
     const Standing before = StandingOf(number);
-    Move({number, 0}, {kBreakage, 0}, record.cost);
+    Move({number, 0}, ExpiredTo(number), record.cost);
     credit->second.expired += record.cost;
     Restand(number, before);
     return {};

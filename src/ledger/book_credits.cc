@@ -137,6 +137,11 @@ Book::Place Book::PlaceOf(AccountNumber number) const {
   return {!credit.promotional, credit.expires_s, credit.priority, number};
 }
 
+// What was paid for stays with us. A present was never paid: it goes back, and is no revenue.
+AccountKey Book::ExpiredTo(AccountNumber credit) const {
+  return {credits_.at(credit).promotional ? kCreditSource : kBreakage, 0};
+}
+
 Book::Standing Book::StandingOf(AccountNumber number) const {
   const Account& account = accounts_.at({number, 0});
   const NanoUsd available = account.available();

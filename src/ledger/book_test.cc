@@ -211,6 +211,23 @@ TEST(Book, LetsCreditsExpireButNotWhatIsHeldOfThem) {
   ASSERT_EQ(live.book.DecideExpiries(live.now_ns).size(), 1U) << "the rest follows";
 }
 
+TEST(Book, APresentThatNobodySpentGoesBackAndIsNoRevenue) {
+  Live live;
+  const int64_t soon = live.now_ns / 1'000'000'000 + 1000;
+  live.Credit({.name = "paid", .owner = "org:o", .amount = 100, .expires_s = soon});
+  live.Credit(
+      {.name = "gift", .owner = "org:o", .amount = 40, .expires_s = soon, .promotional = true});
+  live.now_ns += 2'000'000'000'000;
+  for (const Record& record : live.book.DecideExpiries(live.now_ns)) {
+    live.Commit(record);
+  }
+  EXPECT_EQ(live.book.AccountOf({kBreakage, 0}).credits, 100);
+  const Account source = live.book.AccountOf({kCreditSource, 0});
+  EXPECT_EQ(source.debits, 140);
+  EXPECT_EQ(source.credits, 40);
+  EXPECT_EQ(live.book.AccountOf({*live.book.FindCredit("gift"), 0}).expired, 40);
+}
+
 TEST(Book, OwesWhatIsBeyondTheCreditsOfWhoIsNotPrepaid) {
   Live live;
   const auto owed = [&] { return live.book.AccountOf({kReceivable, 0}).debits; };

@@ -41,8 +41,8 @@ using AccountNumber = uint32_t;
 inline constexpr AccountNumber kExpense = 1;       // what providers cost us
 inline constexpr AccountNumber kRevenue = 2;       // what users were charged
 inline constexpr AccountNumber kReceivable = 3;    // charges that no credit covers: to be invoiced
-inline constexpr AccountNumber kCreditSource = 4;  // where credits come from: payments, promotions
-inline constexpr AccountNumber kBreakage = 5;      // credits that expired unused
+inline constexpr AccountNumber kCreditSource = 4;  // where credits come from: payments, presents
+inline constexpr AccountNumber kBreakage = 5;      // paid credits that expired unused
 inline constexpr AccountNumber kUnknownPayee = 6;  // owed to providers that have no account here
 inline constexpr AccountNumber kFirstNumber = 16;
 

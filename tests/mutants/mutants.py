@@ -67,7 +67,7 @@ MUTANTS = [
     statement(APPLY, "what was spent is forgotten by a snapshot", "account.debits = record.debits;"),
     statement(APPLY, "limits are forgotten by a snapshot", "account.limit = record.cost;"),
     statement(APPLY, "an extension holds nothing", "same->amount = sum;"),
-    statement(APPLY, "what expired goes nowhere", "Move({number, 0}, {kBreakage, 0}, record.cost);"),
+    statement(APPLY, "what expired goes nowhere", "Move({number, 0}, ExpiredTo(number), record.cost);"),
     expression(SNAPSHOT, "windows are dropped while holds are in them", "!in_use.contains(key)", "true"),
     expression(SNAPSHOT, "windows are dropped while they run", "account.window_end_s < time_ns / kNanosPerSecond - kForgetWindowAfterS", "true"),
     statement(SNAPSHOT, "shares are told again after a start", "record.warned_percent = account.warned_percent;"),
