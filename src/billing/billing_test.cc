@@ -461,6 +461,29 @@ TEST(Meter, ChargesNothingForOwnKeysAndAsksNoBudgetForTheModelOnThisDevice) {
       << "a hard budget is over what the provider bills";
 }
 
+TEST(Meter, ABudgetOfChargesBindsWhatIsChargedAndNoOwnKey) {
+  World world;
+  ASSERT_TRUE(
+      world.ledger
+          ->Define({.name = "key:key_1", .limit = 100'000, .dimension = ledger::Dimension::kCharge})
+          .has_value());
+  Meter meter(*world.ledger);
+  const auto refused = meter.Begin(world.Ask(100, 50));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("of $0.0001 of charges has"), std::string::npos)
+      << refused.error().message;
+  Offer own = world.Ask(100, 50);
+  const catalog::Prices none;
+  own.prices = &none;
+  own.purchase.own_key = true;
+  own.purchase.priced = false;
+  auto there = meter.Begin(own);
+  ASSERT_TRUE(there.has_value()) << there.error().message;
+  ASSERT_TRUE(there->Sent().has_value());
+  there->End({.is_complete = true, .usage = Used(10, 5)});
+  EXPECT_EQ(world.At("key:key_1").debits, 0);
+}
+
 TEST(Meter, SettlesWritesToACacheAndNothingPricedForNothing) {
   World world;
   world.prices.cache_write = Decimal::Parse("4").value();

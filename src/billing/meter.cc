@@ -181,8 +181,9 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
     // How much the operator allows himself is told to nobody else.
     message += fmt::format("the server's own budget \"{}\" has no room for it", budget->spec.name);
   } else {
-    message += fmt::format("the budget \"{}\" of {} has {} left", budget->spec.name,
-                           FormatUsd(budget->spec.limit), left);
+    message += fmt::format(
+        "the budget \"{}\" of {}{} has {} left", budget->spec.name, FormatUsd(budget->spec.limit),
+        budget->spec.dimension == ledger::Dimension::kCharge ? " of charges" : "", left);
   }
   constexpr int64_t kNamingTokens = 32;  // a bound is in the body, which is held for by its bytes
   pricing::UsageBounds bounds =
@@ -202,6 +203,11 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
 SpendingBound BoundOf(const Offer& offer, const ScopeNames& names, ledger::Ledger& ledger) {
   SpendingBound bound;
   bound.budgets = ledger.FindRoom(names.all());
+  if (offer.purchase.own_key) {  // it is charged nothing
+    std::erase_if(bound.budgets, [](const BudgetRoom& budget) {
+      return budget.dimension == ledger::Dimension::kCharge;
+    });
+  }
   const auto hard = std::ranges::find(bound.budgets, ledger::Mode::kHard, &BudgetRoom::mode);
   if (hard != bound.budgets.end()) {
     bound.hard = hard->number;

@@ -383,6 +383,30 @@ inline constexpr Flag kZone{
     .value = "ZONE",
     .help = "whose calendar the period follows, like Europe/Berlin (default: UTC)",
     .env = "TRADEWIND_BUDGET_ZONE"};
+inline constexpr Flag kWeekStart{.name = "week-start",
+                                 .value = "DAY",
+                                 .help = "on which a week of the budget begins (default: monday)",
+                                 .choices =
+                                     "monday tuesday wednesday thursday friday saturday "
+                                     "sunday",
+                                 .env = "TRADEWIND_BUDGET_WEEK_START",
+                                 .offer = Offer::kChoice};
+inline constexpr Flag kCycleDay{
+    .name = "cycle-day",
+    .value = "N",
+    .help =
+        "day on which a month of the budget begins, 1 to 31; in a shorter month its last day "
+        "(default: 1)",
+    .env = "TRADEWIND_BUDGET_CYCLE_DAY"};
+inline constexpr Flag kOf{.name = "of",
+                          .value = "WHAT",
+                          .help =
+                              "what the budget counts: cost (what providers bill) or charge "
+                              "(what users are charged)",
+                          .built_in = "cost",
+                          .choices = "cost charge",
+                          .env = "TRADEWIND_BUDGET_OF",
+                          .offer = Offer::kChoice};
 inline constexpr Flag kKeysFlags[] = {
     {.name = "name",
      .value = "N",
@@ -431,6 +455,9 @@ inline constexpr Flag kKeysFlags[] = {
      .env = "TRADEWIND_KEY_BUDGET"},
     kPeriod,
     kZone,
+    kWeekStart,
+    kCycleDay,
+    kOf,
     {.name = "on-exhausted",
      .value = "HOW",
      .help = "when a budget has no room: refuse, or let the model on this device answer",
@@ -603,6 +630,9 @@ inline constexpr Flag kBudgetFlags[] = {
      .help = "set: the limit, like 5 or 0.25; a new budget needs it"},
     kPeriod,
     kZone,
+    kWeekStart,
+    kCycleDay,
+    kOf,
     {.name = "mode",
      .value = "MODE",
      .help = "hard refuses what does not fit, soft and warn only tell",
@@ -634,6 +664,10 @@ inline constexpr Flag kCreditFlags[] = {
      .env = "TRADEWIND_KEY_EXPIRES"},
     {.name = "note", .value = "TEXT", .help = "grant: what for; it stands on bills"},
     {.name = "promotional", .value = "", .help = "grant: a present, spent before what was paid"},
+    {.name = "priority",
+     .value = "N",
+     .help = "grant: 0 to 100, of those that expire at the same time the lowest is spent first "
+             "(default: 0)"},
     {.name = "id",
      .value = "ID",
      .help = "grant: what it is called, so that it is not granted twice (default: one is made)"},

@@ -40,8 +40,9 @@ Result<std::string> CreateBody(const Settings& settings) {
   }
   dialects::JsonWriter body;
   body.BeginObject();
-  for (const char* name : {"name", "org", "project", "user", "role", "scopes", "models",
-                           "providers", "expires", "budget", "period", "zone", "on-exhausted"}) {
+  for (const char* name :
+       {"name", "org", "project", "user", "role", "scopes", "models", "providers", "expires",
+        "budget", "period", "zone", "week-start", "of", "on-exhausted"}) {
     if (const auto value = settings.Find(name); value && !value->is_built_in) {
       std::string field = name;
       std::ranges::replace(field, '-', '_');
@@ -50,7 +51,7 @@ Result<std::string> CreateBody(const Settings& settings) {
   }
   for (const auto& [flag, field] :
        {std::pair("rpm", "rpm"), std::pair("tpm", "tpm"), std::pair("parallel", "concurrency"),
-        std::pair("max-output", "max_output")}) {
+        std::pair("max-output", "max_output"), std::pair("cycle-day", "cycle_day")}) {
     TW_ASSIGN_OR_RETURN(const auto number, settings.Integer(flag, 1, INT64_MAX));
     if (number) {
       body.Field(field, *number);

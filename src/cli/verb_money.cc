@@ -44,6 +44,18 @@ Result<ExitCode> Run(const Settings& settings, const Errand& errand,
   return ExitCode::kDone;
 }
 
+// "month from 15"
+std::string PeriodOf(const json::object& budget) {
+  std::string period = Text(budget, "period");
+  if (const std::string day = Text(budget, "week_start"); !day.empty() && day != "monday") {
+    period += " from " + day;
+  }
+  if (const int64_t day = Number(budget, "cycle_day"); day > 1) {
+    period += fmt::format(" from {}", day);
+  }
+  return period;
+}
+
 std::vector<std::string> BudgetRow(const json::object& budget) {
   const std::string resets = Text(budget, "resets_at");
   return {Text(budget, "scope"),
@@ -53,13 +65,14 @@ std::vector<std::string> BudgetRow(const json::object& budget) {
           Dollars(budget, "in_doubt_nanousd"),
           Dollars(budget, "available_nanousd"),
           Text(budget, "mode"),
-          Text(budget, "period"),
+          PeriodOf(budget),
+          Text(budget, "of"),
           resets.empty() ? "never" : resets};
 }
 
 void PrintBudgets(const json::object& answer, const Settings& settings) {
   std::vector<std::vector<std::string>> rows = {
-      {"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD", "RESETS"}};
+      {"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD", "OF", "RESETS"}};
   std::vector<json::object> budgets;
   if (answer.contains("scope")) {
     budgets.push_back(answer);
@@ -104,7 +117,7 @@ void PrintUsage(const json::object& usage, const Settings& settings) {
   }
   if (const json::object& budget = Object(usage, "budget"); !budget.empty()) {
     Print(FormatTable(
-        {{"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD", "RESETS"},
+        {{"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD", "OF", "RESETS"},
          BudgetRow(budget)},
         UseColor(stdout, settings.environment())));
   }
@@ -205,11 +218,17 @@ Result<ExitCode> RunBudget(const Settings& settings) {
     bool is_named = false;
     for (const auto& [flag, name] :
          {std::pair("usd", "budget"), std::pair("period", "period"), std::pair("zone", "zone"),
-          std::pair("mode", "mode"), std::pair("warn", "warn")}) {
+          std::pair("week-start", "week_start"), std::pair("of", "of"), std::pair("mode", "mode"),
+          std::pair("warn", "warn")}) {
       if (const auto value = settings.Find(flag); value && !value->is_built_in) {
         body.Field(name, value->text);
         is_named = true;
       }
+    }
+    TW_ASSIGN_OR_RETURN(const auto cycle_day, settings.Integer("cycle-day", 1, 31));
+    if (cycle_day.has_value()) {
+      body.Field("cycle_day", *cycle_day);
+      is_named = true;
     }
     if (!is_named) {
       return Fail(ErrorCode::kInvalidArgument, "say what is set, like --usd 5 or --mode soft",
@@ -275,6 +294,10 @@ Result<ExitCode> RunCredit(const Settings& settings) {
     }
     TW_ASSIGN_OR_RETURN(const bool promotional, settings.Switch("promotional"));
     body.Field("promotional", promotional);
+    TW_ASSIGN_OR_RETURN(const auto priority, settings.Integer("priority", 0, 100));
+    if (priority.has_value()) {
+      body.Field("priority", *priority);
+    }
     errand.method = "POST";
   } else if (action == "prepaid" || action == "postpaid") {
     body.Field("terms", action);

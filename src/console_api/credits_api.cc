@@ -3,6 +3,7 @@
 #include <charconv>
 #include <chrono>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +30,7 @@ constexpr int64_t kNanosPerSecond = 1'000'000'000;
 constexpr std::string_view kOwner = "org:";
 constexpr size_t kIdBytesMax = 64;
 constexpr size_t kPageMax = 1000;
+constexpr int64_t kPriorityMax = 100;
 
 void Money(JsonWriter& json, std::string_view name, NanoUsd amount) {
   json.Field(name, std::to_string(amount));
@@ -46,6 +48,7 @@ void Write(const CreditState& credit, JsonWriter& json) {
   Money(json, "spent_nanousd", credit.spent());
   Money(json, "expired_nanousd", credit.expired);
   json.Field("promotional", credit.spec.promotional);
+  json.Field("priority", int64_t{credit.spec.priority});
   json.Field("granted_at", FormatTime(credit.spec.granted_ns / kNanosPerSecond));
   json.Key("expires_at");
   if (credit.spec.expires_s == ledger::kEndOfTime) {
@@ -184,12 +187,14 @@ Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
   dialects::Fields fields(object);
   std::string org, usd, expires, note, id;
   bool promotional = false;
+  std::optional<int64_t> priority;
   fields.Text("org", org);
   fields.Text("usd", usd);
   fields.Text("expires", expires);
   fields.Text("note", note);
   fields.Text("id", id);
   fields.Flag("promotional", promotional);
+  fields.Integer("priority", 0, kPriorityMax, priority);
   TW_RETURN_IF_ERROR(CheckKnown(fields, "a credit"));
   ledger::CreditSpec spec;
   TW_ASSIGN_OR_RETURN(spec.amount, billing::ParseUsd(usd, "usd"));
@@ -211,6 +216,7 @@ Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
   }
   spec.note = note;
   spec.promotional = promotional;
+  spec.priority = static_cast<int32_t>(priority.value_or(0));
   if (!id.empty()) {
     TW_RETURN_IF_ERROR(CheckId(id));
   }

@@ -119,6 +119,23 @@ std::string_view StateOf(const identity::KeyInfo& key, int64_t now_unix_s) {
   return key.revoked_unix_s.has_value() ? "revoked" : expired ? "expired" : "live";
 }
 
+Status CheckOfABudget(const BudgetFields& fields) {
+  if (fields.budget.has_value()) {
+    return {};
+  }
+  for (const auto& [name, is_named] :
+       {std::pair("period", !fields.period.empty()), std::pair("zone", !fields.zone.empty()),
+        std::pair("week_start", !fields.week_start.empty()),
+        std::pair("cycle_day", fields.cycle_day.has_value()),
+        std::pair("of", !fields.of.empty())}) {
+    if (is_named) {
+      return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}` belongs to a `budget`.", name),
+                  name);
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<int64_t> ParseExpiry(std::string_view text, int64_t now_unix_s) {
@@ -144,7 +161,8 @@ Result<NewKey> ParseNewKey(std::string_view body, int64_t now_unix_s) {
   NewKey key;
   identity::KeySpec& spec = key.spec;
   std::vector<std::string> scopes;
-  std::string role, expires, budget, period, zone, on_exhausted;
+  std::string role, expires, on_exhausted;
+  BudgetFields budget;
   fields.Text("name", spec.name);
   fields.Text("org", spec.org);
   fields.Text("project", spec.project);
@@ -158,9 +176,7 @@ Result<NewKey> ParseNewKey(std::string_view body, int64_t now_unix_s) {
   fields.Integer("tpm", 1, limits::kKeyLimitMax, spec.limits.tokens_per_minute);
   fields.Integer("concurrency", 1, limits::kKeyLimitMax, spec.limits.concurrency);
   fields.Integer("max_output", 1, limits::kKeyLimitMax, spec.limits.max_output);
-  fields.Text("budget", budget);
-  fields.Text("period", period);
-  fields.Text("zone", zone);
+  budget.Read(fields);
   fields.Text("on_exhausted", on_exhausted);
   for (const std::string& name : fields.Unknown()) {
     return Fail(ErrorCode::kInvalidArgument,
@@ -186,11 +202,9 @@ Result<NewKey> ParseNewKey(std::string_view body, int64_t now_unix_s) {
   if (!expires.empty()) {
     TW_ASSIGN_OR_RETURN(spec.expires_unix_s, ParseExpiry(expires, now_unix_s));
   }
-  if (fields.Find("budget") != nullptr) {
-    TW_ASSIGN_OR_RETURN(key.budget, BudgetFromFields({}, budget, period, zone, {}));
-  } else if (!period.empty() || !zone.empty()) {
-    return Fail(ErrorCode::kInvalidArgument, "`period` and `zone` belong to a `budget`.",
-                period.empty() ? "zone" : "period");
+  TW_RETURN_IF_ERROR(CheckOfABudget(budget));
+  if (budget.budget.has_value()) {
+    TW_ASSIGN_OR_RETURN(key.budget, BudgetFromFields(budget, {}));
   }
   return key;
 }

@@ -57,6 +57,12 @@ void WriteBudget(const BudgetState& state, JsonWriter& json) {
   json.Field("mode", ledger::ModeName(state.spec.mode));
   json.Field("period", ledger::PeriodName(state.spec.period));
   json.Field("zone", state.spec.zone);
+  if (state.spec.period == ledger::Period::kWeek) {
+    json.Field("week_start", ledger::WeekdayName(state.spec.first_day));
+  } else if (state.spec.period == ledger::Period::kMonth) {
+    json.Field("cycle_day", int64_t{state.spec.first_day});
+  }
+  json.Field("of", ledger::DimensionName(state.spec.dimension));
   json.Key("warn_percent").BeginArray();
   for (const uint8_t share : state.spec.warn_percent) {
     if (share > 0) {
@@ -125,16 +131,24 @@ Result<std::string> ReadScope(const std::string& text, bool is_new, identity::St
   return left.has_value() && !left->spec.closed ? Result<std::string>(text) : known;
 }
 
-// With another period or zone a budget would begin with nothing used: that is not done in passing.
-Status CheckSameWindows(const ledger::BudgetSpec& known, const ledger::BudgetSpec& spec) {
-  if (spec.period == known.period && spec.zone == known.zone) {
+// With other windows a budget would begin with nothing used, and with another dimension with what
+// is none of it: that is not done in passing.
+Status CheckSameUse(const ledger::BudgetSpec& known, const ledger::BudgetSpec& spec) {
+  if (spec.HasSameWindows(known) && spec.dimension == known.dimension) {
     return {};
   }
+  const std::string_view field = spec.period != known.period            ? "period"
+                                 : spec.zone != known.zone              ? "zone"
+                                 : spec.dimension != known.dimension    ? "of"
+                                 : spec.period == ledger::Period::kWeek ? "week_start"
+                                                                        : "cycle_day";
   return Fail(ErrorCode::kInvalidArgument,
-              fmt::format("\"{}\" keeps its period and zone ({}, {}): with others it would begin "
-                          "with nothing used. If that is meant, remove it first, and set it anew.",
-                          spec.name, ledger::PeriodName(known.period), known.zone),
-              spec.period != known.period ? "period" : "zone");
+              fmt::format("\"{}\" keeps its period, where that begins, its zone and what it is of "
+                          "({} from day {}, {}, {}): with others it would begin with nothing used. "
+                          "If that is meant, remove it first, and set it anew.",
+                          spec.name, ledger::PeriodName(known.period), known.first_day, known.zone,
+                          ledger::DimensionName(known.dimension)),
+              std::string(field));
 }
 
 // What is not named stays as it is.
@@ -142,11 +156,10 @@ Result<ledger::BudgetSpec> ReadBudget(std::string_view body, const std::string& 
                                       const std::optional<BudgetState>& state) {
   TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(body));
   dialects::Fields fields(object);
-  std::string budget, period, zone, mode, warn;
-  fields.Text("budget", budget);
-  fields.Text("period", period);
-  fields.Text("zone", zone);
-  fields.Text("mode", mode);
+  BudgetFields named;
+  std::string warn;
+  named.Read(fields);
+  fields.Text("mode", named.mode);
   fields.Text("warn", warn);
   TW_RETURN_IF_ERROR(fields.status());
   if (const auto unknown = fields.Unknown(); !unknown.empty()) {
@@ -155,20 +168,16 @@ Result<ledger::BudgetSpec> ReadBudget(std::string_view body, const std::string& 
                 unknown.front().substr(0, 80));
   }
   const bool is_known = state.has_value() && !state->spec.closed;
-  if (!is_known && !object.contains("budget")) {
+  if (!is_known && !named.budget.has_value()) {
     return Fail(ErrorCode::kInvalidArgument,
                 "A new budget needs a limit in USD: `budget`, like \"5\" (--usd 5).", "budget");
   }
-  const std::string_view limit = object.contains("budget") ? std::string_view(budget) : "0";
-  TW_ASSIGN_OR_RETURN(ledger::BudgetSpec spec, BudgetFromFields(scope, limit, period, zone, mode));
+  ledger::BudgetSpec before;
+  before.name = scope;
+  TW_ASSIGN_OR_RETURN(ledger::BudgetSpec spec,
+                      BudgetFromFields(named, is_known ? state->spec : before));
   if (is_known) {
-    const ledger::BudgetSpec& known = state->spec;
-    spec.limit = object.contains("budget") ? spec.limit : known.limit;
-    spec.period = period.empty() ? known.period : spec.period;
-    spec.zone = zone.empty() ? known.zone : spec.zone;
-    spec.mode = mode.empty() ? known.mode : spec.mode;
-    spec.warn_percent = known.warn_percent;
-    TW_RETURN_IF_ERROR(CheckSameWindows(known, spec));
+    TW_RETURN_IF_ERROR(CheckSameUse(state->spec, spec));
   }
   if (!warn.empty()) {
     TW_ASSIGN_OR_RETURN(spec.warn_percent, ParseWarnShares(warn));
@@ -229,20 +238,48 @@ Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t 
   return *seconds > INT64_MAX / kNanosPerSecond ? INT64_MAX : *seconds * kNanosPerSecond;
 }
 
-Result<ledger::BudgetSpec> BudgetFromFields(std::string name, std::string_view budget,
-                                            std::string_view period, std::string_view zone,
-                                            std::string_view mode) {
-  ledger::BudgetSpec spec;
-  spec.name = std::move(name);
-  TW_ASSIGN_OR_RETURN(spec.limit, billing::ParseUsd(budget, "budget"));
-  if (!period.empty()) {
-    TW_ASSIGN_OR_RETURN(spec.period, ledger::ParsePeriod(period));
+void BudgetFields::Read(dialects::Fields& fields) {
+  if (fields.Find("budget") != nullptr) {
+    fields.Text("budget", budget.emplace());
   }
-  if (!mode.empty()) {
-    TW_ASSIGN_OR_RETURN(spec.mode, ledger::ParseMode(mode));
+  fields.Text("period", period);
+  fields.Text("zone", zone);
+  fields.Text("week_start", week_start);
+  fields.Integer("cycle_day", 1, 31, cycle_day);
+  fields.Text("of", of);
+}
+
+Result<ledger::BudgetSpec> BudgetFromFields(const BudgetFields& fields, ledger::BudgetSpec spec) {
+  if (fields.budget.has_value()) {
+    TW_ASSIGN_OR_RETURN(spec.limit, billing::ParseUsd(*fields.budget, "budget"));
   }
-  if (!zone.empty()) {
-    spec.zone = zone;
+  if (!fields.period.empty()) {
+    TW_ASSIGN_OR_RETURN(const ledger::Period period, ledger::ParsePeriod(fields.period));
+    spec.first_day = period == spec.period ? spec.first_day : 1;
+    spec.period = period;
+  }
+  if (!fields.week_start.empty()) {
+    if (spec.period != ledger::Period::kWeek) {
+      return Fail(ErrorCode::kInvalidArgument, "`week_start` belongs to the period week.",
+                  "week_start");
+    }
+    TW_ASSIGN_OR_RETURN(spec.first_day, ledger::ParseWeekStart(fields.week_start));
+  }
+  if (fields.cycle_day.has_value()) {
+    if (spec.period != ledger::Period::kMonth) {
+      return Fail(ErrorCode::kInvalidArgument, "`cycle_day` belongs to the period month.",
+                  "cycle_day");
+    }
+    spec.first_day = static_cast<uint8_t>(*fields.cycle_day);
+  }
+  if (!fields.mode.empty()) {
+    TW_ASSIGN_OR_RETURN(spec.mode, ledger::ParseMode(fields.mode));
+  }
+  if (!fields.of.empty()) {
+    TW_ASSIGN_OR_RETURN(spec.dimension, ledger::ParseDimension(fields.of));
+  }
+  if (!fields.zone.empty()) {
+    spec.zone = fields.zone;
     TW_RETURN_IF_ERROR(ledger::CheckZone(spec.zone));
   }
   return spec;

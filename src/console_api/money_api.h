@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "billing/recorder.h"
+#include "dialects/json_reader.h"
 #include "http/http.h"
 #include "http/query.h"
 #include "identity/principal.h"
@@ -23,11 +25,17 @@
 
 namespace tradewind::console_api {
 
-// A budget as a request's fields say it: `budget` in USD, `period`, `zone`, `mode`. Errors:
-// kInvalidArgument naming the field.
-Result<ledger::BudgetSpec> BudgetFromFields(std::string name, std::string_view budget,
-                                            std::string_view period, std::string_view zone,
-                                            std::string_view mode);
+// A budget as a request's fields say it.
+struct BudgetFields {
+  std::optional<std::string> budget;  // in USD
+  std::string period, zone, week_start, mode, of;
+  std::optional<int64_t> cycle_day;
+
+  void Read(dialects::Fields& fields);  // all but `mode`: a key's is hard
+};
+
+// `spec` with what the fields name. Errors: kInvalidArgument naming the field.
+Result<ledger::BudgetSpec> BudgetFromFields(const BudgetFields& fields, ledger::BudgetSpec spec);
 
 // "50,80,100", or "none": the shares of a budget at which its owners are told. Errors:
 // kInvalidArgument (param warn).

@@ -188,6 +188,49 @@ TEST_F(MoneyApiTest, AnotherPeriodIsNoWayToSpendABudgetTwice) {
   Ask("PUT", "/tw/v1/budgets/key:a", R"({"budget":"0.03","period":"month"})");
 }
 
+TEST_F(MoneyApiTest, WeeksAndMonthsBeginOnTheDayThatIsSet) {
+  Key(R"({"name":"a","org":"acme"})", false);
+  Key(R"({"name":"c","org":"other"})", false);
+  const auto week = Ask("PUT", "/tw/v1/budgets/org:acme",
+                        R"({"budget":"2","period":"week","week_start":"sunday"})");
+  EXPECT_EQ(Text(week, "week_start"), "sunday");
+  EXPECT_FALSE(week.contains("cycle_day"));
+  EXPECT_EQ(Text(Ask("PUT", "/tw/v1/budgets/org:acme", R"({"budget":"3"})"), "week_start"),
+            "sunday");
+  const auto month =
+      Ask("PUT", "/tw/v1/budgets/org:other", R"({"budget":"2","period":"month","cycle_day":15})");
+  EXPECT_EQ(month.at("cycle_day").as_int64(), 15);
+  EXPECT_EQ(Text(month, "resets_at").substr(7), "-15T00:00:00Z");
+  const std::string key =
+      Key(R"({"name":"b","budget":"1","period":"month","cycle_day":31,"of":"charge"})", false);
+  const auto own = Ask("GET", "/tw/v1/budgets/key:b");
+  EXPECT_EQ(own.at("cycle_day").as_int64(), 31);
+  EXPECT_EQ(Text(own, "of"), "charge");
+  const auto param = [&](const std::string& path, const std::string& body) {
+    const auto response = Try("PUT", "/tw/v1/budgets/" + path, body);
+    return response ? std::string("set") : response.error().param;
+  };
+  EXPECT_EQ(param("key:a", R"({"budget":"1","period":"week","week_start":"someday"})"),
+            "week_start");
+  EXPECT_EQ(param("key:a", R"({"budget":"1","period":"day","week_start":"sunday"})"), "week_start");
+  EXPECT_EQ(param("key:a", R"({"budget":"1","cycle_day":2})"), "cycle_day");
+  EXPECT_EQ(param("key:a", R"({"budget":"1","period":"month","cycle_day":32})"), "cycle_day");
+  EXPECT_EQ(param("org:acme", R"({"week_start":"monday"})"), "week_start") << "it has been used";
+  EXPECT_EQ(param("org:other", R"({"cycle_day":16})"), "cycle_day");
+  EXPECT_EQ(param("org:other", R"({"period":"month","cycle_day":15})"), "set");
+}
+
+TEST_F(MoneyApiTest, ABudgetIsOfWhatProvidersBillOrOfWhatUsersAreCharged) {
+  Key(R"({"name":"a","org":"acme"})", false);
+  const std::string path = "/tw/v1/budgets/key:a";
+  EXPECT_EQ(Text(Ask("PUT", path, R"({"budget":"1"})"), "of"), "cost");
+  EXPECT_EQ(Try("PUT", path, R"({"of":"charge"})").error().param, "of");
+  Ask("DELETE", path);
+  EXPECT_EQ(Text(Ask("PUT", path, R"({"budget":"1","of":"charge"})"), "of"), "charge");
+  EXPECT_EQ(Text(Ask("PUT", path, R"({"budget":"2"})"), "of"), "charge");
+  EXPECT_EQ(Try("PUT", path, R"({"of":"money"})").error().param, "of");
+}
+
 TEST_F(MoneyApiTest, ABudgetThatBoundNobodyIsRemovedAndDoesNotHideTheRightOne) {
   Key(R"({"name":"a","org":"acme"})", false);
   for (const char* name : {"org:acme", "org:gone"}) {
@@ -205,7 +248,8 @@ TEST_F(MoneyApiTest, GrantsCreditOnceAndListsWhatIsLeftOfIt) {
   Key(R"({"name":"a","org":"acme"})", false);
   const auto granted = Ask("POST", "/tw/v1/credits",
                            R"({"org":"acme","usd":"0.01","note":"welcome","id":"order-7",
-                               "expires":"2100-01-01","promotional":true})");
+                               "expires":"2100-01-01","promotional":true,"priority":7})");
+  EXPECT_EQ(granted.at("priority").as_int64(), 7);
   EXPECT_EQ(Text(granted, "id"), "order-7");
   EXPECT_EQ(Text(granted, "amount_nanousd"), "10000000");
   EXPECT_EQ(Text(granted, "left_nanousd"), "10000000");
@@ -246,6 +290,7 @@ TEST_F(MoneyApiTest, GrantsCreditOnceAndListsWhatIsLeftOfIt) {
   EXPECT_EQ(param(R"({"org":"acme","usd":"1","expires":"2020-01-01"})"), "expires");
   EXPECT_EQ(param(R"({"org":"acme","usd":"1","expirs":"2100-01-01"})"), "expirs");
   EXPECT_EQ(param(R"({"org":"acme","usd":"1","id":"a b"})"), "id");
+  EXPECT_EQ(param(R"({"org":"acme","usd":"1","priority":101})"), "priority");
   EXPECT_EQ(param(R"({"org":"acme","usd":"1","note":")" + std::string(600, 'x') + R"("})"), "note");
 }
 

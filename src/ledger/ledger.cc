@@ -416,7 +416,8 @@ std::vector<BudgetRoom> Ledger::FindRoom(std::span<const std::string_view> names
     const std::optional<AccountNumber> number = book_.FindBudget(name);
     const BudgetSpec* const spec = number.has_value() ? book_.BudgetOf(*number) : nullptr;
     if (spec != nullptr && !spec->closed) {
-      rooms.push_back({*number, spec->mode, book_.BudgetAccount(*number, now_s).available()});
+      rooms.push_back(
+          {*number, spec->mode, spec->dimension, book_.BudgetAccount(*number, now_s).available()});
     }
   }
   return rooms;

@@ -137,6 +137,7 @@ struct BudgetState {
 struct BudgetRoom {
   AccountNumber number = 0;
   Mode mode = Mode::kHard;
+  Dimension dimension = Dimension::kCost;
   NanoUsd available = 0;  // of the window that is now; negative: used beyond its limit
 };
 

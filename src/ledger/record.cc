@@ -267,6 +267,23 @@ Result<Mode> ParseMode(std::string_view name) {
   return static_cast<Mode>(found - kModeNames.begin());
 }
 
+std::string_view DimensionName(Dimension dimension) {
+  return dimension == Dimension::kCharge ? "charge" : "cost";
+}
+
+Result<Dimension> ParseDimension(std::string_view name) {
+  for (const Dimension dimension : {Dimension::kCost, Dimension::kCharge}) {
+    if (name == DimensionName(dimension)) {
+      return dimension;
+    }
+  }
+  return Fail(ErrorCode::kInvalidArgument,
+              fmt::format("\"{}\" is nothing that a budget is of: cost (what providers bill) or "
+                          "charge (what users are charged)",
+                          name.substr(0, 64)),
+              "of");
+}
+
 uint32_t EncodeRecord(const Record& record, uint32_t previous, std::vector<std::byte>& out) {
   const size_t start = out.size();
   out.resize(start + kRecordHeaderBytes);

@@ -48,6 +48,8 @@ enum class RecordType : uint8_t {
 // Which of the two amounts of a request counts: what the provider bills us (retries and cut streams
 // too), or what the user is charged.
 enum class Dimension : uint8_t { kCost, kCharge };
+std::string_view DimensionName(Dimension dimension);      // "cost", "charge"
+Result<Dimension> ParseDimension(std::string_view name);  // kInvalidArgument (param of)
 
 // What a budget does when it is used up. kSoft and kWarn only tell.
 enum class Mode : uint8_t { kHard, kSoft, kWarn };

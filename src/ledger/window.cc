@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <exception>
 #include <utility>
@@ -127,20 +126,6 @@ Result<uint8_t> ParseWeekStart(std::string_view name) {
                 "week_start");
   }
   return static_cast<uint8_t>(found - kWeekdays.begin() + 1);
-}
-
-Result<uint8_t> ParseCycleDay(std::string_view number) {
-  uint8_t day = 0;
-  const char* end = number.data() + number.size();
-  const auto [stopped, error] = std::from_chars(number.data(), end, day);
-  if (error != std::errc() || stopped != end || day < 1 || day > kMonthDaysMax) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("\"{}\" is no day of a month: 1 to 31; in a shorter month its last day "
-                            "stands for 29 to 31",
-                            number.substr(0, 64)),
-                "cycle_day");
-  }
-  return day;
 }
 
 std::string_view WeekdayName(uint8_t day) {

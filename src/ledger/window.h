@@ -17,10 +17,8 @@ std::string_view PeriodName(Period period);  // "total", "minute", ...
 Result<Period> ParsePeriod(std::string_view name);
 // Errors: kInvalidArgument (param zone): the tz database knows no such zone.
 Status CheckZone(const std::string& zone);
-// Days of the week by their English names; of a month by their numbers. Errors: kInvalidArgument
-// (param week_start, cycle_day).
+// Days of the week by their English names. Errors: kInvalidArgument (param week_start).
 Result<uint8_t> ParseWeekStart(std::string_view name);
-Result<uint8_t> ParseCycleDay(std::string_view number);
 std::string_view WeekdayName(uint8_t day);  // 1: "monday"
 // Errors: kInvalidArgument (param period): a first day that the period cannot have.
 Status CheckFirstDay(Period period, uint8_t first_day);
