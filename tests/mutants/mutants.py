@@ -93,7 +93,7 @@ MUTANTS = [
     expression(COST, "a dearer service tier is not held for", "service == bounds.service", "true"),
     statement(COST, "tokens written to a cache are not held for", "Raise(dearest.input, of.cache_write);"),
     expression(METER, "no price is no reason to refuse", "!is_priced && is_hard", "false"),
-    expression(METER, "who brings his own key is charged", "bought.own_key ? 0 : request.cost", "request.cost"),
+    expression(METER, "who brings his own key is charged", "bought.own_key || offer.charges_nobody ? 0 : request.cost", "request.cost"),
     expression(ENDING, "zero is taken for unknown", "ended.usage.has_value()", "ended.usage.has_value() && ended.usage->output_tokens > 0", "ended.usage.has_value() && (ended.usage->is_whole()"),
     expression(ENDING, "a stream that was cut is settled by what came", "Ending::kDoubtMetered", "Ending::kMetered", "if (ended.delivered_bytes > 0) {\n    return Ending::kDoubtMetered;"),
     expression(RECORDER, "tables are ahead of the journal", "ahead_->seq > synced", "false"),
