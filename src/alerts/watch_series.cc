@@ -37,10 +37,14 @@ std::string AboutUsd(double usd) {
 
 // What a budget that begins anew affords a day.
 std::optional<NanoUsd> LimitOfDay(const std::optional<BudgetState>& state) {
-  if (!state.has_value() || state->spec.closed || state->window.end_s == ledger::kEndOfTime) {
+  const bool is_rolling = state.has_value() && state->spec.period == ledger::Period::kRolling;
+  if (!state.has_value() || state->spec.closed ||
+      (!is_rolling && state->window.end_s == ledger::kEndOfTime)) {
     return std::nullopt;
   }
-  const int64_t seconds = std::max<int64_t>(1, state->window.end_s - state->window.start_s);
+  const int64_t seconds = is_rolling
+                              ? state->spec.span_s
+                              : std::max<int64_t>(1, state->window.end_s - state->window.start_s);
   return static_cast<NanoUsd>(
       std::min<__int128>(__int128{state->spec.limit} * kDayS / seconds, ledger::kNanoUsdMax));
 }
@@ -179,7 +183,10 @@ Result<std::vector<BudgetForecast>> ForecastBudgets(storage::Database& database,
   const int64_t today = now_s / kDayS;
   for (BudgetState& state : ledger.Budgets()) {
     TW_ASSIGN_OR_RETURN(const std::optional<Series> series, FindSeries(database, state.spec.name));
-    if (!series.has_value() || state.window.end_s == ledger::kEndOfTime ||
+    // A rolling budget has no end to forecast, and series are of cost.
+    if (!series.has_value() || state.spec.period == ledger::Period::kRolling ||
+        state.spec.dimension == ledger::Dimension::kCharge ||
+        state.window.end_s == ledger::kEndOfTime ||
         state.window.end_s - state.window.start_s <= kDayS + 3600) {
       continue;
     }

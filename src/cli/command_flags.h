@@ -371,13 +371,16 @@ inline constexpr Flag kOrg{.name = "org",
                            .env = "TRADEWIND_KEY_ORG"};
 inline constexpr Flag kUser{
     .name = "user", .value = "NAME", .help = "user; likewise", .env = "TRADEWIND_KEY_USER"};
-inline constexpr Flag kPeriod{.name = "period",
-                              .value = "P",
-                              .help = "of the budget: it begins anew with each",
-                              .built_in = "total",
-                              .choices = "total minute hour day week month quarter",
-                              .env = "TRADEWIND_BUDGET_PERIOD",
-                              .offer = Offer::kChoice};
+inline constexpr Flag kPeriod{
+    .name = "period",
+    .value = "P",
+    .help =
+        "of the budget: it begins anew with each; or the span that "
+        "counts at any time, like rolling:24h or rolling:7d",
+    .built_in = "total",
+    .choices = "total minute hour day week month quarter rolling:24h rolling:7d",
+    .env = "TRADEWIND_BUDGET_PERIOD",
+    .offer = Offer::kChoice};
 inline constexpr Flag kZone{
     .name = "zone",
     .value = "ZONE",

@@ -45,6 +45,12 @@ void Money(JsonWriter& json, std::string_view name, NanoUsd amount) {
   json.Field(name, std::to_string(amount));
 }
 
+// "month", "rolling:24h"
+std::string PeriodOf(const ledger::BudgetSpec& spec) {
+  return spec.period == ledger::Period::kRolling ? ledger::RollingName(spec.span_s)
+                                                 : std::string(ledger::PeriodName(spec.period));
+}
+
 void WriteBudget(const BudgetState& state, JsonWriter& json) {
   const ledger::Account& account = state.account;
   json.Field("scope", state.spec.name);
@@ -55,7 +61,7 @@ void WriteBudget(const BudgetState& state, JsonWriter& json) {
   Money(json, "unaccounted_nanousd", account.unaccounted);
   Money(json, "available_nanousd", account.available());
   json.Field("mode", ledger::ModeName(state.spec.mode));
-  json.Field("period", ledger::PeriodName(state.spec.period));
+  json.Field("period", PeriodOf(state.spec));
   json.Field("zone", state.spec.zone);
   if (state.spec.period == ledger::Period::kWeek) {
     json.Field("week_start", ledger::WeekdayName(state.spec.first_day));
@@ -137,7 +143,8 @@ Status CheckSameUse(const ledger::BudgetSpec& known, const ledger::BudgetSpec& s
   if (spec.HasSameWindows(known) && spec.dimension == known.dimension) {
     return {};
   }
-  const std::string_view field = spec.period != known.period            ? "period"
+  const std::string_view field = spec.period != known.period || spec.span_s != known.span_s
+                                     ? "period"
                                  : spec.zone != known.zone              ? "zone"
                                  : spec.dimension != known.dimension    ? "of"
                                  : spec.period == ledger::Period::kWeek ? "week_start"
@@ -146,7 +153,7 @@ Status CheckSameUse(const ledger::BudgetSpec& known, const ledger::BudgetSpec& s
               fmt::format("\"{}\" keeps its period, where that begins, its zone and what it is of "
                           "({} from day {}, {}, {}): with others it would begin with nothing used. "
                           "If that is meant, remove it first, and set it anew.",
-                          spec.name, ledger::PeriodName(known.period), known.first_day, known.zone,
+                          spec.name, PeriodOf(known), known.first_day, known.zone,
                           ledger::DimensionName(known.dimension)),
               std::string(field));
 }
@@ -254,7 +261,13 @@ Result<ledger::BudgetSpec> BudgetFromFields(const BudgetFields& fields, ledger::
     TW_ASSIGN_OR_RETURN(spec.limit, billing::ParseUsd(*fields.budget, "budget"));
   }
   if (!fields.period.empty()) {
-    TW_ASSIGN_OR_RETURN(const ledger::Period period, ledger::ParsePeriod(fields.period));
+    ledger::Period period = ledger::Period::kRolling;
+    spec.span_s = 0;
+    if (fields.period.starts_with("rolling")) {
+      TW_ASSIGN_OR_RETURN(spec.span_s, ledger::ParseRolling(fields.period));
+    } else {
+      TW_ASSIGN_OR_RETURN(period, ledger::ParsePeriod(fields.period));
+    }
     spec.first_day = period == spec.period ? spec.first_day : 1;
     spec.period = period;
   }

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "billing/books.h"
@@ -218,6 +219,25 @@ TEST_F(MoneyApiTest, WeeksAndMonthsBeginOnTheDayThatIsSet) {
   EXPECT_EQ(param("org:acme", R"({"week_start":"monday"})"), "week_start") << "it has been used";
   EXPECT_EQ(param("org:other", R"({"cycle_day":16})"), "cycle_day");
   EXPECT_EQ(param("org:other", R"({"period":"month","cycle_day":15})"), "set");
+}
+
+TEST_F(MoneyApiTest, ARollingBudgetCountsTheSpanBeforeNow) {
+  const std::string key = Key(R"({"name":"a","budget":"0.01","period":"rolling:24h"})", false);
+  const std::string path = "/tw/v1/budgets/key:a";
+  EXPECT_TRUE(Ask("GET", path).at("resets_at").is_null()) << "nothing is used";
+  Spend(key, 4000);
+  const auto budget = Ask("GET", path);
+  EXPECT_EQ(Text(budget, "period"), "rolling:24h");
+  EXPECT_EQ(Text(budget, "spent_nanousd"), "4000000");
+  EXPECT_EQ(Text(budget, "available_nanousd"), "6000000");
+  EXPECT_TRUE(budget.at("resets_at").is_string());
+  for (const char* other : {"rolling:7d", "day"}) {
+    EXPECT_EQ(Try("PUT", path, fmt::format(R"({{"period":"{}"}})", other)).error().param, "period");
+  }
+  EXPECT_EQ(
+      Text(Ask("PUT", path, R"({"budget":"0.02","period":"rolling:1440m"})"), "available_nanousd"),
+      "16000000");
+  EXPECT_EQ(Try("PUT", path, R"({"period":"rolling:24"})").error().param, "period");
 }
 
 TEST_F(MoneyApiTest, ABudgetIsOfWhatProvidersBillOrOfWhatUsersAreCharged) {

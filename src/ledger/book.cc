@@ -24,8 +24,10 @@ bool IsAmount(NanoUsd amount) {
   return amount >= 0 && amount <= kAmountMax;
 }
 
-Window OfCalendar(const BudgetSpec& budget, int64_t unix_s) {
-  return WindowOf(budget.period, budget.zone, unix_s, budget.first_day);
+Window OfDefinition(const BudgetSpec& budget, int64_t unix_s) {
+  return budget.period == Period::kRolling
+             ? BucketOf(budget.span_s, unix_s)
+             : WindowOf(budget.period, budget.zone, unix_s, budget.first_day);
 }
 
 Status CheckName(std::string_view name) {
@@ -95,11 +97,11 @@ const Window& Book::WindowNow(AccountNumber number, int64_t unix_s) {
 
 Window Book::WindowAt(AccountNumber number, int64_t unix_s) const {
   const BudgetSpec& budget = budgets_.at(number);
-  const auto last = opened_.find(number);
+  const auto last = budget.period == Period::kRolling ? opened_.end() : opened_.find(number);
   if (last != opened_.end() && last->second.Has(unix_s)) {
     return last->second;
   }
-  Window window = OfCalendar(budget, unix_s);
+  Window window = OfDefinition(budget, unix_s);
   if (last == opened_.end() || unix_s < last->second.start_s ||
       window.start_s >= last->second.end_s) {
     return window;
@@ -107,7 +109,7 @@ Window Book::WindowAt(AccountNumber number, int64_t unix_s) const {
   // The rules have changed: the rest of its window, or, where that is short, all of the next too.
   const int64_t start_s = last->second.end_s;
   if (window.end_s - start_s < start_s - window.start_s) {
-    window.end_s = OfCalendar(budget, window.end_s).end_s;
+    window.end_s = OfDefinition(budget, window.end_s).end_s;
   }
   return {start_s, window.end_s};
 }
@@ -134,19 +136,19 @@ std::optional<Refusal> Book::AddBudgetLegs(std::span<const AccountNumber> budget
     if (std::ranges::count(legs.all(), leg.account, &Leg::account) > 0) {
       continue;  // a scope named twice
     }
-    leg.window_end_s = window.end_s;
+    leg.window_end_s = window.end_s + budget.span_s;
     leg.dimension = budget.dimension;
     leg.amount = budget.dimension == Dimension::kCost ? cost : charge;
     const auto account = accounts_.find(leg.account);
-    const NanoUsd available =
-        account == accounts_.end() ? budget.limit : account->second.available();
+    const NanoUsd available = AvailableIn(leg.account);
     if (budget.mode == Mode::kHard && leg.amount > 0 && leg.amount > available) {
       Refusal refusal;
       refusal.reason = Refusal::Reason::kBudget;
       refusal.account = number;
       refusal.asked = leg.amount;
       refusal.available = available;
-      refusal.resets_at_s = window.end_s;
+      refusal.resets_at_s =
+          budget.period == Period::kRolling ? FitsAt(leg.account, leg.amount) : window.end_s;
       return refusal;
     }
     NanoUsd sum = 0;
@@ -171,14 +173,16 @@ void Book::NoteRefused(AccountNumber number, NanoUsd asked, int64_t time_ns) {
     return;
   }
   const int64_t start_s = WindowNow(number, time_ns / kNanosPerSecond).start_s;
-  const NanoUsd limit = budgets_.at(number).limit;
+  const BudgetSpec& budget = budgets_.at(number);
+  const NanoUsd limit = budget.limit;
   if (const auto [told, is_new] = refused_.try_emplace(number, start_s, limit); !is_new) {
-    if (told->second == std::pair(start_s, limit)) {
+    const auto& [told_s, told_limit] = told->second;
+    if (told_limit == limit && (told_s == start_s || start_s - told_s < budget.span_s)) {
       return;
     }
     told->second = {start_s, limit};
   }
-  const Account account = AccountOf({number, start_s});
+  const Account account = BudgetAccount(number, time_ns / kNanosPerSecond);
   Notice notice;
   notice.account = number;
   notice.window = {number, start_s};
@@ -249,7 +253,11 @@ std::expected<Record, Refusal> Book::DecideExtend(HoldId id, NanoUsd cost, NanoU
     }
     Leg more = leg;
     more.amount = leg.dimension == Dimension::kCost ? cost : charge;
-    const NanoUsd available = accounts_.at(leg.account).available();
+    NanoUsd available = AvailableIn(leg.account);
+    if (budgets_.at(leg.account.number).period == Period::kRolling &&
+        accounts_.at(leg.account).window_end_s <= now.time_ns / kNanosPerSecond) {
+      available = 0;  // what counted beside it may be forgotten
+    }
     if (budgets_.at(leg.account.number).mode == Mode::kHard && more.amount > available) {
       Refusal refusal;
       refusal.reason = Refusal::Reason::kBudget;
@@ -336,7 +344,7 @@ Result<Record> Book::DecideBudget(const BudgetSpec& budget, int64_t time_ns) con
     return Fail(ErrorCode::kInvalidArgument, "a budget is 0 to 1,000,000 USD", "budget");
   }
   TW_RETURN_IF_ERROR(CheckZone(budget.zone));
-  TW_RETURN_IF_ERROR(CheckFirstDay(budget.period, budget.first_day));
+  TW_RETURN_IF_ERROR(CheckWindows(budget.period, budget.first_day, budget.span_s));
   Record record;
   record.type = RecordType::kBudget;
   record.account = FindBudget(budget.name).value_or(next_number_);
@@ -346,7 +354,8 @@ Result<Record> Book::DecideBudget(const BudgetSpec& budget, int64_t time_ns) con
     return record;
   }
   // The window of another period may begin at the same instant: what was used since counts in it.
-  const Window window = OfCalendar(budget, time_ns / kNanosPerSecond);
+  Window window = OfDefinition(budget, time_ns / kNanosPerSecond);
+  window.end_s += budget.span_s;
   const auto account = accounts_.find({record.account, window.start_s});
   if (!budget.closed && account != accounts_.end() &&
       account->second.window_end_s != window.end_s) {
@@ -412,6 +421,9 @@ Account Book::BudgetAccount(AccountNumber number, int64_t unix_s) {
     return {};
   }
   const Window window = WindowNow(number, unix_s);
+  if (budgets_.at(number).period == Period::kRolling) {
+    return SumUntil({number, window.start_s});
+  }
   const auto found = accounts_.find({number, window.start_s});
   if (found != accounts_.end()) {
     return found->second;

@@ -259,9 +259,13 @@ class Book {
   // where the tz database has learnt other rules since. Requires a budget's number. The reference
   // is good until the next call.
   const Window& WindowNow(AccountNumber number, int64_t unix_s);
-  // Of the window that `unix_s` lies in; a budget that was not used in it has its limit only.
+  // Of the window that `unix_s` lies in; a budget that was not used in it has its limit only. Of a
+  // rolling one the sum of all that counts then; its end is when the first of that falls out.
   Account BudgetAccount(AccountNumber number, int64_t unix_s);
   Account AccountOf(AccountKey key) const;
+  // The budget's accounts that count at `unix_s`: several of a rolling one, and those only that
+  // there are.
+  std::vector<AccountKey> KeysNow(AccountNumber number, int64_t unix_s);
   const OpenHold* Find(HoldId id) const;
   const std::unordered_map<HoldId, OpenHold, HashOfId>& holds() const { return holds_; }
   const std::set<HoldId>& doubts() const { return doubts_; }  // those in doubt
@@ -303,6 +307,16 @@ class Book {
   void NoteMoved(AccountKey debit, AccountKey credit, NanoUsd amount);
 
   Window WindowAt(AccountNumber number, int64_t unix_s) const;
+  // What a hold in this window of a budget may still take.
+  NanoUsd AvailableIn(AccountKey key) const;
+  // book_rolling.cc: of the buckets that count while this one, the newest, runs.
+  std::vector<std::pair<AccountKey, const Account*>> BucketsUntil(AccountKey newest) const;
+  Account SumUntil(AccountKey newest) const;
+  NanoUsd AvailableInBucket(AccountKey key) const;
+  // When so much will have fallen out that `asked` fits; the end of time: never.
+  int64_t FitsAt(AccountKey newest, NanoUsd asked) const;
+  // All that counts now with this bucket, or counted last.
+  Account WarnedOf(AccountKey key, const Account& account) const;
   // It is in use: a window of what its budget says now.
   void NoteOpened(AccountKey key, int64_t end_s);
 

@@ -105,8 +105,12 @@ Status Book::CheckLegs(const Legs& legs, bool is_new) const {
     const bool is_known = leg.is_credit
                               ? credits_.contains(leg.account.number) && account != accounts_.end()
                               : budget != budgets_.end();
-    if (!is_known || !IsWithin(leg.amount) ||
-        std::ranges::count(legs.all(), leg.account, &Leg::account) != 1) {
+    const auto is_same = [&](const Leg& other) {
+      return other.account == leg.account ||
+             (!leg.is_credit && is_known && budget->second.period == Period::kRolling &&
+              other.account.number == leg.account.number);
+    };
+    if (!is_known || !IsWithin(leg.amount) || std::ranges::count_if(legs.all(), is_same) != 1) {
       return Fail(ErrorCode::kCorruptFile,
                   "a leg is on an account that there is not, or on it twice");
     }
@@ -116,7 +120,7 @@ Status Book::CheckLegs(const Legs& legs, bool is_new) const {
       return Fail(ErrorCode::kCorruptFile, "a balance beyond 64 bits");
     }
     const bool is_hard = leg.is_credit || budget->second.mode == Mode::kHard;
-    const NanoUsd available = account != accounts_.end() ? now.available() : budget->second.limit;
+    const NanoUsd available = leg.is_credit ? now.available() : AvailableIn(leg.account);
     if (is_new && is_hard && leg.amount > 0 && leg.amount > available) {
       return Fail(ErrorCode::kCorruptFile, "a hold goes beyond a hard bound");
     }
@@ -168,7 +172,9 @@ Status Book::ApplyHold(const Record& record) {
   for (const Leg& leg : record.legs.all()) {
     // The promise, once more: a hold never goes beyond a hard bound.
     const bool is_hard = leg.is_credit || budgets_.at(leg.account.number).mode == Mode::kHard;
-    TW_CHECK(!is_hard || leg.amount == 0 || accounts_.at(leg.account).available() >= 0);
+    const NanoUsd left =
+        leg.is_credit ? accounts_.at(leg.account).available() : AvailableIn(leg.account);
+    TW_CHECK(!is_hard || leg.amount == 0 || left >= 0);
     if (!leg.is_credit) {
       NoteOpened(leg.account, leg.window_end_s);
     }
@@ -297,8 +303,13 @@ void Book::Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge, c
   }
 }
 
-void Book::Warn(AccountNumber number, AccountKey key, Account& account) {
+void Book::Warn(AccountNumber number, AccountKey key, Account& used) {
   const BudgetSpec& budget = budgets_.at(number);
+  std::optional<Account> all;
+  if (budget.period == Period::kRolling) {
+    all = WarnedOf(key, used);
+  }
+  const Account& account = all.has_value() ? *all : used;
   uint8_t crossed = 0;
   for (const uint8_t percent : budget.warn_percent) {
     const __int128 bound = __int128{account.limit} * percent;
@@ -307,7 +318,7 @@ void Book::Warn(AccountNumber number, AccountKey key, Account& account) {
     }
   }
   if (crossed > 0) {
-    account.warned_percent = crossed;
+    used.warned_percent = crossed;
     notices_.push_back({number, key, crossed, {}, account.debits, account.limit});
   }
 }
@@ -383,7 +394,8 @@ Status Book::ApplyDefinition(const Record& record) {
           "zone");
     }
     if (!IsWithin(record.budget.limit) ||
-        !CheckFirstDay(record.budget.period, record.budget.first_day).has_value() ||
+        !CheckWindows(record.budget.period, record.budget.first_day, record.budget.span_s)
+             .has_value() ||
         credits_.contains(number) || payees_.contains(number)) {
       return DoesNotFollow(record, "its definition is none");
     }

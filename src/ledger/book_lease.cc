@@ -61,7 +61,8 @@ std::vector<Record> Book::DecideLeases(const Legs& legs, int64_t time_ns) const 
       continue;
     }
     const int64_t age_ns = time_ns - lease.since_ns;
-    const NanoUsd most = std::max(leg.amount, (budget.limit - used) / kRoomShare);
+    const NanoUsd room = std::max<NanoUsd>(0, AvailableIn(leg.account) - leg.amount);
+    const NanoUsd most = std::max(leg.amount, room / kRoomShare);
     const NanoUsd step = age_ns < kSoonNs   ? lease.step * 2
                          : age_ns > kLateNs ? lease.step / 2
                                             : lease.step;
@@ -70,8 +71,7 @@ std::vector<Record> Book::DecideLeases(const Legs& legs, int64_t time_ns) const 
     raised.unaccounted = account.unaccounted;
     raised.cut_at_ns = account.cut_at_ns;
     raised.lease.boot_id = boot_id_;
-    raised.lease.up_to =
-        std::min(std::max(budget.limit, used), used + std::clamp(step, leg.amount, most));
+    raised.lease.up_to = used + std::min(room, std::clamp(step, leg.amount, most));
     if (raised.lease.up_to > lease.up_to) {
       leases.push_back(LeaseOf(leg.account, raised));
     }

@@ -23,7 +23,8 @@ void Book::EndWindowsWithBudgets(int64_t time_ns) {
     if (budget.closed) {
       continue;
     }
-    const Window& window = WindowNow(number, time_ns / kNanosPerSecond);
+    Window window = WindowNow(number, time_ns / kNanosPerSecond);
+    window.end_s += budget.span_s;
     const auto account = accounts_.find({number, window.start_s});
     if (account != accounts_.end() && account->second.window_end_s != window.end_s) {
       account->second.window_end_s = window.end_s;
@@ -41,10 +42,16 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
     }
   }
   EndWindowsWithBudgets(time_ns);
+  const auto is_past = [&](const BudgetSpec& budget, const Account& account) {
+    // An extension looks at what counted beside the bucket that it is in.
+    return budget.period == Period::kRolling
+               ? account.window_end_s < time_ns / kNanosPerSecond - budget.span_s
+               : account.window_end_s < time_ns / kNanosPerSecond - kForgetWindowAfterS;
+  };
   std::erase_if(accounts_, [&](const auto& entry) {
     const auto& [key, account] = entry;
-    return budgets_.contains(key.number) && !in_use.contains(key) &&
-           account.window_end_s < time_ns / kNanosPerSecond - kForgetWindowAfterS;
+    const BudgetSpec* const budget = BudgetOf(key.number);
+    return budget != nullptr && !in_use.contains(key) && is_past(*budget, account);
   });
   ForgetPrices(time_ns);
   const auto put = [&](RecordType type, Record record) -> Status {

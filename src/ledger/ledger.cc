@@ -394,7 +394,12 @@ NanoUsd Ledger::OwedTo(std::string_view payee) {
 BudgetState Ledger::StateOf(AccountNumber number) {
   const int64_t now_s = NowNs() / kNanosPerSecond;
   const BudgetSpec& spec = *book_.BudgetOf(number);
-  return {number, spec, book_.BudgetAccount(number, now_s), book_.WindowNow(number, now_s)};
+  BudgetState state{number, spec, book_.BudgetAccount(number, now_s),
+                    book_.WindowNow(number, now_s)};
+  if (spec.period == Period::kRolling) {
+    state.window = {now_s - spec.span_s, state.account.window_end_s};
+  }
+  return state;
 }
 
 std::optional<BudgetState> Ledger::FindBudget(std::string_view name) {
@@ -669,9 +674,18 @@ Status Ledger::ReleaseUnaccounted(std::string_view budget) {
   if (!number.has_value()) {
     return Fail(ErrorCode::kNotFound, "there is no such budget", "budget");
   }
-  const int64_t start_s = book_.WindowNow(*number, NowNs() / kNanosPerSecond).start_s;
-  TW_ASSIGN_OR_RETURN(Record record, book_.DecideAccounted({*number, start_s}));
-  return Commit(record);
+  std::vector<Record> records;
+  for (const AccountKey key : book_.KeysNow(*number, NowNs() / kNanosPerSecond)) {
+    if (Result<Record> record = book_.DecideAccounted(key); record.has_value()) {
+      records.push_back(std::move(*record));
+    }
+  }
+  if (records.empty()) {
+    return Fail(ErrorCode::kNotFound,
+                "nothing of this budget is set aside for what a power cut may have taken",
+                "budget");
+  }
+  return Commit(records);
 }
 
 uint64_t Ledger::synced_seq() {

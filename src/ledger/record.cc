@@ -42,7 +42,7 @@ bool WalkBudget(Walker& walker, BudgetSpec& budget) {
   return walker.Text(budget.name, kRecordTextBytesMax) && walker.Number(budget.limit) &&
          walker.Enum(budget.mode, Mode::kWarn) &&
          walker.Enum(budget.dimension, Dimension::kCharge) &&
-         walker.Enum(budget.period, Period::kQuarter) && walker.Text(budget.zone, kZoneBytesMax) &&
+         walker.Enum(budget.period, Period::kRolling) && walker.Text(budget.zone, kZoneBytesMax) &&
          std::ranges::all_of(budget.warn_percent,
                              [&](auto& share) { return walker.Number(share); }) &&
          walker.Flag(budget.closed);
@@ -89,11 +89,13 @@ bool WalkFields(Walker& walker, Record& record) {
     case RecordType::kExtend:
       return walker.Number(record.cost) && walker.Number(record.charge) && walker.Legs(record.legs);
     case RecordType::kBudget: {
-      const bool has_first_day = record.budget.first_day != 1;
+      const bool has_span = record.budget.span_s != 0;
+      const bool has_first_day = has_span || record.budget.first_day != 1;
       return WalkBudget(walker, record.budget) &&
              (!walker.HasMore(has_first_day || record.window_end_s != kEndOfTime) ||
               (walker.Number(record.key.window_start_s) && walker.Number(record.window_end_s))) &&
-             (!walker.HasMore(has_first_day) || walker.Number(record.budget.first_day));
+             (!walker.HasMore(has_first_day) || walker.Number(record.budget.first_day)) &&
+             (!walker.HasMore(has_span) || walker.Number(record.budget.span_s));
     }
     case RecordType::kCredit:
       return WalkCredit(walker, record.credit);

@@ -64,12 +64,14 @@ struct BudgetSpec {
   Period period = Period::kTotal;
   std::string zone = "UTC";
   uint8_t first_day = 1;  // of a week (1: Monday) or a month
+  int64_t span_s = 0;     // of a rolling one
   // Shares of the limit at whose crossing its owners are told; 0 = none.
   std::array<uint8_t, 4> warn_percent = {50, 80, 100, 0};
   bool closed = false;  // no more: it holds nothing back
 
   bool HasSameWindows(const BudgetSpec& other) const {
-    return period == other.period && zone == other.zone && first_day == other.first_day;
+    return period == other.period && zone == other.zone && first_day == other.first_day &&
+           span_s == other.span_s;
   }
   bool operator==(const BudgetSpec&) const = default;
 };

@@ -1,7 +1,7 @@
-// A second seeded world beside simulator_test.cc: windows of days, a budget whose period turns,
-// soft budgets, charges that are not costs, credits that expire, extensions, overruns, versions of
-// prices, names of providers and transfers; under kills and power cuts. A slow model of all that
-// says what the books must show.
+// A second seeded world beside simulator_test.cc: windows of days, a budget whose period turns, a
+// rolling one, soft budgets, charges that are not costs, credits that expire, extensions, overruns,
+// versions of prices, names of providers and transfers; under kills and power cuts. A slow model of
+// all that says what the books must show.
 //
 // A failing seed prints how to replay it.
 #include <algorithm>
@@ -23,7 +23,7 @@ constexpr int kSteps = 300;
 constexpr const char* kZone = "Europe/Berlin";
 constexpr const char* kPrepaid = "org:1";   // refused beyond his credits
 constexpr const char* kPostpaid = "org:2";  // owes what is beyond them
-constexpr int64_t kDayS = 86'400;
+constexpr int64_t kDayS = 86'400, kRollS = kDayS / 2;
 
 // Plain additions, in the order in which things happened.
 struct Model {
@@ -33,7 +33,7 @@ struct Model {
   };
   struct Request {
     HoldRequest ask;
-    Window day, turn;
+    Window day, turn, roll;
     bool sent = false;
     NanoUsd cost = 0, charge = 0;                     // held
     std::vector<std::pair<size_t, NanoUsd>> credits;  // grant, share; in the order of paying
@@ -47,6 +47,7 @@ struct Model {
   std::map<int64_t, NanoUsd> spent_of_day;  // by the window's start
   std::map<int64_t, NanoUsd> overrun_of_day;
   std::map<int64_t, NanoUsd> spent_of_turn, overrun_of_turn;  // whatever its windows' ends
+  std::map<int64_t, NanoUsd> spent_of_roll, overrun_of_roll;
   NanoUsd charged = 0, soft = 0;
   int unpaid_after_credit = 0;
   std::map<AccountNumber, NanoUsd> owed;
@@ -107,6 +108,8 @@ struct Model {
     overrun_of_day[request.day.start_s] += std::max<NanoUsd>(0, end.cost - request.cost);
     spent_of_turn[request.turn.start_s] += end.cost;
     overrun_of_turn[request.turn.start_s] += std::max<NanoUsd>(0, end.cost - request.cost);
+    spent_of_roll[request.roll.start_s] += end.cost;
+    overrun_of_roll[request.roll.start_s] += std::max<NanoUsd>(0, end.cost - request.cost);
     charged += end.charge;
     owed[request.ask.payee] += end.cost;
     open.erase(id);
@@ -127,6 +130,8 @@ class Economy : testing::SeededWorld {
     total_ =
         *ledger_->Define({.name = "total", .limit = total_limit_, .dimension = Dimension::kCharge});
     turn_ = *ledger_->Define(TurnBudget());
+    roll_ = *ledger_->Define(
+        {.name = "roll", .limit = day_limit_, .period = Period::kRolling, .span_s = kRollS});
     soft_ = *ledger_->Define({.name = "soft", .limit = 10, .mode = Mode::kSoft});
     payees_ = {*ledger_->Payee("provider:p"), *ledger_->Payee("provider:q")};
     const int64_t now_s = NowS();
@@ -195,7 +200,7 @@ class Economy : testing::SeededWorld {
     const int64_t who = random_.Below(5);
     ask.payer = who < 2 ? kPrepaid : who < 4 ? kPostpaid : "";
     ask.payee = payees_[static_cast<size_t>(random_.Below(2))];
-    const std::vector<AccountNumber> budgets = {day_, turn_, total_, soft_};
+    const std::vector<AccountNumber> budgets = {day_, turn_, roll_, total_, soft_};
     ask.budgets = budgets;
     const auto version =
         ledger_->PriceVersion({.item = "m", .terms = std::to_string(random_.Below(3))});
@@ -204,6 +209,7 @@ class Economy : testing::SeededWorld {
     const NanoUsd spendable = model_.Spendable(ask.payer, NowS());
     request.day = WindowOf(Period::kDay, kZone, NowS());
     request.turn = WindowOf(turn_period_, kZone, NowS());
+    request.roll = BucketOf(kRollS, NowS());
     auto hold = ledger_->Take(ask);
     if (!hold.has_value()) {
       if (hold.error().reason == Refusal::Reason::kCredit) {
@@ -353,9 +359,27 @@ class Economy : testing::SeededWorld {
     ASSERT_EQ(turn.account.debits, model_.spent_of_turn[turn.window.start_s]);
     ASSERT_LE(turn.account.debits + turn.account.pending,
               day_limit_ + model_.overrun_of_turn[turn.window.start_s]);
+    CheckRoll();
     const Account total = ledger_->FindBudget("total")->account;
     ASSERT_EQ(total.debits, model_.charged);
     ASSERT_LE(total.debits + total.pending, total_limit_) << "a charge is never beyond its hold";
+  }
+
+  void CheckRoll() {
+    const Account roll = ledger_->FindBudget("roll")->account;
+    const int64_t newest = BucketOf(kRollS, NowS()).start_s;
+    const auto sum = [&](const std::map<int64_t, NanoUsd>& of, int64_t last) {
+      NanoUsd all = 0;
+      for (auto one = of.lower_bound(last - kRollS); one != of.upper_bound(last); ++one) {
+        all += one->second;
+      }
+      return all;
+    };
+    ASSERT_EQ(roll.debits, sum(model_.spent_of_roll, newest));
+    ASSERT_LE(roll.debits + roll.pending, day_limit_ + sum(model_.overrun_of_roll, newest));
+    for (const auto& [last, spent] : model_.spent_of_roll) {
+      ASSERT_LE(sum(model_.spent_of_roll, last), day_limit_ + sum(model_.overrun_of_roll, last));
+    }
   }
 
   void CheckBooks() {
@@ -389,7 +413,7 @@ class Economy : testing::SeededWorld {
     ASSERT_EQ(ledger_->stopped_because(), "");
   }
 
-  AccountNumber day_ = 0, turn_ = 0, total_ = 0, soft_ = 0;
+  AccountNumber day_ = 0, turn_ = 0, roll_ = 0, total_ = 0, soft_ = 0;
   Period turn_period_ = Period::kDay;
   std::vector<AccountNumber> payees_;
   NanoUsd day_limit_ = 0, total_limit_ = 0;

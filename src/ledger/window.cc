@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <exception>
 #include <utility>
@@ -30,6 +31,8 @@ constexpr std::array<std::pair<Period, std::string_view>, 7> kNames = {{
 constexpr std::array<std::string_view, 7> kWeekdays = {
     "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"};
 constexpr unsigned kMonthDaysMax = 31;
+constexpr int64_t kMinuteS = 60, kHourS = 3600, kDayS = 86'400, kSpanMaxS = 366 * kDayS;
+constexpr std::string_view kRollingPrefix = "rolling:";
 
 constexpr int64_t kFirstSecond = -2'208'988'800;  // 1900-01-01
 constexpr int64_t kLastSecond = 253'370'764'799;  // 9998-12-31, so that a next window exists
@@ -89,6 +92,9 @@ Window ClockWindow(const date::time_zone& zone, int64_t length_s, int64_t unix_s
 }  // namespace
 
 std::string_view PeriodName(Period period) {
+  if (period == Period::kRolling) {
+    return "rolling";
+  }
   const auto* found =
       std::ranges::find(kNames, period, &std::pair<Period, std::string_view>::first);
   return found == kNames.end() ? "total" : found->second;
@@ -97,10 +103,12 @@ std::string_view PeriodName(Period period) {
 Result<Period> ParsePeriod(std::string_view name) {
   const auto* found = std::ranges::find(kNames, name, &std::pair<Period, std::string_view>::second);
   if (found == kNames.end()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("\"{}\" is no period: total, minute, hour, day, week, month, quarter",
-                            name.substr(0, 64)),
-                "period");
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("\"{}\" is no period: total, minute, hour, day, week, month, quarter, or a "
+                    "rolling one like rolling:24h or rolling:7d",
+                    name.substr(0, 64)),
+        "period");
   }
   return found->first;
 }
@@ -132,14 +140,49 @@ std::string_view WeekdayName(uint8_t day) {
   return day >= 1 && day <= kWeekdays.size() ? kWeekdays[day - 1] : kWeekdays.front();
 }
 
-Status CheckFirstDay(Period period, uint8_t first_day) {
+Result<int64_t> ParseRolling(std::string_view text) {
+  int64_t count = 0, unit_s = 0;
+  if (text.starts_with(kRollingPrefix) && text.size() > kRollingPrefix.size() + 1) {
+    const char* const end = text.data() + text.size() - 1;
+    const auto [stopped, error] = std::from_chars(text.data() + kRollingPrefix.size(), end, count);
+    const bool is_number = error == std::errc() && stopped == end;
+    unit_s = !is_number    ? 0
+             : *end == 'm' ? kMinuteS
+             : *end == 'h' ? kHourS
+             : *end == 'd' ? kDayS
+                           : 0;
+  }
+  if (unit_s == 0 || count < 1 || count > kSpanMaxS / unit_s) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("\"{}\" is no rolling period: rolling:30m, rolling:24h, rolling:7d; at "
+                            "most 366 days",
+                            text.substr(0, 64)),
+                "period");
+  }
+  return count * unit_s;
+}
+
+std::string RollingName(int64_t span_s) {
+  if (span_s % kDayS == 0 && span_s > kDayS) {
+    return fmt::format("{}{}d", kRollingPrefix, span_s / kDayS);
+  }
+  return span_s % kHourS == 0 ? fmt::format("{}{}h", kRollingPrefix, span_s / kHourS)
+                              : fmt::format("{}{}m", kRollingPrefix, span_s / kMinuteS);
+}
+
+Status CheckWindows(Period period, uint8_t first_day, int64_t span_s) {
   const size_t most = period == Period::kWeek    ? kWeekdays.size()
                       : period == Period::kMonth ? kMonthDaysMax
                                                  : 1;
-  return first_day >= 1 && first_day <= most
-             ? Status()
-             : Fail(ErrorCode::kInvalidArgument,
-                    "only a week and a month begin on another day than their first", "period");
+  if (first_day < 1 || first_day > most) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "only a week and a month begin on another day than their first", "period");
+  }
+  const bool is_span = span_s >= kMinuteS && span_s <= kSpanMaxS && span_s % kMinuteS == 0;
+  if (period == Period::kRolling ? !is_span : span_s != 0) {
+    return Fail(ErrorCode::kInvalidArgument, "a rolling period is 1 minute to 366 days", "period");
+  }
+  return {};
 }
 
 Window WindowOf(Period period, const std::string& zone, int64_t unix_s, uint8_t first_day) {

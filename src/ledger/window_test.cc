@@ -43,10 +43,32 @@ TEST(Window, KnowsTheDaysThatAWeekAndAMonthHave) {
   EXPECT_EQ(*ParseWeekStart("sunday"), 7);
   EXPECT_EQ(WeekdayName(7), "sunday");
   EXPECT_EQ(ParseWeekStart("Sun").error().param, "week_start");
-  EXPECT_TRUE(CheckFirstDay(Period::kWeek, 7).has_value());
-  EXPECT_FALSE(CheckFirstDay(Period::kWeek, 8).has_value());
-  EXPECT_FALSE(CheckFirstDay(Period::kDay, 2).has_value());
-  EXPECT_FALSE(CheckFirstDay(Period::kMonth, 0).has_value());
+  EXPECT_TRUE(CheckWindows(Period::kWeek, 7, 0).has_value());
+  EXPECT_FALSE(CheckWindows(Period::kWeek, 8, 0).has_value());
+  EXPECT_FALSE(CheckWindows(Period::kDay, 2, 0).has_value());
+  EXPECT_FALSE(CheckWindows(Period::kMonth, 0, 0).has_value());
+}
+
+TEST(Window, KnowsTheSpansOfRollingPeriods) {
+  for (const char* text :
+       {"rolling:24h", "rolling:7d", "rolling:90m", "rolling:1m", "rolling:366d"}) {
+    const Result<int64_t> span_s = ParseRolling(text);
+    ASSERT_TRUE(span_s.has_value()) << text;
+    EXPECT_EQ(RollingName(*span_s), text);
+    EXPECT_TRUE(CheckWindows(Period::kRolling, 1, *span_s).has_value()) << text;
+  }
+  for (const char* no :
+       {"rolling", "rolling:", "rolling:h", "rolling:0h", "rolling:-1h", "rolling:24",
+        "rolling:367d", "rolling:99999999999999999999h", "rolling:1s", "rolling:1 h"}) {
+    EXPECT_EQ(ParseRolling(no).error().param, "period") << no;
+  }
+  EXPECT_FALSE(ParsePeriod("rolling").has_value());
+  for (const int64_t no : {int64_t{0}, int64_t{59}, int64_t{61}, 367 * kDay, int64_t{-60}}) {
+    EXPECT_FALSE(CheckWindows(Period::kRolling, 1, no).has_value()) << no;
+  }
+  EXPECT_FALSE(CheckWindows(Period::kDay, 1, 60).has_value());
+  EXPECT_EQ(BucketOf(3600, 119), (Window{60, 120}));
+  EXPECT_EQ(BucketOf(3600, -1), (Window{-60, 0}));
 }
 
 TEST(Window, DaysHave23And25HoursWhenTheClocksChange) {

@@ -60,6 +60,25 @@ def cli(home, *words):
     return ran.stdout
 
 
+def test_a_rolling_budget_refuses_after_a_kill_what_the_span_before_has_used(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=("100", "300")) as site:
+        home = site.server.home
+        key = make_key(home, "one", "--budget", "1", "--period", "rolling:24h")
+        while chat(site.server, key["token"], max_tokens=1000).status == 200:
+            pass
+        before = usage(home, "one")["budget"]
+        assert before["period"] == "rolling:24h" and 0 < int(before["spent_nanousd"]) <= 1_000_000_000
+        resets = datetime.datetime.fromisoformat(before["resets_at"].rstrip("Z")) - datetime.datetime.utcnow()
+        assert datetime.timedelta(hours=23) < resets <= datetime.timedelta(hours=24, minutes=24)
+        site.server.kill()
+        site.server = harness.Server(home, "--config", site.config, models=site.models, env=market.keys(site.sites))
+        site._stack.enter_context(site.server)
+        assert chat(site.server, key["token"], max_tokens=1000).status == 402
+        after = usage(home, "one")["budget"]
+        assert after["spent_nanousd"] == before["spent_nanousd"]
+        assert json.loads(cli(home, "bill", "verify", "--json"))
+
+
 def test_weeks_months_and_charges_are_set_and_shown(tmp_path):
     with market.Market(tmp_path, "site-a", prices=("100", "300")) as site:
         home = site.server.home
