@@ -421,7 +421,7 @@ TEST(Statement, ShowsACostThatIsOwedToNobody) {
                     "user, model, provider, provider_model, own_key, priced, state, "
                     "admitted_ns, 5, held, 9, 9, price_version, input, cached, output, "
                     "reasoning, source, finish, upstream_id, reason, cache_write, "
-                    "audio_input, audio_output, images, 0, cache_write_1h, 0, '' FROM attempts")
+                    "audio_input, audio_output, images, 0, cache_write_1h, 0, '', '' FROM attempts")
           .has_value());
   database->Release();
   ASSERT_TRUE(world.recorder->Reopen().has_value());

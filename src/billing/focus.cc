@@ -208,7 +208,7 @@ const std::array kColumns = {
     Column{"CapacityReservationId", kText, k12, k14, Null},
     Column{"CapacityReservationStatus", kText, k12, k14, Null},
     Column{"ChargeCategory", kText, k12, k14, [](const Row&) { return Text("Usage"); }},
-    Column{"ChargeClass", kText, k12, k14, Null},
+    Column{"ChargeClass", kText, k12, k14, [](const Row& row) { return Text(row.key.kind == MeterKind::kCorrections ? "Correction" : ""); }},
     Column{"ChargeDescription", kText, k12, k14, [](const Row& row) { return Text(Description(row)); }},
     Column{"ChargeFrequency", kText, k12, k14, [](const Row&) { return Text("Usage-Based"); }},
     Column{"ChargePeriodEnd", kTime, k12, k14, [](const Row& row) { return Time((row.key.hour + 1) * kHourS); }},

@@ -88,6 +88,8 @@ std::string_view MeterWords(MeterKind kind) {
       return "Audio output tokens";
     case MeterKind::kImages:
       return "Input images";
+    case MeterKind::kCorrections:
+      return "Corrections";
   }
   return "";
 }

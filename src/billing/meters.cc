@@ -11,9 +11,9 @@ namespace {
 
 constexpr int64_t kHourNs = int64_t{3600} * 1'000'000'000;
 constexpr std::array<std::string_view, kMeterKinds> kNames = {
-    "requests",      "input_tokens",         "cached_input_tokens", "cache_write_tokens",
-    "output_tokens", "reasoning_tokens",     "input_audio_tokens",  "output_audio_tokens",
-    "input_images",  "cache_write_1h_tokens"};
+    "requests",      "input_tokens",          "cached_input_tokens", "cache_write_tokens",
+    "output_tokens", "reasoning_tokens",      "input_audio_tokens",  "output_audio_tokens",
+    "input_images",  "cache_write_1h_tokens", "corrections"};
 
 pricing::TokenCounts CountsOf(const Outcome& used) {
   pricing::TokenCounts counts;
@@ -29,17 +29,20 @@ pricing::TokenCounts CountsOf(const Outcome& used) {
   return counts;
 }
 
+std::optional<pricing::CostParts> PartsAt(const catalog::Prices& prices, const Outcome& used) {
+  if (!prices.is_priced()) {
+    return std::nullopt;
+  }
+  pricing::TokenCounts counts = CountsOf(used);
+  counts.service = prices.ServiceOf(used.service_tier);
+  const auto parts = pricing::CostPartsNanoUsd(prices, counts);
+  return parts.has_value() ? std::optional(*parts) : std::nullopt;
+}
+
+// Where they are its cost.
 std::optional<pricing::CostParts> PartsOf(const AttemptRow& row, const catalog::Prices* prices) {
-  if (prices == nullptr || !prices->is_priced()) {
-    return std::nullopt;
-  }
-  pricing::TokenCounts counts = CountsOf(row.outcome);
-  counts.service = prices->ServiceOf(row.outcome.service_tier);
-  const auto parts = pricing::CostPartsNanoUsd(*prices, counts);
-  if (!parts.has_value() || parts->total() != row.cost) {
-    return std::nullopt;
-  }
-  return *parts;
+  const auto parts = prices == nullptr ? std::nullopt : PartsAt(*prices, row.outcome);
+  return parts.has_value() && parts->total() == row.cost ? parts : std::nullopt;
 }
 
 // What is left of input and output beside what has a price of its own, as the cost has it.
@@ -75,13 +78,15 @@ std::string_view MeterName(MeterKind kind) {
 }
 
 std::string_view MeterUnit(MeterKind kind) {
-  return kind == MeterKind::kRequests ? "Requests"
-         : kind == MeterKind::kImages ? "Images"
-                                      : "Tokens";
+  return kind == MeterKind::kRequests      ? "Requests"
+         : kind == MeterKind::kImages      ? "Images"
+         : kind == MeterKind::kCorrections ? "Corrections"
+                                           : "Tokens";
 }
 
 bool IsOfTokens(MeterKind kind) {
-  return kind != MeterKind::kRequests && kind != MeterKind::kImages;
+  return kind != MeterKind::kRequests && kind != MeterKind::kImages &&
+         kind != MeterKind::kCorrections;
 }
 
 MeterSum& MeterSum::operator+=(const MeterSum& other) {
@@ -94,11 +99,16 @@ MeterSum& MeterSum::operator+=(const MeterSum& other) {
 
 bool IsUnpriced(const MeterKey& key, const MeterSum& sum) {
   return key.price_version == 0 && key.provider != catalog::kLocalSlug && sum.cost == 0 &&
-         sum.charge == 0;
+         sum.charge == 0 && key.kind != MeterKind::kCorrections;
 }
 
 int64_t HourOf(int64_t unix_ns) {
   return unix_ns / kHourNs;
+}
+
+std::optional<int64_t> CostAt(const catalog::Prices& prices, const Outcome& used) {
+  const auto parts = PartsAt(prices, used);
+  return parts.has_value() ? std::optional(parts->total()) : std::nullopt;
 }
 
 void AddToMeters(const AttemptRow& row, const catalog::Prices* prices, Meters& meters) {

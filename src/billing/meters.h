@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,8 +31,9 @@ enum class MeterKind : uint8_t {  // as the tables have them
   kAudioOutput,
   kImages,
   kCacheWrite1h,
+  kCorrections,  // of what was settled before (correction.h)
 };
-inline constexpr size_t kMeterKinds = static_cast<size_t>(MeterKind::kCacheWrite1h) + 1;
+inline constexpr size_t kMeterKinds = static_cast<size_t>(MeterKind::kCorrections) + 1;
 std::string_view MeterName(MeterKind kind);  // "requests", "input_tokens", ...
 std::string_view MeterUnit(MeterKind kind);  // "Requests", "Tokens", "Images"
 bool IsOfTokens(MeterKind kind);             // its price is for a million
@@ -72,6 +74,9 @@ struct MeterFilter {
 
 int64_t HourOf(int64_t unix_ns);
 inline constexpr int64_t kHoursOfADay = 24;
+
+// What its price makes of an attempt's tokens; nullopt: it has none, or they do not say it.
+std::optional<int64_t> CostAt(const catalog::Prices& prices, const Outcome& used);
 
 // Adds a settled attempt. `prices` of its version; null when there is none. The cost of its lines
 // is its cost, exactly, and so is the charge.

@@ -15,6 +15,7 @@
 
 #include "base/bytes.h"
 #include "base/thread_name.h"
+#include "billing/correction.h"
 #include "billing/credits.h"
 #include "billing/recorder_parts.h"
 #include "storage/migrations.h"
@@ -42,7 +43,7 @@ constexpr std::string_view kColumns =
     "request, attempt, org, project, key, user, model, provider, provider_model, own_key, priced, "
     "state, admitted_ns, ended_ns, held, cost, charge, price_version, input, cached, output, "
     "reasoning, source, finish, upstream_id, reason, cache_write, audio_input, audio_output, "
-    "images, cache_write_1h, askable, unverifiable, service_tier";
+    "images, cache_write_1h, askable, unverifiable, service_tier, budgets";
 
 }  // namespace
 
@@ -100,6 +101,7 @@ AttemptRow RowOf(const storage::Statement& row) {
   bought.askable = row.Integer(31) != 0;
   out.outcome.unverifiable_tokens = row.Integer(32);
   out.outcome.service_tier = row.Text(33);
+  out.budgets = row.Text(34);
   return out;
 }
 
@@ -140,6 +142,7 @@ struct Recorder::Statements {
   std::set<HoldId> dirty;                                         // of them: rows to be written
   std::vector<AttemptRow> ended;  // rows to be written for the last time
   std::vector<TransferRow> transfers;
+  std::vector<Correction> corrections;
 };
 
 Recorder::Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database,
@@ -180,13 +183,13 @@ Status Recorder::Prepare() {
       database_.Prepare(
           "INSERT OR REPLACE INTO attempts (" + std::string(kColumns) +
           ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
-          "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32,?33,?34)"));
+          "?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32,?33,?34,?35)"));
   TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(AddingToSums("sums")));
   TW_ASSIGN_OR_RETURN(storage::Statement add_day, database_.Prepare(AddingToSums("day_sums")));
   TW_RETURN_IF_ERROR(PrepareBill());
   TW_RETURN_IF_ERROR(PrepareCredits());
   statements_.reset(
-      new Statements{std::move(put), std::move(add), std::move(add_day), {}, {}, {}, {}});
+      new Statements{std::move(put), std::move(add), std::move(add_day), {}, {}, {}, {}, {}});
   TW_ASSIGN_OR_RETURN(storage::Statement open, database_.Prepare("SELECT " + std::string(kColumns) +
                                                                  " FROM attempts WHERE state < 3"));
   while (true) {
@@ -247,12 +250,14 @@ void Recorder::Take(const Record& record) {
       known->second.purchase.open_ended = bought.open_ended;
       known->second.purchase.askable |= bought.askable;  // a text of before does not say it
       known->second.purchase.billed_apart = bought.billed_apart;
+      known->second.budgets = BudgetsText(record.legs);
     } else {
       AttemptRow row;
       row.id = record.hold;
       row.purchase = DecodePurchase(record.text);
       row.admitted_ns = record.type == RecordType::kHold ? record.time_ns : record.since_ns;
       row.held = record.cost;
+      row.budgets = BudgetsText(record.legs);
       row.price_version = record.price_version;
       row.reason = row.purchase.degraded ? kDegradedReason : "";
       open.emplace(record.hold, std::move(row));
@@ -263,6 +268,10 @@ void Recorder::Take(const Record& record) {
   if (record.type == RecordType::kTransfer) {
     statements_->transfers.push_back(
         {record.seq, record.time_ns, record.account, record.key.number, record.cost, record.text});
+    return;
+  }
+  if (record.type == RecordType::kAdjust) {
+    statements_->corrections.push_back(CorrectionOf(record));
     return;
   }
   const auto found = open.find(record.hold);
@@ -341,7 +350,7 @@ Status PutRow(storage::Statement& put, const AttemptRow& row) {
   put.Bind(28, row.outcome.audio_input_tokens).Bind(29, row.outcome.audio_output_tokens);
   put.Bind(30, row.outcome.images).Bind(31, row.outcome.cache_write_1h_tokens);
   put.Bind(32, int64_t{bought.askable}).Bind(33, row.outcome.unverifiable_tokens);
-  put.BindView(34, row.outcome.service_tier);
+  put.BindView(34, row.outcome.service_tier).BindView(35, row.budgets);
   return put.Run();
 }
 
@@ -349,7 +358,8 @@ Status PutRow(storage::Statement& put, const AttemptRow& row) {
 using SumKey =
     std::tuple<int64_t, std::string_view, std::string_view, std::string_view, std::string_view>;
 
-SumKey SumKeyOf(const AttemptRow& row, int64_t unit_ns) {
+// Of an attempt, or a correction of one; `row` has to stay.
+SumKey SumKeyOf(const auto& row, int64_t unit_ns) {
   const Purchase& bought = row.purchase;
   return {row.admitted_ns / unit_ns, bought.org_id, bought.key_id, bought.model, bought.provider};
 }
@@ -417,6 +427,16 @@ Result<bool> Recorder::ReadBatch() {
     AddTo(sums[SumKeyOf(row, kSlotNs)], row);
     AddTo(days[SumKeyOf(row, kSlotNs * kSlotsOfADay)], row);
   }
+  TW_ASSIGN_OR_RETURN(const std::vector<Correction> corrections,
+                      WriteCorrections(statements_->corrections));
+  for (const Correction& correction : corrections) {
+    for (const auto& [into, unit_ns] :
+         {std::pair(&sums, kSlotNs), std::pair(&days, kSlotNs * kSlotsOfADay)}) {
+      UsageSum& sum = (*into)[SumKeyOf(correction, unit_ns)];
+      sum.cost += correction.cost_change();
+      sum.charge += correction.charge_change();
+    }
+  }
   for (const auto& [key, sum] : sums) {
     TW_RETURN_IF_ERROR(AddToSum(statements_->add, key, sum));
   }
@@ -431,7 +451,7 @@ Result<bool> Recorder::ReadBatch() {
   statements_->put.Reset();
   statements_->add.Reset();
   statements_->add_day.Reset();
-  TW_RETURN_IF_ERROR(WriteBill(statements_->ended));
+  TW_RETURN_IF_ERROR(WriteBill(statements_->ended, corrections));
   TW_RETURN_IF_ERROR(WriteCredits(statements_->ended));
   if (watcher_ != nullptr && !statements_->ended.empty()) {
     TW_RETURN_IF_ERROR(watcher_->Ended(database_, statements_->ended));
@@ -443,6 +463,7 @@ Result<bool> Recorder::ReadBatch() {
   bill_->new_prices.clear();
   bill_->new_credits.clear();
   statements_->transfers.clear();
+  statements_->corrections.clear();
   applied_seq_ = read_seq_;
   TW_RETURN_IF_ERROR(ledger_.ForgetBefore(reader_->segment()));
   if (std::exchange(trimmed_at_, reader_->segment()) != reader_->segment()) {

@@ -52,6 +52,9 @@ struct AttemptRow {
   std::string upstream_id;
   std::string reason;  // of a void one, or one in doubt; what its cost lacks; kDegradedReason
   std::vector<CreditShare> credits;  // of a settled one, by number; the rest of the charge is owed
+  // Whose windows it counts in (correction.h); empty: of none, or a program of before did not keep
+  // it.
+  std::string budgets;
 };
 // Answered on this device, because no budget had room for a provider.
 inline constexpr std::string_view kDegradedReason = "degraded: budget";
@@ -106,6 +109,7 @@ struct TransferRow {
 };
 
 class BillCells;     // bill_cells.h
+struct Correction;   // correction.h
 struct MeterFilter;  // meters.h
 struct MeterKey;
 struct MeterSum;
@@ -168,6 +172,17 @@ class Recorder {
   // in steps between which others go on: a list may be short, even empty, and have a next one.
   Result<AttemptList> List(const AttemptFilter& filter, AttemptCursor after, size_t limit);
 
+  // --- Corrections (recorder_corrections.cc) ---
+
+  // Of these requests, each attempt's in order.
+  Status ForEachCorrectionOf(std::span<const ledger::RequestId> ids,
+                             const std::function<void(const Correction&)>& take);
+  // Of all, `count` behind that one of an attempt: to walk through all there are.
+  Result<std::vector<Correction>> CorrectionPage(ledger::HoldId after, uint32_t number,
+                                                 int64_t count);
+  // By how much, up or down, was corrected since then.
+  Result<ledger::NanoUsd> CorrectedSince(int64_t time_ns);
+
   // Whether another attempt was settled that this provider called the same; true when it cannot be
   // told.
   bool HasTwin(std::string_view provider, std::string_view upstream_id, ledger::HoldId but);
@@ -222,7 +237,8 @@ class Recorder {
                  const UsageFilter& filter, UsageSum& sum);  // requires mutex_
   Status PrepareBill();                                      // requires mutex_
   // Of a batch; requires mutex_.
-  Status WriteBill(const std::vector<AttemptRow>& ended);
+  Status WriteBill(const std::vector<AttemptRow>& ended, std::span<const Correction> corrections);
+  Result<std::vector<Correction>> WriteCorrections(std::span<const Correction> corrections);
   Status PrepareCredits();
   Status WriteCredits(const std::vector<AttemptRow>& ended);
   Status LoadCredits(std::span<AttemptRow> rows);  // sorted by their ids; requires mutex_

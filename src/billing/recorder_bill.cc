@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "billing/correction.h"
 #include "billing/meters.h"
 #include "billing/price_version.h"
 #include "billing/recorder_parts.h"
@@ -80,7 +81,8 @@ Status Recorder::PrepareBill() {
   }
 }
 
-Status Recorder::WriteBill(const std::vector<AttemptRow>& ended) {
+Status Recorder::WriteBill(const std::vector<AttemptRow>& ended,
+                           std::span<const Correction> corrections) {
   for (const auto& [version, spec] : bill_->new_prices) {
     bill_->put_price.Reset();
     bill_->put_price.Bind(1, int64_t{version}).Bind(2, std::string_view(spec.item));
@@ -98,6 +100,9 @@ Status Recorder::WriteBill(const std::vector<AttemptRow>& ended) {
       const auto prices = bill_->prices.find(row.price_version);
       AddToMeters(row, prices == bill_->prices.end() ? nullptr : &prices->second, meters);
     }
+  }
+  for (const Correction& correction : corrections) {
+    AddToMeters(correction, meters);
   }
   Meters by_day;
   for (const auto& [key, sum] : meters) {

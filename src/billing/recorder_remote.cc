@@ -202,7 +202,10 @@ Result<bool> Recorder::AddUses(const std::string& provider, std::array<std::byte
   const std::array<std::byte, 16> end = has_more ? BytesOf(IdOf(find.Blob(0))) : to;
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,
-      database_.Prepare("SELECT state, priced, admitted_ns, input, cached, output, cost, model, "
+      database_.Prepare("SELECT state, priced, admitted_ns, input, cached, output, "
+                        "cost + coalesce((SELECT sum(c.cost - c.cost_before) FROM corrections c "
+                        "WHERE c.request = attempts.request AND c.attempt = attempts.attempt), 0), "
+                        "model, "
                         "provider_model, price_version, source FROM attempts WHERE request >= ?1 "
                         "AND request < ?2 "
                         "AND provider = ?3 AND own_key = 0 AND state < 4"));

@@ -169,7 +169,20 @@ CREATE INDEX attempts_by_org ON attempts (org, ended_ns, request, attempt) WHERE
 CREATE INDEX attempts_by_end ON attempts (ended_ns, request, attempt) WHERE state >= 3;
 )";
 
-constexpr std::array<storage::Migration, 11> kSteps = {{{"attempts", kAttempts},
+// What was settled and put right later: the windows of budgets that an attempt counts in, and rows
+// beside the attempts.
+constexpr std::string_view kCorrections = R"(
+ALTER TABLE attempts ADD COLUMN budgets TEXT NOT NULL DEFAULT '';
+CREATE TABLE corrections (
+  request BLOB NOT NULL, attempt INTEGER NOT NULL, number INTEGER NOT NULL,
+  time_ns INTEGER NOT NULL, admitted_ns INTEGER NOT NULL,
+  cost_before INTEGER NOT NULL, charge_before INTEGER NOT NULL,
+  cost INTEGER NOT NULL, charge INTEGER NOT NULL, credits TEXT NOT NULL, text TEXT NOT NULL,
+  PRIMARY KEY (request, attempt, number)) STRICT, WITHOUT ROWID;
+CREATE INDEX corrections_by_time ON corrections (time_ns);
+)";
+
+constexpr std::array<storage::Migration, 12> kSteps = {{{"attempts", kAttempts},
                                                         {"bills", kBills},
                                                         {"provider_bills", kProviderBills},
                                                         {"units", kUnits},
@@ -179,7 +192,8 @@ constexpr std::array<storage::Migration, 11> kSteps = {{{"attempts", kAttempts},
                                                         {"long_cache", kLongCache},
                                                         {"unverifiable", kUnverifiable},
                                                         {"service_tiers", kServiceTiers},
-                                                        {"requests", kRequests}}};
+                                                        {"requests", kRequests},
+                                                        {"corrections", kCorrections}}};
 
 }  // namespace
 

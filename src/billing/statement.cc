@@ -128,6 +128,8 @@ std::optional<Decimal> PriceOf(const catalog::Prices& prices, const MeterKey& ke
       return either(tier.audio_output, tier.output);
     case MeterKind::kImages:
       return prices.image;
+    case MeterKind::kCorrections:
+      return std::nullopt;
   }
   return std::nullopt;
 }

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "billing/correction.h"
 #include "ledger/journal.h"
 
 namespace tradewind::billing {
@@ -26,7 +28,8 @@ using Attempts = std::map<HoldId, AttemptRow>;
 // What the journal says of attempts that ended, as far as it reaches back.
 struct Replay {
   std::unordered_map<HoldId, AttemptRow, ledger::HashOfId> open;
-  Attempts settled;  // and not compared yet
+  Attempts settled;                     // and not compared yet
+  std::vector<Correction> corrections;  // likewise
   std::map<uint32_t, PriceVersion> prices;
   CreditNames credits;
 
@@ -40,6 +43,9 @@ struct Replay {
       }
       case RecordType::kCredit:
         credits[record.account] = {record.credit.name, record.credit.note};
+        return;
+      case RecordType::kAdjust:
+        corrections.push_back(CorrectionOf(record));
         return;
       case RecordType::kHold:
       case RecordType::kSnapshotHold: {
@@ -114,6 +120,7 @@ class Recount {
 
   // Of all attempts, whatever the order asks for.
   const Owed& owed() const { return owed_; }
+  const Owed& less() const { return less_; }  // by corrections
 
   Status ReadJournal(ledger::Disk& disk) {
     TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments,
@@ -127,6 +134,9 @@ class Recount {
       }
       if (!record.has_value() || replay_.settled.size() == kAtOnce) {
         TW_RETURN_IF_ERROR(Compare(std::exchange(replay_.settled, {})));
+      }
+      if (!record.has_value() || replay_.corrections.size() == kAtOnce) {
+        TW_RETURN_IF_ERROR(CompareCorrections(std::exchange(replay_.corrections, {})));
       }
       if (!record.has_value()) {
         return {};
@@ -158,6 +168,17 @@ class Recount {
         break;
       }
       after = rows.back().id;
+    }
+    for (Correction last;;) {
+      TW_ASSIGN_OR_RETURN(const std::vector<Correction> rows,
+                          recorder_.CorrectionPage(last.id, last.number, kPageRows));
+      for (const Correction& row : rows) {
+        Add(row);
+      }
+      if (rows.empty()) {
+        break;
+      }
+      last = rows.back();
     }
     result_.from_rows = std::max<int64_t>(0, result_.from_rows - result_.from_journal);
     std::vector<PriceVersion> prices;
@@ -201,6 +222,50 @@ class Recount {
     return {};
   }
 
+  Status CompareCorrections(std::vector<Correction> said) {
+    std::set<ledger::RequestId> requests;
+    std::map<std::pair<HoldId, uint32_t>, Correction> by_number;
+    for (Correction& one : said) {
+      requests.insert(one.id.request);
+      by_number.try_emplace({one.id, one.number}, std::move(one));
+    }
+    const std::vector<ledger::RequestId> ids(requests.begin(), requests.end());
+    TW_RETURN_IF_ERROR(recorder_.ForEachCorrectionOf(ids, [&](const Correction& row) {
+      const auto found = by_number.find({row.id, row.number});
+      if (found == by_number.end()) {
+        return;
+      }
+      if (row != found->second) {
+        Differ(fmt::format("correction {} of request {} attempt {} is another one in the journal",
+                           row.number, row.id.request.ToString(), row.id.attempt));
+        if (other_corrections_.size() < kDifferencesMax) {
+          other_corrections_[found->first] = found->second;
+        }
+      }
+      by_number.erase(found);
+    }));
+    for (const auto& [key, one] : by_number) {
+      Differ(fmt::format("correction {} of request {} attempt {} is in the journal only",
+                         one.number, one.id.request.ToString(), one.id.attempt));
+    }
+    return {};
+  }
+
+  void Add(const Correction& row) {
+    const auto other = other_corrections_.find({row.id, row.number});
+    const Correction& counted = other == other_corrections_.end() ? row : other->second;
+    const ledger::NanoUsd change = counted.cost_change();
+    (change < 0 ? less_ : owed_)[PayeeOf(counted.purchase)] += change < 0 ? -change : change;
+    AttemptRow as_row;  // that was settled when it was corrected
+    as_row.state = AttemptState::kSettled;
+    as_row.purchase = counted.purchase;
+    as_row.ended_ns = counted.time_ns;
+    if (IsOf(as_row, order_)) {
+      AddToMeters(counted, meters_);
+      AddToCreditUses(counted, replay_.credits, credit_uses_);
+    }
+  }
+
   void Add(const AttemptRow& row) {
     const auto other = others_.find(row.id);
     const AttemptRow& counted = other == others_.end() ? row : other->second;
@@ -228,7 +293,8 @@ class Recount {
   Attempts others_;  // as the journal has them, where the row is another one
   Meters meters_;
   CreditUses credit_uses_;
-  Owed owed_;
+  std::map<std::pair<HoldId, uint32_t>, Correction> other_corrections_;
+  Owed owed_, less_;
 };
 
 // What the ledger owes has to be what attempts cost and transfers moved. Requests settle meanwhile:
@@ -238,7 +304,7 @@ class Payables {
  public:
   explicit Payables(ledger::Ledger& ledger) : ledger_(ledger), before_(Read(ledger)) {}
 
-  Status Check(Owed owed, Recorder& recorder, std::vector<std::string>& differences) {
+  Status Check(Owed owed, Owed less, Recorder& recorder, std::vector<std::string>& differences) {
     TW_ASSIGN_OR_RETURN(const std::vector<TransferRow> transfers, recorder.Transfers(""));
     const auto after = Read(ledger_);
     std::map<ledger::AccountNumber, __int128> credits, debits;
@@ -249,6 +315,7 @@ class Payables {
     __int128 unknown = 0;
     for (const auto& [number, payee] : after) {
       const __int128 cost = std::exchange(owed[payee.name], 0) + credits[number];
+      debits[number] += less[payee.name];
       const auto then = before_.find(number);
       const bool is_new = then == before_.end();
       unknown += std::max<__int128>(0, cost - payee.credits);
@@ -318,7 +385,8 @@ Result<Verification> VerifyStatement(const StatementOrder& order, Recorder& reco
         result.differences.push_back("the sums by hour are not those by day");
       }
       TW_RETURN_IF_ERROR(recount.ReadRows());
-      TW_RETURN_IF_ERROR(payables.Check(recount.owed(), recorder, result.differences));
+      TW_RETURN_IF_ERROR(
+          payables.Check(recount.owed(), recount.less(), recorder, result.differences));
       if (result.is_good() || i == kTries || ledger.seq() == seq) {
         return result;
       }

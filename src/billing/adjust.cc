@@ -1,0 +1,282 @@
+#include "billing/adjust.h"
+
+#include <algorithm>
+#include <chrono>
+#include <span>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "billing/price_version.h"
+#include "billing/usd.h"
+
+namespace tradewind::billing {
+
+using ledger::HoldId;
+using ledger::NanoUsd;
+
+namespace {
+
+constexpr int64_t kRowsAtOnce = 2048;
+constexpr int64_t kDayS = 86'400, kNanosPerSecond = 1'000'000'000;
+// A request is admitted after it came, by its deadline at most.
+constexpr int64_t kAdmittedWithinMs = 3'600'000;
+
+NanoUsd AmountOf(const Correction& correction) {
+  const auto magnitude = [](NanoUsd change) { return change < 0 ? -change : change; };
+  return std::max(magnitude(correction.cost_change()), magnitude(correction.charge_change()));
+}
+
+Status CheckReason(const std::string& reason) {
+  if (reason.empty() || reason.size() > kCorrectionReasonBytesMax) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("Say why, in at most {} bytes: the receipt keeps it.",
+                            kCorrectionReasonBytesMax),
+                "reason");
+  }
+  return {};
+}
+
+bool IsKnown(UsageSource source) {
+  return source == UsageSource::kProvider || source == UsageSource::kMetered;
+}
+
+}  // namespace
+
+struct Adjuster::Standing {
+  AttemptRow row;
+  uint32_t corrections = 0;
+  NanoUsd cost = 0, charge = 0;
+  std::vector<CreditShare> paid;  // of the charge
+  bool is_named = false;          // by somebody, the last time
+
+  // To be filled with other totals.
+  Correction Next() const {
+    Correction next;
+    next.id = row.id;
+    next.number = corrections + 1;
+    next.admitted_ns = row.admitted_ns;
+    next.purchase = row.purchase;
+    next.cost_before = next.cost = cost;
+    next.charge_before = next.charge = charge;
+    return next;
+  }
+};
+
+// In the order of the rows.
+Result<std::vector<Adjuster::Standing>> Adjuster::StandingOf(std::vector<AttemptRow> rows) {
+  std::vector<Standing> standing;
+  std::vector<ledger::RequestId> requests;
+  for (AttemptRow& row : rows) {
+    if (requests.empty() || requests.back() != row.id.request) {
+      requests.push_back(row.id.request);
+    }
+    Standing& one = standing.emplace_back();
+    one.cost = row.cost;
+    one.charge = row.charge;
+    one.paid = row.credits;
+    one.row = std::move(row);
+  }
+  TW_RETURN_IF_ERROR(recorder_.ForEachCorrectionOf(requests, [&](const Correction& made) {
+    const auto found = std::ranges::lower_bound(standing, made.id, {},
+                                                [](const Standing& one) { return one.row.id; });
+    if (found == standing.end() || found->row.id != made.id) {
+      return;
+    }
+    found->corrections = made.number;
+    found->cost = made.cost;
+    found->charge = made.charge;
+    found->is_named = !made.is_rerated;
+    for (const CreditShare& back : made.credits) {
+      const auto share = std::ranges::find(found->paid, back.credit, &CreditShare::credit);
+      if (share != found->paid.end()) {
+        share->amount -= back.amount;
+      }
+    }
+  }));
+  return standing;
+}
+
+Status Adjuster::CheckDay(std::span<const Correction> corrections) {
+  const auto now_s =
+      std::chrono::floor<std::chrono::seconds>(clock_.WallNow()).time_since_epoch().count();
+  TW_ASSIGN_OR_RETURN(const NanoUsd made,
+                      recorder_.CorrectedSince(now_s / kDayS * kDayS * kNanosPerSecond));
+  __int128 sum = made;
+  for (const Correction& correction : corrections) {
+    sum += AmountOf(correction);
+  }
+  if (sum > daily_max_) {
+    return Fail(ErrorCode::kResourceExhausted,
+                fmt::format("{} may be corrected in a day of UTC, and {} were today: go on "
+                            "tomorrow, or raise adjust_daily_usd in the config's [billing] and "
+                            "start the server anew.",
+                            FormatUsd(daily_max_), FormatUsd(made)),
+                "adjust_daily_usd");
+  }
+  return {};
+}
+
+Status Adjuster::Post(const Standing& standing, const Correction& correction) {
+  const Purchase& bought = correction.purchase;
+  std::vector<ledger::Leg> paid;
+  for (const CreditShare& share : standing.paid) {
+    ledger::Leg leg;
+    leg.account.number = share.credit;
+    leg.dimension = ledger::Dimension::kCharge;
+    leg.is_credit = true;
+    leg.amount = share.amount;
+    paid.push_back(leg);
+  }
+  const std::vector<ledger::Leg> budgets = BudgetsOf(standing.row.budgets);
+  TW_ASSIGN_OR_RETURN(const ledger::AccountNumber payee,
+                      ledger_.Payee((bought.own_key ? "callers:" : "provider:") + bought.provider));
+  return ledger_.Adjust({.id = correction.id,
+                         .number = correction.number,
+                         .cost_before = correction.cost_before,
+                         .charge_before = correction.charge_before,
+                         .cost = correction.cost,
+                         .charge = correction.charge,
+                         .budgets = budgets,
+                         .paid = paid,
+                         .payee = payee,
+                         .admitted_ns = correction.admitted_ns,
+                         .text = Encode(correction)});
+}
+
+Status Adjuster::Adjust(HoldId id, const AdjustWord& word) {
+  TW_RETURN_IF_ERROR(CheckReason(word.reason));
+  if (!word.cost.has_value() && !word.charge.has_value()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "Say what it did cost, or what is charged for it: `cost` or `charge`, in USD.",
+                "cost");
+  }
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(std::vector<AttemptRow> rows, recorder_.Find(id.request));
+  std::erase_if(rows, [&](const AttemptRow& row) {
+    return row.state != AttemptState::kSettled || (id.attempt != 0 && row.id != id);
+  });
+  if (rows.empty()) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("Nothing of {0} was settled: it runs, is in doubt (`tradewind "
+                            "reconcile resolve`), void, or not known here; `tradewind receipt {0}` "
+                            "says which.",
+                            id.request.ToString()));
+  }
+  if (rows.size() > 1) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} attempts of this request were settled; say which, like {}-{}.",
+                            rows.size(), id.request.ToString(), rows.front().id.attempt),
+                "receipt");
+  }
+  TW_ASSIGN_OR_RETURN(const std::vector<Standing> standing, StandingOf(std::move(rows)));
+  Correction next = standing.front().Next();
+  next.cost = word.cost.value_or(next.cost);
+  next.charge = word.charge.value_or(std::min(next.charge, next.cost));
+  next.reason = word.reason;
+  next.actor = word.actor;
+  if (next.charge > next.charge_before) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} were charged for it: a charge that was settled never rises.",
+                            FormatUsd(next.charge_before)),
+                "charge");
+  }
+  if (next.cost == next.cost_before && next.charge == next.charge_before) {
+    return {};
+  }
+  TW_RETURN_IF_ERROR(CheckDay({&next, 1}));
+  TW_RETURN_IF_ERROR(Post(standing.front(), next));
+  return ledger_.WaitDurable();
+}
+
+std::optional<Correction> Adjuster::Rerated(const Standing& standing, const RerateOrder& order,
+                                            const PriceVersion& by,
+                                            std::span<const PriceVersion> versions,
+                                            Rerating& result) {
+  const AttemptRow& row = standing.row;
+  if (standing.is_named) {
+    ++result.named;
+    return std::nullopt;
+  }
+  const auto held_at = std::ranges::find(versions, row.price_version, &PriceVersion::version);
+  const bool is_by_tokens = held_at != versions.end()
+                                ? CostAt(held_at->prices, row.outcome) == row.cost
+                                : !row.purchase.priced && row.cost == 0;
+  const std::optional<int64_t> cost = CostAt(by.prices, row.outcome);
+  if (!IsKnown(row.outcome.source) || !is_by_tokens || !row.reason.empty() || !cost.has_value()) {
+    ++result.not_by_tokens;
+    return std::nullopt;
+  }
+  Correction next = standing.Next();
+  next.cost = *cost;
+  next.charge = std::min(next.charge, *cost);
+  if (next.cost == next.cost_before && next.charge == next.charge_before) {
+    ++result.right;
+    return std::nullopt;
+  }
+  next.is_rerated = true;
+  next.price_version = by.version;
+  next.reason = order.reason;
+  next.actor = order.actor;
+  return next;
+}
+
+Result<Rerating> Adjuster::Rerate(const RerateOrder& order) {
+  if (order.applies) {
+    TW_RETURN_IF_ERROR(CheckReason(order.reason));
+  }
+  const std::lock_guard lock(mutex_);
+  TW_ASSIGN_OR_RETURN(const std::vector<PriceVersion> versions, recorder_.Prices(order.model));
+  PriceVersion by;
+  if (order.prices.has_value()) {
+    by.prices = *order.prices;
+  } else {
+    const auto in_force = std::ranges::find_if(versions, [&](const PriceVersion& version) {
+      return version.provider == order.provider && version.to_ns == INT64_MAX;
+    });
+    if (in_force == versions.end()) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{} has no price at {} that a request was held at: name one with "
+                              "`input_usd_per_mtok` and `output_usd_per_mtok`.",
+                              order.model.substr(0, 200), order.provider.substr(0, 80)),
+                  "model");
+    }
+    by = *in_force;
+  }
+  Rerating result;
+  result.price_version = by.version;
+  HoldId after = order.after;
+  if (after == HoldId()) {
+    const int64_t first_ms = order.from_ns / 1'000'000 - kAdmittedWithinMs;
+    after.request.high = static_cast<uint64_t>(std::max<int64_t>(0, first_ms)) << 16;
+  }
+  TW_RETURN_IF_ERROR(recorder_.CatchUp());
+  TW_ASSIGN_OR_RETURN(std::vector<AttemptRow> rows, recorder_.Page(after, kRowsAtOnce));
+  if (static_cast<int64_t>(rows.size()) == kRowsAtOnce &&
+      rows.back().id.request.unix_ms() <= order.to_ns / 1'000'000) {
+    result.next = rows.back().id;
+  }
+  std::erase_if(rows, [&](const AttemptRow& row) {
+    return row.state != AttemptState::kSettled || row.purchase.model != order.model ||
+           row.purchase.provider != order.provider || row.admitted_ns < order.from_ns ||
+           row.admitted_ns >= order.to_ns;
+  });
+  TW_ASSIGN_OR_RETURN(const std::vector<Standing> standing, StandingOf(std::move(rows)));
+  std::vector<const Standing*> corrected;
+  for (const Standing& one : standing) {
+    if (auto next = Rerated(one, order, by, versions, result); next.has_value()) {
+      result.corrections.push_back(std::move(*next));
+      corrected.push_back(&one);
+    }
+  }
+  if (order.applies && !corrected.empty()) {
+    TW_RETURN_IF_ERROR(CheckDay(result.corrections));
+    for (size_t i = 0; i < corrected.size(); ++i) {
+      TW_RETURN_IF_ERROR(Post(*corrected[i], result.corrections[i]));
+    }
+    TW_RETURN_IF_ERROR(ledger_.WaitDurable());
+  }
+  return result;
+}
+
+}  // namespace tradewind::billing

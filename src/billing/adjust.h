@@ -1,0 +1,82 @@
+// Corrections of what was settled: of one attempt by the amounts that somebody names, or of many by
+// another price.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "billing/correction.h"
+#include "billing/recorder.h"
+#include "catalog/mapping.h"
+#include "ledger/ledger.h"
+
+namespace tradewind::billing {
+
+inline constexpr size_t kCorrectionReasonBytesMax = 1024;
+// By how much may be corrected in a day of UTC, up and down.
+inline constexpr ledger::NanoUsd kAdjustDailyDefault = 1'000'000'000'000;
+
+struct AdjustWord {
+  // The new totals. Without a charge it is as it was, and at most the cost; without a cost that
+  // stays.
+  std::optional<ledger::NanoUsd> cost, charge;
+  std::string reason, actor;
+};
+
+struct RerateOrder {
+  std::string model, provider;
+  int64_t from_ns = 0, to_ns = INT64_MAX;  // by admission
+  std::optional<catalog::Prices> prices;   // nullopt: those of the version that is in force
+  ledger::HoldId after;                    // of an earlier answer, to go on
+  bool applies = false;                    // otherwise it is only told
+  std::string reason, actor;
+};
+
+struct Rerating {
+  std::vector<Correction> corrections;  // made, or that would be
+  uint32_t price_version = 0;           // 0: of named prices
+  // Left as they are: it is right already; its cost is not what its price makes of its tokens, or
+  // nobody knows them; somebody named its amounts.
+  int64_t right = 0, not_by_tokens = 0, named = 0;
+  std::optional<ledger::HoldId> next;  // behind this one there is more
+};
+
+// Thread-safe: one correction is decided at a time. What it refers to must outlive it.
+class Adjuster {
+ public:
+  Adjuster(ledger::Ledger& ledger, Recorder& recorder, const Clock& clock,
+           ledger::NanoUsd daily_max = kAdjustDailyDefault)
+      : ledger_(ledger), recorder_(recorder), clock_(clock), daily_max_(daily_max) {}
+
+  // `attempt` 0: the only one of the request that was settled. The same totals again change
+  // nothing. Errors: kNotFound; kInvalidArgument (receipt, cost, charge, reason);
+  // kResourceExhausted: more than may be corrected in a day; those of ledger::Ledger::Adjust.
+  Status Adjust(ledger::HoldId id, const AdjustWord& word);
+
+  // Of the next few thousand attempts. Whoever was killed half-way begins again: what is right
+  // already stays. Errors: kInvalidArgument (model, prices), and those of Adjust.
+  Result<Rerating> Rerate(const RerateOrder& order);
+
+ private:
+  struct Standing;  // an attempt with its corrections
+  Result<std::vector<Standing>> StandingOf(std::vector<AttemptRow> rows);
+  Status CheckDay(std::span<const Correction> corrections);
+  Status Post(const Standing& standing, const Correction& correction);
+  // Nullopt: it stays as it is, and is counted.
+  std::optional<Correction> Rerated(const Standing& standing, const RerateOrder& order,
+                                    const PriceVersion& by, std::span<const PriceVersion> versions,
+                                    Rerating& result);
+
+  std::mutex mutex_;
+  ledger::Ledger& ledger_;
+  Recorder& recorder_;
+  const Clock& clock_;
+  const ledger::NanoUsd daily_max_;
+};
+
+}  // namespace tradewind::billing
