@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/usd.h"
 #include "cli/alerts_config.h"
 #include "cli/server_link.h"
 #include "console_api/alerts_api.h"
@@ -46,6 +47,9 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
   TW_ASSIGN_OR_RETURN(const AlertsConfig alerts, LoadAlertsConfig(settings));
   link.watch_ = std::make_unique<alerts::Watch>(PolicyOf(alerts));
   TW_ASSIGN_OR_RETURN(link.books_, billing::Books::Open(home, SystemClock(), link.watch_.get()));
+  if (const std::string usd = settings.Configured("billing.adjust_daily_usd"); !usd.empty()) {
+    TW_ASSIGN_OR_RETURN(link.adjust_daily_, billing::ParseUsd(usd, "adjust_daily_usd"));
+  }
   link.home_ = home;
   return link;
 }
@@ -93,7 +97,8 @@ Result<std::string> AdminLink::Send(std::string_view method, std::string_view pa
     TW_ASSIGN_OR_RETURN(const http::Response response, alerts.Answer(request, operator_himself));
     return response.body;
   }
-  console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_);
+  console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_, SystemClock(),
+                              adjust_daily_);
   console_api::BillApi bill(*books_, *store_, home_);
   TW_ASSIGN_OR_RETURN(
       const http::Response response,

@@ -10,6 +10,7 @@
 
 #include "alerts/watch.h"
 #include "base/result.h"
+#include "billing/adjust.h"
 #include "billing/books.h"
 #include "cli/chat_client.h"
 #include "cli/home.h"
@@ -43,6 +44,7 @@ class AdminLink {
   std::unique_ptr<alerts::Watch> watch_;  // sees what this process is the first to record
   std::unique_ptr<billing::Books> books_;
   std::filesystem::path home_;
+  ledger::NanoUsd adjust_daily_ = billing::kAdjustDailyDefault;
 };
 
 // Options of the store from --home and --secret-key-file.

@@ -134,17 +134,22 @@ constexpr Command kCommands[] = {
                  "tradewind route explain openai/gpt-oss-120b:fastest --max-price 0.50 --json",
      .run = RunRoute},
     {.name = "prices",
-     .summary = "import a public price map; versions of prices",
+     .summary = "import a public price map; versions of prices; settle anew by another price",
      .description =
          "Reads a price map from a file, exactly as its digits say, and keeps it in the data "
          "folder. "
          "Every row that cannot be priced is named with the reason. Rows of an earlier import of "
-         "the same map are replaced.",
+         "the same map are replaced.\n\n"
+         "`prices rerate MODEL --provider SLUG` shows what settled requests would have cost at the "
+         "price that is in force now, or at one that is named; with --apply they are corrected, as "
+         "by `receipt adjust`. One that was ended half-way is run again, and goes on.",
      .arguments = kPricesArguments,
      .flags = kPricesFlags,
      .examples = "tradewind prices history org/name\n"
                  "tradewind prices import ./pricing/together-ai.json ./pricing/groq.json\n"
-                 "tradewind prices import ./model_prices_and_context_window.json --json",
+                 "tradewind prices import ./model_prices_and_context_window.json --json\n"
+                 "tradewind prices rerate org/name --provider together --from 2026-11-01 --apply "
+                 "--reason \"the price was mistyped\"",
      .run = RunPrices},
     {.name = "keys",
      .summary = "create, list, rotate and revoke tokens",
@@ -287,11 +292,18 @@ constexpr Command kCommands[] = {
                  "tradewind reconcile resolve 019abc... --void --reason \"not on their bill\"",
      .run = RunReconcile},
     {.name = "receipt",
-     .summary = "what one request cost, attempt by attempt",
-     .description = "By the x-tradewind-receipt that every answer has.",
+     .summary = "what one request cost, attempt by attempt; put it right",
+     .description =
+         "By the x-tradewind-receipt that every answer has. `receipt adjust RECEIPT --cost USD "
+         "--reason TEXT` says what a settled request did cost: budgets, usage and the next bill "
+         "follow, the receipt keeps both, and what was billed before stays. A charge falls, and "
+         "never rises. In a day so much may be corrected as the config's "
+         "billing.adjust_daily_usd says.",
      .arguments = kReceiptArguments,
      .flags = kReceiptFlags,
-     .examples = "tradewind receipt 019abc...",
+     .examples = "tradewind receipt 019abc...\n"
+                 "tradewind receipt adjust 019abc... --cost 0.002 --reason \"the price was "
+                 "mistyped\"",
      .run = RunReceipt},
     {.name = "alerts",
      .summary = "what you should know of money before the invoice tells you",

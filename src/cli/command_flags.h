@@ -184,6 +184,11 @@ inline constexpr Flag kServeFlags[] = {
      .help = "a request in doubt that nobody could ask about is settled as metered after this",
      .built_in = "24h",
      .config = "billing.deadline"},
+    {.name = "adjust-daily-usd",
+     .value = "USD",
+     .help = "by so much may settled requests be corrected in a day of UTC, up and down",
+     .built_in = "1000",
+     .config = "billing.adjust_daily_usd"},
     {.name = "connections",
      .value = "N",
      .help =
@@ -332,11 +337,11 @@ inline constexpr Flag kRouteFlags[] = {
     kSecretKeyFile};
 inline constexpr Argument kPricesArguments[] = {
     {.name = "ACTION",
-     .help = "import or history",
+     .help = "import, history or rerate",
      .offer = Offer::kChoice,
-     .choices = "import history"},
+     .choices = "import history rerate"},
     {.name = "WHAT",
-     .help = "import: price maps; history: a model, by its id (default: all)",
+     .help = "import: price maps; history: a model, by its id (default: all); rerate: the model",
      .required = false,
      .repeated = true,
      .offer = Offer::kFile}};
@@ -348,6 +353,16 @@ inline constexpr Flag kPricesFlags[] = {
      .built_in = "auto",
      .choices = "auto portkey litellm",
      .offer = Offer::kChoice},
+    {.name = "provider", .value = "SLUG", .help = "rerate: what was settled at this provider"},
+    {.name = "from", .value = "TIME", .help = "rerate: admitted at this date or time, or later"},
+    {.name = "to", .value = "TIME", .help = "rerate: and before this one"},
+    {.name = "input-usd-per-mtok",
+     .value = "USD",
+     .help = "rerate: the price; with the output's (default: the price that is in force)"},
+    {.name = "cached-input-usd-per-mtok", .value = "USD", .help = "rerate: likewise"},
+    {.name = "output-usd-per-mtok", .value = "USD", .help = "rerate: likewise"},
+    {.name = "apply", .value = "", .help = "rerate: correct them; otherwise it is only shown"},
+    {.name = "reason", .value = "TEXT", .help = "rerate: why; the receipts keep it"},
     kJson,
     kHost,
     kPort,
@@ -757,8 +772,21 @@ inline constexpr Flag kBillFlags[] = {
 };
 inline constexpr Flag kBackupFlags[] = {kJson, kHost, kPort, kSecretKeyFile};
 inline constexpr Argument kReceiptArguments[] = {
-    {.name = "ID", .help = "the x-tradewind-receipt of an answer"}};
-inline constexpr Flag kReceiptFlags[] = {kJson, kHost, kPort, kSecretKeyFile};
+    {.name = "ID", .help = "the x-tradewind-receipt of an answer; or the word adjust"},
+    {.name = "RECEIPT",
+     .help = "adjust: the receipt, with -N behind it for its attempt N",
+     .required = false}};
+inline constexpr Flag kReceiptFlags[] = {
+    {.name = "cost", .value = "USD", .help = "adjust: what it did cost, all in all"},
+    {.name = "charge",
+     .value = "USD",
+     .help = "adjust: what is charged for it, all in all; never more than it was (default: as it "
+             "was, and at most the cost)"},
+    {.name = "reason", .value = "TEXT", .help = "adjust: why; the receipt keeps it"},
+    kJson,
+    kHost,
+    kPort,
+    kSecretKeyFile};
 inline constexpr Flag kProviderName{
     .name = "provider", .value = "NAME", .help = "slug of the provider: together, groq, ..."};
 inline constexpr Flag kLoginFlags[] = {

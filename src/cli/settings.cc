@@ -123,6 +123,11 @@ std::string Settings::Text(std::string_view flag) const {
   return value ? value->text : "";
 }
 
+std::string Settings::Configured(std::string_view key) const {
+  const auto entry = config_.find(key);
+  return entry == config_.end() ? "" : entry->second.text;
+}
+
 Result<std::string> Settings::Choice(std::string_view name) const {
   const auto value = Find(name);
   const Flag* flag = FindFlag(command(), name);

@@ -10,6 +10,7 @@ class Settings;
 
 Result<ExitCode> RunBill(const Settings& settings);
 Result<ExitCode> RunBackup(const Settings& settings);
+Result<ExitCode> RunRerate(const Settings& settings);        // verb_rerate.cc
 Result<ExitCode> RunPriceHistory(const Settings& settings);  // prices history
 
 }  // namespace tradewind::cli

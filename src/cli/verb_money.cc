@@ -164,6 +164,7 @@ void PrintCredits(const json::object& answer, const Settings& settings) {
 void PrintReceipt(const json::object& receipt, const Settings& settings) {
   std::vector<std::vector<std::string>> rows = {
       {"ATTEMPT", "PROVIDER", "MODEL", "STATE", "IN", "OUT", "HELD", "COST", "FINISH"}};
+  std::string corrections;
   for (const json::value& entry : Array(receipt, "attempts")) {
     if (!entry.is_object()) {
       continue;
@@ -176,8 +177,19 @@ void PrintReceipt(const json::object& receipt, const Settings& settings) {
                     std::to_string(Number(attempt, "output_tokens")),
                     Dollars(attempt, "held_nanousd"), Dollars(attempt, "cost_nanousd"),
                     finish + (finish.empty() || reason.empty() ? "" : "; ") + reason});
+    for (const json::value& made : Array(attempt, "corrections")) {
+      if (made.is_object()) {
+        const json::object& one = made.get_object();
+        corrections += fmt::format("corrected {} by {}: attempt {} from {} to {}, charged {}; {}\n",
+                                   Text(one, "made"), WithoutControls(Text(one, "by")),
+                                   Number(attempt, "attempt"), Dollars(one, "cost_before_nanousd"),
+                                   Dollars(one, "cost_nanousd"), Dollars(one, "charge_nanousd"),
+                                   WithoutControls(Text(one, "reason")));
+      }
+    }
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+  Print(corrections);
   Print(fmt::format("{} together\n", Dollars(receipt, "cost_nanousd")));
 }
 
@@ -316,7 +328,37 @@ Result<ExitCode> RunCredit(const Settings& settings) {
 
 Result<ExitCode> RunReceipt(const Settings& settings) {
   Errand errand;
-  errand.path = "/v1/receipts/" + settings.Words(0).front();
+  const std::string word = settings.Words(0).front();
+  const std::vector<std::string> more = settings.Words(1);
+  if ((word == "adjust") == more.empty()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                more.empty() ? "name the request: receipt adjust RECEIPT"
+                             : fmt::format("receipt does not know \"{}\"; use `receipt ID` or "
+                                           "`receipt adjust RECEIPT`",
+                                           word.substr(0, 80)),
+                "RECEIPT");
+  }
+  dialects::JsonWriter body;
+  body.BeginObject();
+  bool is_named = false;
+  for (const char* name : {"cost", "charge", "reason"}) {
+    if (const std::string text = settings.Text(name); !text.empty()) {
+      is_named = true;
+      body.Field(name, name[0] == 'c' && text.starts_with('$') ? text.substr(1) : text);
+    }
+  }
+  if (word == "adjust") {
+    body.Field("receipt", more.front()).EndObject();
+    errand.method = "POST";
+    errand.path = "/tw/v1/corrections";
+    errand.body = body.Take();
+    return Run(settings, errand, PrintReceipt);
+  }
+  if (is_named) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "--cost, --charge and --reason are of `receipt adjust RECEIPT`", "ID");
+  }
+  errand.path = "/v1/receipts/" + word;
   return Run(settings, errand, PrintReceipt);
 }
 

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/limits.h"
+#include "billing/usd.h"
 #include "catalog/local_models.h"
 #include "catalog/model_ref.h"
 #include "cli/admin_link.h"
@@ -66,6 +67,7 @@ struct ServeConfig {
   std::shared_ptr<catalog::LocalModels> models;
   std::optional<Predecessor> predecessor;
   alerts::Config alerts;
+  ledger::NanoUsd adjust_daily = billing::kAdjustDailyDefault;
   bool counts_nothing = false;  // to measure what counting costs
   std::string model;            // the default model's id; "" = there is none
   bool model_is_named = false;  // somebody asked for it: then serving without it is an error
@@ -174,6 +176,8 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
     TW_ASSIGN_OR_RETURN(const int64_t ms, Milliseconds(settings, flag));
     *time = std::chrono::milliseconds(ms);
   }
+  TW_ASSIGN_OR_RETURN(config.adjust_daily,
+                      billing::ParseUsd(settings.Text("adjust-daily-usd"), "adjust-daily-usd"));
   config.counts_nothing = settings.environment()("TRADEWIND_BENCH_NO_LEDGER").has_value();
   if (config.counts_nothing) {
     telemetry::Log(
@@ -246,8 +250,9 @@ Status OpenBooks(const ServeConfig& config, Parts& parts) {
 Status OpenIdentity(const ServeConfig& config, Parts& parts) {
   TW_ASSIGN_OR_RETURN(parts.identity, identity::Store::Open(config.identity));
   TW_RETURN_IF_ERROR(OpenBooks(config, parts));
-  parts.money_api = std::make_unique<console_api::MoneyApi>(
-      parts.books->ledger(), parts.books->recorder(), *parts.identity);
+  parts.money_api =
+      std::make_unique<console_api::MoneyApi>(parts.books->ledger(), parts.books->recorder(),
+                                              *parts.identity, SystemClock(), config.adjust_daily);
   parts.bill_api =
       std::make_unique<console_api::BillApi>(*parts.books, *parts.identity, config.home);
   parts.alerts_api =

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/correction.h"
 #include "billing/reconcile.h"
 #include "console_api/money_api.h"
 #include "dialects/json_reader.h"
@@ -71,6 +72,13 @@ Result<http::Response> MoneyApi::AnswerBilling(const http::Request& request,
     Charged& sum = charged[row.id.request];
     sum.amount += row.state == billing::AttemptState::kSettled ? row.charge : 0;
     sum.is_open |= row.state < billing::AttemptState::kSettled;
+  }));
+  TW_RETURN_IF_ERROR(recorder_.ForEachCorrectionOf(ids, [&](const billing::Correction& made) {
+    if (const auto found = charged.find(made.id.request);
+        found != charged.end() &&
+        (caller.is_admin_token || made.purchase.org_id == caller.org_id)) {
+      found->second.amount += made.charge_change();
+    }
   }));
   dialects::JsonWriter json;
   json.BeginObject().Key("requests").BeginArray();

@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/correction.h"
 #include "billing/meter.h"
 #include "billing/usd.h"
 #include "console_api/keys_json.h"
@@ -30,6 +31,7 @@ constexpr std::string_view kBudgets = "/tw/v1/budgets";
 constexpr std::string_view kCredits = "/tw/v1/credits";
 constexpr std::string_view kReceipts = "/v1/receipts/";
 constexpr std::string_view kReconcile = "/tw/v1/reconcile";
+constexpr std::string_view kCorrections = "/tw/v1/corrections";
 constexpr std::string_view kBilling = "/v1/billing/requests";
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
@@ -325,7 +327,7 @@ bool MoneyApi::Has(std::string_view path) {
   return path == kUsage || path == kRequests || path == kBudgets ||
          path.starts_with(std::string(kBudgets) + "/") || path == kCredits ||
          path.starts_with(std::string(kCredits) + "/") || path.starts_with(kReceipts) ||
-         path == kBilling || path.starts_with(kReconcile);
+         path.starts_with(kCorrections) || path == kBilling || path.starts_with(kReconcile);
 }
 
 Status MoneyApi::DefineKeyBudget(std::string_view key_id, ledger::BudgetSpec budget) {
@@ -345,6 +347,9 @@ Result<http::Response> MoneyApi::Answer(const http::Request& request,
   }
   if (path.starts_with(kReceipts)) {
     return AnswerReceipt(path.substr(kReceipts.size()), caller);
+  }
+  if (path.starts_with(kCorrections)) {
+    return AnswerCorrections(request, path.substr(kCorrections.size()), caller);
   }
   if (path.starts_with(kReconcile)) {
     return AnswerReconcile(request, path.substr(kReconcile.size()), caller);
@@ -465,13 +470,51 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
   return Json(json);
 }
 
+namespace {
+
+void WriteCorrections(std::span<const billing::Correction> corrections, JsonWriter& json) {
+  json.Key("corrections").BeginArray();
+  for (const billing::Correction& made : corrections) {
+    json.BeginObject().Field("number", int64_t{made.number});
+    json.Field("made", FormatTime(made.time_ns / kNanosPerSecond));
+    Money(json, "cost_before_nanousd", made.cost_before);
+    Money(json, "cost_nanousd", made.cost);
+    Money(json, "charge_before_nanousd", made.charge_before);
+    Money(json, "charge_nanousd", made.charge);
+    json.Field("rerated", made.is_rerated).Field("price_version", int64_t{made.price_version});
+    json.Field("by", made.actor).Field("reason", made.reason).EndObject();
+  }
+  json.EndArray();
+}
+
+// As it stands after these.
+void Correct(std::span<const billing::Correction> corrections, billing::AttemptRow& row) {
+  for (const billing::Correction& made : corrections) {
+    row.cost = made.cost;
+    row.charge = made.charge;
+    row.purchase.priced = true;
+    for (const billing::CreditShare& back : made.credits) {
+      const auto share = std::ranges::find(row.credits, back.credit, &billing::CreditShare::credit);
+      if (share != row.credits.end()) {
+        share->amount -= back.amount;
+      }
+    }
+  }
+}
+
+}  // namespace
+
 // One request, attempt by attempt.
 Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
                                                const identity::Principal& caller) {
   const Sight sight = SightOf(caller);
   std::vector<billing::AttemptRow> rows;
+  std::map<ledger::HoldId, std::vector<billing::Correction>> corrections;
   if (const auto request = ledger::RequestId::Parse(id); request.has_value()) {
     TW_ASSIGN_OR_RETURN(rows, recorder_.Find(*request));
+    TW_RETURN_IF_ERROR(recorder_.ForEachCorrectionOf(
+        {&*request, 1},
+        [&](const billing::Correction& made) { corrections[made.id].push_back(made); }));
   }
   std::erase_if(rows, [&](const billing::AttemptRow& row) {
     return (sight.org_id && row.purchase.org_id != *sight.org_id) ||
@@ -487,7 +530,8 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
   json.BeginObject().Field("schema", "tradewind.receipt/v1").Field("id", id);
   NanoUsd cost = 0, charge = 0;
   json.Key("attempts").BeginArray();
-  for (const billing::AttemptRow& row : rows) {
+  for (billing::AttemptRow& row : rows) {
+    Correct(corrections[row.id], row);
     if (row.state == billing::AttemptState::kSettled) {
       cost += row.cost;  // of what is in doubt it is only known what it is at least
       charge += row.charge;
@@ -526,6 +570,9 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
     json.Field("images", row.outcome.images);
     if (!row.outcome.service_tier.empty()) {
       json.Field("service_tier", row.outcome.service_tier);
+    }
+    if (!corrections[row.id].empty()) {
+      WriteCorrections(corrections[row.id], json);
     }
     json.Field("upstream_id", row.upstream_id);
     json.Field("finish", row.outcome.finish).Field("reason", row.reason).EndObject();

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "billing/adjust.h"
 #include "billing/recorder.h"
 #include "dialects/json_reader.h"
 #include "http/http.h"
@@ -37,6 +38,9 @@ struct BudgetFields {
 // `spec` with what the fields name. Errors: kInvalidArgument naming the field.
 Result<ledger::BudgetSpec> BudgetFromFields(const BudgetFields& fields, ledger::BudgetSpec spec);
 
+// "RECEIPT", or "RECEIPT-ATTEMPT": without one, attempt 0. Errors: kInvalidArgument (param receipt).
+Result<ledger::HoldId> ReadReceipt(std::string_view text);
+
 // "50,80,100", or "none": the shares of a budget at which its owners are told. Errors:
 // kInvalidArgument (param warn).
 Result<std::array<uint8_t, 4>> ParseWarnShares(std::string_view text);
@@ -45,8 +49,13 @@ Result<std::array<uint8_t, 4>> ParseWarnShares(std::string_view text);
 class MoneyApi {
  public:
   MoneyApi(ledger::Ledger& ledger, billing::Recorder& recorder, identity::Store& store,
-           const Clock& clock = SystemClock())
-      : ledger_(ledger), recorder_(recorder), store_(store), clock_(clock) {}
+           const Clock& clock = SystemClock(),
+           ledger::NanoUsd adjust_daily = billing::kAdjustDailyDefault)
+      : ledger_(ledger),
+        recorder_(recorder),
+        store_(store),
+        clock_(clock),
+        adjuster_(ledger, recorder, clock, adjust_daily) {}
 
   // Whether this is the API of a path.
   static bool Has(std::string_view path);
@@ -87,6 +96,10 @@ class MoneyApi {
   Result<CreditPage> ReadPage(const http::Request& request, const std::string& owner);
   Result<http::Response> GrantCredit(const http::Request& request);
   Result<http::Response> PutTerms(const http::Request& request, const std::string& org);
+  // corrections_api.cc
+  Result<http::Response> AnswerCorrections(const http::Request& request, std::string_view rest,
+                                           const identity::Principal& caller);
+  Result<http::Response> Rerate(std::string_view body);
   // billing_protocol_api.cc
   Result<http::Response> AnswerBilling(const http::Request& request,
                                        const identity::Principal& caller);
@@ -119,6 +132,7 @@ class MoneyApi {
   billing::Recorder& recorder_;
   identity::Store& store_;
   const Clock& clock_;
+  billing::Adjuster adjuster_;
 };
 
 }  // namespace tradewind::console_api

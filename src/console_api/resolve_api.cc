@@ -11,9 +11,7 @@
 #include "dialects/json_reader.h"
 
 namespace tradewind::console_api {
-namespace {
 
-// "RECEIPT", or "RECEIPT-ATTEMPT": without one, attempt 0.
 Result<ledger::HoldId> ReadReceipt(std::string_view text) {
   const std::string_view receipt = text.substr(0, text.find('-'));
   const auto request = ledger::RequestId::Parse(receipt);
@@ -34,8 +32,6 @@ Result<ledger::HoldId> ReadReceipt(std::string_view text) {
   id.request = *request;
   return id;
 }
-
-}  // namespace
 
 Result<http::Response> MoneyApi::Resolve(const http::Request& request,
                                          const identity::Principal& caller) {
