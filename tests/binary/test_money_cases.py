@@ -271,9 +271,57 @@ def test_t9_a_price_that_was_mistyped_is_corrected_by_a_reload_and_what_it_cost_
     taken = -suspense(imported_bill(site, tmp_path))
     assert taken == 999 * wrong, "and no nano-dollar more"
 
-    # What the typing error took from the budget is given back by its limit, to the nano-dollar.
-    budget(site, f"key:{key['id']}", 5 * 10**9 + taken)
+    # What the typing error took from the budget is given back, to the nano-dollar: one request by hand, the others by the right price.
+    first = before[0].headers["x-tradewind-receipt"]
+    (wrongly,) = receipt(site, before[0])["attempts"]
+    assert int(wrongly["cost_nanousd"]) % 1000 == 0
+    right = int(wrongly["cost_nanousd"]) // 1000
+    adjusted = json.loads(cli(site, "receipt", "adjust", f"{first}-1", "--cost", dollars(right), "--reason", "a mistyped price", "--json"))
+    (made,) = adjusted["attempts"][0]["corrections"]
+    assert (made["cost_before_nanousd"], made["cost_nanousd"], made["reason"]) == (wrongly["cost_nanousd"], str(right), "a mistyped price")
+    assert "a mistyped price" in cli(site, "receipt", first)
+    for model in (MODEL, TEXTS["model"]):
+        rerate = ["prices", "rerate", model, "--provider", "site-a", "--json"]
+        told = json.loads(cli(site, *rerate))
+        assert not told["applied"] and sum(org["attempts"] for org in told["organisations"]) == len(before) - (model == MODEL)
+        assert json.loads(cli(site, *rerate, "--apply", "--reason", "a mistyped price"))["organisations"] == told["organisations"]
+        assert json.loads(cli(site, *rerate))["organisations"] == [], "once is enough"
+    assert int(usage(site, key)["cost_nanousd"]) == billed(site)
     assert int(usage(site, key)["budget"]["available_nanousd"]) == 5 * 10**9 - billed(site)
+    assert json.loads(cli(site, "bill", "verify", "--json"))["good"]
+    assert suspense(imported_bill(site, tmp_path)) == 0, "the provider's bill is what is recorded"
+    right = billed(site)
+    site.server.kill()
+    with harness.Server(site.server.home, "--config", site.config, models=site.models, env=market.keys(site.sites)):
+        assert int(usage(site, key)["budget"]["available_nanousd"]) == 5 * 10**9 - right
+        assert int(usage(site, key)["cost_nanousd"]) == right
+        assert json.loads(cli(site, "bill", "verify", "--json"))["good"]
+
+
+def test_t9_corrections_are_the_admins_and_end_where_a_day_does(tmp_path):
+    extra = '[billing]\nadjust_daily_usd = "0.01"\n'
+    with market.Market(tmp_path, "site-a", prices=PRICES["site-a"], extra=extra) as site:
+        key = make_key(site, "corrected")
+        receipts = [chat(site, key, max_tokens=10).headers["x-tradewind-receipt"] for _ in range(2)]
+        (attempt,) = json.loads(cli(site, "receipt", receipts[0], "--json"))["attempts"]
+        cost = int(attempt["cost_nanousd"])
+        assert cost > 10**7
+        body = {"receipt": receipts[0], "cost": dollars(cost - 10**7), "reason": "a rebate"}
+        for token, status in ((key["token"], 403), ((site.server.home / "admin-token").read_text().strip(), 200)):
+            reply = site.server.post("/tw/v1/corrections", body, {"Authorization": f"Bearer {token}"})
+            assert reply.status == status, reply.body
+        assert reply.json()["cost_nanousd"] == str(cost - 10**7)
+        again = harness.run_cli("receipt", "adjust", receipts[0], "--cost", dollars(cost - 10**7), "--reason", "a rebate", home=site.server.home)
+        assert again.returncode == 0, "the same again changes nothing"
+        beyond = harness.run_cli("receipt", "adjust", receipts[1], "--cost", "0", "--reason", "a rebate", home=site.server.home)
+        assert beyond.returncode != 0 and "adjust_daily_usd" in beyond.stderr
+        raised = harness.run_cli("receipt", "adjust", receipts[1], "--charge", dollars(cost + 1), "--reason", "x", home=site.server.home)
+        assert raised.returncode != 0 and "never rises" in raised.stderr
+        assert int(usage(site, key)["cost_nanousd"]) == 2 * cost - 10**7
+        lines = json.loads(cli(site, "bill", "show", "--json"))["statement"]["lines"]
+        assert [line["cost_nanousd"] for line in lines if line["meter"] == "corrections"] == [str(-(10**7))]
+        rows = list(csv.DictReader(io.StringIO(cli(site, "bill", "export"))))
+        assert [row["BilledCost"] for row in rows if row["ChargeClass"] == "Correction"] == ["-0.01"]
 
 
 def test_t10_a_providers_own_path_is_bound_by_the_budget_too(site):

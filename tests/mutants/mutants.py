@@ -1,4 +1,4 @@
-"""Eighty-four faults that somebody could make in the money core. Each is one expression or statement of a source file, with what it
+"""Eighty-seven faults that somebody could make in the money core. Each is one expression or statement of a source file, with what it
 becomes: `find` stands in `within` once, and `within` in the file once. tests/mutants/README.md says what is done with them.
 """
 
@@ -26,6 +26,7 @@ def statement(file, what, find, bad="", within=""):
 BOOK, APPLY, SNAPSHOT = "ledger/book.cc", "ledger/book_apply.cc", "ledger/book_snapshot.cc"
 LEASE = "ledger/book_lease.cc"
 CREDITS = "ledger/book_credits.cc"
+ADJUST = "ledger/book_adjust.cc"
 LEDGER, RECOVERY, JOURNAL, RECORD = "ledger/ledger.cc", "ledger/recovery.cc", "ledger/journal.cc", "ledger/record.cc"
 WINDOW, COST, TERMS = "ledger/window.cc", "pricing/cost.cc", "pricing/terms.cc"
 METER, ENDING, RECORDER = "billing/meter.cc", "billing/ending.cc", "billing/recorder.cc"
@@ -105,6 +106,10 @@ MUTANTS = [
     expression(LEASE, "every kill sets aside what was leased", "account.lease.boot_id == boot_id", "false"),
     expression(LEASE, "a stop leaves what was leased", "is_last || account.pending == 0 ? 0 : account.used()", "account.used()"),
     expression(LEDGER, "who is strict waits for the bound alone", "request.is_strict ? book_.seq() : leased_at", "leased_at"),
+    # What was settled and is put right
+    expression(ADJUST, "what was too much is used once more", "ChangeOf(record, leg.dimension) < 0 ? -leg.amount : leg.amount", "leg.amount"),
+    expression(ADJUST, "a budget gets nothing back", "leg.amount > 0 && !record.legs.Push(leg)", "false", "if (leg.amount > 0 && !record.legs.Push(leg)) {\n      return Wrong(\"it is on too many accounts\", \"receipt\");\n    }\n  }\n  std::vector<Leg> paid;"),
+    statement(ADJUST, "a power cut takes what was given back", "account.lease.up_to = shifted(account.lease.up_to);"),
     # What was delivered, and what providers say of it
     expression(METERED, "what comes before the next record is not counted", "metering == ledger::Metering::kRuns ? kProgressBytes : 0", "0"),
     expression(METERED, "budgets count what is likely of a cut stream", "MostTokens(bytes, choices_)", "MeteredTokens(bytes)"),
@@ -124,4 +129,4 @@ MUTANTS = [
     expression(REMOTE, "other tokens are another price", "are_units_apart ? DifferenceClass::kUnits : DifferenceClass::kPrice", "are_units_apart ? DifferenceClass::kPrice : DifferenceClass::kUnits"),
 ]
 # Numbers are places in this list, from 1.
-NEEDED = 82  # of 84 must be caught
+NEEDED = 85  # of 87 must be caught
