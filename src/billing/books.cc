@@ -10,12 +10,13 @@
 namespace tradewind::billing {
 
 Result<std::unique_ptr<Books>> Books::Open(const std::filesystem::path& home, const Clock& clock,
-                                           RecordWatcher* watcher) {
+                                           RecordWatcher* watcher, std::chrono::days keep) {
   std::unique_ptr<Books> books(new Books);
   TW_ASSIGN_OR_RETURN(books->disk_, ledger::OpenFolder(home / "journal"));
   TW_ASSIGN_OR_RETURN(books->ledger_, ledger::Ledger::Open(*books->disk_, clock));
-  TW_ASSIGN_OR_RETURN(books->recorder_, Recorder::Open(home / "ledger.db", *books->disk_,
-                                                       *books->ledger_, {.watcher = watcher}));
+  TW_ASSIGN_OR_RETURN(books->recorder_,
+                      Recorder::Open(home / "ledger.db", *books->disk_, *books->ledger_,
+                                     {.watcher = watcher, .keep = keep, .clock = &clock}));
   books->meter_ = std::make_unique<Meter>(*books->ledger_, clock);
   TW_ASSIGN_OR_RETURN(books->invoices_, InvoiceStore::Open(home / "invoices.db"));
   TW_ASSIGN_OR_RETURN(

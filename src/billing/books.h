@@ -2,6 +2,7 @@
 // together.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -20,10 +21,11 @@ namespace tradewind::billing {
 // Thread-safe but for Release and Reopen.
 class Books {
  public:
-  // `watcher` must outlive it. Errors: those of ledger::Ledger::Open and Recorder::Open.
+  // `watcher` must outlive it; `keep` as RecorderOptions has it. Errors: those of ledger::Ledger::Open and Recorder::Open.
   static Result<std::unique_ptr<Books>> Open(const std::filesystem::path& home,
                                              const Clock& clock = SystemClock(),
-                                             RecordWatcher* watcher = nullptr);
+                                             RecordWatcher* watcher = nullptr,
+                                             std::chrono::days keep = std::chrono::days(0));
 
   ledger::Ledger& ledger() { return *ledger_; }
   Recorder& recorder() { return *recorder_; }

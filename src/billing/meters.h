@@ -70,6 +70,7 @@ struct MeterFilter {
   int64_t from_hour = 0, to_hour = INT64_MAX;
   std::string org_id = {}, key_id = {};  // empty: all
   bool by_day = false;                   // whole days of UTC in one: `hour` is a day's first
+  bool set_aside = false;  // only what was counted of attempts as they were set aside; by day
 };
 
 int64_t HourOf(int64_t unix_ns);

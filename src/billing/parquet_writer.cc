@@ -94,6 +94,7 @@ PhysicalType PhysicalOf(ParquetType type) {
     case ParquetType::kDecimal:
       return kFixedBytes;
     case ParquetType::kTime:
+    case ParquetType::kInteger:
       return kInt64;
   }
   return kByteArray;
@@ -148,9 +149,11 @@ void WriteSchema(const std::vector<ParquetColumn>& columns, Thrift& footer) {
     }
     footer.Integer(3, kOptional);
     footer.Text(4, column.name);
-    footer.Integer(6, column.type == ParquetType::kText      ? kUtf8
-                      : column.type == ParquetType::kDecimal ? kDecimalConverted
-                                                             : kTimestampMicros);
+    if (column.type != ParquetType::kInteger) {
+      footer.Integer(6, column.type == ParquetType::kText      ? kUtf8
+                        : column.type == ParquetType::kDecimal ? kDecimalConverted
+                                                               : kTimestampMicros);
+    }
     if (column.type == ParquetType::kDecimal) {
       footer.Integer(7, kParquetScale);
       footer.Integer(8, kDecimalDigits);
@@ -201,9 +204,17 @@ void ParquetWriter::AddDecimal(__int128 value) {
 }
 
 void ParquetWriter::AddTime(int64_t unix_us) {
-  TW_CHECK(columns_[column_].type == ParquetType::kTime);
-  char bytes[sizeof(unix_us)];
-  StoreLe(bytes, unix_us);
+  Add64(ParquetType::kTime, unix_us);
+}
+
+void ParquetWriter::AddInteger(int64_t value) {
+  Add64(ParquetType::kInteger, value);
+}
+
+void ParquetWriter::Add64(ParquetType type, int64_t value) {
+  TW_CHECK(columns_[column_].type == type);
+  char bytes[sizeof(value)];
+  StoreLe(bytes, value);
   values_[column_].bytes.append(bytes, sizeof(bytes));
   Next(true);
 }

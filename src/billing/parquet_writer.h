@@ -14,6 +14,7 @@ enum class ParquetType : uint8_t {
   kText,     // UTF-8
   kDecimal,  // 38 digits, kParquetScale of them behind the point
   kTime,     // microseconds since 1970, UTC
+  kInteger,  // of 64 bits
 };
 
 inline constexpr int kParquetScale = 18;
@@ -33,11 +34,13 @@ class ParquetWriter {
   void AddText(std::string_view text);
   void AddDecimal(__int128 value);  // times 10^-kParquetScale
   void AddTime(int64_t unix_us);
+  void AddInteger(int64_t value);
 
   // The whole file. Requires whole rows; call once.
   std::string Finish();
 
  private:
+  void Add64(ParquetType type, int64_t value);
   struct Values {
     std::vector<bool> is_there;
     std::string bytes;

@@ -135,26 +135,19 @@ std::string_view AttemptStateName(AttemptState state) {
   return kStateNames[static_cast<size_t>(state)];
 }
 
-// What is prepared once, and what changed since the last commit.
-struct Recorder::Statements {
-  storage::Statement put, add, add_day;
-  std::unordered_map<HoldId, AttemptRow, ledger::HashOfId> open;  // held, sent, in doubt
-  std::set<HoldId> dirty;                                         // of them: rows to be written
-  std::vector<AttemptRow> ended;  // rows to be written for the last time
-  std::vector<TransferRow> transfers;
-  std::vector<Correction> corrections;
-};
-
 Recorder::Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database,
-                   RecordWatcher* watcher)
-    : disk_(disk), ledger_(ledger), watcher_(watcher), database_(std::move(database)) {}
+                   const RecorderOptions& options)
+    : disk_(disk),
+      ledger_(ledger),
+      watcher_(options.watcher),
+      database_(std::move(database)),
+      retention_(new Retention{.keep = options.keep, .clock = options.clock}) {}
 
 Result<std::unique_ptr<Recorder>> Recorder::Open(const std::filesystem::path& database,
                                                  ledger::Disk& disk, ledger::Ledger& ledger,
                                                  RecorderOptions options) {
   TW_ASSIGN_OR_RETURN(storage::Database opened, storage::Database::Open(database));
-  std::unique_ptr<Recorder> recorder(
-      new Recorder(disk, ledger, std::move(opened), options.watcher));
+  std::unique_ptr<Recorder> recorder(new Recorder(disk, ledger, std::move(opened), options));
   TW_RETURN_IF_ERROR(recorder->Prepare());
   if (options.background) {
     recorder->thread_ = std::thread([raw = recorder.get()] { raw->Run(); });
@@ -478,6 +471,7 @@ void Recorder::Release() {
   statements_.reset();
   bill_.reset();
   database_.Release();
+  ++retention_->openings;
 }
 
 Status Recorder::Reopen() {
@@ -525,6 +519,11 @@ void Recorder::Run() {
       if (wake_.wait_for(lock, pause, [this] { return stopping_; })) {
         break;
       }
+    }
+    if (const Result<bool> step = SetAsideStep(); !step.has_value()) {
+      telemetry::Log(
+          telemetry::Level::kError,
+          "old requests could not be set aside, and stay in ledger.db: " + step.error().message);
     }
     const std::lock_guard lock(mutex_);
     // What fails is tried again: nothing is lost, and the ledger stops admitting before the journal

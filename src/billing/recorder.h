@@ -3,6 +3,8 @@
 #pragma once
 
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "billing/bill_period.h"
 #include "billing/purchase.h"
@@ -132,9 +135,15 @@ class RecordWatcher {
   }
 };
 
+// Attempts are kept so long at least: providers' bills of a month come within the next.
+inline constexpr std::chrono::days kKeptAtLeast{35};
+
 struct RecorderOptions {
   RecordWatcher* watcher = nullptr;  // must outlive the recorder
   bool background = true;            // reads on a thread of its own; tests call CatchUp
+  // Attempts of days that ended so long ago are set aside in HOME/archive; 0: never.
+  std::chrono::days keep{0};
+  const Clock* clock = &SystemClock();  // of that
 };
 
 // The only user of HOME/ledger.db. Thread-safe; calls wait for the disk: not on an event loop.
@@ -183,6 +192,32 @@ class Recorder {
   // By how much, up or down, was corrected since then.
   Result<ledger::NanoUsd> CorrectedSince(int64_t time_ns);
 
+  // --- Attempts that are in files only (recorder_set_aside.cc) ---
+
+  // One step of setting aside what is due: into files, then out of the table. False: nothing is.
+  // A step holds the lock for milliseconds; the recorder's thread takes one at a time.
+  Result<bool> SetAsideStep();
+  // What ended before has been set aside; INT64_MIN: nothing was.
+  Result<int64_t> SetAsideUntil();
+  // The file that a request is in, if it was set aside, and when that was.
+  struct SetAsideFile {
+    std::string file;
+    int64_t at_s = 0;
+  };
+  Result<std::optional<SetAsideFile>> SetAsideOf(ledger::RequestId id);
+  // Nothing is set aside while one of these lives: for who walks through many attempts.
+  class Stillness {
+   public:
+    explicit Stillness(std::atomic<int>& count) : count_(count) { ++count_; }
+    Stillness(const Stillness&) = delete;
+    Stillness& operator=(const Stillness&) = delete;
+    ~Stillness() { --count_; }
+
+   private:
+    std::atomic<int>& count_;
+  };
+  Stillness HoldStill() { return Stillness(still_); }
+
   // Whether another attempt was settled that this provider called the same; true when it cannot be
   // told.
   bool HasTwin(std::string_view provider, std::string_view upstream_id, ledger::HoldId but);
@@ -224,7 +259,7 @@ class Recorder {
 
  private:
   Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database database,
-           RecordWatcher* watcher);
+           const RecorderOptions& options);
   Status Prepare();
   Status CheckOpen() const;  // requires mutex_
   Result<bool> AddUses(const std::string& provider, std::array<std::byte, 16>& from,
@@ -259,6 +294,14 @@ class Recorder {
   std::unique_ptr<Statements> statements_;
   struct Bill;
   std::unique_ptr<Bill> bill_;
+
+  Result<bool> CollectDue();  // these require mutex_
+  Result<std::string> SetAsideName();
+  Status NoteSetAside(const std::string& file);
+  Result<bool> DropSetAside();
+  struct Retention;  // of the recorder's thread, or who calls SetAsideStep in its place
+  const std::unique_ptr<Retention> retention_;
+  std::atomic<int> still_ = 0;
 
   std::mutex waiting_;
   std::condition_variable wake_;

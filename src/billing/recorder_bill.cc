@@ -20,6 +20,16 @@ namespace {
 constexpr size_t kCopiedAtOnceBytes = 1 << 20;
 constexpr int64_t kKindsOfATier = 256, kKindsOfAService = 65'536;  // recorder_tables.cc
 
+}  // namespace
+
+std::string AddingToMeters(std::string_view table) {
+  return fmt::format(
+      "INSERT INTO {} VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "
+      "ON CONFLICT DO UPDATE SET quantity=quantity+?11, cost=cost+?12, "
+      "charge=charge+?13, unverifiable=unverifiable+?14",
+      table);
+}
+
 Status AddMeter(storage::Statement& add, const MeterKey& key, const MeterSum& sum) {
   add.Reset();
   add.Bind(1, key.hour);
@@ -36,8 +46,6 @@ Status AddMeter(storage::Statement& add, const MeterKey& key, const MeterSum& su
   return add.Run();
 }
 
-}  // namespace
-
 void Recorder::Bill::Note(const ledger::Record& record) {
   if (prices.contains(record.price_version)) {
     return;  // a snapshot's
@@ -49,15 +57,8 @@ void Recorder::Bill::Note(const ledger::Record& record) {
 }
 
 Status Recorder::PrepareBill() {
-  const auto adding_to = [](std::string_view table) {
-    return fmt::format(
-        "INSERT INTO {} VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "
-        "ON CONFLICT DO UPDATE SET quantity=quantity+?11, cost=cost+?12, "
-        "charge=charge+?13, unverifiable=unverifiable+?14",
-        table);
-  };
-  TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(adding_to("meters")));
-  TW_ASSIGN_OR_RETURN(storage::Statement add_day, database_.Prepare(adding_to("day_meters")));
+  TW_ASSIGN_OR_RETURN(storage::Statement add, database_.Prepare(AddingToMeters("meters")));
+  TW_ASSIGN_OR_RETURN(storage::Statement add_day, database_.Prepare(AddingToMeters("day_meters")));
   TW_ASSIGN_OR_RETURN(storage::Statement put,
                       database_.Prepare("INSERT OR IGNORE INTO prices VALUES "
                                         "(?1,?2,?3,?4,?5,9223372036854775807)"));
@@ -131,7 +132,9 @@ Status Recorder::AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSu
           "SELECT hour, org, project, key, model, provider, provider_model, own_key, version, "
           "kind, quantity, cost, charge, unverifiable FROM {} WHERE hour >= ?1 AND hour < ?2 AND "
           "(?3 = '' OR org = ?3) AND (?4 = '' OR key = ?4)",
-          filter.by_day ? "day_meters" : "meters")));
+          filter.set_aside ? "set_aside_meters"
+          : filter.by_day  ? "day_meters"
+                           : "meters")));
   query.Bind(1, filter.from_hour).Bind(2, filter.to_hour);
   query.Bind(3, std::string_view(filter.org_id)).Bind(4, std::string_view(filter.key_id));
   while (true) {

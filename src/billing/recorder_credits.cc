@@ -5,6 +5,8 @@
 #include <tuple>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/bytes.h"
 #include "billing/credits.h"
 #include "billing/meters.h"
@@ -111,12 +113,13 @@ Status Recorder::AddCreditUses(const MeterFilter& filter,
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
-  TW_ASSIGN_OR_RETURN(
-      storage::Statement query,
-      database_.Prepare("SELECT hour, org, project, key, coalesce(name, 'credit-' || credit), "
-                        "coalesce(note, ''), credit_uses.amount FROM credit_uses LEFT JOIN credits "
-                        "ON number = credit WHERE hour >= ?1 AND hour < ?2 AND (?3 = '' OR org = "
-                        "?3) AND (?4 = '' OR key = ?4)"));
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database_.Prepare(fmt::format(
+                          "SELECT hour, org, project, key, coalesce(name, 'credit-' || credit), "
+                          "coalesce(note, ''), uses.amount FROM {} AS uses LEFT JOIN credits "
+                          "ON number = credit WHERE hour >= ?1 AND hour < ?2 AND (?3 = '' OR org = "
+                          "?3) AND (?4 = '' OR key = ?4)",
+                          filter.set_aside ? "set_aside_credits" : "credit_uses")));
   query.Bind(1, filter.from_hour).Bind(2, filter.to_hour);
   query.Bind(3, std::string_view(filter.org_id)).Bind(4, std::string_view(filter.key_id));
   while (true) {

@@ -248,7 +248,17 @@ Result<std::vector<Difference>> Recorder::Differences(const std::string& provide
   if (lines.empty()) {
     return std::vector<Difference>();
   }
+  const Stillness still = HoldStill();
+  TW_ASSIGN_OR_RETURN(const int64_t set_aside_until_ns, SetAsideUntil());
   BillCells cells(std::move(lines));
+  if (cells.from_s() < set_aside_until_ns / kNanosPerSecond) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("Requests until {} were set aside into HOME/archive: bills of {} "
+                            "cannot be compared with them any more; keep them longer with "
+                            "[billing] keep_requests.",
+                            UtcTime(set_aside_until_ns / kNanosPerSecond), period.name),
+                "period");
+  }
   std::array<std::byte, 16> from = FirstIdOf(cells.from_s() - kAdmittedWithinS);
   const std::array<std::byte, 16> to = FirstIdOf(cells.to_s() + 1);
   while (true) {

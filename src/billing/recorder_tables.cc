@@ -182,7 +182,27 @@ CREATE TABLE corrections (
 CREATE INDEX corrections_by_time ON corrections (time_ns);
 )";
 
-constexpr std::array<storage::Migration, 12> kSteps = {{{"attempts", kAttempts},
+// Attempts whose rows are in files only, and what statements count of them, by the day.
+constexpr std::string_view kSetAside = R"(
+CREATE TABLE set_aside (
+  file TEXT PRIMARY KEY, day INTEGER NOT NULL, attempts INTEGER NOT NULL, at_s INTEGER NOT NULL,
+  first_request BLOB NOT NULL, last_request BLOB NOT NULL,
+  from_ns INTEGER NOT NULL, to_ns INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE set_aside_meters (
+  hour INTEGER NOT NULL, org TEXT NOT NULL, project TEXT NOT NULL, key TEXT NOT NULL,
+  model TEXT NOT NULL, provider TEXT NOT NULL, provider_model TEXT NOT NULL,
+  own_key INTEGER NOT NULL, version INTEGER NOT NULL, kind INTEGER NOT NULL,
+  quantity INTEGER NOT NULL, cost INTEGER NOT NULL, charge INTEGER NOT NULL,
+  unverifiable INTEGER NOT NULL,
+  PRIMARY KEY (hour, org, project, key, model, provider, provider_model, own_key, version, kind))
+  STRICT, WITHOUT ROWID;
+CREATE TABLE set_aside_credits (
+  hour INTEGER NOT NULL, org TEXT NOT NULL, project TEXT NOT NULL, key TEXT NOT NULL,
+  credit INTEGER NOT NULL, amount INTEGER NOT NULL,
+  PRIMARY KEY (hour, org, project, key, credit)) STRICT, WITHOUT ROWID;
+)";
+
+constexpr std::array<storage::Migration, 13> kSteps = {{{"attempts", kAttempts},
                                                         {"bills", kBills},
                                                         {"provider_bills", kProviderBills},
                                                         {"units", kUnits},
@@ -193,7 +213,8 @@ constexpr std::array<storage::Migration, 12> kSteps = {{{"attempts", kAttempts},
                                                         {"unverifiable", kUnverifiable},
                                                         {"service_tiers", kServiceTiers},
                                                         {"requests", kRequests},
-                                                        {"corrections", kCorrections}}};
+                                                        {"corrections", kCorrections},
+                                                        {"set_aside", kSetAside}}};
 
 }  // namespace
 

@@ -19,6 +19,8 @@ struct Verification {
   std::string recomputed_hash;  // of the statement made from attempts
   // Where those came from: the journal, or rows whose part of the journal is gone.
   int64_t from_journal = 0, from_rows = 0;
+  // Rows that are in files only: by the sums that were kept as they were set aside.
+  int64_t set_aside = 0;
   std::vector<std::string> differences;  // the first of them
 
   bool is_good() const { return differences.empty() && recomputed_hash == statement.hash; }

@@ -189,6 +189,12 @@ inline constexpr Flag kServeFlags[] = {
      .help = "by so much may settled requests be corrected in a day of UTC, up and down",
      .built_in = "1000",
      .config = "billing.adjust_daily_usd"},
+    {.name = "keep-requests",
+     .value = "DAYS|forever",
+     .help = "how long single requests stay in ledger.db, like 100d, at least 35d; older days are "
+             "set aside into HOME/archive, and sums stay",
+     .built_in = "forever",
+     .config = "billing.keep_requests"},
     {.name = "connections",
      .value = "N",
      .help =

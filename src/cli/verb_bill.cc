@@ -153,6 +153,12 @@ Result<ExitCode> VerifyBill(const Settings& settings) {
                     Text(object, "period"), Text(object, "hash"),
                     Number(object, "attempts_from_journal"), Number(object, "attempts_from_rows"),
                     is_good ? "the same" : Text(object, "recomputed_hash")));
+    if (const int64_t set_aside = Number(object, "attempts_set_aside"); set_aside > 0) {
+      Print(
+          fmt::format("{} more were set aside into HOME/archive: compared were the sums that were "
+                      "kept of them then\n",
+                      set_aside));
+    }
     for (const json::value& entry : Array(object, "differences")) {
       Print(fmt::format("{}\n",
                         entry.is_string() ? WithoutControls(std::string(entry.get_string())) : ""));

@@ -122,16 +122,20 @@ class Output {
     }
   }
 
-  void End(const std::string& next, bool in_color) {
+  void End(const std::string& next, const std::string& set_aside, bool in_color) {
     if (form_ == Form::kJson) {
-      Print(fmt::format(R"(],"next":{}}})"
-                        "\n",
-                        next.empty() ? "null" : json::serialize(json::string(next))));
+      const auto value = [](const std::string& text) {
+        return text.empty() ? "null" : json::serialize(json::string(text));
+      };
+      Print(fmt::format(R"(],"next":{},"set_aside_until":{}}})", value(next), value(set_aside)) +
+            "\n");
     }
     if (form_ == Form::kTable) {
       Print(FormatTable(rows_, in_color));
       if (!next.empty()) {
         Print(fmt::format("there may be more: add --after {}, or --limit all\n", next));
+      } else if (!set_aside.empty()) {
+        Print(fmt::format("what ended before {} was set aside into HOME/archive\n", set_aside));
       }
     }
   }
@@ -191,7 +195,7 @@ Result<ExitCode> RunRequests(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const size_t limit, LimitOf(settings));
   TW_ASSIGN_OR_RETURN(AdminLink link, AdminLink::Open(settings));
   const std::string query = QueryOf(settings);
-  std::string next = settings.Text("after");
+  std::string next = settings.Text("after"), set_aside;
   std::optional<Output> output;  // begins when the first page was answered
   do {
     const size_t left = limit - (output.has_value() ? output->count() : 0);
@@ -213,8 +217,9 @@ Result<ExitCode> RunRequests(const Settings& settings) {
       }
     }
     next = Text(page, "next");
+    set_aside = Text(page, "set_aside_until");
   } while (!next.empty() && output->count() < limit);
-  output->End(next, UseColor(stdout, settings.environment()));
+  output->End(next, set_aside, UseColor(stdout, settings.environment()));
   return ExitCode::kDone;
 }
 

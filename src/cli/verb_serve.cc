@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -64,6 +66,7 @@ struct ServeConfig {
   gateway::RouteTimes times;
   int64_t drain_ms = limits::kDrainDeadlineMs;
   gateway::ReconcilerOptions billing;
+  std::chrono::days keep_requests{0};  // 0: forever
   std::shared_ptr<catalog::LocalModels> models;
   std::optional<Predecessor> predecessor;
   alerts::Config alerts;
@@ -75,6 +78,28 @@ struct ServeConfig {
 
 bool IsLoopback(std::string_view host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+// "100d" or "forever".
+Result<std::chrono::days> KeepRequests(const Settings& settings) {
+  constexpr int kDaysMax = 36'500;
+  const std::string text = settings.Text("keep-requests");
+  if (text == "forever") {
+    return std::chrono::days(0);
+  }
+  int days = 0;
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, days);
+  if (error != std::errc() || std::string_view(stopped, end) != "d" ||
+      days < billing::kKeptAtLeast.count() || days > kDaysMax) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("--keep-requests (billing.keep_requests) is \"{}\"; it is forever, or "
+                            "days like 100d, at least {}d: providers' bills of a month come in "
+                            "the next",
+                            text.substr(0, 80), billing::kKeptAtLeast.count()),
+                "keep-requests");
+  }
+  return std::chrono::days(days);
 }
 
 Status ChooseModel(const Settings& settings, ServeConfig& config) {
@@ -178,6 +203,7 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
   }
   TW_ASSIGN_OR_RETURN(config.adjust_daily,
                       billing::ParseUsd(settings.Text("adjust-daily-usd"), "adjust-daily-usd"));
+  TW_ASSIGN_OR_RETURN(config.keep_requests, KeepRequests(settings));
   config.counts_nothing = settings.environment()("TRADEWIND_BENCH_NO_LEDGER").has_value();
   if (config.counts_nothing) {
     telemetry::Log(
@@ -229,8 +255,8 @@ struct Parts {
 // What a killed process left is told, so that an operator knows why a budget has less left.
 Status OpenBooks(const ServeConfig& config, Parts& parts) {
   parts.watch = std::make_unique<alerts::Watch>(config.alerts.policy);
-  TW_ASSIGN_OR_RETURN(parts.books,
-                      billing::Books::Open(config.home, SystemClock(), parts.watch.get()));
+  TW_ASSIGN_OR_RETURN(parts.books, billing::Books::Open(config.home, SystemClock(),
+                                                        parts.watch.get(), config.keep_requests));
   if (config.counts_nothing && !parts.books->ledger().Budgets().empty()) {
     return Fail(ErrorCode::kUnsupported,
                 "there are budgets, and with TRADEWIND_BENCH_NO_LEDGER nothing would keep them; "

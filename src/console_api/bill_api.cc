@@ -74,7 +74,8 @@ std::string VerificationJson(const StatementOrder& order, const billing::Verific
   json.Field("good", verified.is_good()).Field("hash", verified.statement.hash);
   json.Field("recomputed_hash", verified.recomputed_hash);
   json.Field("attempts_from_journal", verified.from_journal);
-  json.Field("attempts_from_rows", verified.from_rows).Key("differences").BeginArray();
+  json.Field("attempts_from_rows", verified.from_rows);
+  json.Field("attempts_set_aside", verified.set_aside).Key("differences").BeginArray();
   for (const std::string& difference : verified.differences) {
     json.Value(difference);
   }

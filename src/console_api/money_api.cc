@@ -521,6 +521,16 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
            (sight.key_id && row.purchase.key_id != *sight.key_id);
   });
   if (rows.empty()) {
+    const auto request = ledger::RequestId::Parse(id);
+    TW_ASSIGN_OR_RETURN(const auto file,
+                        recorder_.SetAsideOf(request.value_or(ledger::RequestId())));
+    if (file.has_value()) {  // also where it never was, or was somebody else's
+      return Fail(ErrorCode::kNotFound,
+                  fmt::format("There is no receipt \"{}\" here: the detail of requests of its time "
+                              "was set aside on {}, in archive/{} of the data folder.",
+                              id.substr(0, 80), FormatTime(file->at_s).substr(0, 10), file->file),
+                  "id");
+    }
     return Fail(ErrorCode::kNotFound,
                 fmt::format("There is no receipt \"{}\": use the x-tradewind-receipt of an answer.",
                             id.substr(0, 80)),

@@ -281,6 +281,16 @@ Result<std::vector<BillPeriod>> MoneyApi::OpenPeriods(const std::string& provide
     if (std::ranges::find(periods, period.name, &BillPeriod::name) != periods.end()) {
       continue;
     }
+    TW_ASSIGN_OR_RETURN(const int64_t set_aside_until_ns, recorder_.SetAsideUntil());
+    if (line.start_s < set_aside_until_ns / kNanosPerSecond) {
+      return Fail(
+          ErrorCode::kInvalidArgument,
+          fmt::format("Requests until {} were set aside into HOME/archive, and a bill of {} "
+                      "cannot be compared with them; keep them longer with [billing] "
+                      "keep_requests.",
+                      FormatTime(set_aside_until_ns / kNanosPerSecond), period.name),
+          "period");
+    }
     TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, period));
     if (is_closed) {
       return Fail(ErrorCode::kInvalidArgument,

@@ -279,6 +279,11 @@ Result<http::Response> MoneyApi::AnswerRequests(const http::Request& request,
   }
   json.EndArray().Key("next");
   list.next.has_value() ? json.Value(CursorText(*list.next)) : json.Null();
+  // What ended before is in files only.
+  TW_ASSIGN_OR_RETURN(const int64_t set_aside_until_ns, recorder_.SetAsideUntil());
+  json.Key("set_aside_until");
+  set_aside_until_ns > filter.from_ns ? json.Value(FormatTime(set_aside_until_ns / kNanosPerSecond))
+                                      : json.Null();
   json.EndObject();
   http::Response response;
   response.headers.Set("Content-Type", "application/json");

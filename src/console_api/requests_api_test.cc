@@ -83,7 +83,8 @@ TEST_F(RequestsApiTest, ShowEverybodyWhatHeMaySee) {
   const auto mine = Key(R"({"name":"mine","org":"acme"})");
   const auto other = Key(R"({"name":"other","org":"acme"})");
   const auto head = Key(R"({"name":"head","org":"acme","role":"admin","scopes":["manage"]})");
-  const auto stranger = Key(R"({"name":"stranger","org":"umbrella","role":"admin","scopes":["manage"]})");
+  const auto stranger =
+      Key(R"({"name":"stranger","org":"umbrella","role":"admin","scopes":["manage"]})");
   Spend(*mine, 7, 3);
   Spend(*other, 7, 3);
   EXPECT_EQ(Count("", admin_), 2U);

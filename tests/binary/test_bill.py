@@ -3,6 +3,7 @@ The judge of amounts is the simulated provider's own bill.
 """
 
 import concurrent.futures
+import contextlib
 import csv
 import decimal
 import io
@@ -10,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import threading
 import time
@@ -514,3 +516,63 @@ def test_the_requests_behind_a_line_of_the_bill_add_up_to_it(tmp_path):
         cli(home, "requests", "--state", "bogus", code=2)
         cli(home, "requests", "--from", "soon", code=2)
         assert "--limit" in cli(home, "requests", "--help")
+
+
+# Every time that ledger.db says, so many days earlier; what the journal says of them has to be gone.
+EARLIER = """
+UPDATE attempts SET admitted_ns = admitted_ns - {ns}, ended_ns = ended_ns - {ns};
+UPDATE sums SET slot = slot - {days} * 96; UPDATE day_sums SET day = day - {days};
+UPDATE meters SET hour = hour - {days} * 24; UPDATE day_meters SET hour = hour - {days} * 24;
+"""
+
+
+def test_old_requests_are_set_aside_into_files_and_bills_stay(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    days = 400
+    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+        home = site.server.home
+        key = make_key(home, "k")
+        spend(site, key["token"], 30)
+        receipt = chat(site.server, key["token"], max_tokens=5).headers["x-tradewind-receipt"]
+        month = bill(home)["statement"]["period"]
+        site.server.kill()
+        bill(home)  # begins the journal anew
+        for segment in (home / "journal" / "archive").glob("*"):
+            segment.unlink()
+        with contextlib.closing(sqlite3.connect(home / "ledger.db")) as database:
+            database.executescript(EARLIER.format(days=days, ns=days * 86_400 * 10**9))
+        before = json.loads(cli(home, "requests", "--limit", "all", "--json"))["requests"]
+        assert len(before) == 31
+        old = before[0]["ended"][:7]
+        statement = bill(home, "--period", old)
+        proof = json.loads(cli(home, "bill", "verify", "--period", old, "--json"))
+        assert proof["good"] and proof["attempts_set_aside"] == 0
+        usage = json.loads(cli(home, "usage", "--json"))
+
+        for wrong in ("34d", "0d", "100", "soon", "1000000d", "-40d"):
+            assert "keep_requests" in harness.run_cli("serve", "--keep-requests", wrong, "--port", "0", home=home).stderr
+        site.config.write_text(site.config.read_text() + '\n[billing]\nkeep_requests = "100d"\n')
+        with harness.Server(home, "--config", site.config, models=site.models, env=market.keys(site.sites)) as server:
+            archive = home / "archive"
+            harness.wait_for(lambda: not json.loads(cli(home, "requests", "--json"))["requests"], "the rows to be set aside")
+            listed = json.loads(cli(home, "requests", "--json"))
+            assert listed["set_aside_until"][:10] == before[0]["ended"][:10]
+            assert "HOME/archive" in cli(home, "requests")
+            assert archive.stat().st_mode & 0o777 == 0o700
+            rows = [row for path in sorted(archive.glob("requests-*.parquet")) for row in parquet.read_table(path).to_pylist()]
+            assert {row["receipt"] for row in rows} == {row["receipt"] for row in before}
+            assert sum(int(row["cost_usd"] * 10**9) for row in rows) == sum(int(row["cost_nanousd"]) for row in before)
+            assert sum(row["input_tokens"] for row in rows) == sum(row["input_tokens"] for row in before)
+
+            assert bill(home, "--period", old)["hash"] == statement["hash"]
+            assert json.loads(cli(home, "usage", "--json")) == usage
+            proof = json.loads(cli(home, "bill", "verify", "--period", old, "--json"))
+            assert proof["good"] and (proof["attempts_set_aside"], proof["attempts_from_rows"]) == (31, 0)
+            assert "31 more were set aside" in cli(home, "bill", "verify", "--period", old)
+            assert chat(server, key["token"], max_tokens=5).status == 200 and bill(home)["statement"]["requests"] == 1, month
+            invoice = tmp_path / "invoice.csv"
+            invoice.write_text(f"start,end,model,cost_usd\n{old}-01,{old}-02,{MODEL},1\n")
+            refused = harness.run_cli("reconcile", "import", invoice, "--provider", "site-a", "--invoice", home=home)
+            assert refused.returncode and "set aside" in refused.stderr, refused
+            gone = harness.run_cli("receipt", receipt, home=home)
+            assert gone.returncode and "archive/requests-" in gone.stderr, gone
