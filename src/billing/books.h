@@ -21,7 +21,8 @@ namespace tradewind::billing {
 // Thread-safe but for Release and Reopen.
 class Books {
  public:
-  // `watcher` must outlive it; `keep` as RecorderOptions has it. Errors: those of ledger::Ledger::Open and Recorder::Open.
+  // `watcher` must outlive it; `keep` as RecorderOptions has it. Errors: those of
+  // ledger::Ledger::Open and Recorder::Open.
   static Result<std::unique_ptr<Books>> Open(const std::filesystem::path& home,
                                              const Clock& clock = SystemClock(),
                                              RecordWatcher* watcher = nullptr,

@@ -107,8 +107,8 @@ TEST(Requests, OfAMillionAreFoundAtOnce) {
       INSERT INTO attempts (request, attempt, org, project, key, user, model, provider,
         provider_model, own_key, priced, state, admitted_ns, ended_ns, held, cost, charge,
         price_version, input, cached, output, reasoning, source, finish, upstream_id, reason)
-      SELECT CAST(printf('%016x', i) AS BLOB), 1, 'org_' || (i % 20), 'prj', 'key_' || (i % 1000), 'usr', 'org/model',
-        CASE i WHEN 5 THEN 'rare' ELSE 'site-a' END, 'x', 0, 1, 3,
+      SELECT CAST(printf('%016x', i) AS BLOB), 1, 'org_' || (i % 20), 'prj', 'key_' || (i % 1000),
+        'usr', 'org/model', CASE i WHEN 5 THEN 'rare' ELSE 'site-a' END, 'x', 0, 1, 3,
         1764072000000000000 + i * 1000000, 1764072000000000000 + i * 1000000, 9, 7, 7, 1, 1, 0, 1,
         0, 'provider', 'stop', '', '' FROM n)");
                   })

@@ -1,6 +1,7 @@
 #include "billing/verify.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <tuple>
@@ -9,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/budget_audit.h"
 #include "billing/correction.h"
 #include "ledger/journal.h"
 
@@ -121,6 +123,7 @@ class Recount {
   // Of all attempts, whatever the order asks for.
   const Owed& owed() const { return owed_; }
   const Owed& less() const { return less_; }  // by corrections
+  BudgetAudit& budgets() { return budgets_; }
 
   Status ReadJournal(ledger::Disk& disk) {
     TW_ASSIGN_OR_RETURN(set_aside_until_ns_, recorder_.SetAsideUntil());
@@ -132,6 +135,7 @@ class Recount {
       TW_ASSIGN_OR_RETURN(const std::optional<ledger::Record> record, reader.Next());
       if (record.has_value()) {
         replay_.Take(*record);
+        budgets_.Take(*record);
       }
       if (!record.has_value() || replay_.settled.size() == kAtOnce) {
         TW_RETURN_IF_ERROR(Compare(std::exchange(replay_.settled, {})));
@@ -318,6 +322,7 @@ class Recount {
   CreditUses credit_uses_;
   std::map<std::pair<HoldId, uint32_t>, Correction> other_corrections_;
   Owed owed_, less_;
+  BudgetAudit budgets_;
   int64_t set_aside_until_ns_ = INT64_MIN;
 };
 
@@ -387,6 +392,7 @@ Result<Verification> VerifyStatement(const StatementOrder& order, Recorder& reco
     const uint64_t seq = ledger.seq();
     Verification result;
     Payables payables(ledger);
+    const std::vector<ledger::BudgetState> budgets = ledger.Budgets();
     TW_RETURN_IF_ERROR(recorder.CatchUp());
     Recount recount(order, recorder, result);
     Status read = recount.ReadJournal(disk);
@@ -410,6 +416,9 @@ Result<Verification> VerifyStatement(const StatementOrder& order, Recorder& reco
         result.differences.push_back("the sums by hour are not those by day");
       }
       TW_RETURN_IF_ERROR(recount.ReadRows());
+      recount.budgets().Check(budgets, ledger.Budgets());
+      result.budgets = recount.budgets().checked();
+      std::ranges::copy(recount.budgets().differences(), std::back_inserter(result.differences));
       TW_RETURN_IF_ERROR(
           payables.Check(recount.owed(), recount.less(), recorder, result.differences));
       if (result.is_good() || i == kTries || ledger.seq() == seq) {

@@ -1,5 +1,6 @@
 // A statement, made again from the journal: by code that shares nothing with the recorder, whose
-// sums it judges. What providers are owed is compared too, by all attempts there ever were.
+// sums it judges. What providers are owed is compared too, by all attempts there ever were, and
+// what budgets say was spent, by what the journal has of their windows.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,7 @@ struct Verification {
   int64_t from_journal = 0, from_rows = 0;
   // Rows that are in files only: by the sums that were kept as they were set aside.
   int64_t set_aside = 0;
+  int64_t budgets = 0;                   // windows of budgets whose entries were added up again
   std::vector<std::string> differences;  // the first of them
 
   bool is_good() const { return differences.empty() && recomputed_hash == statement.hash; }

@@ -153,6 +153,9 @@ Result<ExitCode> VerifyBill(const Settings& settings) {
                     Text(object, "period"), Text(object, "hash"),
                     Number(object, "attempts_from_journal"), Number(object, "attempts_from_rows"),
                     is_good ? "the same" : Text(object, "recomputed_hash")));
+    if (const int64_t windows = Number(object, "budget_windows"); windows > 0) {
+      Print(fmt::format("windows of budgets that were added up again: {}\n", windows));
+    }
     if (const int64_t set_aside = Number(object, "attempts_set_aside"); set_aside > 0) {
       Print(
           fmt::format("{} more were set aside into HOME/archive: compared were the sums that were "

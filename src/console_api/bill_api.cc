@@ -75,7 +75,8 @@ std::string VerificationJson(const StatementOrder& order, const billing::Verific
   json.Field("recomputed_hash", verified.recomputed_hash);
   json.Field("attempts_from_journal", verified.from_journal);
   json.Field("attempts_from_rows", verified.from_rows);
-  json.Field("attempts_set_aside", verified.set_aside).Key("differences").BeginArray();
+  json.Field("attempts_set_aside", verified.set_aside);
+  json.Field("budget_windows", verified.budgets).Key("differences").BeginArray();
   for (const std::string& difference : verified.differences) {
     json.Value(difference);
   }

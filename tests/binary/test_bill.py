@@ -108,7 +108,14 @@ def test_a_bill_is_what_the_provider_billed_and_is_made_again_byte_for_byte(tmp_
         assert by_meter["output_tokens"] == billed["completion_tokens"]
         assert sum(int(line["charge_nanousd"]) for line in statement["statement"]["lines"]) == nano
         verified = json.loads(cli(home, "bill", "verify", "--json"))
-        assert verified["good"] and verified["hash"] == statement["hash"]
+        assert verified["good"] and verified["hash"] == statement["hash"] and verified["budget_windows"] == 0
+        cli(home, "budget", "set", "all", "--usd", "1000", "--period", "day")
+        spend(site, keys[0]["token"])
+        verified = json.loads(cli(home, "bill", "verify", "--json"))
+        assert verified["good"] and verified["budget_windows"] == 1
+        assert "added up again: 1" in cli(home, "bill", "verify")
+        cli(home, "budget", "rm", "all")
+        statement = bill(home)
         assert "the same" in cli(home, "bill", "verify")
 
         site.server.kill()
