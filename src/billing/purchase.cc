@@ -17,6 +17,9 @@ constexpr std::array<std::string_view, 6> kSourceNames = {"provider", "metered",
 constexpr int64_t kAskable = 1, kAskableByOurs = 2;
 constexpr int64_t kOtherTier = 1, kTold = 2;
 
+// More than Metered ever writes: sums and differences of counts have room, whatever a text says.
+constexpr int64_t kCountMax = 1'000'000'000'000'000;
+
 class Fields {
  public:
   Fields() { text_.reserve(kUsualBytes); }
@@ -55,6 +58,7 @@ class Reader {
     std::from_chars(field.data(), field.data() + field.size(), number);
     return number;
   }
+  int64_t Count() { return std::clamp<int64_t>(Number(), 0, kCountMax); }
 
  private:
   std::string_view rest_;
@@ -151,20 +155,20 @@ Outcome DecodeOutcome(std::string_view text) {
   Outcome outcome;
   for (int64_t* number : {&outcome.input_tokens, &outcome.cached_tokens, &outcome.output_tokens,
                           &outcome.reasoning_tokens}) {
-    *number = reader.Number();
+    *number = reader.Count();
   }
   outcome.source = UsageSourceFromName(reader.Text());
   outcome.finish = reader.Text();
   if (const std::string_view written = reader.Text(); !written.empty()) {
-    outcome.cache_write_tokens = Reader(written).Number();
+    outcome.cache_write_tokens = Reader(written).Count();
   }
   for (int64_t* number :
        {&outcome.audio_input_tokens, &outcome.audio_output_tokens, &outcome.images}) {
-    *number = reader.Number();
+    *number = reader.Count();
   }
   outcome.is_beyond = reader.Number() != 0;
-  outcome.cache_write_1h_tokens = reader.Number();
-  outcome.unverifiable_tokens = reader.Number();
+  outcome.cache_write_1h_tokens = reader.Count();
+  outcome.unverifiable_tokens = reader.Count();
   const int64_t marks = reader.Number();
   outcome.is_other_tier = (marks & kOtherTier) != 0;
   outcome.is_told = (marks & kTold) != 0;

@@ -1,15 +1,13 @@
 #include "gateway/reconciler.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <utility>
 
-#include <boost/json.hpp>
 #include <fmt/format.h>
 
 #include "base/limits.h"
-#include "dialects/json_reader.h"
+#include "billing/billing_answer.h"
 #include "dialects/json_writer.h"
 #include "http/upstream.h"
 #include "telemetry/log.h"
@@ -17,8 +15,6 @@
 namespace tradewind::gateway {
 namespace {
 
-namespace json = boost::json;
-using billing::BilledCost;
 using billing::BillingOutcome;
 using billing::BillingQuestion;
 
@@ -32,46 +28,7 @@ std::string BodyOf(const BillingQuestion& question) {
   return body.Take();
 }
 
-// Nothing: no cost. The protocol says integers, and what to do with others.
-std::optional<ledger::NanoUsd> CostOf(const json::value& value) {
-  if (value.is_int64()) {
-    return value.get_int64() >= 0 && value.get_int64() <= ledger::kAmountMax
-               ? std::optional(value.get_int64())
-               : std::nullopt;
-  }
-  if (!value.is_double()) {
-    return std::nullopt;
-  }
-  const double number = value.get_double();
-  // Below 2^53 every whole number is exact.
-  return number >= 0 && number <= static_cast<double>(ledger::kAmountMax)
-             ? std::optional(static_cast<ledger::NanoUsd>(std::ceil(number)))
-             : std::nullopt;
-}
-
 }  // namespace
-
-Result<std::vector<BilledCost>> ReadBillingAnswer(std::string_view body) {
-  TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(body));
-  const json::value* requests = object.if_contains("requests");
-  if (requests == nullptr || (!requests->is_array() && !requests->is_null())) {
-    return Fail(ErrorCode::kInvalidArgument, "it has no `requests`", "requests");
-  }
-  std::vector<BilledCost> costs;
-  if (requests->is_null()) {
-    return costs;
-  }
-  for (const json::value& entry : requests->get_array()) {
-    const json::object* fields = entry.if_object();
-    const json::value* id = fields == nullptr ? nullptr : fields->if_contains("requestId");
-    const json::value* cost = fields == nullptr ? nullptr : fields->if_contains("costNanoUsd");
-    if (id == nullptr || cost == nullptr || !id->is_string()) {
-      continue;
-    }
-    costs.push_back({std::string(id->get_string()), CostOf(*cost).value_or(-1)});
-  }
-  return costs;
-}
 
 Reconciler::Reconciler(routing::Marketplace& market, ledger::Ledger& ledger, billing::Meter& meter,
                        telemetry::Registry& metrics, ReconcilerOptions options, const Clock& clock)
@@ -206,7 +163,7 @@ Task<void> Reconciler::Ask(const routing::Market& market, const BillingQuestion&
   if (!answer.has_value()) {
     co_return Trouble(question.provider, answer.error().message);
   }
-  const auto costs = ReadBillingAnswer(*answer);
+  const auto costs = billing::ReadBillingAnswer(*answer);
   if (!costs.has_value()) {
     co_return Trouble(question.provider, "its answer is none: " + costs.error().message);
   }

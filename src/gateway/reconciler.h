@@ -40,11 +40,6 @@ struct ReconcilerOptions {
       take_usage;
 };
 
-// The costs in an answer. Integers of nano-USD; a fraction is rounded up; -1 for what is negative,
-// no number or beyond what a request can cost: the provider knows the request, and is asked again.
-// Errors: kInvalidArgument: no such object.
-Result<std::vector<billing::BilledCost>> ReadBillingAnswer(std::string_view body);
-
 // Owns one event-loop thread; ends a running call when it is destroyed. What it refers to must
 // outlive it.
 class Reconciler {

@@ -22,28 +22,6 @@ namespace {
 
 using providers::testing::Eventually;
 
-TEST(BillingAnswer, IsReadByTheRulesOfTheProtocol) {
-  const auto costs = ReadBillingAnswer(
-      R"({"requests":[{"requestId":"a","costNanoUsd":1340},{"requestId":"b","costNanoUsd":0},)"
-      R"({"requestId":"up","costNanoUsd":12.01},{"requestId":"minus","costNanoUsd":-1},)"
-      R"({"requestId":"text","costNanoUsd":"5"},{"requestId":"huge","costNanoUsd":1e300},)"
-      R"({"requestId":"much","costNanoUsd":1000000000000001},{"requestId":7,"costNanoUsd":1},)"
-      R"({"costNanoUsd":1},{"requestId":"none"},null,"x"],"more":1})");
-  ASSERT_TRUE(costs.has_value()) << costs.error().message;
-  ASSERT_EQ(costs->size(), 7U);
-  EXPECT_EQ((*costs)[0].id, "a");
-  EXPECT_EQ((*costs)[0].cost, 1340);
-  EXPECT_EQ((*costs)[1].cost, 0);
-  EXPECT_EQ((*costs)[2].cost, 13) << "rounded up";
-  for (size_t i = 3; i < costs->size(); ++i) {
-    EXPECT_EQ((*costs)[i].cost, -1) << (*costs)[i].id;
-  }
-  EXPECT_TRUE(ReadBillingAnswer(R"({"requests":null})")->empty());
-  for (const char* wrong : {"", "[]", "{}", R"({"requests":{}})", R"({"requests":[)"}) {
-    EXPECT_FALSE(ReadBillingAnswer(wrong).has_value()) << wrong;
-  }
-}
-
 // A provider's billing address.
 class FakeBilling {
  public:
