@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/focus_charges.h"
 #include "billing/parquet_writer.h"
 #include "dialects/json_writer.h"
 
@@ -77,11 +78,11 @@ struct Row {
   const MeterSum& sum;
   std::optional<Wide> unit_price;  // USD, kParquetScale places
   std::string usd_per_mtok;
-  int64_t above = 0;                     // input tokens: the tier of the price
-  std::string service_tier;              // whose price it is; "" = the usual one
-  const CreditUseKey* credit = nullptr;  // of what it paid: `sum` has it as a negative charge
+  int64_t above = 0;                    // input tokens: the tier of the price
+  std::string service_tier;             // whose price it is; "" = the usual one
+  const FocusCharge* charge = nullptr;  // of what is no use: `sum` has its amount
 
-  bool is_requests() const { return key.kind == MeterKind::kRequests; }
+  bool is_requests() const { return charge == nullptr && key.kind == MeterKind::kRequests; }
   // Price times quantity; nothing when the price does not explain the cost.
   std::optional<Wide> list_cost() const {
     Wide product = 0;
@@ -134,6 +135,9 @@ std::string Account(const Row& row) {
 }
 
 std::string InvoiceOf(const Row& row) {
+  if (row.charge != nullptr) {
+    return row.charge->invoice;
+  }
   const auto found = row.names.invoices.find(row.key.org_id);
   return found == row.names.invoices.end() ? std::string() : found->second;
 }
@@ -142,6 +146,9 @@ std::string DetailOf(const Row& row) {
   const std::string invoice = InvoiceOf(row);
   if (invoice.empty()) {
     return {};
+  }
+  if (row.charge != nullptr) {
+    return invoice + "/" + row.charge->line;
   }
   MeterKey key = row.key;
   const Statement one = MakeStatement({}, {{key, row.sum}}, {});
@@ -165,9 +172,9 @@ Cell Null(const Row& /*row*/) {
 Cell Usd(const Row& /*row*/) {
   return Text("USD");
 }
-// Who ran the model.
+// Who ran the model; nobody did for what is no use.
 Cell Host(const Row& row) {
-  return Text(row.key.provider);
+  return Text(row.charge == nullptr ? row.key.provider : row.names.issuer);
 }
 // Who sold it: who is paid, which for a caller's own key is the provider.
 Cell Seller(const Row& row) {
@@ -207,12 +214,12 @@ const std::array kColumns = {
     Column{"BillingPeriodStart", kTime, k12, k14, [](const Row& row) { return Time(row.order.billing_period.from_s); }},
     Column{"CapacityReservationId", kText, k12, k14, Null},
     Column{"CapacityReservationStatus", kText, k12, k14, Null},
-    Column{"ChargeCategory", kText, k12, k14, [](const Row&) { return Text("Usage"); }},
-    Column{"ChargeClass", kText, k12, k14, [](const Row& row) { return Text(row.key.kind == MeterKind::kCorrections ? "Correction" : ""); }},
-    Column{"ChargeDescription", kText, k12, k14, [](const Row& row) { return Text(Description(row)); }},
-    Column{"ChargeFrequency", kText, k12, k14, [](const Row&) { return Text("Usage-Based"); }},
-    Column{"ChargePeriodEnd", kTime, k12, k14, [](const Row& row) { return Time((row.key.hour + 1) * kHourS); }},
-    Column{"ChargePeriodStart", kTime, k12, k14, [](const Row& row) { return Time(row.key.hour * kHourS); }},
+    Column{"ChargeCategory", kText, k12, k14, [](const Row& row) { return Text(row.charge == nullptr ? "Usage" : row.charge->category); }},
+    Column{"ChargeClass", kText, k12, k14, [](const Row& row) { return Text(row.charge != nullptr ? row.charge->charge_class : row.key.kind == MeterKind::kCorrections ? "Correction" : ""); }},
+    Column{"ChargeDescription", kText, k12, k14, [](const Row& row) { return Text(row.charge == nullptr ? Description(row) : row.charge->description); }},
+    Column{"ChargeFrequency", kText, k12, k14, [](const Row& row) { return Text(row.charge == nullptr ? "Usage-Based" : "One-Time"); }},
+    Column{"ChargePeriodEnd", kTime, k12, k14, [](const Row& row) { return Time(row.charge == nullptr ? (row.key.hour + 1) * kHourS : row.charge->to_s); }},
+    Column{"ChargePeriodStart", kTime, k12, k14, [](const Row& row) { return Time(row.charge == nullptr ? row.key.hour * kHourS : row.charge->from_s); }},
     Column{"CommitmentDiscountCategory", kText, k12, k14, Null},
     Column{"CommitmentDiscountId", kText, k12, k14, Null},
     Column{"CommitmentDiscountName", kText, k12, k14, Null},
@@ -258,7 +265,7 @@ const std::array kColumns = {
     Column{"SubAccountName", kText, k12, k14, [](const Row& row) { return Text(row.names.ProjectOf(row.key)); }},
     Column{"SubAccountType", kText, k12, k14, [](const Row& row) { return Text(row.key.project_id.empty() ? "" : "Project"); }},
     Column{"Tags", kText, k12, k14, Null},
-    Column{"x_CreditId", kText, k12, k14, [](const Row& row) { return Text(row.credit == nullptr ? "" : row.credit->credit); }},
+    Column{"x_CreditId", kText, k12, k14, [](const Row& row) { return Text(row.charge == nullptr ? "" : row.charge->credit); }},
     Column{"x_KeyId", kText, k12, k14, [](const Row& row) { return Text(row.key.key_id); }},
     Column{"x_KeyName", kText, k12, k14, [](const Row& row) { return Text(BillNames::Of(row.names.keys, row.key.key_id)); }},
     Column{"x_LedgerHash", kText, k12, k14, [](const Row& row) { return Text(row.order.ledger_hash); }},
@@ -270,38 +277,40 @@ const std::array kColumns = {
 };
 // clang-format on
 
-// What a credit pays is no use of anything.
 constexpr std::array<std::string_view, 13> kOfUseAlone = {
     "ConsumedQuantity", "ConsumedUnit", "PricingCategory", "PricingQuantity", "PricingUnit",
     "ResourceId",       "ResourceName", "ResourceType",    "SkuId",           "SkuMeter",
     "SkuPriceDetails",  "SkuPriceId",   "x_PriceVersion"};
 
-Cell CellOf(const Column& column, const Row& row) {
-  if (row.credit == nullptr) {
-    return column.value(row);
+// Of those: a credit that was bought is one of what is sold, at its amount.
+Cell CellOfPurchase(std::string_view column, const Row& row) {
+  if (column == "PricingQuantity") {
+    return Whole(1);
   }
-  if (std::ranges::count(kOfUseAlone, column.name) > 0) {
-    return {};
+  const std::array<std::pair<std::string_view, std::string>, 5> texts = {
+      {{"PricingCategory", "Standard"},
+       {"PricingUnit", "Credits"},
+       {"SkuId", "credit"},
+       {"SkuMeter", "credit"},
+       {"SkuPriceId", "credit/" + row.charge->credit}}};
+  const auto* found = std::ranges::find(texts, column, &decltype(texts)::value_type::first);
+  return found == texts.end() ? Cell() : Text(found->second);
+}
+
+Cell CellOfCharge(const Column& column, const Row& row) {
+  const std::string_view name = column.name;
+  const bool is_bought = row.charge->category == "Purchase";
+  if (std::ranges::count(kOfUseAlone, name) > 0) {
+    return is_bought ? CellOfPurchase(name, row) : Cell();
   }
-  if (column.name == "ChargeCategory") {
-    return Text("Credit");
-  }
-  if (column.name == "ChargeFrequency") {
-    return Text("One-Time");
-  }
-  if (column.name == "ChargeDescription") {
-    return Text("credit " + row.credit->credit +
-                (row.credit->note.empty() ? "" : ": " + row.credit->note));
-  }
-  if (column.name == "HostProviderName" || column.name == "PublisherName") {
-    return Text(row.names.issuer);
-  }
-  if (column.name == "InvoiceDetailId") {
-    const std::string invoice = InvoiceOf(row);
-    return Text(invoice.empty() ? ""
-                                : invoice + "/" + CreditLineId(row.key.org_id, row.credit->credit));
+  if (is_bought && name.ends_with("EffectiveCost")) {
+    return Whole(0);  // that is of the use that it will pay
   }
   return column.value(row);
+}
+
+Cell CellOf(const Column& column, const Row& row) {
+  return row.charge == nullptr ? column.value(row) : CellOfCharge(column, row);
 }
 
 std::vector<const Column*> ColumnsOf(FocusVersion version) {
@@ -316,7 +325,8 @@ std::vector<const Column*> ColumnsOf(FocusVersion version) {
 
 void ForEachRow(const FocusOrder& order, const Meters& meters,
                 const std::vector<PriceVersion>& prices, const BillNames& names,
-                const CreditUses& credits, const std::function<void(const Row&)>& take) {
+                const CreditUses& credits, const std::vector<FocusCharge>& charges,
+                const std::function<void(const Row&)>& take) {
   std::map<uint32_t, const catalog::Prices*> by_version;
   for (const PriceVersion& version : prices) {
     by_version[version.version] = &version.prices;
@@ -342,8 +352,19 @@ void ForEachRow(const FocusOrder& order, const Meters& meters,
     key.org_id = use.org_id;
     key.project_id = use.project_id;
     key.key_id = use.key_id;
-    const MeterSum sum{0, 0, -amount};
-    take({order, names, key, sum, std::nullopt, "", 0, "", &use});
+    const FocusCharge charge = ChargeOf(use, amount, names);
+    const MeterSum sum{0, 0, charge.billed};
+    take({order, names, key, sum, std::nullopt, "", 0, "", &charge});
+  }
+  for (const FocusCharge& charge : charges) {
+    MeterKey key;
+    key.org_id = charge.org_id;
+    const MeterSum sum{charge.category == "Purchase" ? 1 : 0, 0, charge.billed};
+    Row row{order, names, key, sum, std::nullopt, "", 0, "", &charge};
+    if (charge.category == "Purchase") {
+      row.unit_price = Nano(charge.billed).number;
+    }
+    take(row);
   }
 }
 
@@ -436,14 +457,14 @@ Result<FocusVersion> ParseFocusVersion(std::string_view text) {
 
 std::string FocusCsv(const FocusOrder& order, const Meters& meters,
                      const std::vector<PriceVersion>& prices, const BillNames& names,
-                     const CreditUses& credits) {
+                     const CreditUses& credits, const std::vector<FocusCharge>& charges) {
   const std::vector<const Column*> columns = ColumnsOf(order.version);
   std::string csv;
   for (const Column* column : columns) {
     csv += fmt::format("{}{}", csv.empty() ? "" : ",", column->name);
   }
   csv += "\r\n";
-  ForEachRow(order, meters, prices, names, credits, [&](const Row& row) {
+  ForEachRow(order, meters, prices, names, credits, charges, [&](const Row& row) {
     for (size_t i = 0; i < columns.size(); ++i) {
       csv += (i == 0 ? "" : ",") + CsvOf(CellOf(*columns[i], row));
     }
@@ -454,14 +475,14 @@ std::string FocusCsv(const FocusOrder& order, const Meters& meters,
 
 std::string FocusParquet(const FocusOrder& order, const Meters& meters,
                          const std::vector<PriceVersion>& prices, const BillNames& names,
-                         const CreditUses& credits) {
+                         const CreditUses& credits, const std::vector<FocusCharge>& charges) {
   const std::vector<const Column*> columns = ColumnsOf(order.version);
   std::vector<ParquetColumn> schema;
   for (const Column* column : columns) {
     schema.push_back({std::string(column->name), column->type});
   }
   ParquetWriter writer(std::move(schema));
-  ForEachRow(order, meters, prices, names, credits, [&](const Row& row) {
+  ForEachRow(order, meters, prices, names, credits, charges, [&](const Row& row) {
     for (const Column* column : columns) {
       Put(CellOf(*column, row), writer);
     }

@@ -1,6 +1,6 @@
 // What was charged as rows of the FinOps Open Cost and Usage Specification: one for each hour, key,
-// model, provider and kind of token, and one for what a credit paid in an hour. Versions 1.2
-// to 1.4. Source: focus.finops.org.
+// model, provider and kind of token, one for what a credit paid in an hour, and those of invoices
+// (focus_charges.h). Versions 1.2 to 1.4. Source: focus.finops.org.
 #pragma once
 
 #include <cstdint>
@@ -38,15 +38,28 @@ struct FocusOrder {
   std::string ledger_hash;    // of the statement that the rows add up to
 };
 
-// Amounts are exact: BilledCost adds up to the charges of `meters` without what `credits` paid,
+// A row that is no use of anything: what a credit paid or was bought for, and what documents have
+// beside use.
+struct FocusCharge {
+  std::string category;           // "Credit", "Purchase", "Adjustment", "Tax"
+  std::string charge_class = {};  // "Correction" of what was invoiced; or none
+  std::string description, org_id;
+  std::string invoice = {}, line = {};  // the document that it stands on; empty: none
+  std::string credit = {};              // its id
+  int64_t from_s = 0, to_s = 0;
+  ledger::NanoUsd billed = 0;
+};
+
+// Amounts are exact: without `charges`, BilledCost adds up to the charges of `meters` without what `credits` paid,
 // x_ProviderCost to their costs.
 // ListCost is price times quantity before rounding. A price of more than 18 places in USD per token
 // is left out.
 std::string FocusCsv(const FocusOrder& order, const Meters& meters,
                      const std::vector<PriceVersion>& prices, const BillNames& names,
-                     const CreditUses& credits = {});
+                     const CreditUses& credits = {}, const std::vector<FocusCharge>& charges = {});
 std::string FocusParquet(const FocusOrder& order, const Meters& meters,
                          const std::vector<PriceVersion>& prices, const BillNames& names,
-                         const CreditUses& credits = {});
+                         const CreditUses& credits = {},
+                         const std::vector<FocusCharge>& charges = {});
 
 }  // namespace tradewind::billing

@@ -136,9 +136,9 @@ std::string CsvOf(const InvoiceDraft& draft, const InvoiceSums& sums, std::strin
   }
   const std::array<std::pair<std::string_view, int64_t>, 4> totals = {
       {{"net", sums.net},
-       {"rounding", sums.net_cents * 10'000'000 - sums.net},
-       {"tax", sums.tax_cents * 10'000'000},
-       {"payable", sums.payable_cents() * 10'000'000}}};
+       {"rounding", sums.net_cents * kNanoPerCent - sums.net},
+       {"tax", sums.tax_cents * kNanoPerCent},
+       {"payable", sums.payable_cents() * kNanoPerCent}}};
   for (const auto& [name, amount] : totals) {
     csv += fmt::format("{},{},,,,,,,,,,{},\r\n", Cell(draft.number), name, amount);
   }
@@ -154,7 +154,6 @@ std::string CreditOfNote(std::string_view number) {
 }
 
 Result<InvoiceSums> SumsOf(const InvoiceDraft& draft) {
-  constexpr Wide kNanoPerCent = 10'000'000;
   const Decimal& percent = draft.tax_percent;
   constexpr int kPlacesMax = 4;
   if (percent.is_negative() || percent > Decimal::Parse("100").value() ||

@@ -35,6 +35,8 @@ struct InvoiceDraft {
   Decimal tax_percent;
 };
 
+inline constexpr ledger::NanoUsd kNanoPerCent = 10'000'000;
+
 struct InvoiceSums {
   // Exact: what credits left of the statement's charge; or what a note takes off that, negative.
   ledger::NanoUsd net = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -14,7 +15,7 @@
 namespace tradewind::billing {
 namespace {
 
-constexpr std::array<storage::Migration, 1> kMigrations = {{{"invoices", R"(
+constexpr std::array<storage::Migration, 2> kMigrations = {{{"invoices", R"(
 CREATE TABLE invoices (
   serial INTEGER PRIMARY KEY, number TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
   refers_to TEXT NOT NULL, org TEXT NOT NULL, period TEXT NOT NULL, issued_s INTEGER NOT NULL,
@@ -25,6 +26,17 @@ CREATE TRIGGER frozen_update BEFORE UPDATE ON invoices
   BEGIN SELECT RAISE(ABORT, 'an invoice is never changed'); END;
 CREATE TRIGGER frozen_delete BEFORE DELETE ON invoices
   BEGIN SELECT RAISE(ABORT, 'an invoice is never removed'); END;
+)"},
+                                                            {"payments", R"(
+CREATE INDEX notes_of ON invoices (refers_to);
+CREATE TABLE payments (
+  serial INTEGER PRIMARY KEY, invoice TEXT NOT NULL, reference TEXT NOT NULL,
+  cents INTEGER NOT NULL CHECK (cents > 0), recorded_s INTEGER NOT NULL,
+  UNIQUE (invoice, reference)) STRICT;
+CREATE TRIGGER frozen_payment_update BEFORE UPDATE ON payments
+  BEGIN SELECT RAISE(ABORT, 'a payment is never changed'); END;
+CREATE TRIGGER frozen_payment_delete BEFORE DELETE ON payments
+  BEGIN SELECT RAISE(ABORT, 'a payment is never removed'); END;
 )"}}};
 
 // What a note says that it gives back as a credit; those of before say nothing, and gave nothing.
@@ -48,6 +60,7 @@ IssuedInvoice IssuedOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
   issued.carry_out = sums.carry_out;
   issued.returned = draft.returned;
   issued.payable_cents = sums.payable_cents();
+  issued.tax_cents = sums.tax_cents;
   issued.documents = WriteInvoice(draft, sums);
   return issued;
 }
@@ -141,11 +154,16 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database_.Prepare(fmt::format(
                           "SELECT number, kind, refers_to, org, period, issued_s, net, carry_out, "
-                          "payable_cents, hash, {} FROM invoices WHERE ?1 = '' OR org = ?1 "
-                          "ORDER BY serial",
+                          "payable_cents, hash, {}, "
+                          "(SELECT coalesce(sum(payable_cents), 0) FROM invoices AS note WHERE "
+                          "note.refers_to = invoices.number), "
+                          "(SELECT coalesce(sum(cents), 0) FROM payments WHERE "
+                          "invoice = invoices.number) "
+                          "FROM invoices WHERE ?1 = '' OR org = ?1 ORDER BY serial",
                           kReturned)));
   query.Bind(1, org);
   std::vector<IssuedInvoice> rows;
+  std::map<std::string, ledger::NanoUsd> carried;  // to the next document, by organisation
   while (true) {
     TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
     if (!has_row) {
@@ -162,6 +180,11 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
     row.payable_cents = query.Integer(8);
     row.documents.hash = query.Text(9);
     row.returned = query.Integer(10);
+    row.noted_cents = query.Integer(11);
+    row.paid_cents = query.Integer(12);
+    ledger::NanoUsd& carry = carried[row.org_id];
+    row.tax_cents = row.payable_cents - (row.net + carry - row.carry_out) / kNanoPerCent;
+    carry = row.carry_out;
   }
 }
 
@@ -171,15 +194,20 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::List(std::string_view org_id) {
   return Rows(org_id);
 }
 
-Result<IssuedInvoice> InvoiceStore::Find(std::string_view number) {
-  const std::lock_guard lock(mutex_);
-  TW_RETURN_IF_ERROR(CheckOpen());
+Result<IssuedInvoice> InvoiceStore::RowOf(std::string_view number) {
   TW_ASSIGN_OR_RETURN(std::vector<IssuedInvoice> rows, Rows(""));
   const auto found = std::ranges::find(rows, number, &IssuedInvoice::number);
   if (found == rows.end()) {
     return Fail(ErrorCode::kNotFound,
                 fmt::format("There is no invoice \"{}\".", number.substr(0, 40)), "number");
   }
+  return std::move(*found);
+}
+
+Result<IssuedInvoice> InvoiceStore::Find(std::string_view number) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(IssuedInvoice found, RowOf(number));
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database_.Prepare("SELECT json, html, csv FROM invoices WHERE number = ?1"));
   query.Bind(1, number);
@@ -187,15 +215,15 @@ Result<IssuedInvoice> InvoiceStore::Find(std::string_view number) {
   if (!has_row) {
     return Fail(ErrorCode::kInternal, "an invoice is gone");
   }
-  found->documents.json = query.Text(0);
-  found->documents.html = query.Text(1);
-  found->documents.csv = query.Text(2);
-  if (Sha256Hex(found->documents.json) != found->documents.hash) {
+  found.documents.json = query.Text(0);
+  found.documents.html = query.Text(1);
+  found.documents.csv = query.Text(2);
+  if (Sha256Hex(found.documents.json) != found.documents.hash) {
     return Fail(
         ErrorCode::kCorruptFile,
-        fmt::format("{} is not what was issued; restore invoices.db from a backup", found->number));
+        fmt::format("{} is not what was issued; restore invoices.db from a backup", found.number));
   }
-  return std::move(*found);
+  return found;
 }
 
 // Where credits paid of it, an invoice says what its charge was; otherwise that is its net.
@@ -221,6 +249,76 @@ Result<ledger::NanoUsd> InvoiceStore::LeftOf(const IssuedInvoice& invoice) {
   TW_RETURN_IF_ERROR(CheckOpen());
   TW_ASSIGN_OR_RETURN(const Left left, LeftAfterNotes(invoice));
   return left.charge;
+}
+
+Result<std::vector<Payment>> InvoiceStore::PaymentsOf(std::string_view number) {
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database_.Prepare("SELECT reference, cents, recorded_s FROM payments WHERE "
+                                        "invoice = ?1 ORDER BY serial"));
+  query.Bind(1, number);
+  std::vector<Payment> payments;
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return payments;
+    }
+    payments.push_back({std::string(query.Text(0)), query.Integer(1), query.Integer(2)});
+  }
+}
+
+Result<std::vector<Payment>> InvoiceStore::Payments(std::string_view number) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_RETURN_IF_ERROR(RowOf(number));
+  return PaymentsOf(number);
+}
+
+Result<IssuedInvoice> InvoiceStore::Pay(std::string_view number, ledger::NanoUsd amount,
+                                        std::string_view reference, int64_t now_s) {
+  const auto wrong = [](std::string message, std::string param) {
+    return Fail(ErrorCode::kInvalidArgument, std::move(message), std::move(param));
+  };
+  if (reference.empty() || reference.size() > kReferenceBytesMax) {
+    return wrong(fmt::format("A payment has a `reference` of at most {} bytes, like that of the "
+                             "bank: under the same one it is recorded once.",
+                             kReferenceBytesMax),
+                 "reference");
+  }
+  if (amount <= 0 || amount % kNanoPerCent != 0) {
+    return wrong("A payment is of whole cents, and of more than nothing.", "usd");
+  }
+  const int64_t cents = amount / kNanoPerCent;
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(storage::Transaction transaction, storage::Transaction::Begin(database_));
+  TW_ASSIGN_OR_RETURN(IssuedInvoice invoice, RowOf(number));
+  if (invoice.kind != "invoice") {
+    return wrong(fmt::format("{} is a credit note; a payment is of its invoice, {}.",
+                             invoice.number, invoice.refers_to),
+                 "number");
+  }
+  TW_ASSIGN_OR_RETURN(const std::vector<Payment> known, PaymentsOf(number));
+  if (const auto same = std::ranges::find(known, reference, &Payment::reference);
+      same != known.end()) {
+    return same->cents == cents
+               ? Result<IssuedInvoice>(std::move(invoice))
+               : wrong(fmt::format("A payment of ${} has this reference already; give this one "
+                                   "another.",
+                                   FormatCents(same->cents)),
+                       "reference");
+  }
+  if (cents > invoice.open_cents()) {
+    return wrong(
+        fmt::format("${} is open of {}: no more can be paid.",
+                    FormatCents(std::max<int64_t>(0, invoice.open_cents())), invoice.number),
+        "usd");
+  }
+  TW_RETURN_IF_ERROR(database_.Run(
+      "INSERT INTO payments (invoice, reference, cents, recorded_s) VALUES (?1, ?2, ?3, ?4)",
+      number, reference, cents, now_s));
+  TW_RETURN_IF_ERROR(transaction.Commit());
+  invoice.paid_cents += cents;
+  return invoice;
 }
 
 Status InvoiceStore::BackUp(const std::filesystem::path& folder) {

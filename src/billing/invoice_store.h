@@ -1,4 +1,5 @@
-// Invoices that were issued: numbered without gaps, and never changed. HOME/invoices.db.
+// Invoices that were issued, numbered without gaps, and what was paid of them: never changed.
+// HOME/invoices.db.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +21,25 @@ struct IssuedInvoice {
   int64_t issued_s = 0;
   ledger::NanoUsd net = 0, carry_out = 0;
   ledger::NanoUsd returned = 0;  // by a credit note, as a credit
-  int64_t payable_cents = 0;
+  int64_t payable_cents = 0, tax_cents = 0;
+  // Of an invoice: what its notes took off (negative) and what was paid, by now.
+  int64_t noted_cents = 0, paid_cents = 0;
   InvoiceDocuments documents;  // empty in lists
+
+  int64_t net_cents() const { return payable_cents - tax_cents; }
+  // Of an invoice: what is to be paid yet; negative: what is to be paid back.
+  int64_t open_cents() const { return payable_cents + noted_cents - paid_cents; }
 };
+
+struct Payment {
+  std::string reference;  // one of the invoice is the same payment, however often it is recorded
+  int64_t cents = 0;
+  int64_t recorded_s = 0;
+
+  bool operator==(const Payment&) const = default;
+};
+
+inline constexpr size_t kReferenceBytesMax = 200;
 
 // Thread-safe; calls wait for the disk. Errors of all: those of storage::Database.
 class InvoiceStore {
@@ -43,15 +60,26 @@ class InvoiceStore {
   // What may still be credited of an invoice: of its charge, whoever paid it.
   Result<ledger::NanoUsd> LeftOf(const IssuedInvoice& invoice);
 
+  // Records that so much of an invoice was paid: once under one reference. Returns the invoice
+  // without its documents. Errors besides: kNotFound; kInvalidArgument: it is no invoice, a credit
+  // note (param number), more than is open, no whole cents (usd), another amount under this
+  // reference, no reference or more than kReferenceBytesMax bytes (reference).
+  Result<IssuedInvoice> Pay(std::string_view number, ledger::NanoUsd amount,
+                            std::string_view reference, int64_t now_s);
+  // Of an invoice, the oldest first.
+  Result<std::vector<Payment>> Payments(std::string_view number);
+
   Status BackUp(const std::filesystem::path& folder);
   void Release();
   Status Reopen();
 
  private:
   explicit InvoiceStore(storage::Database database) : database_(std::move(database)) {}
-  Status CheckOpen() const;                                       // requires mutex_
-  Result<ledger::NanoUsd> CarryOf(std::string_view org_id);       // requires mutex_
-  Result<std::vector<IssuedInvoice>> Rows(std::string_view org);  // requires mutex_
+  Status CheckOpen() const;                                          // requires mutex_
+  Result<ledger::NanoUsd> CarryOf(std::string_view org_id);          // requires mutex_
+  Result<std::vector<IssuedInvoice>> Rows(std::string_view org);     // requires mutex_
+  Result<IssuedInvoice> RowOf(std::string_view number);              // requires mutex_
+  Result<std::vector<Payment>> PaymentsOf(std::string_view number);  // requires mutex_
   struct Left {
     ledger::NanoUsd charge = 0;
     ledger::NanoUsd net = 0;  // of it: credits did not pay it

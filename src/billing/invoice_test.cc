@@ -231,5 +231,63 @@ TEST(InvoiceStore, ANoteGivesBackNoMoreThanOneCreditCanBe) {
   EXPECT_TRUE(store->Issue(note).has_value());
 }
 
+TEST(InvoiceStore, RecordsAPaymentOnceAndNeverMoreThanIsOpen) {
+  const testing::TempDir home;
+  auto store = InvoiceStore::Open(home.path() / "invoices.db").value();
+  InvoiceDraft draft = Draft(1000 * kCent);
+  draft.tax_percent = Decimal::Parse("19").value();
+  const std::string number = store->Issue(draft)->number;
+  EXPECT_EQ(store->List().value()[0].tax_cents, 190);
+  EXPECT_EQ(store->List().value()[0].open_cents(), 1190);
+  for (int i = 0; i < 2; ++i) {
+    const auto paid = store->Pay(number, 500 * kCent, "bank 1", 7);
+    ASSERT_TRUE(paid.has_value()) << paid.error().message;
+    EXPECT_EQ(paid->open_cents(), 690) << "once under its reference";
+  }
+  EXPECT_EQ(store->Pay(number, 501 * kCent, "bank 1", 8).error().param, "reference");
+  EXPECT_EQ(store->Pay(number, 691 * kCent, "bank 2", 8).error().param, "usd");
+  EXPECT_EQ(store->Pay(number, kCent / 2, "bank 2", 8).error().param, "usd");
+  EXPECT_EQ(store->Pay(number, kCent, "", 8).error().param, "reference");
+  EXPECT_EQ(store->Pay("TW-000009", kCent, "bank 2", 8).error().code, ErrorCode::kNotFound);
+  InvoiceDraft note = Draft(0);
+  note.kind = "credit_note";
+  note.refers_to = number;
+  note.statement = Statement();
+  note.credit = 100 * kCent;
+  note.tax_percent = draft.tax_percent;
+  const std::string noted = store->Issue(note)->number;
+  EXPECT_EQ(store->Pay(noted, kCent, "bank 2", 8).error().param, "number");
+  const IssuedInvoice now = store->Find(number).value();
+  EXPECT_EQ(now.noted_cents, -119) << "with its tax";
+  EXPECT_EQ(now.open_cents(), 571);
+  EXPECT_EQ(store->Pay(number, 571 * kCent, "bank 2", 9)->open_cents(), 0);
+  EXPECT_EQ(store->Pay(number, kCent, "bank 3", 9).error().param, "usd");
+  const std::vector<Payment> payments = {{"bank 1", 500, 7}, {"bank 2", 571, 9}};
+  store.reset();
+  store = InvoiceStore::Open(home.path() / "invoices.db").value();
+  EXPECT_EQ(store->Payments(number).value(), payments);
+  store.reset();
+  auto database = storage::Database::Open(home.path() / "invoices.db").value();
+  EXPECT_FALSE(database.Execute("UPDATE payments SET cents = 1").has_value());
+  EXPECT_FALSE(database.Execute("DELETE FROM payments").has_value());
+}
+
+TEST(InvoiceStore, OpensWhatWasKeptBeforePaymentsWere) {
+  const testing::TempDir home;
+  const auto path = home.path() / "invoices.db";
+  auto store = InvoiceStore::Open(path).value();
+  const std::string number = store->Issue(Draft(3 * kCent))->number;
+  store.reset();
+  auto database = storage::Database::Open(path).value();
+  ASSERT_TRUE(database
+                  .Execute("DROP TABLE payments; DROP INDEX notes_of; "
+                           "DELETE FROM migrations WHERE number = 2")
+                  .has_value());
+  database.Release();
+  store = InvoiceStore::Open(path).value();
+  EXPECT_EQ(store->Find(number)->open_cents(), 3);
+  EXPECT_EQ(store->Pay(number, 3 * kCent, "cash", 1)->open_cents(), 0);
+}
+
 }  // namespace
 }  // namespace tradewind::billing

@@ -247,14 +247,16 @@ constexpr Command kCommands[] = {
          "hours after the month's end on: it is numbered without gaps, never changed, and refused "
          "when requests are in doubt or the journal does not explain it. `bill invoice NUMBER "
          "--format html` hands it out. What was wrong is corrected by `bill credit NUMBER`; what "
-         "credits had paid of it comes back as a credit.",
+         "credits had paid of it comes back as a credit. `bill pay NUMBER` records that so much of "
+         "one was paid, and `bill invoices` shows what is open.",
      .arguments = kBillArguments,
      .flags = kBillFlags,
      .examples = "tradewind bill --period 2026-11\n"
                  "tradewind bill verify --period 2026-11\n"
                  "tradewind bill export --focus 1.3 --format parquet --out focus.parquet\n"
                  "tradewind bill invoice --org acme --period 2026-11\n"
-                 "tradewind bill invoice TW-000001 --format html --out invoice.html",
+                 "tradewind bill invoice TW-000001 --format html --out invoice.html\n"
+                 "tradewind bill pay TW-000001 --usd 42.50 --reference \"bank 4711\"",
      .run = RunBill},
     {.name = "backup",
      .summary = "copy keys, the ledger and invoices while the server runs",

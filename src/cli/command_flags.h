@@ -718,12 +718,12 @@ inline constexpr Flag kAlertsFlags[] = {
 };
 inline constexpr Argument kBillArguments[] = {
     {.name = "ACTION",
-     .help = "show (the default), verify, export, invoice, invoices or credit",
+     .help = "show (the default), verify, export, invoice, invoices, credit or pay",
      .required = false,
      .offer = Offer::kChoice,
-     .choices = "show verify export invoice invoices credit"},
+     .choices = "show verify export invoice invoices credit pay"},
     {.name = "NUMBER",
-     .help = "invoice: hand out one that was issued; credit: the invoice to credit",
+     .help = "invoice: hand out one that was issued; credit, pay: of which invoice",
      .required = false}};
 inline constexpr Flag kBillFlags[] = {
     {.name = "period",
@@ -769,8 +769,11 @@ inline constexpr Flag kBillFlags[] = {
     {.name = "confirm-total",
      .value = "USD",
      .help = "invoice: a total that is unusual is right, like 1,234.50"},
-    {.name = "usd", .value = "USD", .help = "credit: how much"},
+    {.name = "usd", .value = "USD", .help = "credit, pay: how much"},
     {.name = "reason", .value = "TEXT", .help = "credit: why"},
+    {.name = "reference",
+     .value = "TEXT",
+     .help = "pay: the bank's, say; under the same one a payment is recorded once"},
     kJson,
     kHost,
     kPort,

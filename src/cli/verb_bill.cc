@@ -209,13 +209,17 @@ Result<ExitCode> PrintInvoices(const Settings& settings, const std::string& answ
   }
   TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
   std::vector<std::vector<std::string>> rows = {
-      {"NUMBER", "KIND", "ORG", "PERIOD", "ISSUED", "TOTAL", "FOR", "SHA256"}};
+      {"NUMBER", "KIND", "ORG", "PERIOD", "ISSUED", "TOTAL", "PAID", "OPEN", "FOR", "SHA256"}};
   for (const json::value& entry : Array(object, "invoices")) {
     if (entry.is_object()) {
       const json::object& one = entry.get_object();
+      const auto cents = [&one](std::string_view name) {
+        return one.contains(name) ? "$" + billing::FormatCents(Number(one, name)) : "-";
+      };
       rows.push_back({Text(one, "number"), Text(one, "kind"), Text(one, "org"), Text(one, "period"),
-                      Text(one, "issued"), "$" + billing::FormatCents(Number(one, "payable_cents")),
-                      Text(one, "refers_to"), Text(one, "sha256").substr(0, 16)});
+                      Text(one, "issued"), cents("payable_cents"), cents("paid_cents"),
+                      cents("open_cents"), Text(one, "refers_to"),
+                      Text(one, "sha256").substr(0, 16)});
     }
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
@@ -262,14 +266,27 @@ Result<ExitCode> Credit(const Settings& settings, const std::string& number) {
   return PrintInvoices(settings, answer);
 }
 
+Result<ExitCode> Pay(const Settings& settings, const std::string& number) {
+  if (number.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "say which invoice: `bill pay TW-000001`", "NUMBER");
+  }
+  dialects::JsonWriter body;
+  body.BeginObject().Field("usd", settings.Text("usd"));
+  body.Field("reference", settings.Text("reference")).EndObject();
+  TW_ASSIGN_OR_RETURN(
+      const std::string answer,
+      Ask(settings, "POST", fmt::format("/tw/v1/invoices/{}/payments", number), "", body.Take()));
+  return PrintInvoices(settings, answer);
+}
+
 }  // namespace
 
 Result<ExitCode> RunBill(const Settings& settings) {
   const std::string action = settings.Words(0).empty() ? "show" : settings.Words(0).front();
   const std::string number = settings.Words(1).empty() ? "" : settings.Words(1).front();
-  if (!number.empty() && action != "invoice" && action != "credit") {
-    return Fail(ErrorCode::kInvalidArgument, "only `bill invoice` and `bill credit` take a number",
-                "NUMBER");
+  if (!number.empty() && action != "invoice" && action != "credit" && action != "pay") {
+    return Fail(ErrorCode::kInvalidArgument,
+                "only `bill invoice`, `bill credit` and `bill pay` take a number", "NUMBER");
   }
   if (action == "show") {
     return ShowBill(settings);
@@ -290,12 +307,14 @@ Result<ExitCode> RunBill(const Settings& settings) {
   if (action == "credit") {
     return Credit(settings, number);
   }
-  return Fail(
-      ErrorCode::kInvalidArgument,
-      fmt::format("bill does not know \"{}\"; use show, verify, export, invoice, invoices or "
-                  "credit",
-                  action.substr(0, 80)),
-      "ACTION");
+  if (action == "pay") {
+    return Pay(settings, number);
+  }
+  return Fail(ErrorCode::kInvalidArgument,
+              fmt::format("bill does not know \"{}\"; use show, verify, export, invoice, invoices, "
+                          "credit or pay",
+                          action.substr(0, 80)),
+              "ACTION");
 }
 
 Result<ExitCode> RunBackup(const Settings& settings) {

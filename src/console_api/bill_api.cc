@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "billing/focus_charges.h"
+#include "billing/meter.h"
 #include "billing/price_json.h"
 #include "billing/usd.h"
 #include "billing/verify.h"
@@ -194,6 +196,17 @@ Result<billing::BillNames> BillApi::NamesOf(const StatementOrder& order) {
   return names;
 }
 
+// An invoice is its organisation's: who sees one key alone sees no documents.
+Result<std::vector<billing::FocusCharge>> BillApi::ChargesOf(const StatementOrder& order) {
+  if (!order.key_id.empty()) {
+    return std::vector<billing::FocusCharge>();
+  }
+  TW_ASSIGN_OR_RETURN(const auto documents, books_.invoices().List(order.org_id));
+  const std::string owner =
+      order.org_id.empty() ? std::string() : billing::BudgetName("org", order.org_id);
+  return billing::ChargesOf(order.period, documents, books_.ledger().Credits(owner));
+}
+
 Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::string_view what,
                                            const identity::Principal& caller) {
   TW_ASSIGN_OR_RETURN(const StatementOrder order, OrderOf(request, caller));
@@ -229,13 +242,14 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
     TW_ASSIGN_OR_RETURN(focus.version, billing::ParseFocusVersion(version));
   }
   TW_ASSIGN_OR_RETURN(const billing::BillNames names, NamesOf(order));
+  TW_ASSIGN_OR_RETURN(const std::vector<billing::FocusCharge> charges, ChargesOf(order));
   const std::string format = http::First(query, "format");
   if (format.empty() || format == "csv") {
-    return Answered(billing::FocusCsv(focus, meters, prices, names, credits),
+    return Answered(billing::FocusCsv(focus, meters, prices, names, credits, charges),
                     "text/csv; charset=utf-8");
   }
   if (format == "parquet") {
-    return Answered(billing::FocusParquet(focus, meters, prices, names, credits),
+    return Answered(billing::FocusParquet(focus, meters, prices, names, credits, charges),
                     "application/vnd.apache.parquet");
   }
   return Fail(ErrorCode::kInvalidArgument, "`format` is csv or parquet.", "format");

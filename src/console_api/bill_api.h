@@ -27,7 +27,7 @@ class BillApi {
   static bool Has(std::string_view path);
 
   // The admin token sees everything; a key with the scope manage its organisation; every other one
-  // what it spent itself. Only the admin token issues, verifies and backs up. Errors: kNotFound,
+  // what it spent itself. Only the admin token issues, records payments, verifies and backs up. Errors: kNotFound,
   // kMethodNotAllowed, kPermissionDenied, kInvalidArgument, those of the stores.
   Result<http::Response> Answer(const http::Request& request, const identity::Principal& caller);
 
@@ -39,6 +39,8 @@ class BillApi {
                                         const identity::Principal& caller);
   Result<http::Response> Issue(const http::Request& request);
   Result<http::Response> Credit(const http::Request& request, const std::string& number);
+  Result<http::Response> AnswerPayments(const http::Request& request, const std::string& number,
+                                        const identity::Principal& caller);
   Result<http::Response> ShowInvoice(const http::Request& request, const std::string& number,
                                      const identity::Principal& caller);
   Result<http::Response> BackUp();
@@ -47,8 +49,10 @@ class BillApi {
                                           const identity::Principal& caller);
   Result<std::string> OrgIdOf(const std::string& name);  // a name or an id
   Result<billing::BillNames> NamesOf(const billing::StatementOrder& order);
+  Result<std::vector<billing::FocusCharge>> ChargesOf(const billing::StatementOrder& order);
   Status CheckReadyToInvoice(const billing::StatementOrder& order);
   Status CheckTotal(const billing::IssuedInvoice& draft, const std::string& confirmed);
+  Status CheckSees(const identity::Principal& caller, const billing::IssuedInvoice& invoice) const;
   int64_t NowS() const;
 
   billing::Books& books_;

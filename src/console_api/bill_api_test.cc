@@ -1,10 +1,14 @@
 #include "console_api/bill_api.h"
 
 #include <filesystem>
+#include <map>
+#include <set>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
+#include "base/decimal.h"
 #include "billing/hash.h"
 #include "dialects/json_reader.h"
 #include "testing/temp_dir.h"
@@ -185,6 +189,110 @@ TEST_F(BillApiTest, InvoicesWhatCreditsLeftToPayAndExportsTheSame) {
   const std::string focus =
       Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11&version=1.4&format=csv");
   EXPECT_NE(focus.find("-0.015,"), std::string::npos) << focus;
+}
+
+// The columns of FOCUS by name; none of these fields has a comma or a quote in it.
+std::vector<std::map<std::string, std::string>> RowsOf(const std::string& csv) {
+  std::vector<std::map<std::string, std::string>> rows;
+  std::vector<std::string> names;
+  size_t at = 0;
+  while (at < csv.size()) {
+    std::vector<std::string> fields(1);
+    bool is_quoted = false;
+    for (; is_quoted || csv[at] != '\r'; ++at) {
+      if (csv[at] == '"') {
+        is_quoted = !is_quoted;
+      } else if (csv[at] == ',' && !is_quoted) {
+        fields.emplace_back();
+      } else {
+        fields.back() += csv[at];
+      }
+    }
+    at += 2;
+    if (names.empty()) {
+      names = fields;
+      continue;
+    }
+    std::map<std::string, std::string>& row = rows.emplace_back();
+    for (size_t i = 0; i < names.size(); ++i) {
+      row[names[i]] = fields[i];
+    }
+  }
+  return rows;
+}
+
+// BilledCost in nano-USD.
+int64_t BilledOf(const std::map<std::string, std::string>& row) {
+  const Decimal cost = Decimal::Parse(row.at("BilledCost")).value();
+  int64_t nano = cost.digits();
+  for (int i = cost.exponent(); i > -9; --i) {
+    nano *= 10;
+  }
+  return cost.is_negative() && nano > 0 ? -nano : nano;
+}
+
+TEST_F(BillApiTest, ExportsDocumentsSoThatTheirRowsAddUpToWhatIsToBePaid) {
+  const std::string owner = "org:" + org_id_;
+  ASSERT_TRUE(books_->ledger().Grant({.name = "paid", .owner = owner, .amount = 15'000'000}));
+  ASSERT_TRUE(books_->ledger().Grant(
+      {.name = "gift", .owner = owner, .amount = 1'000'000, .promotional = true}));
+  Spend(40'000);
+  Spend(12'345'678);
+  const std::string open =
+      Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11&version=1.3&org=acme");
+  EXPECT_EQ(open.find("Purchase"), std::string::npos) << "no invoice yet";
+  SetTime(kNovember + 31 * kDayS);
+  Ask("POST", "/tw/v1/invoices", R"({"org":"acme","period":"2026-11","tax_percent":"19"})");
+  const std::string notes = "/tw/v1/invoices/TW-000001/credit-notes";
+  Ask("POST", notes, R"({"usd":"1.2345","reason":"outage"})");
+  Ask("POST", notes, R"({"usd":"11.15","reason":"the rest, and what credits paid"})");
+  for (const char* version : {"1.2", "1.3", "1.4"}) {
+    const auto rows = RowsOf(Ask("GET", "/tw/v1/bill/focus", "",
+                                 std::string("period=2026-11&org=acme&version=") + version));
+    std::map<std::string, int64_t> sums;
+    std::set<std::string> kinds;
+    for (const auto& row : rows) {
+      sums[row.at("InvoiceId")] += BilledOf(row);
+      kinds.insert(row.at("ChargeCategory") + ":" + row.at("ChargeClass"));
+    }
+    for (const auto& entry : AskJson("GET", "/tw/v1/invoices").at("invoices").as_array()) {
+      const auto& document = entry.as_object();
+      EXPECT_EQ(sums[std::string(document.at("number").as_string())],
+                document.at("payable_cents").as_int64() * 10'000'000)
+          << document.at("number");
+    }
+    EXPECT_EQ(sums.at(""), 15'000'000) << "what was bought; nobody buys a gift, or what comes back";
+    EXPECT_EQ(sums.size(), 4U);
+    EXPECT_EQ(kinds, (std::set<std::string>{"Usage:", "Credit:", "Tax:", "Adjustment:", "Purchase:",
+                                            "Credit:Correction", "Tax:Correction",
+                                            "Adjustment:Correction"}));
+  }
+  caller_.is_admin_token = false;
+  caller_.key_id = key_.id;
+  const std::string own = Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11");
+  EXPECT_EQ(own.find("Tax"), std::string::npos) << "who sees one key sees no documents";
+}
+
+TEST_F(BillApiTest, RecordsPaymentsAndShowsWhatIsOpen) {
+  Spend(40'005'000);
+  SetTime(kNovember + 31 * kDayS);
+  Ask("POST", "/tw/v1/invoices", kInvoice);
+  const std::string path = "/tw/v1/invoices/TW-000001/payments";
+  const std::string payment = R"({"usd":"15.5","reference":"bank 1"})";
+  AskJson("POST", path, payment);
+  const auto paid = AskJson("POST", path, payment).at("invoices").as_array()[0].as_object();
+  const int64_t payable = paid.at("payable_cents").as_int64();
+  EXPECT_EQ(paid.at("paid_cents").as_int64(), 1550);
+  EXPECT_EQ(paid.at("open_cents").as_int64(), payable - 1550);
+  EXPECT_EQ(Try("POST", path, R"({"usd":"9999","reference":"bank 2"})").error().param, "usd");
+  EXPECT_EQ(Try("POST", path, R"({"usd":"-1","reference":"bank 2"})").error().param, "usd");
+  EXPECT_EQ(Try("POST", path, R"({"usd":"1"})").error().param, "reference");
+  EXPECT_EQ(AskJson("GET", path).at("payments").as_array().size(), 1U);
+  caller_.is_admin_token = false;
+  caller_.org_id = "org_other";
+  caller_.scopes = {identity::Scope::kManage};
+  EXPECT_EQ(Try("POST", path, payment).error().code, ErrorCode::kPermissionDenied);
+  EXPECT_EQ(Try("GET", path).error().code, ErrorCode::kNotFound) << "another's";
 }
 
 TEST_F(BillApiTest, GivesBackAsACreditWhatThePrepaidHadPaid) {

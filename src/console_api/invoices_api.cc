@@ -33,7 +33,11 @@ void Write(const IssuedInvoice& invoice, JsonWriter& json) {
   json.Field("refers_to", invoice.refers_to).Field("org", invoice.org_id);
   json.Field("period", invoice.period).Field("issued", FormatTime(invoice.issued_s));
   json.Field("net_nanousd", std::to_string(invoice.net));
-  json.Field("payable_cents", invoice.payable_cents);
+  json.Field("tax_cents", invoice.tax_cents).Field("payable_cents", invoice.payable_cents);
+  if (invoice.kind == "invoice") {
+    json.Field("noted_cents", invoice.noted_cents).Field("paid_cents", invoice.paid_cents);
+    json.Field("open_cents", invoice.open_cents());
+  }
   if (invoice.returned > 0) {
     json.Field("returned_nanousd", std::to_string(invoice.returned));
     json.Field("returned_as", billing::CreditOfNote(invoice.number));
@@ -150,19 +154,59 @@ Result<http::Response> BillApi::AnswerInvoices(const http::Request& request, std
     }
     return Credit(request, std::string(rest.substr(1, rest.size() - 1 - kCredit.size())));
   }
+  constexpr std::string_view kPayments = "/payments";
+  if (rest.ends_with(kPayments)) {
+    return AnswerPayments(request, std::string(rest.substr(1, rest.size() - 1 - kPayments.size())),
+                          caller);
+  }
   if (request.method != "GET") {
     return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET.");
   }
   return ShowInvoice(request, std::string(rest.substr(1)), caller);
 }
 
+Status BillApi::CheckSees(const identity::Principal& caller, const IssuedInvoice& invoice) const {
+  if (!caller.is_admin_token && invoice.org_id != caller.org_id) {
+    return Fail(ErrorCode::kNotFound, fmt::format("There is no invoice \"{}\".", invoice.number),
+                "number");
+  }
+  return {};
+}
+
+Result<http::Response> BillApi::AnswerPayments(const http::Request& request,
+                                               const std::string& number,
+                                               const identity::Principal& caller) {
+  if (request.method == "POST") {
+    if (!caller.is_admin_token) {
+      return Fail(ErrorCode::kPermissionDenied, "Payments are recorded with the admin token.");
+    }
+    TW_ASSIGN_OR_RETURN(const Body body, Body::Read(request, {"usd", "reference"}));
+    TW_ASSIGN_OR_RETURN(const ledger::NanoUsd amount, billing::ParseUsd(body["usd"], "usd"));
+    TW_ASSIGN_OR_RETURN(const IssuedInvoice paid,
+                        books_.invoices().Pay(number, amount, body["reference"], NowS()));
+    return One(paid);
+  }
+  if (request.method != "GET") {
+    return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET, POST.");
+  }
+  TW_ASSIGN_OR_RETURN(const IssuedInvoice invoice, books_.invoices().Find(number));
+  TW_RETURN_IF_ERROR(CheckSees(caller, invoice));
+  TW_ASSIGN_OR_RETURN(const auto payments, books_.invoices().Payments(number));
+  JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.payments/v1").Field("invoice", invoice.number);
+  json.Field("open_cents", invoice.open_cents()).Key("payments").BeginArray();
+  for (const billing::Payment& payment : payments) {
+    json.BeginObject().Field("reference", payment.reference).Field("cents", payment.cents);
+    json.Field("recorded_at", FormatTime(payment.recorded_s)).EndObject();
+  }
+  json.EndArray().EndObject();
+  return Json(json.Take());
+}
+
 Result<http::Response> BillApi::ShowInvoice(const http::Request& request, const std::string& number,
                                             const identity::Principal& caller) {
   TW_ASSIGN_OR_RETURN(const IssuedInvoice invoice, books_.invoices().Find(number));
-  if (!caller.is_admin_token && invoice.org_id != caller.org_id) {
-    return Fail(ErrorCode::kNotFound,
-                fmt::format("There is no invoice \"{}\".", number.substr(0, 40)), "number");
-  }
+  TW_RETURN_IF_ERROR(CheckSees(caller, invoice));
   return Document(invoice, http::First(http::ParseQuery(request.query), "format"));
 }
 

@@ -70,7 +70,7 @@ const std::vector<Gateway::Route>& Gateway::Routes() {
       {"GET", "/tw/v1/invoices", "/tw/v1/invoices", Access::kManage, &Gateway::Console},
       {"POST", "/tw/v1/invoices", "/tw/v1/invoices", Access::kManage, &Gateway::Console},
       {"GET", "/tw/v1/invoices/*", "/tw/v1/invoices/{number}", Access::kManage, &Gateway::Console},
-      {"POST", "/tw/v1/invoices/*", "/tw/v1/invoices/{number}/credit-notes", Access::kManage, &Gateway::Console},
+      {"POST", "/tw/v1/invoices/*", "/tw/v1/invoices/{number}/{what}", Access::kManage, &Gateway::Console},
       {"POST", "/tw/v1/backup", "/tw/v1/backup", Access::kManage, &Gateway::Console},
       {"GET", "/tw/v1/usage", "/tw/v1/usage", Access::kRead, &Gateway::Console},
       {"GET", "/tw/v1/requests", "/tw/v1/requests", Access::kRead, &Gateway::Console},

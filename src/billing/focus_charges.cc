@@ -1,0 +1,95 @@
+#include "billing/focus_charges.h"
+
+#include <set>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "billing/meter.h"
+
+namespace tradewind::billing {
+namespace {
+
+constexpr int64_t kHourS = 3600, kNanosPerSecond = 1'000'000'000;
+
+void AddDocument(const BillPeriod& period, const IssuedInvoice& document,
+                 std::vector<FocusCharge>& charges) {
+  const bool is_note = document.kind == "credit_note";
+  const auto add = [&](std::string category, std::string line, std::string description,
+                       ledger::NanoUsd amount) {
+    if (amount == 0) {
+      return;
+    }
+    FocusCharge& charge = charges.emplace_back();
+    charge.category = std::move(category);
+    charge.charge_class = is_note ? "Correction" : "";
+    charge.description = std::move(description);
+    charge.org_id = document.org_id;
+    charge.invoice = document.number;
+    charge.line = std::move(line);
+    charge.from_s = period.from_s;
+    charge.to_s = period.to_s;
+    charge.billed = amount;
+  };
+  if (is_note) {
+    add("Credit", "credit",
+        fmt::format("credit note {} for {}", document.number, document.refers_to), document.net);
+  }
+  add("Adjustment", "rounding",
+      fmt::format("what rounding {} to cents carries to or from other invoices", document.number),
+      document.net_cents() * kNanoPerCent - document.net);
+  add("Tax", "tax", fmt::format("tax of {}", document.number), document.tax_cents * kNanoPerCent);
+}
+
+}  // namespace
+
+std::vector<FocusCharge> ChargesOf(const BillPeriod& period,
+                                   std::span<const IssuedInvoice> documents,
+                                   std::span<const ledger::CreditState> credits) {
+  std::vector<FocusCharge> charges;
+  std::set<std::string> owners;  // whose month is invoiced, as credits name them
+  std::set<std::string> returned;
+  for (const IssuedInvoice& document : documents) {
+    returned.insert(CreditOfNote(document.number));
+    if (document.period == period.name) {
+      AddDocument(period, document, charges);
+      owners.insert(BudgetName("org", document.org_id));
+    }
+  }
+  for (const ledger::CreditState& credit : credits) {
+    const int64_t granted_s = credit.spec.granted_ns / kNanosPerSecond;
+    if (credit.spec.promotional || !owners.contains(credit.spec.owner) ||
+        granted_s < period.from_s || granted_s >= period.to_s ||
+        returned.contains(credit.spec.name)) {
+      continue;
+    }
+    FocusCharge& charge = charges.emplace_back();
+    charge.category = "Purchase";
+    charge.description = fmt::format("credit {}{}{}", credit.spec.name,
+                                     credit.spec.note.empty() ? "" : ": ", credit.spec.note);
+    charge.org_id = credit.spec.owner.substr(credit.spec.owner.find(':') + 1);
+    charge.credit = credit.spec.name;
+    charge.from_s = granted_s / kHourS * kHourS;
+    charge.to_s = charge.from_s + kHourS;
+    charge.billed = credit.spec.amount;
+  }
+  return charges;
+}
+
+FocusCharge ChargeOf(const CreditUseKey& use, ledger::NanoUsd amount, const BillNames& names) {
+  FocusCharge charge;
+  charge.category = "Credit";
+  charge.description =
+      fmt::format("credit {}{}{}", use.credit, use.note.empty() ? "" : ": ", use.note);
+  const auto invoice = names.invoices.find(use.org_id);
+  charge.invoice = invoice == names.invoices.end() ? "" : invoice->second;
+  charge.line = CreditLineId(use.org_id, use.credit);
+  charge.credit = use.credit;
+  charge.from_s = use.hour * kHourS;
+  charge.to_s = charge.from_s + kHourS;
+  charge.billed = -amount;
+  return charge;
+}
+
+}  // namespace tradewind::billing

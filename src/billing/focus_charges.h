@@ -1,0 +1,25 @@
+// The rows of FOCUS that invoices add to what was used, so that BilledCost adds up to what each
+// document says is to be paid.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "billing/bill_period.h"
+#include "billing/focus.h"
+#include "billing/invoice_store.h"
+#include "ledger/ledger.h"
+
+namespace tradewind::billing {
+
+// Of the documents of `period`: tax, what rounding to cents changed, and what credit notes take
+// off. Of organisations that have an invoice of it: credits that they bought in it, which no
+// invoice asks for. What a note gave back as a credit was bought by nobody.
+std::vector<FocusCharge> ChargesOf(const BillPeriod& period,
+                                   std::span<const IssuedInvoice> documents,
+                                   std::span<const ledger::CreditState> credits);
+
+// Of what a credit paid, on its organisation's invoice where there is one.
+FocusCharge ChargeOf(const CreditUseKey& use, ledger::NanoUsd amount, const BillNames& names);
+
+}  // namespace tradewind::billing
