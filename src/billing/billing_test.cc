@@ -461,6 +461,38 @@ TEST(Meter, ChargesNothingForOwnKeysAndAsksNoBudgetForTheModelOnThisDevice) {
       << "a hard budget is over what the provider bills";
 }
 
+TEST(Meter, ACreditOfAModelAndAProviderPaysForTheseAlone) {
+  World world;
+  Meter meter(*world.ledger);
+  ASSERT_TRUE(world.ledger
+                  ->Grant({.name = "c",
+                           .owner = "org:org_1",
+                           .amount = 1'000'000,
+                           .scope = "model:org/model\nprovider:site-a"})
+                  .has_value());
+  ASSERT_TRUE(world.ledger->SetPrepaid("org:org_1", true).has_value());
+  const auto ask = [&](const std::string& model, const std::string& provider) {
+    Offer offer = world.Ask(0, 100);
+    offer.purchase.model = model;
+    offer.purchase.provider = provider;
+    auto attempt = meter.Begin(offer);
+    if (!attempt.has_value()) {
+      return attempt.error().message;
+    }
+    EXPECT_TRUE(attempt->Sent().has_value());
+    attempt->End({.is_complete = true, .usage = Used(0, 100)});
+    return std::string();
+  };
+  EXPECT_EQ(ask("org/model", "site-a"), "");
+  EXPECT_EQ(world.ledger->Credits("org:org_1").at(0).left, 800'000);
+  for (const auto& [model, provider] :
+       {std::pair("org/model", "site-b"), {"org/other", "site-a"}}) {
+    const std::string refused = ask(model, provider);
+    EXPECT_NE(refused.find("has $0.00 of credit left"), std::string::npos) << refused;
+  }
+  EXPECT_EQ(world.ledger->Credits("org:org_1").at(0).left, 800'000);
+}
+
 TEST(Meter, ABudgetOfChargesBindsWhatIsChargedAndNoOwnKey) {
   World world;
   ASSERT_TRUE(

@@ -19,7 +19,7 @@ namespace tradewind::billing {
 struct SpendingBound {
   std::vector<ledger::BudgetRoom> budgets;    // that it falls into
   std::optional<ledger::AccountNumber> hard;  // of one of them that may not be exceeded
-  std::string payer;
+  std::string payer, purposes;
   std::optional<ledger::NanoUsd>
       prepaid;  // what is left of the payer's credit, where he may owe nothing
 
@@ -213,7 +213,8 @@ SpendingBound BoundOf(const Offer& offer, const ScopeNames& names, ledger::Ledge
     bound.hard = hard->number;
   }
   bound.payer = PayerOf(offer.purchase);
-  bound.prepaid = ledger.PrepaidLeft(bound.payer);
+  bound.purposes = PurposesOf(offer.purchase);
+  bound.prepaid = ledger.PrepaidLeft(bound.payer, bound.purposes);
   return bound;
 }
 
@@ -275,6 +276,12 @@ std::string BudgetName(std::string_view kind, std::string_view id) {
 
 std::string PayerOf(const Purchase& purchase) {
   return purchase.own_key || purchase.org_id.empty() ? "" : "org:" + purchase.org_id;
+}
+
+std::string PurposesOf(const Purchase& purchase) {
+  std::string purposes(kModelScope);
+  purposes.append(purchase.model).append("\n").append(kProviderScope).append(purchase.provider);
+  return purposes.size() > ledger::kPurposesBytesMax ? "" : purposes;
 }
 
 bool IsOutOfBudget(const Error& error) {
@@ -399,6 +406,7 @@ Result<ledger::HoldRequest> Meter::RequestOf(const SpendingBound& bound, const O
   }
   request.charge = bought.own_key || offer.charges_nobody ? 0 : request.cost;
   request.payer = bound.payer;
+  request.purposes = bound.purposes;
   // What a caller's own account pays is owed to nobody by us.
   request.payee = ledger_.Payee((bought.own_key ? "callers:" : "provider:") + bought.provider)
                       .value_or(ledger::kUnknownPayee);  // Take says why nothing can be written

@@ -48,6 +48,9 @@ std::string BudgetName(std::string_view kind, std::string_view id);  // "key:key
 // Whose credits pay for a purchase: its organisation's; nobody's ("") where an own key pays.
 std::string PayerOf(const Purchase& purchase);
 
+// What credits with a scope pay for, as the ledger has it: "model:ORG/NAME", "provider:SLUG".
+std::string PurposesOf(const Purchase& purchase);
+
 // Of Meter::Begin: a hard budget or a prepaid organisation's credits have no room for it, rather
 // than that they cannot be kept at all.
 bool IsOutOfBudget(const Error& error);

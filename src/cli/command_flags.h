@@ -392,29 +392,25 @@ inline constexpr Flag kOrg{.name = "org",
                            .env = "TRADEWIND_KEY_ORG"};
 inline constexpr Flag kUser{
     .name = "user", .value = "NAME", .help = "user; likewise", .env = "TRADEWIND_KEY_USER"};
-inline constexpr Flag kPeriod{
-    .name = "period",
-    .value = "P",
-    .help =
-        "of the budget: it begins anew with each; or the span that "
-        "counts at any time, like rolling:24h or rolling:7d",
-    .built_in = "total",
-    .choices = "total minute hour day week month quarter rolling:24h rolling:7d",
-    .env = "TRADEWIND_BUDGET_PERIOD",
-    .offer = Offer::kChoice};
+inline constexpr Flag kPeriod{.name = "period",
+                              .value = "P",
+                              .help =
+                                  "of the budget: it begins anew with each; or the span that "
+                                  "counts at any time, like rolling:24h or rolling:7d",
+                              .built_in = "total",
+                              .choices = "total minute hour day week month quarter",
+                              .env = "TRADEWIND_BUDGET_PERIOD",
+                              .offer = Offer::kChoice};
 inline constexpr Flag kZone{
     .name = "zone",
     .value = "ZONE",
     .help = "whose calendar the period follows, like Europe/Berlin (default: UTC)",
     .env = "TRADEWIND_BUDGET_ZONE"};
-inline constexpr Flag kWeekStart{.name = "week-start",
-                                 .value = "DAY",
-                                 .help = "on which a week of the budget begins (default: monday)",
-                                 .choices =
-                                     "monday tuesday wednesday thursday friday saturday "
-                                     "sunday",
-                                 .env = "TRADEWIND_BUDGET_WEEK_START",
-                                 .offer = Offer::kChoice};
+inline constexpr Flag kWeekStart{
+    .name = "week-start",
+    .value = "DAY",
+    .help = "on which a week of the budget begins, like sunday (default: monday)",
+    .env = "TRADEWIND_BUDGET_WEEK_START"};
 inline constexpr Flag kCycleDay{
     .name = "cycle-day",
     .value = "N",
@@ -688,6 +684,14 @@ inline constexpr Flag kCreditFlags[] = {
      .env = "TRADEWIND_KEY_EXPIRES"},
     {.name = "note", .value = "TEXT", .help = "grant: what for; it stands on bills"},
     {.name = "promotional", .value = "", .help = "grant: a present, spent before what was paid"},
+    {.name = "models",
+     .value = "ORG/NAME,...",
+     .help = "grant: pays for these models alone (default: all)",
+     .env = "TRADEWIND_KEY_MODELS"},
+    {.name = "providers",
+     .value = "SLUG,...",
+     .help = "grant: pays for these providers alone (default: all)",
+     .env = "TRADEWIND_KEY_PROVIDERS"},
     {.name = "priority",
      .value = "N",
      .help = "grant: 0 to 100, of those that expire at the same time the lowest is spent first "

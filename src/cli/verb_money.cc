@@ -306,6 +306,13 @@ Result<ExitCode> RunCredit(const Settings& settings) {
     }
     TW_ASSIGN_OR_RETURN(const bool promotional, settings.Switch("promotional"));
     body.Field("promotional", promotional);
+    // Not from the variables, which are those of keys.
+    for (const char* name : {"models", "providers"}) {
+      if (const auto value = settings.Find(name);
+          value.has_value() && value->origin == std::string("--") + name) {
+        body.Field(name, value->text);
+      }
+    }
     TW_ASSIGN_OR_RETURN(const auto priority, settings.Integer("priority", 0, 100));
     if (priority.has_value()) {
       body.Field("priority", *priority);

@@ -40,6 +40,53 @@ std::string OrgOf(const std::string& owner) {
   return owner.starts_with(kOwner) ? owner.substr(kOwner.size()) : owner;
 }
 
+// Null: of any.
+void WriteScope(std::string_view name, std::string_view kind, std::string_view scope,
+                JsonWriter& json) {
+  json.Key(name);
+  bool is_any = true;
+  while (!scope.empty()) {
+    const std::string_view line = scope.substr(0, scope.find('\n'));
+    scope.remove_prefix(std::min(line.size() + 1, scope.size()));
+    if (line.starts_with(kind)) {
+      if (std::exchange(is_any, false)) {
+        json.BeginArray();
+      }
+      json.Value(line.substr(kind.size()));
+    }
+  }
+  if (is_any) {
+    json.Null();
+  } else {
+    json.EndArray();
+  }
+}
+
+// What a credit may pay for, as the ledger has it.
+Status AddScope(dialects::Fields& fields, std::string_view name, std::string_view kind,
+                std::string& scope) {
+  std::vector<std::string> values;
+  ReadTexts(fields, name, values);
+  if (fields.Find(name) != nullptr && values.empty()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("`{}` names at least one; leave it out for all.", name),
+                std::string(name));
+  }
+  for (const std::string& value : values) {
+    const bool is_good = !value.empty() && std::ranges::none_of(value, [](char c) {
+      return static_cast<unsigned char>(c) <= ' ' || c == 0x7F;
+    });
+    if (!is_good) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("`{}` are names without spaces, like {}.", name,
+                              kind == billing::kModelScope ? "ORG/NAME" : "together"),
+                  std::string(name));
+    }
+    scope.append(scope.empty() ? "" : "\n").append(kind).append(value);
+  }
+  return {};
+}
+
 void Write(const CreditState& credit, JsonWriter& json) {
   json.Field("id", credit.spec.name).Field("org", OrgOf(credit.spec.owner));
   Money(json, "amount_nanousd", credit.spec.amount);
@@ -49,6 +96,8 @@ void Write(const CreditState& credit, JsonWriter& json) {
   Money(json, "expired_nanousd", credit.expired);
   json.Field("promotional", credit.spec.promotional);
   json.Field("priority", int64_t{credit.spec.priority});
+  WriteScope("models", billing::kModelScope, credit.spec.scope, json);
+  WriteScope("providers", billing::kProviderScope, credit.spec.scope, json);
   json.Field("granted_at", FormatTime(credit.spec.granted_ns / kNanosPerSecond));
   json.Key("expires_at");
   if (credit.spec.expires_s == ledger::kEndOfTime) {
@@ -195,8 +244,10 @@ Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
   fields.Text("id", id);
   fields.Flag("promotional", promotional);
   fields.Integer("priority", 0, kPriorityMax, priority);
-  TW_RETURN_IF_ERROR(CheckKnown(fields, "a credit"));
   ledger::CreditSpec spec;
+  TW_RETURN_IF_ERROR(AddScope(fields, "models", billing::kModelScope, spec.scope));
+  TW_RETURN_IF_ERROR(AddScope(fields, "providers", billing::kProviderScope, spec.scope));
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "a credit"));
   TW_ASSIGN_OR_RETURN(spec.amount, billing::ParseUsd(usd, "usd"));
   if (spec.amount == 0) {
     return Fail(ErrorCode::kInvalidArgument, "A credit is more than nothing.", "usd");

@@ -16,35 +16,6 @@ namespace {
 using dialects::Fields;
 using dialects::JsonWriter;
 
-// A list of texts; a single text with commas is one too.
-void ReadTexts(Fields& fields, std::string_view name, std::vector<std::string>& out) {
-  const boost::json::value* value = fields.Find(name);
-  if (value == nullptr) {
-    return;
-  }
-  if (value->is_string()) {
-    std::string_view rest(value->get_string());
-    while (!rest.empty()) {
-      const size_t comma = rest.find(',');
-      out.emplace_back(rest.substr(0, comma));
-      rest = comma == rest.npos ? "" : rest.substr(comma + 1);
-    }
-    return;
-  }
-  if (!value->is_array()) {
-    return fields.Wrong(name, "must be a list of texts");
-  }
-  for (const boost::json::value& entry : value->get_array()) {
-    if (!entry.is_string()) {
-      return fields.Wrong(name, "must be a list of texts");
-    }
-    out.emplace_back(entry.get_string());
-  }
-  if (out.empty()) {  // "none" or "all"? Nobody should have to guess
-    fields.Wrong(name, "must not be an empty list; leave it out to allow all");
-  }
-}
-
 bool ReadNumber(std::string_view text, int64_t& out) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
   return error == std::errc() && end == text.data() + text.size() && text.front() != '-';
@@ -137,6 +108,34 @@ Status CheckOfABudget(const BudgetFields& fields) {
 }
 
 }  // namespace
+
+void ReadTexts(Fields& fields, std::string_view name, std::vector<std::string>& out) {
+  const boost::json::value* value = fields.Find(name);
+  if (value == nullptr) {
+    return;
+  }
+  if (value->is_string()) {
+    std::string_view rest(value->get_string());
+    while (!rest.empty()) {
+      const size_t comma = rest.find(',');
+      out.emplace_back(rest.substr(0, comma));
+      rest = comma == rest.npos ? "" : rest.substr(comma + 1);
+    }
+    return;
+  }
+  if (!value->is_array()) {
+    return fields.Wrong(name, "must be a list of texts");
+  }
+  for (const boost::json::value& entry : value->get_array()) {
+    if (!entry.is_string()) {
+      return fields.Wrong(name, "must be a list of texts");
+    }
+    out.emplace_back(entry.get_string());
+  }
+  if (out.empty()) {  // "none" or "all"? Nobody should have to guess
+    fields.Wrong(name, "must not be an empty list; leave it out to allow all");
+  }
+}
 
 Result<int64_t> ParseExpiry(std::string_view text, int64_t now_unix_s) {
   if (const auto span = ReadSpan(text)) {

@@ -5,8 +5,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
+#include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
 #include "identity/store.h"
 #include "ledger/record.h"
@@ -21,6 +23,9 @@ struct NewKey {
 // The body of POST /tw/v1/keys. Errors: kInvalidArgument naming the field, also for one that is not
 // known.
 Result<NewKey> ParseNewKey(std::string_view body, int64_t now_unix_s);
+
+// A list of texts; a single text with commas is one too.
+void ReadTexts(dialects::Fields& fields, std::string_view name, std::vector<std::string>& out);
 
 // "30d", "12h", "90m", "2026-12-31" (its first second, UTC) or "2026-12-31T23:59:59Z"; the result is
 // not before the year 1970. Errors: kInvalidArgument (param expires).

@@ -270,6 +270,7 @@ TEST_F(MoneyApiTest, GrantsCreditOnceAndListsWhatIsLeftOfIt) {
                            R"({"org":"acme","usd":"0.01","note":"welcome","id":"order-7",
                                "expires":"2100-01-01","promotional":true,"priority":7})");
   EXPECT_EQ(granted.at("priority").as_int64(), 7);
+  EXPECT_TRUE(granted.at("models").is_null()) << "it pays for all";
   EXPECT_EQ(Text(granted, "id"), "order-7");
   EXPECT_EQ(Text(granted, "amount_nanousd"), "10000000");
   EXPECT_EQ(Text(granted, "left_nanousd"), "10000000");
@@ -312,6 +313,31 @@ TEST_F(MoneyApiTest, GrantsCreditOnceAndListsWhatIsLeftOfIt) {
   EXPECT_EQ(param(R"({"org":"acme","usd":"1","id":"a b"})"), "id");
   EXPECT_EQ(param(R"({"org":"acme","usd":"1","priority":101})"), "priority");
   EXPECT_EQ(param(R"({"org":"acme","usd":"1","note":")" + std::string(600, 'x') + R"("})"), "note");
+}
+
+TEST_F(MoneyApiTest, ACreditWithAScopePaysForThatAlone) {
+  const std::string key = Key(R"({"name":"a","org":"acme"})", false);
+  const auto credit = Ask("POST", "/tw/v1/credits",
+                          R"({"org":"acme","usd":"1","models":["org/a","org/b"],
+                              "providers":"site-a,site-b"})");
+  EXPECT_EQ(credit.at("models"), (boost::json::array{"org/a", "org/b"}));
+  EXPECT_EQ(credit.at("providers"), (boost::json::array{"site-a", "site-b"}));
+  for (const auto& [field, value] :
+       {std::pair("models", R"("")"), std::pair("models", R"(["a b"])"),
+        std::pair("providers", R"(["x\ny"])"), std::pair("models", "7"),
+        std::pair("models", "[]")}) {
+    EXPECT_EQ(Try("POST", "/tw/v1/credits",
+                  fmt::format(R"({{"org":"acme","usd":"1","{}":{}}})", field, value))
+                  .error()
+                  .param,
+              field)
+        << value;
+  }
+  EXPECT_EQ(Try("POST", "/tw/v1/credits",
+                R"({"org":"acme","usd":"1","models":")" + std::string(1100, 'm') + R"("})")
+                .error()
+                .param,
+            "models");
 }
 
 TEST_F(MoneyApiTest, MakesAnOrganisationPayFromItsCreditsAlone) {

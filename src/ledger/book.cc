@@ -196,7 +196,8 @@ void Book::NoteRefused(AccountNumber number, NanoUsd asked, int64_t time_ns) {
 
 std::expected<Record, Refusal> Book::DecideHold(const HoldRequest& request, Moment now) {
   if (!IsAmount(request.cost) || !IsAmount(request.charge) ||
-      request.text.size() > kRecordTextBytesMax || request.payer.size() > kPayerBytesMax) {
+      request.text.size() > kRecordTextBytesMax || request.payer.size() > kPayerBytesMax ||
+      request.purposes.size() > kPurposesBytesMax) {
     return Refuse(Refusal::Reason::kAmount);
   }
   if (holds_.contains(request.id)) {
@@ -218,12 +219,15 @@ std::expected<Record, Refusal> Book::DecideHold(const HoldRequest& request, Mome
       no.has_value()) {
     return std::unexpected(std::move(*no));
   }
-  if (auto no = AddCreditLegs(request.payer, request.charge, now.credit_ns, record.legs);
+  if (auto no = AddCreditLegs(request.payer, request.purposes, request.charge, now.credit_ns,
+                              record.legs);
       no.has_value()) {
     return std::unexpected(std::move(*no));
   }
-  if (request.charge > 0 && wallets_.contains(request.payer)) {
+  if (const auto owned = wallets_.find(request.payer);
+      request.charge > 0 && owned != wallets_.end()) {
     record.payer = request.payer;
+    record.purposes = owned->second.scoped.empty() ? "" : request.purposes;
   }
   record.text = request.text;
   return decided;
@@ -269,7 +273,8 @@ std::expected<Record, Refusal> Book::DecideExtend(HoldId id, NanoUsd cost, NanoU
     }
     record.legs.Push(more);
   }
-  if (auto no = AddCreditLegs(payer, charge, now.credit_ns, record.legs); no.has_value()) {
+  if (auto no = AddCreditLegs(payer, hold.purposes, charge, now.credit_ns, record.legs);
+      no.has_value()) {
     return std::unexpected(std::move(*no));
   }
   const auto others = std::ranges::count_if(record.legs.all(), [&](const Leg& more) {

@@ -78,6 +78,7 @@ struct HoldRequest {
   // Whose credits pay the charge, as far as they go; the rest is owed, or, of who is prepaid,
   // refused. Empty: all of it is owed.
   std::string_view payer;
+  std::string_view purposes;            // what it is for, as credits' scopes say it, a line each
   AccountNumber payee = kUnknownPayee;  // whom the cost is owed to
   uint32_t price_version = 0;
   std::string text;  // kept for the records above the ledger
@@ -131,6 +132,7 @@ struct OpenHold {
   Legs legs;
   std::string text;
   std::string payer;        // whose credits pay; empty: nobody's
+  std::string purposes;     // which of them, where some pay for few things
   std::string upstream_id;  // what the provider calls the request; empty: it has not said
 };
 
@@ -253,8 +255,9 @@ class Book {
   const BudgetSpec* BudgetOf(AccountNumber number) const;
   bool IsPrepaid(std::string_view payer) const { return prepaid_.contains(payer); }
   const std::set<std::string, std::less<>>& prepaid() const { return prepaid_; }
-  // What a hold of his could take at `credit_ns` from credits alone.
-  NanoUsd Spendable(std::string_view payer, int64_t credit_ns) const;
+  // What a hold of his for these purposes could take at `credit_ns` from credits alone.
+  NanoUsd Spendable(std::string_view payer, int64_t credit_ns,
+                    std::string_view purposes = {}) const;
   // A window that was opened stays as it was until its end, and the next one begins there, also
   // where the tz database has learnt other rules since. Requires a budget's number. The reference
   // is good until the next call.
@@ -333,9 +336,10 @@ class Book {
   };
   // What an owner has: kept up with every change of his credits, so that nobody walks over them.
   struct Wallet {
-    std::set<Place> free;   // that have something which no hold has set aside
-    __int128 free_sum = 0;  // a file may say more than 64 bits hold
-    size_t live = 0;        // of which something is left, or set aside
+    std::set<Place> free;            // that have something which no hold has set aside
+    __int128 free_sum = 0;           // a file may say more than 64 bits hold
+    size_t live = 0;                 // of which something is left, or set aside
+    std::set<AccountNumber> scoped;  // of these: that pay for some purposes alone
   };
   // What of that one credit makes.
   struct Standing {
@@ -345,8 +349,9 @@ class Book {
   // What credits have, in the order in which they pay.
   using Purses = std::vector<std::pair<AccountNumber, NanoUsd>>;
 
-  std::optional<Refusal> AddCreditLegs(std::string_view payer, NanoUsd charge, int64_t credit_ns,
-                                       Legs& legs) const;
+  std::optional<Refusal> AddCreditLegs(std::string_view payer, std::string_view purposes,
+                                       NanoUsd charge, int64_t credit_ns, Legs& legs) const;
+  bool MayPay(AccountNumber credit, std::string_view purposes) const;
   // What each credit pays of a charge; without a time only those that are held for it.
   Legs SharesOf(const OpenHold& hold, NanoUsd charge, std::optional<int64_t> credit_ns) const;
   // Who has what nobody spent in time.
@@ -359,7 +364,7 @@ class Book {
   // Of free credits, and of `held` ones, as many as pay `wanted`; all, where that is more than
   // `count_max`.
   Purses PursesOf(const Wallet& wallet, std::span<const Leg> held, NanoUsd wanted, size_t count_max,
-                  int64_t credit_ns) const;
+                  int64_t credit_ns, std::string_view purposes) const;
   Account& Open(const Leg& leg);
   // Sets aside, or gives back.
   Account& AddPending(const Leg& leg, NanoUsd amount);
@@ -422,6 +427,7 @@ class Book {
   std::map<std::string, std::vector<uint32_t>, std::less<>> prices_of_;  // the newest last
   uint32_t next_price_ = 1;
   uint64_t price_bytes_ = 0;
+  uint64_t scope_bytes_ = 0;  // of all credits
   std::vector<Notice> notices_;
   std::map<AccountNumber, std::pair<int64_t, NanoUsd>> refused_;  // the window's start, its limit
 };

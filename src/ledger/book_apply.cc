@@ -188,6 +188,7 @@ Status Book::ApplyHold(const Record& record) {
   hold.legs = record.legs;
   hold.text = record.text;
   hold.payer = record.payer;
+  hold.purposes = record.purposes;
   NoteHeld(record.hold, hold.legs, hold.state, 1);
   return {};
 }
@@ -464,6 +465,7 @@ Status Book::ApplyCredit(const Record& record) {
   CreditSpec& credit = credits_[number] = record.credit;
   credit.granted_ns = credit.granted_ns == 0 ? record.time_ns : credit.granted_ns;
   credit_names_[credit.name] = number;
+  scope_bytes_ += credit.scope.size();
   accounts_[{number, 0}] = Account();
   Move({kCreditSource, 0}, {number, 0}, credit.amount);
   Restand(number, {});
@@ -528,6 +530,7 @@ Status Book::ApplySnapshot(const Record& record) {
       open.legs = record.legs;
       open.text = record.text;
       open.payer = record.payer;
+      open.purposes = record.purposes;
       if (record.state == HoldState::kInDoubt) {
         for (const Leg& leg : open.legs.all()) {
           accounts_.at(leg.account).in_doubt += leg.amount;

@@ -1,5 +1,6 @@
 // Credits: what was paid ahead or given away, and how it is spent before anything is owed.
 #include <algorithm>
+#include <map>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -63,6 +64,15 @@ void ForEachFree(const Places& places, int64_t credit_ns, const Use& use) {
   }
 }
 
+template <typename Use>
+void ForEachLine(std::string_view text, const Use& use) {
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    use(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+}
+
 // As many shares as there is room for. The last one may have to stand for many small credits: it is
 // then of the first that has all that is missing, or of the one that has most.
 template <typename Purses>
@@ -103,6 +113,12 @@ Result<Record> Book::DecideCredit(const CreditSpec& credit) const {
   if (credit.note.size() > kCreditNoteBytesMax) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("a note has at most {} bytes", kCreditNoteBytesMax), "note");
+  }
+  if (credit.scope.size() > kCreditScopeBytesMax) {
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("what a credit may pay for has at most {} bytes in all", kCreditScopeBytesMax),
+        "models");
   }
   if (credit_names_.contains(credit.name)) {
     return Fail(ErrorCode::kInvalidArgument,
@@ -162,6 +178,11 @@ void Book::Restand(AccountNumber number, Standing before) {
     wallet.free.erase(PlaceOf(number));
   }
   if (now.is_live != before.is_live) {
+    if (now.is_live && !credits_.at(number).scope.empty()) {
+      wallet.scoped.insert(number);
+    } else {
+      wallet.scoped.erase(number);
+    }
     wallet.live += now.is_live ? size_t{1} : size_t{0} - 1;
   }
   if (wallet.live == 0) {
@@ -170,7 +191,7 @@ void Book::Restand(AccountNumber number, Standing before) {
 }
 
 Book::Purses Book::PursesOf(const Wallet& wallet, std::span<const Leg> held, NanoUsd wanted,
-                            size_t count_max, int64_t credit_ns) const {
+                            size_t count_max, int64_t credit_ns, std::string_view purposes) const {
   std::vector<std::pair<Place, NanoUsd>> own;
   for (const Leg& leg : held) {
     if (leg.is_credit && leg.account.window_start_s == 0) {
@@ -191,9 +212,10 @@ Book::Purses Book::PursesOf(const Wallet& wallet, std::span<const Leg> held, Nan
     for (; goes_on && next != own.end() && next->first < place; ++next) {
       goes_on = add(next->first.number, next->second);
     }
-    if (goes_on) {
+    const bool is_own = goes_on && next != own.end() && next->first == place;
+    if (goes_on && (is_own || MayPay(place.number, purposes))) {
       NanoUsd amount = std::min(StandingOf(place.number).free, kAmountMax);
-      if (next != own.end() && next->first == place) {
+      if (is_own) {
         amount += next++->second;
       }
       goes_on = add(place.number, amount);
@@ -206,8 +228,21 @@ Book::Purses Book::PursesOf(const Wallet& wallet, std::span<const Leg> held, Nan
   return purses;
 }
 
-std::optional<Refusal> Book::AddCreditLegs(std::string_view payer, NanoUsd charge,
-                                           int64_t credit_ns, Legs& legs) const {
+bool Book::MayPay(AccountNumber credit, std::string_view purposes) const {
+  const std::string_view scope = credits_.at(credit).scope;
+  if (scope.empty()) {
+    return true;
+  }
+  std::map<std::string_view, bool> kinds;  // whether one of it is meant
+  ForEachLine(scope, [&](std::string_view wanted) {
+    bool& is_meant = kinds[wanted.substr(0, wanted.find(':'))];
+    ForEachLine(purposes, [&](std::string_view purpose) { is_meant |= purpose == wanted; });
+  });
+  return std::ranges::all_of(kinds, [](const auto& kind) { return kind.second; });
+}
+
+std::optional<Refusal> Book::AddCreditLegs(std::string_view payer, std::string_view purposes,
+                                           NanoUsd charge, int64_t credit_ns, Legs& legs) const {
   const bool is_prepaid = !payer.empty() && charge > 0 && IsPrepaid(payer);
   const auto owned = wallets_.find(payer);
   if (payer.empty() || charge == 0 || (owned == wallets_.end() && !is_prepaid)) {
@@ -215,7 +250,8 @@ std::optional<Refusal> Book::AddCreditLegs(std::string_view payer, NanoUsd charg
   }
   NanoUsd missing = charge;
   if (owned != wallets_.end()) {
-    Pay(PursesOf(owned->second, {}, charge, kLegsMax - legs.size(), credit_ns), missing, legs);
+    Pay(PursesOf(owned->second, {}, charge, kLegsMax - legs.size(), credit_ns, purposes), missing,
+        legs);
   }
   if (missing == 0 || !is_prepaid) {
     return std::nullopt;
@@ -227,7 +263,8 @@ std::optional<Refusal> Book::AddCreditLegs(std::string_view payer, NanoUsd charg
   return refusal;
 }
 
-NanoUsd Book::Spendable(std::string_view payer, int64_t credit_ns) const {
+NanoUsd Book::Spendable(std::string_view payer, int64_t credit_ns,
+                        std::string_view purposes) const {
   const auto owned = wallets_.find(payer);
   if (owned == wallets_.end()) {
     return 0;
@@ -235,6 +272,10 @@ NanoUsd Book::Spendable(std::string_view payer, int64_t credit_ns) const {
   __int128 spendable = owned->second.free_sum;
   ForEachOver(owned->second.free, credit_ns,
               [&](const Place& over) { spendable -= StandingOf(over.number).free; });
+  for (const AccountNumber number : owned->second.scoped) {
+    const bool is_over = credits_.at(number).expires_s <= credit_ns / kNanosPerSecond;
+    spendable -= is_over || MayPay(number, purposes) ? 0 : StandingOf(number).free;
+  }
   return static_cast<NanoUsd>(std::min<__int128>(spendable, kNanoUsdMax));
 }
 
@@ -243,7 +284,8 @@ Legs Book::SharesOf(const OpenHold& hold, NanoUsd charge, std::optional<int64_t>
   NanoUsd missing = charge;
   const auto owned = wallets_.find(hold.payer);
   if (credit_ns.has_value() && owned != wallets_.end()) {
-    Pay(PursesOf(owned->second, hold.legs.all(), charge, kLegsMax, *credit_ns), missing, shares);
+    Pay(PursesOf(owned->second, hold.legs.all(), charge, kLegsMax, *credit_ns, hold.purposes),
+        missing, shares);
     if (missing == 0 || shares.size() < kLegsMax) {
       return shares;
     }

@@ -111,6 +111,7 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
     record.legs = hold.legs;
     record.text = hold.text;
     record.payer = hold.payer;
+    record.purposes = hold.purposes;
     record.state = hold.state;
     record.metered_cost = hold.metered_cost;
     record.metered_charge = hold.metered_charge;
@@ -135,9 +136,10 @@ uint64_t Book::snapshot_bytes_max() const {
                      kHold = 256 + kLegsMax * 48, kUpstreamId = 128, kProgress = 192;
   uint64_t bytes = 1024 + price_bytes_ +
                    (budgets_.size() + payees_.size() + prepaid_.size()) * kDefinition +
-                   credits_.size() * kCredit + accounts_.size() * kAccount;
+                   credits_.size() * kCredit + scope_bytes_ + accounts_.size() * kAccount;
   for (const auto& [id, hold] : holds_) {
-    bytes += kHold + hold.text.size() + hold.payer.size() + kUpstreamId + hold.upstream_id.size() +
+    bytes += kHold + hold.text.size() + hold.payer.size() + hold.purposes.size() + kUpstreamId +
+             hold.upstream_id.size() +
              (hold.metered_text.empty() ? 0 : kProgress + hold.metered_text.size());
   }
   return bytes;

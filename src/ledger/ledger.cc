@@ -277,9 +277,9 @@ Status Ledger::SetPrepaid(std::string_view payer, bool is_prepaid) {
   return book_.IsPrepaid(payer) == is_prepaid ? Status() : Commit(record);
 }
 
-std::optional<NanoUsd> Ledger::PrepaidLeft(std::string_view payer) {
+std::optional<NanoUsd> Ledger::PrepaidLeft(std::string_view payer, std::string_view purposes) {
   const std::lock_guard lock(mutex_);
-  return book_.IsPrepaid(payer) ? std::optional(book_.Spendable(payer, CreditNowNs()))
+  return book_.IsPrepaid(payer) ? std::optional(book_.Spendable(payer, CreditNowNs(), purposes))
                                 : std::nullopt;
 }
 

@@ -188,7 +188,7 @@ class Ledger {
   // Whether somebody pays from credits alone. Errors: kInvalidArgument (param owner).
   Status SetPrepaid(std::string_view payer, bool is_prepaid);
   // What a hold of his may take from credits at most; nullopt: he owes what is beyond them.
-  std::optional<NanoUsd> PrepaidLeft(std::string_view payer);
+  std::optional<NanoUsd> PrepaidLeft(std::string_view payer, std::string_view purposes = {});
   // Of one owner, or of all; in the order in which they were granted: at most `max` of those behind
   // `after`.
   std::vector<CreditState> Credits(std::string_view owner = {}, AccountNumber after = 0,

@@ -54,14 +54,20 @@ bool WalkCredit(Walker& walker, CreditSpec& credit) {
          walker.Text(credit.owner, kRecordTextBytesMax) && walker.Number(credit.amount) &&
          walker.Number(credit.expires_s) && walker.Number(credit.priority) &&
          walker.Flag(credit.promotional) &&
-         (!walker.HasMore(credit.granted_ns != 0 || !credit.note.empty()) ||
-          (walker.Number(credit.granted_ns) && walker.Text(credit.note, kCreditNoteBytesMax)));
+         (!walker.HasMore(credit.granted_ns != 0 || !credit.note.empty() ||
+                          !credit.scope.empty()) ||
+          (walker.Number(credit.granted_ns) && walker.Text(credit.note, kCreditNoteBytesMax))) &&
+         (!walker.HasMore(!credit.scope.empty()) ||
+          walker.Text(credit.scope, kCreditScopeBytesMax));
 }
 
-// Whose credits pay: behind the fields that every hold has.
+// Whose credits pay, and for what: behind the fields that every hold has.
 template <class Walker>
-bool WalkPayer(Walker& walker, std::string& payer) {
-  return !walker.HasMore(!payer.empty()) || walker.Text(payer, kPayerBytesMax);
+bool WalkPayer(Walker& walker, Record& record) {
+  return (!walker.HasMore(!record.payer.empty() || !record.purposes.empty()) ||
+          walker.Text(record.payer, kPayerBytesMax)) &&
+         (!walker.HasMore(!record.purposes.empty()) ||
+          walker.Text(record.purposes, kPurposesBytesMax));
 }
 
 template <class Walker>
@@ -70,7 +76,7 @@ bool WalkFields(Walker& walker, Record& record) {
     case RecordType::kHold:
       return walker.Number(record.cost) && walker.Number(record.charge) &&
              walker.Number(record.price_version) && walker.Legs(record.legs) &&
-             walker.Text(record.text, kRecordTextBytesMax) && WalkPayer(walker, record.payer);
+             walker.Text(record.text, kRecordTextBytesMax) && WalkPayer(walker, record);
     case RecordType::kSent:
     case RecordType::kSnapshotBegin:
     case RecordType::kSnapshotEnd:
@@ -135,7 +141,7 @@ bool WalkFields(Walker& walker, Record& record) {
              walker.Text(record.text, kRecordTextBytesMax) &&
              walker.Enum(record.state, HoldState::kInDoubt) && walker.Number(record.metered_cost) &&
              walker.Number(record.metered_charge) && walker.Number(record.since_ns) &&
-             WalkPayer(walker, record.payer);
+             WalkPayer(walker, record);
   }
   return false;
 }

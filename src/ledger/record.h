@@ -85,6 +85,9 @@ struct CreditSpec {
   bool promotional = false;  // spent before paid ones
   int64_t granted_ns = 0;    // 0 in a record: at the record's time
   std::string note = {};     // why, for people
+  // What it may pay for, in words that the ledger does not read, a line each: "kind:value". Of each
+  // kind that stands here one has to be among a hold's purposes. Empty: anything.
+  std::string scope = {};
 
   bool operator==(const CreditSpec&) const = default;
 };
@@ -187,7 +190,8 @@ struct Record {
   // Of a hold: whose credits pay, where there are any. A settle's legs are what these did pay; an
   // adjustment's what they get back, and by how much the windows of budgets change.
   std::string payer = {};
-  bool is_prepaid = false;  // of kPayer
+  std::string purposes = {};  // of a hold: where the payer has credits with a scope
+  bool is_prepaid = false;    // of kPayer
   // Of definitions.
   BudgetSpec budget = {};
   CreditSpec credit = {};
@@ -211,6 +215,8 @@ inline constexpr size_t kRecordTextBytesMax = 16 << 10;
 inline constexpr size_t kPriceTextBytesMax = 4096;  // of each of a price's three
 inline constexpr size_t kCreditsMax = 100'000;      // granted, spent ones among them
 inline constexpr size_t kPayerBytesMax = 256;       // as any name of an account
+inline constexpr size_t kCreditScopeBytesMax = 1024;
+inline constexpr size_t kPurposesBytesMax = 1024;
 inline constexpr size_t kCreditNoteBytesMax = 512;
 inline constexpr size_t kBootIdBytesMax = 64;
 inline constexpr size_t kRecordBytesMax = kRecordTextBytesMax + (8 << 10);

@@ -46,11 +46,11 @@ constexpr Window BucketOf(int64_t span_s, int64_t unix_s) {
   return {start_s, start_s + length_s};
 }
 
-// The window of the calendar that `unix_s` lies in. A week begins on `first_day`, 1 (Monday) to 7; a
-// month on that day of it, 1 to 31, or on its last one where it has not so many. An hour or minute
-// of local time that the clocks show twice is two windows' worth of time in one; a skipped one does
-// not exist. Requires CheckZone(zone); any thread. Instants outside the years 1900 to 9999 count as
-// the nearest of these.
+// The window of the calendar that `unix_s` lies in. A week begins on `first_day`, 1 (Monday) to 7;
+// a month on that day of it, 1 to 31, or on its last one where it has not so many. An hour or
+// minute of local time that the clocks show twice is two windows' worth of time in one; a skipped
+// one does not exist. Requires CheckZone(zone); any thread. Instants outside the years 1900 to
+// 9999 count as the nearest of these.
 Window WindowOf(Period period, const std::string& zone, int64_t unix_s, uint8_t first_day = 1);
 
 }  // namespace tradewind::ledger

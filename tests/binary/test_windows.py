@@ -92,4 +92,6 @@ def test_weeks_months_and_charges_are_set_and_shown(tmp_path):
         moved = harness.run_cli("budget", "set", "all", "--cycle-day", "16", home=home)
         assert moved.returncode != 0 and "remove it first" in moved.stderr
         credit = json.loads(cli(home, "credit", "grant", "default", "5", "--priority", "3", "--json"))
-        assert credit["priority"] == 3
+        assert credit["priority"] == 3 and credit["models"] is None
+        few = json.loads(cli(home, "credit", "grant", "default", "5", "--models", "org/a,org/b", "--providers", "site-a", "--json"))
+        assert few["models"] == ["org/a", "org/b"] and few["providers"] == ["site-a"]
