@@ -78,7 +78,7 @@ struct HoldRequest {
   // Whose credits pay the charge, as far as they go; the rest is owed, or, of who is prepaid,
   // refused. Empty: all of it is owed.
   std::string_view payer;
-  std::string_view purposes;            // what it is for, as credits' scopes say it, a line each
+  std::string_view purposes = {};       // what it is for, as credits' scopes say it, a line each
   AccountNumber payee = kUnknownPayee;  // whom the cost is owed to
   uint32_t price_version = 0;
   std::string text;  // kept for the records above the ledger
