@@ -78,6 +78,9 @@ CREATE TABLE IF NOT EXISTS alert_series (
 CREATE TABLE IF NOT EXISTS alert_skus (
   org TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL,
   PRIMARY KEY (org, provider, model, version)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS alert_tiers (
+  org TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, tier TEXT NOT NULL,
+  PRIMARY KEY (org, provider, model, tier)) STRICT, WITHOUT ROWID;
 )");
 }
 

@@ -19,7 +19,7 @@ enum class Kind : uint8_t {
   kBudget,    // a share of a budget is used
   kVelocity,  // spending so fast that the day's budget would not last
   kUnusual,   // more than is usual at this time of the week
-  kNewSku,    // a provider, model or price that was never paid for before
+  kNewSku,    // a provider, model, price or dearer tier that was never paid for before
   kForecast,  // the period will probably end above its budget
   kOverrun,   // a provider billed more than was held
   kBill,      // a provider's bill says otherwise than what was recorded here

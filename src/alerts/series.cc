@@ -136,6 +136,13 @@ Result<bool> AddSku(storage::Database& database, const Sku& sku) {
   return database.changes() == 1;
 }
 
+Result<bool> AddTier(storage::Database& database, const SkuTier& tier) {
+  TW_RETURN_IF_ERROR(database.Run("INSERT OR IGNORE INTO alert_tiers VALUES (?1, ?2, ?3, ?4)",
+                                  std::string_view(tier.org_id), std::string_view(tier.provider),
+                                  std::string_view(tier.model), std::string_view(tier.tier)));
+  return database.changes() == 1;
+}
+
 Status ForgetCosts(storage::Database& database, int64_t bucket) {
   TW_RETURN_IF_ERROR(database.Run("DELETE FROM alert_buckets WHERE bucket < ?1", bucket));
   return database.Run("DELETE FROM alert_series WHERE last < ?1", bucket);

@@ -59,6 +59,13 @@ struct Sku {
 // True: it was not paid for before.
 Result<bool> AddSku(storage::Database& database, const Sku& sku);
 
+// One that costs more than the usual one, whatever the version of the price.
+struct SkuTier {
+  std::string org_id, provider, model, tier;
+  auto operator<=>(const SkuTier&) const = default;
+};
+Result<bool> AddTier(storage::Database& database, const SkuTier& tier);  // likewise
+
 // Drops buckets before `bucket`, and series that spent nothing since.
 Status ForgetCosts(storage::Database& database, int64_t bucket);
 

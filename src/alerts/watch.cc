@@ -139,6 +139,16 @@ Alert NewSkuOf(const AttemptRow& row) {
   return alert;
 }
 
+Alert NewTierOf(const AttemptRow& row) {
+  Alert alert = NewSkuOf(row);
+  alert.dedup = fmt::format("new_tier:{}:{}:{}:{}", row.purchase.org_id, row.purchase.provider,
+                            row.purchase.model, row.dearer_tier);
+  alert.text = fmt::format(
+      "{} is paid for {} at {} for the first time, which costs more than what is usual.",
+      row.purchase.model, row.dearer_tier, row.purchase.provider);
+  return alert;
+}
+
 std::string UsedUp(const std::string& budget, const ledger::Notice& notice) {
   return fmt::format(
       "The budget {} is used up: a request that may cost {} was refused. Of {}, {} are spent, {} "
@@ -194,6 +204,7 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
   std::map<std::pair<std::string, int64_t>, NanoUsd> costs;
   std::map<std::string, std::string> orgs;
   std::map<Sku, const AttemptRow*> skus;
+  std::map<SkuTier, const AttemptRow*> tiers;
   for (const AttemptRow& row : rows) {
     const billing::Purchase& bought = row.purchase;
     now_ns_ = std::max(now_ns_, row.ended_ns);
@@ -201,6 +212,9 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
       continue;
     }
     skus.try_emplace({bought.org_id, bought.provider, bought.model, row.price_version}, &row);
+    if (!row.dearer_tier.empty()) {
+      tiers.try_emplace({bought.org_id, bought.provider, bought.model, row.dearer_tier}, &row);
+    }
     if (row.cost > row.held && bought.priced) {
       TW_RETURN_IF_ERROR(Put(database, OverrunOf(row)));
       TW_RETURN_IF_ERROR(Bar(database, row));
@@ -230,6 +244,12 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
     TW_ASSIGN_OR_RETURN(const bool is_new, AddSku(database, sku));
     if (is_new) {
       TW_RETURN_IF_ERROR(Put(database, NewSkuOf(*row)));
+    }
+  }
+  for (const auto& [tier, row] : tiers) {
+    TW_ASSIGN_OR_RETURN(const bool is_new, AddTier(database, tier));
+    if (is_new) {
+      TW_RETURN_IF_ERROR(Put(database, NewTierOf(*row)));
     }
   }
   for (const auto& [where, cost] : costs) {

@@ -10,7 +10,9 @@
 
 #include "alerts/season.h"
 #include "alerts/series.h"
+#include "base/decimal.h"
 #include "billing/meter.h"
+#include "billing/price_version.h"
 #include "ledger/fake_disk.h"
 #include "testing/temp_dir.h"
 
@@ -85,6 +87,36 @@ struct World {
     outcome.is_other_tier = is_other_tier;
     ASSERT_TRUE(
         hold->Settle(cost, std::min(cost, request.charge), billing::Encode(outcome)).has_value());
+  }
+  // At prices that are dearer above 1000 input tokens, and at "priority"; and cheaper at "flex".
+  void SpendAt(int64_t input_tokens, const std::string& service_tier) {
+    catalog::Prices prices;
+    const auto put = [](catalog::TokenPrices& tokens, const char* usd) {
+      tokens.input = tokens.output = Decimal::Parse(usd).value();
+    };
+    put(prices, "1");
+    put(prices.tiers.emplace_back(), "2");
+    prices.tiers[0].above = 1000;
+    for (const auto& [name, usd] : {std::pair("flex", "0.5"), std::pair("priority", "3")}) {
+      catalog::ServiceTier& service = prices.AddService(name);
+      put(service, usd);
+      put(service.tiers.emplace_back(), usd);
+      service.tiers[0].above = 1000;
+    }
+    const billing::Purchase bought{"org_1", "prj_1", "key_1", "usr_1", "org/m", "site-a", "m"};
+    ledger::HoldRequest request;
+    request.id = {ledger::RequestId::Make(now_ns() / 1'000'000), 1};
+    request.cost = request.charge = 10;
+    request.text = billing::Encode(bought);
+    request.price_version = ledger->PriceVersion(billing::SpecOf(bought, prices)).value();
+    auto hold = ledger->Take(request);
+    ASSERT_TRUE(hold.has_value());
+    ASSERT_TRUE(hold->Sent().has_value());
+    billing::Outcome outcome;
+    outcome.source = billing::UsageSource::kProvider;
+    outcome.input_tokens = input_tokens;
+    outcome.service_tier = service_tier;
+    ASSERT_TRUE(hold->Settle(10, 10, billing::Encode(outcome)).has_value());
   }
   int64_t now_ns() const {
     return std::chrono::nanoseconds(clock.WallNow().time_since_epoch()).count();
@@ -205,6 +237,27 @@ TEST(Watch, TellsOfNewGoodsAndOfBillsBeyondTheirHolds) {
   const std::vector<std::string> overruns = world.LookFor(Kind::kOverrun);
   ASSERT_EQ(overruns.size(), 1U);
   EXPECT_NE(overruns[0].find("$0.00000001 more than was held"), std::string::npos) << overruns[0];
+}
+
+TEST(Watch, TellsOfADearerTierTheFirstTimeThatItIsPaidFor) {
+  World world;
+  world.SpendAt(1000, "");
+  EXPECT_EQ(world.LookFor(Kind::kNewSku).size(), 1U) << "the model";
+  world.SpendAt(1000, "flex");
+  EXPECT_TRUE(world.LookFor(Kind::kNewSku).empty()) << "cheaper";
+  world.SpendAt(1001, "");
+  world.SpendAt(5000, "");
+  EXPECT_EQ(world.LookFor(Kind::kNewSku),
+            std::vector<std::string>{"org/m is paid for above 1000 input tokens at site-a for the "
+                                     "first time, which costs more than what is usual."});
+  world.SpendAt(5, "priority");
+  const std::vector<std::string> told = world.LookFor(Kind::kNewSku);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_NE(told[0].find("at priority"), std::string::npos) << told[0];
+  world.KillAndStart();
+  world.SpendAt(5000, "");
+  world.SpendAt(5, "priority");
+  EXPECT_TRUE(world.LookFor(Kind::kNewSku).empty()) << "once, also after a kill";
 }
 
 TEST(Watch, BarsARouteThatBilledMoreThanItsHoldUntilSomebodyAcknowledgesIt) {

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <string>
+
+#include <fmt/format.h>
 
 #include "pricing/cost_parts.h"
 
@@ -109,6 +112,26 @@ int64_t HourOf(int64_t unix_ns) {
 std::optional<int64_t> CostAt(const catalog::Prices& prices, const Outcome& used) {
   const auto parts = PartsAt(prices, used);
   return parts.has_value() ? std::optional(parts->total()) : std::nullopt;
+}
+
+std::string DearerTier(const catalog::Prices& prices, const Outcome& used) {
+  const size_t tier = prices.TierOf(used.input_tokens);
+  const size_t service = prices.ServiceOf(used.service_tier);
+  const catalog::TokenPrices& paid = prices.OfService(service).OfTier(tier);
+  const auto is_dearer = [&paid](const catalog::TokenPrices& than) {
+    return std::ranges::any_of(catalog::kTokenPriceFields, [&](const auto& field) {
+      const std::optional<Decimal>&here = paid.*field.price, &there = than.*field.price;
+      return here.has_value() && there.has_value() && *here > *there;
+    });
+  };
+  std::string name;
+  if (tier > 0 && is_dearer(prices.OfService(service).OfTier(0))) {
+    name = fmt::format("above {} input tokens", prices.tiers[tier - 1].above);
+  }
+  if (service > 0 && is_dearer(prices.OfTier(tier))) {
+    name += fmt::format("{}at {}", name.empty() ? "" : " ", prices.ServiceName(service));
+  }
+  return name;
 }
 
 void AddToMeters(const AttemptRow& row, const catalog::Prices* prices, Meters& meters) {

@@ -79,6 +79,10 @@ inline constexpr int64_t kHoursOfADay = 24;
 // What its price makes of an attempt's tokens; nullopt: it has none, or they do not say it.
 std::optional<int64_t> CostAt(const catalog::Prices& prices, const Outcome& used);
 
+// The tier of the price that was paid, where a token of it costs more than the usual one's:
+// "above 200000 input tokens", "at priority", or both; "" = none.
+std::string DearerTier(const catalog::Prices& prices, const Outcome& used);
+
 // Adds a settled attempt. `prices` of its version; null when there is none. The cost of its lines
 // is its cost, exactly, and so is the charge.
 void AddToMeters(const AttemptRow& row, const catalog::Prices* prices, Meters& meters);

@@ -58,6 +58,9 @@ struct AttemptRow {
   // Whose windows it counts in (correction.h); empty: of none, or a program of before did not keep
   // it.
   std::string budgets;
+  // Of a settled one, for watchers alone: the tier whose price is dearer than the usual one, "above
+  // 200000 input tokens at priority"; "" = none.
+  std::string dearer_tier = {};
 };
 // Answered on this device, because no budget had room for a provider.
 inline constexpr std::string_view kDegradedReason = "degraded: budget";
@@ -272,7 +275,7 @@ class Recorder {
                  const UsageFilter& filter, UsageSum& sum);  // requires mutex_
   Status PrepareBill();                                      // requires mutex_
   // Of a batch; requires mutex_.
-  Status WriteBill(const std::vector<AttemptRow>& ended, std::span<const Correction> corrections);
+  Status WriteBill(std::vector<AttemptRow>& ended, std::span<const Correction> corrections);
   Result<std::vector<Correction>> WriteCorrections(std::span<const Correction> corrections);
   Status PrepareCredits();
   Status WriteCredits(const std::vector<AttemptRow>& ended);

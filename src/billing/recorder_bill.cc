@@ -82,7 +82,7 @@ Status Recorder::PrepareBill() {
   }
 }
 
-Status Recorder::WriteBill(const std::vector<AttemptRow>& ended,
+Status Recorder::WriteBill(std::vector<AttemptRow>& ended,
                            std::span<const Correction> corrections) {
   for (const auto& [version, spec] : bill_->new_prices) {
     bill_->put_price.Reset();
@@ -96,10 +96,12 @@ Status Recorder::WriteBill(const std::vector<AttemptRow>& ended,
     TW_RETURN_IF_ERROR(bill_->end_price.Run());
   }
   Meters meters;
-  for (const AttemptRow& row : ended) {
+  for (AttemptRow& row : ended) {
     if (row.state == AttemptState::kSettled) {
       const auto prices = bill_->prices.find(row.price_version);
-      AddToMeters(row, prices == bill_->prices.end() ? nullptr : &prices->second, meters);
+      const bool is_known = prices != bill_->prices.end();
+      AddToMeters(row, is_known ? &prices->second : nullptr, meters);
+      row.dearer_tier = is_known ? DearerTier(prices->second, row.outcome) : std::string();
     }
   }
   for (const Correction& correction : corrections) {
