@@ -50,8 +50,8 @@ struct FocusCharge {
   ledger::NanoUsd billed = 0;
 };
 
-// Amounts are exact: without `charges`, BilledCost adds up to the charges of `meters` without what `credits` paid,
-// x_ProviderCost to their costs.
+// Amounts are exact: without `charges`, BilledCost adds up to the charges of `meters` without what
+// `credits` paid, x_ProviderCost to their costs.
 // ListCost is price times quantity before rounding. A price of more than 18 places in USD per token
 // is left out.
 std::string FocusCsv(const FocusOrder& order, const Meters& meters,

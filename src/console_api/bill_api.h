@@ -27,8 +27,8 @@ class BillApi {
   static bool Has(std::string_view path);
 
   // The admin token sees everything; a key with the scope manage its organisation; every other one
-  // what it spent itself. Only the admin token issues, records payments, verifies and backs up. Errors: kNotFound,
-  // kMethodNotAllowed, kPermissionDenied, kInvalidArgument, those of the stores.
+  // what it spent itself. Only the admin token issues, records payments, verifies and backs up.
+  // Errors: kNotFound, kMethodNotAllowed, kPermissionDenied, kInvalidArgument, those of the stores.
   Result<http::Response> Answer(const http::Request& request, const identity::Principal& caller);
 
  private:
