@@ -66,6 +66,21 @@ Correction CorrectionOf(const ledger::Record& record) {
   return correction;
 }
 
+AttemptRow RowOf(const Correction& correction) {
+  AttemptRow row;
+  row.id = correction.id;
+  row.purchase = correction.purchase;
+  row.state = AttemptState::kSettled;
+  row.admitted_ns = correction.admitted_ns;
+  row.ended_ns = correction.time_ns;
+  row.cost = correction.cost_change();
+  row.charge = correction.charge_change();
+  row.price_version = correction.price_version;
+  row.outcome.source = UsageSource::kOperator;
+  row.reason = correction.reason;
+  return row;
+}
+
 void AddToMeters(const Correction& correction, Meters& meters) {
   const Purchase& bought = correction.purchase;
   MeterKey key;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,14 @@ struct Correction {
   ledger::NanoUsd charge_change() const { return charge - charge_before; }
   bool operator==(const Correction&) const = default;
 };
+
+struct CorrectionList {
+  std::vector<Correction> rows;
+  std::optional<int64_t> next_before_ns;  // there may be more before it
+};
+
+// As a list of attempts shows it: ended when it was made, with what it changed.
+AttemptRow RowOf(const Correction& correction);
 
 // As the text of a ledger's record; and from the record.
 std::string Encode(const Correction& correction);

@@ -114,9 +114,10 @@ struct TransferRow {
   std::string text;
 };
 
-class BillCells;     // bill_cells.h
-struct Correction;   // correction.h
-struct MeterFilter;  // meters.h
+class BillCells;        // bill_cells.h
+struct Correction;      // correction.h
+struct CorrectionList;  // likewise
+struct MeterFilter;     // meters.h
 struct MeterKey;
 struct MeterSum;
 struct PriceVersion;  // price_version.h
@@ -192,6 +193,10 @@ class Recorder {
   // Of all, `count` behind that one of an attempt: to walk through all there are.
   Result<std::vector<Correction>> CorrectionPage(ledger::HoldId after, uint32_t number,
                                                  int64_t count);
+  // Of a listing by ends, those that were made before `before_ns`, the newest first, at most
+  // `limit`. Looks through a bounded number.
+  Result<CorrectionList> ListCorrections(const AttemptFilter& filter, int64_t before_ns,
+                                         size_t limit);
   // By how much, up or down, was corrected since then.
   Result<ledger::NanoUsd> CorrectedSince(int64_t time_ns);
 

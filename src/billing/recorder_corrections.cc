@@ -141,6 +141,39 @@ Result<std::vector<Correction>> Recorder::CorrectionPage(ledger::HoldId after, u
   }
 }
 
+Result<CorrectionList> Recorder::ListCorrections(const AttemptFilter& filter, int64_t before_ns,
+                                                 size_t limit) {
+  constexpr int64_t kLookedAtMax = 2000;
+  CorrectionList list;
+  if (filter.by_admission) {
+    return list;
+  }
+  TW_RETURN_IF_ERROR(CatchUp());
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare(fmt::format("SELECT {} FROM corrections WHERE time_ns < ?1 AND time_ns >= "
+                                    "?2 ORDER BY time_ns DESC LIMIT ?3",
+                                    kColumns)));
+  query.Bind(1, std::min(before_ns, filter.to_ns)).Bind(2, filter.from_ns).Bind(3, kLookedAtMax);
+  TW_ASSIGN_OR_RETURN(std::vector<Correction> rows,
+                      storage::ReadAll(std::move(query), CorrectionOfRow));
+  for (Correction& row : rows) {
+    if (list.rows.size() == limit) {
+      return list;
+    }
+    list.next_before_ns = row.time_ns;  // no two records have one time
+    if (Matches(filter, RowOf(row))) {
+      list.rows.push_back(std::move(row));
+    }
+  }
+  if (rows.size() < kLookedAtMax) {
+    list.next_before_ns.reset();
+  }
+  return list;
+}
+
 Result<ledger::NanoUsd> Recorder::CorrectedSince(int64_t time_ns) {
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);

@@ -33,6 +33,8 @@ AttemptRow RowOf(const storage::Statement& row);
 std::array<std::byte, 16> BytesOf(ledger::RequestId id);
 ledger::RequestId IdOf(std::span<const std::byte> bytes);
 
+bool Matches(const AttemptFilter& filter, const AttemptRow& row);
+
 // What is prepared once, and what changed since the last commit.
 struct Recorder::Statements {
   storage::Statement put, add, add_day;

@@ -19,26 +19,6 @@ constexpr int64_t kNanosPerMs = 1'000'000;
 // A request is admitted after it came, by its deadline at most.
 constexpr int64_t kAdmittedWithinMs = int64_t{3600} * 1000;
 
-int64_t TimeOf(const AttemptFilter& filter, const AttemptRow& row) {
-  return filter.by_admission ? row.admitted_ns : row.ended_ns;
-}
-
-bool Matches(const AttemptFilter& filter, const AttemptRow& row) {
-  const Purchase& bought = row.purchase;
-  const auto same = [](const std::string& wanted, const std::string& is) {
-    return wanted.empty() || wanted == is;
-  };
-  const int64_t time_ns = TimeOf(filter, row);
-  return same(filter.key_id, bought.key_id) && same(filter.org_id, bought.org_id) &&
-         same(filter.project_id, bought.project_id) && same(filter.user_id, bought.user_id) &&
-         same(filter.model, bought.model) && same(filter.provider, bought.provider) &&
-         row.state == filter.state.value_or(row.state) &&
-         row.outcome.source == filter.source.value_or(row.outcome.source) &&
-         bought.own_key == filter.own_key.value_or(bought.own_key) &&
-         row.price_version == filter.price_version.value_or(row.price_version) &&
-         filter.from_ns <= time_ns && time_ns < filter.to_ns;
-}
-
 // Requests that came at a time or later; those without a time in their ids came before all.
 ledger::RequestId FirstIdOf(int64_t unix_ms) {
   return {static_cast<uint64_t>(std::max<int64_t>(0, unix_ms)) << 16, 0};
@@ -58,6 +38,22 @@ AttemptCursor StartOf(const AttemptFilter& filter, const AttemptCursor& after) {
 }
 
 }  // namespace
+
+bool Matches(const AttemptFilter& filter, const AttemptRow& row) {
+  const Purchase& bought = row.purchase;
+  const auto same = [](const std::string& wanted, const std::string& is) {
+    return wanted.empty() || wanted == is;
+  };
+  const int64_t time_ns = filter.by_admission ? row.admitted_ns : row.ended_ns;
+  return same(filter.key_id, bought.key_id) && same(filter.org_id, bought.org_id) &&
+         same(filter.project_id, bought.project_id) && same(filter.user_id, bought.user_id) &&
+         same(filter.model, bought.model) && same(filter.provider, bought.provider) &&
+         row.state == filter.state.value_or(row.state) &&
+         row.outcome.source == filter.source.value_or(row.outcome.source) &&
+         bought.own_key == filter.own_key.value_or(bought.own_key) &&
+         row.price_version == filter.price_version.value_or(row.price_version) &&
+         filter.from_ns <= time_ns && time_ns < filter.to_ns;
+}
 
 Result<std::vector<AttemptRow>> Recorder::ListStep(const AttemptFilter& filter,
                                                    const AttemptCursor& after) {

@@ -30,7 +30,7 @@ constexpr size_t kPageRows = 1000;
 // Each in its own way, as they come: there may be millions.
 enum class Form : uint8_t { kTable, kJson, kCsv };
 
-constexpr std::array<std::string_view, 20> kCsvFields = {"admitted",
+constexpr std::array<std::string_view, 21> kCsvFields = {"admitted",
                                                          "ended",
                                                          "receipt",
                                                          "attempt",
@@ -49,6 +49,7 @@ constexpr std::array<std::string_view, 20> kCsvFields = {"admitted",
                                                          "charge_nanousd",
                                                          "price_version",
                                                          "usage_source",
+                                                         "correction",
                                                          "reason"};
 constexpr std::array<std::string_view, 3> kLineFields = {"line_quantity", "line_cost_nanousd",
                                                          "line_charge_nanousd"};
@@ -60,7 +61,9 @@ std::string CsvCell(const json::object& row, std::string_view name) {
   }
   std::string text = value->is_string() ? Text(row, name) : std::to_string(Number(row, name));
   // A spreadsheet takes these for a formula.
-  if (!text.empty() && std::string_view("=+-@").contains(text.front())) {
+  const bool is_negative = text.starts_with('-') && text.size() > 1 &&
+                           text.find_first_not_of("0123456789", 1) == std::string::npos;
+  if (!text.empty() && !is_negative && std::string_view("=+-@").contains(text.front())) {
     text.insert(0, "'");
   }
   if (text.find_first_of(",\"\r\n") == std::string::npos) {

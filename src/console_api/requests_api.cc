@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/correction.h"
 #include "billing/meters.h"
 #include "billing/price_version.h"
 #include "billing/statement.h"
@@ -132,6 +133,34 @@ Result<AttemptCursor> CursorOf(const http::Query& query) {
   return cursor;
 }
 
+constexpr std::string_view kCorrectionsCursor = "corrections-";
+
+// Of what stands behind all attempts: "corrections-TIME"; nullopt: `after` is of attempts.
+Result<std::optional<int64_t>> CorrectionsCursorOf(const http::Query& query) {
+  const std::string text = http::First(query, "after");
+  if (!text.starts_with(kCorrectionsCursor)) {
+    return std::nullopt;
+  }
+  int64_t before_ns = 0;
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] =
+      std::from_chars(text.data() + kCorrectionsCursor.size(), end, before_ns);
+  if (error != std::errc() || stopped != end) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "`after` is the `next` of a list with the same filters.", "after");
+  }
+  return before_ns;
+}
+
+// What one line of a statement counts of a correction.
+std::optional<billing::MeterSum> PartOf(const billing::Correction& correction,
+                                        const std::string& line) {
+  billing::Meters meters;
+  billing::AddToMeters(correction, meters);
+  const auto& [key, sum] = *meters.begin();
+  return billing::StatementLineId(key) == line ? std::optional(sum) : std::nullopt;
+}
+
 // What one line of a statement counts of an attempt.
 std::optional<billing::MeterSum> PartOf(const AttemptRow& row, const std::string& line,
                                         const std::map<uint32_t, billing::PriceVersion>& versions) {
@@ -249,10 +278,23 @@ Result<http::Response> MoneyApi::AnswerRequests(const http::Request& request,
   }
   const http::Query query = http::ParseQuery(request.query);
   TW_ASSIGN_OR_RETURN(const AttemptFilter filter, ReadRequestFilter(query, caller));
-  TW_ASSIGN_OR_RETURN(const AttemptCursor after, CursorOf(query));
-  TW_ASSIGN_OR_RETURN(const auto limit, NumberOf<size_t>(query, "limit", 1, kPageRowsMax));
-  TW_ASSIGN_OR_RETURN(const billing::AttemptList list,
-                      recorder_.List(filter, after, limit.value_or(kPageRows)));
+  TW_ASSIGN_OR_RETURN(const auto asked_limit, NumberOf<size_t>(query, "limit", 1, kPageRowsMax));
+  const size_t limit = asked_limit.value_or(kPageRows);
+  TW_ASSIGN_OR_RETURN(const auto corrections_before, CorrectionsCursorOf(query));
+  billing::AttemptList list;
+  if (!corrections_before.has_value()) {
+    TW_ASSIGN_OR_RETURN(const AttemptCursor after, CursorOf(query));
+    TW_ASSIGN_OR_RETURN(list, recorder_.List(filter, after, limit));
+  }
+  // Behind the last attempt stand the corrections that were made in this time.
+  billing::CorrectionList corrections;
+  if (!list.next.has_value() && list.rows.size() < limit) {
+    TW_ASSIGN_OR_RETURN(corrections,
+                        recorder_.ListCorrections(filter, corrections_before.value_or(INT64_MAX),
+                                                  limit - list.rows.size()));
+  } else if (!list.next.has_value() && !filter.by_admission) {
+    corrections.next_before_ns = INT64_MAX;
+  }
   const std::string line = http::First(query, "line");
   std::map<uint32_t, billing::PriceVersion> versions;
   if (!line.empty()) {
@@ -263,22 +305,34 @@ Result<http::Response> MoneyApi::AnswerRequests(const http::Request& request,
   }
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.requests/v1").Key("requests").BeginArray();
-  for (const AttemptRow& row : list.rows) {
-    const auto part = line.empty() ? std::nullopt : PartOf(row, line, versions);
+  const auto write = [&](const AttemptRow& row, const std::optional<billing::MeterSum>& part,
+                         uint32_t correction) {
     if (!line.empty() && !part.has_value()) {
-      continue;
+      return;
     }
     json.BeginObject();
     WriteRow(row, json);
+    if (correction > 0) {
+      json.Field("correction", int64_t{correction});
+    }
     if (part.has_value()) {
       json.Field("line_quantity", part->quantity);
       WriteMoney(json, "line_cost_nanousd", part->cost);
       WriteMoney(json, "line_charge_nanousd", part->charge);
     }
     json.EndObject();
+  };
+  for (const AttemptRow& row : list.rows) {
+    write(row, line.empty() ? std::nullopt : PartOf(row, line, versions), 0);
+  }
+  for (const billing::Correction& one : corrections.rows) {
+    write(RowOf(one), line.empty() ? std::nullopt : PartOf(one, line), one.number);
   }
   json.EndArray().Key("next");
-  list.next.has_value() ? json.Value(CursorText(*list.next)) : json.Null();
+  list.next.has_value() ? json.Value(CursorText(*list.next))
+  : corrections.next_before_ns.has_value()
+      ? json.Value(fmt::format("{}{}", kCorrectionsCursor, *corrections.next_before_ns))
+      : json.Null();
   // What ended before is in files only.
   TW_ASSIGN_OR_RETURN(const int64_t set_aside_until_ns, recorder_.SetAsideUntil());
   json.Key("set_aside_until");

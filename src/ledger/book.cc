@@ -262,7 +262,8 @@ std::expected<Record, Refusal> Book::DecideExtend(HoldId id, NanoUsd cost, NanoU
         accounts_.at(leg.account).window_end_s <= now.time_ns / kNanosPerSecond) {
       available = 0;  // what counted beside it may be forgotten
     }
-    if (budgets_.at(leg.account.number).mode == Mode::kHard && more.amount > available) {
+    if (budgets_.at(leg.account.number).mode == Mode::kHard && more.amount > 0 &&
+        more.amount > available) {
       Refusal refusal;
       refusal.reason = Refusal::Reason::kBudget;
       refusal.account = leg.account.number;

@@ -40,7 +40,8 @@ struct Model {
     HoldState state = HoldState::kHeld;
     NanoUsd cost = 0, charge = 0, metered_cost = 0, metered_charge = 0;
     std::array<NanoUsd, kCredits> shares = {};
-    int64_t window = 0;  // by its start
+    int64_t window = 0;      // by its start
+    bool has_payer = false;  // who had credits when it was held
   };
   // That can be put right.
   struct Settled {
@@ -136,7 +137,8 @@ struct Model {
     NanoUsd unpaid = std::min(charge, open.at(id).charge);
     std::array<NanoUsd, kCredits> paid = {};
     for (size_t i = 0; i < credits.size(); ++i) {
-      paid[i] = std::min(unpaid, open.at(id).shares[i] + credits[i].FreeAt(now_s));
+      const NanoUsd free = open.at(id).has_payer ? credits[i].FreeAt(now_s) : 0;
+      paid[i] = std::min(unpaid, open.at(id).shares[i] + free);
       unpaid -= paid[i];
     }
     const int64_t window = open.at(id).window;
@@ -294,6 +296,10 @@ class SmallWorld {
     }
     model_.windows.try_emplace(now.start_s, model_.UsedIn(now));
     model_.open[id].window = now.start_s;
+    model_.open[id].has_payer =
+        charge > 0 && std::ranges::any_of(model_.credits, [](const auto& one) {
+          return one.left() > 0 || one.held > 0;
+        });
     model_.Hold(model_.open[id], cost, charge, NowS());
     Commit(*decided);
   }

@@ -198,8 +198,8 @@ class Simulation : testing::SeededWorld {
       return;
     }
     ++faults_.adjusted;
-    // Nobody is told of it before it is on the disk; what it freed is used before. Until then a power
-    // cut may take it.
+    // Nobody is told of it before it is on the disk; what it freed is used before. Until then a
+    // power cut may take it.
     const bool is_durable = random_.Below(2) == 0 && ledger_->WaitDurable().has_value();
     bill.cost = cost < before || is_durable ? cost : before;
     for (const int scope : bill.scopes) {

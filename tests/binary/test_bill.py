@@ -520,6 +520,26 @@ def test_the_requests_behind_a_line_of_the_bill_add_up_to_it(tmp_path):
         assert sum(int(one["cost_nanousd"]) for one in everything) == int(shown["statement"]["cost_nanousd"])
         assert len({one["receipt"] for one in everything}) == shown["statement"]["requests"] == 24
 
+        # What was put right is a line of its own, and has its rows.
+        cli(home, "receipt", "adjust", everything[0]["receipt"], "--charge", "0", "--cost", "0.000000001", "--reason", "a price was wrong")
+        shown = bill(home)
+        lines = {line["id"]: line for line in shown["statement"]["lines"]}
+        assert len(lines) == 7
+        for number, query in shown["requests"].items():
+            listed = json.loads(site.server.get(query, {"Authorization": f"Bearer {admin}"}).body)["requests"]
+            for amount in ("cost_nanousd", "charge_nanousd"):
+                assert sum(int(one["line_" + amount]) for one in listed) == int(lines[number][amount])
+        with_it = json.loads(cli(home, "requests", "--period", period, "--limit", "all", "--json"))["requests"]
+        assert with_it[:-1] == everything and with_it[-1]["correction"] == 1 and with_it[-1]["reason"] == "a price was wrong"
+        assert sum(int(one["charge_nanousd"]) for one in with_it) == int(shown["statement"]["charge_nanousd"])
+        everything = with_it
+        pages, after = [], []
+        while after != [None]:
+            page = json.loads(cli(home, "requests", "--limit", "1", *[word for one in after for word in ("--after", one)], "--json"))
+            pages += page["requests"]
+            after = [page["next"]]
+        assert pages == everything
+
         first = json.loads(cli(home, "requests", "--limit", "5", "--json"))
         rest = json.loads(cli(home, "requests", "--limit", "all", "--after", first["next"], "--json"))
         assert first["requests"] + rest["requests"] == everything and rest["next"] is None
