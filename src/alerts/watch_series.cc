@@ -39,6 +39,7 @@ std::string AboutUsd(double usd) {
 std::optional<NanoUsd> LimitOfDay(const std::optional<BudgetState>& state) {
   const bool is_rolling = state.has_value() && state->spec.period == ledger::Period::kRolling;
   if (!state.has_value() || state->spec.closed ||
+      state->spec.dimension != ledger::Dimension::kCost ||  // series are of cost
       (!is_rolling && state->window.end_s == ledger::kEndOfTime)) {
     return std::nullopt;
   }

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
+#include <ranges>
 #include <span>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "billing/bill_period.h"
 #include "billing/price_version.h"
 #include "billing/usd.h"
 
@@ -97,24 +100,17 @@ Result<std::vector<Adjuster::Standing>> Adjuster::StandingOf(std::vector<Attempt
   return standing;
 }
 
-Status Adjuster::CheckDay(std::span<const Correction> corrections) {
-  const auto now_s =
-      std::chrono::floor<std::chrono::seconds>(clock_.WallNow()).time_since_epoch().count();
-  TW_ASSIGN_OR_RETURN(const NanoUsd made,
-                      recorder_.CorrectedSince(now_s / kDayS * kDayS * kNanosPerSecond));
-  __int128 sum = made;
-  for (const Correction& correction : corrections) {
-    sum += AmountOf(correction);
-  }
-  if (sum > daily_max_) {
-    return Fail(ErrorCode::kResourceExhausted,
-                fmt::format("{} may be corrected in a day of UTC, and {} were today: go on "
-                            "tomorrow, or raise adjust_daily_usd in the config's [billing] and "
-                            "start the server anew.",
-                            FormatUsd(daily_max_), FormatUsd(made)),
-                "adjust_daily_usd");
-  }
-  return {};
+Result<NanoUsd> Adjuster::CorrectedToday() {
+  return recorder_.CorrectedSince(clock_.UnixSeconds() / kDayS * kDayS * kNanosPerSecond);
+}
+
+std::unexpected<Error> Adjuster::BeyondDay(NanoUsd made) const {
+  return Fail(ErrorCode::kResourceExhausted,
+              fmt::format("{} may be corrected in a day of UTC, and {} were today: go on "
+                          "tomorrow, or raise adjust_daily_usd in the config's [billing] and "
+                          "start the server anew.",
+                          FormatUsd(daily_max_), FormatUsd(made)),
+              "adjust_daily_usd");
 }
 
 Status Adjuster::Post(const Standing& standing, const Correction& correction) {
@@ -184,13 +180,53 @@ Status Adjuster::Adjust(HoldId id, const AdjustWord& word) {
   if (next.cost == next.cost_before && next.charge == next.charge_before) {
     return {};
   }
-  TW_RETURN_IF_ERROR(CheckDay({&next, 1}));
+  TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(next.purchase.provider, next.admitted_ns));
+  if (is_closed && next.cost != next.cost_before) {
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{} of {} is closed: what is owed for it is final. Correct the charge "
+                    "alone.",
+                    MonthOf(next.admitted_ns / kNanosPerSecond).name, next.purchase.provider),
+        "cost");
+  }
+  TW_ASSIGN_OR_RETURN(const NanoUsd made, CorrectedToday());
+  if (__int128{made} + AmountOf(next) > daily_max_) {
+    return BeyondDay(made);
+  }
   TW_RETURN_IF_ERROR(Post(standing.front(), next));
   return ledger_.WaitDurable();
 }
 
+Result<bool> Adjuster::IsClosed(const std::string& provider, int64_t admitted_ns) {
+  TW_ASSIGN_OR_RETURN(
+      const auto closes,
+      recorder_.Transfers(TransferText("close", provider, MonthOf(admitted_ns / kNanosPerSecond))));
+  return !closes.empty();
+}
+
+namespace {
+
+// The price of these requests that is in force: that of their provider's model.
+const PriceVersion* InForce(std::span<const PriceVersion> versions, const Purchase& bought) {
+  const auto found = std::ranges::find_if(versions, [&](const PriceVersion& version) {
+    return version.provider == bought.provider && version.provider_model == bought.provider_model &&
+           version.to_ns == INT64_MAX;
+  });
+  return found == versions.end() ? nullptr : &*found;
+}
+
+// Prices of input and output alone say nothing of what else an attempt cost.
+bool IsOfTokensAlone(const catalog::Prices& held_at, const Outcome& outcome) {
+  catalog::Prices plain;
+  plain.input = held_at.input;
+  plain.cached_input = held_at.cached_input;
+  plain.output = held_at.output;
+  return CostAt(plain, outcome) == CostAt(held_at, outcome);
+}
+
+}  // namespace
+
 std::optional<Correction> Adjuster::Rerated(const Standing& standing, const RerateOrder& order,
-                                            const PriceVersion& by,
                                             std::span<const PriceVersion> versions,
                                             Rerating& result) {
   const AttemptRow& row = standing.row;
@@ -199,10 +235,17 @@ std::optional<Correction> Adjuster::Rerated(const Standing& standing, const Rera
     return std::nullopt;
   }
   const auto held_at = std::ranges::find(versions, row.price_version, &PriceVersion::version);
-  const bool is_by_tokens = held_at != versions.end()
-                                ? CostAt(held_at->prices, row.outcome) == row.cost
-                                : !row.purchase.priced && row.cost == 0;
-  const std::optional<int64_t> cost = CostAt(by.prices, row.outcome);
+  const bool is_held = held_at != versions.end();
+  const bool is_by_tokens = is_held ? CostAt(held_at->prices, row.outcome) == row.cost
+                                    : !row.purchase.priced && row.cost == 0;
+  const PriceVersion* const in_force = InForce(versions, row.purchase);
+  const bool is_told_apart = order.prices.has_value()
+                                 ? !is_held || IsOfTokensAlone(held_at->prices, row.outcome)
+                                 : in_force != nullptr;
+  const std::optional<int64_t> cost =
+      !is_told_apart
+          ? std::nullopt
+          : CostAt(order.prices.has_value() ? *order.prices : in_force->prices, row.outcome);
   if (!IsKnown(row.outcome.source) || !is_by_tokens || !row.reason.empty() || !cost.has_value()) {
     ++result.not_by_tokens;
     return std::nullopt;
@@ -215,7 +258,7 @@ std::optional<Correction> Adjuster::Rerated(const Standing& standing, const Rera
     return std::nullopt;
   }
   next.is_rerated = true;
-  next.price_version = by.version;
+  next.price_version = order.prices.has_value() ? 0 : in_force->version;
   next.reason = order.reason;
   next.actor = order.actor;
   return next;
@@ -227,24 +270,25 @@ Result<Rerating> Adjuster::Rerate(const RerateOrder& order) {
   }
   const std::lock_guard lock(mutex_);
   TW_ASSIGN_OR_RETURN(const std::vector<PriceVersion> versions, recorder_.Prices(order.model));
-  PriceVersion by;
-  if (order.prices.has_value()) {
-    by.prices = *order.prices;
-  } else {
-    const auto in_force = std::ranges::find_if(versions, [&](const PriceVersion& version) {
+  Rerating result;
+  if (!order.prices.has_value()) {
+    const auto newest_first = versions | std::views::reverse;
+    const auto newest = std::ranges::find_if(newest_first, [&](const PriceVersion& version) {
       return version.provider == order.provider && version.to_ns == INT64_MAX;
     });
-    if (in_force == versions.end()) {
+    if (newest == newest_first.end()) {
       return Fail(ErrorCode::kInvalidArgument,
                   fmt::format("{} has no price at {} that a request was held at: name one with "
                               "`input_usd_per_mtok` and `output_usd_per_mtok`.",
                               order.model.substr(0, 200), order.provider.substr(0, 80)),
                   "model");
     }
-    by = *in_force;
+    result.price_version = newest->version;
   }
-  Rerating result;
-  result.price_version = by.version;
+  TW_ASSIGN_OR_RETURN(const int64_t set_aside_until_ns, recorder_.SetAsideUntil());
+  if (set_aside_until_ns > order.from_ns) {
+    result.set_aside_until_ns = set_aside_until_ns;
+  }
   HoldId after = order.after;
   if (after == HoldId()) {
     const int64_t first_ms = order.from_ns / 1'000'000 - kAdmittedWithinMs;
@@ -262,21 +306,48 @@ Result<Rerating> Adjuster::Rerate(const RerateOrder& order) {
            row.admitted_ns >= order.to_ns;
   });
   TW_ASSIGN_OR_RETURN(const std::vector<Standing> standing, StandingOf(std::move(rows)));
+  std::map<std::string, bool> closed;  // months
   std::vector<const Standing*> corrected;
   for (const Standing& one : standing) {
-    if (auto next = Rerated(one, order, by, versions, result); next.has_value()) {
-      result.corrections.push_back(std::move(*next));
-      corrected.push_back(&one);
+    auto next = Rerated(one, order, versions, result);
+    if (!next.has_value()) {
+      continue;
     }
+    const std::string month = MonthOf(next->admitted_ns / kNanosPerSecond).name;
+    if (!closed.contains(month)) {
+      TW_ASSIGN_OR_RETURN(closed[month], IsClosed(order.provider, next->admitted_ns));
+    }
+    if (closed.at(month)) {
+      ++result.closed;
+      continue;
+    }
+    result.corrections.push_back(std::move(*next));
+    corrected.push_back(&one);
   }
-  if (order.applies && !corrected.empty()) {
-    TW_RETURN_IF_ERROR(CheckDay(result.corrections));
-    for (size_t i = 0; i < corrected.size(); ++i) {
-      TW_RETURN_IF_ERROR(Post(*corrected[i], result.corrections[i]));
-    }
-    TW_RETURN_IF_ERROR(ledger_.WaitDurable());
+  if (order.applies) {
+    TW_RETURN_IF_ERROR(PostAll(corrected, result));
   }
   return result;
+}
+
+// As many as the day has room for; where it has none for the first, that is the answer.
+Status Adjuster::PostAll(std::span<const Standing* const> corrected, Rerating& result) {
+  const std::vector<Correction> all = std::exchange(result.corrections, {});
+  TW_ASSIGN_OR_RETURN(const NanoUsd made, CorrectedToday());
+  __int128 sum = made;
+  for (size_t i = 0; i < all.size(); ++i) {
+    sum += AmountOf(all[i]);
+    if (sum > daily_max_ && i == 0) {
+      return BeyondDay(made);
+    }
+    if (sum > daily_max_) {
+      result.next = all[i - 1].id;
+      break;
+    }
+    TW_RETURN_IF_ERROR(Post(*corrected[i], all[i]));
+    result.corrections.push_back(all[i]);
+  }
+  return result.corrections.empty() ? Status() : ledger_.WaitDurable();
 }
 
 }  // namespace tradewind::billing

@@ -42,8 +42,11 @@ struct Rerating {
   uint32_t price_version = 0;           // 0: of named prices
   // Left as they are: it is right already; its cost is not what its price makes of its tokens, or
   // nobody knows them; somebody named its amounts.
-  int64_t right = 0, not_by_tokens = 0, named = 0;
+  // Or the provider's month is closed, or no more may be corrected today.
+  int64_t right = 0, not_by_tokens = 0, named = 0, closed = 0;
   std::optional<ledger::HoldId> next;  // behind this one there is more
+  // Of the time that was asked for, what ended before it was set aside and stays as it was.
+  std::optional<int64_t> set_aside_until_ns;
 };
 
 // Thread-safe: one correction is decided at a time. What it refers to must outlive it.
@@ -65,12 +68,15 @@ class Adjuster {
  private:
   struct Standing;  // an attempt with its corrections
   Result<std::vector<Standing>> StandingOf(std::vector<AttemptRow> rows);
-  Status CheckDay(std::span<const Correction> corrections);
+  Result<ledger::NanoUsd> CorrectedToday();
+  std::unexpected<Error> BeyondDay(ledger::NanoUsd made) const;
+  Status PostAll(std::span<const Standing* const> corrected, Rerating& result);
   Status Post(const Standing& standing, const Correction& correction);
   // Nullopt: it stays as it is, and is counted.
   std::optional<Correction> Rerated(const Standing& standing, const RerateOrder& order,
-                                    const PriceVersion& by, std::span<const PriceVersion> versions,
-                                    Rerating& result);
+                                    std::span<const PriceVersion> versions, Rerating& result);
+  // The provider's month of an admission: what it is owed of it is final.
+  Result<bool> IsClosed(const std::string& provider, int64_t admitted_ns);
 
   std::mutex mutex_;
   ledger::Ledger& ledger_;

@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "billing/bill_period.h"
 #include "billing/focus.h"
 #include "billing/statement.h"
 #include "billing/test_support.h"
@@ -21,6 +22,7 @@ constexpr ledger::NanoUsd kDaily = 1'000'000'000;
 
 struct Corrected : World {
   ledger::AccountNumber budget = 0;
+  std::string provider_model = "model-x";
 
   Corrected() {
     SetTime(kNoonS);
@@ -36,6 +38,7 @@ struct Corrected : World {
     const int64_t now_ms =
         std::chrono::floor<std::chrono::milliseconds>(clock.WallNow()).time_since_epoch().count();
     offer.id.request.high = static_cast<uint64_t>(now_ms) << 16;
+    offer.purchase.provider_model = provider_model;
     const ledger::HoldId id = offer.id;
     Meter meter(*ledger);
     auto attempt = meter.Begin(offer);
@@ -247,6 +250,60 @@ TEST(Rerate, ByThePriceNowInForce) {
   EXPECT_EQ(world.Sum().cost, 2'000'000);
   order.model = "org/other";
   EXPECT_EQ(world.adjuster().Rerate(order).error().param, "model");
+}
+
+TEST(Rerate, ThePriceInForceIsThatOfTheSameModelOfTheProvider) {
+  Corrected world;
+  world.Buy(1'000, 500);
+  world.prices = Priced("0.5", "1");
+  world.provider_model = "another";
+  world.Buy(1'000, 500);
+  RerateOrder order = Order(true);
+  order.prices.reset();
+  const Rerating done = *world.adjuster().Rerate(order);
+  EXPECT_TRUE(done.corrections.empty());
+  EXPECT_EQ(done.right, 2);
+}
+
+TEST(Rerate, PricesOfTokensSayNothingOfWhatElseWasPaidFor) {
+  Corrected world;
+  world.prices.request = Decimal::Parse("0.01").value();
+  world.Buy(1'000, 500);
+  const Rerating done = *world.adjuster().Rerate(Order(true));
+  EXPECT_TRUE(done.corrections.empty());
+  EXPECT_EQ(done.not_by_tokens, 1);
+}
+
+TEST(Rerate, GoesAsFarAsTheDayHasRoom) {
+  Corrected world;
+  for (int i = 0; i < 5; ++i) {
+    world.Buy(1'000, 500);  // 1,998,000 too much
+  }
+  Adjuster adjuster(*world.ledger, *world.recorder, world.clock, 5'000'000);
+  const Rerating first = *adjuster.Rerate(Order(true));
+  ASSERT_EQ(first.corrections.size(), 2U);
+  ASSERT_TRUE(first.next.has_value());
+  RerateOrder rest = Order(true);
+  rest.after = *first.next;
+  EXPECT_EQ(adjuster.Rerate(rest).error().param, "adjust_daily_usd");
+  world.SetTime(kNoonS + 86'400);
+  EXPECT_EQ(adjuster.Rerate(rest)->corrections.size(), 2U) << "the next day";
+}
+
+TEST(Adjust, WhatIsOwedOfAClosedMonthIsFinal) {
+  Corrected world;
+  const ledger::HoldId id = world.Buy(1'000, 500);
+  const auto suspense = world.ledger->Payee("suspense:site-a/2025-11").value();
+  ASSERT_TRUE(world.ledger
+                  ->Transfer(ledger::kExpense, suspense, 1,
+                             TransferText("close", "site-a", *ParseBillMonth("2025-11"), "done"))
+                  .has_value());
+  EXPECT_EQ(world.To(id, 1'000).error().param, "cost");
+  const Rerating done = *world.adjuster().Rerate(Order(true));
+  EXPECT_EQ(done.closed, 1);
+  EXPECT_TRUE(done.corrections.empty());
+  EXPECT_TRUE(world.To(id, std::nullopt, 5).has_value()) << "its caller may be given it back";
+  EXPECT_EQ(world.ledger->OwedTo("provider:site-a"), 2'000'000);
 }
 
 TEST(Rerate, WhatSomebodyNamedStays) {

@@ -1,5 +1,6 @@
 #include "billing/bill_period.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 
@@ -89,6 +90,16 @@ std::string UtcTime(int64_t unix_s) {
   const int64_t second = ((unix_s % kDayS) + kDayS) % kDayS;
   return fmt::format("{}T{:02}:{:02}:{:02}Z", UtcDate(unix_s), second / 3600, second / 60 % 60,
                      second % 60);
+}
+
+std::string TransferText(std::string_view what, std::string_view provider, const BillPeriod& period,
+                         std::string_view why) {
+  constexpr char kSeparator = '\x1F';
+  constexpr size_t kWhyBytesMax = 1024;
+  std::string reason(why.substr(0, kWhyBytesMax));
+  std::ranges::replace(reason, kSeparator, ' ');
+  return fmt::format("{}{}{}{}{}{}{}", what, kSeparator, provider, kSeparator, period.name,
+                     kSeparator, reason);
 }
 
 }  // namespace tradewind::billing

@@ -24,6 +24,11 @@ Result<BillPeriod> ParseBillMonth(std::string_view text);
 BillPeriod MonthOf(int64_t unix_s);
 BillPeriod MonthBefore(const BillPeriod& month);
 
+// The texts of the transfers that reconciling makes: what was done ("suspense", "close"), of whose
+// bill, of which month, and why; without a reason what all of them begin with.
+std::string TransferText(std::string_view what, std::string_view provider, const BillPeriod& period,
+                         std::string_view why = {});
+
 std::string UtcTime(int64_t unix_s);  // "2026-11-01T00:00:00Z"
 std::string UtcDate(int64_t unix_s);  // "2026-11-01"
 

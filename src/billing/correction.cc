@@ -70,6 +70,7 @@ AttemptRow RowOf(const Correction& correction) {
   AttemptRow row;
   row.id = correction.id;
   row.purchase = correction.purchase;
+  row.purchase.priced = true;  // what it changed is known
   row.state = AttemptState::kSettled;
   row.admitted_ns = correction.admitted_ns;
   row.ended_ns = correction.time_ns;

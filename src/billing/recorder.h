@@ -303,7 +303,8 @@ class Recorder {
   struct Bill;
   std::unique_ptr<Bill> bill_;
 
-  Result<bool> CollectDue();  // these require mutex_
+  Result<bool> CollectDue();              // these require mutex_
+  Result<bool> HasOpenBill(int64_t day);  // requires mutex_
   Result<std::string> SetAsideName();
   Status NoteSetAside(const std::string& file);
   Result<bool> DropSetAside();

@@ -181,6 +181,31 @@ Result<bool> Recorder::SetAsideStep() {
   return done;
 }
 
+// A provider's bill that covers the day, of a month that is not closed: comparing it takes the rows.
+Result<bool> Recorder::HasOpenBill(int64_t day) {
+  const int64_t from_s = day * kDayS;
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare("SELECT DISTINCT provider FROM bill_lines WHERE start < ?2 AND end > ?1"));
+  query.Bind(1, from_s).Bind(2, from_s + kDayS);
+  TW_ASSIGN_OR_RETURN(const std::vector<std::string> providers,
+                      storage::ReadAll(std::move(query), [](const storage::Statement& row) {
+                        return std::string(row.Text(0));
+                      }));
+  for (const std::string& provider : providers) {
+    TW_ASSIGN_OR_RETURN(storage::Statement closes,
+                        database_.Prepare("SELECT 1 FROM transfers WHERE substr(text, 1, "
+                                          "length(?1)) = ?1 LIMIT 1"));
+    const std::string text = TransferText("close", provider, MonthOf(from_s));
+    closes.Bind(1, std::string_view(text));
+    TW_ASSIGN_OR_RETURN(const bool is_closed, closes.Next());
+    if (!is_closed) {
+      return true;
+    }
+  }
+  return false;
+}
+
 // The next rows of the file. False: it has all that belongs into it, or nothing is due.
 Result<bool> Recorder::CollectDue() {
   Retention& going = *retention_;
@@ -200,6 +225,10 @@ Result<bool> Recorder::CollectDue() {
       return entry.second.admitted_ns / kDayNs <= going.day;
     });
     if (going.clock->UnixSeconds() < due_s || has_open) {
+      return false;
+    }
+    TW_ASSIGN_OR_RETURN(const bool awaits_close, HasOpenBill(going.day));
+    if (awaits_close) {
       return false;
     }
   }

@@ -34,7 +34,8 @@ struct Sums {
 
 struct Total {
   std::map<std::string, Sums> by_org;
-  int64_t price_version = 0, right = 0, not_by_tokens = 0, named = 0;
+  int64_t price_version = 0, right = 0, not_by_tokens = 0, named = 0, closed = 0;
+  std::string set_aside_until;  // "": nothing of the time was
 };
 
 int64_t Nano(const json::object& object, std::string_view name) {
@@ -60,6 +61,8 @@ void Add(const json::object& answer, Total& total) {
   total.right += Number(answer, "right");
   total.not_by_tokens += Number(answer, "not_by_tokens");
   total.named += Number(answer, "named");
+  total.closed += Number(answer, "closed");
+  total.set_aside_until = Text(answer, "set_aside_until");
 }
 
 std::string JsonOf(const Total& total, bool applies) {
@@ -74,7 +77,8 @@ std::string JsonOf(const Total& total, bool applies) {
     out.Field("charge_nanousd", std::to_string(sums.charge)).EndObject();
   }
   out.EndArray().Field("right", total.right).Field("not_by_tokens", total.not_by_tokens);
-  out.Field("named", total.named);
+  out.Field("named", total.named).Field("closed", total.closed);
+  out.Field("set_aside_until", total.set_aside_until);
   return EndJson(out);
 }
 
@@ -89,8 +93,13 @@ void PrintTotal(const Total& total, bool applies, const Settings& settings) {
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
   Print(
       fmt::format("{} are right already; the cost of {} is not what their price makes of their "
-                  "tokens, and the amounts of {} were named by somebody: they stay\n",
-                  total.right, total.not_by_tokens, total.named));
+                  "tokens, the amounts of {} were named by somebody, and the provider's month of "
+                  "{} is closed: they stay\n",
+                  total.right, total.not_by_tokens, total.named, total.closed));
+  if (!total.set_aside_until.empty()) {
+    Print(fmt::format("what ended before {} is in files alone, and stays as it was\n",
+                      total.set_aside_until));
+  }
   Print(applies ? "corrected\n"
                 : "nothing was changed: with --apply --reason TEXT they are corrected\n");
 }

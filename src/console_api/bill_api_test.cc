@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "base/decimal.h"
+#include "billing/adjust.h"
 #include "billing/hash.h"
 #include "dialects/json_reader.h"
 #include "testing/temp_dir.h"
@@ -136,6 +137,32 @@ TEST_F(BillApiTest, ShowsCallersTheirOwnAlone) {
   EXPECT_EQ(Try("GET", "/tw/v1/bill", "", "org=other").error().code, ErrorCode::kNotFound);
   caller_.key_id = "key_other";
   EXPECT_EQ(Ask("GET", "/tw/v1/bill", "", "period=2026-11").find("4000000"), std::string::npos);
+}
+
+TEST_F(BillApiTest, InvoicesAMonthInWhichSomethingWasPutRight) {
+  Spend(40'000);
+  Spend(50'000);
+  ASSERT_TRUE(books_->recorder().CatchUp().has_value());
+  const auto rows = books_->recorder().Page({}, 10).value();
+  ASSERT_EQ(rows.size(), 2U);
+  billing::Adjuster adjuster(books_->ledger(), books_->recorder(), clock_);
+  ASSERT_TRUE(adjuster.Adjust(rows[0].id, {rows[0].cost, 0, "an outage", "admin"}).has_value());
+  SetTime(kNovember + 31 * kDayS);
+  const auto issued =
+      AskJson("POST", "/tw/v1/invoices", kInvoice).at("invoices").as_array()[0].as_object();
+  EXPECT_EQ(issued.at("net_nanousd").as_string(), std::to_string(rows[1].charge));
+}
+
+TEST_F(BillApiTest, AMonthInWhichMoreWasGivenBackThanUsedIsNoInvoice) {
+  Spend(40'000);
+  ASSERT_TRUE(books_->recorder().CatchUp().has_value());
+  const auto rows = books_->recorder().Page({}, 10).value();
+  billing::Adjuster adjuster(books_->ledger(), books_->recorder(), clock_);
+  SetTime(kNovember + 31 * kDayS);
+  ASSERT_TRUE(adjuster.Adjust(rows[0].id, {rows[0].cost, 0, "an outage", "admin"}).has_value());
+  SetTime(kNovember + 62 * kDayS);
+  const std::string refused = Refusal(R"({"org":"acme","period":"2026-12","issuer":"Wind Ltd"})");
+  EXPECT_NE(refused.find("credit note"), std::string::npos) << refused;
 }
 
 TEST_F(BillApiTest, InvoicesAMonthOnceAndHandsItsDocumentsOut) {

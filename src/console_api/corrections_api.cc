@@ -154,8 +154,13 @@ Result<http::Response> MoneyApi::Rerate(std::string_view body) {
     json.Field("charge_nanousd", std::to_string(one.charge)).EndObject();
   }
   json.EndArray().Field("right", done.right).Field("not_by_tokens", done.not_by_tokens);
+  json.Field("closed", done.closed);
   json.Field("named", done.named).Key("next");
   done.next.has_value() ? json.Value(ReceiptOf(*done.next)) : json.Null();
+  json.Key("set_aside_until");
+  done.set_aside_until_ns.has_value()
+      ? json.Value(FormatTime(*done.set_aside_until_ns / 1'000'000'000))
+      : json.Null();
   json.EndObject();
   http::Response response;
   response.headers.Set("Content-Type", "application/json");

@@ -306,9 +306,19 @@ Result<http::Response> BillApi::Issue(const http::Request& request) {
         fmt::format("Nothing was used in {}: there is nothing to invoice.", order.period.name),
         "period");
   }
-  if (std::ranges::any_of(draft.statement.lines,
-                          [](const auto& line) { return line.sum.charge < 0; })) {
+  // What was corrected in this time may be of requests of an earlier one.
+  if (std::ranges::any_of(draft.statement.lines, [](const auto& line) {
+        return line.sum.charge < 0 && line.key.kind != billing::MeterKind::kCorrections;
+      })) {
     return Fail(ErrorCode::kCorruptFile, "a line is negative: that is for credit notes");
+  }
+  if (draft.statement.payable() < 0) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("In {} more was given back by corrections than is to be paid: that is "
+                            "no invoice. Give back the rest by a credit note for the invoice that "
+                            "the corrected requests stand on.",
+                            order.period.name),
+                "period");
   }
   TW_ASSIGN_OR_RETURN(const IssuedInvoice preview, books_.invoices().Preview(draft));
   if (is_draft) {

@@ -30,18 +30,7 @@ using billing::Difference;
 using dialects::JsonWriter;
 using ledger::NanoUsd;
 
-constexpr char kSeparator = '\x1F';
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
-
-// The texts of transfers: what was done, of whose bill, of which month, and why.
-std::string TransferText(std::string_view what, std::string_view provider, const BillPeriod& period,
-                         std::string_view why) {
-  constexpr size_t kWhyBytesMax = 1024;
-  std::string reason(why.substr(0, kWhyBytesMax));
-  std::ranges::replace(reason, kSeparator, ' ');
-  return fmt::format("{}{}{}{}{}{}{}", what, kSeparator, provider, kSeparator, period.name,
-                     kSeparator, reason);
-}
 
 // Of a provider's month: what its bill says beyond what was recorded, for as long as nobody has
 // accepted it.
@@ -181,7 +170,7 @@ bool IsPartOfAnother(const Difference& difference, const std::vector<Difference>
 
 Result<bool> MoneyApi::IsClosed(const std::string& provider, const BillPeriod& period) {
   TW_ASSIGN_OR_RETURN(const auto closes,
-                      recorder_.Transfers(TransferText("close", provider, period, "")));
+                      recorder_.Transfers(billing::TransferText("close", provider, period, "")));
   return !closes.empty();
 }
 
@@ -196,7 +185,7 @@ Status MoneyApi::PostSuspense(const std::string& provider, const BillPeriod& per
   }
   TW_ASSIGN_OR_RETURN(const ledger::AccountNumber suspense, ledger_.Payee(name));
   TW_ASSIGN_OR_RETURN(const ledger::AccountNumber payee, ledger_.Payee("provider:" + provider));
-  const std::string text = TransferText("suspense", provider, period, "bill imported");
+  const std::string text = billing::TransferText("suspense", provider, period, "bill imported");
   return more > 0 ? ledger_.Transfer(suspense, payee, more, text)
                   : ledger_.Transfer(payee, suspense, -more, text);
 }
@@ -410,7 +399,7 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
   const std::string name = SuspenseName(errand.provider, period);
   TW_ASSIGN_OR_RETURN(const ledger::AccountNumber suspense, ledger_.Payee(name));
   const NanoUsd open = -ledger_.OwedTo(name);
-  const std::string text = TransferText("close", errand.provider, period, errand.accept);
+  const std::string text = billing::TransferText("close", errand.provider, period, errand.accept);
   TW_RETURN_IF_ERROR(open >= 0 ? ledger_.Transfer(ledger::kExpense, suspense, open, text)
                                : ledger_.Transfer(suspense, ledger::kExpense, -open, text));
   TW_RETURN_IF_ERROR(ledger_.WaitDurable());

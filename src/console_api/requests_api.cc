@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "billing/correction.h"
+#include "billing/meter.h"
 #include "billing/meters.h"
 #include "billing/price_version.h"
 #include "billing/statement.h"
@@ -250,7 +251,9 @@ Result<AttemptFilter> MoneyApi::ReadRequestFilter(const http::Query& query,
   }
   if (const std::string text = http::First(query, "key"); !text.empty()) {
     const Result<identity::KeyInfo> key = FindKey(store_, text, sight);
-    if (!key.has_value() && (sight.key_id.has_value() || !text.starts_with("key_"))) {
+    const bool is_of_probes = caller.is_admin_token && text == billing::kProbesScope;
+    if (!key.has_value() && !is_of_probes &&
+        (sight.key_id.has_value() || !text.starts_with("key_"))) {
       return Fail(key.error());
     }
     filter.key_id = key.has_value() ? key->id : text;

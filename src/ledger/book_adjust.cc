@@ -174,7 +174,7 @@ void Book::AdjustWindow(const Leg& leg, NanoUsd by) {
   for (WrittenLease& written : written_leases_) {
     written.up_to = written.key == leg.account ? shifted(written.up_to) : written.up_to;
   }
-  // What is crossed again is told again.
+  // What is crossed again is noticed again; an alert is raised once for each share of a window.
   uint8_t crossed = 0;
   for (const uint8_t percent : budgets_.at(leg.account.number).warn_percent) {
     if (__int128{account.debits} * 100 >= __int128{account.limit} * percent) {

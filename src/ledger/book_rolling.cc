@@ -17,14 +17,18 @@ void Add(NanoUsd& sum, NanoUsd amount) {
 
 // The oldest first. Of what is not there nothing was used.
 std::vector<std::pair<AccountKey, const Account*>> Book::BucketsUntil(AccountKey newest) const {
-  const int64_t length_s = budgets_.at(newest.number).span_s / kBuckets;
+  const int64_t span_s = budgets_.at(newest.number).span_s;
+  const int64_t length_s = span_s / kBuckets;
   std::vector<std::pair<AccountKey, const Account*>> buckets;
   for (int64_t back = kBuckets; back >= 0; --back) {
     AccountKey key = newest;
     if (__builtin_sub_overflow(newest.window_start_s, back * length_s, &key.window_start_s)) {
       continue;  // a file says so
     }
-    if (const auto found = accounts_.find(key); found != accounts_.end()) {
+    // An account of another period or span may begin at the same instant.
+    if (const auto found = accounts_.find(key);
+        found != accounts_.end() &&
+        __int128{found->second.window_end_s} - key.window_start_s == length_s + span_s) {
       buckets.emplace_back(key, &found->second);
     }
   }

@@ -361,6 +361,12 @@ Status Ledger::Transfer(AccountNumber debit, AccountNumber credit, NanoUsd amoun
 
 Status Ledger::Adjust(const Adjustment& adjustment) {
   const std::lock_guard lock(mutex_);
+  // As new requests: what is left of the disk is for the ends of what runs.
+  for (const std::string& why : {stopped_because_, disk_state_.low_because}) {
+    if (!why.empty()) {
+      return Fail(ErrorCode::kResourceExhausted, "nothing is corrected now: " + why);
+    }
+  }
   TW_ASSIGN_OR_RETURN(Record record, book_.DecideAdjust(adjustment));
   return Commit(record);
 }
