@@ -181,7 +181,7 @@ Result<bool> Recorder::SetAsideStep() {
   return done;
 }
 
-// A provider's bill that covers the day, of a month that is not closed: comparing it takes the rows.
+// A bill of a provider that covers the day, of a month that is not closed: comparing it takes rows.
 Result<bool> Recorder::HasOpenBill(int64_t day) {
   const int64_t from_s = day * kDayS;
   TW_ASSIGN_OR_RETURN(
