@@ -18,7 +18,7 @@ from test_money import PRICES, chat, make_key, nano, usage
 TIMES = int(os.environ.get("TW_MONEY_CRASHES", "1"))
 LIBRARY = pathlib.Path(os.environ.get("CRASH_POINTS_LIBRARY") or harness.ROOT / "build/tests/libcrash_points.so").resolve()
 CLIENTS = 8
-PATIENCE_S = 5  # for a point that is not reached
+PATIENCE_S = 20  # for a point that is not reached
 
 # The call, what it is made on, and up to which of its calls one is the last.
 POINTS = [
