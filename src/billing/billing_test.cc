@@ -459,6 +459,14 @@ TEST(Meter, ChargesNothingForOwnKeysAndAsksNoBudgetForTheModelOnThisDevice) {
   EXPECT_EQ(world.ledger->OwedTo("callers:site-a"), 20'000);
   EXPECT_EQ(world.At("key:key_1").debits, 20'000)
       << "a hard budget is over what the provider bills";
+  own.id.attempt = 2;
+  auto lost = meter.Begin(own);
+  ASSERT_TRUE(lost.has_value() && lost->Sent().has_value());
+  lost->End({.likely_billed = true, .delivered_bytes = 30});
+  const auto doubts = world.ledger->HoldsInDoubt();
+  ASSERT_EQ(doubts.size(), 1U);
+  EXPECT_GT(doubts[0].second.cost, 0);
+  EXPECT_EQ(doubts[0].second.charge, 0) << "nor is it held for a charge";
 }
 
 TEST(Meter, ACreditOfAModelAndAProviderPaysForTheseAlone) {

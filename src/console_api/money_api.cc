@@ -1,3 +1,5 @@
+// Usage, budgets and receipts. Whole because they read the same scopes, and what a caller may see
+// is decided in one place.
 #include "console_api/money_api.h"
 
 #include <algorithm>
