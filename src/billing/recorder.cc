@@ -30,8 +30,11 @@ using ledger::RecordType;
 
 // Records of one transaction: large enough that a flush of the disk is shared by thousands.
 constexpr int kBatchRecords = 8192;
-constexpr auto kShortestPause = std::chrono::milliseconds(100);  // gathers what one commit covers
-constexpr auto kLongestPause = std::chrono::milliseconds(320);   // when there was nothing for long
+// A commit writes some fifty pages, however little is in it, and whoever reads catches up first: so
+// few records wait for others, for a second.
+constexpr auto kShortestPause = std::chrono::milliseconds(100);
+constexpr auto kLongestPause = std::chrono::milliseconds(320);  // when there was nothing for long
+constexpr int kPausesOfAFewRecords = 10;
 // Sums have this grain: every zone's midnight is a multiple of it.
 constexpr int64_t kSlotNs = int64_t{900} * 1'000'000'000;
 constexpr int64_t kSlotsOfADay = 96;  // of UTC
@@ -512,6 +515,7 @@ Status Recorder::CatchUp() {
 void Recorder::Run() {
   NameThread("recorder");
   auto pause = kShortestPause;
+  int pauses = 0;  // since something came
   std::string trouble;
   while (true) {
     {
@@ -528,9 +532,15 @@ void Recorder::Run() {
     const std::lock_guard lock(mutex_);
     // What fails is tried again: nothing is lost, and the ledger stops admitting before the journal
     // outgrows its bound.
-    const bool has_news = database_.is_open() && ledger_.synced_seq() > applied_seq_;
-    const Result<bool> read = has_news ? ReadBatch() : Result<bool>(false);
-    const bool has_read = read.value_or(false);
+    const uint64_t news =
+        database_.is_open() ? std::max(ledger_.synced_seq(), applied_seq_) - applied_seq_ : 0;
+    pause = news > 0 ? kShortestPause : std::min(pause * 2, kLongestPause);
+    pauses = news > 0 ? pauses + 1 : 0;
+    if (news > 0 && news < kBatchRecords && pauses < kPausesOfAFewRecords) {
+      continue;
+    }
+    const Result<bool> read = news > 0 ? ReadBatch() : Result<bool>(false);
+    pauses = 0;
     if (std::string why = read.has_value() ? "" : read.error().message; why != trouble) {
       trouble = std::move(why);
       if (!trouble.empty()) {
@@ -538,7 +548,6 @@ void Recorder::Run() {
       }
       ledger_.NoteBehind(trouble);
     }
-    pause = has_read ? kShortestPause : std::min(pause * 2, kLongestPause);
   }
   static_cast<void>(CatchUp());
 }

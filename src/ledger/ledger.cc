@@ -17,8 +17,8 @@ namespace {
 constexpr auto kFlushPause = std::chrono::milliseconds(2);  // gathers what one flush can cover
 constexpr auto kTendPause = std::chrono::seconds(1);
 // While requests come in, the flusher looks again by itself: to wake it up costs a request more
-// than the flush that it waits for.
-constexpr int kIdleRounds = 50;
+// than the flush that it waits for. Not for long: a look costs about as much.
+constexpr int kIdleRounds = 3;
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 // Holds, legs and accounts: less than half a millisecond of everybody's time. The largest books
 // there may be are through in some minutes.
