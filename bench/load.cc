@@ -1,10 +1,12 @@
-// A closed-loop HTTP/1.1 load for compare_gateways.py: one thread, kept connections, each sends its
-// next request when its last answer is whole. It shares no code with src/.
+// An HTTP/1.1 load for compare_gateways.py and ledger_cost.py: one thread, kept connections. It
+// shares no code with src/.
 //
 //   load --port P --path /v1/chat/completions --body FILE [--header "Name: value"]...
-//        [--connections N] [--requests M] [--warm K] [--hold]
+//        [--connections N] [--requests M] [--warm K] [--rate R] [--hold]
 //
-// Prints one JSON object. A streamed answer counts as good when its end mark arrived. `--hold`
+// Prints one JSON object. A streamed answer counts as good when its end mark arrived. Each
+// connection sends its next request when its last answer is whole; with `--rate`, when the next one
+// of R a second is due, and its latency counts from then, also when no connection was free. `--hold`
 // sends one request on each connection, prints "held" once each has bytes of a body, and keeps them
 // open until standard input ends.
 #include <algorithm>
@@ -39,6 +41,7 @@ struct Options {
   std::string path = "/", body_file;
   std::vector<std::string> headers;
   int64_t connections = 1, requests = 1000, warm = 0;
+  double rate = 0;  // requests a second; 0: as fast as answers come
   bool hold = false;
 };
 
@@ -158,13 +161,16 @@ class Load {
     for (int64_t i = 0; i < options_.connections; ++i) {
       Open(connections_.emplace_back());
     }
-    started_ = Clock::now();
+    started_ = first_due_ = Clock::now();
     for (Connection& connection : connections_) {
-      Begin(connection);
+      idle_.push_back(&connection);
     }
     std::vector<epoll_event> events(256);
     while (done_ < options_.requests + options_.warm && held_ < options_.connections) {
-      const int count = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), -1);
+      const std::chrono::nanoseconds wait = BeginDue();
+      const timespec until{.tv_sec = 0, .tv_nsec = wait.count()};
+      const int count = ::epoll_pwait2(epoll_, events.data(), static_cast<int>(events.size()),
+                                       wait.count() < 0 ? nullptr : &until, nullptr);
       for (int i = 0; i < count; ++i) {
         auto& connection = *static_cast<Connection*>(events[static_cast<size_t>(i)].data.ptr);
         Send(connection);
@@ -197,15 +203,31 @@ class Load {
     ::epoll_ctl(epoll_, EPOLL_CTL_ADD, connection.fd, &event);
   }
 
-  void Begin(Connection& connection) {
-    if (begun_ == options_.requests + options_.warm) {
-      return;
+  // How long until the next one is due; negative: no time brings it, but the end of another.
+  std::chrono::nanoseconds BeginDue() {
+    while (!idle_.empty() && begun_ < options_.requests + options_.warm) {
+      const auto now = Clock::now();
+      auto due = now;
+      if (options_.rate > 0) {
+        due = first_due_ + std::chrono::nanoseconds(static_cast<int64_t>(
+                               static_cast<double>(begun_) / options_.rate * 1e9));
+      }
+      if (due > now) {
+        return std::min<std::chrono::nanoseconds>(due - now, std::chrono::milliseconds(100));
+      }
+      Connection& connection = *idle_.front();
+      idle_.pop_front();
+      Begin(connection, due);
     }
+    return std::chrono::nanoseconds(-1);
+  }
+
+  void Begin(Connection& connection, Clock::time_point due) {
     ++begun_;
     connection.is_busy = true;
     connection.sent = 0;
     connection.answer = Answer();
-    connection.started = Clock::now();
+    connection.started = due;
     Send(connection);
   }
 
@@ -254,7 +276,7 @@ class Load {
     }
     failed_ += connection.answer.is_good() ? 0 : 1;
     connection.is_busy = false;
-    Begin(connection);
+    idle_.push_back(&connection);
   }
 
   double Percentile(double share) const {
@@ -276,9 +298,10 @@ class Load {
   std::string request_;
   int epoll_ = -1;
   std::deque<Connection> connections_;  // events point into it
+  std::deque<Connection*> idle_;        // the one that has rested longest first
   std::vector<int64_t> nanoseconds_;
   int64_t begun_ = 0, done_ = 0, failed_ = 0, held_ = 0;
-  Clock::time_point started_;
+  Clock::time_point started_, first_due_;
 };
 
 Options Parse(int argc, char** argv) {
@@ -307,6 +330,8 @@ Options Parse(int argc, char** argv) {
       options.requests = std::atoll(value.c_str());
     } else if (name == "--warm") {
       options.warm = std::atoll(value.c_str());
+    } else if (name == "--rate") {
+      options.rate = std::atof(value.c_str());
     } else {
       Die("unknown flag " + std::string(name));
     }
