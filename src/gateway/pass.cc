@@ -73,8 +73,9 @@ class StreamPass {
         continue;
       }
       Status written;
-      if (!std::exchange(stream_.head_is_out, true)) {
+      if (!stream_.head_is_out) {
         written = co_await exchange_.StartStream(200, std::move(headers));
+        stream_.head_is_out = written.has_value();  // whose client left has no stream to end
       }
       if (written.has_value()) {
         written = co_await exchange_.Write(held);

@@ -74,8 +74,8 @@ Task<Relayed> RelayStream(http::Exchange& exchange, std::shared_ptr<providers::C
     }
     Status written;
     if (!head_is_out) {
-      head_is_out = true;
       written = co_await exchange.StartStream(200, std::move(headers));
+      head_is_out = written.has_value();  // whose client left has no stream to end
     }
     if (written.has_value()) {
       written = co_await exchange.Write(bytes);

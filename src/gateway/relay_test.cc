@@ -40,7 +40,8 @@ class ScriptedStream final : public providers::ChatStream {
   std::string fingerprint_ = "fp_x";
 };
 
-// Records what is sent; fails from the `leaves_after`-th write on, as if the client had left.
+// Records what is sent; fails from the `leaves_after`-th write on, as if the client had left. As
+// strict as a connection: nothing is written to a stream that did not start.
 class RecordingExchange final : public http::Exchange {
  public:
   const http::Request& request() const override { return request_; }
@@ -50,11 +51,15 @@ class RecordingExchange final : public http::Exchange {
     co_return Status();
   }
   Task<Status> StartStream(int status, http::Headers headers) override {
+    if (left) {
+      co_return Fail(ErrorCode::kCancelled, "the client left");
+    }
     status_ = status;
     head = std::move(headers);
     co_return Status();
   }
   Task<Status> Write(std::string_view bytes) override {
+    EXPECT_NE(status_, 0) << "a stream that did not start is written to";
     if (takes_no_more_after >= 0 && writes >= takes_no_more_after) {
       co_return Fail(ErrorCode::kDeadlineExceeded, "the client takes nothing");
     }
@@ -70,6 +75,7 @@ class RecordingExchange final : public http::Exchange {
     co_return Status();
   }
   Task<Status> Finish() override {
+    EXPECT_NE(status_, 0) << "a stream that did not start is finished";
     finished = true;
     co_return Status();
   }
@@ -165,6 +171,16 @@ TEST(RelayStream, CancelsTheProviderWhenTheClientLeaves) {
   EXPECT_EQ(ran.relayed.failed_after_first_byte->code, ErrorCode::kCancelled);
   EXPECT_EQ(ran.relayed.usage.output_tokens, 2);  // what was used counts, delivered or not
   EXPECT_EQ(exchange.writes, 1);
+}
+
+TEST(RelayStream, WritesNothingToAClientThatLeftBeforeTheFirstByte) {
+  RecordingExchange exchange;
+  exchange.left = true;
+  const Ran ran = Relay(exchange, {Text("a"), Done()});
+  EXPECT_TRUE(ran.stream->cancelled);
+  EXPECT_EQ(ran.relayed.failed_after_first_byte->code, ErrorCode::kCancelled);
+  EXPECT_EQ(exchange.status(), 0);
+  EXPECT_FALSE(exchange.finished);
 }
 
 TEST(RelayStream, RowSlowReader) {

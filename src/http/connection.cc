@@ -464,10 +464,10 @@ Task<Status> TcpConnection::SendHead(const ResponseHead& head, std::string_view 
 }
 
 Task<Status> TcpConnection::Write(std::string_view bytes) {
-  TW_CHECK(answer_ == Answer::kStreaming);
   if (left_) {
     co_return Fail(ErrorCode::kCancelled, "the client left");
   }
+  TW_CHECK(answer_ == Answer::kStreaming);
   if (bytes.empty() || !send_body_) {
     co_return Status();  // an empty chunk would end the body
   }
@@ -481,6 +481,9 @@ Task<Status> TcpConnection::Write(std::string_view bytes) {
 }
 
 Task<Status> TcpConnection::Finish() {
+  if (left_) {
+    co_return Fail(ErrorCode::kCancelled, "the client left");
+  }
   TW_CHECK(answer_ == Answer::kStreaming);
   Status sent;
   if (framing_ == Framing::kChunked && send_body_) {

@@ -55,8 +55,9 @@ class Exchange {
   virtual Task<Status> Respond(Response response) = 0;
 
   // A body of unknown length (chunked). Write returns when the bytes are handed to the operating
-  // system: a slow reader slows its writer. Errors: kCancelled (the client left), kDeadlineExceeded
-  // (no progress for kWriteDeadlineMs).
+  // system: a slow reader slows its writer. Errors of all three: kCancelled (the client left; it
+  // stays so), kDeadlineExceeded (no progress for kWriteDeadlineMs). A stream that could not be
+  // started is not written to.
   virtual Task<Status> StartStream(int status, Headers headers) = 0;
   virtual Task<Status> Write(std::string_view bytes) = 0;
   virtual Task<Status> Finish() = 0;

@@ -425,3 +425,24 @@ def test_the_deadline(tmp_path):
         assert broken(reply)["code"] == "timeout"
         assert outcome(it, reply) == "deadline_exceeded"
         became(it, "deadline", "doubt, held", "doubt, metered")
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_a_client_leaves_before_the_first_byte_of_a_stream_that_is_read_on(tmp_path, version):
+    """The provider bills the whole answer, so it is read to its end; there is nobody to write it to."""
+    with market.Market(tmp_path, "site-a", flags=SOON, billing=True, bills_on="true") as it:
+        it.sim.fault(**SILENT)
+        body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "a sim:first_byte_ms=200"}], "stream": True}).encode()
+        head = f"POST /v1/chat/completions HTTP/{version}\r\nHost: localhost\r\nAuthorization: Bearer {it.server.token}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection((it.server.host, it.server.port)) as client:
+            client.sendall(head.encode() + body)
+            it.sim.wait_for(lambda: asked(it), "the request")
+        settled_requests(it)
+        (entry,) = asked(it)
+        receipt = dict(entry["headers"])["x-client-request-id"].rsplit("-", 1)[0]
+        admin = {"Authorization": f"Bearer {(it.server.home / 'admin-token').read_text().strip()}"}
+        (attempt,) = it.server.get(f"/v1/receipts/{receipt}", admin).json()["attempts"]
+        it.sim.wait_for(lambda: asked(it)[0]["outcome"] != "running", "its end")
+        assert int(attempt["cost_nanousd"]) == int(asked(it)[0]["billed"]["cost_nanousd"]) > 0
+        assert it.chat().status == 200, "the server lives"
