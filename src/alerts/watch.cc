@@ -399,6 +399,9 @@ Status Watch::LookAtBudgets(storage::Database& database, ledger::Ledger& ledger,
     alert.dedup =
         fmt::format("budget:{}:{}:{}:{}", name, notice.window.window_start_s, notice.limit,
                     notice.asked > 0 ? "used up" : std::to_string(notice.percent));
+    if (notice.lowered_at_ns > 0) {
+      alert.dedup += fmt::format(":{}", notice.lowered_at_ns);
+    }
     TW_ASSIGN_OR_RETURN(alert.org_id, OrgOf(database, name));
     alert.raised_ns = now_ns;
     alert.amount = notice.amount;

@@ -11,6 +11,7 @@
 #include "alerts/season.h"
 #include "alerts/series.h"
 #include "base/decimal.h"
+#include "billing/correction.h"
 #include "billing/meter.h"
 #include "billing/price_version.h"
 #include "ledger/fake_disk.h"
@@ -176,6 +177,47 @@ TEST(Watch, TellsEachShareOfABudgetOncePerWindow) {
   EXPECT_EQ(world.LookFor(Kind::kBudget).size(), 1U) << "the next day begins anew";
   EXPECT_EQ(world.All({.org_id = "org_1"}).size(), world.All().size()) << "known by what it spent";
   EXPECT_TRUE(world.All({.org_id = "org_2"}).empty());
+}
+
+TEST(Watch, TellsAgainWhatIsCrossedAgainAfterACorrection) {
+  World world;
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 10 * kUsd}).has_value());
+  for (const NanoUsd cost : {6 * kUsd, 3 * kUsd}) {
+    world.Spend(cost);
+    EXPECT_EQ(world.LookFor(Kind::kBudget).size(), 1U) << "50 %, then 80 %";
+  }
+  const auto refuse = [&] {
+    const ledger::BudgetState state = *world.ledger->FindBudget("key:key_1");
+    ledger::Refusal refusal;
+    refusal.reason = ledger::Refusal::Reason::kBudget;
+    refusal.account = state.number;
+    refusal.asked = 2 * kUsd;
+    world.ledger->NoteRefused(refusal);
+  };
+  refuse();
+  EXPECT_EQ(world.LookFor(Kind::kBudget).size(), 1U) << "used up";
+  const std::vector<billing::AttemptRow> rows = world.recorder->Page({}, 1).value();
+  const std::vector<ledger::Leg> legs = billing::BudgetsOf(rows.at(0).budgets);
+  ASSERT_TRUE(world.ledger
+                  ->Adjust({.id = rows[0].id,
+                            .cost_before = 6 * kUsd,
+                            .charge_before = 6 * kUsd,
+                            .cost = 0,
+                            .charge = 0,
+                            .budgets = legs})
+                  .has_value());
+  EXPECT_TRUE(world.LookFor(Kind::kBudget).empty());
+  world.KillAndStart();
+  EXPECT_TRUE(world.LookFor(Kind::kBudget).empty());
+  world.Spend(6 * kUsd);
+  world.KillAndStart();  // nobody has looked
+  world.KillAndStart();
+  EXPECT_EQ(world.LookFor(Kind::kBudget),
+            std::vector<std::string>{"80 % of the budget key:key_1 are used: $9.00 of $10.00."});
+  refuse();
+  EXPECT_EQ(world.LookFor(Kind::kBudget).size(), 1U) << "used up again";
+  world.KillAndStart();
+  EXPECT_TRUE(world.LookFor(Kind::kBudget).empty());
 }
 
 TEST(Watch, AKillRepeatsNoAlertAndLosesNone) {

@@ -191,6 +191,7 @@ void Book::NoteRefused(AccountNumber number, NanoUsd asked, int64_t time_ns) {
   notice.asked = asked;
   notice.in_doubt = account.in_doubt;
   notice.held = account.pending - account.in_doubt;
+  notice.lowered_at_ns = account.lowered_at_ns;
   notices_.push_back(notice);
 }
 

@@ -49,7 +49,9 @@ struct Account {
   NanoUsd in_doubt = 0;  // of pending: holds whose end is not known
   int64_t window_end_s = kEndOfTime;
   uint8_t warned_percent = 0;
-  NanoUsd expired = 0;  // of a credit's debits: spent by nobody in time
+  uint8_t lowered_percent = 0;  // what a correction left of it the last time,
+  int64_t lowered_at_ns = 0;    // and when that was; 0: never
+  NanoUsd expired = 0;          // of a credit's debits: spent by nobody in time
   // Of a budget: may have been spent by requests whose records a power cut took; and when that was,
   // 0: never. What ends and was held before it may have ended in those records already, and what it
   // did not cost may have been held again: so much more is unaccounted then.
@@ -150,6 +152,9 @@ struct Notice {
   // Of the window's first refusal for want of room: what the request may have cost; 0: it is none.
   NanoUsd asked = 0;
   NanoUsd held = 0, in_doubt = 0;  // then, in the window
+  // Of the window: a correction took back then what had been told. What is crossed again is another
+  // crossing. 0: none did.
+  int64_t lowered_at_ns = 0;
 };
 
 inline constexpr NanoUsd kAmountMax = 1'000'000'000'000'000;  // of one hold or credit: $1,000,000
@@ -318,7 +323,9 @@ class Book {
   NanoUsd AvailableInBucket(AccountKey key) const;
   // When so much will have fallen out that `asked` fits; the end of time: never.
   int64_t FitsAt(AccountKey newest, NanoUsd asked) const;
-  // All that counts now with this bucket, or counted last.
+  // The newest bucket that counts now beside this one, or counted last.
+  AccountKey NewestBeside(AccountKey key, const Account& account) const;
+  // What the shares of a window's limit go by: of a rolling budget all that counts beside it.
   Account WarnedOf(AccountKey key, const Account& account) const;
   // It is in use: a window of what its budget says now.
   void NoteOpened(AccountKey key, int64_t end_s);
@@ -379,7 +386,9 @@ class Book {
   Status ApplyAdjust(const Record& record);
   Status CheckAdjust(const Record& record) const;
   // A window's use and its lease move together: how far ahead of its use it is leased stays.
-  void AdjustWindow(const Leg& leg, NanoUsd by);
+  void AdjustWindow(const Leg& leg, NanoUsd by, int64_t time_ns);
+  // What a window is told of is not more than what is used: crossed again, it is told again.
+  void LowerWarned(AccountKey key, Account& account, int64_t time_ns);
   Status ApplyLease(const Record& record);
   void TellOfCut(const Record& record, AccountKey key, const Account& account);
   static Record LeaseOf(AccountKey key, const Account& account);
@@ -392,6 +401,7 @@ class Book {
   void Release(const OpenHold& hold, NanoUsd cost, NanoUsd charge);
   void Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge, const Legs& shares);
   void Warn(AccountNumber number, AccountKey key, Account& account);
+  void NoteCrossed(AccountKey key, const Account& account, uint8_t percent);
   // What was used in a shorter or longer window with the same start counts in this one.
   void EndWindowsWithBudgets(int64_t time_ns);
   // Whether both balances have room for it. Both accounts are there.

@@ -146,7 +146,8 @@ Status Book::ApplyAdjust(const Record& record) {
       Restand(leg.account.number, before);
       owed -= leg.amount;
     } else {
-      AdjustWindow(leg, ChangeOf(record, leg.dimension) < 0 ? -leg.amount : leg.amount);
+      AdjustWindow(leg, ChangeOf(record, leg.dimension) < 0 ? -leg.amount : leg.amount,
+                   record.time_ns);
     }
   }
   Move({kRevenue, 0}, {kReceivable, 0}, owed);
@@ -159,7 +160,7 @@ Status Book::ApplyAdjust(const Record& record) {
   return {};
 }
 
-void Book::AdjustWindow(const Leg& leg, NanoUsd by) {
+void Book::AdjustWindow(const Leg& leg, NanoUsd by, int64_t time_ns) {
   Account& account = accounts_.at(leg.account);
   account.debits += by;
   TW_CHECK(account.debits >= 0);
@@ -174,15 +175,36 @@ void Book::AdjustWindow(const Leg& leg, NanoUsd by) {
   for (WrittenLease& written : written_leases_) {
     written.up_to = written.key == leg.account ? shifted(written.up_to) : written.up_to;
   }
-  // What is crossed again is noticed again; an alert is raised once for each share of a window.
+  if (by < 0) {
+    LowerWarned(leg.account, account, time_ns);
+  }
+  Warn(leg.account.number, leg.account, account);
+}
+
+void Book::LowerWarned(AccountKey key, Account& account, int64_t time_ns) {
+  const BudgetSpec& budget = budgets_.at(key.number);
+  const Account all = WarnedOf(key, account);
   uint8_t crossed = 0;
-  for (const uint8_t percent : budgets_.at(leg.account.number).warn_percent) {
-    if (__int128{account.debits} * 100 >= __int128{account.limit} * percent) {
+  for (const uint8_t percent : budget.warn_percent) {
+    if (__int128{all.debits} * 100 >= __int128{all.limit} * percent) {
       crossed = std::max(crossed, percent);
     }
   }
-  account.warned_percent = std::min(account.warned_percent, crossed);
-  Warn(leg.account.number, leg.account, account);
+  const auto lower = [&](Account& one) {
+    if (one.warned_percent > crossed) {
+      one.warned_percent = crossed;
+      one.lowered_percent = crossed;
+      one.lowered_at_ns = time_ns;
+      refused_.erase(key.number);
+    }
+  };
+  if (budget.period != Period::kRolling) {
+    return lower(account);
+  }
+  // What was told stands in the bucket that crossed it.
+  for (const auto& [bucket, unused] : BucketsUntil(NewestBeside(key, account))) {
+    lower(accounts_.at(bucket));
+  }
 }
 
 }  // namespace tradewind::ledger

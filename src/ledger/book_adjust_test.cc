@@ -130,6 +130,40 @@ TEST(Adjust, WhatIsCrossedAgainIsToldAgain) {
   EXPECT_EQ(notices[0].percent, 80);
 }
 
+// The share stands in the bucket that crossed it, and another one is corrected.
+TEST(Adjust, WhatARollingBudgetCrossesAgainIsToldAgain) {
+  Settled settled;
+  const AccountNumber key =
+      settled
+          .Commit(*settled.book.DecideBudget(
+              {.name = "org:o", .limit = 110, .period = Period::kRolling, .span_s = 3600},
+              settled.now_ns))
+          .account;
+  Legs first;
+  const auto spend = [&](uint64_t id, NanoUsd cost) {
+    HoldRequest request{
+        .id = {{7, id}, 1}, .cost = cost, .budgets = std::span(&key, 1), .payer = {}, .text = {}};
+    const Legs legs = settled.Commit(*settled.book.DecideHold(request, settled.now_ns)).legs;
+    settled.Commit(*settled.book.DecideSettle(request.id, cost, 0, "", settled.now_ns));
+    settled.now_ns += int64_t{60} * 1'000'000'000;
+    return legs;
+  };
+  first = spend(2, 50);
+  spend(3, 40);
+  settled.book.TakeNotices();
+  Adjustment less = settled.To(51, 0);
+  less.charge_before = 0;
+  less.paid = {};
+  less.budgets = first.all();
+  settled.Commit(*settled.book.DecideAdjust(less));
+  EXPECT_EQ(settled.At(key).warned_percent, 0);
+  EXPECT_TRUE(settled.book.TakeNotices().empty());
+  spend(4, 49);
+  const auto notices = settled.book.TakeNotices();
+  ASSERT_EQ(notices.size(), 1U);
+  EXPECT_EQ(notices[0].percent, 80);
+}
+
 TEST(Adjust, AWindowThatIsForgottenIsLeftOut) {
   Settled settled;
   Leg other = settled.Budgets().front();
@@ -193,6 +227,35 @@ TEST(Adjust, SurvivesASnapshot) {
   ASSERT_TRUE(copy.Audit().has_value());
   EXPECT_EQ(copy.BudgetAccount(settled.key, settled.now_ns / 1'000'000'000).debits, 30);
   EXPECT_EQ(copy.Spendable("org:o", settled.now_ns), 60);
+}
+
+// Nor does it tell what was told before the correction.
+TEST(Adjust, ASnapshotKnowsWhatIsCrossedAgain) {
+  Settled settled(0, 110);
+  const auto read_notices = [&] {
+    Book copy;
+    EXPECT_TRUE(
+        settled.book.Snapshot(settled.now_ns + 1, [&](const Record& r) { return copy.Apply(r); })
+            .has_value());
+    return copy.TakeNotices();
+  };
+  EXPECT_EQ(read_notices().size(), 1U) << "80 %";
+  settled.Commit(*settled.book.DecideAdjust(settled.To(60, 60)));
+  EXPECT_TRUE(read_notices().empty()) << "50 % are not told by a correction";
+  settled.book.TakeNotices();
+  HoldRequest request{.id = {{7, 2}, 1},
+                      .cost = 40,
+                      .budgets = std::span(&settled.key, 1),
+                      .payer = {},
+                      .text = {}};
+  settled.Commit(*settled.book.DecideHold(request, settled.now_ns));
+  settled.Commit(*settled.book.DecideSettle(request.id, 40, 0, "", settled.now_ns));
+  const auto now = settled.book.TakeNotices(), again = read_notices();
+  ASSERT_EQ(now.size(), 1U);
+  ASSERT_EQ(again.size(), 1U);
+  EXPECT_EQ(again[0].percent, now[0].percent);
+  EXPECT_GT(now[0].lowered_at_ns, 0);
+  EXPECT_EQ(again[0].lowered_at_ns, now[0].lowered_at_ns);
 }
 
 // What was leased ahead of a use that a typing error made large is not lost to a power cut.

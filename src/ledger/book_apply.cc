@@ -306,9 +306,10 @@ void Book::Post(HoldId id, const OpenHold& hold, NanoUsd cost, NanoUsd charge, c
 
 void Book::Warn(AccountNumber number, AccountKey key, Account& used) {
   const BudgetSpec& budget = budgets_.at(number);
-  std::optional<Account> all;
+  std::optional<Account> all;  // copied for rolling ones alone: this is on the path of requests
   if (budget.period == Period::kRolling) {
     all = WarnedOf(key, used);
+    all->lowered_at_ns = used.lowered_at_ns;  // a name of the bucket's own crossings
   }
   const Account& account = all.has_value() ? *all : used;
   uint8_t crossed = 0;
@@ -320,8 +321,14 @@ void Book::Warn(AccountNumber number, AccountKey key, Account& used) {
   }
   if (crossed > 0) {
     used.warned_percent = crossed;
-    notices_.push_back({number, key, crossed, {}, account.debits, account.limit});
+    NoteCrossed(key, account, crossed);
   }
+}
+
+void Book::NoteCrossed(AccountKey key, const Account& account, uint8_t percent) {
+  Notice notice{key.number, key, percent, {}, account.debits, account.limit};
+  notice.lowered_at_ns = account.lowered_at_ns;
+  notices_.push_back(notice);
 }
 
 Status Book::ApplyStep(const Record& record) {
@@ -504,12 +511,14 @@ Status Book::ApplySnapshot(const Record& record) {
       account.window_end_s = record.window_end_s;
       account.warned_percent = record.warned_percent;
       account.expired = record.charge;
+      account.lowered_at_ns = record.since_ns;
+      account.lowered_percent = record.lowered_percent;
       if (is_credit) {
         Restand(number, before);
       }
-      if (account.warned_percent > 0) {
-        notices_.push_back(
-            {number, record.key, account.warned_percent, {}, account.debits, account.limit});
+      // What a correction left was told before it.
+      if (account.warned_percent > account.lowered_percent) {
+        NoteCrossed(record.key, account, account.warned_percent);
       }
       return {};
     }

@@ -45,6 +45,7 @@ Account Book::SumUntil(AccountKey newest) const {
     Add(sum.in_doubt, account->in_doubt);
     Add(sum.unaccounted, account->unaccounted);
     sum.warned_percent = std::max(sum.warned_percent, account->warned_percent);
+    sum.lowered_at_ns = std::max(sum.lowered_at_ns, account->lowered_at_ns);
     sum.cut_at_ns = std::max(sum.cut_at_ns, account->cut_at_ns);
     if (sum.window_end_s == kEndOfTime && account->used() > 0) {
       sum.window_end_s = account->window_end_s;
@@ -88,13 +89,18 @@ int64_t Book::FitsAt(AccountKey newest, NanoUsd asked) const {
   return kEndOfTime;
 }
 
-Account Book::WarnedOf(AccountKey key, const Account& account) const {
+AccountKey Book::NewestBeside(AccountKey key, const Account& account) const {
   const auto last = opened_.find(key.number);
   if (last != opened_.end() && key.window_start_s < last->second.start_s &&
       account.window_end_s > last->second.start_s) {
     key.window_start_s = last->second.start_s;
   }
-  return SumUntil(key);
+  return key;
+}
+
+Account Book::WarnedOf(AccountKey key, const Account& account) const {
+  const bool is_rolling = budgets_.at(key.number).period == Period::kRolling;
+  return is_rolling ? SumUntil(NewestBeside(key, account)) : account;
 }
 
 std::vector<AccountKey> Book::KeysNow(AccountNumber number, int64_t unix_s) {

@@ -95,6 +95,8 @@ Status Book::Snapshot(int64_t time_ns, const std::function<Status(const Record&)
     record.credits = account.credits;
     record.warned_percent = account.warned_percent;
     record.charge = account.expired;
+    record.since_ns = account.lowered_at_ns;
+    record.lowered_percent = account.lowered_percent;
     TW_RETURN_IF_ERROR(put(RecordType::kSnapshotAccount, std::move(record)));
     // Also of a window that is over: it may come back, as one of another period.
     if (account.lease.up_to > 0 || account.cut_at_ns > 0) {

@@ -134,7 +134,10 @@ bool WalkFields(Walker& walker, Record& record) {
              walker.Number(record.window_end_s) && walker.Number(record.cost) &&
              walker.Number(record.debits) && walker.Number(record.credits) &&
              walker.Number(record.warned_percent) &&
-             (!walker.HasMore(record.charge != 0) || walker.Number(record.charge));
+             (!walker.HasMore(record.charge != 0 || record.since_ns != 0) ||
+              walker.Number(record.charge)) &&
+             (!walker.HasMore(record.since_ns != 0) ||
+              (walker.Number(record.since_ns) && walker.Number(record.lowered_percent)));
     case RecordType::kSnapshotHold:
       return walker.Number(record.cost) && walker.Number(record.charge) &&
              walker.Number(record.price_version) && walker.Legs(record.legs) &&

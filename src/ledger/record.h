@@ -203,12 +203,13 @@ struct Record {
   int64_t window_end_s = kEndOfTime;
   // Of snapshots, and the line above.
   NanoUsd debits = 0, credits = 0;
-  uint8_t warned_percent = 0;
+  uint8_t warned_percent = 0, lowered_percent = 0;
   HoldState state = HoldState::kHeld;
   // Of an adjustment: the totals before it, and `price_version` is its number among those of its
   // attempt.
   NanoUsd metered_cost = 0, metered_charge = 0;
-  int64_t since_ns = 0;  // when the hold was taken
+  // When the hold was taken; of a snapshot's account, when a correction took back what was told.
+  int64_t since_ns = 0;
 };
 
 inline constexpr size_t kRecordTextBytesMax = 16 << 10;

@@ -298,6 +298,28 @@ def test_t9_a_price_that_was_mistyped_is_corrected_by_a_reload_and_what_it_cost_
         assert json.loads(cli(site, "bill", "verify", "--json"))["good"]
 
 
+def test_t9_a_budget_that_is_crossed_again_after_a_correction_is_told_of_again(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=PRICES["site-a"]) as site:
+        probe = chat(site, make_key(site, "probe"), max_tokens=10)
+        cost = int(receipt(site, probe)["attempts"][0]["cost_nanousd"])
+        for period in ("total", "rolling:24h"):
+            key = make_key(site, period, "--budget", dollars(2 * cost), "--warn", "50", "--period", period)
+
+            def told():
+                texts = json.loads(cli(site, "alerts", "--json"))["alerts"]
+                return sum(key["id"] in one["text"] and one["text"].startswith("50 %") for one in texts)
+
+            first = chat(site, key, max_tokens=10).headers["x-tradewind-receipt"]
+            harness.wait_for(lambda: told() == 1, "the first alert")
+            cli(site, "receipt", "adjust", first, "--cost", "0", "--reason", "a rebate")
+            assert chat(site, key, max_tokens=10).status == 200
+            harness.wait_for(lambda: told() == 2, "what is crossed again")
+        site.server.kill()
+        with harness.Server(site.server.home, "--config", site.config, models=site.models, env=market.keys(site.sites)) as server:
+            harness.wait_for(lambda: server.get("/readyz").status == 200, "the server")
+            assert told() == 2, "and a start tells nothing again"
+
+
 def test_t9_corrections_are_the_admins_and_end_where_a_day_does(tmp_path):
     extra = '[billing]\nadjust_daily_usd = "0.01"\n'
     with market.Market(tmp_path, "site-a", prices=PRICES["site-a"], extra=extra) as site:
