@@ -113,7 +113,7 @@ std::unexpected<Error> Adjuster::BeyondDay(NanoUsd made) const {
               "adjust_daily_usd");
 }
 
-Status Adjuster::Post(const Standing& standing, const Correction& correction) {
+Status Adjuster::Post(const Standing& standing, const Correction& correction, Posting posting) {
   const Purchase& bought = correction.purchase;
   std::vector<ledger::Leg> paid;
   for (const CreditShare& share : standing.paid) {
@@ -127,17 +127,18 @@ Status Adjuster::Post(const Standing& standing, const Correction& correction) {
   const std::vector<ledger::Leg> budgets = BudgetsOf(standing.row.budgets);
   TW_ASSIGN_OR_RETURN(const ledger::AccountNumber payee,
                       ledger_.Payee((bought.own_key ? "callers:" : "provider:") + bought.provider));
-  return ledger_.Adjust({.id = correction.id,
-                         .number = correction.number,
-                         .cost_before = correction.cost_before,
-                         .charge_before = correction.charge_before,
-                         .cost = correction.cost,
-                         .charge = correction.charge,
-                         .budgets = budgets,
-                         .paid = paid,
-                         .payee = payee,
-                         .admitted_ns = correction.admitted_ns,
-                         .text = Encode(correction)});
+  const ledger::Adjustment asked{.id = correction.id,
+                                 .number = correction.number,
+                                 .cost_before = correction.cost_before,
+                                 .charge_before = correction.charge_before,
+                                 .cost = correction.cost,
+                                 .charge = correction.charge,
+                                 .budgets = budgets,
+                                 .paid = paid,
+                                 .payee = payee,
+                                 .admitted_ns = correction.admitted_ns,
+                                 .text = Encode(correction)};
+  return posting == Posting::kMade ? ledger_.Adjust(asked) : ledger_.CheckAdjust(asked);
 }
 
 Status Adjuster::Adjust(HoldId id, const AdjustWord& word) {
@@ -193,7 +194,7 @@ Status Adjuster::Adjust(HoldId id, const AdjustWord& word) {
   if (__int128{made} + AmountOf(next) > daily_max_) {
     return BeyondDay(made);
   }
-  TW_RETURN_IF_ERROR(Post(standing.front(), next));
+  TW_RETURN_IF_ERROR(Post(standing.front(), next, Posting::kMade));
   return ledger_.WaitDurable();
 }
 
@@ -321,6 +322,12 @@ Result<Rerating> Adjuster::Rerate(const RerateOrder& order) {
       ++result.closed;
       continue;
     }
+    const Status fits = Post(one, *next, Posting::kTried);
+    if (!fits.has_value() && fits.error().param == ledger::kTooManyAccounts) {
+      result.too_many.push_back(next->id);
+      continue;
+    }
+    TW_RETURN_IF_ERROR(fits);
     result.corrections.push_back(std::move(*next));
     corrected.push_back(&one);
   }
@@ -344,7 +351,7 @@ Status Adjuster::PostAll(std::span<const Standing* const> corrected, Rerating& r
       result.next = all[i - 1].id;
       break;
     }
-    TW_RETURN_IF_ERROR(Post(*corrected[i], all[i]));
+    TW_RETURN_IF_ERROR(Post(*corrected[i], all[i], Posting::kMade));
     result.corrections.push_back(all[i]);
   }
   return result.corrections.empty() ? Status() : ledger_.WaitDurable();

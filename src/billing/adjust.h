@@ -44,6 +44,8 @@ struct Rerating {
   // nobody knows them; somebody named its amounts.
   // Or the provider's month is closed, or no more may be corrected today.
   int64_t right = 0, not_by_tokens = 0, named = 0, closed = 0;
+  // Left too: each would change more budgets and credits than one correction may.
+  std::vector<ledger::HoldId> too_many;
   std::optional<ledger::HoldId> next;  // behind this one there is more
   // Of the time that was asked for, what ended before it was set aside and stays as it was.
   std::optional<int64_t> set_aside_until_ns;
@@ -71,7 +73,9 @@ class Adjuster {
   Result<ledger::NanoUsd> CorrectedToday();
   std::unexpected<Error> BeyondDay(ledger::NanoUsd made) const;
   Status PostAll(std::span<const Standing* const> corrected, Rerating& result);
-  Status Post(const Standing& standing, const Correction& correction);
+  // Into the journal, or only as far as to know whether it can.
+  enum class Posting : bool { kTried, kMade };
+  Status Post(const Standing& standing, const Correction& correction, Posting posting);
   // Nullopt: it stays as it is, and is counted.
   std::optional<Correction> Rerated(const Standing& standing, const RerateOrder& order,
                                     std::span<const PriceVersion> versions, Rerating& result);

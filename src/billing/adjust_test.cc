@@ -274,6 +274,47 @@ TEST(Rerate, PricesOfTokensSayNothingOfWhatElseWasPaidFor) {
   EXPECT_EQ(done.not_by_tokens, 1);
 }
 
+// Paid by as many credits as an attempt may be, and in a budget.
+ledger::HoldId BuyOfManyCredits(Corrected& world) {
+  for (size_t i = 0; i < ledger::kLegsMax; ++i) {
+    EXPECT_TRUE(
+        world.ledger
+            ->Grant({.name = "small " + std::to_string(i), .owner = "org:org_1", .amount = 50'000})
+            .has_value());
+  }
+  return world.Buy(1'000, 500);
+}
+
+TEST(Rerate, GoesOnBehindWhatChangesTooManyAccounts) {
+  Corrected world;
+  world.Buy(1'000, 500);
+  const ledger::HoldId many = BuyOfManyCredits(world);
+  world.Buy(1'000, 500);
+  ASSERT_EQ(world.recorder->Find(many.request)->at(0).credits.size(), ledger::kLegsMax);
+  for (const bool applies : {false, true}) {
+    const Result<Rerating> done = world.adjuster().Rerate(Order(applies));
+    ASSERT_TRUE(done.has_value()) << done.error().message;
+    EXPECT_EQ(done->corrections.size(), 2U);
+    EXPECT_EQ(done->too_many, std::vector{many});
+  }
+  world.StatementOf("2025-11");
+}
+
+TEST(Adjust, WhatChangesTooManyAccountsIsLoweredInSteps) {
+  Corrected world;
+  const ledger::HoldId many = BuyOfManyCredits(world);
+  const Status refused = world.To(many, 0);
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_NE(refused.error().message.find("in steps"), std::string::npos);
+  ASSERT_TRUE(world.To(many, std::nullopt, 600'000).has_value());
+  ASSERT_TRUE(world.To(many, 0).has_value());
+  EXPECT_EQ(world.Sum().cost, 0);
+  EXPECT_EQ(world.Sum().charge, 0);
+  EXPECT_EQ(world.ledger->Credits().front().left, 50'000);
+  EXPECT_EQ(world.At("key:key_1").debits, 0);
+  world.StatementOf("2025-11");
+}
+
 TEST(Rerate, GoesAsFarAsTheDayHasRoom) {
   Corrected world;
   for (int i = 0; i < 5; ++i) {

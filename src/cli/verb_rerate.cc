@@ -35,6 +35,7 @@ struct Sums {
 struct Total {
   std::map<std::string, Sums> by_org;
   int64_t price_version = 0, right = 0, not_by_tokens = 0, named = 0, closed = 0;
+  std::vector<std::string> too_many;
   std::string set_aside_until;  // "": nothing of the time was
 };
 
@@ -62,6 +63,11 @@ void Add(const json::object& answer, Total& total) {
   total.not_by_tokens += Number(answer, "not_by_tokens");
   total.named += Number(answer, "named");
   total.closed += Number(answer, "closed");
+  for (const json::value& receipt : Array(answer, "too_many_accounts")) {
+    if (receipt.is_string()) {
+      total.too_many.emplace_back(receipt.get_string());
+    }
+  }
   total.set_aside_until = Text(answer, "set_aside_until");
 }
 
@@ -78,7 +84,11 @@ std::string JsonOf(const Total& total, bool applies) {
   }
   out.EndArray().Field("right", total.right).Field("not_by_tokens", total.not_by_tokens);
   out.Field("named", total.named).Field("closed", total.closed);
-  out.Field("set_aside_until", total.set_aside_until);
+  out.Key("too_many_accounts").BeginArray();
+  for (const std::string& receipt : total.too_many) {
+    out.Value(receipt);
+  }
+  out.EndArray().Field("set_aside_until", total.set_aside_until);
   return EndJson(out);
 }
 
@@ -96,6 +106,12 @@ void PrintTotal(const Total& total, bool applies, const Settings& settings) {
                   "tokens, the amounts of {} were named by somebody, and the provider's month of "
                   "{} is closed: they stay\n",
                   total.right, total.not_by_tokens, total.named, total.closed));
+  for (const std::string& receipt : total.too_many) {
+    Print(
+        fmt::format("{0} stays too: it would change more budgets and credits than one correction "
+                    "may; lower its charge in steps with `receipt adjust {0} --charge USD`\n",
+                    WithoutControls(receipt)));
+  }
   if (!total.set_aside_until.empty()) {
     Print(fmt::format("what ended before {} is in files alone, and stays as it was\n",
                       total.set_aside_until));

@@ -154,8 +154,12 @@ Result<http::Response> MoneyApi::Rerate(std::string_view body) {
     json.Field("charge_nanousd", std::to_string(one.charge)).EndObject();
   }
   json.EndArray().Field("right", done.right).Field("not_by_tokens", done.not_by_tokens);
-  json.Field("closed", done.closed);
-  json.Field("named", done.named).Key("next");
+  json.Field("closed", done.closed).Field("named", done.named);
+  json.Key("too_many_accounts").BeginArray();
+  for (const ledger::HoldId id : done.too_many) {
+    json.Value(ReceiptOf(id));
+  }
+  json.EndArray().Key("next");
   done.next.has_value() ? json.Value(ReceiptOf(*done.next)) : json.Null();
   json.Key("set_aside_until");
   done.set_aside_until_ns.has_value()

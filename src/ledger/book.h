@@ -163,6 +163,10 @@ inline constexpr size_t kPriceVersionsMax = 65'536;  // in force, or not long ag
 // Requests that began before the prices were read again may still ask for the old ones.
 inline constexpr int64_t kPriceReturnNs = int64_t{900} * 1'000'000'000;
 
+// The field of an adjustment's error where it would change more accounts than a record has; no
+// other error of one names it.
+inline constexpr std::string_view kTooManyAccounts = "receipt";
+
 // Whether an attempt still runs while it is metered.
 enum class Metering : uint8_t { kRuns, kEnded };
 

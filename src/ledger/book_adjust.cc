@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "base/check.h"
 #include "ledger/book.h"
 
@@ -33,6 +35,15 @@ std::unexpected<Error> Wrong(std::string why, std::string field) {
 std::unexpected<Error> DoesNotFit(std::string_view why) {
   return Fail(ErrorCode::kCorruptFile,
               "a journal's adjustment cannot follow what stands before it: " + std::string(why));
+}
+
+// Of a small step few credits get anything back.
+std::unexpected<Error> TooMany() {
+  return Wrong(
+      fmt::format("one correction changes at most {} budgets and credits, and it would change "
+                  "more: lower the charge in steps, a part of it at a time",
+                  kLegsMax),
+      std::string(kTooManyAccounts));
 }
 
 NanoUsd SumOf(std::span<const Leg> legs) {
@@ -74,7 +85,7 @@ Result<Record> Book::DecideAdjust(const Adjustment& asked) const {
     }
     leg.amount = change < 0 ? std::min(-change, account->second.debits) : change;
     if (leg.amount > 0 && !record.legs.Push(leg)) {
-      return Wrong("it is on too many accounts", "receipt");
+      return TooMany();
     }
   }
   std::vector<Leg> paid;
@@ -89,7 +100,7 @@ Result<Record> Book::DecideAdjust(const Adjustment& asked) const {
     leg.amount = std::min(leg.amount, back);
     back -= leg.amount;
     if (leg.amount > 0 && !record.legs.Push(leg)) {
-      return Wrong("it is on too many accounts", "receipt");
+      return TooMany();
     }
   }
   if (!CheckAdjust(record).has_value()) {

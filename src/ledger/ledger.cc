@@ -371,6 +371,12 @@ Status Ledger::Adjust(const Adjustment& adjustment) {
   return Commit(record);
 }
 
+Status Ledger::CheckAdjust(const Adjustment& adjustment) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(book_.DecideAdjust(adjustment));
+  return {};
+}
+
 std::vector<PayeeState> Ledger::Payees() {
   const std::lock_guard lock(mutex_);
   std::vector<PayeeState> states;

@@ -203,6 +203,8 @@ class Ledger {
   // Puts right what an attempt that has ended did cost. Errors: those of Book::DecideAdjust and of
   // Hold.
   Status Adjust(const Adjustment& adjustment);
+  // Whether it could, as the books are now: nothing is written.
+  Status CheckAdjust(const Adjustment& adjustment);
   std::vector<PayeeState> Payees();
   NanoUsd OwedToUnknown();  // to providers that had no account when they were asked
   // What is owed to a payee; negative: what it owes. 0 when there is none.

@@ -300,14 +300,14 @@ def test_t9_a_price_that_was_mistyped_is_corrected_by_a_reload_and_what_it_cost_
 
 def test_t9_a_budget_that_is_crossed_again_after_a_correction_is_told_of_again(tmp_path):
     with market.Market(tmp_path, "site-a", prices=PRICES["site-a"]) as site:
-        probe = chat(site, make_key(site, "probe"), max_tokens=10)
-        cost = int(receipt(site, probe)["attempts"][0]["cost_nanousd"])
+        held, _ = held_and_cost(site, max_tokens=10)
         for period in ("total", "rolling:24h"):
-            key = make_key(site, period, "--budget", dollars(2 * cost), "--warn", "50", "--period", period)
+            key = make_key(site, period, "--budget", dollars(held), "--period", period)
+            cli(site, "budget", "set", f"key:{key['id']}", "--warn", "1")
 
             def told():
                 texts = json.loads(cli(site, "alerts", "--json"))["alerts"]
-                return sum(key["id"] in one["text"] and one["text"].startswith("50 %") for one in texts)
+                return sum(key["id"] in one["text"] and one["text"].startswith("1 %") for one in texts)
 
             first = chat(site, key, max_tokens=10).headers["x-tradewind-receipt"]
             harness.wait_for(lambda: told() == 1, "the first alert")
@@ -318,6 +318,26 @@ def test_t9_a_budget_that_is_crossed_again_after_a_correction_is_told_of_again(t
         with harness.Server(site.server.home, "--config", site.config, models=site.models, env=market.keys(site.sites)) as server:
             harness.wait_for(lambda: server.get("/readyz").status == 200, "the server")
             assert told() == 2, "and a start tells nothing again"
+
+
+def test_t9_what_many_credits_paid_is_named_by_a_rerating_and_lowered_in_steps(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=PRICES["site-a"]) as site:
+        key = make_key(site, "many", "--budget", "100")
+        for number in range(24):
+            cli(site, "credit", "grant", "default", "0.000001", "--id", f"small-{number}")
+        first = chat(site, key, max_tokens=10).headers["x-tradewind-receipt"]
+        assert chat(site, key, max_tokens=10).status == 200
+        rerate = ["prices", "rerate", MODEL, "--provider", "site-a", "--input-usd-per-mtok", "0", "--output-usd-per-mtok", "0"]
+        for words in ([], ["--apply", "--reason", "a present"]):
+            told = json.loads(cli(site, *rerate, *words, "--json"))
+            assert told["too_many_accounts"] == [f"{first}-1"] and sum(org["attempts"] for org in told["organisations"]) == 1
+        assert f"{first}-1 stays too" in cli(site, *rerate)
+        refused = harness.run_cli("receipt", "adjust", first, "--cost", "0", "--reason", "a present", home=site.server.home)
+        assert refused.returncode != 0 and "in steps" in refused.stderr
+        for words in (["--charge", "0.000012"], ["--cost", "0"]):
+            cli(site, "receipt", "adjust", first, *words, "--reason", "a present")
+        assert [usage(site, key)[name] for name in ("cost_nanousd", "charge_nanousd")] == ["0", "0"]
+        assert json.loads(cli(site, "bill", "verify", "--json"))["good"]
 
 
 def test_t9_corrections_are_the_admins_and_end_where_a_day_does(tmp_path):
