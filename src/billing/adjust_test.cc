@@ -45,7 +45,8 @@ struct Corrected : World {
     EXPECT_TRUE(attempt.has_value()) << attempt.error().message;
     EXPECT_TRUE(attempt->Sent().has_value());
     const chat::Usage usage = said != nullptr ? *said : Used(input, output);
-    EXPECT_TRUE(attempt->End({.is_complete = true, .usage = usage, .finish = "stop"}).has_value());
+    const auto cost = attempt->End({.is_complete = true, .usage = usage, .finish = "stop"});
+    EXPECT_EQ(cost.has_value(), prices.is_priced());
     return id;
   }
   Adjuster adjuster(ledger::NanoUsd daily = kDaily) { return {*ledger, *recorder, clock, daily}; }
@@ -169,6 +170,56 @@ TEST(Adjust, WhatProvidersBillIsComparedWithTheCorrectedCost) {
   ASSERT_TRUE(world.To(id, 2'000).has_value());
   EXPECT_EQ(difference().local.cost, 2'000);
   EXPECT_TRUE(IsExplained(difference().kind));
+}
+
+TEST(Adjust, AnAttemptWithoutAPriceThatIsGivenACostIsNotUnpricedAnyMore) {
+  Corrected world;
+  ASSERT_TRUE(world.ledger->CloseBudget("key:key_1").has_value());
+  world.prices = {};
+  const ledger::HoldId id = world.Buy(1'000, 500);
+  world.Buy(1'000, 500);
+  EXPECT_EQ(world.Sum().unpriced, 2);
+  ASSERT_TRUE(world.To(id, 2'000).has_value());
+  ASSERT_TRUE(world.To(id, 3'000).has_value());
+  for (int start = 0; start < 2; ++start) {
+    EXPECT_EQ(world.Sum().unpriced, 1);
+    EXPECT_EQ(world.Sum().cost, 3'000);
+    Meters corrected;
+    ASSERT_TRUE(world.recorder->AddCorrected(FilterOf(world.Of("2025-11")), corrected).has_value());
+    ASSERT_EQ(corrected.size(), 1U);
+    EXPECT_EQ(corrected.begin()->second.quantity, 1);
+    bool is_on_its_line = false;
+    for (const StatementLine& line : world.StatementOf("2025-11").lines) {
+      is_on_its_line |= line.key == corrected.begin()->first && IsUnpriced(line.key, line.sum);
+    }
+    EXPECT_TRUE(is_on_its_line);
+    EXPECT_TRUE(world.recorder->AddCorrected(FilterOf(world.Of("2025-12")), corrected).has_value());
+    EXPECT_TRUE(world.recorder->AddCorrected({.key_id = "key_9"}, corrected).has_value());
+    EXPECT_EQ(corrected.begin()->second.quantity, 1) << "of another month, of another key";
+    world.KillAndStart();
+  }
+  // Tables of before counted it all the same.
+  ASSERT_TRUE(world.recorder
+                  ->Change([](storage::Database& database) {
+                    return database.Execute(
+                        "UPDATE sums SET unpriced = unpriced + 1; UPDATE day_sums SET unpriced = "
+                        "unpriced + 1; DELETE FROM migrations WHERE number = 14");
+                  })
+                  .has_value());
+  EXPECT_EQ(world.Sum().unpriced, 2);
+  world.KillAndStart();
+  EXPECT_EQ(world.Sum().unpriced, 1);
+  EXPECT_EQ(world.Sum({.from_ns = kNoonS * 1'000'000'000}).unpriced, 1) << "by quarters of an hour";
+  BillLine line;
+  line.provider = "site-a";
+  line.model = "model-x";
+  line.start_s = kNoonS - kNoonS % 86'400;
+  line.end_s = line.start_s + 86'400;
+  line.cost = 3'000;
+  ASSERT_TRUE(world.recorder->PutBillLines({&line, 1}).has_value());
+  const auto found = world.recorder->Differences("site-a", *ParseBillPeriod("2025-11"));
+  EXPECT_EQ(found->front().local.unpriced, 1);
+  EXPECT_EQ(found->front().local.requests, 2);
 }
 
 TEST(Adjust, AnExportHasThemAsCorrections) {

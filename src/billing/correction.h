@@ -31,6 +31,8 @@ struct Correction {
   uint32_t price_version = 0;            // 0: of none that was ever in force
   std::string actor, reason;
 
+  // The first that says what an attempt without a price did cost.
+  bool makes_cost_known() const { return number == 1 && !purchase.priced; }
   ledger::NanoUsd cost_change() const { return cost - cost_before; }
   ledger::NanoUsd charge_change() const { return charge - charge_before; }
   bool operator==(const Correction&) const = default;

@@ -429,6 +429,7 @@ Result<bool> Recorder::ReadBatch() {
     for (const auto& [into, unit_ns] :
          {std::pair(&sums, kSlotNs), std::pair(&days, kSlotNs * kSlotsOfADay)}) {
       UsageSum& sum = (*into)[SumKeyOf(correction, unit_ns)];
+      sum.unpriced -= correction.makes_cost_known() ? 1 : 0;
       sum.cost += correction.cost_change();
       sum.charge += correction.charge_change();
     }

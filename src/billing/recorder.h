@@ -253,6 +253,9 @@ class Recorder {
 
   // What was settled in whole hours, by kind of token.
   Status AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters);
+  // Of what has no price, by the lines of statements: how many attempts a correction of the same
+  // time has given a cost (recorder_corrections.cc).
+  Status AddCorrected(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters);
   // What credits paid, and what each is called (recorder_credits.cc).
   Status AddCreditUses(const MeterFilter& filter, std::map<CreditUseKey, ledger::NanoUsd>& uses);
   Result<std::map<ledger::AccountNumber, CreditName>> Credits();

@@ -174,6 +174,43 @@ Result<CorrectionList> Recorder::ListCorrections(const AttemptFilter& filter, in
   return list;
 }
 
+Status Recorder::AddCorrected(const MeterFilter& filter, Meters& meters) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  // An attempt that was set aside ended about when it was admitted.
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare(
+          "SELECT c.text, coalesce(a.ended_ns, c.admitted_ns) AS ended FROM corrections c LEFT "
+          "JOIN attempts a ON a.request = c.request AND a.attempt = c.attempt WHERE c.number = 1 "
+          "AND c.cost_before = 0 AND c.time_ns / 3600000000000 >= ?1 AND "
+          "c.time_ns / 3600000000000 < ?2 AND ended / 3600000000000 >= ?1 AND "
+          "ended / 3600000000000 < ?2"));
+  query.Bind(1, filter.from_hour).Bind(2, filter.to_hour);
+  while (true) {
+    TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+    if (!has_row) {
+      return {};
+    }
+    Correction correction;
+    DecodeInto(query.Text(0), correction);
+    const Purchase& bought = correction.purchase;
+    if (!correction.makes_cost_known() ||
+        (!filter.org_id.empty() && filter.org_id != bought.org_id) ||
+        (!filter.key_id.empty() && filter.key_id != bought.key_id)) {
+      continue;
+    }
+    MeterKey key;
+    key.org_id = bought.org_id;
+    key.project_id = bought.project_id;
+    key.key_id = bought.key_id;
+    key.model = bought.model;
+    key.provider = bought.provider;
+    key.own_key = bought.own_key;
+    ++meters[key].quantity;
+  }
+}
+
 Result<ledger::NanoUsd> Recorder::CorrectedSince(int64_t time_ns) {
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);

@@ -202,7 +202,9 @@ Result<bool> Recorder::AddUses(const std::string& provider, std::array<std::byte
   const std::array<std::byte, 16> end = has_more ? BytesOf(IdOf(find.Blob(0))) : to;
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,
-      database_.Prepare("SELECT state, priced, admitted_ns, input, cached, output, "
+      database_.Prepare("SELECT state, priced OR EXISTS (SELECT 1 FROM corrections c "
+                        "WHERE c.request = attempts.request AND c.attempt = attempts.attempt), "
+                        "admitted_ns, input, cached, output, "
                         "cost + coalesce((SELECT sum(c.cost - c.cost_before) FROM corrections c "
                         "WHERE c.request = attempts.request AND c.attempt = attempts.attempt), 0), "
                         "model, "

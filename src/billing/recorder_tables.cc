@@ -202,7 +202,23 @@ CREATE TABLE set_aside_credits (
   PRIMARY KEY (hour, org, project, key, credit)) STRICT, WITHOUT ROWID;
 )";
 
-constexpr std::array<storage::Migration, 13> kSteps = {{{"attempts", kAttempts},
+// A cost that a correction named is known: it is not counted as missing.
+constexpr std::string_view kCorrectedCosts = R"(
+INSERT INTO sums (slot, org, key, model, provider, settled, voided, unpriced, cost, charge, input,
+                  cached, output)
+  SELECT a.admitted_ns / 900000000000, org, key, model, provider, 0, 0, -count(*), 0, 0, 0, 0, 0
+  FROM corrections c JOIN attempts a ON a.request = c.request AND a.attempt = c.attempt
+  WHERE number = 1 AND priced = 0 GROUP BY 1, 2, 3, 4, 5
+  ON CONFLICT DO UPDATE SET unpriced = unpriced + excluded.unpriced;
+INSERT INTO day_sums (day, org, key, model, provider, settled, voided, unpriced, cost, charge,
+                      input, cached, output)
+  SELECT a.admitted_ns / 86400000000000, org, key, model, provider, 0, 0, -count(*), 0, 0, 0, 0, 0
+  FROM corrections c JOIN attempts a ON a.request = c.request AND a.attempt = c.attempt
+  WHERE number = 1 AND priced = 0 GROUP BY 1, 2, 3, 4, 5
+  ON CONFLICT DO UPDATE SET unpriced = unpriced + excluded.unpriced;
+)";
+
+constexpr std::array<storage::Migration, 14> kSteps = {{{"attempts", kAttempts},
                                                         {"bills", kBills},
                                                         {"provider_bills", kProviderBills},
                                                         {"units", kUnits},
@@ -214,7 +230,8 @@ constexpr std::array<storage::Migration, 13> kSteps = {{{"attempts", kAttempts},
                                                         {"service_tiers", kServiceTiers},
                                                         {"requests", kRequests},
                                                         {"corrections", kCorrections},
-                                                        {"set_aside", kSetAside}}};
+                                                        {"set_aside", kSetAside},
+                                                        {"corrected_costs", kCorrectedCosts}}};
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 #include "cli/verb_bill.h"
 
 #include <array>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -73,6 +74,26 @@ bool IsUnpriced(const json::object& line) {
          Text(line, "cost_nanousd") == "0" && Text(line, "charge_nanousd") == "0";
 }
 
+// What all lines of one key's requests to a model say.
+std::string GroupOf(const json::object& line) {
+  return fmt::format("{}\n{}\n{}\n{}\n{}\n{}", Text(line, "org"), Text(line, "project"),
+                     Text(line, "key"), Text(line, "model"), Text(line, "provider"),
+                     Flag(line, "own_key"));
+}
+
+// Of requests without a price, by their group: those whose cost no correction has said.
+std::map<std::string, int64_t> UnpricedOf(const json::object& answer) {
+  std::map<std::string, int64_t> unpriced;
+  for (const json::value& entry : Array(Object(answer, "statement"), "lines")) {
+    const json::object* line = entry.if_object();
+    if (line != nullptr && Text(*line, "meter") == "requests" && IsUnpriced(*line)) {
+      unpriced[GroupOf(*line)] =
+          Number(*line, "quantity") - Number(Object(answer, "corrected"), Text(*line, "id"));
+    }
+  }
+  return unpriced;
+}
+
 Result<ExitCode> ShowBill(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
   TW_ASSIGN_OR_RETURN(const std::string answer,
@@ -87,12 +108,11 @@ Result<ExitCode> ShowBill(const Settings& settings) {
   std::vector<std::vector<std::string>> rows = {{"PROJECT", "KEY", "MODEL", "PROVIDER", "METER",
                                                  "QUANTITY", "UNVERIFIABLE", "PER MTOK", "COST",
                                                  "CHARGE"}};
-  int64_t unpriced = 0;
+  std::map<std::string, int64_t> unpriced = UnpricedOf(object);
   for (const json::value& entry : Array(bill, "lines")) {
     if (entry.is_object()) {
       const json::object& line = entry.get_object();
-      const bool is_unpriced = IsUnpriced(line);
-      unpriced += is_unpriced && Text(line, "meter") == "requests" ? Number(line, "quantity") : 0;
+      const bool is_unpriced = IsUnpriced(line) && unpriced[GroupOf(line)] > 0;
       std::string price = Text(line, "usd_per_mtok");
       if (const std::string each = Text(line, "usd_each"); !each.empty()) {
         price = each + " each";
@@ -119,9 +139,13 @@ Result<ExitCode> ShowBill(const Settings& settings) {
   if (const int64_t hidden = Number(bill, "unverifiable_tokens"); hidden > 0) {
     Print(fmt::format("{} tokens of thought, as the providers count: nobody else can\n", hidden));
   }
-  if (unpriced > 0) {
+  int64_t unknown = 0;
+  for (const auto& [group, count] : unpriced) {
+    unknown += count;
+  }
+  if (unknown > 0) {
     Print(fmt::format("unpriced: {} requests, whose cost is not known and not in the sum\n",
-                      unpriced));
+                      unknown));
   }
   for (const json::value& entry : Array(bill, "credits")) {
     if (entry.is_object()) {

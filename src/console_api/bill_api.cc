@@ -108,6 +108,21 @@ std::string RequestsOfLines(const StatementOrder& order, const billing::Statemen
   return json.Take();
 }
 
+// Of each line of requests without a price, by its id: how many of them a correction has given a
+// cost, which is on a line of its own.
+std::string CorrectedOfLines(const billing::Statement& statement, billing::Meters& corrected) {
+  JsonWriter json;
+  json.BeginObject();
+  for (const billing::StatementLine& line : statement.lines) {
+    const bool is_of_requests = line.key.kind == billing::MeterKind::kRequests;
+    if (is_of_requests && IsUnpriced(line.key, line.sum) && corrected.contains(line.key)) {
+      json.Field(line.id, corrected[line.key].quantity);
+    }
+  }
+  json.EndObject();
+  return json.Take();
+}
+
 }  // namespace
 
 bool BillApi::Has(std::string_view path) {
@@ -226,10 +241,13 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
   TW_RETURN_IF_ERROR(books_.recorder().AddCreditUses(filter, credits));
   const billing::Statement statement = billing::MakeStatement(order, meters, prices, credits);
   if (what.empty()) {
+    billing::Meters corrected;
+    TW_RETURN_IF_ERROR(books_.recorder().AddCorrected(filter, corrected));
     // The statement is last, so that who has the bytes finds it, and its hash, by hand.
-    return Answered(
-        fmt::format(R"({{"schema":"tradewind.bill/v1","hash":"{}","requests":{},"statement":{}}})",
-                    statement.hash, RequestsOfLines(order, statement), statement.text));
+    return Answered(fmt::format(
+        R"({{"schema":"tradewind.bill/v1","hash":"{}","requests":{},"corrected":{},"statement":{}}})",
+        statement.hash, RequestsOfLines(order, statement), CorrectedOfLines(statement, corrected),
+        statement.text));
   }
   if (what != "/focus") {
     return Fail(ErrorCode::kNotFound, "A bill has verify and focus beside it.");

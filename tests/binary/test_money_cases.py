@@ -507,6 +507,13 @@ def test_t31_what_has_no_price_is_counted_and_shown_as_unpriced_and_never_as_not
     assert {(line["price_version"], line["usd_per_mtok"]) for line in invoice["lines"] if line["model"] == UNPRICED} == {(0, "")}
     page = [line for line in cli(site, "bill", "invoice", *month, "--format", "html").splitlines() if UNPRICED in line]
     assert len(page) == 3 and all("unpriced" in line and "$" not in line for line in page)
+
+    # What a correction says it did cost is known, and counted so.
+    for number, reply in enumerate(replies):
+        cli(site, "receipt", "adjust", reply.headers["x-tradewind-receipt"], "--cost", "0.001", "--reason", "the provider's bill")
+        spent, table = usage(site, key), cli(site, "bill", "--org", org)
+        assert (spent["requests"]["unpriced"], spent["cost_nanousd"]) == (5 - number, str(cost + 10**6 * (number + 1)))
+        assert (f"unpriced: {5 - number} requests" in table) == (" unpriced " in table) == (number < 5)
     assert json.loads(cli(site, "bill", "verify", "--json"))["good"]
 
 
