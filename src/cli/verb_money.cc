@@ -57,7 +57,10 @@ std::string PeriodOf(const json::object& budget) {
 }
 
 std::vector<std::string> BudgetRow(const json::object& budget) {
-  const std::string resets = Text(budget, "resets_at");
+  std::string resets = Text(budget, "resets_at");
+  if (resets.empty()) {
+    resets = Text(budget, "period").starts_with("rolling:") ? "nothing used" : "never";
+  }
   return {Text(budget, "scope"),
           Dollars(budget, "budget_nanousd"),
           Dollars(budget, "spent_nanousd"),
@@ -67,7 +70,7 @@ std::vector<std::string> BudgetRow(const json::object& budget) {
           Text(budget, "mode"),
           PeriodOf(budget),
           Text(budget, "of"),
-          resets.empty() ? "never" : resets};
+          resets};
 }
 
 void PrintBudgets(const json::object& answer, const Settings& settings) {

@@ -64,6 +64,7 @@ def test_a_rolling_budget_refuses_after_a_kill_what_the_span_before_has_used(tmp
     with market.Market(tmp_path, "site-a", prices=("100", "300")) as site:
         home = site.server.home
         key = make_key(home, "one", "--budget", "1", "--period", "rolling:24h")
+        assert "nothing used" in (listed := cli(home, "budget", "ls")) and "never" not in listed
         while chat(site.server, key["token"], max_tokens=1000).status == 200:
             pass
         before = usage(home, "one")["budget"]
