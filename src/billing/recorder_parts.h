@@ -18,6 +18,7 @@
 #include "billing/meters.h"
 #include "billing/recorder.h"
 #include "catalog/mapping.h"
+#include "ledger/credit_time.h"
 #include "ledger/record.h"
 #include "storage/database.h"
 #include "storage/migrations.h"
@@ -60,6 +61,8 @@ struct Recorder::Bill {
 struct Recorder::Retention {
   std::chrono::days keep{0};
   const Clock* clock = nullptr;
+  ledger::CreditTime time = {};         // what is set aside does not come back, as credits do not
+  int64_t now_s = 0;                    // that was believed at the last step
   std::vector<AttemptRow> rows = {};    // of one file, in the order of their ends
   int64_t day = 0;                      // since 1970, in which they ended
   bool is_written = false;              // the file is on the disk, and rows may be dropped

@@ -1,8 +1,10 @@
 // Old attempts go into files, and out of the table: docs/adr/0026-old-requests-are-set-aside.md.
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -21,7 +23,8 @@ constexpr int64_t kStepRows = 500;      // under the lock: some milliseconds
 constexpr size_t kFileRows = 50'000;    // in memory until they are written
 constexpr int64_t kLookEveryS = 60;     // when nothing is due
 constexpr int64_t kFailedAgainS = 600;  // when a disk was full
-constexpr int64_t kDayS = 86'400, kDayNs = kDayS * 1'000'000'000;
+constexpr int64_t kNanosPerSecond = 1'000'000'000;
+constexpr int64_t kDayS = 86'400, kDayNs = kDayS * kNanosPerSecond;
 constexpr int64_t kNanosPerMicro = 1000;
 constexpr __int128 kPerNanoUsd = 1'000'000'000;  // of 10^-18 USD
 
@@ -135,7 +138,13 @@ Result<bool> Recorder::SetAsideStep() {
   if (going.keep.count() == 0) {
     return false;
   }
-  const int64_t now_s = going.clock->UnixSeconds();
+  const std::optional<int64_t> believed_ns =
+      going.time.Look(std::chrono::nanoseconds(going.clock->WallNow().time_since_epoch()).count(),
+                      going.clock->Now());
+  if (!believed_ns.has_value()) {
+    return false;
+  }
+  const int64_t now_s = going.now_s = *believed_ns / kNanosPerSecond;
   const auto step = [&]() -> Result<bool> {
     std::filesystem::path path;
     {
@@ -224,7 +233,7 @@ Result<bool> Recorder::CollectDue() {
     const bool has_open = std::ranges::any_of(statements_->open, [&](const auto& entry) {
       return entry.second.admitted_ns / kDayNs <= going.day;
     });
-    if (going.clock->UnixSeconds() < due_s || has_open) {
+    if (going.now_s < due_s || has_open) {
       return false;
     }
     TW_ASSIGN_OR_RETURN(const bool awaits_close, HasOpenBill(going.day));
@@ -269,7 +278,7 @@ Status Recorder::NoteSetAside(const std::string& file) {
   const auto from = BytesOf(first.id.request), to = BytesOf(last.id.request);
   return database_.Run("INSERT OR REPLACE INTO set_aside VALUES (?1,?2,?3,?4,?5,?6,?7,?8)",
                        std::string_view(file), going.day, static_cast<int64_t>(going.rows.size()),
-                       going.clock->UnixSeconds(), std::span<const std::byte>(from),
+                       going.now_s, std::span<const std::byte>(from),
                        std::span<const std::byte>(to), going.rows.front().ended_ns,
                        going.rows.back().ended_ns);
 }

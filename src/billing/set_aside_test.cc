@@ -11,6 +11,7 @@
 #include "billing/statement.h"
 #include "billing/test_support.h"
 #include "billing/verify.h"
+#include "ledger/credit_time.h"
 
 namespace tradewind::billing {
 namespace {
@@ -38,8 +39,14 @@ struct OldWorld : World {
     }
     EXPECT_TRUE(recorder->CatchUp().has_value());
   }
+  // For as long as it takes to be believed.
   void SetTime(int64_t unix_s) {
-    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)));
+    constexpr auto kBefore = ledger::CreditTime::kBelievedAfter;
+    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)) - kBefore);
+    if (recorder != nullptr) {
+      EXPECT_TRUE(recorder->SetAsideStep().has_value());
+    }
+    clock.Advance(kBefore);
   }
   void Buy(int64_t input, int64_t output, const char* key) {
     Offer offer = Ask(input, 10);
@@ -123,6 +130,30 @@ TEST(SetAside, HappensToWholeDaysWhenTheyAreOldEnough) {
   EXPECT_EQ(world.recorder->SetAsideUntil().value() / 1'000'000'000, kStart + 2 * 86'400);
 }
 
+TEST(SetAside, DoesNotBelieveAClockThatIsFarAheadForAWhile) {
+  OldWorld world;
+  world.Reopen();
+  const auto right = world.clock.WallNow();
+  const auto looks = [&](std::chrono::minutes minutes) {
+    for (auto passed = minutes - minutes; passed < minutes; passed += std::chrono::minutes(1)) {
+      EXPECT_EQ(world.Steps(), 0);
+      world.clock.Advance(std::chrono::minutes(1));
+    }
+  };
+  world.clock.SetWall(right + std::chrono::days(365));  // at a start, before the time is known
+  looks(std::chrono::minutes(9));
+  world.clock.SetWall(right);
+  looks(std::chrono::minutes(12));
+  world.clock.SetWall(right + std::chrono::days(365));  // while it runs
+  looks(std::chrono::minutes(9));
+  world.clock.SetWall(right);
+  looks(std::chrono::minutes(12));
+  EXPECT_EQ(world.Count("attempts"), 2100);
+  world.clock.SetWall(right + std::chrono::days(365));  // and that it stays there is believed
+  looks(std::chrono::minutes(10));
+  EXPECT_GT(world.Steps(), 0);
+}
+
 TEST(SetAside, NeverHappensWhereEverythingIsKept) {
   OldWorld world;
   world.SetTime(kStart + 400 * 86'400);
@@ -192,6 +223,7 @@ TEST(SetAside, IsKilledAtAnyStepAndLosesNothing) {
     world.SetTime(kStart + 200 * 86'400);
     world.Steps(killed_after);
     world.Reopen();
+    world.SetTime(kStart + 200 * 86'400);
     world.Steps();
     EXPECT_EQ(world.Count("attempts"), 0);
     const Verification after = world.Verify();

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import pathlib
 import re
 import shutil
 import sqlite3
@@ -25,6 +26,7 @@ from market import MODEL
 
 PRICES = ("0.1234567", "0.7654321")  # USD per million: seven digits, so that rounding shows
 HUGE = ("1000", "3000")
+FAST_CLOCK = pathlib.Path(os.environ.get("FAST_CLOCK_LIBRARY") or harness.ROOT / "build/tests/libfast_clock.so").resolve()
 
 
 def cli(home, *words, code=0, **options):
@@ -586,9 +588,14 @@ def test_old_requests_are_set_aside_into_files_and_bills_stay(tmp_path):
         for wrong in ("34d", "0d", "100", "soon", "1000000d", "-40d"):
             assert "keep_requests" in harness.run_cli("serve", "--keep-requests", wrong, "--port", "0", home=home).stderr
         site.config.write_text(site.config.read_text() + '\n[billing]\nkeep_requests = "100d"\n')
-        with harness.Server(home, "--config", site.config, models=site.models, env=market.keys(site.sites)) as server:
-            archive = home / "archive"
+        archive, start = home / "archive", [home, "--config", site.config]
+        with harness.Server(*start, models=site.models, env=market.keys(site.sites)):
+            time.sleep(2)
+            assert not archive.exists(), "a clock that a start finds may be wrong"
+        fast = {"LD_PRELOAD": str(FAST_CLOCK), "TW_CLOCK_SPEED": "200"}
+        with harness.Server(*start, models=site.models, env=market.keys(site.sites) | fast):
             harness.wait_for(lambda: not json.loads(cli(home, "requests", "--json"))["requests"], "the rows to be set aside")
+        with harness.Server(*start, models=site.models, env=market.keys(site.sites)) as server:
             listed = json.loads(cli(home, "requests", "--json"))
             assert listed["set_aside_until"][:10] == before[0]["ended"][:10]
             assert "HOME/archive" in cli(home, "requests")
