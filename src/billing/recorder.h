@@ -114,6 +114,14 @@ struct TransferRow {
   std::string text;
 };
 
+// What was imported of a provider's month.
+struct ImportedBill {
+  std::vector<BillLine> lines;
+  // Some of the requests that it bills, which ended before, are in files alone: it cannot be
+  // compared with them. Nullopt: none are.
+  std::optional<int64_t> set_aside_until_s;
+};
+
 class BillCells;        // bill_cells.h
 struct Correction;      // correction.h
 struct CorrectionList;  // likewise
@@ -237,8 +245,11 @@ class Recorder {
   // All that a provider's usage interface says of [from_s, to_s): in place of what it said before.
   Status ReplaceBillLines(const std::string& provider, int64_t from_s, int64_t to_s,
                           std::span<const BillLine> lines, bool takes_place = false);
+  // Months with invoices are told by these alone.
+  Result<ImportedBill> BillOf(const std::string& provider, const BillPeriod& period);
   // Of a month, each cell with its difference; months with invoices are told by these alone. Walks
-  // through the month's attempts in steps, between which others go on.
+  // through the month's attempts in steps, between which others go on. Errors besides:
+  // kInvalidArgument: some of them were set aside.
   Result<std::vector<Difference>> Differences(const std::string& provider,
                                               const BillPeriod& period);
   // Shows them to the watcher.

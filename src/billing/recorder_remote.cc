@@ -236,31 +236,40 @@ Result<bool> Recorder::AddUses(const std::string& provider, std::array<std::byte
   }
 }
 
+Result<ImportedBill> Recorder::BillOf(const std::string& provider, const BillPeriod& period) {
+  ImportedBill bill;
+  {
+    const std::lock_guard lock(mutex_);
+    TW_RETURN_IF_ERROR(CheckOpen());
+    TW_ASSIGN_OR_RETURN(bill.lines, LinesOf(database_, provider, period));
+  }
+  TW_ASSIGN_OR_RETURN(const int64_t set_aside_until_ns, SetAsideUntil());
+  const int64_t until_s = set_aside_until_ns / kNanosPerSecond;
+  if (!bill.lines.empty() && BillCells(bill.lines).from_s() < until_s) {
+    bill.set_aside_until_s = until_s;
+  }
+  return bill;
+}
+
 Result<std::vector<Difference>> Recorder::Differences(const std::string& provider,
                                                       const BillPeriod& period) {
   // So long that a thread which waits for the lock gets it, which a mutex does not promise.
   constexpr auto kPause = std::chrono::milliseconds(1);
   TW_RETURN_IF_ERROR(CatchUp());
-  std::vector<BillLine> lines;
-  {
-    const std::lock_guard lock(mutex_);
-    TW_RETURN_IF_ERROR(CheckOpen());
-    TW_ASSIGN_OR_RETURN(lines, LinesOf(database_, provider, period));
-  }
-  if (lines.empty()) {
+  const Stillness still = HoldStill();
+  TW_ASSIGN_OR_RETURN(ImportedBill bill, BillOf(provider, period));
+  if (bill.lines.empty()) {
     return std::vector<Difference>();
   }
-  const Stillness still = HoldStill();
-  TW_ASSIGN_OR_RETURN(const int64_t set_aside_until_ns, SetAsideUntil());
-  BillCells cells(std::move(lines));
-  if (cells.from_s() < set_aside_until_ns / kNanosPerSecond) {
+  if (bill.set_aside_until_s.has_value()) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("Requests until {} were set aside into HOME/archive: bills of {} "
                             "cannot be compared with them any more; keep them longer with "
                             "[billing] keep_requests.",
-                            UtcTime(set_aside_until_ns / kNanosPerSecond), period.name),
+                            UtcTime(*bill.set_aside_until_s), period.name),
                 "period");
   }
+  BillCells cells(std::move(bill.lines));
   std::array<std::byte, 16> from = FirstIdOf(cells.from_s() - kAdmittedWithinS);
   const std::array<std::byte, 16> to = FirstIdOf(cells.to_s() + 1);
   while (true) {

@@ -289,6 +289,14 @@ TEST(SetAside, RefusesToCompareABillWithWhatIsNotThere) {
   const auto compared = world.recorder->Differences("site-a", month);
   ASSERT_FALSE(compared.has_value());
   EXPECT_EQ(compared.error().param, "period");
+  const ImportedBill gone = world.recorder->BillOf("site-a", month).value();
+  EXPECT_EQ(gone.lines, std::vector{line});
+  EXPECT_EQ(gone.set_aside_until_s, world.recorder->SetAsideUntil().value() / 1'000'000'000);
+  line.provider = "site-b";  // of days whose requests are there
+  line.start_s = kStart + 4 * 86'400;
+  ASSERT_TRUE(world.recorder->PutBillLines({&line, 1}).has_value());
+  EXPECT_EQ(world.recorder->BillOf("site-b", month)->set_aside_until_s, std::nullopt);
+  EXPECT_TRUE(world.recorder->Differences("site-b", month).has_value());
 }
 
 }  // namespace

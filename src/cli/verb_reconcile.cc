@@ -63,6 +63,22 @@ void PrintPrices(const json::object& provider) {
   }
 }
 
+std::string HeadOf(const json::object& provider, const std::string& period) {
+  const std::string_view state = Flag(provider, "closed") ? "closed" : "open";
+  if (const std::string until = Text(provider, "set_aside_until"); !until.empty()) {
+    return fmt::format(
+        "{} {}: billed {}, in suspense {}; {}. Requests until {} were set aside into "
+        "HOME/archive: the bill cannot be compared with them any more\n",
+        Text(provider, "provider"), period, Dollars(provider, "billed_nanousd"),
+        Dollars(provider, "suspense_nanousd"), state, until);
+  }
+  return fmt::format(
+      "{} {}: billed {}, recorded {}, in suspense {}, {} unexplained, {} in doubt; {}\n",
+      Text(provider, "provider"), period, Dollars(provider, "billed_nanousd"),
+      Dollars(provider, "recorded_nanousd"), Dollars(provider, "suspense_nanousd"),
+      Number(provider, "unexplained"), Number(provider, "in_doubt"), state);
+}
+
 void PrintPeriod(const json::object& answer, const Settings& settings) {
   const json::array& providers = Array(answer, "providers");
   if (providers.empty()) {
@@ -73,13 +89,7 @@ void PrintPeriod(const json::object& answer, const Settings& settings) {
       continue;
     }
     const json::object& provider = entry.get_object();
-    Print(
-        fmt::format("{} {}: billed {}, recorded {}, in suspense {}, {} unexplained, {} in doubt; "
-                    "{}\n",
-                    Text(provider, "provider"), Text(answer, "period"),
-                    Dollars(provider, "billed_nanousd"), Dollars(provider, "recorded_nanousd"),
-                    Dollars(provider, "suspense_nanousd"), Number(provider, "unexplained"),
-                    Number(provider, "in_doubt"), Flag(provider, "closed") ? "closed" : "open"));
+    Print(HeadOf(provider, Text(answer, "period")));
     if (const json::value* sum = provider.if_contains("sum_explained");
         sum != nullptr && sum->is_bool() && !sum->get_bool()) {
       Print(fmt::format("its lines, each within its tolerance, are {} off in all\n",

@@ -110,7 +110,10 @@ class MoneyApi {
   Result<http::Response> AnswerPeriod(const std::string& provider,
                                       const billing::BillPeriod& period);
   using DifferencesOf = std::map<std::string, std::vector<billing::Difference>>;  // by provider
-  Result<http::Response> AnswerWith(const billing::BillPeriod& period, const DifferencesOf& found);
+  using BillsOf = std::map<std::string, billing::ImportedBill>;                   // by provider
+  // `set_aside`: of those that cannot be compared any more.
+  Result<http::Response> AnswerWith(const billing::BillPeriod& period, const DifferencesOf& found,
+                                    const BillsOf& set_aside = {});
   Result<http::Response> ImportBill(const http::Request& request);
   // The months of a bill's lines. Errors: kInvalidArgument: one is closed; a line is of two.
   Result<std::vector<billing::BillPeriod>> OpenPeriods(const std::string& provider,

@@ -55,20 +55,48 @@ void Count(JsonWriter& json, std::string_view name, const std::optional<int64_t>
   count.has_value() ? json.Value(*count) : json.Null();
 }
 
-void WriteDifference(const Difference& difference, JsonWriter& json) {
-  const BillLine& line = difference.line;
-  json.BeginObject().Field("class", billing::DifferenceClassName(difference.kind));
-  json.Field("explained", billing::IsExplained(difference.kind));
+void WriteLine(const BillLine& line, JsonWriter& json) {
   json.Field("model", line.model).Field("from", FormatTime(line.start_s));
   json.Field("to", FormatTime(line.end_s)).Field("invoice", line.is_invoice);
-  Money(json, "difference_nanousd", difference.amount());
   json.Key("billed").BeginObject();
   json.Key("cost_nanousd");
   line.cost.has_value() ? json.Value(std::to_string(*line.cost)) : json.Null();
   Count(json, "requests", line.requests);
   Count(json, "input_tokens", line.input_tokens);
   Count(json, "output_tokens", line.output_tokens);
-  json.EndObject().Key("recorded").BeginObject();
+  json.EndObject();
+}
+
+// What stands on a bill, where the requests that it is compared with were set aside.
+void WriteSetAside(const billing::ImportedBill& bill, JsonWriter& json) {
+  NanoUsd billed = 0;
+  for (const BillLine& line : bill.lines) {
+    billed += line.cost.value_or(0);
+  }
+  Money(json, "billed_nanousd", billed);
+  json.Field("set_aside_until", FormatTime(bill.set_aside_until_s.value_or(0)));
+  for (const char* unknown :
+       {"recorded_nanousd", "unexplained", "tolerated_nanousd", "sum_explained", "in_doubt"}) {
+    json.Key(unknown).Null();
+  }
+  json.Key("lines").BeginArray();
+  for (const BillLine& line : bill.lines) {
+    json.BeginObject();
+    for (const char* unknown : {"class", "explained", "difference_nanousd", "recorded"}) {
+      json.Key(unknown).Null();
+    }
+    WriteLine(line, json);
+    json.EndObject();
+  }
+  json.EndArray().Key("prices").BeginArray().EndArray();
+}
+
+void WriteDifference(const Difference& difference, JsonWriter& json) {
+  json.BeginObject().Field("class", billing::DifferenceClassName(difference.kind));
+  json.Field("explained", billing::IsExplained(difference.kind));
+  Money(json, "difference_nanousd", difference.amount());
+  WriteLine(difference.line, json);
+  json.Key("recorded").BeginObject();
   Money(json, "cost_nanousd", difference.local.cost);
   json.Field("requests", difference.local.requests);
   json.Field("input_tokens", difference.local.input_tokens);
@@ -195,19 +223,37 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
   if (wanted.empty()) {
     TW_ASSIGN_OR_RETURN(providers, recorder_.BilledProviders(period));
   }
+  const billing::Recorder::Stillness still = recorder_.HoldStill();
   DifferencesOf found;
+  BillsOf set_aside;
   for (const std::string& provider : providers) {
-    TW_ASSIGN_OR_RETURN(found[provider], recorder_.Differences(provider, period));
+    TW_ASSIGN_OR_RETURN(billing::ImportedBill bill, recorder_.BillOf(provider, period));
+    if (bill.set_aside_until_s.has_value()) {
+      set_aside[provider] = std::move(bill);
+    } else {
+      TW_ASSIGN_OR_RETURN(found[provider], recorder_.Differences(provider, period));
+    }
   }
-  return AnswerWith(period, found);
+  return AnswerWith(period, found, set_aside);
 }
 
-Result<http::Response> MoneyApi::AnswerWith(const BillPeriod& period, const DifferencesOf& found) {
+Result<http::Response> MoneyApi::AnswerWith(const BillPeriod& period, const DifferencesOf& found,
+                                            const BillsOf& set_aside) {
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.reconcile/v1").Field("period", period.name);
   json.Key("providers").BeginArray();
-  for (const auto& [provider, differences] : found) {
+  const auto begin = [&](const std::string& provider) -> Status {
     TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, period));
+    json.BeginObject().Field("provider", provider).Field("closed", is_closed);
+    Money(json, "suspense_nanousd", -ledger_.OwedTo(SuspenseName(provider, period)));
+    return {};
+  };
+  for (const auto& [provider, bill] : set_aside) {
+    TW_RETURN_IF_ERROR(begin(provider));
+    WriteSetAside(bill, json);
+    json.EndObject();
+  }
+  for (const auto& [provider, differences] : found) {
     NanoUsd billed = 0, recorded = 0;
     for (const Difference& difference : differences) {
       if (!IsPartOfAnother(difference, differences)) {
@@ -215,10 +261,10 @@ Result<http::Response> MoneyApi::AnswerWith(const BillPeriod& period, const Diff
         billed += difference.local.cost + difference.amount();
       }
     }
-    json.BeginObject().Field("provider", provider).Field("closed", is_closed);
+    TW_RETURN_IF_ERROR(begin(provider));
     Money(json, "billed_nanousd", billed);
+    json.Key("set_aside_until").Null();
     Money(json, "recorded_nanousd", recorded);
-    Money(json, "suspense_nanousd", -ledger_.OwedTo(SuspenseName(provider, period)));
     json.Field("unexplained", std::ranges::count_if(differences, [](const Difference& one) {
                  return !billing::IsExplained(one.kind);
                }));
@@ -353,14 +399,16 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
   TW_ASSIGN_OR_RETURN(const Errand errand, ReadErrand(request.body));
   TW_ASSIGN_OR_RETURN(const BillPeriod period, billing::ParseBillMonth(errand.period));
   TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(errand.provider, period));
+  if (is_closed) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} of {} is closed.", period.name, errand.provider), "period");
+  }
   TW_ASSIGN_OR_RETURN(const std::vector<Difference> differences,
                       recorder_.Differences(errand.provider, period));
-  if (is_closed || differences.empty()) {
-    return Fail(
-        ErrorCode::kInvalidArgument,
-        is_closed ? fmt::format("{} of {} is closed.", period.name, errand.provider)
-                  : fmt::format("No bill of {} for {} was imported.", errand.provider, period.name),
-        "period");
+  if (differences.empty()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("No bill of {} for {} was imported.", errand.provider, period.name),
+                "period");
   }
   if (const int64_t in_doubt = InDoubt(differences); in_doubt > 0) {
     return Fail(ErrorCode::kInvalidArgument,

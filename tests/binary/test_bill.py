@@ -584,6 +584,11 @@ def test_old_requests_are_set_aside_into_files_and_bills_stay(tmp_path):
         proof = json.loads(cli(home, "bill", "verify", "--period", old, "--json"))
         assert proof["good"] and proof["attempts_set_aside"] == 0
         usage = json.loads(cli(home, "usage", "--json"))
+        for provider in ("site-a", "elsewhere"):
+            invoice = tmp_path / f"{provider}.csv"
+            invoice.write_text(f"date,model,cost_usd\n{before[0]['ended'][:10]},model-x,1\n")
+            cli(home, "reconcile", "import", invoice, "--provider", provider)
+            cli(home, "reconcile", "close", old, "--provider", provider, "--accept", "as billed")
 
         for wrong in ("34d", "0d", "100", "soon", "1000000d", "-40d"):
             assert "keep_requests" in harness.run_cli("serve", "--keep-requests", wrong, "--port", "0", home=home).stderr
@@ -615,6 +620,13 @@ def test_old_requests_are_set_aside_into_files_and_bills_stay(tmp_path):
             invoice.write_text(f"start,end,model,cost_usd\n{old}-01,{old}-02,{MODEL},1\n")
             refused = harness.run_cli("reconcile", "import", invoice, "--provider", "site-a", "--invoice", home=home)
             assert refused.returncode and "set aside" in refused.stderr, refused
+            known = json.loads(cli(home, "reconcile", "status", old, "--json"))["providers"]
+            assert [(one["provider"], one["closed"], one["billed_nanousd"], one["suspense_nanousd"]) for one in known] == [
+                (provider, True, str(10**9), "0") for provider in ("elsewhere", "site-a")
+            ]
+            assert all(one["set_aside_until"] == listed["set_aside_until"] and one["recorded_nanousd"] is None for one in known)
+            assert "cannot be compared with them any more" in cli(home, "reconcile", "status", old)
+            assert "is closed" in harness.run_cli("reconcile", "close", old, "--provider", "site-a", home=home).stderr
             gone = harness.run_cli("receipt", receipt, home=home)
             assert gone.returncode and "archive/requests-" in gone.stderr, gone
 
