@@ -12,7 +12,7 @@
 namespace tradewind::billing {
 namespace {
 
-constexpr std::array<storage::Migration, 2> kMigrations = {{{"replies", R"(
+constexpr std::array<storage::Migration, 3> kMigrations = {{{"replies", R"(
 CREATE TABLE replies (
   org TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, hash TEXT NOT NULL,
   receipt TEXT NOT NULL, begun_s INTEGER NOT NULL, is_done INTEGER NOT NULL,
@@ -23,6 +23,9 @@ CREATE INDEX replies_by_age ON replies (begun_s);
 )"},
                                                             {"replies_by_org", R"(
 CREATE INDEX replies_of_org ON replies (org, is_done, begun_s);
+)"},
+                                                            {"replies_with_answers", R"(
+CREATE INDEX replies_with_answers ON replies (org, begun_s) WHERE is_done = 1 AND is_kept = 1;
 )"}}};
 
 std::string_view AsText(std::span<const std::byte> bytes) {
@@ -148,38 +151,63 @@ Status ReplayStore::RemoveOld(ReplayTime now) {
   return {};
 }
 
-// What was answered: a request whose end is not known may have been billed, and is kept.
-Result<bool> ReplayStore::RemoveOldestAnswer(const std::string& org) {
+// What was answered: a request whose end is not known may have been billed, and is kept. Where the
+// bytes are too many, that it was answered is kept too: a key without its answer still protects.
+Result<bool> ReplayStore::LetOldestGo(const std::string& org, Beyond beyond) {
   ReplayKey key;
+  int64_t bytes = 0;
   {
     TW_ASSIGN_OR_RETURN(storage::Statement query,
-                        database_.Prepare("SELECT key, name FROM replies WHERE org = ?1 AND "
-                                          "is_done = 1 ORDER BY begun_s LIMIT 1"));
+                        database_.Prepare(beyond == Beyond::kBytes
+                                              ? "SELECT key, name, length(body) FROM replies WHERE "
+                                                "org = ?1 AND is_done = 1 AND is_kept = 1 "
+                                                "ORDER BY begun_s LIMIT 1"
+                                              : "SELECT key, name, 0 FROM replies WHERE org = ?1 "
+                                                "AND is_done = 1 ORDER BY begun_s LIMIT 1"));
     query.Bind(1, std::string_view(org));
     TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
     if (!has_row) {
       return false;
     }
     key = {org, std::string(query.Text(0)), std::string(query.Text(1))};
+    bytes = query.Integer(2);
   }
-  TW_RETURN_IF_ERROR(Remove(key));
+  if (beyond == Beyond::kAnswers) {
+    TW_RETURN_IF_ERROR(Remove(key));
+    return true;
+  }
+  TW_RETURN_IF_ERROR(database_.Run(
+      "UPDATE replies SET is_kept = 0, headers = '', body = x'' WHERE org = ?1 AND key = ?2 AND "
+      "name = ?3",
+      std::string_view(key.org_id), std::string_view(key.key_id), std::string_view(key.name)));
+  Add(org, 0, -bytes);
   return true;
 }
 
-bool ReplayStore::IsFull(const std::string& org, int64_t more) const {
+ReplayStore::Beyond ReplayStore::BeyondOf(const std::string& org, int64_t more) const {
   const auto found = sizes_.find(org);
   const Size one = found == sizes_.end() ? Size() : found->second;
-  return one.answers + more > limits_.answers_of_one_max || one.bytes > limits_.bytes_of_one_max;
+  return one.answers + more > limits_.answers_of_one_max ? Beyond::kAnswers
+         : one.bytes > limits_.bytes_of_one_max          ? Beyond::kBytes
+                                                         : Beyond::kNothing;
 }
 
-bool ReplayStore::IsFull(int64_t more) const {
-  return all_.answers + more > limits_.answers_max || all_.bytes > limits_.bytes_max;
+ReplayStore::Beyond ReplayStore::BeyondOfAll(int64_t more) const {
+  return all_.answers + more > limits_.answers_max ? Beyond::kAnswers
+         : all_.bytes > limits_.bytes_max          ? Beyond::kBytes
+                                                   : Beyond::kNothing;
+}
+
+bool ReplayStore::IsFull(const std::string& org, int64_t more) const {
+  return BeyondOf(org, more) != Beyond::kNothing || BeyondOfAll(more) != Beyond::kNothing;
 }
 
 // Nothing: all but `but` keep nothing.
-std::optional<std::string> ReplayStore::WhoKeepsMost(const std::set<std::string>& but) const {
-  const bool by_bytes = all_.bytes > limits_.bytes_max;
-  const auto size = [&](const Size& of) { return by_bytes ? of.bytes : of.answers; };
+std::optional<std::string> ReplayStore::WhoKeepsMost(Beyond beyond,
+                                                     const std::set<std::string>& but) const {
+  const auto size = [&](const Size& of) {
+    return beyond == Beyond::kBytes ? of.bytes : of.answers;
+  };
   auto most = sizes_.end();
   for (auto one = sizes_.begin(); one != sizes_.end(); ++one) {
     if (!but.contains(one->first) &&
@@ -195,19 +223,19 @@ Result<bool> ReplayStore::RemoveSurplus(const std::string& org, int64_t more) {
   constexpr int kAtOnce = 256;
   int removed = 0;
   std::set<std::string> empty_handed;  // whose ends are all unknown
-  while (IsFull(org, more) && removed < kAtOnce) {
-    TW_ASSIGN_OR_RETURN(const bool is_gone, RemoveOldestAnswer(org));
+  for (Beyond beyond; removed < kAtOnce && (beyond = BeyondOf(org, more)) != Beyond::kNothing;) {
+    TW_ASSIGN_OR_RETURN(const bool is_gone, LetOldestGo(org, beyond));
     if (!is_gone) {
       break;
     }
     ++removed;
   }
-  while (IsFull(more) && removed < kAtOnce) {
-    const std::optional<std::string> most = WhoKeepsMost(empty_handed);
+  for (Beyond beyond; removed < kAtOnce && (beyond = BeyondOfAll(more)) != Beyond::kNothing;) {
+    const std::optional<std::string> most = WhoKeepsMost(beyond, empty_handed);
     if (!most.has_value()) {
       break;
     }
-    TW_ASSIGN_OR_RETURN(const bool is_gone, RemoveOldestAnswer(*most));
+    TW_ASSIGN_OR_RETURN(const bool is_gone, LetOldestGo(*most, beyond));
     if (is_gone) {
       ++removed;
     } else {
@@ -220,7 +248,7 @@ Result<bool> ReplayStore::RemoveSurplus(const std::string& org, int64_t more) {
 // True: there is room, or there will be.
 Result<bool> ReplayStore::MakeRoom(const std::string& org, int64_t more, ReplayTime now) {
   TW_RETURN_IF_ERROR(RemoveOld(now));
-  if (!IsFull(org, more) && !IsFull(more)) {
+  if (!IsFull(org, more)) {
     return true;
   }
   Result<bool> has_removed = false;
@@ -237,7 +265,7 @@ Result<bool> ReplayStore::MakeRoom(const std::string& org, int64_t more, ReplayT
     TW_RETURN_IF_ERROR(ReadSizes());  // what was to go is still there
     return has_removed;
   }
-  return *has_removed || (!IsFull(org, more) && !IsFull(more));
+  return *has_removed || !IsFull(org, more);
 }
 
 Status ReplayStore::Remove(const ReplayKey& key) {

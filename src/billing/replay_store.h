@@ -32,8 +32,9 @@ struct ReplayLimits {
   int64_t keep_s = 86'400;
   // Of one organisation, and of all together. What is beyond goes, the oldest first: of the one
   // that is at its bound, else of the one that keeps most. Who keeps less than his share loses
-  // nothing by what others do.
-  int64_t answers_of_one_max = 25'000, answers_max = 100'000;
+  // nothing by what others do. Beyond the bytes an answer goes and its key stays, so that the
+  // request is not run again; beyond the number the key goes too.
+  int64_t answers_of_one_max = 100'000, answers_max = 400'000;
   int64_t bytes_of_one_max = int64_t{64} << 20, bytes_max = int64_t{256} << 20;
   // A longer one is not kept: only that it was given.
   size_t answer_bytes_max = kStoredAnswerBytesMax;
@@ -55,7 +56,7 @@ struct ReplayKey {
 struct StoredAnswer {
   int status = 200;
   bool is_stream = false;
-  bool is_kept = true;  // false: it was too long
+  bool is_kept = true;  // false: it was too long, or has gone for others
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
 
@@ -122,12 +123,14 @@ class ReplayStore {
   Result<bool> RemoveSurplus(const std::string& org, int64_t more);  // true: some of it
   // What was begun by then has had its day; requires mutex_.
   int64_t OldSince(ReplayTime now);
-  Status RemoveOld(ReplayTime now);                         // requires mutex_
-  Result<bool> RemoveOldestAnswer(const std::string& org);  // requires mutex_; false: it has none
-  bool IsFull(const std::string& org, int64_t more) const;  // requires mutex_
-  bool IsFull(int64_t more) const;                          // all together; requires mutex_
-  // Requires mutex_.
-  std::optional<std::string> WhoKeepsMost(const std::set<std::string>& but) const;
+  Status RemoveOld(ReplayTime now);                            // requires mutex_
+  enum class Beyond : uint8_t { kNothing, kAnswers, kBytes };  // of the bounds
+  // All require mutex_. False: it has none.
+  Result<bool> LetOldestGo(const std::string& org, Beyond beyond);
+  Beyond BeyondOf(const std::string& org, int64_t more) const;
+  Beyond BeyondOfAll(int64_t more) const;
+  bool IsFull(const std::string& org, int64_t more) const;
+  std::optional<std::string> WhoKeepsMost(Beyond beyond, const std::set<std::string>& but) const;
   Status Remove(const ReplayKey& key);                               // requires mutex_
   void Add(const std::string& org, int64_t answers, int64_t bytes);  // requires mutex_
 

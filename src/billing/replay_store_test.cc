@@ -249,10 +249,21 @@ TEST(ReplayStore, IsBoundedAndLetsTheOldestGo) {
     world.Answer(Named("n" + std::to_string(i)), std::string(50, 'x'));
   }
   EXPECT_LE(world.store->count(), 10);
+  const auto is_kept = [&world](int large) {
+    const ReplayClaim claim = world.Begin(Named("large" + std::to_string(large)));
+    EXPECT_EQ(claim.kind, Kind::kDone) << "that it was answered stays: it is not run again";
+    return claim.answer.is_kept;
+  };
   for (int i = 0; i < 5; ++i) {
     world.Answer(Named("large" + std::to_string(i)), std::string(290, 'x'));
   }
-  EXPECT_LE(world.store->count(), 5);
+  EXPECT_FALSE(is_kept(0));
+  EXPECT_FALSE(is_kept(1));
+  EXPECT_TRUE(is_kept(2));
+  EXPECT_TRUE(is_kept(4));
+  world.Start({.answers_max = 10, .bytes_max = 1000, .answer_bytes_max = 300});
+  EXPECT_FALSE(is_kept(1)) << "over a restart too";
+  EXPECT_EQ(world.Begin(Named("large4")).answer.body, std::string(290, 'x'));
   world.Answer(Named("huge"), std::string(301, 'x'));
   const ReplayClaim huge = world.Begin(Named("huge"));
   EXPECT_EQ(huge.kind, Kind::kDone);

@@ -128,8 +128,8 @@ http::Response Refusal(const ReplayClaim& claim) {
     default:
       code = "idempotency_answer_not_kept";
       message = fmt::format(
-          "This request was answered (receipt {}), with more than is kept; take a new key to ask "
-          "anew.",
+          "This request was answered (receipt {}), and the answer is not kept any more, or was too "
+          "long; it is not run again. Take a new key to ask anew.",
           claim.receipt);
       break;
   }
