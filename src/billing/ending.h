@@ -66,7 +66,8 @@ inline bool IsDoubt(Ending ending) {
 // Tokens of so many bytes of text, as they probably are: four bytes a token is what English takes,
 // three is what is counted, rounded up.
 int64_t TextTokens(int64_t bytes);
-// Of an answer: with a margin, as 64 tokens may have been on their way.
+// Of an answer: with a margin, as 64 tokens may have been on their way. Whoever left or
+// was cut off has not got these: he is charged for TextTokens.
 int64_t MeteredTokens(int64_t delivered_bytes);
 // The most that they can be: no vocabulary has more tokens than bytes. Each answer may have some
 // that nobody sees: of its end, of turns and of tools.

@@ -18,10 +18,15 @@ constexpr int64_t kTokensMax = 1'000'000'000'000;
 constexpr int64_t kProgressBytes = 1024;  // about 256 tokens
 constexpr auto kProgressPause = std::chrono::seconds(1);
 
-// Of an answer that has as many as were said, or more that were seen: what its caller got.
+// Of an answer that has as many as were said, or more that were seen: what its caller got. What was
+// still on its way, when an answer did not come to its end before him, nobody has got.
 int64_t DeliveredTokens(const Ended& ended, const Outcome& said) {
-  const int64_t seen = MeteredTokens(ended.delivered_bytes);
-  return ended.unread_bytes > 0 ? seen : std::max(seen, said.output_tokens);
+  if (ended.unread_bytes > 0) {
+    return TextTokens(ended.delivered_bytes);
+  }
+  const int64_t seen =
+      ended.is_complete ? MeteredTokens(ended.delivered_bytes) : TextTokens(ended.delivered_bytes);
+  return std::max(seen, said.output_tokens);
 }
 
 // So that it stands in the row whose end is not known yet.
@@ -279,7 +284,7 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
     charge_max = 0;
   } else if (ended.unread_bytes > 0) {
     pricing::TokenCounts delivered = counts;
-    delivered.output = std::min(counts.output, MeteredTokens(ended.delivered_bytes));
+    delivered.output = std::min(counts.output, TextTokens(ended.delivered_bytes));
     delivered.reasoning = std::min(counts.reasoning, delivered.output);
     delivered.audio_output = std::min(counts.audio_output, delivered.output - delivered.reasoning);
     charge_max = CostOf(delivered);

@@ -109,7 +109,7 @@ TEST_F(ReconciliationTest, SettlesWhatTheProviderNamesAndAsksForTheRestAgain) {
 }
 
 TEST_F(ReconciliationTest, ABillBeyondTheHoldIsPostedWholeAndChargesWhatWasHeld) {
-  const auto id = Doubt("inf-1");
+  const auto id = Doubt("inf-1", "site-a", false, 150);
   Reconciliation reconciliation(*world_.ledger, minutes(30));
   const auto questions = Ask(reconciliation);
   const std::vector<BilledCost> answer = {{"inf-1", 300'000}};

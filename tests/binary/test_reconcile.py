@@ -182,6 +182,21 @@ def test_a_provider_that_bills_on_is_read_to_its_end_without_a_reader(tmp_path):
             assert int(spent["charge_nanousd"]) - before <= int(entry["billed"]["cost_nanousd"])
 
 
+def test_who_stops_a_stream_is_charged_for_none_of_what_was_still_on_its_way(tmp_path):
+    words = ["--billing-deadline", "300ms", "--billing-every", "100ms"]
+    for bills_on in ("false", "true"):
+        (tmp_path / bills_on).mkdir()
+        with market.Market(tmp_path / bills_on, "site-a", prices=("1000", "3000"), bills_on=bills_on, flags=words) as site:
+            key = make_key(site.server.home, "left", "--budget", "100")
+            site.sim.fault(tokens_per_s=20, tokens=40, endpoint="chat")
+            leave_early(site, key)
+            harness.wait_for(lambda: usage(site.server.home, key["id"])["requests"]["settled"] == 1, "its end")
+            spent = usage(site.server.home, key["id"])
+            assert 0 < int(spent["charge_nanousd"]) <= int(spent["cost_nanousd"])
+            answer = int(spent["charge_nanousd"]) - spent["input_tokens"] * 1_000_000
+            assert answer <= 20 * 3_000_000, "he got a few words"
+
+
 def test_so_is_the_winner_of_a_hedge(tmp_path):
     with market.Market(tmp_path, "site-a", "site-b", bills_on="true") as site:
         key = make_key(site.server.home, "left", "--budget", "1")
