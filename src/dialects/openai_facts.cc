@@ -205,7 +205,7 @@ bool IsAsked(const json::value* value) {
   return value != nullptr && !(value->is_bool() && !value->get_bool());
 }
 
-constexpr std::array<std::string_view, 21> kShort = {"model",
+constexpr std::array<std::string_view, 24> kShort = {"model",
                                                      "models",
                                                      "stream",
                                                      "stream_options",
@@ -218,6 +218,9 @@ constexpr std::array<std::string_view, 21> kShort = {"model",
                                                      "logprobs",
                                                      "max_completion_tokens",
                                                      "best_of",
+                                                     "n_cmpl",
+                                                     "n_predict",
+                                                     "max_length",
                                                      "service_tier",
                                                      "web_search_options",
                                                      "plugins",
@@ -302,6 +305,15 @@ std::string BilledApart(Fields& fields) {
 
 }  // namespace
 
+std::optional<int64_t> OtherBound(const JsonText& request, std::string_view name) {
+  if (!request.Has(name)) {
+    return std::nullopt;
+  }
+  const Result<json::value> value = ParseJson(request.Raw(name));
+  const auto tokens = value.has_value() ? AsInteger(*value) : std::nullopt;
+  return tokens.has_value() && *tokens > 0 ? tokens : std::nullopt;
+}
+
 Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   TW_ASSIGN_OR_RETURN(const json::object object, Short(request));
   Fields fields(object);
@@ -337,14 +349,21 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
       facts.largest_max_tokens = std::max(*tokens, facts.largest_max_tokens.value_or(0));
     }
   }
+  for (const std::string_view name : kOtherBounds) {
+    if (const auto tokens = OtherBound(request, name); tokens.has_value()) {
+      facts.largest_max_tokens = std::max(*tokens, facts.largest_max_tokens.value_or(0));
+    }
+  }
   std::optional<int64_t> n;
   fields.Integer("n", 1, limits::kChoicesMax, n);
   facts.n = n.value_or(1);
   std::optional<int64_t> best_of;
   fields.Integer("best_of", 1, limits::kChoicesMax, best_of);
+  std::optional<int64_t> n_cmpl;
+  fields.Integer("n_cmpl", 1, limits::kChoicesMax, n_cmpl);
   TW_RETURN_IF_ERROR(ReadPrompts(request, "prompt", facts));
   TW_RETURN_IF_ERROR(ReadPrompts(request, "input", facts));
-  facts.answers = std::max(facts.n, best_of.value_or(1)) * facts.prompts;
+  facts.answers = std::max({facts.n, best_of.value_or(1), n_cmpl.value_or(1)}) * facts.prompts;
   if (const json::value* provider = fields.Find("provider"); provider != nullptr) {
     if (provider->is_object()) {
       ReadPreferences(provider->get_object(), std::string(request.Raw("provider")), fields,

@@ -2,9 +2,11 @@
 // choose a route, read from the text without understanding the rest.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -49,8 +51,9 @@ struct OpenAiFacts {
   std::optional<int64_t> max_tokens;          // the smallest of its names
   std::optional<int64_t> largest_max_tokens;  // which one counts is the upstream's to say
   int64_t n = 1;
-  int64_t prompts = 1;        // texts in `prompt` or `input`: each has a context of its own
-  int64_t answers = 1;        // that the provider may bill: prompts x the larger of n and best_of
+  int64_t prompts = 1;  // texts in `prompt` or `input`: each has a context of its own
+  // That the provider may bill: prompts x the largest of n, best_of and n_cmpl (llama.cpp's n).
+  int64_t answers = 1;
   int64_t images = 0;         // at most so many in the messages
   int64_t picture_bytes = 0;  // of these that are data URLs: no text, and bounded by their number
   int64_t sounds = 0;         // `input_audio` parts in them: their tokens have a price of their own
@@ -64,6 +67,12 @@ struct OpenAiFacts {
   int64_t input_bytes = 0;  // of messages, prompt or input, without data URLs: for estimates
   ProviderPreferences provider;
 };
+
+// Other names of the bound of an answer, which some servers obey before `max_tokens`: llama.cpp's and
+// KoboldCpp's. More than 0, or they bound nothing.
+inline constexpr std::array<std::string_view, 2> kOtherBounds = {"n_predict", "max_length"};
+// nullopt: the field is not there, or bounds nothing.
+std::optional<int64_t> OtherBound(const JsonText& request, std::string_view name);
 
 // Errors: kInvalidArgument naming the field, for those fields that are read here; what is wrong
 // elsewhere is the upstream's to refuse.

@@ -47,6 +47,22 @@ TEST(OpenAiFacts, CountsTheAnswersThatMayBeBilled) {
   EXPECT_EQ(Facts(R"({"model":"m","prompt":[1,"a"]})")->answers, 2);
 }
 
+TEST(OpenAiFacts, CountsTheNamesOfOtherServersForABoundAndForAnswers) {
+  const auto largest = [](const std::string& fields) {
+    return Facts(R"({"model":"m",)" + fields + "}")->largest_max_tokens;
+  };
+  EXPECT_EQ(largest(R"("max_tokens":5,"n_predict":2000)"), 2000);
+  EXPECT_EQ(largest(R"("max_tokens":5,"n_predict":3)"), 5);
+  EXPECT_EQ(largest(R"("n_predict":7.0)"), 7);
+  EXPECT_EQ(largest(R"("max_length":70,"max_completion_tokens":9)"), 70);
+  for (const char* nothing : {"-1", "-2", "0", "null", "\"2000\"", "1.5", "1e300", "[7]", "true"}) {
+    EXPECT_EQ(largest(R"("n_predict":)" + std::string(nothing)), std::nullopt) << nothing;
+  }
+  EXPECT_EQ(Facts(R"({"model":"m","N_Predict":7})").error().param, "n_predict");
+  EXPECT_EQ(Facts(R"({"model":"m","n":2,"n_cmpl":3})")->answers, 3);
+  EXPECT_EQ(Facts(R"({"model":"m","n_cmpl":0})").error().param, "n_cmpl");
+}
+
 TEST(OpenAiFacts, NamesWhatIsBilledApartFromTokens) {
   const auto apart = [](const std::string& field) {
     return Facts(R"({"model":"m",)" + field + "}")->billed_apart;

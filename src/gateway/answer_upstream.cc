@@ -1,4 +1,5 @@
 // A provider as one of the routes: prepare the request in its form, open, pass its bytes on.
+#include <algorithm>
 #include <charconv>
 #include <memory>
 #include <utility>
@@ -90,11 +91,29 @@ void EndMoney(const std::optional<chat::Usage>& usage, int64_t delivered_bytes,
   }
 }
 
+// What bounds an answer under a name that only some servers know is told to the others too; what
+// bounds nothing there (-1 is "without end") is taken out. Returns the largest.
+std::optional<int64_t> ReadOtherBounds(dialects::JsonText& text) {
+  std::optional<int64_t> largest;
+  for (const std::string_view name : dialects::kOtherBounds) {
+    if (const auto bound = dialects::OtherBound(text, name); bound.has_value()) {
+      largest = std::max(largest.value_or(0), *bound);
+    } else {
+      text.Remove(name);
+    }
+  }
+  text.Remove("auto_max_new_tokens");  // text-generation-webui: as long as the context
+  return largest;
+}
+
 // The bound that is held is the one that is sent: under one name, when the request has none.
-void BoundOutput(const AttemptTerms& terms, dialects::JsonText& text) {
-  if (terms.money == nullptr || terms.money->held() == 0) {
+void BoundOutput(providers::Endpoint endpoint, const AttemptTerms& terms,
+                 dialects::JsonText& text) {
+  if (endpoint == providers::Endpoint::kEmbeddings || terms.money == nullptr ||
+      terms.money->held() == 0) {
     return;
   }
+  const std::optional<int64_t> other = ReadOtherBounds(text);
   const auto cap = terms.money->output_cap();
   bool has_bound = false;
   for (const char* name : {"max_tokens", "max_completion_tokens"}) {
@@ -107,8 +126,8 @@ void BoundOutput(const AttemptTerms& terms, dialects::JsonText& text) {
       has_bound |= !raw.empty();
     }
   }
-  if (cap.has_value() && !has_bound) {
-    text.Set("max_tokens", std::to_string(*cap));
+  if (const auto bound = cap.has_value() ? cap : other; bound.has_value() && !has_bound) {
+    text.Set("max_tokens", std::to_string(*bound));
   }
 }
 
@@ -151,7 +170,7 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
     return Fail(ErrorCode::kUpstreamFailed,
                 "The stream was cut, and this request cannot go on elsewhere.");
   }
-  BoundOutput(terms, text);
+  BoundOutput(order.endpoint, terms, text);
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
   sent.is_stream = order.facts.stream;

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
+#include "dialects/openai_facts.h"
 
 namespace tradewind::providers {
 namespace {
@@ -27,6 +28,14 @@ bool LowerBounds(int64_t tokens, JsonText& request) {
         return false;
       }
       request.Set(name, std::to_string(left));
+    }
+  }
+  for (const std::string_view name : dialects::kOtherBounds) {
+    if (const auto bound = dialects::OtherBound(request, name); bound.has_value()) {
+      if (*bound <= tokens) {
+        return false;
+      }
+      request.Set(name, std::to_string(*bound - tokens));
     }
   }
   return true;

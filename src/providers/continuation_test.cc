@@ -54,6 +54,10 @@ TEST(Continuation, NeedsSomethingLeftOfEveryBound) {
       R"({"messages":[{"role":"user","content":"q"}],"max_completion_tokens":4})";
   EXPECT_NE(Rest(Endpoint::kChat, body, 3).find(R"("max_completion_tokens":1)"), std::string::npos);
   EXPECT_EQ(Rest(Endpoint::kChat, body, 4), "");
+  const std::string other = R"({"messages":[{"role":"user","content":"q"}],"n_predict":)";
+  EXPECT_NE(Rest(Endpoint::kChat, other + "4}", 3).find(R"("n_predict":1)"), std::string::npos);
+  EXPECT_EQ(Rest(Endpoint::kChat, other + "4}", 4), "");
+  EXPECT_NE(Rest(Endpoint::kChat, other + "-1}", 4).find(R"("n_predict":-1)"), std::string::npos);
 }
 
 TEST(Continuation, IsOnlyAskedWhereItIsKnownToWork) {

@@ -264,6 +264,30 @@ def test_a_request_without_max_tokens_gets_the_largest_that_the_budget_affords(t
         assert "max_tokens" not in json.loads(site.sim.log()[-1]["body"])
 
 
+def test_a_bound_by_the_name_of_another_server_is_held_as_it_is_obeyed(tmp_path):
+    with market.Market(tmp_path, "site-l", prices=PRICES) as site:
+        site.sim.fault(tokens=3000)
+        other = {"n_predict", "max_length", "auto_max_new_tokens"}
+        for number, (fields, sent) in enumerate([
+            ({"max_tokens": 5, "n_predict": 500}, {"max_tokens": 5, "n_predict": 500}),
+            ({"n_predict": 500}, {"max_tokens": 500, "n_predict": 500}),
+            ({"max_length": 600}, {"max_tokens": 600, "max_length": 600}),
+            ({"max_tokens": 5, "n_predict": -1}, {"max_tokens": 5}),
+            ({"max_tokens": 5, "n_predict": "500", "auto_max_new_tokens": True}, {"max_tokens": 5}),
+            ({"n_predict": -2}, None),
+            ({"max_tokens": 0, "n_predict": 500}, None),
+        ]):
+            key = make_key(site.server.home, f"other-{number}", "--budget", "3.1")
+            reply = chat(site.server, key["token"], **fields)
+            assert reply.status == 200, reply.body
+            body = json.loads(site.sim.log()[-1]["body"])
+            assert sent is None or {name: body[name] for name in body.keys() & (other | {"max_tokens"})} == sent
+            budget = usage(site.server.home, key["id"])["budget"]
+            assert int(budget["spent_nanousd"]) <= int(reply.headers["x-tradewind-hold-nanousd"]), fields
+        refused = make_key(site.server.home, "refused", "--budget", "3.1")
+        assert chat(site.server, refused["token"], max_tokens=5, n_predict=2000).status == 402
+
+
 def test_how_long_an_unbounded_answer_may_be_is_the_keys_or_the_organisations_to_say(tmp_path):
     with market.Market(tmp_path, "site-a", prices=PRICES) as site:
         home, server = site.server.home, site.server

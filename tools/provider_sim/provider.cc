@@ -258,6 +258,7 @@ void ReadProvider(const json::object& file, Provider& provider) {
   provider.together_logprobs = Text(file, "logprobs") == "together";
   provider.tool_call_index = Flag(file, "tool_call_index");
   provider.default_max_tokens = Whole(file, "default_max_tokens", provider.default_max_tokens);
+  provider.output_bound = Text(file, "output_bound");
   provider.abort_bill = Text(file, "abort_bill", "generated");
   for (const json::value& model : file.at("models").as_array()) {
     provider.model_list.push_back(

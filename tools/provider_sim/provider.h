@@ -131,6 +131,7 @@ struct Provider {
   bool model_suffixes = false;
   bool accept_any_model = false;  // an unknown id is the first model under another name
   int64_t default_max_tokens = 1 << 20;
+  std::string output_bound;  // a name that is obeyed before max_tokens; below 0 is "without end"
   std::string abort_bill = "generated";
   std::vector<std::unique_ptr<Model>> model_list;
 

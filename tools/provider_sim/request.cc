@@ -278,6 +278,10 @@ void ReadNumbers(const Provider& provider, const json::object& body, Ask& ask) {
     ask.include_usage = usage != nullptr && usage->is_bool() && usage->get_bool();
   }
   ask.max_tokens = whole("max_completion_tokens", whole("max_tokens", provider.default_max_tokens));
+  if (const int64_t bound = whole(provider.output_bound, ask.max_tokens);
+      !provider.output_bound.empty()) {
+    ask.max_tokens = bound < 0 ? provider.default_max_tokens : bound;
+  }
   ask.n = std::clamp<int64_t>(whole("n", 1), 1, kChoicesMax);
   ask.top_logprobs = flag("logprobs") ? whole("top_logprobs", 0) : whole("logprobs", -1);
   ask.reasoning =
