@@ -469,6 +469,10 @@ TEST_F(MoneyApiTest, ClosesAMonthOnceAndNotOverDifferencesThatNobodyExplains) {
   const std::string across =
       R"({"provider":"p","bill":"start,end,cost_usd\n2025-11-25,2026-01-01,5\n"})";
   EXPECT_EQ(Try("POST", "/tw/v1/reconcile/import", across).error().param, "file");
+  const std::string to_come =
+      R"({"provider":"p","bill":"start,end,cost_usd\n2199-01-01,2199-01-02,5\n"})";
+  EXPECT_EQ(Try("POST", "/tw/v1/reconcile/import", to_come).error().param, "file");
+  EXPECT_EQ(books_->ledger().OwedTo("provider:p"), 0);
   Key(R"({"name":"someone","scopes":["manage"]})");
   EXPECT_EQ(Try("GET", "/tw/v1/reconcile").error().code, ErrorCode::kPermissionDenied);
 }

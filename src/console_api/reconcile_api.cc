@@ -375,6 +375,15 @@ Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
   if (lines.empty()) {
     return Fail(ErrorCode::kInvalidArgument, "The bill has no lines.", "file");
   }
+  constexpr int64_t kDayS = 86'400;  // a provider's clock may be ahead, and his zone another
+  for (const BillLine& line : lines) {
+    if (line.start_s > clock_.UnixSeconds() + kDayS) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("A line is of {}, which is to come: correct its date.",
+                              billing::MonthOf(line.start_s).name),
+                  "file");
+    }
+  }
   TW_ASSIGN_OR_RETURN(const auto whole, WholeTimeOf(errand, lines));
   TW_ASSIGN_OR_RETURN(std::vector<BillPeriod> periods, OpenPeriods(errand.provider, lines));
   if (whole.has_value()) {

@@ -108,7 +108,7 @@ MUTANTS = [
     expression(LEDGER, "who is strict waits for the bound alone", "request.is_strict ? book_.seq() : leased_at", "leased_at"),
     # What was settled and is put right
     expression(ADJUST, "what was too much is used once more", "ChangeOf(record, leg.dimension) < 0 ? -leg.amount : leg.amount", "leg.amount"),
-    expression(ADJUST, "a budget gets nothing back", "leg.amount > 0 && !record.legs.Push(leg)", "false", "if (leg.amount > 0 && !record.legs.Push(leg)) {\n      return Wrong(\"it is on too many accounts\", \"receipt\");\n    }\n  }\n  std::vector<Leg> paid;"),
+    expression(ADJUST, "a budget gets nothing back", "leg.amount > 0 && !record.legs.Push(leg)", "false", "if (leg.amount > 0 && !record.legs.Push(leg)) {\n      return TooMany();\n    }\n  }\n  std::vector<Leg> paid;"),
     statement(ADJUST, "a power cut takes what was given back", "account.lease.up_to = shifted(account.lease.up_to);"),
     # What was delivered, and what providers say of it
     expression(METERED, "what comes before the next record is not counted", "metering == ledger::Metering::kRuns ? kProgressBytes : 0", "0"),
