@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "dialects/normalised.h"
 #include "gateway/tries.h"
 #include "routing/attempts.h"
 
@@ -27,14 +28,17 @@ int64_t Times(int64_t a, int64_t b) {
 }
 
 // A vocabulary of bytes makes at most one token of each, and JSON is longer than what it says. What
-// is more than the context of each prompt is refused by the provider, and not billed.
+// is more than the context of each prompt is refused by the provider, and not billed. Some
+// tokenizers normalise first, which may add bytes.
 // Where a stream goes on elsewhere, what the client has of it is input too. Some providers bill the
 // prompt for each of its answers.
 int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
   const dialects::OpenAiFacts& facts = tries.order.facts;
-  int64_t tokens =
-      static_cast<int64_t>(tries.call.request().body.size() + tries.stream.text.size()) -
-      facts.picture_bytes + kTemplateTokens + facts.images * kImageTokensMax;
+  int64_t tokens = kTemplateTokens + facts.images * kImageTokensMax - facts.picture_bytes;
+  for (const std::string_view text :
+       {std::string_view(tries.call.request().body), std::string_view(tries.stream.text)}) {
+    tokens += static_cast<int64_t>(text.size()) + dialects::NormalisedGrowth(text);
+  }
   if (mapping.context_length.has_value()) {
     const int64_t contexts = Times(*mapping.context_length, facts.prompts);
     // How long a sound is does not follow from its bytes.

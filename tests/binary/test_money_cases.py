@@ -7,7 +7,9 @@ import datetime
 import io
 import itertools
 import json
+import re
 import signal
+import unicodedata
 import urllib.parse
 
 import pytest
@@ -527,3 +529,30 @@ def test_t32_header_receipt_usage_budget_and_the_providers_bill_are_one_figure(s
         receipts += int(receipt(site, reply)["cost_nanousd"])
     spent = usage(site, key)
     assert header == receipts == int(spent["cost_nanousd"]) == int(spent["budget"]["spent_nanousd"]) == billed(site)
+
+
+def test_the_bound_of_a_prompt_knows_of_all_that_grows_when_it_is_normalised():
+    """Against Unicode's own data: no code point's canonical decomposition is longer than the table of src/dialects/normalised.cc has it."""
+    text = (harness.ROOT / "src" / "dialects" / "normalised.cc").read_text()
+    ranges = [(int(first, 16), int(last, 16), int(more)) for first, last, more in re.findall(r"\{0x(\w+), 0x(\w+), (\d+)\}", text)]
+    assert len(ranges) > 50 and ranges == sorted(ranges)
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(ranges)), "in order, and none in another"
+    table = {code: more for first, last, more in ranges for code in range(first, last + 1)}
+    for code in (*range(0x80, 0xAC00), *range(0xD7A4, 0xD800), *range(0xE000, 0x110000)):
+        char = chr(code)
+        growth = len(unicodedata.normalize("NFD", char).encode()) - len(char.encode())
+        assert growth <= table.get(code, 0), hex(code)
+    # Hangul's syllables are composed again, whatever follows.
+    for mark in ("\u0301", "\u094d", "\u3099", "\u1161", "\u11a8"):
+        for code in range(0xAC00, 0xD7A4, 7):
+            assert len(unicodedata.normalize("NFC", chr(code) + mark).encode()) <= len((chr(code) + mark).encode())
+
+
+def test_a_prompt_that_grows_when_it_is_normalised_is_held_for_as_it_will_be(site):
+    def held(text):
+        reply = site.chat(text, max_tokens=1)
+        assert reply.status == 200, reply.body
+        return int(reply.headers["x-tradewind-hold-nanousd"])
+
+    plain, grows = held("\u4e2d" * 300), held("\u0ccb" * 300)
+    assert grows > plain, "as many bytes of JSON, and half as many again when they are taken apart"
