@@ -148,6 +148,34 @@ void ReadOutputParts(const dom::element& usage, chat::Usage& out) {
   }
 }
 
+// What the total has beyond a prompt and a completion that were both said. Where the parts of the
+// prompt tell that these are beside it (Anthropic's, as proxies pass them on), it is input; else it
+// is thoughts, which some tell apart (xAI) and others in the total alone (proxies of Gemini): never
+// nothing.
+void ReadRest(std::optional<int64_t> total, bool has_output, chat::Usage& out) {
+  int64_t told = 0, kept = 0;
+  if (__builtin_add_overflow(out.input_tokens, out.output_tokens, &told) ||
+      __builtin_add_overflow(out.cached_tokens, out.cache_write_tokens.value_or(0), &kept)) {
+    return;
+  }
+  int64_t rest = Rest(total, told).value_or(0);
+  if (!has_output) {
+    out.input_tokens += rest;
+    return;
+  }
+  const int64_t thoughts = out.reasoning_tokens;
+  const bool is_kept_beside = rest != thoughts && kept > 0 && rest >= kept &&
+                              (kept > out.input_tokens || rest == kept || rest - kept == thoughts);
+  if (is_kept_beside) {
+    out.input_tokens += kept;
+    rest -= kept;
+  }
+  // Thoughts that were told are in the completion, unless they are these.
+  const bool are_told = rest == thoughts || thoughts > out.output_tokens;
+  out.output_tokens += rest;
+  out.reasoning_tokens = are_told ? std::max(thoughts, rest) : thoughts + rest;
+}
+
 // Whatever of it was said; the total may tell the other half. What nobody said is not zero.
 // Embeddings have no output.
 std::optional<chat::Usage> ReadUsage(const dom::element& holder, bool has_output = true) {
@@ -176,12 +204,8 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder, bool has_output
   if (output.has_value()) {
     ReadOutputParts(usage, out);
   }
-  // Some count thoughts beside the completion (xAI); the total tells.
-  int64_t told = 0;
-  if (out.reasoning_tokens > 0 &&
-      !__builtin_add_overflow(out.input_tokens, out.output_tokens, &told) &&
-      Rest(total, told) == out.reasoning_tokens) {
-    out.output_tokens += out.reasoning_tokens;
+  if (input.has_value() && output.has_value()) {
+    ReadRest(total, has_output, out);
   }
   return out;
 }

@@ -296,6 +296,57 @@ TEST(WireWhole, ReadsTheOtherHalfFromTheTotal) {
   EXPECT_EQ(none->output_tokens, 0);
 }
 
+TEST(WireWhole, TakesWhatTheTotalAloneTellsForThoughts) {
+  const auto hidden =
+      UsageOf(R"("prompt_tokens":20,"completion_tokens":198,"total_tokens":623)").value();
+  EXPECT_EQ(hidden.input_tokens, 20);
+  EXPECT_EQ(hidden.output_tokens, 603);
+  EXPECT_EQ(hidden.reasoning_tokens, 405);
+  const auto read = [](const std::string& total, const std::string& thoughts) {
+    return UsageOf(R"("prompt_tokens":20,"completion_tokens":30,"total_tokens":)" + total +
+                   R"(,"completion_tokens_details":{"reasoning_tokens":)" + thoughts + "}")
+        .value();
+  };
+  EXPECT_EQ(read("60", "0").output_tokens, 40) << "whatever the details say";
+  EXPECT_EQ(read("60", "0").reasoning_tokens, 10);
+  EXPECT_EQ(read("60", "10").output_tokens, 40) << "told, and beside the completion";
+  EXPECT_EQ(read("60", "10").reasoning_tokens, 10);
+  EXPECT_EQ(read("60", "5").output_tokens, 40) << "some in the completion, and others beside it";
+  EXPECT_EQ(read("60", "5").reasoning_tokens, 15);
+  EXPECT_EQ(read("90", "35").output_tokens, 70) << "more than the completion has";
+  EXPECT_EQ(read("90", "35").reasoning_tokens, 40);
+  EXPECT_EQ(read("50", "10").output_tokens, 30) << "no more than its parts";
+  EXPECT_EQ(read("49", "10").output_tokens, 30);
+  EXPECT_EQ(read("9223372036854775807", "1").output_tokens, 9223372036854775787);
+}
+
+TEST(WireWhole, TakesWhatTheTotalHasOfACacheBesideThePromptForInput) {
+  const auto read = [](const std::string& prompt, const std::string& total,
+                       const std::string& thoughts = "0") {
+    return UsageOf(R"("prompt_tokens":)" + prompt + R"(,"completion_tokens":5,"total_tokens":)" +
+                   total + R"(,"prompt_tokens_details":{"cached_tokens":100},)" +
+                   R"("cache_creation_input_tokens":20,)" +
+                   R"("completion_tokens_details":{"reasoning_tokens":)" + thoughts + "}")
+        .value();
+  };
+  EXPECT_EQ(read("50", "175").input_tokens, 170);
+  EXPECT_EQ(read("50", "175").output_tokens, 5);
+  EXPECT_EQ(read("50", "178", "3").input_tokens, 170) << "and thoughts beside the completion";
+  EXPECT_EQ(read("50", "178", "3").output_tokens, 8);
+  EXPECT_EQ(read("50", "185").input_tokens, 170) << "more than the prompt, so beside it";
+  EXPECT_EQ(read("50", "185").output_tokens, 15);
+  EXPECT_EQ(read("500", "625").input_tokens, 620);
+  EXPECT_EQ(read("500", "505").input_tokens, 500) << "in the prompt";
+  EXPECT_EQ(read("500", "650").input_tokens, 500) << "in the prompt, as far as anybody can see";
+  EXPECT_EQ(read("500", "650").output_tokens, 150);
+}
+
+TEST(WireWhole, TakesWhatTheTotalOfEmbeddingsHasMoreForInput) {
+  const auto usage = UsageOf(R"("prompt_tokens":10,"total_tokens":30)", WireKind::kEmbeddings);
+  EXPECT_EQ(usage->input_tokens, 30);
+  EXPECT_EQ(usage->output_tokens + usage->reasoning_tokens, 0);
+}
+
 TEST(WireChoices, HaveEndedWhenEachThatBeganHas) {
   WireChoices choices;
   const auto read = [&choices](const char* text) {
