@@ -248,9 +248,16 @@ bool SaysItsLength(const Offer& offer) {
          !(offer.has_zero_bound && offer.output_tokens_max == 0);
 }
 
+// Nothing that it may be held for costs anything.
+bool IsFree(const Offer& offer) {
+  return offer.purchase.provider == catalog::kLocalSlug ||
+         (offer.purchase.priced && offer.prices->is_free());
+}
+
 // How long an answer is held for. Where nothing may be exceeded, no longer than there is room for.
 OutputBound OutputBoundOf(const Offer& offer, const SpendingBound& bound) {
-  const bool is_bounded = SaysItsLength(offer), is_hard = bound.is_hard();
+  // A budget makes no answer shorter of which nothing is held.
+  const bool is_bounded = SaysItsLength(offer), is_hard = bound.is_hard() && !IsFree(offer);
   const int64_t output_max = is_bounded ? *offer.output_tokens_max : OutputMaxOf(offer);
   if (offer.has_zero_bound && is_hard) {
     return {std::max<int64_t>(1, *offer.output_tokens_max), true};
@@ -370,8 +377,9 @@ Result<OutputBound> Meter::Fit(const SpendingBound& bound, Offer& offer, Metered
     TW_RETURN_IF_ERROR(CheckBarred(offer.purchase, NameOf(bound, ledger_)));
   }
   offer.purchase.open_ended = !bound.is_hard();
-  const bool may_run_on = !bound.is_hard() && (!SaysItsLength(offer) || offer.has_zero_bound ||
-                                               !offer.billed_apart.empty());
+  const bool may_run_on =
+      (!bound.is_hard() || IsFree(offer)) &&
+      (!SaysItsLength(offer) || offer.has_zero_bound || !offer.billed_apart.empty());
   const OutputBound output = OutputBoundOf(offer, bound);
   metered.output_cap_ = output.is_sent ? std::optional(output.tokens) : std::nullopt;
   const int64_t billed = offer.cap_trust.Bound(output.tokens, offer.model_output_max);
@@ -421,11 +429,14 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   offer.purchase.billed_apart = offer.billed_apart;
   offer.purchase.priced = is_local || (offer.prices != nullptr && offer.prices->is_priced());
   Metered metered = Prepare(offer);
-  // What costs nothing falls into no budget of money.
-  const bool is_free = is_local || (offer.purchase.priced && offer.prices->is_free());
+  // The model on this device falls into no budget of money. A route at zero does: nothing is held
+  // of it, and what it is billed all the same counts.
+  const bool is_free = IsFree(offer);
   std::optional<ScopeNames> names;
-  if (!is_free) {
+  if (!is_local) {
     names.emplace(offer.purchase);
+  }
+  if (!is_free) {
     TW_RETURN_IF_ERROR(CheckThrottle(names->all()));
   }
   // An answer whose length is ours to choose is held for as long as there is room; what another
@@ -433,7 +444,7 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
   constexpr int kFittings = 4;
   Refusal refusal;
   for (int i = 0; i < kFittings; ++i) {
-    const SpendingBound bound = is_free ? SpendingBound() : BoundOf(offer, *names, ledger_);
+    const SpendingBound bound = is_local ? SpendingBound() : BoundOf(offer, *names, ledger_);
     TW_ASSIGN_OR_RETURN(const OutputBound output, Fit(bound, offer, metered));
     TW_ASSIGN_OR_RETURN(ledger::HoldRequest request, RequestOf(bound, output, offer, metered));
     std::vector<AccountNumber> numbers;

@@ -207,6 +207,15 @@ std::optional<chat::Usage> ReadUsage(const dom::element& holder, bool has_output
   if (input.has_value() && output.has_value()) {
     ReadRest(total, has_output, out);
   }
+  // More of a cache than the prompt has stands beside it (as Anthropic counts), or is wrong: either
+  // way it was not less than both.
+  if (int64_t kept = 0;
+      input.has_value() &&
+      !__builtin_add_overflow(out.cached_tokens, out.cache_write_tokens.value_or(0), &kept) &&
+      kept > out.input_tokens &&
+      __builtin_add_overflow(out.input_tokens, kept, &out.input_tokens)) {
+    out.input_tokens = INT64_MAX;
+  }
   return out;
 }
 

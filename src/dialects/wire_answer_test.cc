@@ -341,6 +341,18 @@ TEST(WireWhole, TakesWhatTheTotalHasOfACacheBesideThePromptForInput) {
   EXPECT_EQ(read("500", "650").output_tokens, 150);
 }
 
+TEST(WireWhole, TakesMoreOfACacheThanThePromptHasForBesideIt) {
+  const auto read = [](const std::string& prompt, const std::string& cached) {
+    return UsageOf(R"("prompt_tokens":)" + prompt + R"(,"completion_tokens":5,)" +
+                   R"("prompt_tokens_details":{"cached_tokens":)" + cached + "}")
+        .value();
+  };
+  EXPECT_EQ(read("50", "1000").input_tokens, 1050);
+  EXPECT_EQ(read("50", "1000").cached_tokens, 1000);
+  EXPECT_EQ(read("50", "50").input_tokens, 50);
+  EXPECT_EQ(read("50", "9223372036854775807").input_tokens, INT64_MAX);
+}
+
 TEST(WireWhole, TakesWhatTheTotalOfEmbeddingsHasMoreForInput) {
   const auto usage = UsageOf(R"("prompt_tokens":10,"total_tokens":30)", WireKind::kEmbeddings);
   EXPECT_EQ(usage->input_tokens, 30);

@@ -244,11 +244,24 @@ def test_a_fifth_more_tokens_are_told_where_the_models_own_tokenizer_is_here(tmp
 
 
 @pytest.mark.parametrize("lie", ["cached_over", "reasoning_over"])
-def test_usage_that_contradicts_itself_is_not_free(world, lie):
-    told = tell(world, {"usage": lie, "endpoint": "chat"})
-    assert int(world.usage()["cost_nanousd"]) >= bill_nano(world.site) > 0
+def test_usage_that_contradicts_itself_is_not_free(tmp_path, lie):
+    with market.Market(tmp_path, "site-a", billing=True, flags=FLAGS, also='cached_input_usd_per_mtok = "0.01"') as site:
+        world = World(site, tmp_path)
+        told = tell(world, {"usage": lie, "endpoint": "chat"})
+        assert int(world.usage()["cost_nanousd"]) >= bill_nano(site) > 0
+        for one in world.attempts(told):
+            assert one["cached_tokens"] <= one["input_tokens"] and one["reasoning_tokens"] <= one["output_tokens"]
+        for reply in told:
+            if "x-tradewind-cost-nanousd" in reply.headers:
+                assert reply.headers["x-tradewind-cost-nanousd"] == receipt(site, reply)["attempts"][0]["cost_nanousd"], "one figure"
+        assert any("x-tradewind-cost-nanousd" in reply.headers for reply in told)
+
+
+def test_thoughts_that_the_total_alone_tells_are_paid_for(world):
+    told = tell(world, {"usage": "total_alone", "tokens": 30, "reasoning_tokens": 20, "endpoint": "chat"})
+    assert int(world.usage()["cost_nanousd"]) == bill_nano(world.site) > 0
     for one in world.attempts(told):
-        assert one["cached_tokens"] <= one["input_tokens"] and one["reasoning_tokens"] <= one["output_tokens"]
+        assert one["output_tokens"] > one["reasoning_tokens"] == 20
 
 
 def test_without_an_id_it_is_asked_by_ours(world):

@@ -43,7 +43,7 @@ const std::vector<Field>& Fields() {
        &B::usage,
        {"", "missing", "zero", "duplicate", "cumulative", "delta", "negative", "huge", "inflated",
         "padded", "cached_over", "reasoning_over", "text", "after_done", "half", "padded_half",
-        "early", "no_cost"}},
+        "early", "total_alone", "no_cost"}},
       {"id", &B::id, {"", "missing", "reused"}},
       {"redirect", &B::redirect},
       {"huge_header_bytes", &B::huge_header_bytes},

@@ -40,7 +40,7 @@ struct Behaviour {
   // "negative", "huge" (a billion tokens), "inflated" (a fifth more), "padded" (a thousand of output
   // more), "cached_over", "reasoning_over" (more than all), "text", "after_done" (behind the end
   // mark), "half" (only of the prompt), "padded_half" (only of the answer, padded), "early" (in a
-  // stream's first event alone); "no_cost": of what tells a cost, the tokens alone
+  // stream's first event alone), "total_alone" (thoughts, told by the total alone); "no_cost": of what tells a cost, the tokens alone
   std::string usage;
   std::string id;                 // of the answer, in its headers: "missing", "reused"
   std::string redirect;           // 302 to this address

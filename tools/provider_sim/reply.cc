@@ -187,6 +187,7 @@ namespace {
 
 struct Told {
   uint64_t prompt, cached, completion, reasoning;  // negative ones as two's complements
+  uint64_t beside = 0;                             // of the total alone
 };
 
 void Lie(std::string_view how, Told& told) {
@@ -207,6 +208,9 @@ void Lie(std::string_view how, Told& told) {
     told.cached = told.prompt + 100;
   } else if (how == "reasoning_over") {
     told.reasoning = told.completion + 100;
+  } else if (how == "total_alone") {
+    told.completion -= told.reasoning;
+    told.beside = std::exchange(told.reasoning, 0);
   }
 }
 
@@ -242,7 +246,7 @@ std::string UsageJson(const Provider& provider, uint64_t prompt_tokens, uint64_t
   const std::string completion = how.usage == "half" ? "null" : text(told.completion);
   const std::string reasoning = text(told.reasoning);
   const bool is_half = how.usage == "half" || how.usage == "padded_half";
-  const std::string total = is_half ? "null" : text(told.prompt + told.completion);
+  const std::string total = is_half ? "null" : text(told.prompt + told.completion + told.beside);
   Values values;
   values.Set(Slot::kPromptTokens, prompt);
   values.Set(Slot::kCompletionTokens, completion);
