@@ -5,10 +5,10 @@
 //        [--connections N] [--requests M] [--warm K] [--rate R] [--hold]
 //
 // Prints one JSON object. A streamed answer counts as good when its end mark arrived. Each
-// connection sends its next request when its last answer is whole; with `--rate`, when the next one
-// of R a second is due, and its latency counts from then, also when no connection was free. `--hold`
-// sends one request on each connection, prints "held" once each has bytes of a body, and keeps them
-// open until standard input ends.
+// connection sends its next request when its last answer is whole; with `--rate`, when the next
+// one of R a second is due, and its latency counts from then, also when no connection was free.
+// `--hold` sends one request on each connection, prints "held" once each has bytes of a body, and
+// keeps them open until standard input ends.
 #include <algorithm>
 #include <cerrno>
 #include <chrono>

@@ -40,6 +40,30 @@ TEST(Pool, ARequestCostsWhatItsAnswerSays) {
   }
 }
 
+TEST(Pool, ARouteOfPriceZeroIsCountedAtWhatItIsBilledAllTheSame) {
+  World world;
+  Meter meter(*world.ledger);
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 50'000}));
+  catalog::Prices zero;
+  zero.input = zero.output = Decimal();
+  Offer offer = world.Ask(100, 50);
+  offer.prices = &zero;
+  offer.price_varies = true;
+  auto attempt = meter.Begin(offer);
+  ASSERT_TRUE(attempt.has_value()) << attempt.error().message;
+  EXPECT_EQ(attempt->held(), 0);
+  ASSERT_TRUE(attempt->Sent().has_value());
+  chat::Usage told = Used(10, 5);
+  told.cost_nanousd = 200'000;
+  EXPECT_EQ(attempt->End({.is_complete = true, .usage = told}), 200'000);
+  EXPECT_EQ(world.At("key:key_1").debits, 200'000) << "no budget is told that nothing was spent";
+  offer.id.attempt = 2;
+  EXPECT_TRUE(meter.Begin(offer).has_value()) << "as far as anybody knows it costs nothing";
+  offer.id.attempt = 3;
+  offer.billed_apart = "plugins";
+  EXPECT_EQ(meter.Begin(offer).error().param, "plugins");
+}
+
 // A pool that can be asked need not be: nothing but tokens is estimated.
 TEST(Pool, ARequestCostsWhatIsToldWithHalfItsTokensOrNone) {
   World world;

@@ -68,8 +68,8 @@ struct OpenAiFacts {
   ProviderPreferences provider;
 };
 
-// Other names of the bound of an answer, which some servers obey before `max_tokens`: llama.cpp's and
-// KoboldCpp's. More than 0, or they bound nothing.
+// Other names of the bound of an answer, which some servers obey before `max_tokens`: llama.cpp's
+// and KoboldCpp's. More than 0, or they bound nothing.
 inline constexpr std::array<std::string_view, 2> kOtherBounds = {"n_predict", "max_length"};
 // nullopt: the field is not there, or bounds nothing.
 std::optional<int64_t> OtherBound(const JsonText& request, std::string_view name);
