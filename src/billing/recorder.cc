@@ -537,7 +537,8 @@ void Recorder::Run() {
         database_.is_open() ? std::max(ledger_.synced_seq(), applied_seq_) - applied_seq_ : 0;
     pause = news > 0 ? kShortestPause : std::min(pause * 2, kLongestPause);
     pauses = news > 0 ? pauses + 1 : 0;
-    if (news > 0 && news < kBatchRecords && pauses < kPausesOfAFewRecords) {
+    const bool is_few = news < kBatchRecords && pauses < kPausesOfAFewRecords;
+    if (news > 0 && is_few && trouble.empty()) {
       continue;
     }
     const Result<bool> read = news > 0 ? ReadBatch() : Result<bool>(false);
