@@ -726,7 +726,11 @@ void Ledger::Tend() {
     if (Covers(is_synced)) {
       NoteSynced(seq);
     } else if (!is_released_) {
-      static_cast<void>(MakeRoom());  // once more, should the disk have come back
+      // Once more, should the disk have come back. Where the segment before could not be flushed,
+      // and this one lacks its snapshot, some of what is known stands in none.
+      const bool lacks_snapshot = !hands_over_ && snapshot_segment_ != journal_->segment();
+      static_cast<void>(lacks_snapshot && CheckSegments().has_value() ? RotateAndSnapshot()
+                                                                      : MakeRoom());
     }
   }
   constexpr size_t kAdoptedAtOnceMax = 4096;
