@@ -166,9 +166,10 @@ TEST_F(HandOverTest, TheFileGoesWhenAllOfItIsBookedAndSafe) {
   now().Tend();
   EXPECT_TRUE(HasFile()) << "a power cut would lose the end";
   disk_.syncs_left = -1;
+  now().Tend();
+  now().Tend();
   auto another = Take(1);
   ASSERT_TRUE(another->Settle(1, 1, "").has_value());
-  now().Tend();
   now().Tend();
   EXPECT_FALSE(HasFile());
   EXPECT_EQ(Budget().debits, 41);

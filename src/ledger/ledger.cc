@@ -23,6 +23,10 @@ constexpr int64_t kNanosPerSecond = 1'000'000'000;
 // Holds, legs and accounts: less than half a millisecond of everybody's time. The largest books
 // there may be are through in some minutes.
 constexpr size_t kAuditedAtOnce = 4096;
+// A disk that cannot flush gets another segment at once, this often; then after one second, two,
+// four, and so on: it is not filled with segments.
+constexpr int kTriesAtOnce = 3;
+constexpr std::chrono::seconds kTryPauseMax{600};
 
 }  // namespace
 
@@ -96,19 +100,48 @@ Status Ledger::RotateAndSnapshot() {
 }
 
 Status Ledger::MakeRoom() {
-  if (!journal_->is_nearly_full() && !journal_->sync_failed()) {
+  if (journal_->sync_failed()) {
+    return TryAnotherSegment();
+  }
+  if (!journal_->is_nearly_full()) {
     return {};
   }
   TW_RETURN_IF_ERROR(CheckSegments());
   return RotateAndSnapshot();
 }
 
-Status Ledger::CheckSegments() const {
-  if (journal_->segment() - first_segment_ + 1 >= options_.segments_max) {
-    return Fail(ErrorCode::kResourceExhausted,
-                "the journal is as large as it may get: what reads it has fallen behind");
+// Instead of one that could not be flushed.
+Status Ledger::TryAnotherSegment() {
+  if (clock_.Now() < try_again_at_) {
+    return CheckFlushed();
   }
-  return {};
+  TW_RETURN_IF_ERROR(CheckSegments());
+  if (++unflushed_tries_ > kTriesAtOnce) {
+    const int doublings = std::min(unflushed_tries_ - kTriesAtOnce - 1, 10);
+    try_again_at_ = clock_.Now() + std::min(kTryPauseMax, std::chrono::seconds(1 << doublings));
+  }
+  return RotateAndSnapshot();
+}
+
+Status Ledger::CheckSegments() const {
+  if (journal_->segment() - first_segment_ + 1 < options_.segments_max) {
+    return {};
+  }
+  return Fail(ErrorCode::kResourceExhausted,
+              CheckFlushed().has_value()
+                  ? "the journal is as large as it may get: what reads it has fallen behind"
+                  : "the journal is as large as it may get, of segments that could not be flushed: "
+                    "start the server anew once the disk is mended");
+}
+
+// Of a flush that failed once, the next segment tells whether it was more than that.
+Status Ledger::CheckFlushed() const {
+  if (unflushed_tries_ < 2) {
+    return {};
+  }
+  return Fail(ErrorCode::kIo,
+              "the journal cannot be flushed; mend its disk, and it goes on by itself, within ten "
+              "minutes");
 }
 
 // What cannot be written did not happen: the book changes after the journal. Several records are
@@ -199,8 +232,11 @@ std::expected<Hold, Refusal> Ledger::Take(const HoldRequest& request, Send send)
   if (is_paid && !disk_state_.low_because.empty()) {
     return std::unexpected(Stopped(disk_state_.low_because));
   }
-  if (const Status room = MakeRoom(); !room.has_value()) {
-    return std::unexpected(Stopped(room.error().message));  // until there is room again
+  // Until there is room again, and what is written stays.
+  for (const Status& able : {MakeRoom(), CheckFlushed()}) {
+    if (!able.has_value()) {
+      return std::unexpected(Stopped(able.error().message));
+    }
   }
   std::expected<Record, Refusal> decided = book_.DecideHold(request, MomentNow());
   if (!decided.has_value()) {
@@ -515,6 +551,10 @@ Trouble Ledger::trouble() {
   if (!stopped_because_.empty()) {
     return {true, fmt::format("{}; start the server anew once that is mended", stopped_because_)};
   }
+  if (const Status flushed = CheckFlushed(); !flushed.has_value()) {
+    return {true, CheckSegments().has_value() ? flushed.error().message
+                                              : CheckSegments().error().message};
+  }
   if (journal_->is_nearly_full() && !CheckSegments().has_value()) {
     return {true, fmt::format("{}{}{}", CheckSegments().error().message,
                               behind_because_.empty() ? "" : ": ", behind_because_)};
@@ -644,6 +684,8 @@ void Ledger::NoteSynced(uint64_t seq) {
     synced_snapshot_segment_ = snapshot_segment_;
   }
   last_sync_failed_ = false;
+  unflushed_tries_ = 0;
+  try_again_at_ = {};
   book_.NoteDurable(synced_seq_);
   std::erase_if(waiting_, [this](Waiting& one) {
     const bool is_durable = one.seq <= synced_seq_;
@@ -729,8 +771,7 @@ void Ledger::Tend() {
       // Once more, should the disk have come back. Where the segment before could not be flushed,
       // and this one lacks its snapshot, some of what is known stands in none.
       const bool lacks_snapshot = !hands_over_ && snapshot_segment_ != journal_->segment();
-      static_cast<void>(lacks_snapshot && CheckSegments().has_value() ? RotateAndSnapshot()
-                                                                      : MakeRoom());
+      static_cast<void>(lacks_snapshot ? TryAnotherSegment() : MakeRoom());
     }
   }
   constexpr size_t kAdoptedAtOnceMax = 4096;

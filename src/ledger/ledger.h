@@ -295,7 +295,9 @@ class Ledger {
   bool Covers(bool is_synced) const;  // requires mutex_: a flush has all that counts
   uint64_t SegmentBytes() const;      // requires mutex_
   Status MakeRoom();                  // requires mutex_
+  Status TryAnotherSegment();         // requires mutex_
   Status CheckSegments() const;       // requires mutex_
+  Status CheckFlushed() const;        // requires mutex_
   void Stop(std::string why);         // requires mutex_
   Status Step(RecordType type, HoldId id, std::string text);
   bool IsMetered(HoldId id);  // something is known of what it has cost so far
@@ -346,6 +348,9 @@ class Ledger {
   uint64_t snapshot_seq_ = 0;             // where that ends,
   uint64_t synced_snapshot_segment_ = 0;  // and the last whose snapshot is synced
   bool last_sync_failed_ = false;
+  int unflushed_tries_ = 0;  // segments that were begun since the last good flush, instead of
+                             // ones that could not be flushed
+  std::chrono::steady_clock::time_point try_again_at_ = {};
   struct Waiting {
     uint64_t seq = 0;
     std::move_only_function<void(bool)> done;

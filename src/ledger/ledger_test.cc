@@ -19,15 +19,16 @@ constexpr LedgerOptions kByHand = {
     .segment_bytes = 256 << 10, .segments_max = 4, .background = false};
 
 struct World {
+  LedgerOptions options;
   FakeDisk disk;
   FakeClock clock;
   std::vector<std::unique_ptr<Ledger>> dead;
   std::unique_ptr<Ledger> ledger;
   uint64_t ids = 0;
 
-  World() { Start(); }
+  explicit World(LedgerOptions how = kByHand) : options(how) { Start(); }
   void Start() {
-    auto opened = Ledger::Open(disk, clock, kByHand);
+    auto opened = Ledger::Open(disk, clock, options);
     ASSERT_TRUE(opened.has_value()) << opened.error().message;
     ledger = std::move(*opened);
   }
@@ -583,6 +584,57 @@ TEST(Ledger, LeavesASegmentThatCannotBeWrittenForTheNext) {
   ASSERT_TRUE(hold->Settle(5, 5, "").has_value());
   world.Kill();
   EXPECT_EQ(world.At("key:a").debits, 5);
+}
+
+// However many requests come meanwhile: a disk that cannot flush is not filled with segments, and
+// once it can, all goes on by itself.
+TEST(Ledger, RefusesWhileNothingCanBeFlushedAndGoesOnByItself) {
+  World world({.segment_bytes = 256 << 10, .segments_max = 64, .background = false});
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = kAmountMax});
+  std::vector<Hold> running;
+  for (int i = 0; i < 300; ++i) {
+    running.push_back(std::move(*world.Take(key, 10, Send::kNow)));
+  }
+  world.ledger->Tend();
+  world.disk.syncs_left = 0;
+  std::optional<Refusal> refusal;
+  for (int second = 0; second < 300; ++second) {
+    if (auto hold = world.Take(key, 10); !hold.has_value()) {
+      refusal = hold.error();
+    }
+    ASSERT_TRUE(running[static_cast<size_t>(second)].Settle(5, 5, "").has_value());
+    world.ledger->Tend();
+    world.clock.Advance(std::chrono::seconds(1));
+  }
+  ASSERT_TRUE(refusal.has_value());
+  EXPECT_EQ(refusal->reason, Refusal::Reason::kStopped);
+  EXPECT_TRUE(refusal->detail.starts_with("the journal cannot be flushed")) << refusal->detail;
+  EXPECT_TRUE(world.ledger->trouble().is_stopped);
+  EXPECT_LE(ListSegments(world.disk)->size(), 16U);
+  world.disk.syncs_left = -1;
+  world.clock.Advance(std::chrono::minutes(10));
+  world.ledger->Tend();
+  world.ledger->Tend();
+  EXPECT_TRUE(world.Take(key, 10).has_value());
+  EXPECT_EQ(world.ledger->trouble(), Trouble());
+  world.Kill();
+  EXPECT_EQ(world.At("key:a").debits, 1500) << "what ended meanwhile is not lost";
+}
+
+// The flush of a segment that was left fails, and the one after it has no whole snapshot: what the
+// dropped pages said is nowhere but in this process.
+TEST(Ledger, WritesAgainWhatStandsInNoSegment) {
+  World world;
+  const AccountNumber key = *world.ledger->Define({.name = "key:a", .limit = 1000});
+  auto hold = world.Take(key, 10, Send::kNow);
+  world.disk.syncs_left = 0;
+  world.disk.writes_left = 1;  // the next segment's header, and nothing of its snapshot
+  world.ledger->Tend();
+  world.disk.syncs_left = world.disk.writes_left = -1;
+  world.ledger->Tend();
+  world.Kill();
+  ASSERT_EQ(world.ledger->HoldsInDoubt().size(), 1U);
+  EXPECT_EQ(world.ledger->HoldsInDoubt()[0].first, hold->id());
 }
 
 // Whoever flushes, the flusher or the round of every second, wakes those who wait for it.

@@ -87,7 +87,7 @@ class Simulation : testing::SeededWorld {
       disk_.syncs_left = random_.Below(2);
       ++faults_.failed_flushes;
     } else {
-      clock_.Advance(std::chrono::hours(random_.Below(2 * 400 * 24) - 400 * 24));
+      clock_.SetWall(clock_.WallNow() + std::chrono::hours(random_.Below(2 * 400 * 24) - 400 * 24));
       ++faults_.clock_jumps;
     }
     // A disk that fails does so for a while.
@@ -209,10 +209,12 @@ class Simulation : testing::SeededWorld {
 
   void Kill(bool is_power_cut) {
     ++(is_power_cut ? faults_.power_cuts : faults_.kills);
-    // A flush that failed, no room for another segment, and a kill before there is: three faults at
-    // once, of which the first may take records as a power cut does, and leaves no trace.
+    // A flush that failed, no room for another segment, or flushes that went on failing, and a kill
+    // before there is one that did not: three faults at once, of which the first may take records
+    // as a power cut does, and leaves no trace.
     if (!is_power_cut && std::exchange(failed_syncs_, disk_.failed_syncs) != disk_.failed_syncs) {
       disk_.Heal();
+      clock_.Advance(std::chrono::minutes(10));
       ledger_->Tend();
     }
     std::map<HoldId, bool> sent;  // whether it is strict
