@@ -116,20 +116,35 @@ Result<std::optional<Record>> JournalReader::TryNext() {
   return std::nullopt;
 }
 
+// Of one whose flush failed the disk may have nothing: others took over.
+Result<std::optional<uint64_t>> JournalReader::FirstBegun(
+    std::span<const uint64_t> segments) const {
+  for (const uint64_t segment : segments) {
+    JournalReader reader(disk_, segment, which_);
+    TW_ASSIGN_OR_RETURN(const bool has_begun, reader.Enter());
+    if (has_begun) {
+      return segment;
+    }
+  }
+  return std::nullopt;
+}
+
 Result<bool> JournalReader::Advance() {
   if (which_ == Segments::kHandOver) {
     return false;
   }
   TW_ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ListSegments(disk_, which_));
-  const auto next = std::ranges::upper_bound(segments, segment_);
-  if (next == segments.end()) {
+  const std::span later(std::ranges::upper_bound(segments, segment_), segments.end());
+  TW_ASSIGN_OR_RETURN(std::optional<uint64_t> next, FirstBegun(later));
+  if (next.has_value() && *next != later.front()) {
+    // Those before it have begun by now, or never will.
+    TW_ASSIGN_OR_RETURN(next, FirstBegun(later));
+  }
+  if (!next.has_value()) {
     return false;
   }
   JournalReader ahead(disk_, *next, which_);
-  TW_ASSIGN_OR_RETURN(const bool has_begun, ahead.Enter());
-  if (!has_begun) {
-    return false;
-  }
+  TW_RETURN_IF_ERROR(ahead.Enter());
   // The writer may have appended here and gone on there after we looked.
   TW_ASSIGN_OR_RETURN(const std::vector<std::byte> more,
                       disk_.Read(SegmentName(segment_), offset_ + at_, kReadBytes));

@@ -49,7 +49,8 @@ class JournalReader {
 
  private:
   Result<std::optional<Record>> TryNext();
-  Result<bool> Enter();    // reads the header; false: the segment has none yet
+  Result<bool> Enter();  // reads the header; false: the segment has none yet
+  Result<std::optional<uint64_t>> FirstBegun(std::span<const uint64_t> segments) const;
   Result<bool> Advance();  // to the next segment that has begun; false: there is none
   Status Fill();
 

@@ -211,6 +211,22 @@ TEST(Journal, AFailedFlushAsksForANewSegment) {
   EXPECT_TRUE((*journal)->Sync().has_value());
 }
 
+TEST(Journal, IsReadPastASegmentOfWhichAFailedFlushLeftNothing) {
+  FakeDisk disk;
+  const auto journal = *Journal::Begin(disk, 1, 0, kSmall);
+  ASSERT_TRUE(journal->Append(Payee(1)).has_value());
+  JournalReader reader(disk, 1);
+  EXPECT_EQ(Seqs(reader), std::vector<uint64_t>{1});
+  ASSERT_TRUE(journal->Rotate().has_value());
+  disk.syncs_left = 1;  // of the first segment
+  EXPECT_FALSE(journal->Sync().has_value());
+  EXPECT_EQ(Seqs(reader), std::vector<uint64_t>{});
+  disk.syncs_left = -1;
+  ASSERT_TRUE(journal->Rotate().has_value());
+  ASSERT_TRUE(journal->Append(Payee(2)).has_value());
+  EXPECT_EQ(Seqs(reader), std::vector<uint64_t>{2});
+}
+
 TEST(Folder, KeepsFilesOfOneSizeThatNobodyElseReads) {
   const tradewind::testing::TempDir home;
   auto disk = OpenFolder(home.path() / "journal");
