@@ -30,10 +30,6 @@ int64_t TextTokens(int64_t bytes) {
   return (bytes + kBytesPerToken - 1) / kBytesPerToken;
 }
 
-int64_t MeteredTokens(int64_t delivered_bytes) {
-  return TextTokens(delivered_bytes) + kTokensOnTheirWay;
-}
-
 int64_t MostTokens(int64_t delivered_bytes, int64_t answers) {
   int64_t most = 0;
   return __builtin_mul_overflow(answers, kTokensOnTheirWay, &most) ||

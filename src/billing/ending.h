@@ -21,7 +21,7 @@ struct Ended {
   // As the provider said it, zeros too, or half of it; nullopt: it did not, or not at the end: some
   // say with every chunk what there is by then.
   std::optional<chat::Usage> usage = {};
-  int64_t delivered_bytes = 0;   // of visible text, at least; 0: none, or not known
+  int64_t delivered_bytes = 0;   // of what the model wrote; 0: nothing, or not known
   std::string_view finish = {};  // the finish reason, or what went wrong; for the row
   bool can_be_asked = false;     // the provider says later what single requests cost
   bool cost_is_told = false;     // by the usage, whatever else that says
@@ -66,9 +66,6 @@ inline bool IsDoubt(Ending ending) {
 // Tokens of so many bytes of text, as they probably are: four bytes a token is what English takes,
 // three is what is counted, rounded up.
 int64_t TextTokens(int64_t bytes);
-// Of an answer: with a margin, as 64 tokens may have been on their way. Whoever left or
-// was cut off has not got these: he is charged for TextTokens.
-int64_t MeteredTokens(int64_t delivered_bytes);
 // The most that they can be: no vocabulary has more tokens than bytes. Each answer may have some
 // that nobody sees: of its end, of turns and of tools.
 int64_t MostTokens(int64_t delivered_bytes, int64_t answers = 1);

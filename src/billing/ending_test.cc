@@ -93,9 +93,17 @@ TEST(Ending, ACompleteAnswerWithoutAUsageIsMetered) {
   const Row row({.is_complete = true, .delivered_bytes = 3000, .finish = "stop"});
   EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
   EXPECT_EQ(row.at_once().outcome.source, UsageSource::kMetered);
-  EXPECT_EQ(row.at_once().cost, kInput + (1000 + 64) * 2000);
-  EXPECT_EQ(row.at_once().charge, kLikely + (1000 + 64) * 2000);
+  EXPECT_EQ(row.at_once().cost, kInput + (3000 + 64) * 2000) << "digits: a token of each byte";
+  EXPECT_EQ(row.at_once().charge, kLikely + 1000 * 2000);
   EXPECT_EQ(row.at_once().outcome.input_tokens, kLikelyInput);
+  EXPECT_EQ(row.at_once().outcome.output_tokens, 1000);
+}
+
+TEST(Ending, AGuessIsNeverMoreThanWasAskedFor) {
+  const Row row({.is_complete = true, .delivered_bytes = 60'000});
+  EXPECT_EQ(row.at_once().outcome.output_tokens, 5000);
+  EXPECT_EQ(row.at_once().cost, kHeld);
+  EXPECT_EQ(row.at_once().charge, kLikely + 5000 * 2000);
 }
 
 TEST(Ending, ACompleteAnswerWithoutAUsageWaitsForAProviderThatCanBeAsked) {
@@ -103,21 +111,21 @@ TEST(Ending, ACompleteAnswerWithoutAUsageWaitsForAProviderThatCanBeAsked) {
   EXPECT_EQ(row.at_once().state, AttemptState::kInDoubt);
   EXPECT_EQ(row.in_the_end().state, AttemptState::kSettled);
   EXPECT_EQ(row.in_the_end().cost, kInput + (3000 + 64) * 2000);
-  EXPECT_EQ(row.in_the_end().charge, kLikely + (1000 + 64) * 2000);
+  EXPECT_EQ(row.in_the_end().charge, kLikely + 1000 * 2000);
   EXPECT_EQ(row.in_the_end().outcome.source, UsageSource::kMetered);
 }
 
 TEST(Ending, HalfAUsageCountsAsSaidOrWhereItIsMoreThanWhatCame) {
-  for (const auto& [usage, delivered_bytes, input, output] :
-       {std::tuple(SaidOutput(4000), 300, kLikelyInput, 4000),
-        std::tuple(SaidOutput(5), 3000, kLikelyInput, 1000 + 64),
-        std::tuple(SaidInput(10), 3000, int64_t{10}, 1000 + 64)}) {
+  for (const auto& [usage, delivered_bytes, input, output, most] :
+       {std::tuple(SaidOutput(4000), 300, kLikelyInput, 4000, 4000),
+        std::tuple(SaidOutput(5), 3000, kLikelyInput, 1000, 3000 + 64),
+        std::tuple(SaidInput(10), 3000, int64_t{10}, 1000, 3000 + 64)}) {
     const Row row({.is_complete = true, .usage = usage, .delivered_bytes = delivered_bytes});
     EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
     EXPECT_EQ(row.at_once().outcome.source, UsageSource::kMetered);
     EXPECT_EQ(row.at_once().outcome.input_tokens, input);
     EXPECT_EQ(row.at_once().outcome.output_tokens, output);
-    EXPECT_EQ(row.at_once().cost, kInput + output * 2000);
+    EXPECT_EQ(row.at_once().cost, kInput + most * 2000);
     EXPECT_EQ(row.at_once().charge, input * 1000 + output * 2000);
   }
 }
@@ -149,7 +157,7 @@ TEST(Ending, HalfAUsageDoesNotChargeWhatNobodyGot) {
   const Row row({.is_complete = true,
                  .usage = SaidOutput(4000),
                  .delivered_bytes = 300,
-                 .unread_bytes = 6000});
+                 .unread_bytes = 3000});
   EXPECT_EQ(row.at_once().cost, kInput + 4000 * 2000);
   EXPECT_EQ(row.at_once().charge, kLikely + 100 * 2000);
 }
@@ -182,8 +190,9 @@ TEST(Ending, AnAnswerThatCameWhenAnotherHadChargesNobody) {
 TEST(Ending, WhatWasReadOnWithoutAUsageIsMeteredToItsEnd) {
   const Row row({.is_complete = true, .delivered_bytes = 300, .unread_bytes = 2700});
   EXPECT_EQ(row.at_once().state, AttemptState::kSettled);
-  EXPECT_EQ(row.at_once().cost, kInput + (1000 + 64) * 2000);
+  EXPECT_EQ(row.at_once().cost, kInput + (3000 + 64) * 2000);
   EXPECT_EQ(row.at_once().charge, kLikely + 100 * 2000);
+  EXPECT_EQ(row.at_once().outcome.output_tokens, 100) << "as many as are charged";
 }
 
 TEST(Ending, WhatWasCutAfterSomethingCountsForTheMostAndIsChargedForWhatIsLikely) {
@@ -205,7 +214,7 @@ TEST(Ending, WhatWasCutKeepsTheTokensThatItProbablyHad) {
   const Row row({.likely_billed = true, .delivered_bytes = 3000, .finish = "cut"});
   EXPECT_EQ(row.in_the_end().outcome.source, UsageSource::kMetered);
   EXPECT_EQ(row.in_the_end().outcome.input_tokens, kLikelyInput);
-  EXPECT_EQ(row.in_the_end().outcome.output_tokens, 1000 + 64);
+  EXPECT_EQ(row.in_the_end().outcome.output_tokens, 1000);
   const Row held({.likely_billed = true, .finish = "first_byte_timeout"});
   EXPECT_EQ(held.in_the_end().outcome.output_tokens, 0) << "of which nobody knows anything";
 }

@@ -21,12 +21,8 @@ constexpr auto kProgressPause = std::chrono::seconds(1);
 // Of an answer that has as many as were said, or more that were seen: what its caller got. What was
 // still on its way, when an answer did not come to its end before him, nobody has got.
 int64_t DeliveredTokens(const Ended& ended, const Outcome& said) {
-  if (ended.unread_bytes > 0) {
-    return TextTokens(ended.delivered_bytes);
-  }
-  const int64_t seen =
-      ended.is_complete ? MeteredTokens(ended.delivered_bytes) : TextTokens(ended.delivered_bytes);
-  return std::max(seen, said.output_tokens);
+  const int64_t seen = TextTokens(ended.delivered_bytes);
+  return ended.unread_bytes > 0 ? seen : std::max(seen, said.output_tokens);
 }
 
 // So that it stands in the row whose end is not known yet.
@@ -143,7 +139,8 @@ std::optional<int64_t> Metered::MeteredCharge(const Ended& ended, const Outcome&
   if (ended.is_waste) {
     return 0;
   }
-  return MeteredCost(MeteredOutcome(ended, said).input_tokens, DeliveredTokens(ended, said), said);
+  const Outcome metered = MeteredOutcome(ended, said);
+  return MeteredCost(metered.input_tokens, metered.output_tokens, said);
 }
 
 std::optional<int64_t> Metered::MostCost(int64_t output_tokens, const Outcome& said) const {
@@ -247,8 +244,11 @@ Outcome Metered::MeteredOutcome(const Ended& ended, const Outcome& said) const {
   Outcome outcome;
   const bool is_input_said = ended.usage.has_value() && !ended.usage->lacks_input;
   outcome.input_tokens = is_input_said ? said.input_tokens : input_tokens_likely_;
-  outcome.output_tokens =
-      std::max(said.output_tokens, MeteredTokens(ended.delivered_bytes + ended.unread_bytes));
+  outcome.output_tokens = DeliveredTokens(ended, said);
+  if (outcome.output_tokens > said.output_tokens) {  // a guess is within what was asked for
+    outcome.output_tokens =
+        std::max(said.output_tokens, std::min(outcome.output_tokens, output_tokens_max_));
+  }
   outcome.reasoning_tokens = said.reasoning_tokens;
   outcome.unverifiable_tokens = said.unverifiable_tokens;
   outcome.images = images_;
@@ -297,9 +297,12 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
   return Settle(outcome, outcome.is_told ? usage.cost_nanousd : CostOf(counts), charge_max);
 }
 
+// Budgets count the most that it can have cost: the user chooses the text, and so how many tokens
+// its bytes are.
 std::optional<int64_t> Metered::SettleByWhatCame(const Ended& ended, const Outcome& said) {
   const Outcome outcome = MeteredOutcome(ended, said);
-  std::optional<int64_t> cost = MeteredCost(InputMax(said), outcome.output_tokens, said);
+  const int64_t most = MostTokens(ended.delivered_bytes + ended.unread_bytes, choices_);
+  std::optional<int64_t> cost = MostCost(std::max(most, said.output_tokens), said);
   if (cost.has_value() && (thinks_unseen_ || hides_answers_)) {
     cost = hold_.cost();  // what nobody was shown may have been billed
   } else if (cost.has_value()) {

@@ -83,7 +83,7 @@ TEST(Pool, ARequestCostsWhatIsToldWithHalfItsTokensOrNone) {
     EXPECT_EQ(row.charge, 7);
     EXPECT_EQ(row.outcome.source, UsageSource::kMetered);
     EXPECT_EQ(row.outcome.input_tokens, lacks_input ? 50 : 10);
-    EXPECT_EQ(row.outcome.output_tokens, 64);
+    EXPECT_EQ(row.outcome.output_tokens, lacks_output ? 0 : 5);
   }
 }
 

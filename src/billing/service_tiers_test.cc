@@ -138,8 +138,8 @@ TEST(ServiceTiers, AnAnswerThatSaysNoneIsSettledAtTheDearerThatItMayHaveBeen) {
     EXPECT_TRUE(attempt->Sent().has_value());
     return attempt->End({.is_complete = true, .delivered_bytes = 3});
   };
-  EXPECT_EQ(metered("flex"), 1'000 * 1'000 + 65 * 2'000);
-  EXPECT_EQ(metered("priority"), 2 * (1'000 * 1'000 + 65 * 2'000));
+  EXPECT_EQ(metered("flex"), 1'000 * 1'000 + 67 * 2'000);
+  EXPECT_EQ(metered("priority"), 2 * (1'000 * 1'000 + 67 * 2'000));
   EXPECT_EQ(world.Last().outcome.service_tier, "priority");
 }
 

@@ -447,13 +447,13 @@ TEST(UnitsHeld, WhatWasMeteredHasItsPicturesAndItsRequest) {
   ASSERT_TRUE(attempt->Sent().has_value());
   // 64 tokens of margin, and one for three bytes.
   EXPECT_EQ(attempt->End({.is_complete = true, .delivered_bytes = 3}),
-            5'000'000 + 2'200'000 + 500 * 1'000 + 65 * 2'000);
+            5'000'000 + 2'200'000 + 500 * 1'000 + 67 * 2'000);
   offer = world.Ask(500, 1'000);
   offer.has_audio_input = true;
   attempt = meter.Begin(offer);
   ASSERT_TRUE(attempt->Sent().has_value());
   EXPECT_EQ(attempt->End({.is_complete = true, .delivered_bytes = 3}),
-            5'000'000 + 500 * 40'000 + 65 * 2'000)
+            5'000'000 + 500 * 40'000 + 67 * 2'000)
       << "all of the input may be sound";
   offer = world.Ask(500, 1'000);
   offer.wants_audio_output = true;

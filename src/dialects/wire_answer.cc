@@ -2,18 +2,17 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <memory>
 #include <simdjson.h>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "base/decimal.h"
 #include "base/limits.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_text.h"
 #include "dialects/json_writer.h"
+#include "dialects/wire_usage.h"
 
 namespace tradewind::dialects {
 namespace {
@@ -52,173 +51,6 @@ std::string Code(const dom::element& object) {
   return std::string(Text(object, "code"));
 }
 
-// Counts may come as floating point (an integer in it); anything else is no count.
-std::optional<int64_t> Count(const dom::element& object, std::string_view name) {
-  dom::element value;
-  if (object[name].get(value) != simdjson::SUCCESS) {
-    return std::nullopt;
-  }
-  int64_t integer = 0;
-  if (value.get(integer) == simdjson::SUCCESS) {
-    return integer >= 0 ? std::optional(integer) : std::nullopt;
-  }
-  double number = 0;
-  constexpr double kExactMax = 9007199254740992.0;
-  const bool is_count = value.get(number) == simdjson::SUCCESS && number >= 0 &&
-                        number <= kExactMax && number == std::floor(number);
-  return is_count ? std::optional(static_cast<int64_t>(number)) : std::nullopt;
-}
-
-// How much was written to a cache, and how much of it for an hour: a total, or Anthropic's parts of
-// one, which proxies pass on or name in their own words.
-void ReadCacheWrites(const dom::element& usage, chat::Usage& out) {
-  dom::element details, parts;
-  if (usage["prompt_tokens_details"].get(details) == simdjson::SUCCESS) {
-    out.cache_write_tokens = Count(details, "cache_write_tokens");  // OpenRouter
-    if (!out.cache_write_tokens.has_value()) {
-      out.cache_write_tokens = Count(details, "cache_creation_tokens");  // LiteLLM
-    }
-  }
-  if (!out.cache_write_tokens.has_value()) {
-    out.cache_write_tokens = Count(usage, "cache_creation_input_tokens");
-  }
-  if (usage["cache_creation"].get(parts) != simdjson::SUCCESS &&
-      usage["prompt_tokens_details"]["cache_creation_token_details"].get(parts) !=
-          simdjson::SUCCESS) {
-    return;
-  }
-  out.cache_write_1h_tokens = Count(parts, "ephemeral_1h_input_tokens");
-  const auto for_minutes = Count(parts, "ephemeral_5m_input_tokens");
-  int64_t sum = 0;
-  if (!out.cache_write_tokens.has_value() &&
-      (out.cache_write_1h_tokens.has_value() || for_minutes.has_value()) &&
-      !__builtin_add_overflow(out.cache_write_1h_tokens.value_or(0), for_minutes.value_or(0),
-                              &sum)) {
-    out.cache_write_tokens = sum;
-  }
-}
-
-// What the answer cost in USD, as OpenRouter has it; not what that paid to others
-// (cost_details.upstream_inference_cost), which is in it. It is the text of a double, so the
-// shortest text of that double is the same number.
-std::optional<int64_t> ToldCost(const dom::element& usage) {
-  constexpr int64_t kNanoUsdMax = 1'000'000'000'000'000;
-  double usd = 0;
-  if (usage["cost"].get(usd) != simdjson::SUCCESS) {
-    return std::nullopt;
-  }
-  const Result<Decimal> cost = Decimal::Parse(fmt::format("{}", usd));
-  if (!cost.has_value() || cost->is_negative()) {
-    return std::nullopt;
-  }
-  __int128 nano = cost->digits();
-  int places = cost->exponent() + 9;
-  for (; places > 0 && nano <= kNanoUsdMax; --places) {
-    nano *= 10;
-  }
-  for (; places < 0; ++places) {
-    nano = (nano + 9) / 10;
-  }
-  return nano <= kNanoUsdMax ? std::optional(static_cast<int64_t>(nano)) : std::nullopt;
-}
-
-// What is left of the total when the other part is `known`.
-std::optional<int64_t> Rest(std::optional<int64_t> total, std::optional<int64_t> known) {
-  const bool is_told = total.has_value() && known.has_value() && *total >= *known;
-  return is_told ? std::optional(*total - *known) : std::nullopt;
-}
-
-void ReadInputParts(const dom::element& usage, chat::Usage& out) {
-  dom::element details;
-  if (usage["prompt_tokens_details"].get(details) == simdjson::SUCCESS) {
-    out.cached_tokens = Count(details, "cached_tokens").value_or(0);
-    out.audio_input_tokens = Count(details, "audio_tokens").value_or(0);
-  }
-  ReadCacheWrites(usage, out);
-  if (out.cached_tokens == 0) {
-    out.cached_tokens = Count(usage, "cached_tokens").value_or(0);  // Together
-  }
-}
-
-void ReadOutputParts(const dom::element& usage, chat::Usage& out) {
-  dom::element details;
-  if (usage["completion_tokens_details"].get(details) == simdjson::SUCCESS) {
-    out.reasoning_tokens = Count(details, "reasoning_tokens").value_or(0);
-    out.audio_output_tokens = Count(details, "audio_tokens").value_or(0);
-  }
-}
-
-// What the total has beyond a prompt and a completion that were both said. Where the parts of the
-// prompt tell that these are beside it (Anthropic's, as proxies pass them on), it is input; else it
-// is thoughts, which some tell apart (xAI) and others in the total alone (proxies of Gemini): never
-// nothing.
-void ReadRest(std::optional<int64_t> total, bool has_output, chat::Usage& out) {
-  int64_t told = 0, kept = 0;
-  if (__builtin_add_overflow(out.input_tokens, out.output_tokens, &told) ||
-      __builtin_add_overflow(out.cached_tokens, out.cache_write_tokens.value_or(0), &kept)) {
-    return;
-  }
-  int64_t rest = Rest(total, told).value_or(0);
-  if (!has_output) {
-    out.input_tokens += rest;
-    return;
-  }
-  const int64_t thoughts = out.reasoning_tokens;
-  const bool is_kept_beside = rest != thoughts && kept > 0 && rest >= kept &&
-                              (kept > out.input_tokens || rest == kept || rest - kept == thoughts);
-  if (is_kept_beside) {
-    out.input_tokens += kept;
-    rest -= kept;
-  }
-  // Thoughts that were told are in the completion, unless they are these.
-  const bool are_told = rest == thoughts || thoughts > out.output_tokens;
-  out.output_tokens += rest;
-  out.reasoning_tokens = are_told ? std::max(thoughts, rest) : thoughts + rest;
-}
-
-// Whatever of it was said; the total may tell the other half. What nobody said is not zero.
-// Embeddings have no output.
-std::optional<chat::Usage> ReadUsage(const dom::element& holder, bool has_output = true) {
-  dom::element usage;
-  if (holder["usage"].get(usage) != simdjson::SUCCESS || !usage.is_object()) {
-    return std::nullopt;
-  }
-  auto input = Count(usage, "prompt_tokens");
-  auto output = has_output ? Count(usage, "completion_tokens") : 0;
-  const auto total = Count(usage, "total_tokens");
-  input = input.has_value() ? input : Rest(total, output);
-  output = output.has_value() ? output : Rest(total, input);
-  chat::Usage out;
-  out.cost_nanousd = ToldCost(usage);
-  const bool says_output = has_output && output.has_value();
-  if (!input.has_value() && !says_output && !out.cost_nanousd.has_value()) {
-    return std::nullopt;
-  }
-  out.lacks_input = !input.has_value();
-  out.lacks_output = !output.has_value();
-  out.input_tokens = input.value_or(0);
-  out.output_tokens = output.value_or(0);
-  if (input.has_value()) {
-    ReadInputParts(usage, out);
-  }
-  if (output.has_value()) {
-    ReadOutputParts(usage, out);
-  }
-  if (input.has_value() && output.has_value()) {
-    ReadRest(total, has_output, out);
-  }
-  // More of a cache than the prompt has stands beside it (as Anthropic counts), or is wrong: either
-  // way it was not less than both.
-  if (int64_t kept = 0;
-      input.has_value() &&
-      !__builtin_add_overflow(out.cached_tokens, out.cache_write_tokens.value_or(0), &kept) &&
-      kept > out.input_tokens &&
-      __builtin_add_overflow(out.input_tokens, kept, &out.input_tokens)) {
-    out.input_tokens = INT64_MAX;
-  }
-  return out;
-}
-
 // That the answer, or its usage, says; "auto" says what was asked, and not what was done.
 std::string ServiceTier(const dom::element& holder) {
   constexpr size_t kBytesMax = 64;
@@ -239,6 +71,48 @@ bool IsSomething(const dom::element& value) {
   dom::object fields;
   return (value.get(items) == simdjson::SUCCESS && items.size() > 0) ||
          (value.get(fields) == simdjson::SUCCESS && fields.size() > 0);
+}
+
+// What names something, or was not written by the model.
+constexpr std::array<std::string_view, 6> kNames = {"role",  "type",   "id",
+                                                    "index", "format", "annotations"};
+
+bool IsThought(std::string_view name) {
+  return name.starts_with("reasoning") || name.starts_with("think");
+}
+
+// Bytes of what a model wrote of it: of text, of thoughts, of a call's name and arguments. Some say
+// the same thoughts under several names.
+int64_t WrittenBytes(const dom::element& value) {
+  constexpr int64_t kScalarBytes = 4;
+  constexpr int64_t kCallBytes = 32;  // what frames a call, where the model's text is parsed
+  std::string_view text;
+  dom::array items;
+  dom::object fields;
+  int64_t bytes = 0;
+  if (value.get(text) == simdjson::SUCCESS) {
+    return static_cast<int64_t>(text.size());
+  }
+  if (value.get(items) == simdjson::SUCCESS) {
+    for (const dom::element item : items) {
+      bytes += WrittenBytes(item);
+    }
+    return bytes;
+  }
+  if (value.get(fields) != simdjson::SUCCESS) {
+    return value.is_null() ? 0 : kScalarBytes;
+  }
+  int64_t thoughts = 0;
+  for (const dom::key_value_pair& field : fields) {
+    if (std::ranges::find(kNames, field.key) != kNames.end()) {
+      continue;
+    }
+    const int64_t part = WrittenBytes(field.value);
+    bytes += IsThought(field.key) ? 0 : part;
+    bytes += field.key == "name" && part > 0 ? kCallBytes : 0;
+    thoughts = std::max(thoughts, IsThought(field.key) ? part : 0);
+  }
+  return bytes + thoughts;
 }
 
 // Of a stream's delta. What thoughts, calls and speech are called differs from provider to
@@ -269,11 +143,17 @@ bool ReadChoices(const dom::element& root, WireChunk& out, WireChoices* seen) {
     static_cast<void>(choice["index"].get(index));
     dom::object delta;
     const bool has_delta = choice["delta"].get(delta) == simdjson::SUCCESS;
+    int64_t written = 0;
     if (has_delta) {
       ReadDelta(delta, out);
+      written = WrittenBytes(choice["delta"]);
+    } else if (dom::element message; choice["message"].get(message) == simdjson::SUCCESS) {
+      written = WrittenBytes(message);
     }
     // Some repeat the delta's text here.
-    if (const std::string_view text = Text(choice, "text"); !text.empty()) {
+    const std::string_view text = Text(choice, "text");
+    out.written_bytes += std::max(written, static_cast<int64_t>(text.size()));
+    if (!text.empty()) {
       out.has_content = true;
       if (!has_delta) {
         out.text += text;
@@ -287,6 +167,7 @@ bool ReadChoices(const dom::element& root, WireChunk& out, WireChoices* seen) {
       return false;
     }
   }
+  out.written_bytes = std::max<int64_t>(out.written_bytes, out.has_content ? 1 : 0);
   return true;
 }
 
@@ -424,6 +305,7 @@ Result<WireWhole> ReadWireWhole(std::string body, WireKind kind) {
     out.usage->service_tier = ServiceTier(root);
   }
   out.finish_reason = chunk.finish_reason;
+  out.written_bytes = chunk.written_bytes;
   dom::element field;
   const bool has_usage = root["usage"].get(field) == simdjson::SUCCESS;
   const bool has_error = root["error"].get(field) == simdjson::SUCCESS;
@@ -446,11 +328,14 @@ WireError ReadWireError(int status, std::string_view body) {
   WireError out;
   dom::element root;
   if (Parse(body, root) == simdjson::SUCCESS && root.is_object()) {
+    out.usage = ReadUsage(root);
     dom::element error;
     const bool has_error = root["error"].get(error) == simdjson::SUCCESS;
     const dom::element holder = has_error && error.is_object() ? error : root;
-    out = {std::string(Text(holder, "message")), std::string(Text(holder, "type")),
-           std::string(Text(holder, "param")), Code(holder)};
+    out.message = Text(holder, "message");
+    out.type = Text(holder, "type");
+    out.param = Text(holder, "param");
+    out.code = Code(holder);
     if (out.message.empty() && has_error) {
       out.message = Text(root, "error");
     }

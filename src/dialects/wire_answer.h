@@ -14,10 +14,12 @@
 namespace tradewind::dialects {
 
 struct WireChunk {
-  bool has_content = false;          // text, reasoning, a tool call: something a reader would see
-  bool has_other = false;            // of that: what is no text: reasoning, a tool call, speech
-  bool has_choices = false;          // `choices` is not empty
-  std::string text;                  // of all choices
+  bool has_content = false;  // text, reasoning, a tool call: something a reader would see
+  bool has_other = false;    // of that: what is no text: reasoning, a tool call, speech
+  bool has_choices = false;  // `choices` is not empty
+  std::string text;          // of all choices
+  // Of what the model wrote: text, thoughts, calls' names and arguments. More than 0 with content.
+  int64_t written_bytes = 0;
   std::string finish_reason;         // of the last choice that has one; "" = none
   std::optional<chat::Usage> usage;  // absent or null: unknown, which is not zero
   std::string service_tier;          // as in chat::Usage; some say it in another chunk
@@ -58,6 +60,7 @@ struct WireWhole {
       body;  // as clients can read it: as received, but for what ReadWireChunk rewrites, and
              // with `usage` (null when unknown), which some clients demand
   std::string finish_reason;
+  int64_t written_bytes = 0;  // as WireChunk has them; of embeddings none
   std::optional<chat::Usage> usage;
   // It is none: an error with the status of an answer, in its own words. `body` is as received.
   std::optional<std::string> error;
@@ -71,6 +74,7 @@ Result<WireWhole> ReadWireWhole(std::string body, WireKind kind);
 // The error of an upstream in OpenAI's terms, from any of the envelopes that providers use.
 struct WireError {
   std::string message, type, param, code;
+  std::optional<chat::Usage> usage = {};  // of a refusal that is billed
 };
 WireError ReadWireError(int status, std::string_view body);
 

@@ -101,6 +101,70 @@ TEST(WireAnswer, ACostInDollarsIsRoundedUpToNanoDollarsDigitByDigit) {
       std::nullopt);
 }
 
+TEST(WireAnswer, ACostThatIsAFeeHasWhatIsPaidToOthersBesideIt) {
+  const auto cost = [](const char* rest) {
+    return ReadWireChunk(
+               fmt::format(R"({{"usage":{{"prompt_tokens":9,"completion_tokens":2,{}}}}})", rest))
+        ->usage->cost_nanousd;
+  };
+  EXPECT_EQ(
+      cost(R"("cost":0.00005,"is_byok":true,"cost_details":{"upstream_inference_cost":0.001})"),
+      1'050'000);
+  EXPECT_EQ(
+      cost(R"("cost":0.00005,"is_byok":false,"cost_details":{"upstream_inference_cost":0.001})"),
+      50'000);
+  EXPECT_EQ(cost(R"("cost":0.00005,"is_byok":true)"), std::nullopt) << "nobody knows the rest";
+}
+
+TEST(WireChunk, ReadsTheNamesThatAUsageHasElsewhere) {
+  const auto used = [](const char* chunk) { return *ReadWireChunk(chunk)->usage; };
+  const chat::Usage responses = used(
+      R"({"usage":{"input_tokens":10,"output_tokens":5,"total_tokens":15,"input_tokens_details":{"cached_tokens":4},"output_tokens_details":{"reasoning_tokens":3}}})");
+  EXPECT_EQ(responses.input_tokens, 10);
+  EXPECT_EQ(responses.cached_tokens, 4);
+  EXPECT_EQ(responses.output_tokens, 5);
+  EXPECT_EQ(responses.reasoning_tokens, 3);
+  EXPECT_TRUE(responses.is_whole());
+  const chat::Usage messages = used(
+      R"({"usage":{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":100,"cache_creation_input_tokens":20}})");
+  EXPECT_EQ(messages.input_tokens, 130) << "the others stand beside it";
+  EXPECT_EQ(messages.cached_tokens, 100);
+  EXPECT_EQ(messages.cache_write_tokens, 20);
+  EXPECT_EQ(used(R"({"x_groq":{"usage":{"prompt_tokens":7,"completion_tokens":2}}})").input_tokens,
+            7);
+}
+
+TEST(WireChunk, CountsWhatTheModelWroteAndNotItsJson) {
+  const auto written = [](const char* delta) {
+    return ReadWireChunk(fmt::format(R"({{"choices":[{{"index":0,"delta":{}}}]}})", delta))
+        ->written_bytes;
+  };
+  EXPECT_EQ(written(R"({"role":"assistant","content":""})"), 0);
+  EXPECT_EQ(written(R"({"content":"hello"})"), 5);
+  EXPECT_EQ(written(R"({"reasoning":"abc","reasoning_details":)"
+                    R"([{"type":"reasoning.text","text":"abc","format":"x-v1","index":0}]})"),
+            3)
+      << "the same thoughts twice";
+  EXPECT_EQ(written(R"({"content":"x","reasoning_content":"abc"})"), 4);
+  EXPECT_EQ(written(R"({"tool_calls":[{"index":0,"function":{"arguments":"{\"a\":1}"}}]})"), 7);
+  EXPECT_EQ(written(R"({"tool_calls":[{"index":0,"id":"call_1","type":"function",)"
+                    R"("function":{"name":"get","arguments":""}}]})"),
+            3 + 32)
+      << "and what frames a call";
+  EXPECT_EQ(written(R"({"something":{"new":{}}})"), 1) << "whatever it is, it is not nothing";
+}
+
+TEST(WireWhole, CountsWhatTheModelWroteOfAllChoices) {
+  const auto whole = ReadWireWhole(
+      R"({"choices":[{"message":{"role":"assistant","content":"hi","annotations":[{"url":"u"}]},)"
+      R"("logprobs":{"content":[{"token":"hi","bytes":[104,105]}]}},{"text":"you"}]})",
+      WireKind::kChat);
+  EXPECT_EQ(whole->written_bytes, 5);
+  const auto vectors =
+      ReadWireWhole(R"({"data":[{"index":0,"embedding":[0.25,0.5]}]})", WireKind::kEmbeddings);
+  EXPECT_EQ(vectors->written_bytes, 0);
+}
+
 TEST(WireChunk, KnowsZeroFromUnknown) {
   EXPECT_FALSE(ReadWireChunk(R"({"choices":[],"usage":null})")->usage.has_value());
   EXPECT_FALSE(ReadWireChunk(R"({"choices":[],"usage":{}})")->usage.has_value());
@@ -392,6 +456,15 @@ TEST(WireChoices, CountThoseThatHaveEndedWhileNoneIsOpen) {
   EXPECT_EQ(choices.ended(), 0) << "one is open";
   choices.Note(0, true);
   EXPECT_EQ(choices.ended(), 2);
+}
+
+TEST(WireError, ReadsAUsageBesideIt) {
+  const WireError error = ReadWireError(
+      400, R"({"error":{"message":"no"},"usage":{"prompt_tokens":9,"completion_tokens":0}})");
+  EXPECT_EQ(error.message, "no");
+  ASSERT_TRUE(error.usage.has_value());
+  EXPECT_EQ(error.usage->input_tokens, 9);
+  EXPECT_FALSE(ReadWireError(400, R"({"error":{"message":"no"}})").usage.has_value());
 }
 
 TEST(WireError, ReadsEveryProvidersEnvelope) {

@@ -35,8 +35,10 @@ Answered FromPassed(Passed passed) {
   }
   answered.is_left_open = passed.is_left_open;
   answered.gave_nothing = passed.gave_nothing;
-  answered.usage = passed.usage;
-  answered.usage_is_final = passed.usage_is_final;
+  if (!answered.usage.has_value()) {  // of a refusal
+    answered.usage = passed.usage;
+    answered.usage_is_final = passed.usage_is_final;
+  }
   answered.first_token_at = passed.first_token_at;
   answered.last_token_at = passed.last_token_at;
   answered.finish_reason = std::move(passed.finish_reason);
@@ -278,7 +280,6 @@ Task<Answered> Gateway::DeliverWhole(Call& call, const Order& order,
                                      Opening& opening) {
   http::Headers headers = BeginDelivery(call, order, route, terms, opening);
   PassedWhole whole = co_await PassWhole(opening.upstream, clock_);
-  whole.delivered_bytes = static_cast<int64_t>(whole.body.size());
   if (!whole.failed_before_first_byte.has_value()) {
     if (whole.body.size() <= limits::kRecountedBytesMax && Recounts(call, order, route, {})) {
       Recount(order, route, whole, whole.body, true);

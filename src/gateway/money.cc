@@ -237,8 +237,11 @@ billing::Ended EndedOf(const Answered& answered) {
     ended.provider_ended = answered.kind == routing::FailureKind::kServerError ||
                            answered.kind == routing::FailureKind::kErrorEvent;
     ended.likely_billed = !ended.provider_ended;
-    // An answer that began anew instead of going on was compared, and not shown.
-    ended.is_waste = answered.gave_nothing && answered.delivered_bytes > 0 && !answered.was_read_on;
+    // An answer that began anew instead of going on was compared, and not shown. Of a refusal that
+    // is billed nobody has got anything.
+    const bool is_refusal = answered.usage.has_value() && answered.delivered_bytes == 0;
+    ended.is_waste = !answered.was_read_on &&
+                     (is_refusal || (answered.gave_nothing && answered.delivered_bytes > 0));
     ended.finish = routing::FailureKindName(answered.kind);
   } else {
     ended.finish = answered.finish_reason;

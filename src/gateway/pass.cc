@@ -120,7 +120,7 @@ class StreamPass {
         co_return true;
       }
       bytes += static_cast<int64_t>(event->data.size());
-      passed_.unread_bytes += event->seen_bytes();
+      passed_.unread_bytes += event->chunk.written_bytes;
       NoteEnd(*event);
     }
     co_return false;
@@ -142,7 +142,8 @@ class StreamPass {
   }
 
   // Some send it with every chunk: the last one counts. Where it falls each is a share, of an event
-  // or a choice, and nobody has said the whole but one that stands alone at the end.
+  // or a choice, and nobody has said the whole but one that stands alone at the end. So it is too
+  // where several choices came with usages: equal shares do not fall.
   void NoteUsage(const WireEvent& event) {
     const chat::Usage& usage = *event.chunk.usage;
     const bool has_ended = event.choices_ended >= options_.choices;
@@ -153,10 +154,12 @@ class StreamPass {
       }
       return;  // half of it says no more than the whole did
     }
-    usage_falls_ |= !usage.lacks_output && usage.output_tokens < output_tokens_most_;
+    choices_said_ += event.chunk.has_choices && !usage.lacks_output ? 1 : 0;
+    are_shares_ |= (!usage.lacks_output && usage.output_tokens < output_tokens_most_) ||
+                   (options_.choices > 1 && choices_said_ > 1);
     output_tokens_most_ = std::max(output_tokens_most_, usage.output_tokens);
-    const bool is_whole = !usage_falls_ || (has_ended && !event.chunk.has_choices &&
-                                            usage.output_tokens >= output_tokens_most_);
+    const bool is_whole = !are_shares_ || (has_ended && !event.chunk.has_choices &&
+                                           usage.output_tokens >= output_tokens_most_);
     passed_.usage = is_whole ? event.chunk.usage : std::nullopt;
     if (passed_.usage.has_value()) {
       passed_.usage->service_tier = service_tier_;
@@ -166,7 +169,7 @@ class StreamPass {
 
   void Note(const WireEvent& event) {
     if (event.chunk.has_content) {
-      passed_.delivered_bytes += event.seen_bytes();
+      passed_.delivered_bytes += event.chunk.written_bytes;
       if (options_.on_delivered) {
         options_.on_delivered(passed_.delivered_bytes);
       }
@@ -291,7 +294,8 @@ class StreamPass {
   const Clock& clock_;
   const bool goes_on_;  // another attempt has begun it
   Passed passed_;
-  bool usage_falls_ = false;  // from event to event
+  int64_t choices_said_ = 0;  // events of choices that had a usage
+  bool are_shares_ = false;   // not each the sum so far
   int64_t output_tokens_most_ = 0;
   std::string service_tier_;
   std::string text_;  // of this attempt
@@ -334,6 +338,7 @@ Task<PassedWhole> PassWhole(std::shared_ptr<providers::UpstreamExchange> upstrea
   passed.last_token_at = clock.Now();
   passed.usage = whole->usage;
   passed.finish_reason = std::move(whole->finish_reason);
+  passed.delivered_bytes = whole->written_bytes;
   passed.body = std::move(whole->body);
   co_return passed;
 }

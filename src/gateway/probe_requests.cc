@@ -204,7 +204,7 @@ Task<void> SeeStream(Asking& asking, const Clock& clock, ProbeSeen& seen) {
     if (event->done) {
       break;
     }
-    delivered_bytes += event->seen_bytes();
+    delivered_bytes += event->chunk.written_bytes;
     if (event->chunk.has_content) {
       last = clock.Now();
       first = first.value_or(*last);
@@ -234,7 +234,7 @@ Task<providers::UpstreamResult<dialects::WireWhole>> Whole(Asking& asking) {
   }
   auto whole = co_await asking.upstream().Whole();
   if (whole.has_value()) {
-    asking.Ended(whole->usage, static_cast<int64_t>(whole->body.size()), whole->finish_reason);
+    asking.Ended(whole->usage, whole->written_bytes, whole->finish_reason);
   } else {
     asking.Failed(whole.error());
   }

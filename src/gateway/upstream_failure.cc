@@ -70,6 +70,8 @@ void SetFailure(UpstreamFailure failure, bool before_first_byte, Answered& answe
   answered.reached = ReachedOf(failure);
   answered.retry_after_ms = failure.retry_after_ms;
   answered.upstream_status = failure.status;
+  answered.usage = failure.wire.usage;
+  answered.usage_is_final = answered.usage.has_value();
   answered.upstream_error = std::move(failure.wire);
   (before_first_byte ? answered.failed_before_first_byte : answered.failed_after_first_byte) =
       std::move(failure.error);

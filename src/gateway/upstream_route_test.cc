@@ -165,19 +165,42 @@ TEST_F(UpstreamRouteTest, TheFirstTokenCountsWhenItComesAndNotAtTheEnd) {
 
 // --- What an answer is said to have used
 
+std::string WithUsage(int choice, const char* delta, const char* finish, int tokens) {
+  return Event(fmt::format(
+      R"({{"choices":[{{"index":{},"delta":{},"finish_reason":{}}}],"usage":{{"prompt_tokens":3,)"
+      R"("completion_tokens":{}}}}})",
+      choice, delta, finish, tokens));
+}
+
+// Each choice's own may be the same, and never fall.
+TEST_F(UpstreamRouteTest, OfSeveralChoicesWithAUsageEachNobodyHasSaidTheWhole) {
+  Start({"site-a"});
+  const std::string shares = kStreamHead + WithUsage(0, R"({"content":"a"})", R"("length")", 50) +
+                             WithUsage(1, R"({"content":"b"})", R"("length")", 50);
+  const std::string whole =
+      Event(R"({"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":100}})");
+  for (const auto& [rest, tokens] : {std::pair(std::string(), std::optional<int64_t>()),
+                                     std::pair(whole, std::optional(100L))}) {
+    TestSocket client = Ask(R"("stream":true,"n":2)");
+    TestSocket provider = Take(a_);
+    provider.Send(shares + rest + Event("[DONE]") + kLastChunk);
+    EXPECT_NE(ReadStream(client).find("[DONE]"), std::string::npos);
+    EXPECT_EQ(Logged(rest.empty() ? 0 : 1).output_tokens, tokens);
+    provider.Close();
+  }
+}
+
 TEST_F(UpstreamRouteTest, TheReceiptStandsWhereTheLastChoiceEnds) {
   Start({"site-a"});
-  const auto with_usage = [](int choice, const char* delta, const char* finish, int tokens) {
-    return Event(fmt::format(
-        R"({{"choices":[{{"index":{},"delta":{},"finish_reason":{}}}],"usage":{{"prompt_tokens":3,)"
-        R"("completion_tokens":{}}}}})",
-        choice, delta, finish, tokens));
-  };
   TestSocket client = Ask(R"("stream":true,"n":2,"stream_options":{"include_usage":true})");
   TestSocket provider = Take(a_);
-  provider.Send(kStreamHead + with_usage(0, R"({"content":"a"})", R"("stop")", 1) +
-                with_usage(1, R"({"content":"b"})", "null", 2) +
-                with_usage(1, "{}", R"("stop")", 50) + Event("[DONE]") + kLastChunk);
+  const auto choice = [](int index, const char* delta, const char* finish) {
+    return Event(fmt::format(R"({{"choices":[{{"index":{},"delta":{},"finish_reason":{}}}]}})",
+                             index, delta, finish));
+  };
+  provider.Send(kStreamHead + choice(0, R"({"content":"a"})", R"("stop")") +
+                choice(1, R"({"content":"b"})", "null") + WithUsage(1, "{}", R"("stop")", 50) +
+                Event("[DONE]") + kLastChunk);
   const std::string answer = ReadStream(client);
   const size_t receipt = answer.find("\"tradewind\":");
   ASSERT_NE(receipt, std::string::npos) << answer;
@@ -337,15 +360,20 @@ TEST_F(UpstreamRouteTest, AUsageIsComparedWithTheBytesThatCameWhateverFormTheyHa
   };
   const std::string parts = delta(R"("content":[{"type":"text","text":"hi"}])");
   const std::string calls = delta(R"("tool_calls":[{"index":0,"function":{"arguments":"hi"}}])");
+  const std::string named = delta(R"("tool_calls":[{"index":0,"id":"call_1","type":"function",)"
+                                  R"("function":{"name":"f","arguments":"x"}}])");
   int64_t beyond = 0;
   for (const auto& [said, is_beyond] : std::vector<std::pair<std::string, bool>>{
            {Text("hi") + End() + used("66"), false},
            {Text("hi") + End() + used("67"), true},
            {Text("hi") + End() + used(R"(67,"completion_tokens_details":{"reasoning_tokens":1})"),
             false},
-           {parts + End() + used("100"), false},
-           {parts + End() + used("1000"), true},
-           {calls + End() + used("100"), false},
+           {parts + End() + used("66"), false},
+           {parts + End() + used("67"), true},
+           {calls + End() + used("66"), false},
+           {calls + End() + used("67"), true},
+           {named + End() + used("98"), false},
+           {named + End() + used("99"), true},
            {End() + used("100"), false},
        }) {
     TestSocket client = Ask(kStream);
@@ -356,6 +384,27 @@ TEST_F(UpstreamRouteTest, AUsageIsComparedWithTheBytesThatCameWhateverFormTheyHa
     EXPECT_EQ(meter_->beyond_bounds(), beyond) << said;
     provider.Close();
   }
+}
+
+TEST_F(UpstreamRouteTest, ARefusalThatIsBilledCostsTheOperatorAndChargesNobody) {
+  ledger_ = ledger::Ledger::Open(disk_, SystemClock(), {.background = false}).value();
+  meter_ = std::make_unique<billing::Meter>(*ledger_);
+  Start({"site-a"});
+  TestSocket client = Ask("");
+  TestSocket provider = Take(a_);
+  provider.Send(Whole(400, R"({"error":{"message":"filtered","code":"content_filter"},)"
+                           R"("usage":{"prompt_tokens":9,"completion_tokens":0}})"));
+  EXPECT_TRUE(client.ReadResponse().starts_with("HTTP/1.1 400"));
+  ledger::JournalReader reader(disk_, 1);
+  std::optional<ledger::Record> settled;
+  while (auto record = reader.Next().value_or(std::nullopt)) {
+    if (record->type == ledger::RecordType::kSettle) {
+      settled = std::move(*record);
+    }
+  }
+  ASSERT_TRUE(settled.has_value());
+  EXPECT_EQ(billing::DecodeOutcome(settled->text).input_tokens, 9);
+  EXPECT_EQ(settled->charge, 0);
 }
 
 // So that a power cut takes no bound with it; one that is strict, so that it takes no record.

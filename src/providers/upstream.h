@@ -94,14 +94,6 @@ struct WireEvent {
 
   // A reader would see it: text, a tool call, or the end.
   bool is_visible() const { return done || chunk.has_content || !chunk.finish_reason.empty(); }
-  // Of what a reader sees, at least. Of thoughts, tool calls and contents in parts the text is not
-  // known: their event's size is more than theirs.
-  int64_t seen_bytes() const {
-    const bool is_known = !chunk.has_other && !chunk.text.empty();
-    return static_cast<int64_t>(!chunk.has_content ? 0
-                                : is_known         ? chunk.text.size()
-                                                   : data.size());
-  }
 };
 
 // Lives on the event-loop thread that made it. Destroying it cancels.
