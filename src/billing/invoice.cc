@@ -39,6 +39,7 @@ std::string JsonOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
   json.Field("kind", draft.kind);
   if (!draft.refers_to.empty()) {
     json.Field("refers_to", draft.refers_to).Field("reason", draft.reason);
+    json.Field("reference", draft.reference);
   }
   json.Field("issued", UtcTime(draft.issued_s)).Field("period", draft.period.name);
   json.Field("from", UtcTime(draft.period.from_s)).Field("to", UtcTime(draft.period.to_s));

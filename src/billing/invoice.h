@@ -23,6 +23,8 @@ struct InvoiceDraft {
   std::string kind = "invoice";  // or "credit_note"
   std::string refers_to;         // of a credit note: the invoice
   std::string reason;            // likewise
+  // Likewise: under one of the organisation it is issued once, and says the same.
+  std::string reference;
   InvoiceParty issuer, customer;
   std::string org_id;
   BillPeriod period;

@@ -10,12 +10,13 @@
 
 #include "billing/hash.h"
 #include "billing/usd.h"
+#include "dialects/json_reader.h"
 #include "storage/migrations.h"
 
 namespace tradewind::billing {
 namespace {
 
-constexpr std::array<storage::Migration, 2> kMigrations = {{{"invoices", R"(
+constexpr std::array<storage::Migration, 3> kMigrations = {{{"invoices", R"(
 CREATE TABLE invoices (
   serial INTEGER PRIMARY KEY, number TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
   refers_to TEXT NOT NULL, org TEXT NOT NULL, period TEXT NOT NULL, issued_s INTEGER NOT NULL,
@@ -37,12 +38,29 @@ CREATE TRIGGER frozen_payment_update BEFORE UPDATE ON payments
   BEGIN SELECT RAISE(ABORT, 'a payment is never changed'); END;
 CREATE TRIGGER frozen_payment_delete BEFORE DELETE ON payments
   BEGIN SELECT RAISE(ABORT, 'a payment is never removed'); END;
+)"},
+                                                            {"references of notes", R"(
+ALTER TABLE invoices ADD COLUMN reference TEXT NOT NULL DEFAULT '';
+CREATE UNIQUE INDEX one_of_a_reference ON invoices (org, reference) WHERE reference <> '';
 )"}}};
 
 // What a note says that it gives back as a credit; those of before say nothing, and gave nothing.
 constexpr std::string_view kReturned =
     "CASE kind WHEN 'credit_note' "
     "THEN CAST(coalesce(json_extract(json, '$.returned_nanousd'), 0) AS INTEGER) ELSE 0 END";
+
+// `what`: "A payment", ...; `like`: where one may come from; `done`: what is done once under it.
+Status CheckReference(std::string_view reference, std::string_view what, std::string_view like,
+                      std::string_view done) {
+  if (reference.empty() || reference.size() > kReferenceBytesMax) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} has a `reference` of at most {} bytes, like {}: under the same one "
+                            "it is {} once.",
+                            what, kReferenceBytesMax, like, done),
+                "reference");
+  }
+  return {};
+}
 
 std::string NumberOf(int64_t serial) {
   return fmt::format("TW-{:06}", serial);
@@ -53,6 +71,7 @@ IssuedInvoice IssuedOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
   issued.number = draft.number;
   issued.kind = draft.kind;
   issued.refers_to = draft.refers_to;
+  issued.reference = draft.reference;
   issued.org_id = draft.org_id;
   issued.period = draft.period.name;
   issued.issued_s = draft.issued_s;
@@ -100,20 +119,66 @@ Result<IssuedInvoice> InvoiceStore::Preview(InvoiceDraft draft) {
   return IssuedOf(draft, sums);
 }
 
-Result<IssuedInvoice> InvoiceStore::Issue(InvoiceDraft draft) {
-  const std::lock_guard lock(mutex_);
-  TW_RETURN_IF_ERROR(CheckOpen());
-  TW_ASSIGN_OR_RETURN(storage::Transaction transaction, storage::Transaction::Begin(database_));
-  TW_ASSIGN_OR_RETURN(const std::vector<IssuedInvoice> known, Rows(""));
+Status InvoiceStore::CheckMonth(std::string_view org, std::string_view month) {
+  TW_ASSIGN_OR_RETURN(const std::vector<IssuedInvoice> known, Rows(org));
   for (const IssuedInvoice& one : known) {
-    if (draft.kind == "invoice" && one.kind == "invoice" && one.org_id == draft.org_id &&
-        one.period == draft.period.name) {
+    if (one.kind == "invoice" && one.org_id == org && one.period == month) {
       return Fail(ErrorCode::kInvalidArgument,
                   fmt::format("{} was invoiced by {}: what was wrong with it is corrected by a "
                               "credit note.",
-                              draft.period.name, one.number),
+                              month, one.number),
                   "period");
     }
+  }
+  return {};
+}
+
+Status InvoiceStore::CheckNotInvoiced(std::string_view org_id, const BillPeriod& period) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  return CheckMonth(org_id, period.name);
+}
+
+Result<std::optional<IssuedInvoice>> InvoiceStore::IssuedUnder(const InvoiceDraft& note) {
+  TW_ASSIGN_OR_RETURN(std::vector<IssuedInvoice> known, Rows(note.org_id));
+  const auto found = std::ranges::find(known, note.reference, &IssuedInvoice::reference);
+  if (found == known.end()) {
+    return std::nullopt;
+  }
+  TW_RETURN_IF_ERROR(AddDocuments(*found));
+  TW_ASSIGN_OR_RETURN(const boost::json::object said,
+                      dialects::ParseJsonObject(found->documents.json));
+  const ledger::NanoUsd credited = found->returned - found->net;
+  if (found->refers_to != note.refers_to || credited != note.credit ||
+      said.at("reason").as_string() != note.reason) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} has this reference already, and says something else: it credits {} "
+                            "of {}. Give this one another.",
+                            found->number, FormatUsd(credited), found->refers_to),
+                "reference");
+  }
+  return std::move(*found);
+}
+
+Result<IssuedInvoice> InvoiceStore::Issue(InvoiceDraft draft) {
+  if (draft.kind == "credit_note") {
+    TW_RETURN_IF_ERROR(
+        CheckReference(draft.reference, "A credit note", "that of the complaint", "issued"));
+  }
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(storage::Transaction transaction, storage::Transaction::Begin(database_));
+  if (draft.kind == "credit_note") {
+    TW_ASSIGN_OR_RETURN(std::optional<IssuedInvoice> same, IssuedUnder(draft));
+    if (same.has_value()) {
+      return std::move(*same);
+    }
+  }
+  if (draft.kind == "invoice") {
+    TW_RETURN_IF_ERROR(CheckMonth(draft.org_id, draft.period.name));
+  }
+  TW_ASSIGN_OR_RETURN(const std::vector<IssuedInvoice> known, Rows(""));
+  for (const IssuedInvoice& one : known) {
     if (draft.kind == "credit_note" && one.number == draft.refers_to) {
       TW_ASSIGN_OR_RETURN(const Left left, LeftAfterNotes(one));
       if (draft.credit > left.charge) {
@@ -139,13 +204,14 @@ Result<IssuedInvoice> InvoiceStore::Issue(InvoiceDraft draft) {
   TW_ASSIGN_OR_RETURN(const InvoiceSums sums, SumsOf(draft));
   IssuedInvoice issued = IssuedOf(draft, sums);
   TW_RETURN_IF_ERROR(
-      database_.Run("INSERT INTO invoices VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
+      database_.Run("INSERT INTO invoices VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
+                    "?15)",
                     serial, std::string_view(issued.number), std::string_view(issued.kind),
                     std::string_view(issued.refers_to), std::string_view(issued.org_id),
                     std::string_view(issued.period), issued.issued_s, issued.net, issued.carry_out,
                     issued.payable_cents, std::string_view(issued.documents.json),
                     std::string_view(issued.documents.html), std::string_view(issued.documents.csv),
-                    std::string_view(issued.documents.hash)));
+                    std::string_view(issued.documents.hash), std::string_view(issued.reference)));
   TW_RETURN_IF_ERROR(transaction.Commit());
   return issued;
 }
@@ -158,7 +224,7 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
                           "(SELECT coalesce(sum(payable_cents), 0) FROM invoices AS note WHERE "
                           "note.refers_to = invoices.number), "
                           "(SELECT coalesce(sum(cents), 0) FROM payments WHERE "
-                          "invoice = invoices.number) "
+                          "invoice = invoices.number), reference "
                           "FROM invoices WHERE ?1 = '' OR org = ?1 ORDER BY serial",
                           kReturned)));
   query.Bind(1, org);
@@ -182,6 +248,7 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
     row.returned = query.Integer(10);
     row.noted_cents = query.Integer(11);
     row.paid_cents = query.Integer(12);
+    row.reference = query.Text(13);
     ledger::NanoUsd& carry = carried[row.org_id];
     row.tax_cents = row.payable_cents - (row.net + carry - row.carry_out) / kNanoPerCent;
     carry = row.carry_out;
@@ -204,25 +271,30 @@ Result<IssuedInvoice> InvoiceStore::RowOf(std::string_view number) {
   return std::move(*found);
 }
 
-Result<IssuedInvoice> InvoiceStore::Find(std::string_view number) {
-  const std::lock_guard lock(mutex_);
-  TW_RETURN_IF_ERROR(CheckOpen());
-  TW_ASSIGN_OR_RETURN(IssuedInvoice found, RowOf(number));
+Status InvoiceStore::AddDocuments(IssuedInvoice& invoice) {
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database_.Prepare("SELECT json, html, csv FROM invoices WHERE number = ?1"));
-  query.Bind(1, number);
+  query.Bind(1, std::string_view(invoice.number));
   TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
   if (!has_row) {
     return Fail(ErrorCode::kInternal, "an invoice is gone");
   }
-  found.documents.json = query.Text(0);
-  found.documents.html = query.Text(1);
-  found.documents.csv = query.Text(2);
-  if (Sha256Hex(found.documents.json) != found.documents.hash) {
-    return Fail(
-        ErrorCode::kCorruptFile,
-        fmt::format("{} is not what was issued; restore invoices.db from a backup", found.number));
+  invoice.documents.json = query.Text(0);
+  invoice.documents.html = query.Text(1);
+  invoice.documents.csv = query.Text(2);
+  if (Sha256Hex(invoice.documents.json) != invoice.documents.hash) {
+    return Fail(ErrorCode::kCorruptFile,
+                fmt::format("{} is not what was issued; restore invoices.db from a backup",
+                            invoice.number));
   }
+  return {};
+}
+
+Result<IssuedInvoice> InvoiceStore::Find(std::string_view number) {
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(IssuedInvoice found, RowOf(number));
+  TW_RETURN_IF_ERROR(AddDocuments(found));
   return found;
 }
 
@@ -278,12 +350,7 @@ Result<IssuedInvoice> InvoiceStore::Pay(std::string_view number, ledger::NanoUsd
   const auto wrong = [](std::string message, std::string param) {
     return Fail(ErrorCode::kInvalidArgument, std::move(message), std::move(param));
   };
-  if (reference.empty() || reference.size() > kReferenceBytesMax) {
-    return wrong(fmt::format("A payment has a `reference` of at most {} bytes, like that of the "
-                             "bank: under the same one it is recorded once.",
-                             kReferenceBytesMax),
-                 "reference");
-  }
+  TW_RETURN_IF_ERROR(CheckReference(reference, "A payment", "that of the bank", "recorded"));
   if (amount <= 0 || amount % kNanoPerCent != 0) {
     return wrong("A payment is of whole cents, and of more than nothing.", "usd");
   }

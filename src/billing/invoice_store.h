@@ -18,6 +18,7 @@ namespace tradewind::billing {
 
 struct IssuedInvoice {
   std::string number, kind, refers_to, org_id, period;
+  std::string reference;  // of a credit note; of those of before there were any: empty
   int64_t issued_s = 0;
   ledger::NanoUsd net = 0, carry_out = 0;
   ledger::NanoUsd returned = 0;  // by a credit note, as a credit
@@ -47,10 +48,15 @@ class InvoiceStore {
   static Result<std::unique_ptr<InvoiceStore>> Open(const std::filesystem::path& path);
 
   // Numbers the draft, writes its documents and keeps them: all of it or nothing. Its number and
-  // carry are set here. Errors besides: kInvalidArgument: there is an invoice of this organisation
-  // and month; a credit note that credits more than is left of its invoice. A note takes off what
-  // was to be paid first; what is beyond that credits had paid, and it says so (`returned`).
+  // carry are set here. A credit note that was issued under this reference is returned as it is.
+  // Errors besides: kInvalidArgument: there is an invoice of this organisation and month; a credit
+  // note that credits more than is left of its invoice (usd), has no reference or more than
+  // kReferenceBytesMax bytes of it, or that of a note which says something else (reference). A note
+  // takes off what was to be paid first; what is beyond that credits had paid, and it says so
+  // (`returned`).
   Result<IssuedInvoice> Issue(InvoiceDraft draft);
+  // Errors besides: kInvalidArgument: there is an invoice of this organisation and month (period).
+  Status CheckNotInvoiced(std::string_view org_id, const BillPeriod& period);
   // What Issue would write, with "DRAFT" for a number.
   Result<IssuedInvoice> Preview(InvoiceDraft draft);
 
@@ -75,9 +81,13 @@ class InvoiceStore {
 
  private:
   explicit InvoiceStore(storage::Database database) : database_(std::move(database)) {}
-  Status CheckOpen() const;                                          // requires mutex_
-  Result<ledger::NanoUsd> CarryOf(std::string_view org_id);          // requires mutex_
-  Result<std::vector<IssuedInvoice>> Rows(std::string_view org);     // requires mutex_
+  Status CheckOpen() const;                                         // requires mutex_
+  Result<ledger::NanoUsd> CarryOf(std::string_view org_id);         // requires mutex_
+  Result<std::vector<IssuedInvoice>> Rows(std::string_view org);    // requires mutex_
+  Status CheckMonth(std::string_view org, std::string_view month);  // requires mutex_
+  Status AddDocuments(IssuedInvoice& invoice);                      // requires mutex_
+  // What has a note's reference already; an error when that is another one. Requires mutex_.
+  Result<std::optional<IssuedInvoice>> IssuedUnder(const InvoiceDraft& note);
   Result<IssuedInvoice> RowOf(std::string_view number);              // requires mutex_
   Result<std::vector<Payment>> PaymentsOf(std::string_view number);  // requires mutex_
   struct Left {

@@ -35,6 +35,17 @@ InvoiceDraft Draft(ledger::NanoUsd charge, const char* period = "2026-10") {
   return draft;
 }
 
+InvoiceDraft Note(const std::string& invoice, ledger::NanoUsd credit, const char* reference) {
+  InvoiceDraft note = Draft(0);
+  note.kind = "credit_note";
+  note.statement = {};
+  note.refers_to = invoice;
+  note.reason = "a price was wrong";
+  note.reference = reference;
+  note.credit = credit;
+  return note;
+}
+
 InvoiceSums Sums(ledger::NanoUsd charge, ledger::NanoUsd carry = 0, const char* tax = "0") {
   InvoiceDraft draft = Draft(charge);
   draft.carry_in = carry;
@@ -144,21 +155,73 @@ TEST(InvoiceStore, CreditsNoMoreThanWasInvoiced) {
   auto store = InvoiceStore::Open(home.path() / "invoices.db").value();
   const auto invoice = store->Issue(Draft(10 * kCent));
   ASSERT_TRUE(invoice.has_value());
-  InvoiceDraft note = Draft(0);
-  note.kind = "credit_note";
-  note.statement = {};
-  note.refers_to = invoice->number;
+  InvoiceDraft note = Note(invoice->number, 7 * kCent, "1");
   note.reason = "An outage <b>";
-  note.credit = 7 * kCent;
   const auto first = store->Issue(note);
   ASSERT_TRUE(first.has_value()) << first.error().message;
   EXPECT_EQ(first->number, "TW-000002") << "one sequence for both";
   EXPECT_EQ(first->payable_cents, -7);
   EXPECT_NE(first->documents.html.find("An outage &lt;b&gt;"), std::string::npos);
   EXPECT_EQ(store->LeftOf(*invoice).value(), 3 * kCent);
-  EXPECT_EQ(store->Issue(note).error().param, "usd");
-  note.credit = 3 * kCent;
-  EXPECT_TRUE(store->Issue(note).has_value());
+  EXPECT_EQ(store->Issue(Note(invoice->number, 7 * kCent, "2")).error().param, "usd");
+  EXPECT_TRUE(store->Issue(Note(invoice->number, 3 * kCent, "2")).has_value());
+}
+
+TEST(InvoiceStore, IssuesANoteOnceUnderItsReferenceHoweverOftenItIsAskedFor) {
+  const testing::TempDir home;
+  const auto path = home.path() / "invoices.db";
+  auto store = InvoiceStore::Open(path).value();
+  const std::string october = store->Issue(Draft(10 * kCent))->number;
+  const std::string november = store->Issue(Draft(10 * kCent, "2026-11"))->number;
+  const InvoiceDraft note = Note(october, 7 * kCent, "case 7");
+  const auto first = store->Issue(note);
+  ASSERT_TRUE(first.has_value()) << first.error().message;
+  EXPECT_NE(first->documents.json.find("\"reference\":\"case 7\""), std::string::npos);
+  store.reset();
+  store = InvoiceStore::Open(path).value();
+  InvoiceDraft later = note;
+  later.issued_s += 60;
+  for (int i = 0; i < 2; ++i) {
+    const auto again = store->Issue(later);
+    ASSERT_TRUE(again.has_value()) << "of what is left: " << again.error().message;
+    EXPECT_EQ(again->number, first->number);
+    EXPECT_EQ(again->documents.json, first->documents.json);
+    EXPECT_EQ(again->reference, "case 7");
+    EXPECT_EQ(again->payable_cents, -7);
+  }
+  InvoiceDraft other = Note(october, 7 * kCent, "case 7");
+  other.reason = "another";
+  EXPECT_EQ(store->Issue(other).error().param, "reference");
+  EXPECT_EQ(store->Issue(Note(october, kCent, "case 7")).error().param, "reference");
+  EXPECT_EQ(store->Issue(Note(november, 7 * kCent, "case 7")).error().param, "reference");
+  EXPECT_EQ(store->Issue(Note(october, kCent, "")).error().param, "reference");
+  EXPECT_EQ(store->Issue(Note(october, kCent, std::string(201, 'x').c_str())).error().param,
+            "reference");
+  EXPECT_EQ(store->Issue(Note(october, kCent, "case 8"))->number, "TW-000004") << "and no gap";
+  InvoiceDraft neighbours = Draft(10 * kCent);
+  neighbours.org_id = "org_2";
+  InvoiceDraft theirs = Note(store->Issue(neighbours)->number, kCent, "case 7");
+  theirs.org_id = "org_2";
+  EXPECT_EQ(store->Issue(theirs)->number, "TW-000006") << "references are an organisation's own";
+  EXPECT_EQ(store->List()->size(), 6U);
+}
+
+TEST(InvoiceStore, ARepeatedNoteSaysAgainWhatItGivesBackAsACredit) {
+  const testing::TempDir home;
+  auto store = InvoiceStore::Open(home.path() / "invoices.db").value();
+  InvoiceDraft draft = Draft(0);
+  MeterKey key;
+  key.org_id = "org_1";
+  key.kind = MeterKind::kOutput;
+  draft.statement =
+      MakeStatement({draft.period, "org_1", ""}, {{key, {1000, 10 * kCent, 10 * kCent}}}, {},
+                    {{{1, "org_1", "prj_1", "key_1", "crd_1", "paid ahead"}, 6 * kCent}});
+  const InvoiceDraft note = Note(store->Issue(draft)->number, 9 * kCent, "case 7");
+  EXPECT_EQ(store->Issue(note)->returned, 5 * kCent);
+  const auto again = store->Issue(note);
+  ASSERT_TRUE(again.has_value()) << again.error().message;
+  EXPECT_EQ(again->returned, 5 * kCent);
+  EXPECT_EQ(store->List()->size(), 2U);
 }
 
 TEST(InvoiceStore, ANoteTakesOffWhatWasToBePaidFirstAndGivesTheRestBackAsACredit) {
@@ -176,16 +239,12 @@ TEST(InvoiceStore, ANoteTakesOffWhatWasToBePaidFirstAndGivesTheRestBackAsACredit
   const auto invoice = store->Issue(draft);
   ASSERT_TRUE(invoice.has_value()) << invoice.error().message;
   EXPECT_EQ(store->LeftOf(*invoice).value(), 10 * kCent) << "of the charge, whoever paid it";
-  InvoiceDraft note = Draft(0);
-  note.kind = "credit_note";
-  note.statement = {};
-  note.refers_to = invoice->number;
-  note.reason = "a price was wrong";
-  note.credit = 3 * kCent;
+  InvoiceDraft note = Note(invoice->number, 3 * kCent, "1");
   const auto first = store->Issue(note);
   EXPECT_EQ(first->net, -3 * kCent);
   EXPECT_EQ(first->returned, 0);
   EXPECT_EQ(first->documents.json.find("returned"), std::string::npos) << "as ever";
+  note.reference = "2";
   const auto second = store->Issue(note);
   EXPECT_EQ(second->net, -kCent);
   EXPECT_EQ(second->returned, 2 * kCent);
@@ -199,6 +258,7 @@ TEST(InvoiceStore, ANoteTakesOffWhatWasToBePaidFirstAndGivesTheRestBackAsACredit
       << second->documents.csv;
   EXPECT_EQ(store->LeftOf(*invoice).value(), 4 * kCent);
   note.credit = 4 * kCent + 1;
+  note.reference = "3";
   EXPECT_EQ(store->Issue(note).error().param, "usd");
   note.credit = 4 * kCent;
   EXPECT_EQ(store->Issue(note)->returned, 4 * kCent);
@@ -220,12 +280,7 @@ TEST(InvoiceStore, ANoteGivesBackNoMoreThanOneCreditCanBe) {
                                   {{{1, "org_1", "prj_1", "key_1", "crd_1", "paid"}, large}});
   const auto invoice = store->Issue(draft);
   ASSERT_TRUE(invoice.has_value()) << invoice.error().message;
-  InvoiceDraft note = Draft(0);
-  note.kind = "credit_note";
-  note.statement = {};
-  note.refers_to = invoice->number;
-  note.reason = "a price was wrong";
-  note.credit = large;
+  InvoiceDraft note = Note(invoice->number, large, "1");
   EXPECT_EQ(store->Issue(note).error().param, "usd");
   note.credit = ledger::kAmountMax;
   EXPECT_TRUE(store->Issue(note).has_value());
@@ -249,11 +304,7 @@ TEST(InvoiceStore, RecordsAPaymentOnceAndNeverMoreThanIsOpen) {
   EXPECT_EQ(store->Pay(number, kCent / 2, "bank 2", 8).error().param, "usd");
   EXPECT_EQ(store->Pay(number, kCent, "", 8).error().param, "reference");
   EXPECT_EQ(store->Pay("TW-000009", kCent, "bank 2", 8).error().code, ErrorCode::kNotFound);
-  InvoiceDraft note = Draft(0);
-  note.kind = "credit_note";
-  note.refers_to = number;
-  note.statement = Statement();
-  note.credit = 100 * kCent;
+  InvoiceDraft note = Note(number, 100 * kCent, "1");
   note.tax_percent = draft.tax_percent;
   const std::string noted = store->Issue(note)->number;
   EXPECT_EQ(store->Pay(noted, kCent, "bank 2", 8).error().param, "number");
@@ -272,6 +323,11 @@ TEST(InvoiceStore, RecordsAPaymentOnceAndNeverMoreThanIsOpen) {
   EXPECT_FALSE(database.Execute("DELETE FROM payments").has_value());
 }
 
+// What takes an invoices.db back to the steps of a version from before.
+constexpr const char* kWithoutReferences =
+    "DROP INDEX one_of_a_reference; ALTER TABLE invoices DROP COLUMN reference; "
+    "DELETE FROM migrations WHERE number > 2";
+
 TEST(InvoiceStore, OpensWhatWasKeptBeforePaymentsWere) {
   const testing::TempDir home;
   const auto path = home.path() / "invoices.db";
@@ -279,6 +335,7 @@ TEST(InvoiceStore, OpensWhatWasKeptBeforePaymentsWere) {
   const std::string number = store->Issue(Draft(3 * kCent))->number;
   store.reset();
   auto database = storage::Database::Open(path).value();
+  ASSERT_TRUE(database.Execute(kWithoutReferences).has_value());
   ASSERT_TRUE(database
                   .Execute("DROP TABLE payments; DROP INDEX notes_of; "
                            "DELETE FROM migrations WHERE number = 2")
@@ -287,6 +344,25 @@ TEST(InvoiceStore, OpensWhatWasKeptBeforePaymentsWere) {
   store = InvoiceStore::Open(path).value();
   EXPECT_EQ(store->Find(number)->open_cents(), 3);
   EXPECT_EQ(store->Pay(number, 3 * kCent, "cash", 1)->open_cents(), 0);
+}
+
+TEST(InvoiceStore, OpensNotesThatWereIssuedBeforeTheyHadReferences) {
+  const testing::TempDir home;
+  const auto path = home.path() / "invoices.db";
+  auto store = InvoiceStore::Open(path).value();
+  const std::string number = store->Issue(Draft(10 * kCent))->number;
+  for (const char* reference : {"1", "2"}) {
+    ASSERT_TRUE(store->Issue(Note(number, kCent, reference)).has_value());
+  }
+  store.reset();
+  auto database = storage::Database::Open(path).value();
+  ASSERT_TRUE(database.Execute(kWithoutReferences).has_value());
+  database.Release();
+  store = InvoiceStore::Open(path).value();
+  EXPECT_EQ(store->Find("TW-000002")->reference, "");
+  EXPECT_EQ(store->LeftOf(store->Find(number).value()).value(), 8 * kCent);
+  EXPECT_EQ(store->Issue(Note(number, kCent, "3"))->number, "TW-000004");
+  EXPECT_EQ(store->Issue(Note(number, kCent, "3"))->number, "TW-000004");
 }
 
 }  // namespace

@@ -245,9 +245,10 @@ constexpr Command kCommands[] = {
          "Usage Specification. `bill invoice --org ORG --period MONTH` issues an invoice from "
          "twelve "
          "hours after the month's end on: it is numbered without gaps, never changed, and refused "
-         "when requests are in doubt or the journal does not explain it. `bill invoice NUMBER "
-         "--format html` hands it out. What was wrong is corrected by `bill credit NUMBER`; what "
-         "credits had paid of it comes back as a credit. `bill pay NUMBER` records that so much of "
+         "when requests are in doubt or the journal does not explain it. "
+         "`bill invoice NUMBER --format html` hands it out. What was wrong is corrected by `bill "
+         "credit NUMBER`, once under its --reference; what credits had paid of it comes back as a "
+         "credit. `bill pay NUMBER` records that so much of "
          "one was paid, and `bill invoices` shows what is open.",
      .arguments = kBillArguments,
      .flags = kBillFlags,

@@ -777,7 +777,8 @@ inline constexpr Flag kBillFlags[] = {
     {.name = "reason", .value = "TEXT", .help = "credit: why"},
     {.name = "reference",
      .value = "TEXT",
-     .help = "pay: the bank's, say; under the same one a payment is recorded once"},
+     .help = "pay: the bank's, say; credit: a complaint's (default: one is made); under the same "
+             "one a payment is recorded, and a note issued, once"},
     kJson,
     kHost,
     kPort,

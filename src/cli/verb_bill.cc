@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "base/file.h"
+#include "base/ids.h"
 #include "billing/invoice.h"
 #include "billing/usd.h"
 #include "catalog/mapping.h"
@@ -232,8 +233,9 @@ Result<ExitCode> PrintInvoices(const Settings& settings, const std::string& answ
     return ExitCode::kDone;
   }
   TW_ASSIGN_OR_RETURN(const json::object object, dialects::ParseJsonObject(answer));
-  std::vector<std::vector<std::string>> rows = {
-      {"NUMBER", "KIND", "ORG", "PERIOD", "ISSUED", "TOTAL", "PAID", "OPEN", "FOR", "SHA256"}};
+  std::vector<std::vector<std::string>> rows = {{"NUMBER", "KIND", "ORG", "PERIOD", "ISSUED",
+                                                 "TOTAL", "PAID", "OPEN", "FOR", "REFERENCE",
+                                                 "SHA256"}};
   for (const json::value& entry : Array(object, "invoices")) {
     if (entry.is_object()) {
       const json::object& one = entry.get_object();
@@ -242,7 +244,7 @@ Result<ExitCode> PrintInvoices(const Settings& settings, const std::string& answ
       };
       rows.push_back({Text(one, "number"), Text(one, "kind"), Text(one, "org"), Text(one, "period"),
                       Text(one, "issued"), cents("payable_cents"), cents("paid_cents"),
-                      cents("open_cents"), Text(one, "refers_to"),
+                      cents("open_cents"), Text(one, "refers_to"), Text(one, "reference"),
                       Text(one, "sha256").substr(0, 16)});
     }
   }
@@ -282,8 +284,13 @@ Result<ExitCode> Credit(const Settings& settings, const std::string& number) {
                 "NUMBER");
   }
   dialects::JsonWriter body;
+  std::string reference = settings.Text("reference");
+  if (reference.empty()) {  // said before it is sent: whoever gets no answer needs it
+    reference = RandomId("note_", 20);
+    fmt::print(stderr, "to repeat this, add --reference {}: it is issued once\n", reference);
+  }
   body.BeginObject().Field("usd", settings.Text("usd")).Field("reason", settings.Text("reason"));
-  body.EndObject();
+  body.Field("reference", reference).EndObject();
   TW_ASSIGN_OR_RETURN(const std::string answer,
                       Ask(settings, "POST", fmt::format("/tw/v1/invoices/{}/credit-notes", number),
                           "", body.Take()));

@@ -71,7 +71,7 @@ class BillApiTest : public ::testing::Test {
   // 1,000 nano-USD a token.
   void Spend(int64_t output, bool ends = true) {
     billing::Offer offer;
-    offer.id = {ledger::RequestId::Make(1'764'072'000'000), 1};
+    offer.id = {ledger::RequestId::Make(clock_.UnixMs()), 1};
     offer.purchase = {org_id_, "prj", key_.id, "usr", "org/model", "site-a", "x"};
     offer.prices = &prices_;
     offer.output_tokens_max = output;
@@ -189,9 +189,11 @@ TEST_F(BillApiTest, InvoicesAMonthOnceAndHandsItsDocumentsOut) {
       Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11&version=1.4&format=csv");
   EXPECT_NE(focus.find("TW-000001/"), std::string::npos);
   const auto note = AskJson("POST", "/tw/v1/invoices/TW-000001/credit-notes",
-                            R"({"usd":"0.01","reason":"outage"})");
+                            R"({"usd":"0.01","reason":"outage","reference":"case 7"})");
   EXPECT_EQ(note.at("invoices").as_array()[0].at("number").as_string(), "TW-000002");
-  EXPECT_EQ(Try("POST", "/tw/v1/invoices/TW-000001/credit-notes", R"({"usd":"9","reason":"x"})")
+  EXPECT_EQ(note.at("invoices").as_array()[0].at("reference").as_string(), "case 7");
+  EXPECT_EQ(Try("POST", "/tw/v1/invoices/TW-000001/credit-notes",
+                R"({"usd":"9","reason":"x","reference":"case 8"})")
                 .error()
                 .param,
             "usd");
@@ -271,8 +273,9 @@ TEST_F(BillApiTest, ExportsDocumentsSoThatTheirRowsAddUpToWhatIsToBePaid) {
   SetTime(kNovember + 31 * kDayS);
   Ask("POST", "/tw/v1/invoices", R"({"org":"acme","period":"2026-11","tax_percent":"19"})");
   const std::string notes = "/tw/v1/invoices/TW-000001/credit-notes";
-  Ask("POST", notes, R"({"usd":"1.2345","reason":"outage"})");
-  Ask("POST", notes, R"({"usd":"11.15","reason":"the rest, and what credits paid"})");
+  Ask("POST", notes, R"({"usd":"1.2345","reason":"outage","reference":"1"})");
+  Ask("POST", notes,
+      R"({"usd":"11.15","reason":"the rest, and what credits paid","reference":"2"})");
   for (const char* version : {"1.2", "1.3", "1.4"}) {
     const auto rows = RowsOf(Ask("GET", "/tw/v1/bill/focus", "",
                                  std::string("period=2026-11&org=acme&version=") + version));
@@ -336,8 +339,10 @@ TEST_F(BillApiTest, GivesBackAsACreditWhatThePrepaidHadPaid) {
                 .as_string(),
             "0");
   const std::string notes = "/tw/v1/invoices/TW-000001/credit-notes";
-  const auto note =
-      AskJson("POST", notes, R"({"usd":"0.03","reason":"a price"})").at("invoices").as_array()[0];
+  const std::string body = R"({"usd":"0.03","reason":"a price","reference":"case 7"})";
+  const auto first = AskJson("POST", notes, body);
+  EXPECT_EQ(AskJson("POST", notes, body), first) << "a repeat is the same note";
+  const auto note = first.at("invoices").as_array()[0];
   EXPECT_EQ(note.at("returned_nanousd").as_string(), "30000000");
   EXPECT_EQ(note.at("returned_as").as_string(), "note:TW-000002");
   EXPECT_EQ(note.at("payable_cents").as_int64(), 0);
@@ -346,8 +351,15 @@ TEST_F(BillApiTest, GivesBackAsACreditWhatThePrepaidHadPaid) {
   ASSERT_EQ(credits.size(), 2U);
   EXPECT_EQ(credits[1].spec.note, "credit note TW-000002 for TW-000001");
   EXPECT_FALSE(credits[1].spec.promotional);
-  EXPECT_EQ(Try("POST", notes, R"({"usd":"0.011","reason":"x"})").error().param, "usd")
+  EXPECT_EQ(
+      Try("POST", notes, R"({"usd":"0.011","reason":"x","reference":"case 8"})").error().param,
+      "usd")
       << "no more than was charged";
+  EXPECT_EQ(Try("POST", notes, R"({"usd":"0.001","reason":"x"})").error().param, "reference");
+  EXPECT_EQ(
+      Try("POST", notes, R"({"usd":"0.02","reason":"a price","reference":"case 7"})").error().param,
+      "reference")
+      << "another amount";
   EXPECT_TRUE(
       AskJson("GET", "/tw/v1/bill/verify", "", "period=2026-11&org=acme").at("good").as_bool());
 }
@@ -363,6 +375,7 @@ TEST_F(BillApiTest, GivesBackOnceWhatANoteSaysWhereverTheProcessWasKilled) {
   note.kind = "credit_note";
   note.refers_to = "TW-000001";
   note.org_id = org_id_;
+  note.reference = "case 7";
   note.credit = 10'000'000;
   ASSERT_TRUE(books_->invoices().Issue(note).has_value());  // and the grant did not come
   bill_.reset();

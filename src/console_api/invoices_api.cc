@@ -30,7 +30,11 @@ constexpr size_t kTextBytesMax = 2000;
 
 void Write(const IssuedInvoice& invoice, JsonWriter& json) {
   json.BeginObject().Field("number", invoice.number).Field("kind", invoice.kind);
-  json.Field("refers_to", invoice.refers_to).Field("org", invoice.org_id);
+  json.Field("refers_to", invoice.refers_to);
+  if (invoice.kind == "credit_note") {
+    json.Field("reference", invoice.reference);
+  }
+  json.Field("org", invoice.org_id);
   json.Field("period", invoice.period).Field("issued", FormatTime(invoice.issued_s));
   json.Field("net_nanousd", std::to_string(invoice.net));
   json.Field("tax_cents", invoice.tax_cents).Field("payable_cents", invoice.payable_cents);
@@ -215,6 +219,8 @@ Status BillApi::CheckReadyToInvoice(const billing::StatementOrder& order) {
   if (!order.period.is_month()) {
     return Fail(ErrorCode::kInvalidArgument, "An invoice is of a month, like 2026-11.", "period");
   }
+  // First: whoever repeats a command has to hear of the invoice that he has.
+  TW_RETURN_IF_ERROR(books_.invoices().CheckNotInvoiced(order.org_id, order.period));
   if (NowS() < order.period.to_s + kGraceS) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("{} can be invoiced from {} on; with `draft` it is shown as it is now.",
@@ -330,7 +336,7 @@ Result<http::Response> BillApi::Issue(const http::Request& request) {
 }
 
 Result<http::Response> BillApi::Credit(const http::Request& request, const std::string& number) {
-  TW_ASSIGN_OR_RETURN(const Body body, Body::Read(request, {"usd", "reason"}));
+  TW_ASSIGN_OR_RETURN(const Body body, Body::Read(request, {"usd", "reason", "reference"}));
   TW_ASSIGN_OR_RETURN(const IssuedInvoice invoice, books_.invoices().Find(number));
   if (invoice.kind != "invoice") {
     return Fail(ErrorCode::kInvalidArgument, "A credit note is for an invoice.", "number");
@@ -351,6 +357,7 @@ Result<http::Response> BillApi::Credit(const http::Request& request, const std::
   draft.kind = "credit_note";
   draft.refers_to = invoice.number;
   draft.reason = body["reason"];
+  draft.reference = body["reference"];
   draft.issuer = party("issuer");
   draft.customer = party("customer");
   draft.org_id = invoice.org_id;
@@ -369,8 +376,9 @@ Result<http::Response> BillApi::Credit(const http::Request& request, const std::
       books_.ledger().FindCredit(billing::CreditOfNote(issued.number)).has_value();
   if (!granted.has_value() && !has_its_own) {
     return Fail(granted.error().code,
-                fmt::format("{} is issued: do not issue it again. What it gives back as a credit "
-                            "follows with the next note or the next start; now it failed: {}",
+                fmt::format("{} is issued. What it gives back as a credit follows when this is "
+                            "repeated with its `reference`, with the next note, or with the next "
+                            "start; now it failed: {}",
                             issued.number, granted.error().message));
   }
   return One(issued);

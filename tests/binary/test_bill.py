@@ -562,6 +562,15 @@ UPDATE meters SET hour = hour - {days} * 24; UPDATE day_meters SET hour = hour -
 """
 
 
+def move_earlier(home, days):
+    """No server runs."""
+    bill(home)  # begins the journal anew
+    for segment in (home / "journal" / "archive").glob("*"):
+        segment.unlink()
+    with contextlib.closing(sqlite3.connect(home / "ledger.db")) as database:
+        database.executescript(EARLIER.format(days=days, ns=days * 86_400 * 10**9))
+
+
 def test_old_requests_are_set_aside_into_files_and_bills_stay(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     days = 400
@@ -572,11 +581,7 @@ def test_old_requests_are_set_aside_into_files_and_bills_stay(tmp_path):
         receipt = chat(site.server, key["token"], max_tokens=5).headers["x-tradewind-receipt"]
         month = bill(home)["statement"]["period"]
         site.server.kill()
-        bill(home)  # begins the journal anew
-        for segment in (home / "journal" / "archive").glob("*"):
-            segment.unlink()
-        with contextlib.closing(sqlite3.connect(home / "ledger.db")) as database:
-            database.executescript(EARLIER.format(days=days, ns=days * 86_400 * 10**9))
+        move_earlier(home, days)
         before = json.loads(cli(home, "requests", "--limit", "all", "--json"))["requests"]
         assert len(before) == 31
         old = before[0]["ended"][:7]
@@ -638,7 +643,8 @@ def plant_invoice(home, org, month):
     with contextlib.closing(sqlite3.connect(home / "invoices.db")) as store, store:
         row = (1, "TW-000001", "invoice", "", draft["org"], month, int(time.time()), int(draft["net_nanousd"]), int(draft["rounding_carry_out_nanousd"]))
         row += (draft["payable_cents"], text, "", "", hashlib.sha256(text.encode()).hexdigest())
-        store.execute(f"INSERT INTO invoices VALUES ({','.join('?' * len(row))})", row)
+        columns = "serial, number, kind, refers_to, org, period, issued_s, net, carry_out, payable_cents, json, html, csv, hash"
+        store.execute(f"INSERT INTO invoices ({columns}) VALUES ({','.join('?' * len(row))})", row)
     return draft["payable_cents"]
 
 
@@ -677,3 +683,47 @@ def test_what_is_invoiced_is_exported_to_the_cent_and_payments_close_it(tmp_path
         cli(home, "bill", "pay", "TW-000009", "--usd", "0.01", "--reference", "bank 3", code=3)
         listed = json.loads(cli(home, "bill", "invoices", "--json"))["invoices"]
         assert [one["number"] for one in listed] == ["TW-000001", "TW-000002"] and listed[0]["open_cents"] == 0
+
+
+def test_a_credit_note_is_issued_once_however_often_it_is_asked_for(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=HUGE) as site:
+        home = site.server.home
+        key = make_key(home, "k", "--org", "acme")
+        spend(site, key["token"])
+        site.server.kill()
+        move_earlier(home, 400)
+        month = json.loads(cli(home, "requests", "--limit", "1", "--json"))["requests"][0]["ended"][:7]
+
+        words = ["bill", "invoice", "--org", "acme", "--period", month, "--json"]
+        (invoice,) = json.loads(cli(home, *words))["invoices"]
+        assert invoice["number"] == "TW-000001"
+        assert "TW-000001" in harness.run_cli(*words, home=home).stderr, "one of a month"
+
+        path = "/tw/v1/invoices/TW-000001/credit-notes"
+        note = {"usd": "0.0123", "reason": "outage", "reference": "complaint 7"}
+        with harness.Server(home, "--config", site.config, models=site.models, env=market.keys(site.sites)) as server:
+            server.token = (home / "admin-token").read_text().strip()
+            body = json.dumps(note).encode()
+            for _ in range(3):  # nobody reads the answers
+                with server.connect() as lost:
+                    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\nContent-Type: application/json\r\n"
+                    lost.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                answers = list(pool.map(lambda _: server.post(path, note), range(16)))
+            assert {answer.status for answer in answers} == {200}
+            (issued,) = {answer.body for answer in answers}
+            (kept,) = json.loads(issued)["invoices"]
+            assert (kept["number"], kept["reference"], kept["refers_to"]) == ("TW-000002", "complaint 7", "TW-000001")
+            for other in ({"usd": "0.0124"}, {"reason": "another"}, {"reference": ""}):
+                answer = server.post(path, note | other)
+                assert answer.status == 400 and answer.error()["param"] == "reference", answer.body
+            server.kill()
+
+        repeat = ["bill", "credit", "TW-000001", "--usd", "0.0123", "--reason", "outage", "--json"]
+        assert json.loads(cli(home, *repeat, "--reference", "complaint 7"))["invoices"] == [kept], "also after a kill"
+        made = harness.run_cli(*repeat, home=home)
+        (second,) = json.loads(made.stdout)["invoices"]
+        assert second["number"] == "TW-000003" and f"--reference {second['reference']}" in made.stderr, made
+        assert json.loads(cli(home, *repeat, "--reference", second["reference"]))["invoices"] == [second]
+        assert [one["number"] for one in json.loads(cli(home, "bill", "invoices", "--json"))["invoices"]] == ["TW-000001", "TW-000002", "TW-000003"]
+        assert json.loads(cli(home, "bill", "invoice", "TW-000003"))["reference"] == second["reference"]
