@@ -25,6 +25,9 @@ struct InvoiceDraft {
   std::string reason;            // likewise
   // Likewise: under one of the organisation it is issued once, and says the same.
   std::string reference;
+  // Of an invoice, and on none of its documents: why it is issued though bills of providers that
+  // served it are not explained.
+  std::string accepted;
   InvoiceParty issuer, customer;
   std::string org_id;
   BillPeriod period;

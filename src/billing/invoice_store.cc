@@ -16,7 +16,7 @@
 namespace tradewind::billing {
 namespace {
 
-constexpr std::array<storage::Migration, 3> kMigrations = {{{"invoices", R"(
+constexpr std::array<storage::Migration, 4> kMigrations = {{{"invoices", R"(
 CREATE TABLE invoices (
   serial INTEGER PRIMARY KEY, number TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
   refers_to TEXT NOT NULL, org TEXT NOT NULL, period TEXT NOT NULL, issued_s INTEGER NOT NULL,
@@ -42,6 +42,9 @@ CREATE TRIGGER frozen_payment_delete BEFORE DELETE ON payments
                                                             {"references of notes", R"(
 ALTER TABLE invoices ADD COLUMN reference TEXT NOT NULL DEFAULT '';
 CREATE UNIQUE INDEX one_of_a_reference ON invoices (org, reference) WHERE reference <> '';
+)"},
+                                                            {"accepted differences", R"(
+ALTER TABLE invoices ADD COLUMN accepted TEXT NOT NULL DEFAULT '';
 )"}}};
 
 // What a note says that it gives back as a credit; those of before say nothing, and gave nothing.
@@ -72,6 +75,7 @@ IssuedInvoice IssuedOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
   issued.kind = draft.kind;
   issued.refers_to = draft.refers_to;
   issued.reference = draft.reference;
+  issued.accepted = draft.accepted;
   issued.org_id = draft.org_id;
   issued.period = draft.period.name;
   issued.issued_s = draft.issued_s;
@@ -205,13 +209,14 @@ Result<IssuedInvoice> InvoiceStore::Issue(InvoiceDraft draft) {
   IssuedInvoice issued = IssuedOf(draft, sums);
   TW_RETURN_IF_ERROR(
       database_.Run("INSERT INTO invoices VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
-                    "?15)",
+                    "?15,?16)",
                     serial, std::string_view(issued.number), std::string_view(issued.kind),
                     std::string_view(issued.refers_to), std::string_view(issued.org_id),
                     std::string_view(issued.period), issued.issued_s, issued.net, issued.carry_out,
                     issued.payable_cents, std::string_view(issued.documents.json),
                     std::string_view(issued.documents.html), std::string_view(issued.documents.csv),
-                    std::string_view(issued.documents.hash), std::string_view(issued.reference)));
+                    std::string_view(issued.documents.hash), std::string_view(issued.reference),
+                    std::string_view(issued.accepted)));
   TW_RETURN_IF_ERROR(transaction.Commit());
   return issued;
 }
@@ -224,7 +229,7 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
                           "(SELECT coalesce(sum(payable_cents), 0) FROM invoices AS note WHERE "
                           "note.refers_to = invoices.number), "
                           "(SELECT coalesce(sum(cents), 0) FROM payments WHERE "
-                          "invoice = invoices.number), reference "
+                          "invoice = invoices.number), reference, accepted "
                           "FROM invoices WHERE ?1 = '' OR org = ?1 ORDER BY serial",
                           kReturned)));
   query.Bind(1, org);
@@ -249,6 +254,7 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
     row.noted_cents = query.Integer(11);
     row.paid_cents = query.Integer(12);
     row.reference = query.Text(13);
+    row.accepted = query.Text(14);
     ledger::NanoUsd& carry = carried[row.org_id];
     row.tax_cents = row.payable_cents - (row.net + carry - row.carry_out) / kNanoPerCent;
     carry = row.carry_out;

@@ -326,7 +326,7 @@ TEST(InvoiceStore, RecordsAPaymentOnceAndNeverMoreThanIsOpen) {
 // What takes an invoices.db back to the steps of a version from before.
 constexpr const char* kWithoutReferences =
     "DROP INDEX one_of_a_reference; ALTER TABLE invoices DROP COLUMN reference; "
-    "DELETE FROM migrations WHERE number > 2";
+    "ALTER TABLE invoices DROP COLUMN accepted; DELETE FROM migrations WHERE number > 2";
 
 TEST(InvoiceStore, OpensWhatWasKeptBeforePaymentsWere) {
   const testing::TempDir home;

@@ -779,6 +779,9 @@ inline constexpr Flag kBillFlags[] = {
      .value = "TEXT",
      .help = "pay: the bank's, say; credit: a complaint's (default: one is made); under the same "
              "one a payment is recorded, and a note issued, once"},
+    {.name = "accept",
+     .value = "TEXT",
+     .help = "invoice: why it is issued though a provider's bill is not explained"},
     kJson,
     kHost,
     kPort,

@@ -216,8 +216,8 @@ std::string InvoiceBody(const Settings& settings) {
         std::pair("issuer-address", "issuer_address"), std::pair("issuer-tax-id", "issuer_tax_id"),
         std::pair("customer", "customer"), std::pair("customer-address", "customer_address"),
         std::pair("customer-tax-id", "customer_tax_id"), std::pair("tax-percent", "tax_percent"),
-        std::pair("confirm-total", "confirm_total"), std::pair("format", "format"),
-        std::pair("draft", "draft")}) {
+        std::pair("confirm-total", "confirm_total"), std::pair("accept", "accept"),
+        std::pair("format", "format"), std::pair("draft", "draft")}) {
     if (const std::string text = settings.Text(flag); !text.empty()) {
       body.Field(field, text);
     }

@@ -51,6 +51,9 @@ class BillApi {
   Result<billing::BillNames> NamesOf(const billing::StatementOrder& order);
   Result<std::vector<billing::FocusCharge>> ChargesOf(const billing::StatementOrder& order);
   Status CheckReadyToInvoice(const billing::StatementOrder& order);
+  // Fills `accepted` in with why it is issued all the same, where there is something to accept.
+  Status CheckBills(const billing::StatementOrder& order, const std::string& accept,
+                    billing::InvoiceDraft& draft);
   Status CheckTotal(const billing::IssuedInvoice& draft, const std::string& confirmed);
   Status CheckSees(const identity::Principal& caller, const billing::IssuedInvoice& invoice) const;
   int64_t NowS() const;

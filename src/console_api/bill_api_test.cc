@@ -10,7 +10,9 @@
 
 #include "base/decimal.h"
 #include "billing/adjust.h"
+#include "billing/bill_period.h"
 #include "billing/hash.h"
+#include "billing/remote_bill.h"
 #include "dialects/json_reader.h"
 #include "testing/temp_dir.h"
 
@@ -399,6 +401,77 @@ TEST_F(BillApiTest, RefusesAnInvoiceThatWouldHaveToBeTakenBack) {
   EXPECT_NE(Refusal(R"({"org":"acme","period":"2026-10-01"})").find("a month"), std::string::npos);
   EXPECT_NE(Refusal(R"({"org":"acme","period":"2026-11","colour":"red"})").find("colour"),
             std::string::npos);
+}
+
+// A bill of site-a for November, of the day on which everything was spent.
+billing::BillLine SiteLine(ledger::NanoUsd cost) {
+  billing::BillLine line;
+  line.provider = "site-a";
+  line.start_s = kNovember + 10 * kDayS;
+  line.end_s = line.start_s + kDayS;
+  line.cost = cost;
+  return line;
+}
+
+TEST_F(BillApiTest, RefusesAnInvoiceWhileAProvidersBillOfTheMonthIsNotExplained) {
+  Spend(40'000);
+  SetTime(kNovember + 31 * kDayS);
+  ASSERT_TRUE(books_->recorder().CatchUp().has_value());
+  ASSERT_EQ(books_->recorder().Page({}, 10)->size(), 1U);
+  const auto bill = [&](const char* provider, ledger::NanoUsd cost) {
+    billing::BillLine line = SiteLine(cost);
+    line.provider = provider;
+    ASSERT_TRUE(books_->recorder().PutBillLines(std::vector{line}).has_value());
+  };
+  bill("site-b", 5'000'000'000);  // which served nothing of theirs
+  bill("site-a", 1'040'000'000);
+  const std::string refused = Refusal(kInvoice);
+  EXPECT_EQ(refused.find("accept: Bills of 2026-11 differ"), 0U) << refused;
+  EXPECT_NE(refused.find("site-a (lines: 1, $1.00 off in all)"), std::string::npos) << refused;
+  EXPECT_EQ(refused.find("site-b"), std::string::npos) << refused;
+  EXPECT_EQ(AskJson("GET", "/tw/v1/invoices").at("invoices").as_array().size(), 0U);
+  const auto issued =
+      AskJson("POST", "/tw/v1/invoices",
+              R"({"org":"acme","period":"2026-11","accept":"their clerk looks into it"})")
+          .at("invoices")
+          .as_array()[0];
+  EXPECT_EQ(issued.at("accepted").as_string(), "their clerk looks into it");
+  EXPECT_NE(Refusal(kInvoice).find("TW-000001"), std::string::npos) << "a repeat hears of it";
+  EXPECT_EQ(Ask("GET", "/tw/v1/invoices/TW-000001").find("clerk"), std::string::npos);
+  caller_.is_admin_token = false;
+  caller_.org_id = org_id_;
+  caller_.scopes = {identity::Scope::kManage};
+  EXPECT_EQ(Ask("GET", "/tw/v1/invoices").find("clerk"), std::string::npos) << "the operator's";
+}
+
+TEST_F(BillApiTest, InvoicesAMonthOnceItsBillIsPutRightOrItsMonthIsClosed) {
+  Spend(40'000);
+  SetTime(kNovember + 31 * kDayS);
+  ASSERT_TRUE(books_->recorder().PutBillLines(std::vector{SiteLine(1'040'000'000)}).has_value());
+  EXPECT_NE(Refusal(kInvoice).find("accept: "), std::string::npos);
+  ASSERT_TRUE(books_->recorder().PutBillLines(std::vector{SiteLine(40'000'000)}).has_value());
+  const auto issued =
+      AskJson("POST", "/tw/v1/invoices", kInvoice).at("invoices").as_array()[0].as_object();
+  EXPECT_FALSE(issued.contains("accepted"));
+
+  SetTime(kNovember + 40 * kDayS);
+  Spend(40'000);
+  SetTime(kNovember + 62 * kDayS);
+  billing::BillLine line = SiteLine(1'040'000'000);
+  line.start_s += 30 * kDayS;
+  line.end_s += 30 * kDayS;
+  ASSERT_TRUE(books_->recorder().PutBillLines(std::vector{line}).has_value());
+  const char* december = R"({"org":"acme","period":"2026-12"})";
+  EXPECT_NE(Refusal(december).find("accept: "), std::string::npos);
+  const auto suspense = books_->ledger().Payee("suspense:site-a/2026-12");
+  ASSERT_TRUE(suspense.has_value());
+  ASSERT_TRUE(
+      books_->ledger()
+          .Transfer(ledger::kExpense, *suspense, 0,
+                    billing::TransferText("close", "site-a",
+                                          billing::ParseBillPeriod("2026-12").value(), "a fee"))
+          .has_value());
+  EXPECT_EQ(AskJson("POST", "/tw/v1/invoices", december).at("invoices").as_array().size(), 1U);
 }
 
 TEST_F(BillApiTest, AsksWhetherAnUnusualTotalIsRight) {

@@ -1,12 +1,16 @@
 // Of BillApi: invoices are made of bills that were verified, and refused when anything speaks
 // against them.
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "billing/bill_boundary.h"
+#include "billing/bill_period.h"
+#include "billing/remote_bill.h"
 #include "billing/usd.h"
 #include "billing/verify.h"
 #include "console_api/bill_api.h"
@@ -28,7 +32,8 @@ constexpr int64_t kUnusualTimes = 3, kUnusualCents = 1000;
 constexpr size_t kUsualMonths = 3;
 constexpr size_t kTextBytesMax = 2000;
 
-void Write(const IssuedInvoice& invoice, JsonWriter& json) {
+// What an operator accepted is nobody else's business.
+void Write(const IssuedInvoice& invoice, bool is_operator, JsonWriter& json) {
   json.BeginObject().Field("number", invoice.number).Field("kind", invoice.kind);
   json.Field("refers_to", invoice.refers_to);
   if (invoice.kind == "credit_note") {
@@ -46,6 +51,9 @@ void Write(const IssuedInvoice& invoice, JsonWriter& json) {
     json.Field("returned_nanousd", std::to_string(invoice.returned));
     json.Field("returned_as", billing::CreditOfNote(invoice.number));
   }
+  if (is_operator && !invoice.accepted.empty()) {
+    json.Field("accepted", invoice.accepted);
+  }
   json.Field("sha256", invoice.documents.hash).EndObject();
 }
 
@@ -56,10 +64,11 @@ http::Response Json(std::string body) {
   return response;
 }
 
+// To who issues and records payments.
 http::Response One(const IssuedInvoice& invoice) {
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.invoices/v1").Key("invoices").BeginArray();
-  Write(invoice, json);
+  Write(invoice, true, json);
   json.EndArray().EndObject();
   return Json(json.Take());
 }
@@ -143,7 +152,7 @@ Result<http::Response> BillApi::AnswerInvoices(const http::Request& request, std
     JsonWriter json;
     json.BeginObject().Field("schema", "tradewind.invoices/v1").Key("invoices").BeginArray();
     for (const IssuedInvoice& invoice : invoices) {
-      Write(invoice, json);
+      Write(invoice, caller.is_admin_token, json);
     }
     json.EndArray().EndObject();
     return Json(json.Take());
@@ -247,6 +256,56 @@ Status BillApi::CheckReadyToInvoice(const billing::StatementOrder& order) {
   return {};
 }
 
+// A month that is closed was looked at, and says by itself what was accepted.
+Status BillApi::CheckBills(const billing::StatementOrder& order, const std::string& accept,
+                           billing::InvoiceDraft& draft) {
+  std::set<std::string> providers;
+  for (const billing::StatementLine& line : draft.statement.lines) {
+    if (!line.key.own_key) {
+      providers.insert(line.key.provider);
+    }
+  }
+  billing::Recorder& recorder = books_.recorder();
+  const billing::Recorder::Stillness still = recorder.HoldStill();
+  std::string unexplained;
+  for (const std::string& provider : providers) {
+    TW_ASSIGN_OR_RETURN(const auto closes, recorder.Transfers(billing::TransferText(
+                                               "close", provider, order.period, "")));
+    TW_ASSIGN_OR_RETURN(const billing::ImportedBill bill, recorder.BillOf(provider, order.period));
+    if (!closes.empty() || bill.lines.empty() || bill.set_aside_until_s.has_value()) {
+      continue;
+    }
+    TW_ASSIGN_OR_RETURN(auto differences, recorder.Differences(provider, order.period));
+    const billing::BillSum sum = billing::SumUp(differences);
+    std::erase_if(differences,
+                  [](const billing::Difference& one) { return billing::IsExplained(one.kind); });
+    ledger::NanoUsd amount = differences.empty() ? sum.apart : 0;
+    for (const billing::Difference& difference : differences) {
+      amount += difference.amount();
+    }
+    if (!differences.empty() || !sum.IsWithinTolerance()) {
+      unexplained +=
+          fmt::format("{}{} ({}{} off in all)", unexplained.empty() ? "" : ", ", provider,
+                      differences.empty() ? "" : fmt::format("lines: {}, ", differences.size()),
+                      billing::FormatUsd(amount));
+    }
+  }
+  if (unexplained.empty()) {
+    return {};
+  }
+  if (accept.empty()) {
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("Bills of {} differ from what was recorded, and nothing explains it: "
+                    "{}. `tradewind reconcile status {}` shows them; put it right or close "
+                    "the month there, or say with `accept` why it is invoiced all the same.",
+                    order.period.name, unexplained, order.period.name),
+        "accept");
+  }
+  draft.accepted = accept;
+  return {};
+}
+
 Status BillApi::CheckTotal(const IssuedInvoice& draft, const std::string& confirmed) {
   TW_ASSIGN_OR_RETURN(std::vector<IssuedInvoice> earlier, books_.invoices().List(draft.org_id));
   std::erase_if(earlier, [](const IssuedInvoice& one) { return one.kind != "invoice"; });
@@ -273,7 +332,7 @@ Result<http::Response> BillApi::Issue(const http::Request& request) {
       const Body body,
       Body::Read(request, {"period", "org", "issuer", "issuer_address", "issuer_tax_id", "customer",
                            "customer_address", "customer_tax_id", "tax_percent", "confirm_total",
-                           "draft", "format"}));
+                           "accept", "draft", "format"}));
   billing::StatementOrder order;
   TW_ASSIGN_OR_RETURN(order.period, billing::ParseBillPeriod(body["period"]));
   TW_ASSIGN_OR_RETURN(order.org_id, OrgIdOf(body["org"]));
@@ -330,6 +389,7 @@ Result<http::Response> BillApi::Issue(const http::Request& request) {
   if (is_draft) {
     return Document(preview, body["format"]);
   }
+  TW_RETURN_IF_ERROR(CheckBills(order, body["accept"], draft));
   TW_RETURN_IF_ERROR(CheckTotal(preview, body["confirm_total"]));
   TW_ASSIGN_OR_RETURN(const IssuedInvoice issued, books_.invoices().Issue(std::move(draft)));
   return One(issued);

@@ -694,9 +694,15 @@ def test_a_credit_note_is_issued_once_however_often_it_is_asked_for(tmp_path):
         move_earlier(home, 400)
         month = json.loads(cli(home, "requests", "--limit", "1", "--json"))["requests"][0]["ended"][:7]
 
+        bill_csv = tmp_path / "bill.csv"
+        bill_csv.write_text(f"start,end,model,cost_usd\n{month}-01,{month}-02,{MODEL},1\n")
+        cli(home, "reconcile", "import", bill_csv, "--provider", "site-a")
         words = ["bill", "invoice", "--org", "acme", "--period", month, "--json"]
-        (invoice,) = json.loads(cli(home, *words))["invoices"]
-        assert invoice["number"] == "TW-000001"
+        refused = harness.run_cli(*words, home=home)
+        assert refused.returncode == 2 and f"Bills of {month} differ" in refused.stderr and "site-a (lines: 1, $1.00 off in all)" in refused.stderr, refused
+        assert json.loads(cli(home, "bill", "invoices", "--json"))["invoices"] == []
+        (invoice,) = json.loads(cli(home, *words, "--accept", "their clerk looks into it"))["invoices"]
+        assert invoice["number"] == "TW-000001" and invoice["accepted"] == "their clerk looks into it"
         assert "TW-000001" in harness.run_cli(*words, home=home).stderr, "one of a month"
 
         path = "/tw/v1/invoices/TW-000001/credit-notes"
