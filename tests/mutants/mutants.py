@@ -75,7 +75,8 @@ MUTANTS = [
     # The journal
     expression(LEDGER, "a clock set back opens windows again", "std::max(book_.time_ns() + 1, wall_ns)", "wall_ns"),
     expression(LEDGER, "what was not written happened", "!written.has_value()", "false", "if (!written.has_value()) {\n    Stop(fmt::format"),
-    expression(LEDGER, "the journal grows without bound", "journal_->segment() - first_segment_ + 1 >= options_.segments_max", "false"),
+    expression(LEDGER, "the journal grows without bound", "journal_->segment() - first_segment_ + 1 < options_.segments_max", "true"),
+    expression(LEDGER, "money is spent though nothing can be flushed", "unflushed_tries_ < 2", "true"),
     expression(LEDGER, "segments go before a snapshot is safe", "std::min(segment, synced_snapshot_segment_)", "segment"),
     expression(LEDGER, "a running request is resolved by somebody else", "hold != nullptr && hold->state != HoldState::kInDoubt", "false", "Status Ledger::ResolveVoid(HoldId id, std::string reason) {\n  const std::lock_guard lock(mutex_);\n  const OpenHold* hold = book_.Find(id);\n  if (hold != nullptr && hold->state != HoldState::kInDoubt) {"),
     expression(RECOVERY, "a start gives back what a dead process had sent", "state == HoldState::kHeld", "true", "if (state == HoldState::kHeld) {"),
@@ -112,7 +113,9 @@ MUTANTS = [
     statement(ADJUST, "a power cut takes what was given back", "account.lease.up_to = shifted(account.lease.up_to);"),
     # What was delivered, and what providers say of it
     expression(METERED, "what comes before the next record is not counted", "metering == ledger::Metering::kRuns ? kProgressBytes : 0", "0"),
-    expression(METERED, "budgets count what is likely of a cut stream", "MostTokens(bytes, choices_)", "MeteredTokens(bytes)"),
+    expression(METERED, "budgets count what is likely of a cut stream", "MostTokens(bytes, choices_)", "TextTokens(bytes)"),
+    expression(METERED, "budgets count what is likely of an answer without a usage", "MostTokens(ended.delivered_bytes + ended.unread_bytes, choices_)", "TextTokens(ended.delivered_bytes + ended.unread_bytes)"),
+    expression(METERED, "a guess is more than was asked for", "std::min(outcome.output_tokens, output_tokens_max_)", "outcome.output_tokens"),
     expression(METERED, "charged is the most that a cut stream can have cost", "MeteredCharge(ended, said)", "MostCost(MostTokens(ended.delivered_bytes), said)", "within_hold(MeteredCharge(ended, said))"),
     statement(METERED, "what may have been written to a cache counts as fresh", "counts.cache_write = counts.input;"),
     expression(METERED, "thoughts that nobody saw are not counted", "whole || thinks_unseen_", "whole"),
@@ -129,4 +132,4 @@ MUTANTS = [
     expression(REMOTE, "other tokens are another price", "are_units_apart ? DifferenceClass::kUnits : DifferenceClass::kPrice", "are_units_apart ? DifferenceClass::kPrice : DifferenceClass::kUnits"),
 ]
 # Numbers are places in this list, from 1.
-NEEDED = 85  # of 87 must be caught
+NEEDED = 87  # of 90 must be caught
