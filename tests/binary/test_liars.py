@@ -104,6 +104,23 @@ def test_half_a_usage_counts_where_nobody_can_be_asked(tmp_path, half, stream):
         assert json.loads(verified.stdout)["good"]
 
 
+def test_text_of_many_tokens_without_a_usage_stays_within_a_hard_budget(tmp_path):
+    """Nobody lies: digits are a token each, and the provider says no usage. The user chooses the text."""
+    budget = 3_000_000
+    with market.Market(tmp_path, "site-a") as site:
+        key = make_key(site.server.home, "digits", "--budget", "0.003")
+        site.sim.fault(usage="missing", endpoint="chat", tokens=2000)
+        answered = 0
+        for _ in range(20):
+            reply = chat(site.server, key["token"], text="1", stream=answered % 2 == 0, max_tokens=2000)
+            if reply.status == 402:
+                break
+            assert reply.status == 200, reply.body
+            answered += 1
+        assert reply.status == 402 and answered >= 2
+        assert bill_nano(site) <= budget
+
+
 @pytest.mark.parametrize("lie", ["cumulative", "duplicate"])
 def test_usage_that_is_told_often_counts_once(world, lie):
     tell(world, {"usage": lie, "endpoint": "chat"})
