@@ -181,6 +181,7 @@ void ReadBilling(TomlReader& reader, bool allow_private, catalog::BillingTerms& 
   }
   billing.own_ids = reader.Flag("billing_own_ids").value_or(false);
   billing.bills_on = reader.Flag("bills_on");
+  billing.bills_refusals = reader.Flag("bills_refusals").value_or(false);
   billing.price_varies = reader.Flag("price_varies").value_or(false);
   if (billing.url.empty() && (billing.own_ids || !billing.id_header.empty())) {
     reader.Wrong(billing.own_ids ? "billing_own_ids" : "billing_id_header",

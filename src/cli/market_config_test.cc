@@ -349,7 +349,7 @@ TEST(MarketConfig, SaysWhereAProviderIsAskedWhatRequestsCost) {
   const Outcome out = Read(
       "[[providers]]\nname = 'groq'\nbilling_url = 'https://a.example/billing/'\n"
       "billing_id_header = 'x-id'\nbilling_own_ids = true\nbills_on = false\nprice_varies = "
-      "true\n");
+      "true\nbills_refusals = true\n");
   ASSERT_TRUE(out.status.has_value()) << out.status.error().message;
   EXPECT_TRUE(out.warnings.empty()) << out.warnings[0];
   const catalog::BillingTerms& billing = out.config().providers[0].billing;
@@ -358,6 +358,7 @@ TEST(MarketConfig, SaysWhereAProviderIsAskedWhatRequestsCost) {
   EXPECT_TRUE(billing.own_ids);
   EXPECT_EQ(billing.bills_on, false);
   EXPECT_TRUE(billing.price_varies);
+  EXPECT_TRUE(billing.bills_refusals);
   const std::string start = "[[providers]]\nname = 'groq'\n";
   for (const auto& [line, field] :
        {std::pair("billing_url = 'http://a/b'", "billing_url"),

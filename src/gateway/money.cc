@@ -242,6 +242,10 @@ billing::Ended EndedOf(const Answered& answered) {
     const bool is_refusal = answered.usage.has_value() && answered.delivered_bytes == 0;
     ended.is_waste = !answered.was_read_on &&
                      (is_refusal || (answered.gave_nothing && answered.delivered_bytes > 0));
+    if (answered.refusal_is_billed) {  // as an answer of nothing
+      ended.surely_unbilled = false;
+      ended.is_complete = ended.is_waste = true;
+    }
     ended.finish = routing::FailureKindName(answered.kind);
   } else {
     ended.finish = answered.finish_reason;

@@ -111,6 +111,7 @@ class UpstreamRouteTest : public ::testing::Test {
       config.base_url = fmt::format("http://127.0.0.1:{}/v1", (slug == "site-a" ? a_ : b_).port());
       config.allow_private = true;
       config.api_key_header = api_key_header_;
+      config.billing.bills_refusals = bills_refusals_;
       config.assistant_prefix = "message";
       config.models = {mapping};
       sources.configured.push_back(config);
@@ -160,6 +161,7 @@ class UpstreamRouteTest : public ::testing::Test {
   FakeWorld world_;
   FakeModels files_{{"org-m"}};
   std::string api_key_header_;
+  bool bills_refusals_ = false;
   catalog::Prices prices_;  // of both; unpriced
   TestUpstream a_, b_;
   RouteTimes times_;

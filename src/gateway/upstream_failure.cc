@@ -70,6 +70,9 @@ void SetFailure(UpstreamFailure failure, bool before_first_byte, Answered& answe
   answered.reached = ReachedOf(failure);
   answered.retry_after_ms = failure.retry_after_ms;
   answered.upstream_status = failure.status;
+  answered.refusal_is_billed =
+      failure.may_be_billed &&
+      (answered.kind == FailureKind::kNotCapable || answered.kind == FailureKind::kClientError);
   answered.usage = failure.wire.usage;
   answered.usage_is_final = answered.usage.has_value();
   answered.upstream_error = std::move(failure.wire);

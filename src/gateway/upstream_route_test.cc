@@ -386,6 +386,31 @@ TEST_F(UpstreamRouteTest, AUsageIsComparedWithTheBytesThatCameWhateverFormTheyHa
   }
 }
 
+TEST_F(UpstreamRouteTest, ARefusalOfAProviderThatBillsThemCostsWhatItMayHaveRead) {
+  ledger_ = ledger::Ledger::Open(disk_, SystemClock(), {.background = false}).value();
+  meter_ = std::make_unique<billing::Meter>(*ledger_);
+  bills_refusals_ = true;
+  Start({"site-a"});
+  for (const int status : {400, 404}) {
+    TestSocket client = Ask("");
+    TestSocket provider = Take(a_);
+    provider.Send(Whole(status, R"({"error":{"message":"filtered"}})"));
+    EXPECT_FALSE(client.ReadResponse().empty());
+    provider.Close();
+  }
+  std::vector<ledger::Record> ends;
+  ledger::JournalReader reader(disk_, 1);
+  while (auto record = reader.Next().value_or(std::nullopt)) {
+    if (record->type == ledger::RecordType::kSettle || record->type == ledger::RecordType::kVoid) {
+      ends.push_back(std::move(*record));
+    }
+  }
+  ASSERT_EQ(ends.size(), 2U);
+  EXPECT_EQ(ends[0].type, ledger::RecordType::kSettle);
+  EXPECT_EQ(ends[0].charge, 0);
+  EXPECT_EQ(ends[1].type, ledger::RecordType::kVoid) << "before any work";
+}
+
 TEST_F(UpstreamRouteTest, ARefusalThatIsBilledCostsTheOperatorAndChargesNobody) {
   ledger_ = ledger::Ledger::Open(disk_, SystemClock(), {.background = false}).value();
   meter_ = std::make_unique<billing::Meter>(*ledger_);

@@ -185,6 +185,7 @@ Task<UpstreamFailure> UpstreamExchange::Refused() {
   UpstreamFailure failure;
   failure.stage = Stage::kStatus;
   failure.status = call_->status();
+  failure.may_be_billed = upstream_.bills_refusals;
   failure.retry_after_ms = RetryAfterMs(call_->headers(), std::chrono::system_clock::now());
   const auto body = co_await http::ReadBody(*call_, limits::kUpstreamErrorBytesMax);
   if (!body.has_value() && body.error().code == ErrorCode::kCancelled) {

@@ -32,6 +32,7 @@ struct Upstream {
   std::string id_header = {};       // instead of its kind's; "" = that one
   bool keeps_own_ids = false;       // attempts' ids are sent along
   bool bills_on = false;            // the whole answer, also when its reader leaves
+  bool bills_refusals = false;      // 4xx of what was asked: what it had read
   bool price_varies = false;        // from request to request, up to the catalogue's
 };
 
@@ -78,6 +79,7 @@ struct UpstreamFailure {
   bool is_timeout = false;                // of kConnect, kNoHead, kCut: it was silent for too long
   bool is_deadline = false;               // and that was the request's own end
   int status = 0;                         // of kStatus
+  bool may_be_billed = false;             // of kStatus: the provider bills what it refuses
   Refusal refusal = Refusal::kByStatus;   // of kStatus
   dialects::WireError wire;               // of kStatus and kErrorEvent: what it said
   std::optional<int64_t> retry_after_ms;  // of kStatus
