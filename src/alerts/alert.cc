@@ -131,7 +131,7 @@ Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind) {
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database.Prepare("SELECT " + std::string(kColumns) +
                                        " FROM alerts WHERE kind = ?1 AND acknowledged_ns = 0 "
-                                       "ORDER BY id LIMIT 1000"));
+                                       "ORDER BY id"));
   query.Bind(1, KindName(kind));
   return storage::ReadAll(std::move(query), AlertOf);
 }

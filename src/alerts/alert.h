@@ -23,7 +23,7 @@ enum class Kind : uint8_t {
   kForecast,  // the period will probably end above its budget
   kOverrun,   // a provider billed more than was held
   kBill,      // a provider's bill says otherwise than what was recorded here
-  kBarred,    // hard budgets use a provider's model no more: it was billed beyond its hold
+  kBarred,    // hard budgets use a provider's model no more by a key: it was billed beyond its hold
   kUsage,     // a provider counts more tokens than a request's bounds or its answer's bytes allow
   kDisk,      // too little room is left on the journal's disk
   kRecount,   // a provider counts more tokens than the texts of its answers have
@@ -84,7 +84,7 @@ Result<std::vector<Alert>> ListAlerts(storage::Database& database, const AlertFi
 Result<std::vector<Alert>> AlertsAfter(storage::Database& database, int64_t id);
 Result<bool> HasAlertSince(storage::Database& database, Kind kind, std::string_view scope,
                            int64_t since_ns);
-// Those of a kind that nobody has acknowledged, oldest first; at most a thousand.
+// Those of a kind that nobody has acknowledged, oldest first.
 Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind);
 Result<bool> HasOpenAlert(storage::Database& database, Kind kind, std::string_view scope);
 // kNotFound: there is none. One that was acknowledged stays as it was.

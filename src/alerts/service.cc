@@ -83,7 +83,7 @@ void Service::Look() {
                    fmt::format("alert {}: {}", alert.id, OneLine(alert.text)));
   }
   books_.meter().SetThrottled({seen->throttled.begin(), seen->throttled.end()});
-  books_.meter().SetBarred(seen->barred);
+  books_.meter().bars().Set(seen->barred);
 }
 
 void Service::LookAtLedger(bool is_kept) {

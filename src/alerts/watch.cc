@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "alerts/overruns.h"
 #include "alerts/season.h"
 #include "alerts/series.h"
 #include "base/limits.h"
@@ -34,92 +35,6 @@ constexpr int64_t kKeepBuckets = 5 * kBucketsPerWeek;
 int64_t SpentNs(const AttemptRow& row) {
   constexpr int64_t kLateNs = limits::kRequestDeadlineMs * 1'000'000;
   return row.ended_ns - row.admitted_ns > kLateNs ? row.admitted_ns : row.ended_ns;
-}
-
-Alert OverrunOf(const AttemptRow& row) {
-  const std::string id = row.id.request.ToString();
-  Alert alert;
-  alert.kind = Kind::kOverrun;
-  alert.dedup = fmt::format("overrun:{}:{}", id, row.id.attempt);
-  alert.scope = billing::BudgetName("provider", row.purchase.provider);
-  alert.org_id = row.purchase.org_id;
-  alert.raised_ns = row.ended_ns;
-  alert.amount = row.cost - row.held;
-  alert.text = fmt::format("{} billed {} for request {}, {} more than was held for it.",
-                           row.purchase.provider, FormatUsd(row.cost), id, FormatUsd(alert.amount));
-  return alert;
-}
-
-// A route's scope: of the provider and the model, as budgets name both.
-constexpr std::string_view kModelPart = "/model:";
-
-std::string RouteScope(const billing::Purchase& bought) {
-  return fmt::format("{}{}{}", billing::BudgetName("provider", bought.provider), kModelPart,
-                     bought.model);
-}
-
-// Served at a service tier that has no price here, and nobody has named the cost.
-bool IsOfUnknownCost(const AttemptRow& row) {
-  using billing::UsageSource;
-  const bool is_named = row.outcome.is_told || row.outcome.source == UsageSource::kBilled ||
-                        row.outcome.source == UsageSource::kOperator;
-  return row.outcome.is_other_tier && row.purchase.priced && !is_named;
-}
-
-// What an attempt shows of its route.
-Alert OfRoute(Kind kind, std::string_view name, const AttemptRow& row, ledger::NanoUsd amount) {
-  Alert alert;
-  alert.kind = kind;
-  alert.dedup = fmt::format("{}:{}:{}", name, row.id.request.ToString(), row.id.attempt);
-  alert.scope = RouteScope(row.purchase);
-  alert.raised_ns = row.ended_ns;
-  alert.amount = amount;
-  return alert;
-}
-
-Alert UsageOf(const AttemptRow& row) {
-  const std::string id = row.id.request.ToString();
-  Alert alert = OfRoute(Kind::kUsage, "usage", row, row.cost);
-  alert.text = fmt::format(
-      "{} counts {} tokens of input and {} of output (thoughts: {}) for request {} of {}, which is "
-      "more than its length, its bounds or the bytes of its answer allow. It is told once, until "
-      "this is acknowledged.",
-      row.purchase.provider, row.outcome.input_tokens, row.outcome.output_tokens,
-      row.outcome.reasoning_tokens, id, row.purchase.model);
-  return alert;
-}
-
-// What bounds the route bounds no bill: no hard budget can be kept on it.
-Alert BarredOf(const AttemptRow& row) {
-  const std::string id = row.id.request.ToString();
-  Alert alert = OfRoute(Kind::kBarred, "barred", row, row.cost - row.held);
-  if (row.cost <= row.held) {
-    alert.text = fmt::format(
-        "Hard budgets are not spent on {} at {} any more, until this is acknowledged: request {} "
-        "was served at a service tier that has no price here, so nobody knows what it cost. Give "
-        "the route the tier's prices (service_tiers), or have requests name \"default\".",
-        row.purchase.model, row.purchase.provider, id);
-    return alert;
-  }
-  alert.text = fmt::format(
-      "Hard budgets are not spent on {} at {} any more, until this is acknowledged: {} were "
-      "billed for request {}, and {} was the most that it could cost by its price and bounds.",
-      row.purchase.model, row.purchase.provider, FormatUsd(row.cost), id, FormatUsd(row.held));
-  return alert;
-}
-
-Result<std::vector<billing::BarredRoute>> BarredNow(storage::Database& database) {
-  constexpr std::string_view kProviderPart = "provider:";
-  TW_ASSIGN_OR_RETURN(const std::vector<Alert> open, OpenAlerts(database, Kind::kBarred));
-  std::vector<billing::BarredRoute> routes;
-  for (const Alert& alert : open) {
-    const size_t end = alert.scope.find(kModelPart);  // slugs have no slashes
-    if (alert.scope.starts_with(kProviderPart) && end != std::string::npos) {
-      routes.push_back({alert.scope.substr(kProviderPart.size(), end - kProviderPart.size()),
-                        alert.scope.substr(end + kModelPart.size()), alert.id});
-    }
-  }
-  return routes;
 }
 
 Alert NewSkuOf(const AttemptRow& row) {
@@ -217,9 +132,10 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
     }
     if (row.cost > row.held && bought.priced) {
       TW_RETURN_IF_ERROR(Put(database, OverrunOf(row)));
-      TW_RETURN_IF_ERROR(Bar(database, row));
-    } else if (IsOfUnknownCost(row)) {
-      TW_RETURN_IF_ERROR(Bar(database, row));
+    }
+    if (const auto barred = billing::BarredBy(bought, row.outcome, row.cost, row.held);
+        barred.has_value()) {
+      TW_RETURN_IF_ERROR(PutOnce(database, BarredOf(row, *barred)));
     }
     if (row.outcome.is_beyond) {
       TW_RETURN_IF_ERROR(PutOnce(database, UsageOf(row)));
@@ -259,15 +175,6 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
     touched_.insert(series);
   }
   return {};
-}
-
-// What no hard bound was held for says nothing about the route: anybody could bar it for all
-// others, by a field that nobody here knows.
-Status Watch::Bar(storage::Database& database, const AttemptRow& row) {
-  if (row.purchase.open_ended) {
-    return {};
-  }
-  return PutOnce(database, BarredOf(row));
 }
 
 Status Watch::PutOnce(storage::Database& database, Alert alert) {

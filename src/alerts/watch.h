@@ -16,7 +16,7 @@
 #include "alerts/alert.h"
 #include "alerts/forecast.h"
 #include "base/result.h"
-#include "billing/meter.h"
+#include "billing/barred.h"
 #include "billing/recorder.h"
 #include "ledger/ledger.h"
 #include "storage/database.h"
@@ -79,7 +79,6 @@ class Watch final : public billing::RecordWatcher {
   Status PutDaily(storage::Database& database, Alert alert, int64_t now_ns);
   // Unless one of this kind and scope is open.
   Status PutOnce(storage::Database& database, Alert alert);
-  Status Bar(storage::Database& database, const billing::AttemptRow& row);
   Status LookAtBudgets(storage::Database& database, ledger::Ledger& ledger, int64_t now_ns);
   Status TellOfCut(storage::Database& database, const std::string& budget,
                    const ledger::Notice& notice, int64_t now_ns);

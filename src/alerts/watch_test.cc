@@ -35,6 +35,7 @@ struct World {
   std::unique_ptr<ledger::Ledger> ledger;
   std::unique_ptr<billing::Recorder> recorder;
   uint64_t ids = 0;
+  std::string own_key_of;  // the organisation that spends, and by its own key; "": org_1's by ours
   billing::UsageSource source = billing::UsageSource::kProvider;  // of what is spent
 
   explicit World(Policy wanted = {}) : policy(wanted) {
@@ -78,6 +79,11 @@ struct World {
     request.budgets = budgets;
     billing::Purchase bought{"org_1", "prj_1", "key_1", "usr_1", model, "site-a", "model-x"};
     bought.open_ended = open_ended;
+    if (!own_key_of.empty()) {
+      bought.own_key = true;
+      bought.org_id = own_key_of;
+      request.charge = 0;
+    }
     request.text = billing::Encode(bought);
     auto hold = ledger->Take(request);
     ASSERT_TRUE(hold.has_value());
@@ -325,6 +331,30 @@ TEST(Watch, BarsARouteThatBilledMoreThanItsHoldUntilSomebodyAcknowledgesIt) {
   EXPECT_EQ(world.Look().barred.size(), 1U) << "and it begins again";
   EXPECT_TRUE(world.All({.org_id = "org_1"}).size() < world.All().size())
       << "the operator's, and no organisation's";
+}
+
+TEST(Watch, BarsForWhoPaysTheProviderAndNobodyElse) {
+  World world;
+  world.own_key_of = "evil-corp";
+  world.Spend(30, 20, "org/a/model:b");
+  const std::vector<std::string> told = world.LookFor(Kind::kBarred);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_NE(told[0].find("Hard budgets of evil-corp are not spent, by its own key,"),
+            std::string::npos)
+      << told[0];
+  std::vector<billing::BarredRoute> barred = world.Look().barred;
+  ASSERT_EQ(barred.size(), 1U);
+  EXPECT_EQ(std::tuple(barred[0].org_id, barred[0].provider, barred[0].model),
+            std::tuple("evil-corp", "site-a", "org/a/model:b"));
+  const std::vector<Alert> seen = world.All({.org_id = "evil-corp"});
+  EXPECT_EQ(std::ranges::count(seen, Kind::kBarred, &Alert::kind), 1) << "it is theirs";
+  world.own_key_of = "";
+  world.Spend(30, 20, "org/a/model:b");
+  EXPECT_EQ(world.Look().barred.size(), 2U) << "the server's account is another one";
+  world.KillAndStart();
+  barred = world.Look().barred;
+  ASSERT_EQ(barred.size(), 2U);
+  EXPECT_EQ(barred[1].org_id, "");
 }
 
 TEST(Watch, KnowsAcrossAKillWhatNothingBounded) {

@@ -256,33 +256,6 @@ TEST(Meter, KeepsNoBudgetWithARouteWithoutAPrice) {
   EXPECT_EQ(refused.error().param, "model");
 }
 
-TEST(Meter, SpendsNoHardBudgetOnARouteThatIsBarred) {
-  World world;
-  Meter meter(*world.ledger);
-  meter.SetBarred({{"site-a", "org/model", 12}, {"site-b", "org/other", 13}});
-  EXPECT_TRUE(meter.Begin(world.Ask(100, 50)).has_value()) << "without a budget nothing changes";
-  static_cast<void>(
-      world.ledger->Define({.name = "org:org_1", .limit = 1'000'000'000, .mode = Mode::kSoft}));
-  EXPECT_TRUE(meter.Begin(world.Ask(100, 50)).has_value()) << "nor with a soft one";
-  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
-  const auto refused = meter.Begin(world.Ask(100, 50));
-  ASSERT_FALSE(refused.has_value());
-  EXPECT_EQ(refused.error().code, ErrorCode::kPaymentRequired);
-  EXPECT_FALSE(IsOutOfBudget(refused.error())) << "other routes have room";
-  EXPECT_EQ(refused.error().message,
-            "site-a billed more for org/model than could be held, so the budget \"key:key_1\" is "
-            "not spent there; ask another route. Its operator can allow it again: tradewind alerts "
-            "ack 12.");
-  Offer elsewhere = world.Ask(100, 50);
-  elsewhere.purchase.provider = "site-b";
-  EXPECT_TRUE(meter.Begin(elsewhere).has_value()) << "the same model at another provider";
-  elsewhere = world.Ask(100, 50);
-  elsewhere.purchase.model = "org/other";
-  EXPECT_TRUE(meter.Begin(elsewhere).has_value()) << "and another one at this provider";
-  meter.SetBarred({});
-  EXPECT_TRUE(meter.Begin(world.Ask(100, 50)).has_value());
-}
-
 // Anybody may send what nothing bounds: only what a hard bound was held for says something of a
 // route.
 TEST(Meter, MarksWhatNoHardBoundWasHeldFor) {

@@ -324,25 +324,16 @@ Status Meter::CheckThrottle(std::span<const std::string_view> names) {
                     kRetryAfterMs});
 }
 
-void Meter::SetBarred(std::vector<BarredRoute> routes) {
-  const std::lock_guard lock(mutex_);
-  barred_ = std::move(routes);
-  is_barring_ = !barred_.empty();
-}
-
 Status Meter::CheckBarred(const Purchase& purchase, std::string_view bound) {
-  const std::lock_guard lock(mutex_);
-  const auto barred = std::ranges::find_if(barred_, [&](const BarredRoute& route) {
-    return route.provider == purchase.provider && route.model == purchase.model;
-  });
-  if (barred == barred_.end()) {
+  const std::optional<int64_t> alert_id = bars_.Find(purchase);
+  if (!alert_id.has_value()) {
     return {};
   }
   return Fail(
       ErrorCode::kPaymentRequired,
       fmt::format("{} billed more for {} than could be held, so {} is not spent there; ask "
                   "another route. Its operator can allow it again: tradewind alerts ack {}.",
-                  purchase.provider, purchase.model, bound, barred->alert_id),
+                  purchase.provider, purchase.model, bound, *alert_id),
       "model");
 }
 
@@ -373,7 +364,7 @@ Metered Meter::Prepare(const Offer& offer) {
 // How long an answer there is room for, if the attempt may be made at all.
 Result<OutputBound> Meter::Fit(const SpendingBound& bound, Offer& offer, Metered& metered) {
   TW_RETURN_IF_ERROR(CheckPriced(offer, bound, ledger_));
-  if (bound.is_hard() && is_barring_) {
+  if (bound.is_hard() && bars_.any()) {
     TW_RETURN_IF_ERROR(CheckBarred(offer.purchase, NameOf(bound, ledger_)));
   }
   offer.purchase.open_ended = !bound.is_hard();

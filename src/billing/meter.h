@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "billing/barred.h"
 #include "billing/ending.h"
 #include "billing/purchase.h"
 #include "billing/reconcile.h"
@@ -208,14 +209,6 @@ class Metered {
   bool was_sent_ = false;
 };
 
-// A provider's model that was billed beyond its hold: what bounds it here bounds no bill.
-struct BarredRoute {
-  std::string provider, model;
-  int64_t alert_id = 0;  // that an operator acknowledges to have it used again
-
-  bool operator==(const BarredRoute&) const = default;
-};
-
 struct SpendingBound;  // of budgets and credits; both are defined in meter.cc
 struct OutputBound;
 
@@ -253,8 +246,8 @@ class Meter {
   const MeterCounts& counts() const { return counts_; }
   int64_t beyond_bounds() const { return counts_.beyond_bounds; }
 
-  // What hard budgets do not use until the next call.
-  void SetBarred(std::vector<BarredRoute> routes);
+  // Routes that hard budgets are not spent on.
+  Bars& bars() { return bars_; }
 
   // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled
   // at what was metered, void when nothing was. Longer by the wall clock and by the steady one: of
@@ -284,12 +277,12 @@ class Meter {
 
   ledger::Ledger& ledger_;
   const Clock& clock_;
-  std::atomic<bool> is_throttling_{false}, is_barring_{false};
+  std::atomic<bool> is_throttling_{false};
+  Bars bars_;
   MeterCounts counts_;
   std::map<ledger::HoldId, Seen> doubts_;  // of SettleOverdue, which one thread calls
   std::mutex mutex_;                       // guards what follows
   std::set<std::string, std::less<>> throttled_;
-  std::vector<BarredRoute> barred_;
 };
 
 }  // namespace tradewind::billing

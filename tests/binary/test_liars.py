@@ -181,6 +181,34 @@ def test_a_billion_tokens_charge_what_was_held_and_are_told(world):
     assert world.classes() == {"units"}
 
 
+def test_an_overrun_bars_a_route_for_those_alone_who_pay_by_the_same_key(tmp_path):
+    with market.Market(tmp_path, "site-a") as site:
+        home = site.server.home
+        own = make_key(home, "own", "--org", "evilcorp", "--budget", "5")
+        good, other = (make_key(home, org, "--org", org, "--budget", "5") for org in ("goodcorp", "othercorp"))
+        login = harness.run_cli("login", "--provider", "site-a", "--org", "evilcorp", "--stdin", home=home, stdin=market.KEY)
+        assert login.returncode == 0, login
+
+        def ask(key):
+            return chat(site.server, key["token"], max_tokens=30)
+
+        def overrun(key):
+            site.sim.fault(tokens=60, reasoning_tokens=600, thinks_beyond_cap=True, endpoint="chat")
+            assert ask(key).status == 200
+            site.sim.clear_faults()
+            harness.wait_for(lambda: ask(key).status == 402, "a refusal")
+
+        overrun(own)
+        (alert,) = alerts_of(home, "barred")
+        assert alert["scope"].startswith("org:") and alert["org"] in alert["scope"]
+        assert ask(good).status == ask(other).status == 200, "nobody but evilcorp pays by its own key"
+        acknowledge(home, "barred")
+        harness.wait_for(lambda: ask(own).status == 200, "the own key again")
+        overrun(good)
+        assert ask(other).status == 402, "the server's key pays for all"
+        assert ask(own).status == 200, "but for whoever pays by another"
+
+
 def test_a_model_that_thinks_beyond_its_cap_is_used_again_when_the_config_says_how_far(tmp_path):
     with market.Market(tmp_path, "site-a") as site:
         home = site.server.home

@@ -1,0 +1,24 @@
+// Of providers that bill, or count, more than what was asked for allows.
+#pragma once
+
+#include <vector>
+
+#include "alerts/alert.h"
+#include "base/result.h"
+#include "billing/barred.h"
+#include "billing/recorder.h"
+#include "storage/database.h"
+
+namespace tradewind::alerts {
+
+// It cost more than was held.
+Alert OverrunOf(const billing::AttemptRow& row);
+// More tokens than it can have.
+Alert UsageOf(const billing::AttemptRow& row);
+// What bounds the route bounds no bill: no hard budget can be kept on it.
+Alert BarredOf(const billing::AttemptRow& row, const billing::BarredRoute& route);
+
+// What BarredOf has told, and nobody has acknowledged. Errors: those of storage::Database.
+Result<std::vector<billing::BarredRoute>> BarredNow(storage::Database& database);
+
+}  // namespace tradewind::alerts
