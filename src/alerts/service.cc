@@ -45,7 +45,10 @@ Service::Service(Config config, Watch& watch, billing::Books& books,
       upstreams_(upstreams),
       clock_(clock),
       loop_(http::EventLoop::Start()) {
-  Look();  // what is barred or throttled is so from the first request on
+  // What is barred or throttled is so from the first request on; what the last process left in the
+  // journal alone, too.
+  static_cast<void>(books_.recorder().CatchUp());
+  Look();
   loop_->Spawn([this] { return LookNowAndThen(); });
   loop_->Spawn([this] { return SendNowAndThen(); });
 }
@@ -83,7 +86,7 @@ void Service::Look() {
                    fmt::format("alert {}: {}", alert.id, OneLine(alert.text)));
   }
   books_.meter().SetThrottled({seen->throttled.begin(), seen->throttled.end()});
-  books_.meter().bars().Set(seen->barred);
+  books_.meter().bars().Set(seen->barred, seen->applied_seq);
 }
 
 void Service::LookAtLedger(bool is_kept) {

@@ -215,6 +215,7 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
   Seen seen;
   std::vector<Route> told;
   int64_t now = 0;
+  const uint64_t applied_seq = recorder.applied_seq();
   const Status done = recorder.Change([&](storage::Database& database) -> Status {
     now = now_ns_ = std::max(now_ns_, now_ns);
     TW_RETURN_IF_ERROR(LookAtBudgets(database, ledger, now));
@@ -249,6 +250,7 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
   }
   hour_ = now / kHourNs;
   day_ = now / kDayNs;
+  seen.applied_seq = applied_seq;
   return seen;
 }
 

@@ -38,6 +38,7 @@ struct Seen {
   std::vector<Alert> raised;                 // since the last look, oldest first
   std::vector<std::string> throttled;        // scopes that are too fast now
   std::vector<billing::BarredRoute> barred;  // what hard budgets do not use now
+  uint64_t applied_seq = 0;                  // all records up to this one were seen
 };
 
 // What a budget's period will probably have cost at its end.

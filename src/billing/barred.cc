@@ -1,5 +1,6 @@
 #include "billing/barred.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "catalog/mapping.h"
@@ -31,20 +32,50 @@ std::optional<BarredRoute> BarredBy(const Purchase& purchase, const Outcome& out
   return BarredRoute{std::string(OwnerOf(purchase)), purchase.provider, purchase.model};
 }
 
-void Bars::Set(std::span<const BarredRoute> routes) {
+Bars::Bar& Bars::At(const BarredRoute& route) {
+  any_ = true;
+  return bars_[{route.org_id, route.provider, route.model}];
+}
+
+void Bars::Expect(const BarredRoute& route) {
   const std::lock_guard lock(mutex_);
-  alerts_.clear();
-  for (const BarredRoute& route : routes) {
-    alerts_.try_emplace({route.org_id, route.provider, route.model}, route.alert_id);
+  ++At(route).expected;
+}
+
+void Bars::Settled(const BarredRoute& route, uint64_t seq) {
+  const std::lock_guard lock(mutex_);
+  Bar& bar = At(route);
+  --bar.expected;
+  bar.seq = std::max(bar.seq, seq);
+}
+
+void Bars::Read(const BarredRoute& route, uint64_t seq) {
+  const std::lock_guard lock(mutex_);
+  Bar& bar = At(route);
+  bar.seq = std::max(bar.seq, seq);
+}
+
+void Bars::Set(std::span<const BarredRoute> told, uint64_t applied_seq) {
+  const std::lock_guard lock(mutex_);
+  for (auto& [route, bar] : bars_) {
+    bar.alert_id = 0;
+    bar.seq = bar.seq <= applied_seq ? 0 : bar.seq;
   }
-  any_ = !alerts_.empty();
+  for (const BarredRoute& route : told) {
+    At(route).alert_id = route.alert_id;
+  }
+  std::erase_if(bars_, [](const auto& one) {
+    const Bar& bar = one.second;
+    return bar.alert_id == 0 && bar.seq == 0 && bar.expected == 0;
+  });
+  any_ = !bars_.empty();
 }
 
 std::optional<int64_t> Bars::Find(const Purchase& purchase) {
   const std::lock_guard lock(mutex_);
-  const auto found = alerts_.find(std::tuple(OwnerOf(purchase), std::string_view(purchase.provider),
-                                             std::string_view(purchase.model)));
-  return found == alerts_.end() ? std::nullopt : std::optional(found->second);
+  const auto found = bars_.find(std::tuple(OwnerOf(purchase), std::string_view(purchase.provider),
+                                           std::string_view(purchase.model)));
+  return found == bars_.end() ? std::nullopt : std::optional(found->second.alert_id);
 }
 
 }  // namespace tradewind::billing

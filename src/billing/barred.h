@@ -35,17 +35,30 @@ std::optional<BarredRoute> BarredBy(const Purchase& purchase, const Outcome& out
 class Bars {
  public:
   bool any() const { return any_; }
-  // What hard budgets do not use until the next call.
-  void Set(std::span<const BarredRoute> routes);
-  // The alert of what bars a purchase; nullopt: nothing does.
+  // An end that bars the route is about to be recorded; then, once it is, by this record of the
+  // journal at the latest. It is barred in between, too.
+  void Expect(const BarredRoute& route);
+  void Settled(const BarredRoute& route, uint64_t seq);
+  // The journal has such an end.
+  void Read(const BarredRoute& route, uint64_t seq);
+  // What alerts say that know all records up to this one, and nobody has acknowledged. What was
+  // recorded later stays barred.
+  void Set(std::span<const BarredRoute> told, uint64_t applied_seq);
+  // The alert of what bars a purchase, 0 where it is still to come; nullopt: nothing does.
   std::optional<int64_t> Find(const Purchase& purchase);
 
  private:
   using Key = std::tuple<std::string, std::string, std::string>;  // as of BarredRoute
+  struct Bar {
+    int64_t alert_id = 0;  // 0: there is none
+    uint64_t seq = 0;      // of the last end that alerts do not know yet; 0: they do
+    int expected = 0;
+  };
+  Bar& At(const BarredRoute& route);  // requires mutex_
 
   std::atomic<bool> any_{false};
   std::mutex mutex_;  // guards what follows
-  std::map<Key, int64_t, std::less<>> alerts_;
+  std::map<Key, Bar, std::less<>> bars_;
 };
 
 }  // namespace tradewind::billing

@@ -14,10 +14,12 @@ Result<std::unique_ptr<Books>> Books::Open(const std::filesystem::path& home, co
   std::unique_ptr<Books> books(new Books);
   TW_ASSIGN_OR_RETURN(books->disk_, ledger::OpenFolder(home / "journal"));
   TW_ASSIGN_OR_RETURN(books->ledger_, ledger::Ledger::Open(*books->disk_, clock));
-  TW_ASSIGN_OR_RETURN(books->recorder_,
-                      Recorder::Open(home / "ledger.db", *books->disk_, *books->ledger_,
-                                     {.watcher = watcher, .keep = keep, .clock = &clock}));
   books->meter_ = std::make_unique<Meter>(*books->ledger_, clock);
+  TW_ASSIGN_OR_RETURN(
+      books->recorder_,
+      Recorder::Open(
+          home / "ledger.db", *books->disk_, *books->ledger_,
+          {.watcher = watcher, .bars = &books->meter_->bars(), .keep = keep, .clock = &clock}));
   TW_ASSIGN_OR_RETURN(books->invoices_, InvoiceStore::Open(home / "invoices.db"));
   TW_ASSIGN_OR_RETURN(
       books->replays_,

@@ -54,8 +54,8 @@ class Books {
   std::mutex granting_;  // of what is returned
   std::unique_ptr<ledger::Disk> disk_;
   std::unique_ptr<ledger::Ledger> ledger_;
-  std::unique_ptr<Recorder> recorder_;
   std::unique_ptr<Meter> meter_;
+  std::unique_ptr<Recorder> recorder_;  // bars the meter's routes
   std::unique_ptr<InvoiceStore> invoices_;
   std::unique_ptr<ReplayStore> replays_;
 };

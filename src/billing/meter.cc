@@ -333,7 +333,8 @@ Status Meter::CheckBarred(const Purchase& purchase, std::string_view bound) {
       ErrorCode::kPaymentRequired,
       fmt::format("{} billed more for {} than could be held, so {} is not spent there; ask "
                   "another route. Its operator can allow it again: tradewind alerts ack {}.",
-                  purchase.provider, purchase.model, bound, *alert_id),
+                  purchase.provider, purchase.model, bound,
+                  *alert_id == 0 ? "ID" : std::to_string(*alert_id)),
       "model");
 }
 
@@ -355,7 +356,7 @@ Metered Meter::Prepare(const Offer& offer) {
   metered.askable_ = offer.askable;
   metered.bills_whole_ = offer.bills_whole;
   metered.price_varies_ = offer.price_varies;
-  metered.counts_ = &counts_;
+  metered.meter_ = this;
   metered.clock_ = &clock_;
   metered.progress_at_ = clock_.Now();
   return metered;

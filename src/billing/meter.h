@@ -114,6 +114,8 @@ struct MeterCounts {
   std::atomic<ledger::NanoUsd> held{0}, settled{0};
 };
 
+class Meter;
+
 // One attempt's money. Movable; one thread at a time; the Meter outlives it.
 class Metered {
  public:
@@ -198,7 +200,7 @@ class Metered {
   bool wants_long_cache_ = false;
   size_t service_ = 0;                     // the service tier asked for, of `prices_`
   int64_t output_tokens_max_ = INT64_MAX;  // of all answers together, where something bounds them
-  MeterCounts* counts_ = nullptr;          // the meter's
+  Meter* meter_ = nullptr;
   std::optional<int64_t> output_cap_;
   AskableIds askable_;
   bool bills_whole_ = false, price_varies_ = false;
@@ -260,6 +262,7 @@ class Meter {
                      const Askable& askable = {});
 
  private:
+  friend class Metered;
   Metered Prepare(const Offer& offer);
   Result<OutputBound> Fit(const SpendingBound& bound, Offer& offer, Metered& metered);
   Result<ledger::HoldRequest> RequestOf(const SpendingBound& bound, const OutputBound& output,

@@ -192,14 +192,22 @@ std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int
   // More than the ledger takes of one request is a usage that no model has; it is not for nothing.
   if (cost.has_value()) {
     cost = std::min(*cost, ledger::kAmountMax);
-    counts_->held.fetch_add(hold_.cost(), std::memory_order_relaxed);
-    counts_->settled.fetch_add(*cost, std::memory_order_relaxed);
+    meter_->counts_.held.fetch_add(hold_.cost(), std::memory_order_relaxed);
+    meter_->counts_.settled.fetch_add(*cost, std::memory_order_relaxed);
   }
   may_cost_ = cost.value_or(0);
   // A caller's own account at the provider pays there, and nothing here.
   const int64_t charge = purchase_.own_key ? 0 : cost.value_or(0);
-  static_cast<void>(hold_.Settle(cost.value_or(0), std::min(charge, charge_max.value_or(charge)),
-                                 Encode(outcome)));
+  const std::optional<BarredRoute> barred =
+      cost.has_value() ? BarredBy(purchase_, outcome, *cost, hold_.cost()) : std::nullopt;
+  if (barred.has_value()) {
+    meter_->bars_.Expect(*barred);  // nobody comes in between
+  }
+  const Status settled = hold_.Settle(
+      cost.value_or(0), std::min(charge, charge_max.value_or(charge)), Encode(outcome));
+  if (barred.has_value() && settled.has_value()) {
+    meter_->bars_.Settled(*barred, meter_->ledger_.seq());
+  }
   return cost;
 }
 
@@ -362,7 +370,7 @@ std::optional<int64_t> Metered::End(const Ended& ended) {
   said.finish = ended.finish.substr(0, kFinishBytesMax);
   if (ended.usage.has_value() && IsBeyond(said, known)) {
     said.is_beyond = true;
-    counts_->beyond_bounds.fetch_add(1, std::memory_order_relaxed);
+    meter_->counts_.beyond_bounds.fetch_add(1, std::memory_order_relaxed);
   }
   switch (ending) {
     case Ending::kSettle:

@@ -143,6 +143,7 @@ Recorder::Recorder(ledger::Disk& disk, ledger::Ledger& ledger, storage::Database
     : disk_(disk),
       ledger_(ledger),
       watcher_(options.watcher),
+      bars_(options.bars),
       database_(std::move(database)),
       retention_(new Retention{.keep = options.keep, .clock = options.clock}) {}
 
@@ -227,6 +228,17 @@ void NoteIncomplete(AttemptRow& row) {
 
 }  // namespace
 
+// Before it is written: a database that cannot be, keeps no bar from coming.
+void Recorder::Bar(const AttemptRow& row, uint64_t seq) {
+  if (bars_ == nullptr) {
+    return;
+  }
+  if (const auto barred = BarredBy(row.purchase, row.outcome, row.cost, row.held);
+      barred.has_value()) {
+    bars_->Read(*barred, seq);
+  }
+}
+
 // One record's effect on the rows in memory.
 void Recorder::Take(const Record& record) {
   auto& open = statements_->open;
@@ -301,6 +313,7 @@ void Recorder::Take(const Record& record) {
       row.credits = CreditSharesOf(record);
       row.ended_ns = record.time_ns;
       NoteIncomplete(row);
+      Bar(row, record.seq);
       break;
     case RecordType::kVoid:
       row.state = AttemptState::kVoid;
@@ -613,6 +626,11 @@ Result<UsageSum> Recorder::Sum(const UsageFilter& filter) {
     (is_doubtful ? sum.doubtful : sum.held) += row.held;
   }
   return sum;
+}
+
+uint64_t Recorder::applied_seq() {
+  const std::lock_guard lock(mutex_);
+  return applied_seq_;
 }
 
 uint64_t Recorder::behind() {

@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "billing/barred.h"
 #include "billing/bill_period.h"
 #include "billing/purchase.h"
 #include "billing/remote_bill.h"
@@ -152,6 +153,7 @@ inline constexpr std::chrono::days kKeptAtLeast{35};
 
 struct RecorderOptions {
   RecordWatcher* watcher = nullptr;  // must outlive the recorder
+  Bars* bars = nullptr;              // likewise: told of what bars a route as soon as it is read
   bool background = true;            // reads on a thread of its own; tests call CatchUp
   // Attempts of days that ended so long ago are set aside in HOME/archive; 0: never.
   std::chrono::days keep{0};
@@ -179,6 +181,8 @@ class Recorder {
   Status Reopen();
 
   Result<UsageSum> Sum(const UsageFilter& filter);
+  // Of the last record that is in the tables.
+  uint64_t applied_seq();
   // Records that survive a power cut and are not in the tables yet.
   uint64_t behind();
   // Runs `work` with the database, in a transaction of its own.
@@ -290,6 +294,7 @@ class Recorder {
   Result<std::vector<AttemptRow>> ListStep(const AttemptFilter& filter, const AttemptCursor& after);
   Result<bool> ReadBatch();                 // requires mutex_; false: there is nothing new
   void Take(const ledger::Record& record);  // requires mutex_
+  void Bar(const AttemptRow& row, uint64_t seq);
   Status AddSums(std::string_view table, std::string_view time, int64_t from, int64_t to,
                  const UsageFilter& filter, UsageSum& sum);  // requires mutex_
   Status PrepareBill();                                      // requires mutex_
@@ -304,6 +309,7 @@ class Recorder {
   ledger::Disk& disk_;
   ledger::Ledger& ledger_;
   RecordWatcher* const watcher_;
+  Bars* const bars_;
   std::mutex mutex_;  // guards what follows
   storage::Database database_;
   std::optional<ledger::JournalReader> reader_;
