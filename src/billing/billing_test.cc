@@ -449,7 +449,7 @@ TEST(Meter, ACreditOfAModelAndAProviderPaysForTheseAlone) {
                   ->Grant({.name = "c",
                            .owner = "org:org_1",
                            .amount = 1'000'000,
-                           .scope = "model:org/model\nprovider:site-a"})
+                           .scope = "model:Org/MODEL\nprovider:Site-A"})
                   .has_value());
   ASSERT_TRUE(world.ledger->SetPrepaid("org:org_1", true).has_value());
   const auto ask = [&](const std::string& model, const std::string& provider) {

@@ -6,6 +6,7 @@
 
 #include "billing/usd.h"
 #include "cli/alerts_config.h"
+#include "cli/market.h"
 #include "cli/server_link.h"
 #include "console_api/alerts_api.h"
 #include "console_api/bill_api.h"
@@ -51,6 +52,8 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
     TW_ASSIGN_OR_RETURN(link.adjust_daily_, billing::ParseUsd(usd, "adjust_daily_usd"));
   }
   link.home_ = home;
+  // Models on this device cost nothing, and fall into no budget.
+  link.catalog_ = [&settings, home] { return LoadMarket(settings, home, nullptr).catalog; };
   return link;
 }
 
@@ -99,6 +102,7 @@ Result<std::string> AdminLink::Send(std::string_view method, std::string_view pa
   }
   console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_, SystemClock(),
                               adjust_daily_);
+  money.NamesFrom(catalog_);
   console_api::BillApi bill(*books_, *store_, home_);
   TW_ASSIGN_OR_RETURN(
       const http::Response response,

@@ -15,6 +15,7 @@
 #include "cli/chat_client.h"
 #include "cli/home.h"
 #include "cli/settings.h"
+#include "console_api/catalog_names.h"
 #include "console_api/keys_api.h"
 #include "identity/store.h"
 
@@ -44,6 +45,7 @@ class AdminLink {
   std::unique_ptr<alerts::Watch> watch_;  // sees what this process is the first to record
   std::unique_ptr<billing::Books> books_;
   std::filesystem::path home_;
+  console_api::CatalogNow catalog_;  // reads the settings that this was opened with
   ledger::NanoUsd adjust_daily_ = billing::kAdjustDailyDefault;
 };
 

@@ -397,6 +397,8 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
                                                    parts.identity->provider_secrets());
   parts.market = std::make_unique<routing::Marketplace>(
       parts.live_market->Build(), parts.upstreams.get(), SystemClock(), SystemRandom());
+  parts.money_api->NamesFrom(
+      [&market = *parts.market] { return market.board.Get()->shared_catalog(); });
   parts.prober = std::make_unique<gateway::Prober>(
       *parts.market, parts.metrics, config.counts_nothing ? nullptr : &parts.books->meter());
   parts.live_market->Serve(*parts.market, *parts.prober);

@@ -62,9 +62,10 @@ void WriteScope(std::string_view name, std::string_view kind, std::string_view s
   }
 }
 
-// What a credit may pay for, as the ledger has it.
+// What a credit may pay for, as the ledger has it. What is not there it would never pay for, and a
+// grant is for good.
 Status AddScope(dialects::Fields& fields, std::string_view name, std::string_view kind,
-                std::string& scope) {
+                const CatalogNow& catalog, std::string& scope) {
   std::vector<std::string> values;
   ReadTexts(fields, name, values);
   if (fields.Find(name) != nullptr && values.empty()) {
@@ -72,7 +73,7 @@ Status AddScope(dialects::Fields& fields, std::string_view name, std::string_vie
                 fmt::format("`{}` names at least one; leave it out for all.", name),
                 std::string(name));
   }
-  for (const std::string& value : values) {
+  for (std::string& value : values) {
     const bool is_good = !value.empty() && std::ranges::none_of(value, [](char c) {
       return static_cast<unsigned char>(c) <= ' ' || c == 0x7F;
     });
@@ -81,6 +82,9 @@ Status AddScope(dialects::Fields& fields, std::string_view name, std::string_vie
                   fmt::format("`{}` are names without spaces, like {}.", name,
                               kind == billing::kModelScope ? "ORG/NAME" : "together"),
                   std::string(name));
+    }
+    if (catalog) {
+      TW_ASSIGN_OR_RETURN(value, NameInCatalog(*catalog(), kind, value, name));
     }
     scope.append(scope.empty() ? "" : "\n").append(kind).append(value);
   }
@@ -245,8 +249,8 @@ Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
   fields.Flag("promotional", promotional);
   fields.Integer("priority", 0, kPriorityMax, priority);
   ledger::CreditSpec spec;
-  TW_RETURN_IF_ERROR(AddScope(fields, "models", billing::kModelScope, spec.scope));
-  TW_RETURN_IF_ERROR(AddScope(fields, "providers", billing::kProviderScope, spec.scope));
+  TW_RETURN_IF_ERROR(AddScope(fields, "models", billing::kModelScope, catalog_, spec.scope));
+  TW_RETURN_IF_ERROR(AddScope(fields, "providers", billing::kProviderScope, catalog_, spec.scope));
   TW_RETURN_IF_ERROR(CheckKnown(fields, "a credit"));
   TW_ASSIGN_OR_RETURN(spec.amount, billing::ParseUsd(usd, "usd"));
   if (spec.amount == 0) {

@@ -101,44 +101,96 @@ bool MaySee(std::string_view scope, const identity::Principal& caller, identity:
          FindKey(store, std::string(owner.substr(4)), {caller.org_id, std::nullopt}).has_value();
 }
 
-// The scope that requests fall into: names become ids. A new budget of what nobody has would bind
-// nobody.
-Result<std::string> ReadScope(const std::string& text, bool is_new, identity::Store& store,
-                              ledger::Ledger& ledger) {
+// "key:KEY/model:ORG/NAME", or of the server "model:ORG/NAME": of whom, and of what alone.
+struct ScopeText {
+  std::string kind, id;  // "" of the server
+  std::string_view of;   // "/model:ORG/NAME", "model:ORG/NAME", "all", "probes" or ""
+};
+
+Result<ScopeText> ParseScope(std::string_view text) {
   if (billing::IsServerScope(text) && text != billing::kProviderScope &&
       text != billing::kModelScope) {
-    return text;  // a model's id has a slash of its own
+    return ScopeText{{}, {}, text};  // a model's id has a slash of its own
   }
   const size_t slash = std::min(text.find('/'), text.size());
-  std::string owner = text.substr(0, slash);
-  const std::string rest = text.substr(slash);
+  const std::string_view owner = text.substr(0, slash), of = text.substr(slash);
   const size_t colon = std::min(owner.find(':'), owner.size());
-  const std::string kind = owner.substr(0, colon);
-  const std::string id = colon < owner.size() ? owner.substr(colon + 1) : "";
+  const std::string_view kind = owner.substr(0, colon);
+  const std::string_view id = colon < owner.size() ? owner.substr(colon + 1) : "";
   const bool is_kind = kind == "key" || kind == "user" || kind == "project" || kind == "org";
-  const bool is_rest = rest.empty() || (rest.starts_with("/model:") && rest.size() > 7) ||
-                       (rest.starts_with("/provider:") && rest.size() > 10);
-  if (!is_kind || id.empty() || !is_rest) {
+  const bool is_of = of.empty() || (of.starts_with("/model:") && of.size() > 7) ||
+                     (of.starts_with("/provider:") && of.size() > 10);
+  if (!is_kind || id.empty() || !is_of) {
     return Fail(ErrorCode::kInvalidArgument,
                 "A scope is key:KEY, user:USER, project:PROJECT or org:ORG; behind it may stand "
                 "/model:ORG/NAME or /provider:SLUG. Those of the server are all, provider:SLUG, "
                 "model:ORG/NAME and probes.",
                 "scope");
   }
-  Result<std::string> known = std::string();
-  if (kind == "key") {
-    const Result<identity::KeyInfo> key = FindKey(store, id, {});
-    known = key.has_value() ? Result<std::string>(key->id) : Fail(key.error());
-  } else {
-    known = store.AccountId(kind, id);
+  return ScopeText{std::string(kind), std::string(id), of};
+}
+
+// "key:ID"; "" of the server.
+Result<std::string> OwnerOf(const ScopeText& scope, identity::Store& store) {
+  if (scope.kind.empty()) {
+    return std::string();
   }
-  if (known.has_value()) {
-    known = billing::BudgetName(kind, *known) + rest;
+  std::string id = scope.id;
+  if (scope.kind == "key") {
+    TW_ASSIGN_OR_RETURN(const identity::KeyInfo key, FindKey(store, scope.id, {}));
+    id = key.id;
+  } else {
+    TW_ASSIGN_OR_RETURN(id, store.AccountId(scope.kind, scope.id));
+  }
+  return billing::BudgetName(scope.kind, id);
+}
+
+// What a budget is of, as the catalogue spells it.
+Result<std::string> SpelledOf(std::string_view of, const CatalogNow& catalog) {
+  const size_t start = of.starts_with('/') ? 1 : 0, colon = of.find(':');
+  if (colon == of.npos || !catalog) {
+    return std::string(of);
+  }
+  const std::string_view kind = of.substr(start, colon + 1 - start);
+  TW_ASSIGN_OR_RETURN(const std::string name,
+                      NameInCatalog(*catalog(), kind, of.substr(colon + 1), "scope"));
+  return fmt::format("{}{}", of.substr(0, colon + 1), name);
+}
+
+// The budget that there is of this name, whatever its case: it binds requests as it stands.
+std::optional<std::string> FindInAnyCase(std::string_view name, ledger::Ledger& ledger) {
+  std::optional<std::string> found;
+  for (const BudgetState& state : ledger.Budgets()) {
+    const std::string& known = state.spec.name;
+    if (ledger::AnyCase{known} == ledger::AnyCase{name} && (!found || known == name)) {
+      found = known;
+    }
+  }
+  return found;
+}
+
+// The scope that requests fall into: names become ids. A new budget of what nobody has, or of a
+// model or provider that is not there, would bind nobody; one that there is stays when these go.
+Result<std::string> ReadScope(const std::string& text, bool is_new, identity::Store& store,
+                              ledger::Ledger& ledger, const CatalogNow& catalog) {
+  TW_ASSIGN_OR_RETURN(const ScopeText scope, ParseScope(text));
+  const Result<std::string> owner = OwnerOf(scope, store);
+  if (owner.has_value()) {
+    if (auto known = FindInAnyCase(fmt::format("{}{}", *owner, scope.of), ledger)) {
+      return *known;
+    }
   }
   // What was set for somebody who is gone can still be seen, and removed.
-  const bool has_budget = known.has_value() && ledger.FindBudget(*known).has_value();
-  const auto left = is_new || has_budget ? std::nullopt : ledger.FindBudget(text);
-  return left.has_value() && !left->spec.closed ? Result<std::string>(text) : known;
+  const auto left = is_new ? std::nullopt : ledger.FindBudget(text);
+  if (left.has_value() && !left->spec.closed) {
+    return text;
+  }
+  TW_RETURN_IF_ERROR(owner);
+  std::string of(scope.of);
+  if (is_new) {
+    TW_ASSIGN_OR_RETURN(of, SpelledOf(scope.of, catalog));
+  }
+  return *owner + of;
 }
 
 // With other windows a budget would begin with nothing used, and with another dimension with what
@@ -433,7 +485,8 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     return Json(json);
   }
   const std::string asked(rest.substr(1));
-  const Result<std::string> read = ReadScope(asked, request.method == "PUT", store_, ledger_);
+  const Result<std::string> read =
+      ReadScope(asked, request.method == "PUT", store_, ledger_, catalog_);
   // Nobody learns what there is outside of his organisation.
   const bool is_hidden = read.has_value()
                              ? !MaySee(*read, caller, store_)

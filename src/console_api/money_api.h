@@ -11,12 +11,14 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "billing/adjust.h"
 #include "billing/recorder.h"
+#include "console_api/catalog_names.h"
 #include "dialects/json_reader.h"
 #include "http/http.h"
 #include "http/query.h"
@@ -56,6 +58,10 @@ class MoneyApi {
         store_(store),
         clock_(clock),
         adjuster_(ledger, recorder, clock, adjust_daily) {}
+
+  // What a new budget or credit may be of: models and providers of this catalogue; without one, all
+  // names. Call before requests come.
+  void NamesFrom(CatalogNow catalog) { catalog_ = std::move(catalog); }
 
   // Whether this is the API of a path.
   static bool Has(std::string_view path);
@@ -136,6 +142,7 @@ class MoneyApi {
   identity::Store& store_;
   const Clock& clock_;
   billing::Adjuster adjuster_;
+  CatalogNow catalog_;  // may be null
 };
 
 }  // namespace tradewind::console_api

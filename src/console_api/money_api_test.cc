@@ -340,6 +340,84 @@ TEST_F(MoneyApiTest, ACreditWithAScopePaysForThatAlone) {
             "models");
 }
 
+// Two models at two sites.
+std::shared_ptr<const catalog::Catalog> CatalogOfTwo() {
+  catalog::CatalogSources sources;
+  for (const auto& [site, id] : {std::pair("site-a", "org/model"), {"site-b", "org/other"}}) {
+    catalog::Mapping mapping;
+    mapping.hf_model = id;
+    mapping.provider = site;
+    mapping.provider_model = "m";
+    catalog::ProviderConfig& provider = sources.configured.emplace_back();
+    provider.name = site;
+    provider.kind = "openai";
+    provider.base_url = "https://site.example/v1";
+    provider.models = {mapping};
+  }
+  return catalog::Catalog::Build(std::move(sources));
+}
+
+TEST_F(MoneyApiTest, ABudgetIsSetAsTheCatalogueSpellsItOrRefused) {
+  money_->NamesFrom(CatalogOfTwo);
+  const std::string key = Key(R"({"name":"a","org":"acme"})", false);
+  const auto set = [&](const std::string& scope) {
+    return Text(Ask("PUT", "/tw/v1/budgets/" + scope, R"({"budget":"2"})"), "scope");
+  };
+  EXPECT_EQ(set("key:a/model:ORG/Model"), "key:" + key + "/model:org/model");
+  EXPECT_EQ(set("key:a/provider:Site-A"), "key:" + key + "/provider:site-a");
+  EXPECT_EQ(set("model:OTHER"), "model:org/other") << "as requests may name it, too";
+  EXPECT_EQ(set("provider:SITE-B"), "provider:site-b");
+  EXPECT_EQ(set("all"), "all");
+  for (const auto& [scope, nearest] :
+       {std::pair("model:org/modle", "The nearest: org/model."),
+        {"key:a/model:org/othr", "The nearest: org/other"},
+        {"provider:sita-a", "The nearest: site-a, site-b."},
+        {"org:acme/provider:far-away", "`tradewind providers` lists"},
+        {"model:far/away-from-all", "`tradewind search` lists"}}) {
+    const auto refused = Try("PUT", fmt::format("/tw/v1/budgets/{}", scope), R"({"budget":"2"})");
+    ASSERT_FALSE(refused.has_value()) << scope;
+    EXPECT_EQ(refused.error().code, ErrorCode::kNotFound) << scope;
+    EXPECT_EQ(refused.error().param, "scope") << scope;
+    EXPECT_NE(refused.error().message.find(nearest), std::string::npos) << refused.error().message;
+  }
+}
+
+TEST_F(MoneyApiTest, ABudgetSetInAnotherCaseOrOfAModelThatIsGoneStaysTheOneThatItIs) {
+  money_->NamesFrom(CatalogOfTwo);
+  for (const char* name : {"model:ORG/Model", "model:gone/model"}) {
+    ASSERT_TRUE(books_->ledger().Define({.name = name, .limit = 5}).has_value());
+  }
+  for (const auto& [asked, known] : {std::pair("model:org/model", "model:ORG/Model"),
+                                     {"model:Gone/Model", "model:gone/model"}}) {
+    const std::string path = fmt::format("/tw/v1/budgets/{}", asked);
+    EXPECT_EQ(Text(Ask("GET", path), "scope"), known);
+    EXPECT_EQ(Text(Ask("PUT", path, R"({"budget":"3"})"), "scope"), known);
+    EXPECT_EQ(Text(Ask("GET", path), "budget_nanousd"), "3000000000");
+    EXPECT_TRUE(Ask("DELETE", path).at("closed").as_bool());
+  }
+  EXPECT_EQ(Text(Ask("PUT", "/tw/v1/budgets/model:org/MODEL", R"({"budget":"2"})"), "scope"),
+            "model:org/model");
+  EXPECT_EQ(Try("PUT", "/tw/v1/budgets/model:gone/model", R"({"budget":"2"})").error().code,
+            ErrorCode::kNotFound);
+}
+
+TEST_F(MoneyApiTest, ACreditIsOfWhatTheCatalogueHasAsItSpellsIt) {
+  money_->NamesFrom(CatalogOfTwo);
+  Key(R"({"name":"a","org":"acme"})", false);
+  const auto credit = Ask("POST", "/tw/v1/credits",
+                          R"({"org":"acme","usd":"1","models":["ORG/Model","other"],
+                              "providers":"Site-A"})");
+  EXPECT_EQ(credit.at("models"), (boost::json::array{"org/model", "org/other"}));
+  EXPECT_EQ(credit.at("providers"), (boost::json::array{"site-a"}));
+  for (const char* field : {"models", "providers"}) {
+    const auto refused = Try("POST", "/tw/v1/credits",
+                             fmt::format(R"({{"org":"acme","usd":"1","{}":["nobodys"]}})", field));
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code, ErrorCode::kNotFound);
+    EXPECT_EQ(refused.error().param, field) << "a grant is for good";
+  }
+}
+
 TEST_F(MoneyApiTest, MakesAnOrganisationPayFromItsCreditsAlone) {
   Key(R"({"name":"boss","org":"acme","scopes":["manage","read"],"role":"admin"})");
   const auto boss = std::exchange(caller_, nullptr);

@@ -4,6 +4,7 @@
 // them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <deque>
@@ -22,6 +23,7 @@
 #include "base/result.h"
 #include "ledger/ids.h"
 #include "ledger/money.h"
+#include "ledger/names.h"
 #include "ledger/record.h"
 #include "ledger/window.h"
 
@@ -254,6 +256,12 @@ class Book {
   uint64_t seq() const { return seq_; }
   int64_t time_ns() const { return time_ns_; }
   std::optional<AccountNumber> FindBudget(std::string_view name) const;
+  // Each whose name is this one but for the case of its letters: requests fall into all of them.
+  template <typename Use>
+  void ForEachBudget(AnyCase name, const Use& use) const {
+    const auto [first, last] = budget_names_.equal_range(name);
+    std::for_each(first, last, [&](const auto& named) { use(named.second); });
+  }
   std::optional<AccountNumber> FindPayee(std::string_view name) const;
   std::optional<AccountNumber> FindCredit(std::string_view name) const;
   // The version with these terms that is in force, or was a moment ago; terms that come back after
@@ -421,7 +429,8 @@ class Book {
   std::map<AccountNumber, BudgetSpec> budgets_;
   std::map<AccountNumber, CreditSpec> credits_;
   std::map<AccountNumber, std::string> payees_;
-  std::map<std::string, AccountNumber, std::less<>> budget_names_, credit_names_, payee_names_;
+  std::map<std::string, AccountNumber, NameLess> budget_names_;
+  std::map<std::string, AccountNumber, std::less<>> credit_names_, payee_names_;
   std::map<std::string, Wallet, std::less<>> wallets_;  // of owners who have anything
   std::set<std::string, std::less<>> prepaid_;          // who pays from credits alone
   std::unordered_map<AccountNumber, Window> windows_;   // of now: looked up for every hold

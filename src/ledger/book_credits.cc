@@ -236,7 +236,8 @@ bool Book::MayPay(AccountNumber credit, std::string_view purposes) const {
   std::map<std::string_view, bool> kinds;  // whether one of it is meant
   ForEachLine(scope, [&](std::string_view wanted) {
     bool& is_meant = kinds[wanted.substr(0, wanted.find(':'))];
-    ForEachLine(purposes, [&](std::string_view purpose) { is_meant |= purpose == wanted; });
+    ForEachLine(purposes,
+                [&](std::string_view purpose) { is_meant |= AnyCase{purpose} == AnyCase{wanted}; });
   });
   return std::ranges::all_of(kinds, [](const auto& kind) { return kind.second; });
 }

@@ -466,12 +466,13 @@ std::vector<BudgetRoom> Ledger::FindRoom(std::span<const std::string_view> names
   const int64_t now_s = NowNs() / kNanosPerSecond;
   std::vector<BudgetRoom> rooms;
   for (const std::string_view name : names) {
-    const std::optional<AccountNumber> number = book_.FindBudget(name);
-    const BudgetSpec* const spec = number.has_value() ? book_.BudgetOf(*number) : nullptr;
-    if (spec != nullptr && !spec->closed) {
-      rooms.push_back(
-          {*number, spec->mode, spec->dimension, book_.BudgetAccount(*number, now_s).available()});
-    }
+    book_.ForEachBudget({name}, [&](AccountNumber number) {
+      const BudgetSpec* const spec = book_.BudgetOf(number);
+      if (spec != nullptr && !spec->closed) {
+        rooms.push_back(
+            {number, spec->mode, spec->dimension, book_.BudgetAccount(number, now_s).available()});
+      }
+    });
   }
   return rooms;
 }

@@ -216,7 +216,7 @@ class Ledger {
 
   std::optional<BudgetState> FindBudget(std::string_view name);
   std::optional<BudgetState> FindBudget(AccountNumber number);
-  // Of those of these names that there are, and that are not closed.
+  // Of those of these names, in whatever case, that there are, and that are not closed.
   std::vector<BudgetRoom> FindRoom(std::span<const std::string_view> names);
   std::vector<BudgetState> Budgets();
   std::vector<std::pair<HoldId, OpenHold>> HoldsInDoubt();  // by id

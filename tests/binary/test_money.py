@@ -409,6 +409,28 @@ def test_budgets_of_any_scope_are_set_listed_and_removed(tmp_path):
         assert unlimited.returncode == 2 and "--usd" in unlimited.stderr, "a new one needs a limit"
 
 
+def test_a_budget_binds_in_whatever_case_it_was_set_and_one_of_nothing_is_refused(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+        home = site.server.home
+        key = make_key(home, "cased")
+        for of, spelled in ((f"model:{MODEL.upper()}", f"model:{MODEL}"), ("provider:Site-A", "provider:site-a")):
+            done = harness.run_cli("budget", "set", f"key:cased/{of}", "--usd", "0.000001", "--json", home=home)
+            assert json.loads(done.stdout)["scope"] == f"key:{key['id']}/{spelled}"
+            refused = chat(site.server, key["token"], max_tokens=5)
+            assert refused.status == 402 and f"/{spelled}" in refused.error()["message"], refused.body
+            assert harness.run_cli("budget", "rm", f"key:cased/{of}", home=home).returncode == 0
+            assert chat(site.server, key["token"], max_tokens=5).status == 200
+        for scope in ("model:nobodys/model", "key:cased/provider:site-x"):
+            wrong = harness.run_cli("budget", "set", scope, "--usd", "1", home=home)
+            assert wrong.returncode != 0 and "lists those that there are" in wrong.stderr, wrong
+        wrong = harness.run_cli("credit", "grant", "default", "5", "--models", "nobodys/model", home=home)
+        assert wrong.returncode != 0 and "lists those that there are" in wrong.stderr, wrong
+        granted = harness.run_cli("credit", "grant", "default", "5", "--models", MODEL.upper(), home=home)
+        assert granted.returncode == 0, granted
+        assert harness.run_cli("credit", "prepaid", "default", home=home).returncode == 0
+        assert chat(site.server, key["token"], max_tokens=5).status == 200
+
+
 def test_a_spent_budget_takes_no_second_tries_from_others(tmp_path):
     order = '[route]\norder = ["site-a", "site-b", "site-c", "site-d", "site-e"]\n'
     sites = [f"site-{letter}" for letter in "abcde"]

@@ -94,5 +94,5 @@ def test_weeks_months_and_charges_are_set_and_shown(tmp_path):
         assert moved.returncode != 0 and "remove it first" in moved.stderr
         credit = json.loads(cli(home, "credit", "grant", "default", "5", "--priority", "3", "--json"))
         assert credit["priority"] == 3 and credit["models"] is None
-        few = json.loads(cli(home, "credit", "grant", "default", "5", "--models", "org/a,org/b", "--providers", "site-a", "--json"))
-        assert few["models"] == ["org/a", "org/b"] and few["providers"] == ["site-a"]
+        few = json.loads(cli(home, "credit", "grant", "default", "5", "--models", "acme/model", "--providers", "site-a", "--json"))
+        assert few["models"] == ["acme/model"] and few["providers"] == ["site-a"]

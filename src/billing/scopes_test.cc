@@ -1,0 +1,32 @@
+// Which budgets an attempt falls into.
+#include <gtest/gtest.h>
+
+#include "billing/meter.h"
+#include "billing/test_support.h"
+
+namespace tradewind::billing {
+namespace {
+
+TEST(Meter, TakesABudgetAndACreditInWhateverCaseTheyWereSet) {
+  for (const char* scope : {"key:key_1/model:ORG/Model", "org:org_1/provider:Site-A",
+                            "model:Org/MODEL", "provider:SITE-A"}) {
+    World world;
+    static_cast<void>(world.ledger->Define({.name = scope, .limit = 10}));
+    Meter meter(*world.ledger);
+    EXPECT_FALSE(meter.Begin(world.Ask(1, 1)).has_value()) << scope;
+  }
+  // Of two that differ in case alone both bind, as they did before each its own spelling.
+  World world;
+  static_cast<void>(world.ledger->Define({.name = "model:ORG/MODEL", .limit = 1'000'000}));
+  static_cast<void>(world.ledger->Define({.name = "model:org/model", .limit = 10}));
+  Meter meter(*world.ledger);
+  EXPECT_FALSE(meter.Begin(world.Ask(1, 1)).has_value());
+  static_cast<void>(world.ledger->Define({.name = "model:org/model", .limit = 1'000'000}));
+  auto attempt = meter.Begin(world.Ask(100, 50));
+  ASSERT_TRUE(attempt.has_value()) << attempt.error().message;
+  EXPECT_EQ(world.At("model:ORG/MODEL").pending, 200'000);
+  EXPECT_EQ(world.At("model:org/model").pending, 200'000);
+}
+
+}  // namespace
+}  // namespace tradewind::billing
