@@ -482,6 +482,7 @@ TEST(Focus, AddsUpToTheStatementInEveryVersion) {
   const Statement statement = MakeStatement(Month(), meters, prices);
   BillNames names;
   names.orgs["org_1"] = "Acme, \"Inc\"";
+  names.keys["key_1"] = "=cmd|' /C calc'!A0";
   for (const auto& [name, version] :
        {std::pair("1.2", FocusVersion::k12), std::pair("1.3", FocusVersion::k13),
         std::pair("1.4", FocusVersion::k14)}) {
@@ -489,6 +490,8 @@ TEST(Focus, AddsUpToTheStatementInEveryVersion) {
     const FocusOrder order{version, Month().period, statement.hash};
     const std::string csv = FocusCsv(order, meters, prices, names);
     EXPECT_NE(csv.find("\"Acme, \"\"Inc\"\"\""), std::string::npos);
+    EXPECT_NE(csv.find(",'=cmd|' /C calc'!A0,"), std::string::npos) << "no formula: " << csv;
+    EXPECT_EQ(csv.find(",=cmd"), std::string::npos);
     EXPECT_EQ(csv.find("ProviderName,PublisherName") != std::string::npos,
               version != FocusVersion::k14);
     EXPECT_EQ(csv.find("InvoiceDetailId") != std::string::npos, version == FocusVersion::k14);

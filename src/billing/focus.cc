@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/csv.h"
 #include "billing/focus_charges.h"
 #include "billing/parquet_writer.h"
 #include "dialects/json_writer.h"
@@ -386,27 +387,12 @@ std::string Plain(Wide number) {
   return (is_negative ? "-" : "") + text + "." + (behind.empty() ? "0" : behind);
 }
 
-// RFC 4180.
-std::string Quoted(std::string_view text) {
-  if (text.find_first_of(",\"\r\n") == text.npos) {
-    return std::string(text);
-  }
-  std::string out = "\"";
-  for (const char c : text) {
-    out += c;
-    if (c == '"') {
-      out += c;
-    }
-  }
-  return out + "\"";
-}
-
 std::string CsvOf(const Cell& cell) {
   switch (cell.kind) {
     case Cell::Kind::kNull:
       return {};
     case Cell::Kind::kText:
-      return Quoted(cell.text);
+      return CsvText(cell.text);
     case Cell::Kind::kNumber:
       return Plain(cell.number);
     case Cell::Kind::kTime:

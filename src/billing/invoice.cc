@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/csv.h"
 #include "billing/hash.h"
 #include "billing/invoice_html.h"
 #include "billing/usd.h"
@@ -99,19 +100,8 @@ std::string JsonOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
   return json.Take();
 }
 
-// RFC 4180. What a spreadsheet would take for a formula is text.
 std::string Cell(std::string_view text) {
-  std::string out = "\"";
-  if (!text.empty() && std::string_view("=+-@\t\r").find(text.front()) != std::string_view::npos) {
-    out += '\'';
-  }
-  for (const char c : text) {
-    out += c;
-    if (c == '"') {
-      out += c;
-    }
-  }
-  return out + "\"";
+  return CsvQuoted(NoFormula(text));
 }
 
 std::string CsvOf(const InvoiceDraft& draft, const InvoiceSums& sums, std::string_view hash) {

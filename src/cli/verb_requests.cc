@@ -9,6 +9,7 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "billing/csv.h"
 #include "cli/admin_link.h"
 #include "cli/reply_fields.h"
 #include "cli/terminal.h"
@@ -59,21 +60,10 @@ std::string CsvCell(const json::object& row, std::string_view name) {
   if (value == nullptr || value->is_null()) {
     return "";
   }
-  std::string text = value->is_string() ? Text(row, name) : std::to_string(Number(row, name));
-  // A spreadsheet takes these for a formula.
+  const std::string text = value->is_string() ? Text(row, name) : std::to_string(Number(row, name));
   const bool is_negative = text.starts_with('-') && text.size() > 1 &&
                            text.find_first_not_of("0123456789", 1) == std::string::npos;
-  if (!text.empty() && !is_negative && std::string_view("=+-@").contains(text.front())) {
-    text.insert(0, "'");
-  }
-  if (text.find_first_of(",\"\r\n") == std::string::npos) {
-    return text;
-  }
-  std::string quoted = "\"";
-  for (const char c : text) {
-    quoted += c == '"' ? "\"\"" : std::string(1, c);
-  }
-  return quoted + "\"";
+  return is_negative ? text : billing::CsvText(text);
 }
 
 std::vector<std::string> TableRow(const json::object& row) {

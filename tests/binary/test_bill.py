@@ -185,8 +185,10 @@ def validate(home, folder, reviewed=REVIEWED):
 @pytest.mark.skipif(not VALIDATOR.exists(), reason="the official validator of FOCUS needs Python 3.12, which is not here")
 def test_the_official_validator_finds_nothing(tmp_path):
     with market.Market(tmp_path, "site-a", prices=PRICES) as site:
-        spend(site, make_key(site.server.home, "exported")["token"])
+        spend(site, make_key(site.server.home, '=HYPERLINK("http://site.example";"x")')["token"])
         validate(site.server.home, tmp_path)
+        rows = csv.DictReader(io.StringIO((tmp_path / "focus.csv").read_text()))
+        assert {row["x_KeyName"] for row in rows} == {"'=HYPERLINK(\"http://site.example\";\"x\")"}, "no formula"
 
 
 def same(text, value):
