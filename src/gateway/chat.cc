@@ -163,6 +163,7 @@ std::optional<int64_t> TokensUsed(const Answered& answered) {
 
 // What the client may do about it, where routes were not asked for what they may cost.
 void TellTooDear(const Answered& answered, std::string& message) {
+  TellNotRetried(answered, message);
   constexpr size_t kNamedMax = 5;
   const std::vector<std::string>& all = answered.too_dear;
   if (all.empty()) {
@@ -229,6 +230,13 @@ bool IsProviderRefusal(const Answered& answered) {
 }
 
 }  // namespace
+
+void TellNotRetried(const Answered& answered, std::string& message) {
+  if (answered.not_retried.has_value()) {
+    message += fmt::format("{} It was not tried again: {}", message.ends_with('.') ? "" : ".",
+                           *answered.not_retried);
+  }
+}
 
 void SetStreamHeaders(http::Headers& headers) {
   headers.Set("Content-Type", "text/event-stream");

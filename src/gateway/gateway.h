@@ -297,6 +297,8 @@ http::Headers AnswerHeaders(const Call& call, const std::string& inference_id,
                             std::string_view provider, std::string_view model,
                             const std::vector<std::string>& ignored);
 void SetStreamHeaders(http::Headers& headers);
+// Adds to a failure's words why nothing more was sent after it.
+void TellNotRetried(const Answered& answered, std::string& message);
 
 // "live", "staging" or "error": what the last probe and the traffic say, over what the catalogue
 // says; staging stays staging.

@@ -52,6 +52,7 @@ struct Answered {
 
   // Of a failure before the first byte: routes that were not asked for what they may cost.
   std::vector<std::string> too_dear;
+  Boxed<std::string> not_retried;    // why nothing more was sent after it
   bool out_of_budget = false;        // nothing was tried: no budget has room for it
   bool may_be_billed = false;        // an attempt that failed, whose usage nobody tells
   bool refusal_is_billed = false;    // the provider bills what it read before it refused

@@ -224,6 +224,10 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
       // What came before is what the client is told, if no cheaper route follows.
       CountAttempt(begun->route->slug(), "too_dear");
       tries.too_dear.push_back(NameOf(begun->route->mapping->hf_model, begun->route->slug()));
+    } else if (is_refused_here && was_sent) {
+      // The client may have to pay for what failed: a refusal alone would read as if nothing had
+      // been tried.
+      answered.not_retried = held.error().message;
     } else if (is_refused_here) {
       answered = NoMoney(held.error(), tries.stream);  // another route may be cheaper
     } else if (const auto after_ms = HedgeAfterMs(tries); after_ms.has_value()) {
@@ -259,6 +263,7 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
     }
   }
   if (answered.is_left_open) {
+    TellNotRetried(answered, answered.failed_after_first_byte->message);
     co_await EndCutStream(call.exchange, *answered.failed_after_first_byte);
   }
   if (WouldHaveFollowed(call, answered)) {

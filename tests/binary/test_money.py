@@ -431,6 +431,18 @@ def test_a_budget_binds_in_whatever_case_it_was_set_and_one_of_nothing_is_refuse
         assert chat(site.server, key["token"], max_tokens=5).status == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_failed_is_told_when_no_room_is_left_to_try_again(tmp_path, stream):
+    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+        key = make_key(site.server.home, "once", "--budget", "2")
+        site.sim.fault(provider="site-a", status=500, count=1)
+        reply = chat(site.server, key["token"], max_tokens=100, stream=stream)
+        error = reply.error()
+        assert reply.status == 502 and "status 500" in error["message"], reply.body
+        assert "It was not tried again: This request may cost up to" in error["message"], reply.body
+        assert len(site.sim.log()) == 1, "it went out once"
+
+
 def test_a_spent_budget_takes_no_second_tries_from_others(tmp_path):
     order = '[route]\norder = ["site-a", "site-b", "site-c", "site-d", "site-e"]\n'
     sites = [f"site-{letter}" for letter in "abcde"]
