@@ -58,7 +58,9 @@ TEST(Pool, ARouteOfPriceZeroIsCountedAtWhatItIsBilledAllTheSame) {
   EXPECT_EQ(attempt->End({.is_complete = true, .usage = told}), 200'000);
   EXPECT_EQ(world.At("key:key_1").debits, 200'000) << "no budget is told that nothing was spent";
   offer.id.attempt = 2;
-  EXPECT_TRUE(meter.Begin(offer).has_value()) << "as far as anybody knows it costs nothing";
+  EXPECT_EQ(meter.Begin(offer).error().param, "model") << "it is no price of zero";
+  meter.bars().Set({}, world.ledger->seq());
+  EXPECT_TRUE(meter.Begin(offer).has_value()) << "somebody has acknowledged it";
   offer.id.attempt = 3;
   offer.billed_apart = "plugins";
   EXPECT_EQ(meter.Begin(offer).error().param, "plugins");
