@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "dialects/billed_apart.h"
 
 namespace tradewind::dialects {
 namespace {
@@ -20,6 +21,8 @@ constexpr std::array<std::string_view, 3> kImageTypes = {"image_url", "input_ima
 constexpr std::string_view kSoundType = "input_audio";
 constexpr std::array<std::string_view, 4> kTextKeys = {"text", "content", "refusal", "thinking"};
 constexpr std::array<std::string_view, 3> kDataKeys = {"url", "image_url", "file_data"};
+// LMDeploy's, in a part or its `image_url`: into how many tiles InternVL cuts the picture.
+constexpr std::string_view kTilesKey = "max_dynamic_patch";
 constexpr size_t kNameBytesMax = 64;  // of an error's words
 constexpr std::string_view kUsualTtl = "5m";
 
@@ -152,6 +155,9 @@ class Walk {
       } else if (is_of_message()) {
         NoteFieldName(levels_.back().key);
       }
+      if (is_in_part() && levels_.back().key == kTilesKey) {
+        NoteUnbounded(kTilesKey);
+      }
     } else {
       Value(raw, true);
     }
@@ -159,6 +165,19 @@ class Walk {
 
   // A message that was spoken stands by its id; its sound is input again.
   void NoteSpoken() { parts_.sounds += is_of_message() && levels_[1].key == "audio" ? 1 : 0; }
+
+  void NoteUnbounded(std::string_view name) {
+    if (parts_.unbounded.empty()) {
+      parts_.unbounded = name;
+    }
+  }
+
+  // Of a message, beside its content.
+  void NoteMessageField() {
+    if (is_of_message() && IsMessageFieldBilledApart(levels_[1].key)) {
+      NoteUnbounded(CaseFolded(levels_[1].key));
+    }
+  }
 
   // Of a prompt that is kept. A `ttl` that is not understood may be any.
   void NoteTtl(std::string_view text, bool is_something) {
@@ -171,6 +190,9 @@ class Walk {
   void Value(std::string_view text, bool is_something) {
     if (is_something) {
       NoteSpoken();
+    }
+    if (!text.empty()) {
+      NoteMessageField();
     }
     if (!levels_.empty()) {
       NoteTtl(text, is_something);
@@ -224,8 +246,16 @@ class Walk {
     }
   }
 
+  bool IsEmptyHere() const {
+    const size_t next = json_.find_first_not_of(" \t\r\n", at_ + 1);
+    return next != std::string_view::npos && (json_[next] == ']' || json_[next] == '}');
+  }
+
   void Enter(bool is_object) {
     NoteSpoken();
+    if (!IsEmptyHere()) {
+      NoteMessageField();
+    }
     const bool in_cache =
         levels_.empty() ? in_cache_ : levels_.back().in_cache || IsCacheName(levels_.back().key);
     if (!levels_.empty()) {
@@ -265,9 +295,9 @@ class Walk {
     parts_.picture_bytes += is_image ? picture_bytes_ : 0;
     const bool is_sound = type_ == kSoundType;
     parts_.sounds += is_sound ? 1 : 0;
-    if (!is_image && !is_sound && parts_.unbounded.empty() && !IsOneOf(kTextTypes, type_)) {
+    if (!is_image && !is_sound && !IsOneOf(kTextTypes, type_)) {
       const std::string& kind = type_.empty() ? odd_ : type_;
-      parts_.unbounded = kind.empty() || IsPlain(kind) ? kind : "content";
+      NoteUnbounded(kind.empty() || IsPlain(kind) ? std::string_view(kind) : "content");
     }
   }
 

@@ -17,7 +17,8 @@ struct MessageParts {
   // second one in the same part, comes to is not known.
   size_t picture_bytes = 0;
   // A kind of part whose size is not in the request, so that nothing bounds what a provider bills
-  // of it: video, other sound, files, whatever is not known. "" = none.
+  // of it: video, other sound, files, whatever is not known; or a field of a message that holds
+  // media beside its content. "" = none.
   std::string unbounded;
   // A `cache_control` somewhere in it asks that its text be kept for longer than five minutes.
   bool wants_long_cache = false;

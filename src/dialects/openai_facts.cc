@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "base/text.h"
+#include "dialects/billed_apart.h"
 #include "dialects/json_reader.h"
 #include "dialects/message_parts.h"
 
@@ -205,7 +206,7 @@ bool IsAsked(const json::value* value) {
   return value != nullptr && !(value->is_bool() && !value->get_bool());
 }
 
-constexpr std::array<std::string_view, 24> kShort = {"model",
+constexpr std::array<std::string_view, 29> kShort = {"model",
                                                      "models",
                                                      "stream",
                                                      "stream_options",
@@ -221,6 +222,11 @@ constexpr std::array<std::string_view, 24> kShort = {"model",
                                                      "n_cmpl",
                                                      "n_predict",
                                                      "max_length",
+                                                     "max_new_tokens",
+                                                     "max_output_tokens",
+                                                     "max_tokens_to_sample",
+                                                     "max_gen_len",
+                                                     "num_predict",
                                                      "service_tier",
                                                      "web_search_options",
                                                      "plugins",
@@ -392,7 +398,8 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
     facts.service_tier = Text(tier->get_string());
   }
   facts.wants_sound = kinds != nullptr && !IsTextOr(*kinds, "text");
-  for (std::string apart : {BilledApart(fields), std::move(parts.unbounded)}) {
+  for (std::string apart :
+       {BilledApart(fields), std::move(parts.unbounded), FieldBilledApart(request)}) {
     if (facts.billed_apart.empty()) {
       facts.billed_apart = std::move(apart);
     }

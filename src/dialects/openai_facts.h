@@ -68,9 +68,12 @@ struct OpenAiFacts {
   ProviderPreferences provider;
 };
 
-// Other names of the bound of an answer, which some servers obey before `max_tokens`: llama.cpp's
-// and KoboldCpp's. More than 0, or they bound nothing.
-inline constexpr std::array<std::string_view, 2> kOtherBounds = {"n_predict", "max_length"};
+// Other names of the bound of an answer, which some servers obey before `max_tokens`, or a proxy
+// hands on: llama.cpp's, KoboldCpp's, DeepInfra's, Gemini's, Anthropic's (old), Bedrock's Llama's
+// and Ollama's. More than 0, or they bound nothing.
+inline constexpr std::array<std::string_view, 7> kOtherBounds = {
+    "n_predict",   "max_length", "max_new_tokens", "max_output_tokens", "max_tokens_to_sample",
+    "max_gen_len", "num_predict"};
 // nullopt: the field is not there, or bounds nothing.
 std::optional<int64_t> OtherBound(const JsonText& request, std::string_view name);
 

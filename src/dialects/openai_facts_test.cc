@@ -58,6 +58,10 @@ TEST(OpenAiFacts, CountsTheNamesOfOtherServersForABoundAndForAnswers) {
   for (const char* nothing : {"-1", "-2", "0", "null", "\"2000\"", "1.5", "1e300", "[7]", "true"}) {
     EXPECT_EQ(largest(R"("n_predict":)" + std::string(nothing)), std::nullopt) << nothing;
   }
+  for (const char* name : {"max_new_tokens", "max_output_tokens", "max_tokens_to_sample",
+                           "max_gen_len", "num_predict"}) {
+    EXPECT_EQ(largest(R"("max_tokens":5,")" + std::string(name) + R"(":2000)"), 2000) << name;
+  }
   EXPECT_EQ(Facts(R"({"model":"m","N_Predict":7})").error().param, "n_predict");
   EXPECT_EQ(Facts(R"({"model":"m","n":2,"n_cmpl":3})")->answers, 3);
   EXPECT_EQ(Facts(R"({"model":"m","n_cmpl":0})").error().param, "n_cmpl");
@@ -72,6 +76,9 @@ TEST(OpenAiFacts, NamesWhatIsBilledApartFromTokens) {
   EXPECT_EQ(apart(R"("tools":[{"type":"web_search"}])"), "tools");
   EXPECT_EQ(apart(R"("tools":[{"google_search":{}}])"), "tools");
   EXPECT_EQ(apart(R"("web_search_options":{})"), "web_search_options");
+  EXPECT_EQ(apart(R"("prediction":{"type":"content","content":"a"})"), "prediction");
+  EXPECT_EQ(apart(R"("messages":[{"content":"a","images":["https://a.example/b.png"]}])"),
+            "images");
   EXPECT_EQ(apart(R"("service_tier":["priority"])"), "service_tier");
   EXPECT_EQ(apart(R"("service_tier":"priority")"), "") << "a route may have prices of it";
   EXPECT_EQ(apart(R"("service_tier":null)"), "");

@@ -267,12 +267,13 @@ def test_a_request_without_max_tokens_gets_the_largest_that_the_budget_affords(t
 def test_a_bound_by_the_name_of_another_server_is_held_as_it_is_obeyed(tmp_path):
     with market.Market(tmp_path, "site-l", prices=PRICES) as site:
         site.sim.fault(tokens=3000)
-        other = {"n_predict", "max_length", "auto_max_new_tokens"}
+        other = {"n_predict", "max_length", "max_new_tokens", "num_predict", "auto_max_new_tokens"}
         for number, (fields, sent) in enumerate([
             ({"max_tokens": 5, "n_predict": 500}, {"max_tokens": 5, "n_predict": 500}),
             ({"n_predict": 500}, {"max_tokens": 500, "n_predict": 500}),
             ({"max_length": 600}, {"max_tokens": 600, "max_length": 600}),
-            ({"max_tokens": 5, "n_predict": -1}, {"max_tokens": 5}),
+            ({"max_new_tokens": 600}, {"max_tokens": 600, "max_new_tokens": 600}),
+            ({"max_tokens": 5, "n_predict": -1, "num_predict": -1}, {"max_tokens": 5}),
             ({"max_tokens": 5, "n_predict": "500", "auto_max_new_tokens": True}, {"max_tokens": 5}),
             ({"n_predict": -2}, None),
             ({"max_tokens": 0, "n_predict": 500}, None),

@@ -4,6 +4,7 @@ import csv
 import decimal
 import io
 import json
+import re
 
 import pytest
 
@@ -179,6 +180,39 @@ def test_sound_is_held_where_it_has_a_price_and_refused_by_name_elsewhere(tmp_pa
                 reply = site.server.post("/v1/chat/completions", body | {"provider": {"max_price": cap}}, headers)
                 assert "over the cap" in reply.error()["message"], "of sound, which has a price of its own"
             assert priced or site.sim.bill()["total"]["requests"] == 0
+
+
+def test_what_beats_the_bounds_of_a_request_is_refused_by_name_under_a_hard_budget(tmp_path):
+    picture = "https://a.example/b.png"
+    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+        key, free = make_key(site.server.home, "k", "--budget", "10"), make_key(site.server.home, "free")
+        for fields, param in (
+            ({"prediction": {"type": "content", "content": "a " * 4000}}, "prediction"),
+            ({"extra_body": {"max_tokens": 100_000, "n": 8}}, "extra_body"),
+            ({"Fallbacks": ["dear/model"]}, "fallbacks"),
+            ({"preset": "dear"}, "preset"),
+            ({"images": [picture] * 30}, "images"),
+            ({"messages": [{"role": "user", "content": "a", "images": [picture] * 30}]}, "images"),
+            ({"chat_template_kwargs": {"chat_template": "{% for i in range(9999) %}a{% endfor %}"}}, "chat_template_kwargs"),
+        ):
+            body = {"model": MODEL, "messages": [{"role": "user", "content": "a"}], "max_tokens": 10} | fields
+            reply = site.server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {key['token']}"})
+            assert (reply.status, reply.error()["param"]) == (402, param), reply.body
+            assert f"`{param}`" in reply.error()["message"]
+            assert site.sim.bill()["total"]["requests"] == 0
+        body |= {"images": [], "chat_template_kwargs": {"enable_thinking": False}}
+        assert site.server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {key['token']}"}).status == 200
+        body["images"] = [picture]
+        reply = site.server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {free['token']}"})
+        assert reply.status == 200, reply.body
+        assert attempt_of(site, free, reply)["reason"] == "incomplete: images is billed apart from tokens"
+
+
+def test_the_page_of_budgets_names_every_field_that_is_refused():
+    listed = (harness.ROOT / "src/dialects/billed_apart.cc").read_text().split("kApart =")[1].split("namespace")[0]
+    names = set(re.findall(r'^ +"([a-z_]+)",', listed, re.MULTILINE))
+    page = (harness.ROOT / "docs/operating/budgets.md").read_text()
+    assert len(names) > 60 and not [name for name in sorted(names) if f"`{name}`" not in page]
 
 
 HOUR = {"type": "ephemeral", "ttl": "1h"}

@@ -1,0 +1,19 @@
+// Fields of a request by which a provider may bill more than its bytes and its bound of the answer
+// come to. What reads them is a provider, or a proxy that stands as one.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "dialects/json_text.h"
+
+namespace tradewind::dialects {
+
+// The first of them that says something (not null, false, or empty); "" = none. Names are compared
+// as servers do that take no notice of case.
+std::string FieldBilledApart(const JsonText& request);
+
+// The same question of a field of one message, given the name as it stands there.
+bool IsMessageFieldBilledApart(std::string_view name);
+
+}  // namespace tradewind::dialects
