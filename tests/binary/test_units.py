@@ -135,7 +135,7 @@ def test_a_photo_as_a_data_url_is_held_as_a_picture_and_not_as_text(tmp_path):
     price = ["--price", f"site-a={json.dumps(BILLED)}"]
     with market.Market(tmp_path, "site-a", prices=PRICES, also=UNITS, context=131072, sim_flags=price) as site:
         # Of 131,072 tokens of input the dearest tier makes more than $0.03.
-        key = make_key(site.server.home, "small", "--budget", "0.015")
+        key = make_key(site.server.home, "small", "--budget", "0.02")
         photo = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64," + "/9j/" * 75_000}}
         body = {"model": MODEL, "messages": [{"role": "user", "content": [{"type": "text", "text": "what is it"}, photo]}], "max_tokens": 20}
         headers = {"Authorization": f"Bearer {key['token']}"}
@@ -154,6 +154,22 @@ def test_a_photo_as_a_data_url_is_held_as_a_picture_and_not_as_text(tmp_path):
         for url in ("data:application/pdf;base64," + "A" * 300_000, "https://a.example/" + "a" * 300_000):
             photo["image_url"]["url"] = url
             assert site.server.post("/v1/chat/completions", body, headers).status == 402
+
+
+def held_for(site, key, **fields):
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "what is it"}], "max_tokens": 10} | fields
+    reply = site.server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {key['token']}"})
+    assert reply.status == 200, reply.body
+    return int(reply.headers["x-tradewind-hold-nanousd"])
+
+
+def test_a_picture_is_held_as_the_most_that_any_provider_makes_of_one(tmp_path):
+    # OpenAI's gpt-4o-mini: 2,833 tokens, and 5,667 for each of the 8 tiles of 2048x768.
+    most = 2833 + 8 * 5667
+    with market.Market(tmp_path, "site-a", prices=("1", "2"), context=131072) as site:
+        key = make_key(site.server.home, "k", "--budget", "10")
+        with_picture = {"messages": [{"role": "user", "content": [{"type": "text", "text": "what is it"}, PICTURE]}]}
+        assert held_for(site, key, **with_picture) - held_for(site, key) >= most * 1000
 
 
 def test_sound_is_held_where_it_has_a_price_and_refused_by_name_elsewhere(tmp_path):
