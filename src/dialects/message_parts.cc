@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "dialects/billed_apart.h"
+#include "dialects/rewritten.h"
 
 namespace tradewind::dialects {
 namespace {
@@ -21,6 +22,8 @@ constexpr std::array<std::string_view, 3> kImageTypes = {"image_url", "input_ima
 constexpr std::string_view kSoundType = "input_audio";
 constexpr std::array<std::string_view, 4> kTextKeys = {"text", "content", "refusal", "thinking"};
 constexpr std::array<std::string_view, 3> kDataKeys = {"url", "image_url", "file_data"};
+// What templates write anew, with the arguments as JSON.
+constexpr std::array<std::string_view, 2> kCallKeys = {"tool_calls", "function_call"};
 // LMDeploy's, in a part or its `image_url`: into how many tiles InternVL cuts the picture.
 constexpr std::string_view kTilesKey = "max_dynamic_patch";
 constexpr size_t kNameBytesMax = 64;  // of an error's words
@@ -255,6 +258,9 @@ class Walk {
     NoteSpoken();
     if (!IsEmptyHere()) {
       NoteMessageField();
+    }
+    if (is_of_message() && IsOneOf(kCallKeys, CaseFolded(levels_[1].key))) {
+      parts_.rewritten_growth += RewrittenGrowth(json_.substr(at_), /*parses_strings=*/true);
     }
     const bool in_cache =
         levels_.empty() ? in_cache_ : levels_.back().in_cache || IsCacheName(levels_.back().key);

@@ -20,6 +20,7 @@ struct MessageParts {
   // of it: video, other sound, files, whatever is not known; or a field of a message that holds
   // media beside its content. "" = none.
   std::string unbounded;
+  int64_t rewritten_growth = 0;  // of calls of tools (RewrittenGrowth)
   // A `cache_control` somewhere in it asks that its text be kept for longer than five minutes.
   bool wants_long_cache = false;
   // A part with more than one type, "messages[0].content[1].type", or content under another name's

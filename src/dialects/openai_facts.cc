@@ -13,6 +13,7 @@
 #include "dialects/billed_apart.h"
 #include "dialects/json_reader.h"
 #include "dialects/message_parts.h"
+#include "dialects/rewritten.h"
 
 namespace tradewind::dialects {
 namespace {
@@ -237,6 +238,22 @@ constexpr std::array<std::string_view, 29> kShort = {"model",
                                                      "mm_processor_kwargs"};
 constexpr std::array<std::string_view, 3> kLong = {"messages", "prompt", "input"};
 
+// Beside the messages, what a template may write into the prompt.
+constexpr std::array<std::string_view, 2> kTools = {"tools", "functions"};
+constexpr std::array<std::string_view, 3> kTemplateJson = {"response_format", "documents",
+                                                           "chat_template_kwargs"};
+
+int64_t GrowthOf(const JsonText& request) {
+  int64_t growth = 0;
+  for (const std::string_view name : kTools) {
+    growth += RewrittenToolsGrowth(request.Raw(name));
+  }
+  for (const std::string_view name : kTemplateJson) {
+    growth += RewrittenGrowth(request.Raw(name));
+  }
+  return growth;
+}
+
 // Fields by which providers are told to think, and whether to show it.
 constexpr std::array<std::string_view, 8> kThinking = {
     "reasoning", "reasoning_effort", "reasoning_format", "include_reasoning",
@@ -387,6 +404,7 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   facts.images = parts.images;
   facts.has_images = parts.images > 0;
   facts.picture_bytes = static_cast<int64_t>(parts.picture_bytes);
+  facts.rewritten_growth = parts.rewritten_growth + GrowthOf(request);
   facts.sounds = parts.sounds;
   facts.wants_long_cache =
       parts.wants_long_cache || std::ranges::any_of(request.names(), [&](std::string_view name) {

@@ -29,14 +29,15 @@ int64_t Times(int64_t a, int64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
 }
 
-// A vocabulary of bytes makes at most one token of each, and JSON is longer than what it says. What
-// is more than the context of each prompt is refused by the provider, and not billed. Some
-// tokenizers normalise first, which may add bytes.
+// A vocabulary of bytes makes at most one token of each, and JSON is longer than what it says,
+// where a template does not write it anew. What is more than the context of each prompt is refused
+// by the provider, and not billed. Some tokenizers normalise first, which may add bytes.
 // Where a stream goes on elsewhere, what the client has of it is input too. Some providers bill the
 // prompt for each of its answers.
 int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
   const dialects::OpenAiFacts& facts = tries.order.facts;
-  int64_t tokens = kTemplateTokens + facts.images * kImageTokensMax - facts.picture_bytes;
+  int64_t tokens = kTemplateTokens + facts.images * kImageTokensMax - facts.picture_bytes +
+                   facts.rewritten_growth;
   for (const std::string_view text :
        {std::string_view(tries.call.request().body), std::string_view(tries.stream.text)}) {
     tokens += static_cast<int64_t>(text.size()) + dialects::NormalisedGrowth(text);

@@ -172,6 +172,25 @@ def test_a_picture_is_held_as_the_most_that_any_provider_makes_of_one(tmp_path):
         assert held_for(site, key, **with_picture) - held_for(site, key) >= most * 1000
 
 
+def test_json_that_a_template_writes_anew_is_held_as_it_may_be_written(tmp_path):
+    schema = {"type": "object", "properties": {"a": {"enum": [1] * 1000}, "b": {"description": "<é 中 & 'c'>"}}}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": [1] * 500}, separators=(",", ":"))}}
+    read = call | {"function": call["function"] | {"arguments": {"a": [1] * 500}}}
+    answered = [{"role": "user", "content": "a"}, {"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c", "content": "1"}]
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    structured = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+
+    def written(value):
+        return max(len(json.dumps(value, indent=indent, ensure_ascii=ascii)) for indent in (None, 4) for ascii in (False, True))
+
+    with market.Market(tmp_path, "site-a", prices=("1", "2"), context=131072) as site:
+        key = make_key(site.server.home, "k", "--budget", "10")
+        plain = held_for(site, key)
+        assert held_for(site, key, tools=tools) - plain >= written(tools) * 1000
+        assert held_for(site, key, response_format=structured) - plain >= written(structured) * 1000
+        assert held_for(site, key, messages=answered) - plain >= written([read]) * 1000
+
+
 def test_sound_is_held_where_it_has_a_price_and_refused_by_name_elsewhere(tmp_path):
     sound = 'audio_input_usd_per_mtok = "40", audio_output_usd_per_mtok = "80"'
     for priced in (True, False):
@@ -277,9 +296,9 @@ def test_what_is_kept_for_an_hour_is_held_billed_and_never_beyond_a_hard_budget(
         # A budget that has room for five minutes, and none for an hour.
         tight = make_key(home, "tight", "--budget", str(decimal.Decimal(held[0] + held[40]) / 2 / 10**9))
         headers = {"Authorization": f"Bearer {tight['token']}"}
-        refused = site.server.post("/v1/chat/completions", prompt(HOUR), headers)
+        refused = site.server.post("/v1/chat/completions", prompt(HOUR, where), headers)
         assert refused.status == 402, refused.body
-        assert site.server.post("/v1/chat/completions", prompt({"type": "ephemeral"}), headers).status == 200
+        assert site.server.post("/v1/chat/completions", prompt({"type": "ephemeral"}, where), headers).status == 200
 
 
 def test_a_route_without_a_price_for_an_hour_is_used_by_no_hard_budget(tmp_path):
