@@ -17,12 +17,12 @@ constexpr auto kApart = std::to_array<std::string_view>({
     "generationconfig",              // the same
     "additionalmodelrequestfields",  // Bedrock
     "litellm_params",                // LiteLLM
-    "model_kwargs",                  // LiteLLM
     "additional_drop_params",        // LiteLLM: takes fields out, max_tokens too
     "venice_parameters",             // Venice: searches the web
     "features",                      // Open WebUI: the same, and pictures
     "extra_headers",                 // LiteLLM: of the request that it sends
     "headers",                       // the same
+    "provider_specific_header",      // the same
     // Another model than the route's, at its own price; or several.
     "route",                         // OpenRouter
     "preset",                        // OpenRouter: a list of models, prompt and parameters
@@ -34,7 +34,7 @@ constexpr auto kApart = std::to_array<std::string_view>({
     "custom_llm_provider",           // the same
     "api_base",                      // the same
     "base_url",                      // the same
-    "fallback_models",               // Requesty and others
+    "fallback_models",               // gateways
     "provider_options",              // Vercel
     "provideroptions",               // the same
     "compound_custom",               // Groq: models and tools of its own
@@ -43,6 +43,9 @@ constexpr auto kApart = std::to_array<std::string_view>({
     "prediction",            // OpenAI, Fireworks, Cerebras: rejected tokens are billed
     "speculation",           // Fireworks: the same
     "num_return_sequences",  // Transformers' n
+    "num_retries",           // LiteLLM: what failed may be billed, too
+    "max_retries",           // the same
+    "retry_policy",          // the same
     "candidate_count",       // Gemini's n
     "candidatecount",        // the same
     "maxtokens",             // Bedrock
@@ -82,7 +85,7 @@ constexpr auto kApart = std::to_array<std::string_view>({
     // Searches and tools that the provider runs.
     "search_settings",           // Groq
     "web_search",                // Baidu
-    "enable_web_search",         // the same
+    "enable_web_search",         // MiniMax
     "enable_enhancement",        // Hunyuan
     "force_search_enhancement",  // the same
     "enable_code_interpreter",   // Qwen
@@ -105,7 +108,8 @@ constexpr auto kApartOfMessage =
 constexpr std::string_view kTemplateFields = "chat_template_kwargs";
 
 bool SaysNothing(std::string_view json) {
-  return json == "null" || json == "false" || json == "[]" || json == "{}" || json == R"("")";
+  return json == "null" || json == "false" || json == "0" || json == "[]" || json == "{}" ||
+         json == R"("")";
 }
 
 bool HoldsTemplate(std::string_view json) {

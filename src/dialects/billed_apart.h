@@ -9,8 +9,8 @@
 
 namespace tradewind::dialects {
 
-// The first of them that says something (not null, false, or empty); "" = none. Names are compared
-// as servers do that take no notice of case.
+// The first of them that says something (not null, false, 0, or empty); "" = none. Names are
+// compared as servers do that take no notice of case.
 std::string FieldBilledApart(const JsonText& request);
 
 // The same question of a field of one message, given the name as it stands there.

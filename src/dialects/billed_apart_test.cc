@@ -19,6 +19,7 @@ TEST(FieldBilledApart, NamesWhatBeatsTheBoundsOfARequest) {
   EXPECT_EQ(Apart(R"("fallbacks":["dear"])"), "fallbacks");
   EXPECT_EQ(Apart(R"("additional_drop_params":["max_tokens"])"), "additional_drop_params");
   EXPECT_EQ(Apart(R"("num_return_sequences":8)"), "num_return_sequences");
+  EXPECT_EQ(Apart(R"("num_retries":3)"), "num_retries");
   EXPECT_EQ(Apart(R"("speed" : "fast")"), "speed");
   EXPECT_EQ(Apart(R"("web_search":true)"), "web_search");
 }
@@ -31,7 +32,7 @@ TEST(FieldBilledApart, ReadsNamesAsServersDo) {
 }
 
 TEST(FieldBilledApart, LeavesWhatSaysNothingAndWhatIsBounded) {
-  for (const char* nothing : {"null", "false", "[]", "{}", R"("")"}) {
+  for (const char* nothing : {"null", "false", "0", "[]", "{}", R"("")"}) {
     EXPECT_EQ(Apart(R"("images":)" + std::string(nothing)), "") << nothing;
   }
   EXPECT_EQ(Apart(R"("model":"m","messages":[{"content":"prediction"}],"temperature":1,"seed":2,
