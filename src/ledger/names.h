@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <compare>
+#include <cstddef>
 #include <string_view>
 
 namespace tradewind::ledger {
@@ -15,9 +16,13 @@ struct AnyCase {
     const auto lower = [](char c) {
       return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
     };
-    return std::lexicographical_compare_three_way(
-        a.text.begin(), a.text.end(), b.text.begin(), b.text.end(),
-        [&](char x, char y) -> std::weak_ordering { return lower(x) <=> lower(y); });
+    const size_t both = std::min(a.text.size(), b.text.size());
+    for (size_t i = 0; i < both; ++i) {
+      if (const char x = a.text[i], y = b.text[i]; x != y && lower(x) != lower(y)) {
+        return lower(x) <=> lower(y);
+      }
+    }
+    return a.text.size() <=> b.text.size();
   }
   friend bool operator==(AnyCase a, AnyCase b) { return (a <=> b) == 0; }
 };
