@@ -160,6 +160,17 @@ Error NotRecorded(const Refusal& refusal) {
   }
 }
 
+// No budget is at fault, but a price, or a length.
+Error BeyondEveryHold(const Offer& offer) {
+  return {
+      ErrorCode::kPaymentRequired,
+      fmt::format("At its price {} may bill more than {} for this request to {}, and so much is "
+                  "held for none; name a smaller max_tokens, or have the operator look at the "
+                  "price of that route.",
+                  offer.purchase.provider, FormatUsd(ledger::kAmountMax), offer.purchase.model),
+      "model"};
+}
+
 Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, const Offer& offer) {
   if (IsOfTheLedger(refusal)) {
     return NotRecorded(refusal);
@@ -167,8 +178,9 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
   const bool is_credit = refusal.reason == Refusal::Reason::kCredit;
   if (!is_credit && (refusal.reason != Refusal::Reason::kBudget || !budget.has_value())) {
     return {ErrorCode::kPaymentRequired,
-            fmt::format("The request may cost {}, and {} is left.", FormatUsd(refusal.asked),
-                        FormatUsd(std::max<NanoUsd>(0, refusal.available)))};
+            fmt::format("What the request may cost cannot be held: {}.",
+                        ledger::RefusalName(refusal.reason)),
+            "model"};
   }
   const std::string left = FormatUsd(std::max<NanoUsd>(0, refusal.available));
   std::string message =
@@ -389,8 +401,13 @@ Result<ledger::HoldRequest> Meter::RequestOf(const SpendingBound& bound, const O
   ledger::HoldRequest request;
   request.id = offer.id;
   if (bought.priced && !is_local) {
-    TW_ASSIGN_OR_RETURN(request.cost,
-                        pricing::WorstCaseNanoUsd(*offer.prices, BoundsOf(offer, output.tokens)));
+    const Result<NanoUsd> cost =
+        pricing::WorstCaseNanoUsd(*offer.prices, BoundsOf(offer, output.tokens));
+    if (cost.has_value() ? *cost > ledger::kAmountMax
+                         : cost.error().code == ErrorCode::kResourceExhausted) {
+      return Fail(BeyondEveryHold(offer));
+    }
+    TW_ASSIGN_OR_RETURN(request.cost, cost);
     // Without a ledger to record it in, nothing is bought that would need it.
     metered.price_version_ = ledger_.PriceVersion(SpecOf(bought, *offer.prices)).value_or(0);
     request.price_version = metered.price_version_;

@@ -60,7 +60,7 @@ Task<void> SettleAsWaste(Leg& leg, const Clock& clock) {
     billing::Ended ended;
     ended.is_complete = ended.is_waste = true;
     ended.usage = whole.usage;
-    ended.finish = "hedge_lost";
+    ended.finish = kHedgeLost;
     static_cast<void>(leg.begun.money.End(ended));
   }
 }
@@ -190,9 +190,11 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
     // What the others had done by then nobody says: in doubt for their worst case
     // (billing/ending.h).
     Answered failed = std::move(leg->failed).value_or(Left());
-    EndMoney(tries, failed, leg->begun);
-    if (leg->is_ready() || (won != nullptr && failed.kind == FailureKind::kClientLeft)) {
-      CountAttempt(slug, "hedge_lost");  // nothing is learnt from it
+    const bool has_lost =
+        leg->is_ready() || (won != nullptr && failed.kind == FailureKind::kClientLeft);
+    EndMoney(tries, failed, leg->begun, has_lost);
+    if (has_lost) {
+      CountAttempt(slug, kHedgeLost);  // nothing is learnt from it
       continue;
     }
     answered = std::move(failed);

@@ -256,8 +256,11 @@ billing::Ended EndedOf(const Answered& answered) {
   return ended;
 }
 
-void EndMoney(Tries& tries, const Answered& answered, Begun& begun) {
+void EndMoney(Tries& tries, const Answered& answered, Begun& begun, bool has_lost) {
   billing::Ended ended = EndedOf(answered);
+  if (has_lost) {
+    ended.finish = kHedgeLost;  // its client is still there
+  }
   if (begun.route->is_local()) {
     ended.usage = answered.usage;
   }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "gateway/gateway.h"
@@ -87,7 +88,10 @@ billing::Ended EndedOf(const Answered& answered);
 // What an attempt has come to that was begun, and that nothing was sent of.
 Answered NotSent();
 
-// The attempt has ended: so does its hold (billing/ending.h).
-void EndMoney(Tries& tries, const Answered& answered, Begun& begun);
+inline constexpr std::string_view kHedgeLost = "hedge_lost";
+
+// The attempt has ended: so does its hold (billing/ending.h). `has_lost`: it was stopped because
+// the one beside it was faster.
+void EndMoney(Tries& tries, const Answered& answered, Begun& begun, bool has_lost = false);
 
 }  // namespace tradewind::gateway

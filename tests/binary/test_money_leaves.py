@@ -81,6 +81,8 @@ def test_the_loser_of_a_hedge_is_in_doubt(site, key):
     assert (requests["settled"], requests["in_doubt"]) == (1, 1)
     assert settled == nano(reply.json()["usage"]), "the winner's"
     assert "x-tradewind-cost-nanousd" not in reply.headers, "which is not what the request cost: the other one may be billed too"
+    receipt = harness.run_cli("receipt", reply.headers["x-tradewind-receipt"], "--json", home=site.server.home)
+    assert "hedge_lost" in receipt.stdout and "client_left" not in receipt.stdout, "nobody left"
     assert nano(site.sim.bill()["total"]) <= settled + doubtful
 
 
