@@ -259,6 +259,7 @@ class Gateway {
   void Permit(const Call& call, routing::PlanRequest& request) const;
   // The user's own, the organisation's, the operator's.
   UpstreamKey KeyFor(const Call& call, const routing::PlannedRoute& route) const;
+  bool MayPayFor(const Tries& tries, const routing::PlannedRoute& route) const;
 
   // With the CORS origins as they are now.
   std::shared_ptr<const AdmissionPolicy> CorsPolicy() const;

@@ -100,6 +100,9 @@ std::optional<int64_t> Gateway::HedgeAfterMs(const Tries& tries) const {
 // The next route, when it is in health and the budget has a second attempt for it.
 std::optional<Begun> Gateway::BeginSecond(Tries& tries) const {
   const PlannedRoute& route = tries.plan.routes[tries.attempts.route() + 1];
+  if (!MayPayFor(tries, route)) {
+    return std::nullopt;
+  }
   UpstreamKey key = KeyFor(tries.call, route);
   auto lesson = route.health->Begin(key.ref, false);
   const auto now = clock_.Now();

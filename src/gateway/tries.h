@@ -61,6 +61,9 @@ struct Tries {
   bool may_be_billed = false;                    // one of those that failed
   uint16_t attempt = 0;                          // of the ledger: each has a hold of its own
   AtStake at_stake = {};
+  // The caller's own account at a provider was to pay, and that refused it: the server's does not
+  // pay instead, where nobody named a route of its.
+  bool own_key_refused = false;
   std::vector<std::string> too_dear = {};  // routes that were passed over for what they may cost
 
   AttemptTerms TermsOf(Begun& begun) const;  // which must outlive them

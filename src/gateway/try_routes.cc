@@ -49,6 +49,12 @@ Answered NoMoney(Error error, const ClientStream& stream) {
   return answered;
 }
 
+// The provider refused the caller's own account there.
+bool RefusedOwnKey(const Answered& answered) {
+  return answered.has_failed() && answered.key_owner == KeyOwner::kCaller &&
+         (answered.kind == FailureKind::kKeyRejected || answered.kind == FailureKind::kNoFunds);
+}
+
 // "org/name at site-a"
 std::string NameOf(std::string_view model, std::string_view slug) {
   return fmt::format("{} at {}", model, slug);
@@ -143,15 +149,27 @@ void Gateway::CountAttempt(const std::string& slug, std::string_view outcome) {
       .Increment();
 }
 
-// The route whose turn it is; those that rest, or cannot go on with the stream, are skipped.
-// Nothing when none is left.
+// Whether whoever pays for this route was asked to.
+bool Gateway::MayPayFor(const Tries& tries, const PlannedRoute& route) const {
+  return !tries.own_key_refused || route.is_local() || route.is_named ||
+         !KeyFor(tries.call, route).ref.empty();
+}
+
+// The route whose turn it is; those that rest, cannot go on with the stream, or would be paid by
+// whom nobody asked to, are skipped. Nothing when none is left.
 std::optional<Begun> Gateway::Begin(Tries& tries) const {
   const std::vector<PlannedRoute>& routes = tries.plan.routes;
   while (true) {
     const PlannedRoute& route = routes[tries.attempts.route()];
-    if (tries.began == nullptr || CanGoOn(route, *tries.began, tries.order)) {
+    if ((tries.began == nullptr || CanGoOn(route, *tries.began, tries.order)) &&
+        MayPayFor(tries, route)) {
       UpstreamKey key = KeyFor(tries.call, route);
-      const bool is_last = tries.attempts.route() + 1 == routes.size();  // better than nothing
+      tries.own_key_refused |= !key.ref.empty() && route.health->Snapshot(key.ref).availability ==
+                                                       routing::Availability::kKeyHeld;
+      // Better than nothing.
+      const bool is_last = std::none_of(
+          routes.begin() + static_cast<std::ptrdiff_t>(tries.attempts.route()) + 1, routes.end(),
+          [&](const PlannedRoute& next) { return MayPayFor(tries, next); });
       if (auto lesson = route.health->Begin(key.ref, route.last_resort || is_last)) {
         return Begun{&route, std::move(key), std::move(*lesson), clock_.Now()};
       }
@@ -238,6 +256,7 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
     if (tries.began != nullptr) {
       answered.first_token_at = first_token_at;  // the client has had it
     }
+    tries.own_key_refused |= RefusedOwnKey(answered);
     if (!answered.failed_before_first_byte.has_value() && !answered.is_left_open) {
       break;
     }
@@ -269,6 +288,13 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
   if (WouldHaveFollowed(call, answered)) {
     answered.too_dear = LeftOutAsDear(plan);
     std::ranges::move(tries.too_dear, std::back_inserter(answered.too_dear));
+  }
+  if (RefusedOwnKey(answered) && std::ranges::any_of(plan.routes, [&](const PlannedRoute& route) {
+        return !MayPayFor(tries, route);
+      })) {
+    answered.not_retried = std::string(
+        "the server's own account pays other routes, which are asked where they are named, like "
+        "\"MODEL:PROVIDER\".");
   }
   answered.may_be_billed = tries.may_be_billed;
   if (!was_sent && out_of_budget.has_value()) {

@@ -130,6 +130,7 @@ RouteFacts FactsOf(const PlannedRoute& route, int model_rank, const Asked& asked
   SetProbed(mapping, probes, facts);
   const std::optional<std::string> own_key =
       request.own_key_ref ? request.own_key_ref(mapping.provider) : std::nullopt;
+  facts.own_key = own_key.has_value();
   facts.key_present = facts.is_local || route.place->has_key() || own_key.has_value();
   facts.health = route.health->Snapshot(own_key.value_or(std::string()));
   return facts;

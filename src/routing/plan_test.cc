@@ -145,7 +145,8 @@ TEST_F(PlanTest, ACallersOwnKeyIsJudgedByItsOwnHealth) {
   EXPECT_EQ(Routes({"org/a"}), (Names{"site-a/org/a", "site-b/org/a"}))
       << "that says nothing about the caller's own";
   health_.Route("site-a", "a").Begin("org:1", true)->Failed(FailureKind::kNoFunds);
-  EXPECT_EQ(Routes({"org/a"}), (Names{"site-b/org/a", "site-a/org/a"}));
+  EXPECT_EQ(Routes({"org/a"}), (Names{"site-a/org/a", "site-b/org/a"}))
+      << "others' account is not asked in its place";
 }
 
 TEST_F(PlanTest, AKeyThatTheOperatorReplacesIsTrustedAgain) {

@@ -222,7 +222,8 @@ MaybeReason WhyNot(const RouteFacts& route, const RouteNeeds& needs) {
 int RestOf(const RouteFacts& route) {
   switch (route.health.availability) {
     case Availability::kKeyHeld:
-      return 2;
+      // Whom the caller's own account was to pay, others' do not unasked: it keeps its place.
+      return route.own_key ? 0 : 2;
     case Availability::kHeld:
       return 1;
     case Availability::kReady:

@@ -83,6 +83,7 @@ struct RouteFacts {
   RouteStatus status = RouteStatus::kLive;
   std::string status_words = {};  // why status is error: what the last check found
   bool enabled = true;            // false: switched off by the user, the org or the operator
+  bool own_key = false;  // the caller's own, or his organisation's, is the one that is sent
   bool key_present = true;
   HealthSnapshot health = {};
 

@@ -173,6 +173,30 @@ def test_a_stored_key_reaches_its_provider_and_an_own_key_comes_first(tmp_path, 
         assert market.KEY.encode() not in listed.body
 
 
+def test_where_an_own_key_is_refused_the_servers_account_does_not_pay_unasked(tmp_path):
+    order = '[route]\norder = ["site-a", "site-b"]\n'
+    with market.Market(tmp_path, "site-a", "site-b", extra=order) as running:
+        home = tmp_path / "home"
+
+        def login(secret, provider="site-a"):
+            words = ("login", "--provider", provider, "--org", "default", "--stdin")
+            assert run_cli(*words, home=home, stdin=secret).returncode == 0
+
+        login("a-key-that-the-provider-refuses")
+        for _ in range(3):  # from the second on it is known, and rests
+            reply = running.chat()
+            message = reply.error()["message"]
+            assert reply.status == 502 and "refused the key of your own" in message and "server's own account" in message, message
+        assert {row["provider"] for row in running.sim.log()} == {"site-a"}
+        named = running.chat(model=f"{market.MODEL}:site-b")
+        assert named.status == 200, "it was asked for"
+        login(market.KEY, "site-b")
+        reply = running.chat()
+        assert reply.status == 200 and reply.headers["x-inference-provider"] == "site-b", "that is an own key, too"
+        login(market.KEY)
+        assert running.chat().headers["x-inference-provider"] == "site-a"
+
+
 def test_a_stored_key_is_known_wherever_keys_matter(tmp_path, monkeypatch):
     monkeypatch.setattr(market, "keys", lambda sites: {})
     with market.Market(tmp_path, "site-a") as running:
