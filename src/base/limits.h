@@ -56,6 +56,16 @@ inline constexpr int64_t kUpstreamIdlePerHostMax = 128;    // of one event loop
 inline constexpr int64_t kUpstreamIdleConnectionsMax = 1024;  // likewise
 inline constexpr int64_t kUpstreamSweepMs = 1'000;            // how often unused ones are looked at
 inline constexpr int kUpstreamHeaderFieldsMax = 256;          // providers send 20 to 40
+// An answer that is no stream, which is read whole before it is passed on: so much in any case (a
+// few pictures), for each token of the longest answer that was asked for, for each that comes with
+// its alternatives or as sound, and for each text whose embedding it is (8,192 numbers); never more
+// than the last.
+inline constexpr int64_t kAnswerBytes = 16 << 20;
+inline constexpr int64_t kAnswerTokenBytes = 64;
+inline constexpr int64_t kAnswerRichTokenBytes = 8 << 10;
+inline constexpr int64_t kAnswerEmbeddingBytes = 256 << 10;
+inline constexpr int64_t kAnswerTokensUnbounded = 131'072;  // where nothing bounds them
+inline constexpr int64_t kAnswerBytesMax = 256 << 20;
 inline constexpr int64_t kUpstreamBodyBytesMax = int64_t{1} << 30;  // a stream of a whole day
 inline constexpr int kInterimResponsesMax = 16;                     // 1xx before the answer
 inline constexpr int64_t kChunkLineBytesMax = 4096;  // a chunk's size with its extensions

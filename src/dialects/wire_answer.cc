@@ -22,15 +22,24 @@ namespace dom = simdjson::dom;
 // What of an answer providers name differently; OpenAI's word is "stop".
 constexpr std::array<std::string_view, 3> kOtherStops = {"eos", "eos_token", "stop_sequence"};
 
-// Parses into memory of this thread, which is used again; the element lives until the next call.
-// What a large text took is given back at the next one.
-simdjson::error_code Parse(std::string_view text, dom::element& out) {
+// Of this thread, used again and again.
+thread_local std::unique_ptr<dom::parser> parser;
+thread_local std::string padded;
+
+// What a large text took, many times its size: an element of it must be gone.
+void GiveBackLarge() {
   constexpr size_t kKeptBytes = 1 << 20;
-  thread_local std::unique_ptr<dom::parser> parser;
-  thread_local std::string padded;
-  if (parser == nullptr || padded.capacity() > kKeptBytes) {
-    parser = std::make_unique<dom::parser>();
+  if (padded.capacity() > kKeptBytes) {
+    parser.reset();
     padded = std::string();
+  }
+}
+
+// The element lives until the next call, or until GiveBackLarge.
+simdjson::error_code Parse(std::string_view text, dom::element& out) {
+  GiveBackLarge();
+  if (parser == nullptr) {
+    parser = std::make_unique<dom::parser>();
   }
   padded.reserve(text.size() + simdjson::SIMDJSON_PADDING);
   padded.assign(text);
@@ -284,6 +293,9 @@ std::string WithField(std::string_view chunk, std::string_view name, std::string
 }
 
 Result<WireWhole> ReadWireWhole(std::string body, WireKind kind) {
+  struct AtEnd {
+    ~AtEnd() { GiveBackLarge(); }
+  } const at_end;
   dom::element root;
   if (Parse(body, root) != simdjson::SUCCESS || !root.is_object()) {
     return Fail(ErrorCode::kInvalidArgument, "the answer is not a JSON object");

@@ -133,6 +133,27 @@ void BoundOutput(providers::Endpoint endpoint, const AttemptTerms& terms,
   }
 }
 
+// How large an answer that is no stream may be: it is in memory whole, and its provider may send
+// whatever it likes.
+int64_t AnswerBytesMax(const Order& order, const AttemptTerms& terms) {
+  const dialects::OpenAiFacts& facts = order.facts;
+  const auto cap = terms.money == nullptr ? std::nullopt : terms.money->output_cap();
+  int64_t each = limits::kAnswerEmbeddingBytes;
+  if (order.endpoint != providers::Endpoint::kEmbeddings) {
+    const int64_t tokens = std::min(
+        cap.has_value() ? *cap : facts.largest_max_tokens.value_or(limits::kAnswerTokensUnbounded),
+        limits::kAnswerBytesMax);
+    each = tokens * (facts.has_logprobs || facts.wants_sound ? limits::kAnswerRichTokenBytes
+                                                             : limits::kAnswerTokenBytes);
+  }
+  const int64_t count = std::min(facts.n * facts.prompts, limits::kAnswerBytesMax);
+  int64_t bytes = 0;
+  return __builtin_mul_overflow(each, count, &bytes)
+             ? limits::kAnswerBytesMax
+             : std::min(limits::kAnswerBytesMax - limits::kAnswerBytes, bytes) +
+                   limits::kAnswerBytes;
+}
+
 std::string Receipt(const routing::PlannedRoute& route, const Order& order,
                     const std::optional<chat::Usage>& usage, const AttemptTerms& terms,
                     const Earlier& earlier) {
@@ -177,6 +198,7 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
   sent.endpoint = order.endpoint;
   sent.is_stream = order.facts.stream;
   sent.choices = order.facts.n * order.facts.prompts;
+  sent.answer_bytes_max = AnswerBytesMax(order, terms);
   const UpstreamKey& key = *terms.key;
   opening.key_owner = key.key.empty()   ? KeyOwner::kNobody
                       : key.ref.empty() ? KeyOwner::kOperator

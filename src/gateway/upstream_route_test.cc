@@ -31,6 +31,22 @@ TEST_F(UpstreamRouteTest, AnAnswerThatIsNoStreamHasTheRequestsWholeTime) {
   EXPECT_EQ(Health().window_faults, 0);
 }
 
+TEST_F(UpstreamRouteTest, AWholeAnswerIsReadNoFurtherThanItCanBe) {
+  Start({"site-a"});
+  TestSocket client = Ask(R"("max_tokens":10)");
+  Take(a_).Send(WholeAnswer(std::string(15 << 20, 'x')));
+  EXPECT_TRUE(client.ReadResponse().starts_with("HTTP/1.1 200")) << "a few pictures";
+  Ask(client, R"("max_tokens":10)");
+  for (int tries = 0; tries < 2; ++tries) {  // the second, as no other route is left
+    Take(a_).Send(WholeAnswer(std::string(17 << 20, 'x')));
+  }
+  const std::string answer = client.ReadResponse();
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 502")) << answer.substr(0, 1000);
+  const std::string bound = fmt::format("larger than {} bytes", (16 << 20) + 640);
+  EXPECT_NE(answer.find("site-a: the upstream's answer is " + bound), std::string::npos) << answer;
+  EXPECT_EQ(Logged(1).outcome, "upstream_failed");
+}
+
 TEST_F(UpstreamRouteTest, AProviderThatTakesRequestsAndNeverAnswersIsLeft) {
   times_.whole_answer_ms = 300;
   Start({"site-a", "site-b"});

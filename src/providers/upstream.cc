@@ -352,7 +352,7 @@ Task<UpstreamResult<dialects::WireWhole>> UpstreamExchange::Whole() {
   if (whole_.has_value()) {
     co_return std::move(*std::exchange(whole_, std::nullopt));
   }
-  Result<std::string> body = co_await http::ReadBody(*call_, limits::kClientBodyBytesMax);
+  Result<std::string> body = co_await http::ReadBody(*call_, order_.answer_bytes_max);
   if (!body.has_value()) {
     co_return std::unexpected(Lost(body.error()));
   }

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/result.h"
 #include "base/task.h"
 #include "dialects/wire_answer.h"
@@ -56,7 +57,8 @@ struct UpstreamOrder {
   // Of a stream: until then there must be something that a reader would see. Comments and chunks
   // that only name a role keep a connection alive; they are no beginning of an answer.
   std::chrono::steady_clock::time_point visible_by = std::chrono::steady_clock::time_point::max();
-  std::string query = {};  // without '?'; "" = none
+  int64_t answer_bytes_max = limits::kAnswerBytesMax;  // of one that is no stream
+  std::string query = {};                              // without '?'; "" = none
   // What we call this attempt, for a provider that keeps it with its bill; "" = it is not sent.
   std::string attempt_id = {};
 };

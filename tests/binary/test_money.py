@@ -5,12 +5,15 @@ provider's own bill.
 """
 
 import concurrent.futures
+import contextlib
 import functools
+import http.server
 import json
 import os
 import re
 import signal
 import subprocess
+import threading
 
 import attack
 import harness
@@ -67,6 +70,56 @@ def test_answers_that_nobody_can_read_are_billed_and_use_up_the_budget(tmp_path,
         assert 0 < billed <= int(spent["cost_nanousd"]) <= 1_000_000_000
         assert int(spent["charge_nanousd"]) == 0, "nobody has got anything"
         assert chat(site.server, key["token"], max_tokens=30).status == 402
+
+
+class Flood(http.server.BaseHTTPRequestHandler):
+    """Answers each request with 100 MB of a text, and its end."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.seen += 1
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"id":"')
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                self.wfile.write(b"x" * 1_000_000)
+            self.wfile.write(b'","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}')
+
+    def log_message(self, *words):
+        pass
+
+
+def test_an_answer_that_is_larger_than_it_can_be_is_cut_off_and_in_doubt(tmp_path):
+    provider = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Flood)
+    provider.seen = 0
+    threading.Thread(target=provider.serve_forever, daemon=True).start()
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f"""[[providers]]
+        name = "site-f"
+        kind = "openai"
+        base_url = "http://127.0.0.1:{provider.server_port}/v1"
+        allow_private = true
+        models = [{{ id = "{MODEL}", input_usd_per_mtok = "1", output_usd_per_mtok = "1", context = 8192 }}]
+        """
+    )
+    home = tmp_path / "home"
+    with harness.Server(home, "--config", config) as server:
+        key = make_key(home, "flooded", "--budget", "5")
+        before = server.rss_bytes()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            replies = list(pool.map(lambda _: chat(server, key["token"], max_tokens=10), range(4)))
+        for reply in replies:
+            message = reply.error()["message"]
+            assert reply.status in (429, 502), reply.body
+            assert reply.status == 429 or "site-f: the upstream's answer is larger than 16777856 bytes" in message, message
+        assert any(reply.status == 502 for reply in replies)
+        assert server.rss_bytes() - before < 200 << 20, "and not 100 MB of each"
+        spent = usage(home, "flooded")
+        assert spent["requests"]["in_doubt"] == provider.seen > 0 and int(spent["in_doubt_nanousd"]) > 0, spent
+    provider.shutdown()
 
 
 def started_on(folder, boot):
