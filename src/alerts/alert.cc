@@ -68,6 +68,8 @@ CREATE TABLE IF NOT EXISTS alerts (
   trouble TEXT NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS alerts_to_send ON alerts (id) WHERE webhook = 0 OR command = 0;
 CREATE INDEX IF NOT EXISTS alerts_of_a_kind ON alerts (kind, scope, raised_ns);
+CREATE TABLE IF NOT EXISTS alert_repeats (
+  alert INTEGER PRIMARY KEY, count INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS alert_buckets (
   series TEXT NOT NULL, bucket INTEGER NOT NULL, cost INTEGER NOT NULL,
   PRIMARY KEY (series, bucket)) STRICT, WITHOUT ROWID;
@@ -127,12 +129,17 @@ Result<bool> HasAlertSince(storage::Database& database, Kind kind, std::string_v
   return query.Next();
 }
 
-Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind) {
+Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind,
+                                      std::string_view scope) {
   TW_ASSIGN_OR_RETURN(storage::Statement query,
-                      database.Prepare("SELECT " + std::string(kColumns) +
-                                       " FROM alerts WHERE kind = ?1 AND acknowledged_ns = 0 "
-                                       "ORDER BY id"));
+                      database.Prepare(fmt::format(
+                          "SELECT {} FROM alerts WHERE kind = ?1 {} AND acknowledged_ns = 0 "
+                          "ORDER BY id",
+                          kColumns, scope.empty() ? "" : "AND scope = ?2")));
   query.Bind(1, KindName(kind));
+  if (!scope.empty()) {
+    query.Bind(2, scope);
+  }
   return storage::ReadAll(std::move(query), AlertOf);
 }
 

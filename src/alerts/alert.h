@@ -84,8 +84,9 @@ Result<std::vector<Alert>> ListAlerts(storage::Database& database, const AlertFi
 Result<std::vector<Alert>> AlertsAfter(storage::Database& database, int64_t id);
 Result<bool> HasAlertSince(storage::Database& database, Kind kind, std::string_view scope,
                            int64_t since_ns);
-// Those of a kind that nobody has acknowledged, oldest first.
-Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind);
+// Those of a kind, or of a kind and scope, that nobody has acknowledged, oldest first.
+Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind,
+                                      std::string_view scope = {});
 Result<bool> HasOpenAlert(storage::Database& database, Kind kind, std::string_view scope);
 // kNotFound: there is none. One that was acknowledged stays as it was.
 Result<Alert> FindAlert(storage::Database& database, int64_t id);

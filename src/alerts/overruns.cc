@@ -18,7 +18,8 @@ using billing::AttemptRow;
 using billing::FormatUsd;
 
 // A route's scope: of the provider and the model, as budgets name both; behind the organisation
-// whose own key pays.
+// whose own key pays, and behind kAllPart where nobody may use it.
+constexpr std::string_view kAllPart = "all/";
 constexpr std::string_view kOrgPart = "org:", kProviderPart = "provider:", kModelPart = "/model:";
 
 std::string RouteScope(const billing::Purchase& bought) {
@@ -49,6 +50,10 @@ void Narrow(Alert& alert, std::string_view org_id) {
 std::optional<billing::BarredRoute> RouteOf(const Alert& alert) {
   std::string_view scope = alert.scope;
   billing::BarredRoute route;
+  if (scope.starts_with(kAllPart)) {
+    route.for_all = true;
+    scope.remove_prefix(kAllPart.size());
+  }
   if (scope.starts_with(kOrgPart)) {  // ids and slugs have no slashes
     const size_t end = std::min(scope.find('/'), scope.size() - 1);
     route.org_id = scope.substr(kOrgPart.size(), end - kOrgPart.size());
@@ -68,16 +73,42 @@ std::optional<billing::BarredRoute> RouteOf(const Alert& alert) {
 
 Alert OverrunOf(const AttemptRow& row) {
   const std::string id = row.id.request.ToString();
-  Alert alert;
-  alert.kind = Kind::kOverrun;
-  alert.dedup = fmt::format("overrun:{}:{}", id, row.id.attempt);
-  alert.scope = billing::BudgetName("provider", row.purchase.provider);
-  alert.org_id = row.purchase.org_id;
-  alert.raised_ns = row.ended_ns;
-  alert.amount = row.cost - row.held;
-  alert.text = fmt::format("{} billed {} for request {}, {} more than was held for it.",
-                           row.purchase.provider, FormatUsd(row.cost), id, FormatUsd(alert.amount));
+  const billing::Purchase& bought = row.purchase;
+  const ledger::NanoUsd billed = row.cost + row.outcome.unposted;
+  Alert alert = OfRoute(Kind::kOverrun, "overrun", row, billed - row.held);
+  Narrow(alert, bought.own_key ? std::string_view(bought.org_id) : std::string_view());
+  alert.text =
+      fmt::format("{} billed {} for request {} of {}, {} more than was held for it.",
+                  bought.provider, FormatUsd(billed), id, bought.model, FormatUsd(alert.amount));
+  if (row.outcome.unposted > 0) {
+    alert.text += fmt::format(" {} are posted of it, and no more.", FormatUsd(row.cost));
+  }
   return alert;
+}
+
+Result<bool> CountOverrun(storage::Database& database, const Alert& more) {
+  TW_ASSIGN_OR_RETURN(const std::vector<Alert> open, OpenAlerts(database, more.kind, more.scope));
+  if (open.empty()) {
+    return false;
+  }
+  const Alert& told = open.back();
+  TW_RETURN_IF_ERROR(
+      database.Run("INSERT INTO alert_repeats VALUES (?1, 1, ?2) ON CONFLICT DO UPDATE SET count = "
+                   "count + 1",
+                   told.id, std::string_view(told.text)));
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database.Prepare("SELECT count, text FROM alert_repeats WHERE alert = ?1"));
+  query.Bind(1, told.id);
+  TW_RETURN_IF_ERROR(query.Next());
+  const ledger::NanoUsd amount =
+      told.amount + std::min(more.amount, ledger::kNanoUsdMax - std::max<int64_t>(0, told.amount));
+  const std::string text =
+      fmt::format("{} So were {} more since then: {} more than was held in all.", query.Text(1),
+                  query.Integer(0), FormatUsd(amount));
+  query.Reset();
+  TW_RETURN_IF_ERROR(database.Run("UPDATE alerts SET amount = ?1, text = ?2 WHERE id = ?3",
+                                  int64_t{amount}, std::string_view(text), told.id));
+  return true;
 }
 
 Alert UsageOf(const AttemptRow& row) {
@@ -94,13 +125,24 @@ Alert UsageOf(const AttemptRow& row) {
 
 Alert BarredOf(const AttemptRow& row, const billing::BarredRoute& route) {
   const std::string id = row.id.request.ToString();
-  Alert alert = OfRoute(Kind::kBarred, "barred", row, row.cost - row.held);
+  const ledger::NanoUsd billed = row.cost + row.outcome.unposted;
+  Alert alert = OfRoute(Kind::kBarred, "barred", row, billed - row.held);
   Narrow(alert, route.org_id);
   const std::string whose =
       route.org_id.empty()
           ? "Hard budgets are not spent"
           : fmt::format("Hard budgets of {} are not spent, by its own key,", route.org_id);
-  if (row.cost <= row.held) {
+  if (route.for_all) {
+    alert.scope.insert(0, kAllPart);
+    alert.text = fmt::format(
+        "{} is not asked for {} any more{}, with or without a budget, until this is acknowledged: "
+        "{} were billed for request {}, which is more than {} times the {} that were held.",
+        row.purchase.provider, row.purchase.model,
+        route.org_id.empty() ? "" : fmt::format(" by the own key of {}", route.org_id),
+        FormatUsd(billed), id, billing::kAbsurdTimes, FormatUsd(row.held));
+    return alert;
+  }
+  if (billed <= row.held) {
     alert.text = fmt::format(
         "{} on {} at {} any more, until this is acknowledged: request {} was served at a service "
         "tier that has no price here, so nobody knows what it cost. Give "
@@ -111,8 +153,7 @@ Alert BarredOf(const AttemptRow& row, const billing::BarredRoute& route) {
   alert.text = fmt::format(
       "{} on {} at {} any more, until this is acknowledged: {} were billed for request {}, and {} "
       "was the most that it could cost by its price and bounds.",
-      whose, row.purchase.model, row.purchase.provider, FormatUsd(row.cost), id,
-      FormatUsd(row.held));
+      whose, row.purchase.model, row.purchase.provider, FormatUsd(billed), id, FormatUsd(row.held));
   return alert;
 }
 

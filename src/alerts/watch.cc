@@ -81,12 +81,17 @@ std::optional<Alert> LedgerAlert(ledger::Ledger& ledger, int64_t now_ns) {
   }
   Alert alert;
   alert.kind = Kind::kLedger;
-  alert.scope = trouble.is_stopped ? "ledger:stopped" : "ledger:behind";
+  alert.scope = trouble.is_stopped ? "ledger:stopped"
+                : trouble.is_full  ? "ledger:full"
+                                   : "ledger:behind";
   alert.dedup = fmt::format("{}:{}", alert.scope, now_ns);
   alert.raised_ns = now_ns;
   alert.text =
       trouble.is_stopped
           ? fmt::format("The ledger has stopped, and paid requests are refused: {}.", trouble.why)
+      : trouble.is_full
+          ? fmt::format("What a request cost cannot be posted, and it stays in doubt: {}.",
+                        trouble.why)
           : fmt::format(
                 "ledger.db is behind, and paid requests are refused once the "
                 "journal is as large as it may get: {}.",
@@ -130,8 +135,10 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
     if (!row.dearer_tier.empty()) {
       tiers.try_emplace({bought.org_id, bought.provider, bought.model, row.dearer_tier}, &row);
     }
-    if (row.cost > row.held && bought.priced) {
-      TW_RETURN_IF_ERROR(Put(database, OverrunOf(row)));
+    if (row.cost + row.outcome.unposted > row.held && bought.priced) {
+      Alert overrun = OverrunOf(row);
+      TW_ASSIGN_OR_RETURN(const bool is_counted, CountOverrun(database, overrun));
+      TW_RETURN_IF_ERROR(is_counted ? Status() : Put(database, std::move(overrun)));
     }
     if (const auto barred = billing::BarredBy(bought, row.outcome, row.cost, row.held);
         barred.has_value()) {

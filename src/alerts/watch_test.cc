@@ -320,7 +320,7 @@ TEST(Watch, BarsARouteThatBilledMoreThanItsHoldUntilSomebodyAcknowledgesIt) {
   EXPECT_EQ(seen.barred[0].provider, "site-a");
   EXPECT_EQ(seen.barred[0].model, "org/a/model:b");
   EXPECT_EQ(world.Count(Kind::kBarred), 1U) << "told once while it lasts";
-  EXPECT_EQ(world.Count(Kind::kOverrun), 3U);
+  EXPECT_EQ(world.Count(Kind::kOverrun), 2U) << "one of each route";
   world.KillAndStart();
   EXPECT_EQ(world.Look().barred, seen.barred) << "a start forgives nothing";
   world.Change([&](storage::Database& database) {
@@ -355,6 +355,64 @@ TEST(Watch, BarsForWhoPaysTheProviderAndNobodyElse) {
   barred = world.Look().barred;
   ASSERT_EQ(barred.size(), 2U);
   EXPECT_EQ(barred[1].org_id, "");
+}
+
+TEST(Watch, CountsOverrunsOfARouteInTheOneThatIsOpen) {
+  World world;
+  world.Spend(30, 20);
+  world.Spend(50, 20);
+  world.Look();
+  world.Spend(40, 20);
+  world.Look();
+  const auto all = [&] {
+    std::vector<Alert> found;
+    std::ranges::copy_if(world.All(), std::back_inserter(found),
+                         [](const Alert& alert) { return alert.kind == Kind::kOverrun; });
+    return found;
+  };
+  ASSERT_EQ(all().size(), 1U);
+  const Alert told = all()[0];
+  EXPECT_EQ(told.amount, 60);
+  EXPECT_TRUE(
+      told.text.ends_with("So were 2 more since then: $0.00000006 more than was held in "
+                          "all."))
+      << told.text;
+  EXPECT_EQ(told.org_id, "") << "others pay by the same key";
+  world.Change(
+      [&](storage::Database& database) { return Acknowledge(database, told.id, "admin", 5); });
+  world.Spend(30, 20);
+  world.Look();
+  EXPECT_EQ(all().size(), 2U);
+}
+
+TEST(Watch, BarsForAllWhatWasBilledAThousandTimesItsHold) {
+  World world;
+  world.Spend(30, 20, "org/open");
+  world.Spend(1'000'000'001, 20, "org/open", true);
+  std::vector<billing::BarredRoute> barred = world.Look().barred;
+  ASSERT_EQ(barred.size(), 2U) << "what hard budgets leave is one thing, and what all do another";
+  EXPECT_EQ(std::tuple(barred[1].provider, barred[1].model, barred[1].for_all),
+            std::tuple("site-a", "org/open", true));
+  EXPECT_FALSE(barred[0].for_all);
+  world.own_key_of = "evil";
+  world.Spend(1'000'000'001, 20, "org/open", true);
+  barred = world.Look().barred;
+  ASSERT_EQ(barred.size(), 3U);
+  EXPECT_TRUE(barred[2].for_all && barred[2].org_id == "evil");
+}
+
+TEST(Watch, TellsWhatDoesNotFitIntoTheBooks) {
+  World world;
+  ledger::HoldRequest request;
+  request.id = {ledger::RequestId::Make(world.now_ns() / 1'000'000), 1};
+  auto hold = world.ledger->Take(request);
+  ASSERT_TRUE(hold.has_value() && hold->Sent().has_value());
+  EXPECT_FALSE(hold->Settle(ledger::kAmountMax + 1, 0, "").has_value());
+  const std::vector<std::string> told = world.LookFor(Kind::kLedger);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_TRUE(told[0].starts_with("What a request cost cannot be posted, and it stays in doubt: "))
+      << told[0];
+  EXPECT_EQ(LedgerAlert(*world.ledger, 1)->scope, "ledger:full");
 }
 
 TEST(Watch, KnowsAcrossAKillWhatNothingBounded) {

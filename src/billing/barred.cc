@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "catalog/mapping.h"
+#include "ledger/book.h"
 
 namespace tradewind::billing {
 namespace {
@@ -21,20 +22,33 @@ std::string_view OwnerOf(const Purchase& purchase) {
 
 }  // namespace
 
-// What no hard bound was held for says nothing about the route: anybody could bar it for all
-// others, by a field that nobody here knows.
+ledger::NanoUsd PostedMax(ledger::NanoUsd held) {
+  return std::min(ledger::kAmountMax, kAbsurdTimes * std::max(held, kPostedHeldMin));
+}
+
+// What no hard bound was held for says little about the route: anybody could bar it for all
+// others, by a field that nobody here knows. What is billed apart has no bound at all.
 std::optional<BarredRoute> BarredBy(const Purchase& purchase, const Outcome& outcome,
                                     ledger::NanoUsd cost, ledger::NanoUsd held) {
-  if (purchase.provider == catalog::kLocalSlug || !purchase.priced || purchase.open_ended ||
-      (cost <= held && !IsOfUnknownCost(outcome))) {
+  const ledger::NanoUsd billed = cost + outcome.unposted;
+  if (purchase.provider == catalog::kLocalSlug || !purchase.priced ||
+      (billed <= held && !IsOfUnknownCost(outcome))) {
     return std::nullopt;
   }
-  return BarredRoute{std::string(OwnerOf(purchase)), purchase.provider, purchase.model};
+  const bool is_absurd =
+      billed > kAbsurdTimes * std::max(held, kAbsurdHeldMin) && purchase.billed_apart.empty();
+  if (purchase.open_ended && !is_absurd) {
+    return std::nullopt;
+  }
+  return BarredRoute{.org_id = std::string(OwnerOf(purchase)),
+                     .provider = purchase.provider,
+                     .model = purchase.model,
+                     .for_all = is_absurd};
 }
 
 Bars::Bar& Bars::At(const BarredRoute& route) {
   any_ = true;
-  return bars_[{route.org_id, route.provider, route.model}];
+  return bars_[{route.for_all, route.org_id, route.provider, route.model}];
 }
 
 void Bars::Expect(const BarredRoute& route) {
@@ -71,11 +85,18 @@ void Bars::Set(std::span<const BarredRoute> told, uint64_t applied_seq) {
   any_ = !bars_.empty();
 }
 
-std::optional<int64_t> Bars::Find(const Purchase& purchase) {
+std::optional<BarredRoute> Bars::Find(const Purchase& purchase, bool is_bounded) {
   const std::lock_guard lock(mutex_);
-  const auto found = bars_.find(std::tuple(OwnerOf(purchase), std::string_view(purchase.provider),
-                                           std::string_view(purchase.model)));
-  return found == bars_.end() ? std::nullopt : std::optional(found->second.alert_id);
+  for (const bool for_all : {true, false}) {
+    const auto found =
+        bars_.find(std::tuple(for_all, OwnerOf(purchase), std::string_view(purchase.provider),
+                              std::string_view(purchase.model)));
+    if (found != bars_.end() && (for_all || is_bounded)) {
+      return BarredRoute{std::string(OwnerOf(purchase)), purchase.provider, purchase.model,
+                         found->second.alert_id, for_all};
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace tradewind::billing

@@ -17,12 +17,20 @@
 
 namespace tradewind::billing {
 
+// A bill beyond so many times what was held is none that any bound has missed by: nobody asks
+// there again, with or without a budget, and no more than that is posted. Of small holds, beyond
+// so many times these.
+inline constexpr int64_t kAbsurdTimes = 1000;
+inline constexpr ledger::NanoUsd kAbsurdHeldMin = 1'000'000, kPostedHeldMin = 1'000'000'000;
+ledger::NanoUsd PostedMax(ledger::NanoUsd held);  // of one attempt
+
 // A provider's model, and whose account there pays: what one is billed binds nobody who pays by
 // another.
 struct BarredRoute {
   std::string org_id;  // whose own key pays; "" = the server's
   std::string provider, model;
-  int64_t alert_id = 0;  // that is acknowledged to have it used again
+  int64_t alert_id = 0;  // that is acknowledged to have it used again; 0: it is still to come
+  bool for_all = false;  // not for those alone whom a hard budget or a prepaid credit bounds
 
   bool operator==(const BarredRoute&) const = default;
 };
@@ -44,11 +52,12 @@ class Bars {
   // What alerts say that know all records up to this one, and nobody has acknowledged. What was
   // recorded later stays barred.
   void Set(std::span<const BarredRoute> told, uint64_t applied_seq);
-  // The alert of what bars a purchase, 0 where it is still to come; nullopt: nothing does.
-  std::optional<int64_t> Find(const Purchase& purchase);
+  // What bars a purchase; nullopt: nothing does.
+  std::optional<BarredRoute> Find(const Purchase& purchase, bool is_bounded);
 
  private:
-  using Key = std::tuple<std::string, std::string, std::string>;  // as of BarredRoute
+  // As of BarredRoute: for_all, org_id, provider, model.
+  using Key = std::tuple<bool, std::string, std::string, std::string>;
   struct Bar {
     int64_t alert_id = 0;  // 0: there is none
     uint64_t seq = 0;      // of the last end that alerts do not know yet; 0: they do

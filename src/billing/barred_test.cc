@@ -123,9 +123,80 @@ TEST(Bars, BarsWhatTheJournalSaysAlsoWhereItsDatabaseCannotBeWritten) {
                   })
                   .has_value());
   EXPECT_FALSE((*recorder)->CatchUp().has_value());
-  EXPECT_EQ(bars.Find(bought), 0);
+  EXPECT_TRUE(bars.Find(bought, true).has_value());
   bars.Set({}, (*recorder)->applied_seq());
-  EXPECT_EQ(bars.Find(bought), 0) << "no table has it";
+  EXPECT_TRUE(bars.Find(bought, true).has_value()) << "no table has it";
+}
+
+struct Bills {
+  World world;
+  Meter meter{*world.ledger};
+
+  // Of 100 input tokens, at 1,000 nano-USD each, and 50 of output, at 2,000, that were held.
+  std::optional<int64_t> Bill(int64_t output_tokens, const std::string& billed_apart = "") {
+    Offer offer = world.Ask(100, 50);
+    offer.billed_apart = billed_apart;
+    auto attempt = meter.Begin(std::move(offer));
+    EXPECT_TRUE(attempt.has_value() && attempt->Sent().has_value());
+    return attempt->End({.is_complete = true, .usage = Used(100, output_tokens)});
+  }
+  std::string Refusal(bool own_key = false) {
+    Offer offer = world.Ask(100, 50);
+    offer.purchase.own_key = own_key;
+    const auto refused = meter.Begin(std::move(offer));
+    return refused.has_value() ? "" : refused.error().message;
+  }
+};
+
+TEST(Bars, NobodyAsksAgainWhoBilledAThousandTimesWhatWasHeld) {
+  Bills bills;  // without any budget
+  EXPECT_EQ(bills.Bill(499'950), 1'000'000'000);
+  EXPECT_EQ(bills.Refusal(), "") << "a thousand times the least that counts as held";
+  bills.Bill(499'951, "tools");
+  EXPECT_EQ(bills.Refusal(), "") << "no price bounds what is billed apart";
+  bills.Bill(499'951);
+  EXPECT_TRUE(
+      bills.Refusal().starts_with("site-a billed more than 1000 times what could be held "
+                                  "for org/model, so it is not asked for it; "))
+      << bills.Refusal();
+  EXPECT_EQ(bills.Refusal(true), "") << "who pays by another key";
+  bills.meter.bars().Set({}, bills.world.ledger->seq());
+  EXPECT_EQ(bills.Refusal(), "") << "somebody has acknowledged it";
+}
+
+TEST(Bars, NoAttemptIsPostedBeyondAThousandTimesWhatWasHeld) {
+  Bills bills;
+  constexpr int64_t kTokens = 900'000'000'000;
+  EXPECT_EQ(bills.Bill(kTokens), 1'000'000'000'000);
+  EXPECT_EQ(bills.world.ledger->OwedTo("provider:site-a"), 1'000'000'000'000);
+  EXPECT_EQ(bills.world.ledger->trouble(), ledger::Trouble());
+  EXPECT_EQ(PostedMax(2'000'000'000), 2'000'000'000'000);
+  EXPECT_EQ(PostedMax(ledger::kAmountMax), ledger::kAmountMax);
+  Outcome outcome;
+  outcome.unposted = kTokens * 2'000;
+  EXPECT_EQ(DecodeOutcome(Encode(outcome)), outcome) << "the alert tells the rest";
+}
+
+TEST(Bars, AnAccountWithoutRoomIsToldAndTakesWhatItCan) {
+  Bills bills;
+  ledger::Ledger& ledger = *bills.world.ledger;
+  const auto payee = ledger.Payee("provider:site-a");
+  ASSERT_TRUE(payee.has_value());
+  const auto owe = [&](ledger::NanoUsd amount) {
+    return ledger.Transfer(ledger::kExpense, *payee, amount, "").has_value();
+  };
+  ledger::NanoUsd left = ledger::kNanoUsdMax - 250'000;
+  for (; left > ledger::kAmountMax; left -= ledger::kAmountMax) {
+    ASSERT_TRUE(owe(ledger::kAmountMax));
+  }
+  ASSERT_TRUE(owe(left));
+  EXPECT_EQ(ledger.trouble(), ledger::Trouble());
+  EXPECT_EQ(bills.Bill(1'000), 200'000) << "what was held";
+  EXPECT_TRUE(ledger.trouble().is_full && !ledger.trouble().is_stopped);
+  EXPECT_NE(ledger.trouble().why.find("2100000 nano-USD of request "), std::string::npos)
+      << ledger.trouble().why;
+  EXPECT_EQ(bills.Bill(0), std::nullopt) << "50,000 are left, and it is 100,000";
+  ASSERT_EQ(ledger.HoldsInDoubt().size(), 1U);
 }
 
 }  // namespace

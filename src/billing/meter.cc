@@ -336,18 +336,24 @@ Status Meter::CheckThrottle(std::span<const std::string_view> names) {
                     kRetryAfterMs});
 }
 
-Status Meter::CheckBarred(const Purchase& purchase, std::string_view bound) {
-  const std::optional<int64_t> alert_id = bars_.Find(purchase);
-  if (!alert_id.has_value()) {
+Status Meter::CheckBarred(const Purchase& purchase, const SpendingBound& bound) {
+  const std::optional<BarredRoute> barred = bars_.Find(purchase, bound.is_hard());
+  if (!barred.has_value()) {
     return {};
   }
-  return Fail(
-      ErrorCode::kPaymentRequired,
-      fmt::format("{} billed more for {} than could be held, so {} is not spent there; ask "
-                  "another route. Its operator can allow it again: tradewind alerts ack {}.",
-                  purchase.provider, purchase.model, bound,
-                  *alert_id == 0 ? "ID" : std::to_string(*alert_id)),
-      "model");
+  const std::string why =
+      barred->for_all
+          ? fmt::format(
+                "{} billed more than {} times what could be held for {}, so it is not "
+                "asked for it",
+                purchase.provider, kAbsurdTimes, purchase.model)
+          : fmt::format("{} billed more for {} than could be held, so {} is not spent there",
+                        purchase.provider, purchase.model, NameOf(bound, ledger_));
+  return Fail(ErrorCode::kPaymentRequired,
+              fmt::format("{}; ask another route. Its operator can allow it again: tradewind "
+                          "alerts ack {}.",
+                          why, barred->alert_id == 0 ? "ID" : std::to_string(barred->alert_id)),
+              "model");
 }
 
 // What an attempt has to know of its offer; its money comes later.
@@ -377,8 +383,8 @@ Metered Meter::Prepare(const Offer& offer) {
 // How long an answer there is room for, if the attempt may be made at all.
 Result<OutputBound> Meter::Fit(const SpendingBound& bound, Offer& offer, Metered& metered) {
   TW_RETURN_IF_ERROR(CheckPriced(offer, bound, ledger_));
-  if (bound.is_hard() && bars_.any()) {
-    TW_RETURN_IF_ERROR(CheckBarred(offer.purchase, NameOf(bound, ledger_)));
+  if (bars_.any()) {
+    TW_RETURN_IF_ERROR(CheckBarred(offer.purchase, bound));
   }
   offer.purchase.open_ended = !bound.is_hard();
   const bool may_run_on =

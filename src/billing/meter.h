@@ -171,8 +171,10 @@ class Metered {
   std::optional<int64_t> MostCost(int64_t output_tokens, const Outcome& said) const;
   pricing::TokenCounts MeteredCounts(int64_t input_tokens, int64_t output_tokens,
                                      const Outcome& said) const;
-  std::optional<int64_t> Settle(const Outcome& outcome, std::optional<int64_t> cost,
+  std::optional<int64_t> Settle(Outcome outcome, std::optional<int64_t> cost,
                                 std::optional<int64_t> charge_max = {});
+  // At what of a bill can be posted; what cannot is noted in `outcome`.
+  Status Post(Outcome& outcome, int64_t billed, std::optional<int64_t> charge_max);
   std::optional<int64_t> SettleByUsage(const Ended& ended, Outcome outcome);
   std::optional<int64_t> SettleByWhatCame(const Ended& ended, const Outcome& said);
   // Whether it counts more tokens than its bounds allow, or than what came can be.
@@ -248,7 +250,7 @@ class Meter {
   const MeterCounts& counts() const { return counts_; }
   int64_t beyond_bounds() const { return counts_.beyond_bounds; }
 
-  // Routes that hard budgets are not spent on.
+  // Routes that are not asked: under a hard bound, or by nobody.
   Bars& bars() { return bars_; }
 
   // Attempts in doubt for longer than that, and the oldest of more than kHoldsInDoubtMax: settled
@@ -268,7 +270,7 @@ class Meter {
   Result<ledger::HoldRequest> RequestOf(const SpendingBound& bound, const OutputBound& output,
                                         const Offer& offer, Metered& metered);
   Status CheckThrottle(std::span<const std::string_view> names);
-  Status CheckBarred(const Purchase& purchase, std::string_view bound);
+  Status CheckBarred(const Purchase& purchase, const SpendingBound& bound);
   bool IsOverdue(ledger::HoldId id, const ledger::OpenHold& hold,
                  std::chrono::nanoseconds deadline);
 

@@ -187,28 +187,43 @@ void Metered::WriteProgress(const Ended& ended, const Outcome& said, bool whole,
       hold_.Progress(most, std::min(charge, hold_.charge()), metering, Encode(known)));
 }
 
-std::optional<int64_t> Metered::Settle(const Outcome& outcome, std::optional<int64_t> cost,
-                                       std::optional<int64_t> charge_max) {
-  // More than the ledger takes of one request is a usage that no model has; it is not for nothing.
-  if (cost.has_value()) {
-    cost = std::min(*cost, ledger::kAmountMax);
-    meter_->counts_.held.fetch_add(hold_.cost(), std::memory_order_relaxed);
-    meter_->counts_.settled.fetch_add(*cost, std::memory_order_relaxed);
+Status Metered::Post(Outcome& outcome, int64_t billed, std::optional<int64_t> charge_max) {
+  Status posted;
+  for (const NanoUsd most : {PostedMax(hold_.cost()), hold_.cost()}) {
+    const NanoUsd cost = std::min(billed, most);
+    outcome.unposted = billed - cost;
+    may_cost_ = cost;
+    // A caller's own account at the provider pays there, and nothing here.
+    const NanoUsd charge = purchase_.own_key ? 0 : std::min(cost, charge_max.value_or(cost));
+    posted = hold_.Settle(cost, charge, Encode(outcome));
+    if (posted.has_value() || posted.error().code != ErrorCode::kInvalidArgument) {
+      return posted;
+    }
   }
-  may_cost_ = cost.value_or(0);
-  // A caller's own account at the provider pays there, and nothing here.
-  const int64_t charge = purchase_.own_key ? 0 : cost.value_or(0);
+  // An account has no room even for what was held, which the ledger tells.
+  static_cast<void>(hold_.Progress(may_cost_, 0, ledger::Metering::kEnded, Encode(outcome)));
+  static_cast<void>(hold_.Doubt("what it cost does not fit into the books"));
+  return posted;
+}
+
+std::optional<int64_t> Metered::Settle(Outcome outcome, std::optional<int64_t> cost,
+                                       std::optional<int64_t> charge_max) {
+  const NanoUsd held = hold_.cost();
   const std::optional<BarredRoute> barred =
-      cost.has_value() ? BarredBy(purchase_, outcome, *cost, hold_.cost()) : std::nullopt;
+      cost.has_value() ? BarredBy(purchase_, outcome, *cost, held) : std::nullopt;
   if (barred.has_value()) {
     meter_->bars_.Expect(*barred);  // nobody comes in between
   }
-  const Status settled = hold_.Settle(
-      cost.value_or(0), std::min(charge, charge_max.value_or(charge)), Encode(outcome));
-  if (barred.has_value() && settled.has_value()) {
+  const Status posted = Post(outcome, cost.value_or(0), charge_max);
+  if (barred.has_value() && posted.has_value()) {
     meter_->bars_.Settled(*barred, meter_->ledger_.seq());
   }
-  return cost;
+  if (!cost.has_value() || (!posted.has_value() && !hold_.is_open())) {
+    return std::nullopt;
+  }
+  meter_->counts_.held.fetch_add(held, std::memory_order_relaxed);
+  meter_->counts_.settled.fetch_add(may_cost_, std::memory_order_relaxed);
+  return may_cost_;
 }
 
 bool Metered::IsBeyond(const Outcome& said, const Ended& ended) const {

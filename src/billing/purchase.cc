@@ -19,6 +19,7 @@ constexpr int64_t kOtherTier = 1, kTold = 2;
 
 // More than Metered ever writes: sums and differences of counts have room, whatever a text says.
 constexpr int64_t kCountMax = 1'000'000'000'000'000;
+constexpr int64_t kUnpostedMax = INT64_MAX / 2;
 
 class Fields {
  public:
@@ -127,7 +128,7 @@ std::string Encode(const Outcome& outcome) {
                                                   : "");
   // Where there are none the text ends here, as it did before they were counted.
   const int64_t marks = (outcome.is_other_tier ? kOtherTier : 0) | (outcome.is_told ? kTold : 0);
-  const bool has_service = !outcome.service_tier.empty();
+  const bool has_service = !outcome.service_tier.empty() || outcome.unposted != 0;
   const bool is_hidden = outcome.unverifiable_tokens != 0 || marks != 0 || has_service;
   const bool is_long = outcome.cache_write_1h_tokens != 0 || is_hidden;
   if (outcome.audio_input_tokens != 0 || outcome.audio_output_tokens != 0 || outcome.images != 0 ||
@@ -146,6 +147,9 @@ std::string Encode(const Outcome& outcome) {
   }
   if (has_service) {
     fields.Put(outcome.service_tier);
+  }
+  if (outcome.unposted != 0) {
+    fields.Put(outcome.unposted);
   }
   return fields.Take();
 }
@@ -173,6 +177,7 @@ Outcome DecodeOutcome(std::string_view text) {
   outcome.is_other_tier = (marks & kOtherTier) != 0;
   outcome.is_told = (marks & kTold) != 0;
   outcome.service_tier = reader.Text();
+  outcome.unposted = std::clamp<int64_t>(reader.Number(), 0, kUnpostedMax);
   return outcome;
 }
 

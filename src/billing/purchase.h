@@ -58,6 +58,8 @@ struct Outcome {
   bool is_other_tier = false;  // the answer's service tier has other prices than those of its cost
   std::string service_tier = {};  // whose prices its cost has; "" = the usual ones
   bool is_told = false;           // the provider said the cost itself, which is all of it
+  // In nano-USD, of the provider's bill: beyond what the books take of one attempt.
+  int64_t unposted = 0;
 
   bool operator==(const Outcome&) const = default;
 };

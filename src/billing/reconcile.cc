@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/barred.h"
 #include "billing/usd.h"
 
 namespace tradewind::billing {
@@ -131,7 +132,9 @@ void Reconciliation::Settle(const Asked& asked, NanoUsd cost, BillingOutcome& ou
   text.finish = "billed by the provider";
   const NanoUsd charge = std::min(cost, asked.charge_max);
   const auto held = ledger_.HeldBy(asked.hold);
-  const Status settled = ledger_.ResolveSettled(asked.hold, cost, charge, Encode(text));
+  const NanoUsd posted = std::min(cost, PostedMax(held.value_or(0)));
+  text.unposted = cost - posted;
+  const Status settled = ledger_.ResolveSettled(asked.hold, posted, charge, Encode(text));
   if (!settled.has_value()) {
     // Settled meanwhile by something else, or the journal cannot be written.
     outcome.failed += settled.error().code == ErrorCode::kNotFound ? 0 : 1;

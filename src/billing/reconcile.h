@@ -107,7 +107,7 @@ class Reconciliation {
   };
   using Key = std::pair<std::string, std::string>;  // provider, id
 
-  // A cost is posted whole; charged is at most what was delivered.
+  // A cost is posted whole, up to PostedMax; charged is at most what was delivered.
   void Settle(const Asked& asked, ledger::NanoUsd cost, BillingOutcome& outcome);
 
   ledger::Ledger& ledger_;

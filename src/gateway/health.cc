@@ -52,6 +52,7 @@ std::string Gateway::ReadyDetail() const {
   }
   if (const ledger::Trouble trouble = options_.meter->trouble(); !trouble.why.empty()) {
     return trouble.is_stopped ? "the ledger has stopped: paid requests are refused (see the log)"
+           : trouble.is_full  ? "an account is full: what requests cost stays in doubt (see alerts)"
                               : "ledger.db is behind: paid requests will be refused (see the log)";
   }
   return options_.meter->disk().low_because.empty()
@@ -135,7 +136,7 @@ void Gateway::PublishMoney() {
   set("tradewind_ledger_stopped", "1 while the ledger admits no paid request.",
       trouble.is_stopped ? 1 : 0);
   set("tradewind_ledger_behind", "1 while ledger.db cannot be written, or the ledger has stopped.",
-      trouble.why.empty() ? 0 : 1);
+      trouble.why.empty() || trouble.is_full ? 0 : 1);
   set("tradewind_usage_beyond_bounds",
       "Answers since the start for which a provider counted more tokens than their bounds allow, "
       "or "

@@ -114,8 +114,7 @@ Status Hold::Settle(NanoUsd cost, NanoUsd charge, std::string text) {
   TW_CHECK(ledger_ != nullptr);
   const std::lock_guard lock(ledger_->mutex_);
   TW_RETURN_IF_ERROR(ledger_->CommitWithUpstreamId(
-      ledger_->book_.DecideSettle(id_, cost, charge, std::move(text), ledger_->CreditNowNs()),
-      upstream_id_));
+      ledger_->DecideSettle(id_, cost, charge, std::move(text)), upstream_id_));
   Leave();
   return {};
 }

@@ -264,7 +264,17 @@ Status Ledger::ResolveSettled(HoldId id, NanoUsd cost, NanoUsd charge, std::stri
   if (hold != nullptr && hold->state != HoldState::kInDoubt) {
     return Fail(ErrorCode::kInvalidArgument, "the request is still running", "id");
   }
-  return CommitDecided(book_.DecideSettle(id, cost, charge, std::move(text), CreditNowNs()));
+  return CommitDecided(DecideSettle(id, cost, charge, std::move(text)));
+}
+
+std::expected<Record, Refusal> Ledger::DecideSettle(HoldId id, NanoUsd cost, NanoUsd charge,
+                                                    std::string text) {
+  auto decided = book_.DecideSettle(id, cost, charge, std::move(text), CreditNowNs());
+  if (!decided.has_value() && decided.error().reason == Refusal::Reason::kAmount) {
+    full_because_ = fmt::format("{} nano-USD of request {} do not fit into an account", cost,
+                                id.request.ToString());
+  }
+  return decided;
 }
 
 Status Ledger::ResolveVoid(HoldId id, std::string reason) {
@@ -560,7 +570,8 @@ Trouble Ledger::trouble() {
     return {true, fmt::format("{}{}{}", CheckSegments().error().message,
                               behind_because_.empty() ? "" : ": ", behind_because_)};
   }
-  return {false, behind_because_};
+  const bool is_behind = !behind_because_.empty();
+  return {false, is_behind ? behind_because_ : full_because_, !is_behind && !full_because_.empty()};
 }
 
 void Ledger::NoteBehind(std::string why) {

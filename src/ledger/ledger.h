@@ -112,7 +112,8 @@ struct DiskState {
 struct Trouble {
   // Nothing new is admitted: until a restart, or until what reads the journal has caught up.
   bool is_stopped = false;
-  std::string why;  // for people; empty: all is well
+  std::string why;       // for people; empty: all is well
+  bool is_full = false;  // an account has no room for what a request cost: that is in doubt
 
   bool operator==(const Trouble&) const = default;
 };
@@ -300,6 +301,9 @@ class Ledger {
   Status CheckFlushed() const;        // requires mutex_
   void Stop(std::string why);         // requires mutex_
   Status Step(RecordType type, HoldId id, std::string text);
+  // Requires mutex_; as Book's.
+  std::expected<Record, Refusal> DecideSettle(HoldId id, NanoUsd cost, NanoUsd charge,
+                                              std::string text);
   bool IsMetered(HoldId id);  // something is known of what it has cost so far
   Status CommitDecided(std::expected<Record, Refusal> decided);  // requires mutex_
   // With the id, if there is one, in front; `upstream_id` is empty once it is written. Requires
@@ -330,6 +334,7 @@ class Ledger {
   uint64_t first_segment_ = 1;  // the oldest that was not forgotten
   std::string stopped_because_;
   std::string behind_because_;
+  std::string full_because_;
   DiskState disk_state_;
   bool has_started_ = false;  // all that the last process left was counted
   bool stopping_ = false;
