@@ -127,6 +127,7 @@ class StreamPass {
   }
 
   void NoteEnd(const WireEvent& event) {
+    more_came_ |= event.chunk.has_content;
     if (!event.chunk.finish_reason.empty()) {
       passed_.finish_reason = event.chunk.finish_reason;
     }
@@ -143,7 +144,7 @@ class StreamPass {
 
   // Some send it with every chunk: the last one counts. Where it falls each is a share, of an event
   // or a choice, and nobody has said the whole but one that stands alone at the end. So it is too
-  // where several choices came with usages: equal shares do not fall.
+  // where it does not grow though there was more of several choices, or came with their ends alone.
   void NoteUsage(const WireEvent& event) {
     const chat::Usage& usage = *event.chunk.usage;
     const bool has_ended = event.choices_ended >= options_.choices;
@@ -154,12 +155,19 @@ class StreamPass {
       }
       return;  // half of it says no more than the whole did
     }
-    choices_said_ += event.chunk.has_choices && !usage.lacks_output ? 1 : 0;
-    are_shares_ |= (!usage.lacks_output && usage.output_tokens < output_tokens_most_) ||
-                   (options_.choices > 1 && choices_said_ > 1);
-    output_tokens_most_ = std::max(output_tokens_most_, usage.output_tokens);
-    const bool is_whole = !are_shares_ || (has_ended && !event.chunk.has_choices &&
-                                           usage.output_tokens >= output_tokens_most_);
+    const bool has_choices = event.chunk.has_choices;
+    if (!usage.lacks_output) {
+      const bool should_grow = options_.choices > 1 && choices_said_ > 0 && more_came_;
+      are_shares_ |= usage.output_tokens < output_tokens_most_ ||
+                     (should_grow && usage.output_tokens == output_tokens_most_);
+      output_tokens_most_ = std::max(output_tokens_most_, usage.output_tokens);
+      choices_said_ += has_choices ? 1 : 0;
+      more_came_ = false;
+    }
+    const bool may_be_shares =
+        are_shares_ || (choices_said_ > 1 && choices_said_ <= options_.choices);
+    const bool is_whole =
+        !may_be_shares || (has_ended && !has_choices && usage.output_tokens >= output_tokens_most_);
     passed_.usage = is_whole ? event.chunk.usage : std::nullopt;
     if (passed_.usage.has_value()) {
       passed_.usage->service_tier = service_tier_;
@@ -295,6 +303,7 @@ class StreamPass {
   const bool goes_on_;  // another attempt has begun it
   Passed passed_;
   int64_t choices_said_ = 0;  // events of choices that had a usage
+  bool more_came_ = false;    // since the last one
   bool are_shares_ = false;   // not each the sum so far
   int64_t output_tokens_most_ = 0;
   std::string service_tier_;

@@ -188,20 +188,29 @@ std::string WithUsage(int choice, const char* delta, const char* finish, int tok
       choice, delta, finish, tokens));
 }
 
-// Each choice's own may be the same, and never fall.
+// Each choice's own may be the same, or grow, and never fall; the sum so far grows with what comes.
 TEST_F(UpstreamRouteTest, OfSeveralChoicesWithAUsageEachNobodyHasSaidTheWhole) {
   Start({"site-a"});
-  const std::string shares = kStreamHead + WithUsage(0, R"({"content":"a"})", R"("length")", 50) +
-                             WithUsage(1, R"({"content":"b"})", R"("length")", 50);
+  const auto ends = [](int first, int second) {
+    return WithUsage(0, R"({"content":"a"})", R"("length")", first) +
+           WithUsage(1, R"({"content":"b"})", R"("length")", second);
+  };
+  const std::string all_along =
+      WithUsage(0, R"({"content":"a"})", "null", 1) + WithUsage(1, R"({"content":"b"})", "null", 2);
   const std::string whole =
       Event(R"({"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":100}})");
-  for (const auto& [rest, tokens] : {std::pair(std::string(), std::optional<int64_t>()),
-                                     std::pair(whole, std::optional(100L))}) {
+  using Tokens = std::optional<int64_t>;
+  size_t asked = 0;
+  for (const auto& [said, tokens] : {std::pair(ends(50, 50), Tokens()),
+                                     {ends(3, 5), Tokens()},
+                                     {ends(50, 50) + whole, Tokens(100)},
+                                     {all_along + ends(3, 4), Tokens(4)},
+                                     {all_along + ends(3, 3), Tokens()}}) {
     TestSocket client = Ask(R"("stream":true,"n":2)");
     TestSocket provider = Take(a_);
-    provider.Send(shares + rest + Event("[DONE]") + kLastChunk);
+    provider.Send(kStreamHead + said + Event("[DONE]") + kLastChunk);
     EXPECT_NE(ReadStream(client).find("[DONE]"), std::string::npos);
-    EXPECT_EQ(Logged(rest.empty() ? 0 : 1).output_tokens, tokens);
+    EXPECT_EQ(Logged(asked++).output_tokens, tokens) << said;
     provider.Close();
   }
 }
