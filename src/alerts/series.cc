@@ -46,7 +46,14 @@ Result<std::optional<Series>> FindSeries(storage::Database& database, std::strin
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database.Prepare(std::string(kSelect) + "WHERE series = ?1"));
   query.Bind(1, name);
-  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  TW_ASSIGN_OR_RETURN(bool has_row, query.Next());
+  // Series are spelled as the catalogue does; a budget need not be.
+  if (!has_row && std::ranges::any_of(name, [](char c) { return c >= 'A' && c <= 'Z'; })) {
+    TW_ASSIGN_OR_RETURN(
+        query, database.Prepare(std::string(kSelect) + "WHERE series = ?1 COLLATE NOCASE LIMIT 1"));
+    query.Bind(1, name);
+    TW_ASSIGN_OR_RETURN(has_row, query.Next());
+  }
   return has_row ? std::optional(SeriesOf(query)) : std::nullopt;
 }
 

@@ -157,18 +157,6 @@ Result<std::string> SpelledOf(std::string_view of, const CatalogNow& catalog) {
   return fmt::format("{}{}", of.substr(0, colon + 1), name);
 }
 
-// The budget that there is of this name, whatever its case: it binds requests as it stands.
-std::optional<std::string> FindInAnyCase(std::string_view name, ledger::Ledger& ledger) {
-  std::optional<std::string> found;
-  for (const BudgetState& state : ledger.Budgets()) {
-    const std::string& known = state.spec.name;
-    if (ledger::AnyCase{known} == ledger::AnyCase{name} && (!found || known == name)) {
-      found = known;
-    }
-  }
-  return found;
-}
-
 // The scope that requests fall into: names become ids. A new budget of what nobody has, or of a
 // model or provider that is not there, would bind nobody; one that there is stays when these go.
 Result<std::string> ReadScope(const std::string& text, bool is_new, identity::Store& store,
@@ -176,7 +164,8 @@ Result<std::string> ReadScope(const std::string& text, bool is_new, identity::St
   TW_ASSIGN_OR_RETURN(const ScopeText scope, ParseScope(text));
   const Result<std::string> owner = OwnerOf(scope, store);
   if (owner.has_value()) {
-    if (auto known = FindInAnyCase(fmt::format("{}{}", *owner, scope.of), ledger)) {
+    // It binds requests as it stands.
+    if (auto known = ledger.BudgetInAnyCase(fmt::format("{}{}", *owner, scope.of))) {
       return *known;
     }
   }

@@ -114,7 +114,9 @@ bool SaysNothing(std::string_view json) {
 
 bool HoldsTemplate(std::string_view json) {
   const Result<JsonText> fields = JsonText::Parse(std::string(json));
-  return fields.has_value() && fields->Has("chat_template");
+  return fields.has_value() && std::ranges::any_of(fields->names(), [](std::string_view name) {
+           return CaseFolded(name) == "chat_template";
+         });
 }
 
 }  // namespace

@@ -245,11 +245,13 @@ constexpr std::array<std::string_view, 3> kTemplateJson = {"response_format", "d
 
 int64_t GrowthOf(const JsonText& request) {
   int64_t growth = 0;
-  for (const std::string_view name : kTools) {
-    growth += RewrittenToolsGrowth(request.Raw(name));
-  }
-  for (const std::string_view name : kTemplateJson) {
-    growth += RewrittenGrowth(request.Raw(name));
+  for (const std::string_view name : request.names()) {
+    const std::string folded = CaseFolded(name);
+    if (std::ranges::find(kTools, folded) != kTools.end()) {
+      growth += RewrittenToolsGrowth(request.Raw(name));
+    } else if (std::ranges::find(kTemplateJson, folded) != kTemplateJson.end()) {
+      growth += RewrittenGrowth(request.Raw(name));
+    }
   }
   return growth;
 }

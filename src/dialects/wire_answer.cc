@@ -116,7 +116,11 @@ int64_t WrittenBytes(const dom::element& value) {
     if (std::ranges::find(kNames, field.key) != kNames.end()) {
       continue;
     }
-    const int64_t part = WrittenBytes(field.value);
+    // Of a call whose arguments are no text, the model wrote the JSON.
+    const bool is_json = (field.key == "arguments" || field.key == "input") &&
+                         !field.value.is_string() && !field.value.is_null();
+    const int64_t part = is_json ? static_cast<int64_t>(simdjson::minify(field.value).size())
+                                 : WrittenBytes(field.value);
     bytes += IsThought(field.key) ? 0 : part;
     bytes += field.key == "name" && part > 0 ? kCallBytes : 0;
     thoughts = std::max(thoughts, IsThought(field.key) ? part : 0);

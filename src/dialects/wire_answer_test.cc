@@ -151,6 +151,8 @@ TEST(WireChunk, CountsWhatTheModelWroteAndNotItsJson) {
                     R"("function":{"name":"get","arguments":""}}]})"),
             3 + 32)
       << "and what frames a call";
+  EXPECT_EQ(written(R"({"tool_calls":[{"index":0,"function":{"arguments":{"id":"abc"}}}]})"), 12)
+      << "all of it is the model's";
   EXPECT_EQ(written(R"({"something":{"new":{}}})"), 1) << "whatever it is, it is not nothing";
 }
 

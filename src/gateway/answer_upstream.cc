@@ -138,13 +138,20 @@ void BoundOutput(providers::Endpoint endpoint, const AttemptTerms& terms,
 int64_t AnswerBytesMax(const Order& order, const AttemptTerms& terms) {
   const dialects::OpenAiFacts& facts = order.facts;
   const auto cap = terms.money == nullptr ? std::nullopt : terms.money->output_cap();
+  // Sound and pictures have no tokens that bound their bytes.
+  if (facts.wants_sound) {
+    return limits::kAnswerBytesMax;
+  }
   int64_t each = limits::kAnswerEmbeddingBytes;
   if (order.endpoint != providers::Endpoint::kEmbeddings) {
     const int64_t tokens = std::min(
         cap.has_value() ? *cap : facts.largest_max_tokens.value_or(limits::kAnswerTokensUnbounded),
         limits::kAnswerBytesMax);
-    each = tokens * (facts.has_logprobs || facts.wants_sound ? limits::kAnswerRichTokenBytes
-                                                             : limits::kAnswerTokenBytes);
+    // The prompt's tokens may come back too (`echo`, `prompt_logprobs`).
+    const bool is_rich = facts.has_logprobs || order.text.Has("prompt_logprobs");
+    const int64_t echoed = is_rich ? facts.input_bytes : 0;
+    each =
+        (tokens + echoed) * (is_rich ? limits::kAnswerRichTokenBytes : limits::kAnswerTokenBytes);
   }
   const int64_t count = std::min(facts.n * facts.prompts, limits::kAnswerBytesMax);
   int64_t bytes = 0;

@@ -151,7 +151,7 @@ void Gateway::CountAttempt(const std::string& slug, std::string_view outcome) {
 
 // Whether whoever pays for this route was asked to.
 bool Gateway::MayPayFor(const Tries& tries, const PlannedRoute& route) const {
-  return !tries.own_key_refused || route.is_local() || route.is_named ||
+  return !tries.own_key_refused || route.is_local() || route.is_asked_for ||
          !KeyFor(tries.call, route).ref.empty();
 }
 

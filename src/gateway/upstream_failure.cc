@@ -72,7 +72,8 @@ void SetFailure(UpstreamFailure failure, bool before_first_byte, Answered& answe
   answered.upstream_status = failure.status;
   answered.refusal_is_billed =
       failure.may_be_billed &&
-      (answered.kind == FailureKind::kNotCapable || answered.kind == FailureKind::kClientError);
+      (answered.kind == FailureKind::kNotCapable || answered.kind == FailureKind::kClientError ||
+       failure.status == 408);
   answered.usage = failure.wire.usage;
   answered.usage_is_final = answered.usage.has_value();
   answered.upstream_error = std::move(failure.wire);

@@ -466,6 +466,18 @@ std::optional<BudgetState> Ledger::FindBudget(std::string_view name) {
   return number.has_value() ? std::optional(StateOf(*number)) : std::nullopt;
 }
 
+std::optional<std::string> Ledger::BudgetInAnyCase(std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  std::optional<std::string> found;
+  book_.ForEachBudget({name}, [&](AccountNumber number) {
+    const BudgetSpec& spec = *book_.BudgetOf(number);
+    if (!spec.closed && (!found.has_value() || spec.name == name)) {
+      found = spec.name;
+    }
+  });
+  return found;
+}
+
 std::optional<BudgetState> Ledger::FindBudget(AccountNumber number) {
   const std::lock_guard lock(mutex_);
   return book_.BudgetOf(number) == nullptr ? std::nullopt : std::optional(StateOf(number));
@@ -820,8 +832,8 @@ void Ledger::Tend() {
 
 // What could not be flushed may be gone with the process: a new segment has all there is to know,
 // at once, and not with the next record, before which it may be killed. Who waits for the disk
-// waits for that one's flush. Where it cannot be flushed either, the next record tries again: a
-// disk that is broken is not filled with segments.
+// waits for that one's flush. Where it cannot be flushed either, TryAnotherSegment says when the
+// next one is tried.
 void Ledger::LeaveSegment() {
   const bool is_first = !std::exchange(last_sync_failed_, true);
   if (!is_first || is_released_ || !MakeRoom().has_value()) {

@@ -110,7 +110,8 @@ struct DiskState {
 
 // What is wrong with the books themselves, rather than with the room for them (DiskState).
 struct Trouble {
-  // Nothing new is admitted: until a restart, or until what reads the journal has caught up.
+  // Nothing new is admitted: until a restart, or until what reads the journal has caught up or its
+  // disk can flush again; `why` says which.
   bool is_stopped = false;
   std::string why;       // for people; empty: all is well
   bool is_full = false;  // an account has no room for what a request cost: that is in doubt
@@ -216,6 +217,8 @@ class Ledger {
   Result<uint32_t> PriceVersion(const PriceSpec& price);
 
   std::optional<BudgetState> FindBudget(std::string_view name);
+  // The name of the one that is not closed and has this name, or but for its case.
+  std::optional<std::string> BudgetInAnyCase(std::string_view name);
   std::optional<BudgetState> FindBudget(AccountNumber number);
   // Of those of these names, in whatever case, that there are, and that are not closed.
   std::vector<BudgetRoom> FindRoom(std::span<const std::string_view> names);

@@ -344,6 +344,7 @@ Result<Plan> ExplainPlan(std::shared_ptr<const Market> market, HealthBook& healt
     plan.routes.push_back(all[candidate.index]);
     plan.routes.back().last_resort = candidate.last_resort;
     plan.routes.back().is_named = IsNamed(plan.facts[candidate.index], plan.needs);
+    plan.routes.back().is_asked_for = IsAskedFor(plan.facts[candidate.index], plan.needs);
   }
   plan.market = std::move(market);
   return plan;

@@ -39,7 +39,8 @@ struct PlannedRoute {
   const catalog::Mapping* mapping = nullptr;
   RouteHealth* health = nullptr;
   bool last_resort = false;
-  bool is_named = false;  // by the request, to follow its first route (routing::IsNamed)
+  bool is_named = false;      // by the request, to follow its first route (routing::IsNamed)
+  bool is_asked_for = false;  // by name (routing::IsAskedFor)
 
   bool is_local() const { return place->is_local(); }
   const std::string& slug() const { return mapping->provider; }

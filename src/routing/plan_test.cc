@@ -147,6 +147,24 @@ TEST_F(PlanTest, ACallersOwnKeyIsJudgedByItsOwnHealth) {
   health_.Route("site-a", "a").Begin("org:1", true)->Failed(FailureKind::kNoFunds);
   EXPECT_EQ(Routes({"org/a"}), (Names{"site-a/org/a", "site-b/org/a"}))
       << "others' account is not asked in its place";
+  route_.fallback = catalog::Fallback::kOff;
+  EXPECT_EQ(Routes({"org/a"}), Names{"site-a/org/a"});
+  own_key_ref_ = [](std::string_view /*slug*/) { return std::optional<std::string>("org:1"); };
+  EXPECT_EQ(Routes({"org/a"}), Names{"site-b/org/a"}) << "his own other account is";
+}
+
+TEST_F(PlanTest, ARouteIsAskedForWhereTheRequestNamesIt) {
+  const auto asked_for = [&](std::vector<std::string> models) {
+    std::vector<bool> out;
+    for (const PlannedRoute& route : Make(std::move(models))->routes) {
+      out.push_back(route.is_asked_for);
+    }
+    return out;
+  };
+  dear_failover_ = false;
+  EXPECT_EQ(asked_for({"org/a"}), (std::vector{false, false}));
+  EXPECT_EQ(asked_for({"org/a:site-b"}), std::vector{true});
+  EXPECT_EQ(asked_for({"org/a:site-a", "org/a:site-b"}), (std::vector{true, true}));
 }
 
 TEST_F(PlanTest, AKeyThatTheOperatorReplacesIsTrustedAgain) {

@@ -331,6 +331,20 @@ SortKey KeyOf(const RouteFacts& route, size_t index, const RouteNeeds& needs) {
 // `off` leaves the first alone, whatever the request says.
 void DropFallbacks(std::span<const RouteFacts> facts, const RouteNeeds& needs, Ranking& ranking) {
   const bool by_order = !needs.allow_fallbacks && !needs.order.empty();
+  // A key of the caller's own that was refused keeps its place, unless he pays for another one.
+  const auto rests = [&](const Candidate& candidate) {
+    const RouteFacts& route = facts[candidate.index];
+    return route.own_key && route.health.availability == Availability::kKeyHeld;
+  };
+  if (!ranking.candidates.empty() && rests(ranking.candidates.front())) {
+    const auto other = std::ranges::find_if(ranking.candidates, [&](const Candidate& candidate) {
+      const RouteFacts& route = facts[candidate.index];
+      return !rests(candidate) && (route.own_key || route.is_local);
+    });
+    if (other != ranking.candidates.end()) {
+      std::rotate(ranking.candidates.begin(), other, other + 1);
+    }
+  }
   std::vector<Candidate> kept;
   for (const Candidate& candidate : ranking.candidates) {
     const bool is_named = !by_order || Contains(needs.order, facts[candidate.index].provider);
@@ -421,6 +435,11 @@ std::optional<Capability> CapabilityNamed(std::string_view name) {
 bool IsNamed(const RouteFacts& route, const RouteNeeds& needs) {
   return needs.dear_failover.value_or(true) &&
          (route.model_rank > 0 || Contains(needs.order, route.provider));
+}
+
+bool IsAskedFor(const RouteFacts& route, const RouteNeeds& needs) {
+  return route.model_rank > 0 || Contains(needs.order, route.provider) ||
+         PolicyOf(route, needs) == Policy::kPinned;
 }
 
 Policy PolicyOf(const RouteFacts& route, const RouteNeeds& needs) {
