@@ -203,7 +203,7 @@ Ranking Rank(std::span<const RouteFacts> facts, const RouteNeeds& needs);
 // Whether the request itself names what follows its first route: a model of its `models`, or a
 // provider of its `order`. So that may cost more.
 bool IsNamed(const RouteFacts& route, const RouteNeeds& needs);
-// The request names it, by its provider or in its `models`, so that whoever pays for it was asked to.
+// The request names it, by its provider or in its `models`: whoever pays for it was asked to.
 bool IsAskedFor(const RouteFacts& route, const RouteNeeds& needs);
 
 // By which policy a route is looked at: that of its own model string, else the request's.
