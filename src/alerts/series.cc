@@ -1,5 +1,6 @@
 #include "alerts/series.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace tradewind::alerts {
