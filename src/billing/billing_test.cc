@@ -409,6 +409,20 @@ TEST(Meter, KeepsNoBudgetWithWhatIsBilledApartFromTokens) {
   EXPECT_EQ(meter.Begin(offer).error().param, "web_search_options");
 }
 
+TEST(Meter, KeepsNoBudgetWithAFieldThatNobodyHereKnows) {
+  World world;
+  Meter meter(*world.ledger);
+  Offer offer = world.Ask(100, 50);
+  offer.unknown_field = "turbo";
+  EXPECT_TRUE(meter.Begin(offer).has_value()) << "nothing to be kept";
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
+  offer.id.attempt = 2;
+  const auto refused = meter.Begin(offer);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().param, "turbo");
+  EXPECT_NE(refused.error().message.find("`harmless_fields`"), std::string::npos);
+}
+
 TEST(Meter, ChargesNothingForOwnKeysAndAsksNoBudgetForTheModelOnThisDevice) {
   World world;
   static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 0}));

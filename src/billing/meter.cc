@@ -252,6 +252,14 @@ Status CheckPriced(const Offer& offer, const SpendingBound& bound, ledger::Ledge
                             offer.billed_apart, NameOf(bound, ledger)),
                 offer.billed_apart);
   }
+  if (!offer.unknown_field.empty() && is_hard) {
+    return Fail(ErrorCode::kPaymentRequired,
+                fmt::format("`{0}` is no field of which it is known here what it may cost, so {1} "
+                            "cannot be kept with it; leave it out, name it in `harmless_fields` "
+                            "of {2} in the config, or use a token without a hard budget.",
+                            offer.unknown_field, NameOf(bound, ledger), offer.purchase.provider),
+                offer.unknown_field);
+  }
   return {};
 }
 

@@ -98,7 +98,8 @@ struct Offer {
   bool wants_long_cache = false;
   // As the request says; one that is neither the usual one nor has prices is `billed_apart`.
   std::string service_tier;
-  std::string billed_apart;  // a field whose cost no token price bounds; "" = none
+  std::string billed_apart;   // a field whose cost no token price bounds; "" = none
+  std::string unknown_field;  // one of which nobody here knows whether it costs anything; "" = none
   // Beyond it the attempt is not made, whatever budgets say: what its request may still cost.
   std::optional<ledger::NanoUsd> cost_max;
   AskableIds askable = {};      // by which ids the provider says later what it cost

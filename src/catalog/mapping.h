@@ -132,6 +132,8 @@ struct BillingTerms {
   bool own_ids = false;          // it keeps the x-client-request-id that it is sent
   std::optional<bool> bills_on;  // the whole answer, whoever leaves; nullopt: as its kind does
   bool bills_refusals = false;   // 4xx of what was asked: what it had read
+  // Of requests, in lower case: the operator's word that they cost nothing there.
+  std::vector<std::string> harmless_fields;
   // It is a pool: each request has a price of its own, at most the one of the catalogue.
   bool price_varies = false;
 

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "catalog/known_providers.h"
 #include "cli/toml_reader.h"
+#include "dialects/billed_apart.h"
 #include "providers/kinds.h"
 
 namespace tradewind::cli {
@@ -167,6 +168,28 @@ void ReadKeyPlace(TomlReader& reader, const std::string& file, ProviderConfig& p
   }
 }
 
+// As requests are compared with them: of any case.
+void ReadHarmlessFields(TomlReader& reader, std::vector<std::string>& harmless) {
+  constexpr size_t kFieldsMax = 256, kNameBytesMax = 128;
+  for (const std::string& name :
+       reader.Texts("harmless_fields").value_or(std::vector<std::string>{})) {
+    const std::string folded = CaseFolded(name);
+    if (folded.empty() || folded.size() > kNameBytesMax || harmless.size() == kFieldsMax) {
+      return reader.Wrong("harmless_fields",
+                          fmt::format("must be at most {} names of fields of a request, of 1 to {} "
+                                      "bytes, such as [\"trace_tag\"]",
+                                      kFieldsMax, kNameBytesMax));
+    }
+    if (dialects::IsFieldBilledApart(folded)) {
+      return reader.Wrong("harmless_fields",
+                          fmt::format("names `{}`, by which providers may bill more than any bound "
+                                      "here knows; leave it out",
+                                      folded));
+    }
+    harmless.push_back(folded);
+  }
+}
+
 void ReadBilling(TomlReader& reader, bool allow_private, catalog::BillingTerms& billing) {
   if (const auto url = reader.Text("billing_url")) {
     auto parsed = ParseBaseUrl(*url, allow_private);
@@ -182,6 +205,7 @@ void ReadBilling(TomlReader& reader, bool allow_private, catalog::BillingTerms& 
   billing.own_ids = reader.Flag("billing_own_ids").value_or(false);
   billing.bills_on = reader.Flag("bills_on");
   billing.bills_refusals = reader.Flag("bills_refusals").value_or(false);
+  ReadHarmlessFields(reader, billing.harmless_fields);
   billing.price_varies = reader.Flag("price_varies").value_or(false);
   if (billing.url.empty() && (billing.own_ids || !billing.id_header.empty())) {
     reader.Wrong(billing.own_ids ? "billing_own_ids" : "billing_id_header",

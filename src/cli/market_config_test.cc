@@ -372,6 +372,19 @@ TEST(MarketConfig, SaysWhereAProviderIsAskedWhatRequestsCost) {
   }
 }
 
+TEST(MarketConfig, SaysWhichFieldsCostNothingAtAProvider) {
+  const std::string start = "[[providers]]\nname = 'groq'\nharmless_fields = ";
+  const Outcome out = Read(start + "['Trace_Tag', 'x']");
+  ASSERT_TRUE(out.status.has_value()) << out.status.error().message;
+  EXPECT_EQ(out.config().providers[0].billing.harmless_fields,
+            (std::vector<std::string>{"trace_tag", "x"}));
+  for (const char* wrong : {"['']", "['images']", "['Extra_Body']", "'x'"}) {
+    const Outcome refused = Read(start + wrong);
+    ASSERT_FALSE(refused.status.has_value()) << wrong;
+    EXPECT_EQ(refused.status.error().param, "providers[0].harmless_fields") << wrong;
+  }
+}
+
 TEST(MarketConfig, SaysHowAProvidersUsageApiIsAsked) {
   const std::string start = "[[providers]]\nname = 'groq'\n";
   const std::string url = "usage_api_url = 'https://a.example/v1/'\n";

@@ -8,8 +8,8 @@
 namespace tradewind::dialects {
 namespace {
 
-// In lower case. A list, with its reasons: what is not in it, and not read elsewhere, is taken to
-// choose how tokens are sampled or how they are shown.
+// In lower case, with their reasons. What is neither here nor known to cost nothing
+// (known_fields.h) is refused under a hard budget too, in other words.
 constexpr auto kApart = std::to_array<std::string_view>({
     // They hold other fields, which then count: max_tokens, n, tools of the provider's.
     "extra_body",                    // LiteLLM, Gemini
@@ -107,11 +107,6 @@ constexpr auto kApartOfMessage =
 // vLLM's template may be given inside of these, too; and what it repeats is not in the request.
 constexpr std::string_view kTemplateFields = "chat_template_kwargs";
 
-bool SaysNothing(std::string_view json) {
-  return json == "null" || json == "false" || json == "0" || json == "[]" || json == "{}" ||
-         json == R"("")";
-}
-
 bool HoldsTemplate(std::string_view json) {
   const Result<JsonText> fields = JsonText::Parse(std::string(json));
   return fields.has_value() && std::ranges::any_of(fields->names(), [](std::string_view name) {
@@ -121,10 +116,19 @@ bool HoldsTemplate(std::string_view json) {
 
 }  // namespace
 
+bool SaysNothing(std::string_view json) {
+  return json == "null" || json == "false" || json == "0" || json == "[]" || json == "{}" ||
+         json == R"("")";
+}
+
+bool IsFieldBilledApart(std::string_view folded) {
+  return std::ranges::find(kApart, folded) != kApart.end();
+}
+
 std::string FieldBilledApart(const JsonText& request) {
   for (const std::string_view name : request.names()) {
     const std::string folded = CaseFolded(name);
-    const bool is_apart = std::ranges::find(kApart, folded) != kApart.end()
+    const bool is_apart = IsFieldBilledApart(folded)
                               ? !SaysNothing(request.Raw(name))
                               : folded == kTemplateFields && HoldsTemplate(request.Raw(name));
     if (is_apart) {

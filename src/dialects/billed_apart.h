@@ -13,7 +13,13 @@ namespace tradewind::dialects {
 // compared as servers do that take no notice of case.
 std::string FieldBilledApart(const JsonText& request);
 
-// The same question of a field of one message, given the name as it stands there.
+// Whether it is one of them, if it says something; the name as CaseFolded leaves it.
+bool IsFieldBilledApart(std::string_view folded);
+
+// The JSON is null, false, 0 or empty.
+bool SaysNothing(std::string_view json);
+
+// The first question of a field of one message, given the name as it stands there.
 bool IsMessageFieldBilledApart(std::string_view name);
 
 }  // namespace tradewind::dialects

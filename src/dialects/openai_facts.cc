@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "dialects/billed_apart.h"
 #include "dialects/json_reader.h"
+#include "dialects/known_fields.h"
 #include "dialects/message_parts.h"
 #include "dialects/rewritten.h"
 
@@ -424,6 +425,7 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
       facts.billed_apart = std::move(apart);
     }
   }
+  facts.unknown_fields = UnknownFields(request);
   facts.input_bytes =
       static_cast<int64_t>(messages.size() - parts.data_url_bytes + request.Raw("prompt").size() +
                            request.Raw("input").size());

@@ -23,6 +23,9 @@ constexpr int64_t kImageTokensMax = 49'152;
 // megapixel.
 constexpr int64_t kImageTokensUsual = 1'600;
 
+// Before each further text of one request a template, or a prefix of some embeddings.
+constexpr int64_t kPromptTokens = 64;
+
 // Of what is not negative; the most there is, where it would be more: no price of that fits.
 int64_t Times(int64_t a, int64_t b) {
   int64_t product = 0;
@@ -33,7 +36,7 @@ int64_t Times(int64_t a, int64_t b) {
 // where a template does not write it anew. What is more than the context of each prompt is refused
 // by the provider, and not billed. Some tokenizers normalise first, which may add bytes.
 // Where a stream goes on elsewhere, what the client has of it is input too. Some providers bill the
-// prompt for each of its answers.
+// prompt for each of its answers. What is to follow the answer (`suffix`) is input of each prompt.
 int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
   const dialects::OpenAiFacts& facts = tries.order.facts;
   int64_t tokens = kTemplateTokens + facts.images * kImageTokensMax - facts.picture_bytes +
@@ -42,6 +45,9 @@ int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
        {std::string_view(tries.call.request().body), std::string_view(tries.stream.text)}) {
     tokens += static_cast<int64_t>(text.size()) + dialects::NormalisedGrowth(text);
   }
+  const std::string_view suffix = tries.order.text.Raw("suffix");
+  tokens += Times(facts.prompts - 1, kPromptTokens + static_cast<int64_t>(suffix.size()) +
+                                         dialects::NormalisedGrowth(suffix));
   if (mapping.context_length.has_value()) {
     const int64_t contexts = Times(*mapping.context_length, facts.prompts);
     // How long a sound is does not follow from its bytes.
@@ -105,6 +111,16 @@ std::string BilledApart(const dialects::OpenAiFacts& facts, const catalog::Mappi
   return facts.wants_sound && !mapping.prices.audio_output ? "modalities" : "";
 }
 
+// A field that nobody here knows, and the operator has not said to be harmless there.
+std::string UnknownField(const dialects::OpenAiFacts& facts, const providers::Upstream& upstream) {
+  for (const std::string& field : facts.unknown_fields) {
+    if (std::ranges::find(upstream.harmless_fields, field) == upstream.harmless_fields.end()) {
+      return field;
+    }
+  }
+  return "";
+}
+
 billing::Purchase BuyerOf(const Call& call, bool own_key) {
   billing::Purchase bought;
   if (call.caller != nullptr) {
@@ -166,8 +182,10 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.hides_answers = tries.order.facts.answers > tries.order.facts.n * tries.order.facts.prompts;
   offer.service_tier = tries.order.facts.service_tier;
   offer.wants_long_cache = tries.order.facts.wants_long_cache;
-  offer.billed_apart =
-      route.is_local() ? std::string() : BilledApart(tries.order.facts, *route.mapping);
+  if (!route.is_local()) {
+    offer.billed_apart = BilledApart(tries.order.facts, *route.mapping);
+    offer.unknown_field = UnknownField(tries.order.facts, *route.place->upstream);
+  }
   // Going on with a stream costs both attempts: who wants it knows.
   const bool is_bounded =
       tries.began == nullptr &&

@@ -34,7 +34,8 @@ struct Upstream {
   bool keeps_own_ids = false;       // attempts' ids are sent along
   bool bills_on = false;            // the whole answer, also when its reader leaves
   bool bills_refusals = false;      // 4xx of what was asked: what it had read
-  bool price_varies = false;        // from request to request, up to the catalogue's
+  std::vector<std::string> harmless_fields = {};  // in lower case: they cost nothing
+  bool price_varies = false;                      // from request to request, up to the catalogue's
 };
 
 // Puts a key where the upstream looks for it; an empty one nowhere.

@@ -33,6 +33,7 @@ Result<providers::Upstream> UpstreamOf(const catalog::Provider& provider) {
   upstream.keeps_own_ids = billing.own_ids;
   upstream.bills_on = billing.bills_on.value_or(upstream.quirks->bills_on);
   upstream.bills_refusals = billing.bills_refusals;
+  upstream.harmless_fields = billing.harmless_fields;
   upstream.price_varies = billing.price_varies;
   TW_ASSIGN_OR_RETURN(upstream.base, http::ParseUrl(address));
   return upstream;

@@ -243,11 +243,32 @@ def test_what_beats_the_bounds_of_a_request_is_refused_by_name_under_a_hard_budg
         assert attempt_of(site, free, reply)["reason"] == "incomplete: images is billed apart from tokens"
 
 
+# What a field may cost that nobody here knows is anybody's guess, until the operator has said it.
+def test_a_hard_budget_takes_no_field_that_nobody_knows(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+        key, free = make_key(site.server.home, "k", "--budget", "10"), make_key(site.server.home, "free")
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "a"}], "max_tokens": 10, "Turbo_Mode": True, "top_k": 3}
+        ask = lambda who: site.server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {who['token']}"})
+        reply = ask(key)
+        assert (reply.status, reply.error()["param"]) == (402, "turbo_mode"), reply.body
+        assert "`harmless_fields` of site-a" in reply.error()["message"]
+        assert site.sim.bill()["total"]["requests"] == 0
+        reply = ask(free)
+        assert reply.status == 200, reply.body
+        assert attempt_of(site, free, reply)["reason"] == ""
+        site.config.write_text(site.config.read_text().replace("[[providers]]\n", '[[providers]]\nharmless_fields = ["turbo_mode"]\n', 1))
+        site.server.process.send_signal(1)  # SIGHUP
+        harness.wait_for(lambda: ask(key).status == 200, "the new config")
+
+
 def test_the_page_of_budgets_names_every_field_that_is_refused():
     listed = (harness.ROOT / "src/dialects/billed_apart.cc").read_text().split("kApart =")[1].split("namespace")[0]
     names = set(re.findall(r'^ +"([a-z_]+)",', listed, re.MULTILINE))
     page = (harness.ROOT / "docs/operating/budgets.md").read_text()
     assert len(names) > 60 and not [name for name in sorted(names) if f"`{name}`" not in page]
+    known = (harness.ROOT / "src/dialects/known_fields.cc").read_text().split("kKnown =")[1].split("static_assert")[0]
+    names = set(re.findall(r'"([a-z_]+)",', known))
+    assert len(names) > 150 and not [name for name in sorted(names) if f"`{name}`" not in page]
 
 
 HOUR = {"type": "ephemeral", "ttl": "1h"}
