@@ -261,6 +261,16 @@ def test_a_hard_budget_takes_no_field_that_nobody_knows(tmp_path):
         harness.wait_for(lambda: ask(key).status == 200, "the new config")
 
 
+# A template, or the prefix of an embedding, stands before each of them, and what is to follow the answer behind it.
+def test_each_prompt_of_a_request_is_held_with_what_is_put_around_it(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=PRICES, context=131072) as site:
+        key = make_key(site.server.home, "k", "--budget", "10")
+        body = {"model": MODEL, "prompt": [""] * 40, "suffix": "x" * 500, "max_tokens": 1}
+        reply = site.server.post("/v1/completions", body, {"Authorization": f"Bearer {key['token']}"})
+        assert reply.status == 200, reply.body
+        assert int(reply.headers["x-tradewind-hold-nanousd"]) > 40 * 500 * 100, "at 100 nano-dollars a token"
+
+
 def test_the_page_of_budgets_names_every_field_that_is_refused():
     listed = (harness.ROOT / "src/dialects/billed_apart.cc").read_text().split("kApart =")[1].split("namespace")[0]
     names = set(re.findall(r'^ +"([a-z_]+)",', listed, re.MULTILINE))
