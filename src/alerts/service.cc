@@ -96,7 +96,7 @@ void Service::LookAtLedger(bool is_kept) {
     ledger_scope_ = scope;
     unkept_.reset();
     std::erase_if(unnoted_, [](const auto& one) { return one.first.first == 0; });
-    if (books_.ledger().trouble().is_stopped && alert.has_value()) {
+    if (books_.ledger().trouble().kind == ledger::Trouble::Kind::kStopped && alert.has_value()) {
       telemetry::Log(telemetry::Level::kError, OneLine(alert->text));
     }
   }

@@ -75,27 +75,38 @@ std::string UsedUp(const std::string& budget, const ledger::Notice& notice) {
 }  // namespace
 
 std::optional<Alert> LedgerAlert(ledger::Ledger& ledger, int64_t now_ns) {
+  using What = ledger::Trouble::Kind;
   const ledger::Trouble trouble = ledger.trouble();
-  if (trouble.why.empty()) {
-    return std::nullopt;
-  }
   Alert alert;
+  switch (trouble.kind) {
+    case What::kNone:
+      return std::nullopt;
+    case What::kStopped:
+      alert.scope = "ledger:stopped";
+      alert.text =
+          fmt::format("The ledger has stopped, and paid requests are refused: {}.", trouble.why);
+      break;
+    case What::kBehind:
+      alert.scope = "ledger:behind";
+      alert.text = fmt::format(
+          "ledger.db is behind, and paid requests are refused once the journal is as large as it "
+          "may get: {}.",
+          trouble.why);
+      break;
+    case What::kFull:
+      alert.scope = "ledger:full";
+      alert.text = fmt::format("What a request cost cannot be posted, and it stays in doubt: {}.",
+                               trouble.why);
+      break;
+    case What::kClock:
+      alert.scope = "ledger:clock";
+      alert.text =
+          fmt::format("Requests are dated by another time than the clock's: {}.", trouble.why);
+      break;
+  }
   alert.kind = Kind::kLedger;
-  alert.scope = trouble.is_stopped ? "ledger:stopped"
-                : trouble.is_full  ? "ledger:full"
-                                   : "ledger:behind";
   alert.dedup = fmt::format("{}:{}", alert.scope, now_ns);
   alert.raised_ns = now_ns;
-  alert.text =
-      trouble.is_stopped
-          ? fmt::format("The ledger has stopped, and paid requests are refused: {}.", trouble.why)
-      : trouble.is_full
-          ? fmt::format("What a request cost cannot be posted, and it stays in doubt: {}.",
-                        trouble.why)
-          : fmt::format(
-                "ledger.db is behind, and paid requests are refused once the "
-                "journal is as large as it may get: {}.",
-                trouble.why);
   return alert;
 }
 

@@ -1,5 +1,7 @@
 #include "base/clock.h"
 
+#include <ctime>
+
 namespace tradewind {
 namespace {
 
@@ -10,6 +12,12 @@ class RealClock final : public Clock {
   }
   std::chrono::system_clock::time_point WallNow() const override {
     return std::chrono::system_clock::now();
+  }
+  std::chrono::steady_clock::time_point SinceBoot() const override {
+    timespec at{};
+    clock_gettime(CLOCK_BOOTTIME, &at);
+    return std::chrono::steady_clock::time_point(std::chrono::seconds(at.tv_sec) +
+                                                 std::chrono::nanoseconds(at.tv_nsec));
   }
 };
 

@@ -12,6 +12,9 @@ class Clock {
   virtual std::chrono::steady_clock::time_point Now() const = 0;      // for durations and deadlines
   virtual std::chrono::system_clock::time_point WallNow() const = 0;  // for timestamps only
 
+  // As Now, and it goes on while the machine sleeps.
+  virtual std::chrono::steady_clock::time_point SinceBoot() const { return Now(); }
+
   int64_t UnixMs() const {
     return std::chrono::duration_cast<std::chrono::milliseconds>(WallNow().time_since_epoch())
         .count();
@@ -32,6 +35,9 @@ class FakeClock final : public Clock {
     now_ += by;
     wall_ += std::chrono::duration_cast<std::chrono::system_clock::duration>(by);
   }
+  // Both clocks go on until the wall clock says this.
+  void PassTo(std::chrono::system_clock::time_point wall) { Advance(wall - wall_); }
+  // The wall clock is set: the other one stays.
   void SetWall(std::chrono::system_clock::time_point wall) { wall_ = wall; }
 
  private:

@@ -30,7 +30,7 @@ struct Corrected : World {
         {.name = "key:key_1", .limit = 50'000'000, .period = ledger::Period::kMonth});
   }
   void SetTime(int64_t unix_s) {
-    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)));
+    clock.PassTo(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)));
   }
   // A settled attempt at 1,000 and 2,000 nano-USD a token.
   ledger::HoldId Buy(int64_t input, int64_t output, const chat::Usage* said = nullptr) {

@@ -192,7 +192,7 @@ TEST(Bars, AnAccountWithoutRoomIsToldAndTakesWhatItCan) {
   ASSERT_TRUE(owe(left));
   EXPECT_EQ(ledger.trouble(), ledger::Trouble());
   EXPECT_EQ(bills.Bill(1'000), 200'000) << "what was held";
-  EXPECT_TRUE(ledger.trouble().is_full && !ledger.trouble().is_stopped);
+  EXPECT_EQ(ledger.trouble().kind, ledger::Trouble::Kind::kFull);
   EXPECT_NE(ledger.trouble().why.find("2100000 nano-USD of request "), std::string::npos)
       << ledger.trouble().why;
   EXPECT_EQ(bills.Bill(0), std::nullopt) << "50,000 are left, and it is 100,000";

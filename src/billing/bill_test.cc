@@ -56,7 +56,7 @@ struct World {
     recorder = std::move(*records);
   }
   void SetTime(int64_t unix_s) {
-    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)));
+    clock.PassTo(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)));
   }
   // A settled attempt; what it cost.
   int64_t Buy(int64_t input, int64_t cached, int64_t output, const char* key = "key_1",

@@ -43,7 +43,7 @@ class BillApiTest : public ::testing::Test {
     caller_.is_admin_token = true;
   }
   void SetTime(int64_t unix_s) {
-    clock_.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)));
+    clock_.PassTo(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)));
   }
   Result<http::Response> Try(const std::string& method, const std::string& path,
                              const std::string& body = "", const std::string& query = "") {

@@ -21,6 +21,23 @@ std::string StatusJson(std::string_view status, const std::string& detail = "") 
   return json.Take();
 }
 
+std::string_view WordsOf(ledger::Trouble::Kind kind) {
+  using Kind = ledger::Trouble::Kind;
+  switch (kind) {
+    case Kind::kNone:
+      break;
+    case Kind::kStopped:
+      return "the ledger has stopped: paid requests are refused (see the log)";
+    case Kind::kBehind:
+      return "ledger.db is behind: paid requests will be refused (see the log)";
+    case Kind::kFull:
+      return "an account is full: what requests cost stays in doubt (see alerts)";
+    case Kind::kClock:
+      return "the clock of this machine has jumped: how requests are dated is wrong (see alerts)";
+  }
+  return "";
+}
+
 void WriteEngine(const providers::LoadedModel& model, dialects::JsonWriter& json) {
   json.BeginObject().Field("id", model.id).Field("architecture", model.info.architecture);
   json.Field("quantization", model.info.quantization).Field("parameters", model.info.parameters);
@@ -51,9 +68,7 @@ std::string Gateway::ReadyDetail() const {
     return "";
   }
   if (const ledger::Trouble trouble = options_.meter->trouble(); !trouble.why.empty()) {
-    return trouble.is_stopped ? "the ledger has stopped: paid requests are refused (see the log)"
-           : trouble.is_full  ? "an account is full: what requests cost stays in doubt (see alerts)"
-                              : "ledger.db is behind: paid requests will be refused (see the log)";
+    return std::string(WordsOf(trouble.kind));
   }
   return options_.meter->disk().low_because.empty()
              ? ""
@@ -134,9 +149,12 @@ void Gateway::PublishMoney() {
       disk.low_because.empty() ? 0 : 1);
   const ledger::Trouble trouble = options_.meter->trouble();
   set("tradewind_ledger_stopped", "1 while the ledger admits no paid request.",
-      trouble.is_stopped ? 1 : 0);
+      trouble.kind == ledger::Trouble::Kind::kStopped ? 1 : 0);
   set("tradewind_ledger_behind", "1 while ledger.db cannot be written, or the ledger has stopped.",
-      trouble.why.empty() || trouble.is_full ? 0 : 1);
+      trouble.kind == ledger::Trouble::Kind::kStopped ||
+              trouble.kind == ledger::Trouble::Kind::kBehind
+          ? 1
+          : 0);
   set("tradewind_usage_beyond_bounds",
       "Answers since the start for which a provider counted more tokens than their bounds allow, "
       "or "

@@ -14,8 +14,9 @@
 #include "catalog/catalog.h"
 #include "http/server.h"
 #include "http/test_support.h"
-#include "ledger/fake_disk.h"
+#include "ledger/disk.h"
 #include "providers/test_support.h"
+#include "testing/temp_dir.h"
 
 namespace tradewind::gateway {
 namespace {
@@ -62,7 +63,7 @@ class FakeBilling {
 class ReconcilerTest : public ::testing::Test {
  protected:
   void Start(bool allow_private = true) {
-    ledger_ = ledger::Ledger::Open(disk_, SystemClock()).value();
+    ledger_ = ledger::Ledger::Open(*disk_, SystemClock()).value();
     meter_ = std::make_unique<billing::Meter>(*ledger_);
     catalog::ProviderConfig config;
     config.name = "site-a";
@@ -101,7 +102,8 @@ class ReconcilerTest : public ::testing::Test {
 
   std::string api_key_header_;
   FakeBilling billing_;
-  ledger::FakeDisk disk_;
+  const tradewind::testing::TempDir home_;
+  std::unique_ptr<ledger::Disk> disk_ = ledger::OpenFolder(home_.path() / "journal").value();
   std::unique_ptr<ledger::Ledger> ledger_;
   std::unique_ptr<billing::Meter> meter_;
   telemetry::Registry metrics_;

@@ -27,7 +27,7 @@ struct World {
   }
   void SetSeconds(int64_t unix_s) {
     now_s = unix_s;
-    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)));
+    clock.PassTo(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)));
   }
   uint32_t Version(const char* item, const char* terms) {
     const auto version = ledger->PriceVersion({.item = item, .terms = terms, .source = "test"});

@@ -116,6 +116,63 @@ TEST(Clock, WhateverItDoesWindowsAreNeitherLostNorDoubledAndTimeGrows) {
   }
 }
 
+// Who sets the clock wrong for a moment has not moved what comes after it to another day.
+TEST(Clock, AJumpAheadThatIsTakenBackDatesNothing) {
+  World world;
+  ASSERT_TRUE(world.Start().has_value());
+  const AccountNumber budget =
+      *world.ledger->Define({.name = "key:a", .limit = 100, .period = Period::kDay});
+  const auto spend = [&] {
+    auto hold = world.ledger->Take(world.Ask(budget, 30));
+    return hold.has_value() && hold->Sent().has_value() && hold->Settle(30, 30, "").has_value();
+  };
+  ASSERT_TRUE(spend());
+  const Window today = world.ledger->FindBudget("key:a")->window;
+  const auto wall = world.clock.WallNow();
+  const auto pass = [&](std::chrono::nanoseconds time) {
+    for (auto left = time; left.count() > 0; left -= std::chrono::seconds(1)) {
+      world.clock.Advance(std::chrono::seconds(1));
+      world.ledger->Tend();
+    }
+  };
+  world.clock.SetWall(wall + std::chrono::days(40));
+  world.ledger->Tend();
+  EXPECT_TRUE(spend());
+  EXPECT_EQ(world.ledger->FindBudget("key:a")->window, today);
+  const Trouble trouble = world.ledger->trouble();
+  EXPECT_EQ(trouble.kind, Trouble::Kind::kClock);
+  EXPECT_NE(trouble.why.find("ahead by 57600 minutes"), std::string::npos) << trouble.why;
+
+  pass(std::chrono::minutes(2));
+  world.clock.SetWall(wall + std::chrono::minutes(2));
+  world.ledger->Tend();
+  EXPECT_EQ(world.ledger->trouble(), Trouble());
+  EXPECT_TRUE(spend());
+  EXPECT_FALSE(spend()) << "the window is the same, and it is used up";
+  EXPECT_EQ(world.ledger->FindBudget("key:a")->account.debits, 90);
+
+  world.clock.SetWall(world.clock.WallNow() + std::chrono::days(1));
+  world.ledger->Tend();
+  pass(LedgerTime::kBelievedAfter);
+  EXPECT_EQ(world.ledger->trouble(), Trouble()) << "one that stays is believed";
+  EXPECT_TRUE(spend());
+  EXPECT_EQ(world.ledger->FindBudget("key:a")->window.start_s, today.end_s);
+}
+
+TEST(Clock, OneThatIsBehindTheBooksIsTold) {
+  World world;
+  ASSERT_TRUE(world.Start().has_value());
+  static_cast<void>(world.ledger->Define({.name = "key:a", .limit = 100}));
+  world.clock.SetWall(world.clock.WallNow() - std::chrono::hours(2));
+  world.ledger->Tend();
+  const Trouble trouble = world.ledger->trouble();
+  EXPECT_EQ(trouble.kind, Trouble::Kind::kClock);
+  EXPECT_NE(trouble.why.find("121 minutes behind"), std::string::npos) << trouble.why;
+  world.Kill();
+  ASSERT_TRUE(world.Start().has_value());
+  EXPECT_EQ(world.ledger->trouble().kind, Trouble::Kind::kClock) << "after a restart, too";
+}
+
 // --- L-T6 ---
 
 struct Outcome {

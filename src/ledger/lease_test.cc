@@ -262,7 +262,7 @@ TEST(Leases, AStartThatIsKilledForgetsNoBudget) {
 // Monday's use counts in the week's budget that follows, and so does what a power cut took of it.
 TEST(Leases, WhatIsUnaccountedComesBackWithItsWindow) {
   World world;
-  world.clock().SetWall(std::chrono::system_clock::time_point(seconds(1'764'568'800)));  // a Monday
+  world.clock().PassTo(std::chrono::system_clock::time_point(seconds(1'764'568'800)));  // a Monday
   BudgetSpec spec{.name = "key:a", .limit = 1000, .period = Period::kDay};
   const AccountNumber key = world.Define(spec);
   ASSERT_TRUE(world.Take(key, 100).Settle(60, 60, "").has_value());

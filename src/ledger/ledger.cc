@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include "base/check.h"
@@ -33,9 +34,10 @@ constexpr std::chrono::seconds kTryPauseMax{600};
 Result<std::unique_ptr<Ledger>> Ledger::Open(Disk& disk, const Clock& clock,
                                              LedgerOptions options) {
   std::unique_ptr<Ledger> ledger(new Ledger(disk, clock, options));
+  ledger->ledger_time_.Look(ledger->WallNs(), clock.SinceBoot());
   TW_RETURN_IF_ERROR(ledger->Recover());
   ledger->has_started_ = true;
-  ledger->credit_time_.Look(ledger->WallNs(), clock.Now());
+  ledger->credit_time_.Look(ledger->WallNs(), clock.SinceBoot());
   ledger->LookAtDisk();
   if (options.background) {
     ledger->thread_ = std::thread([raw = ledger.get()] { raw->Run(); });
@@ -67,7 +69,7 @@ int64_t Ledger::WallNs() const {
 }
 
 int64_t Ledger::After(int64_t wall_ns) const {
-  return std::max(book_.time_ns() + 1, wall_ns);
+  return std::max(book_.time_ns() + 1, ledger_time_.Now(wall_ns, clock_.SinceBoot()));
 }
 
 Moment Ledger::MomentNow() const {
@@ -572,18 +574,47 @@ Trouble Ledger::trouble() {
     return {};  // another process has the books, and tells of them
   }
   if (!stopped_because_.empty()) {
-    return {true, fmt::format("{}; start the server anew once that is mended", stopped_because_)};
+    return {Trouble::Kind::kStopped,
+            fmt::format("{}; start the server anew once that is mended", stopped_because_)};
   }
   if (const Status flushed = CheckFlushed(); !flushed.has_value()) {
-    return {true, CheckSegments().has_value() ? flushed.error().message
-                                              : CheckSegments().error().message};
+    return {Trouble::Kind::kStopped, CheckSegments().has_value() ? flushed.error().message
+                                                                 : CheckSegments().error().message};
   }
   if (journal_->is_nearly_full() && !CheckSegments().has_value()) {
-    return {true, fmt::format("{}{}{}", CheckSegments().error().message,
-                              behind_because_.empty() ? "" : ": ", behind_because_)};
+    return {Trouble::Kind::kStopped,
+            fmt::format("{}{}{}", CheckSegments().error().message,
+                        behind_because_.empty() ? "" : ": ", behind_because_)};
   }
-  const bool is_behind = !behind_because_.empty();
-  return {false, is_behind ? behind_because_ : full_because_, !is_behind && !full_because_.empty()};
+  if (!behind_because_.empty()) {
+    return {Trouble::Kind::kBehind, behind_because_};
+  }
+  if (!full_because_.empty()) {
+    return {Trouble::Kind::kFull, full_because_};
+  }
+  std::string doubted = ClockDoubted();
+  return doubted.empty() ? Trouble() : Trouble{Trouble::Kind::kClock, std::move(doubted)};
+}
+
+std::string Ledger::ClockDoubted() const {
+  constexpr auto kMinutes = [](std::chrono::nanoseconds time) {
+    return std::chrono::ceil<std::chrono::minutes>(time).count();
+  };
+  if (const auto ahead = ledger_time_.DoubtedAhead(); ahead.has_value()) {
+    return fmt::format(
+        "the clock of this machine has jumped ahead by {} minutes; it is believed after {}, until "
+        "then requests are dated as if it had not",
+        kMinutes(*ahead), kMinutes(LedgerTime::kBelievedAfter));
+  }
+  const std::chrono::nanoseconds behind(book_.time_ns() - WallNs());
+  if (behind > LedgerTime::kSlack) {
+    return fmt::format(
+        "the clock of this machine is {} minutes behind the last request, and the ledger's time "
+        "does not go back: until it is past {:%Y-%m-%d %H:%M} UTC, requests are dated so, and "
+        "count in that time's windows and bills; if the clock is wrong, set it right",
+        kMinutes(behind), fmt::gmtime(static_cast<time_t>(book_.time_ns() / kNanosPerSecond)));
+  }
+  return "";
 }
 
 void Ledger::NoteBehind(std::string why) {
@@ -817,7 +848,8 @@ void Ledger::Tend() {
     const std::lock_guard flushing(flushing_);
     ForgetHandOvers();
   }
-  if (const auto over_ns = credit_time_.Look(WallNs(), clock_.Now()); over_ns.has_value()) {
+  ledger_time_.Look(WallNs(), clock_.SinceBoot());
+  if (const auto over_ns = credit_time_.Look(WallNs(), clock_.SinceBoot()); over_ns.has_value()) {
     for (Record& expired : book_.DecideExpiries(*over_ns)) {
       if (!Commit(expired).has_value()) {
         return;

@@ -26,6 +26,7 @@
 #include "ledger/credit_time.h"
 #include "ledger/disk.h"
 #include "ledger/journal.h"
+#include "ledger/ledger_time.h"
 
 namespace tradewind::ledger {
 
@@ -110,11 +111,17 @@ struct DiskState {
 
 // What is wrong with the books themselves, rather than with the room for them (DiskState).
 struct Trouble {
-  // Nothing new is admitted: until a restart, or until what reads the journal has caught up or its
-  // disk can flush again; `why` says which.
-  bool is_stopped = false;
-  std::string why;       // for people; empty: all is well
-  bool is_full = false;  // an account has no room for what a request cost: that is in doubt
+  enum class Kind {
+    kNone,
+    // Nothing new is admitted: until a restart, or until what reads the journal has caught up or
+    // its disk can flush again; `why` says which.
+    kStopped,
+    kBehind,  // what reads the journal cannot write what it read
+    kFull,    // an account has no room for what a request cost: that is in doubt
+    kClock,   // requests are dated by another time than the wall clock's
+  };
+  Kind kind = Kind::kNone;
+  std::string why;  // for people; empty: all is well
 
   bool operator==(const Trouble&) const = default;
 };
@@ -282,6 +289,7 @@ class Ledger {
   int64_t WallNs() const;
   int64_t NowNs() const { return After(WallNs()); }  // the ledger's own: it never goes back
   int64_t After(int64_t wall_ns) const;
+  std::string ClockDoubted() const;  // requires mutex_; "" = it is well
   int64_t CreditNowNs() const { return credit_time_.Now(WallNs()); }  // as Moment has it
   Moment MomentNow() const;
   BudgetState StateOf(AccountNumber number);  // requires mutex_
@@ -333,6 +341,7 @@ class Ledger {
   std::mutex mutex_;  // guards book_, journal_ as far as one thread at a time needs it, and:
   Book book_;
   CreditTime credit_time_;
+  LedgerTime ledger_time_;
   std::unique_ptr<Journal> journal_;
   uint64_t first_segment_ = 1;  // the oldest that was not forgotten
   std::string stopped_because_;

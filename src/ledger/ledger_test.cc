@@ -406,7 +406,7 @@ TEST(Ledger, AdmitsNothingMoreWhenTheJournalIsAsLargeAsItMayGet) {
   EXPECT_EQ(refusal->reason, Refusal::Reason::kStopped);
   EXPECT_NE(refusal->detail.find("fallen behind"), std::string::npos);
   world.ledger->NoteBehind("ledger.db: the disk is full");
-  EXPECT_TRUE(world.ledger->trouble().is_stopped);
+  EXPECT_EQ(world.ledger->trouble().kind, Trouble::Kind::kStopped);
   EXPECT_NE(world.ledger->trouble().why.find("fallen behind: ledger.db: the disk is full"),
             std::string::npos);
   world.ledger->NoteBehind("");
@@ -534,7 +534,7 @@ TEST(Ledger, LosesNothingWhenNeitherThisSegmentNorTheNextCanBeWritten) {
   world.disk.writes_left = 0;
   EXPECT_EQ(world.ledger->trouble(), Trouble());
   EXPECT_FALSE(world.Take(key, 10).has_value());
-  EXPECT_TRUE(world.ledger->trouble().is_stopped);
+  EXPECT_EQ(world.ledger->trouble().kind, Trouble::Kind::kStopped);
   EXPECT_TRUE(world.ledger->trouble().why.starts_with("the journal cannot be written: "));
   world.disk.writes_left = -1;
   world.Kill();
@@ -609,7 +609,7 @@ TEST(Ledger, RefusesWhileNothingCanBeFlushedAndGoesOnByItself) {
   ASSERT_TRUE(refusal.has_value());
   EXPECT_EQ(refusal->reason, Refusal::Reason::kStopped);
   EXPECT_TRUE(refusal->detail.starts_with("the journal cannot be flushed")) << refusal->detail;
-  EXPECT_TRUE(world.ledger->trouble().is_stopped);
+  EXPECT_EQ(world.ledger->trouble().kind, Trouble::Kind::kStopped);
   EXPECT_LE(ListSegments(world.disk)->size(), 16U);
   world.disk.syncs_left = -1;
   world.clock.Advance(std::chrono::minutes(10));
