@@ -20,7 +20,7 @@ using ledger::RecordType;
 
 struct SpendingWorld : World {
   SpendingWorld() {
-    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
+    clock.PassTo(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
     Define("key:key_1", ledger::Period::kDay);
     Define("org:org_1/provider:site-a", ledger::Period::kTotal);
   }

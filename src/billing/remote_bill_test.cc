@@ -182,7 +182,7 @@ TEST(Difference, IsExplainedByRequestsWhoseTokensNobodySaid) {
 class BillsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    world_.clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(kStart + 60)));
+    world_.clock.PassTo(std::chrono::system_clock::time_point(std::chrono::seconds(kStart + 60)));
   }
   void Use(int64_t tokens, std::string model = "model-x", bool own_key = false) {
     Meter meter(*world_.ledger, world_.clock);

@@ -38,7 +38,7 @@ catalog::Prices WithServices() {
 
 struct ServiceWorld : World {
   ServiceWorld() {
-    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
+    clock.PassTo(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
     prices = WithServices();
   }
   Offer AskAt(const std::string& tier) {

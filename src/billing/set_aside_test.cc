@@ -42,7 +42,7 @@ struct OldWorld : World {
   // For as long as it takes to be believed.
   void SetTime(int64_t unix_s) {
     constexpr auto kBefore = ledger::CreditTime::kBelievedAfter;
-    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)) - kBefore);
+    clock.PassTo(std::chrono::system_clock::time_point(std::chrono::seconds(unix_s)) - kBefore);
     if (recorder != nullptr) {
       EXPECT_TRUE(recorder->SetAsideStep().has_value());
     }

@@ -210,7 +210,7 @@ TEST(Recorder, OpensADatabaseFromBeforeThereWereOtherUnits) {
 
 struct UnitsWorld : World {
   UnitsWorld() {
-    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
+    clock.PassTo(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
     prices = AllUnits();
     static_cast<void>(ledger->Define({.name = "key:key_1", .limit = 10'000'000'000}));
   }
@@ -346,7 +346,7 @@ TEST(UnitsHeld, AUsageThatContradictsItselfCostsItsDearest) {
 
 struct LongCacheWorld : World {
   LongCacheWorld() {
-    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
+    clock.PassTo(std::chrono::system_clock::time_point(std::chrono::seconds(1'764'072'000)));
     prices.cache_write = Usd("1.25");
     prices.cache_write_1h = Usd("2");
   }
