@@ -104,13 +104,24 @@ constexpr auto kApart = std::to_array<std::string_view>({
 constexpr auto kApartOfMessage =
     std::to_array<std::string_view>({"images", "videos", "audios", "files", "attachments"});
 
-// vLLM's template may be given inside of these, too; and what it repeats is not in the request.
-constexpr std::string_view kTemplateFields = "chat_template_kwargs";
+// What is in them a template may write as often as it likes, and servers take some for their own
+// words: a whole template, or (vLLM) what stands behind each message, `eos_token`.
+constexpr auto kTemplateFields =
+    std::to_array<std::string_view>({"chat_template_kwargs", "chat_template_args"});
+constexpr size_t kTemplateWordBytesMax = 16;  // "high", "detailed thinking"
 
-bool HoldsTemplate(std::string_view json) {
+// A flag, a number, or a word: nothing that grows when it is repeated.
+bool IsTemplateSwitch(std::string_view name, std::string_view json) {
+  const std::string folded = CaseFolded(name);
+  const bool is_word = !json.starts_with('{') && !json.starts_with('[') &&
+                       json.size() <= kTemplateWordBytesMax + std::string_view(R"("")").size();
+  return SaysNothing(json) || (is_word && folded != "chat_template" && !folded.contains("token"));
+}
+
+bool RepeatsInTemplate(std::string_view json) {
   const Result<JsonText> fields = JsonText::Parse(std::string(json));
-  return fields.has_value() && std::ranges::any_of(fields->names(), [](std::string_view name) {
-           return CaseFolded(name) == "chat_template";
+  return fields.has_value() && !std::ranges::all_of(fields->names(), [&](std::string_view name) {
+           return IsTemplateSwitch(name, fields->Raw(name));
          });
 }
 
@@ -128,9 +139,10 @@ bool IsFieldBilledApart(std::string_view folded) {
 std::string FieldBilledApart(const JsonText& request) {
   for (const std::string_view name : request.names()) {
     const std::string folded = CaseFolded(name);
-    const bool is_apart = IsFieldBilledApart(folded)
-                              ? !SaysNothing(request.Raw(name))
-                              : folded == kTemplateFields && HoldsTemplate(request.Raw(name));
+    const bool is_apart = IsFieldBilledApart(folded) ? !SaysNothing(request.Raw(name))
+                                                     : std::ranges::find(kTemplateFields, folded) !=
+                                                               kTemplateFields.end() &&
+                                                           RepeatsInTemplate(request.Raw(name));
     if (is_apart) {
       return folded;
     }

@@ -50,6 +50,49 @@ TEST(FieldBilledApart, NamesATemplateAmongItsArguments) {
   EXPECT_EQ(Apart(R"("chat_template_kwargs":"chat_template")"), "");
 }
 
+TEST(FieldBilledApart, NamesArgumentsOfATemplateThatItMayRepeat) {
+  for (const std::string field : {"chat_template_kwargs", "chat_template_args"}) {
+    const auto apart = [&](const std::string& arguments) {
+      return Apart('"' + field + "\":{" + arguments + "}");
+    };
+    EXPECT_EQ(apart(R"("enable_thinking":true,"thinking_budget":4096,"effort":"high","a":null)"),
+              "");
+    EXPECT_EQ(apart(R"("eos_token":"lorem ipsum")"), field);
+    EXPECT_EQ(apart(R"("eos\u005fToken":"a")"), field);
+    EXPECT_EQ(apart(R"("suffix":")" + std::string(17, 'a') + '"'), field);
+    EXPECT_EQ(apart(R"("tools":[{"a":"b"}])"), field);
+    EXPECT_EQ(apart(R"("a":{"b":"c"})"), field);
+    EXPECT_EQ(apart(R"("chat_template":"{{a}}")"), field);
+  }
+}
+
+TEST(FieldBilledApart, NamesAPictureThatIsSomethingElse) {
+  const auto apart = [](const std::string& part) {
+    return ReadParts(R"([{"role":"user","content":[)" + part + "]}]").unbounded;
+  };
+  const auto url = [&](const std::string& address, const std::string& more = "") {
+    return apart(R"({"type":"image_url","image_url":{"url":")" + address + '"' + more + "}}");
+  };
+  for (const char* picture :
+       {"https://a.example/b.png", "https://a.example/b.JPEG?x=1.pdf", "http://a.example/b",
+        "https://a.example", "https://a.example/v1.2/photo.of-a-day",
+        "data:image/png;base64,aGk=", R"(data:image\/png;base64,a\/Gk=)",
+        R"(https:\/\/a.example\/b.webp)", "https://a.example/b.svg#.pdf"}) {
+    EXPECT_EQ(url(picture), "") << picture;
+  }
+  for (const char* other :
+       {"gs://bucket/film.mp4", "https://a.example/report.pdf", "https://a.example/b.MP4?x=.png",
+        "https://a.example/report.p\u0064f#a.png",
+        "data:application/pdf;base64,aGk=", "data:video/mp4;base64,aGk=", "film.mp4", "file-abc"}) {
+    EXPECT_EQ(url(other), "image_url") << other;
+  }
+  EXPECT_EQ(url("https://a.example/b", R"(,"format":"video/mp4")"), "image_url");
+  EXPECT_EQ(url("https://a.example/b", R"(,"format":"image/webp","detail":"low")"), "");
+  EXPECT_EQ(apart(R"({"type":"image_url","image_url":"https://a.example/b.pdf"})"), "image_url");
+  EXPECT_EQ(apart(R"({"type":"image","source":{"media_type":"image/png","data":"aGk="}})"), "");
+  EXPECT_EQ(apart(R"({"type":"text","text":"https://a.example/b.pdf"})"), "");
+}
+
 TEST(FieldBilledApart, NamesMediaBesideTheContentOfAMessage) {
   const auto apart = [](const std::string& fields) {
     return ReadParts(R"([{"role":"user","content":"a"},{"role":"user",)" + fields + "}]").unbounded;

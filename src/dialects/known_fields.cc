@@ -16,7 +16,7 @@ namespace {
 constexpr auto kKnown = std::to_array<std::string_view>({
     "add_generation_prompt", "add_special_tokens", "allowed_token_ids", "audio",
     "auto_max_new_tokens", "bad_words", "best_of", "cache_control", "cache_prompt",
-    "cache_salt", "chat_template_kwargs", "citation_options", "clear_thinking",
+    "cache_salt", "chat_template_args", "chat_template_kwargs", "citation_options", "clear_thinking",
     "context_length_exceeded_behavior", "continue_final_message", "debug",
     "decoder_input_details", "details", "dimensions", "disable_reasoning",
     "disable_tool_validation", "do_sample", "documents", "dry_allowed_length", "dry_base",

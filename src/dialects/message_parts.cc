@@ -26,6 +26,12 @@ constexpr std::array<std::string_view, 3> kDataKeys = {"url", "image_url", "file
 constexpr std::array<std::string_view, 2> kCallKeys = {"tool_calls", "function_call"};
 // LMDeploy's, in a part or its `image_url`: into how many tiles InternVL cuts the picture.
 constexpr std::string_view kTilesKey = "max_dynamic_patch";
+// What LiteLLM and others take for what they name, whatever the part says that it is.
+constexpr std::array<std::string_view, 3> kPictureKeys = {"url", "image_url", "image"};
+constexpr std::array<std::string_view, 3> kFormatKeys = {"format", "mime_type", "media_type"};
+constexpr std::array<std::string_view, 10> kPictureFormats = {
+    "png", "jpg", "jpeg", "webp", "gif", "bmp", "tiff", "heic", "heif", "avif"};
+constexpr size_t kUrlBytesMax = 8192;
 constexpr size_t kNameBytesMax = 64;  // of an error's words
 constexpr std::string_view kUsualTtl = "5m";
 
@@ -53,6 +59,56 @@ std::string NameOf(std::string_view raw) {
   }
   name.resize(std::min(name.size(), kNameBytesMax));
   return name;
+}
+
+// The inside of a JSON string, as far as names and addresses go: its \/ and \u0061 as letters.
+std::string Unescaped(std::string_view raw) {
+  std::string text;
+  for (size_t i = 0; i < raw.size(); ++i) {
+    if (raw[i] == '\\' && i + 1 < raw.size()) {
+      if (raw[i + 1] == 'u') {
+        text += NameOf(raw.substr(i, 6));
+        i += 5;
+        continue;
+      }
+      ++i;
+    }
+    text += raw[i];
+  }
+  return AsciiLower(text);
+}
+
+// Whether what stands there is a picture, as far as its address says: one to be fetched, not named
+// as something else at its end; or data of a picture.
+bool MayBePicture(std::string_view raw) {
+  if (const std::string head = Unescaped(raw.substr(0, kNameBytesMax)); head.starts_with("data:")) {
+    return head.starts_with("data:image/");
+  }
+  if (raw.size() > kUrlBytesMax) {
+    return false;
+  }
+  const std::string url = Unescaped(raw);
+  const size_t host = url.starts_with("https://")  ? std::string_view("https://").size()
+                      : url.starts_with("http://") ? std::string_view("http://").size()
+                                                   : std::string::npos;
+  if (host == std::string::npos) {
+    return false;
+  }
+  const std::string_view path =
+      std::string_view(url).substr(0, std::min(url.find_first_of("?#"), url.size()));
+  const size_t slash = path.rfind('/'), dot = path.rfind('.');
+  if (slash == std::string_view::npos || slash < host || dot == std::string_view::npos ||
+      dot < slash) {
+    return true;  // without a name's end
+  }
+  constexpr size_t kEndBytesMax = 5;  // of those that say what a file is
+  const std::string_view end = path.substr(dot + 1);
+  return end.size() > kEndBytesMax || IsOneOf(kPictureFormats, end) || end == "svg";
+}
+
+bool IsPictureFormat(std::string_view raw) {
+  const std::string format = Unescaped(raw.substr(0, kNameBytesMax));
+  return format.empty() || format.starts_with("image/") || IsOneOf(kPictureFormats, format);
 }
 
 // Errors name it: no controls, and no character that was cut in half.
@@ -210,6 +266,10 @@ class Walk {
         picture_bytes_ = std::max(picture_bytes_, text.size());
       }
     }
+    if (is_something && !text.empty()) {
+      is_other_ |= (IsOneOf(kPictureKeys, key) && !MayBePicture(text)) ||
+                   (IsOneOf(kFormatKeys, key) && !IsPictureFormat(text));
+    }
     if (levels_.size() != part_depth_) {
       return;
     }
@@ -278,7 +338,7 @@ class Walk {
       part_depth_ = levels_.size() + 1;
       type_.clear();
       odd_.clear();
-      has_image_ = has_type_ = false;
+      has_image_ = has_type_ = is_other_ = false;
       picture_bytes_ = 0;
     }
     levels_.push_back({is_object, {}, 0, in_cache});
@@ -298,6 +358,9 @@ class Walk {
     // Without a type some servers go by the names.
     const bool is_image = type_.empty() ? has_image_ : IsOneOf(kImageTypes, type_);
     parts_.images += is_image ? 1 : 0;
+    if (is_image && is_other_) {
+      NoteUnbounded(type_.empty() ? kImageTypes[0] : std::string_view(type_));
+    }
     parts_.picture_bytes += is_image ? picture_bytes_ : 0;
     const bool is_sound = type_ == kSoundType;
     parts_.sounds += is_sound ? 1 : 0;
@@ -314,6 +377,7 @@ class Walk {
   size_t part_depth_ = 0;  // of the part that is walked over; 0: none
   std::string type_, odd_;
   bool has_image_ = false, has_type_ = false;
+  bool is_other_ = false;     // its address or its format is no picture's
   size_t picture_bytes_ = 0;  // of its longest picture
   MessageParts parts_;
 };

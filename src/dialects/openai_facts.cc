@@ -14,6 +14,7 @@
 #include "dialects/json_reader.h"
 #include "dialects/known_fields.h"
 #include "dialects/message_parts.h"
+#include "dialects/repeated.h"
 #include "dialects/rewritten.h"
 
 namespace tradewind::dialects {
@@ -241,26 +242,28 @@ constexpr std::array<std::string_view, 3> kLong = {"messages", "prompt", "input"
 
 // Beside the messages, what a template may write into the prompt.
 constexpr std::array<std::string_view, 2> kTools = {"tools", "functions"};
-constexpr std::array<std::string_view, 3> kTemplateJson = {"response_format", "documents",
-                                                           "chat_template_kwargs"};
+constexpr std::array<std::string_view, 4> kTemplateJson = {
+    "response_format", "documents", "chat_template_kwargs", "chat_template_args"};
 
 int64_t GrowthOf(const JsonText& request) {
-  int64_t growth = 0;
+  int64_t growth = 0, tools_bytes = 0;
   for (const std::string_view name : request.names()) {
     const std::string folded = CaseFolded(name);
     if (std::ranges::find(kTools, folded) != kTools.end()) {
-      growth += RewrittenToolsGrowth(request.Raw(name));
+      const int64_t added = RewrittenToolsGrowth(request.Raw(name));
+      growth += added;
+      tools_bytes += added + static_cast<int64_t>(request.Raw(name).size());
     } else if (std::ranges::find(kTemplateJson, folded) != kTemplateJson.end()) {
       growth += RewrittenGrowth(request.Raw(name));
     }
   }
-  return growth;
+  return growth + RepeatedGrowth(request.Raw("messages"), tools_bytes);
 }
 
 // Fields by which providers are told to think, and whether to show it.
-constexpr std::array<std::string_view, 8> kThinking = {
-    "reasoning", "reasoning_effort", "reasoning_format", "include_reasoning",
-    "thinking",  "enable_thinking",  "thinking_budget",  "chat_template_kwargs"};
+constexpr std::array<std::string_view, 9> kThinking = {
+    "reasoning",       "reasoning_effort", "reasoning_format",     "include_reasoning", "thinking",
+    "enable_thinking", "thinking_budget",  "chat_template_kwargs", "chat_template_args"};
 
 bool IsRead(std::string_view name) {
   return std::ranges::find(kShort, name) != kShort.end() ||
@@ -296,9 +299,13 @@ bool IsTextOr(const json::value& kinds, std::string_view other) {
 // name alone ({"google_search":{}}).
 bool IsClientsFunction(const json::value& tool) {
   const json::object* object = tool.if_object();
-  const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
-  return object != nullptr &&
-         (type != nullptr ? *type == "function" : object->contains("function"));
+  if (object == nullptr || std::ranges::any_of(*object, [](const auto& member) {
+        return member.key() != "type" && CaseFolded(member.key()) == "type";
+      })) {
+    return false;  // some read `Type` as `type`
+  }
+  const json::value* type = object->if_contains("type");
+  return type != nullptr ? *type == "function" : object->contains("function");
 }
 
 // What a route may have prices of; anything else is no name of one.

@@ -66,7 +66,7 @@ struct OpenAiFacts {
   // itself, other media whose size is not in the request. "" = none.
   std::string billed_apart;
   std::vector<std::string> unknown_fields;  // known_fields.h
-  bool may_think = false;   // it asks for thoughts, which a reader may not be shown
+  bool may_think = false;                   // it asks for thoughts, which a reader may not be shown
   int64_t input_bytes = 0;  // of messages, prompt or input, without data URLs: for estimates
   ProviderPreferences provider;
 };

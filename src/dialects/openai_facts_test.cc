@@ -67,6 +67,23 @@ TEST(OpenAiFacts, CountsTheNamesOfOtherServersForABoundAndForAnswers) {
   EXPECT_EQ(Facts(R"({"model":"m","n_cmpl":0})").error().param, "n_cmpl");
 }
 
+TEST(OpenAiFacts, HasToolsForEachTimeThatATemplateMayWriteThem) {
+  const auto growth = [](const std::string& messages) {
+    return Facts(
+               R"({"model":"m","tools":[{"type":"function","function":{"name":"f","description":")" +
+               std::string(1000, 'a') + R"("}}],"messages":[)" + messages + "]}")
+        ->rewritten_growth;
+  };
+  const std::string go = R"({"role":"user","content":"go"})";
+  EXPECT_GE(growth(go + "," + go + "," + go) - growth(go), 2000);
+}
+
+TEST(OpenAiFacts, TakesNoToolForTheClientsWhoseTypeSomeMayReadOtherwise) {
+  EXPECT_EQ(
+      Facts(R"({"model":"m","tools":[{"type":"function","Type":"web_search"}]})")->billed_apart,
+      "tools");
+}
+
 TEST(OpenAiFacts, NamesWhatIsBilledApartFromTokens) {
   const auto apart = [](const std::string& field) {
     return Facts(R"({"model":"m",)" + field + "}")->billed_apart;

@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "dialects/normalised.h"
 #include "gateway/tries.h"
@@ -36,18 +37,28 @@ int64_t Times(int64_t a, int64_t b) {
 // where a template does not write it anew. What is more than the context of each prompt is refused
 // by the provider, and not billed. Some tokenizers normalise first, which may add bytes.
 // Where a stream goes on elsewhere, what the client has of it is input too. Some providers bill the
-// prompt for each of its answers. What is to follow the answer (`suffix`) is input of each prompt.
+// prompt for each of its answers. What is to follow the answer (`suffix`) is input of each prompt,
+// and what some put before what is embedded (`prompt`) of each input.
 int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
   const dialects::OpenAiFacts& facts = tries.order.facts;
-  int64_t tokens = kTemplateTokens + facts.images * kImageTokensMax - facts.picture_bytes +
-                   facts.rewritten_growth;
+  int64_t tokens = kTemplateTokens + facts.images * kImageTokensMax + facts.rewritten_growth;
+  // Who takes no pictures may read their data as text, or put it into the prompt.
+  const std::vector<std::string>& takes = mapping.input_modalities;
+  if (std::ranges::find(takes, "image") != takes.end()) {
+    tokens -= facts.picture_bytes;
+  }
   for (const std::string_view text :
        {std::string_view(tries.call.request().body), std::string_view(tries.stream.text)}) {
     tokens += static_cast<int64_t>(text.size()) + dialects::NormalisedGrowth(text);
   }
-  const std::string_view suffix = tries.order.text.Raw("suffix");
-  tokens += Times(facts.prompts - 1, kPromptTokens + static_cast<int64_t>(suffix.size()) +
-                                         dialects::NormalisedGrowth(suffix));
+  int64_t around = kPromptTokens;
+  const bool has_inputs = tries.order.text.Has("input");
+  for (const std::string_view text :
+       {tries.order.text.Raw("suffix"),
+        has_inputs ? tries.order.text.Raw("prompt") : std::string_view()}) {
+    around += static_cast<int64_t>(text.size()) + dialects::NormalisedGrowth(text);
+  }
+  tokens += Times(facts.prompts - 1, around);
   if (mapping.context_length.has_value()) {
     const int64_t contexts = Times(*mapping.context_length, facts.prompts);
     // How long a sound is does not follow from its bytes.

@@ -1,0 +1,110 @@
+#include "dialects/repeated.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/string.hpp>
+
+#include "dialects/json_reader.h"
+
+namespace tradewind::dialects {
+namespace {
+
+namespace json = boost::json;
+
+std::string_view View(const json::string& text) {
+  return {text.data(), text.size()};
+}
+
+// Without its spaces: servers join parts with line breaks, or with nothing.
+void AddText(std::string_view from, std::string& text) {
+  std::ranges::copy_if(from, std::back_inserter(text),
+                       [](char c) { return c != ' ' && c != '\n' && c != '\r' && c != '\t'; });
+}
+
+std::string TextOf(const json::object& message) {
+  std::string text;
+  const json::value* content = message.if_contains("content");
+  if (content != nullptr && content->is_string()) {
+    AddText(View(content->get_string()), text);
+  } else if (content != nullptr && content->is_array()) {
+    for (const json::value& part : content->get_array()) {
+      const json::value* said = part.is_object() ? part.get_object().if_contains("text") : nullptr;
+      if (said != nullptr && said->is_string()) {
+        AddText(View(said->get_string()), text);
+      } else if (part.is_string()) {
+        AddText(View(part.get_string()), text);
+      }
+    }
+  }
+  return text;
+}
+
+// Of `call` itself, or of its `function`.
+size_t NameBytesOf(const json::value& call) {
+  const json::object* object = call.if_object();
+  if (object == nullptr) {
+    return 0;
+  }
+  size_t bytes = 0;
+  if (const json::value* name = object->if_contains("name"); name != nullptr) {
+    bytes = name->is_string() ? name->get_string().size() : 0;
+  }
+  const json::value* function = object->if_contains("function");
+  return function == nullptr ? bytes : std::max(bytes, NameBytesOf(*function));
+}
+
+size_t LongestName(const json::object& message) {
+  size_t longest = 0;
+  if (const json::value* call = message.if_contains("function_call"); call != nullptr) {
+    longest = NameBytesOf(*call);
+  }
+  const json::value* calls = message.if_contains("tool_calls");
+  if (calls != nullptr && calls->is_array()) {
+    for (const json::value& call : calls->get_array()) {
+      longest = std::max(longest, NameBytesOf(call));
+    }
+  }
+  return longest;
+}
+
+// Only who has tools, or calls them, has anything that is repeated; names may be escaped.
+bool MayRepeat(std::string_view messages, int64_t tools_bytes) {
+  return tools_bytes > 0 || messages.contains("tool_calls") || messages.contains("function_call") ||
+         messages.contains("\\u00");
+}
+
+}  // namespace
+
+int64_t RepeatedGrowth(std::string_view messages, int64_t tools_bytes) {
+  if (!MayRepeat(messages, tools_bytes)) {
+    return 0;
+  }
+  const Result<json::value> value = ParseJson(messages);
+  if (!value.has_value() || !value->is_array()) {
+    return 0;
+  }
+  std::vector<std::string> users;
+  int64_t results = 0;
+  size_t name_bytes = 0;
+  for (const json::value& one : value->get_array()) {
+    const json::object* message = one.if_object();
+    const json::value* role = message == nullptr ? nullptr : message->if_contains("role");
+    if (message == nullptr) {
+      continue;
+    }
+    name_bytes = std::max(name_bytes, LongestName(*message));
+    if (role != nullptr && (*role == "tool" || *role == "function")) {
+      ++results;
+    } else if (role != nullptr && *role == "user") {
+      users.push_back(TextOf(*message));
+    }
+  }
+  const int64_t repeats = users.empty() ? 0 : std::ranges::count(users, users.back()) - 1;
+  return repeats * tools_bytes + results * static_cast<int64_t>(name_bytes);
+}
+
+}  // namespace tradewind::dialects

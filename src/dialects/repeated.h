@@ -1,0 +1,15 @@
+// What chat templates write more often than it stands in the request.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace tradewind::dialects {
+
+// Bytes that templates add at most to these messages: the tools (`tools_bytes`, as they are
+// written) before every message of a user that equals the last (Mistral's own), and the longest
+// name of a called function before every result of a tool (gpt-oss). Messages count as equal whose
+// text is, whatever else they hold. `messages` is JSON that was parsed as part of its request.
+int64_t RepeatedGrowth(std::string_view messages, int64_t tools_bytes);
+
+}  // namespace tradewind::dialects

@@ -1,0 +1,46 @@
+#include "dialects/repeated.h"
+
+#include <gtest/gtest.h>
+
+namespace tradewind::dialects {
+namespace {
+
+TEST(RepeatedGrowth, CountsToolsForEachMessageThatEqualsTheLast) {
+  const std::string_view again =
+      R"([{"role":"user","content":"continue"},{"role":"assistant","content":"continue"},
+          {"role":"user","content":[{"type":"text","text":"conti"},{"type":"text","text":"nue"}]},
+          {"role":"user","content":"stop"},{"role":"user","content":"con\u0074inue","name":"a"}])";
+  EXPECT_EQ(RepeatedGrowth(again, 1000), 2000) << "as servers join parts, whatever the name is";
+  EXPECT_EQ(RepeatedGrowth(again, 0), 0) << "no tools";
+  EXPECT_EQ(
+      RepeatedGrowth(R"([{"role":"user","content":"a"},{"role":"user","content":"b"}])", 1000), 0);
+  EXPECT_EQ(RepeatedGrowth(R"([{"role":"user"},{"role":"user","content":null}])", 1000), 1000);
+}
+
+TEST(RepeatedGrowth, CountsTheLongestNameOfACallForEachResult) {
+  const std::string name(500, 'n');
+  for (const auto& [head, tail] :
+       {std::pair(R"("tool_calls":[{"function":{"name":"a"}},{"function":{"name":")", R"("}}])"),
+        std::pair(R"("tool_calls":[{"type":"function","name":")", R"("}])"),
+        std::pair(R"("tool\u005fcalls":[{"function":{"name":")", R"("}}])")}) {
+    EXPECT_EQ(RepeatedGrowth(R"([{"role":"assistant",)" + (head + name + tail) +
+                                 R"(},{"role":"tool","content":""},{"role":"tool","content":""}])",
+                             0),
+              1000)
+        << head;
+  }
+  EXPECT_EQ(RepeatedGrowth(R"([{"role":"assistant","function_call":{"name":")" + name +
+                               R"("}},{"role":"function","content":""}])",
+                           0),
+            500);
+}
+
+TEST(RepeatedGrowth, IsNoneOfWhatIsNoMessages) {
+  for (const char* json :
+       {"", "null", "{}", R"("a")", "[1,null]", R"([{"role":1,"tool_calls":2}])"}) {
+    EXPECT_EQ(RepeatedGrowth(json, 1000), 0) << json;
+  }
+}
+
+}  // namespace
+}  // namespace tradewind::dialects
