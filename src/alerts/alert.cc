@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "alerts/season.h"
+
 namespace tradewind::alerts {
 namespace {
 
@@ -17,7 +19,9 @@ constexpr std::array<std::string_view, 4> kDeliveryNames = {"pending", "delivere
 
 constexpr std::string_view kColumns =
     "id, dedup, kind, scope, org, raised_ns, amount, text, acknowledged_ns, acknowledged_by, "
-    "webhook, webhook_tries, webhook_ns, command, command_tries, command_ns, trouble";
+    "webhook, webhook_tries, webhook_ns, command, command_tries, command_ns, trouble, "
+    "coalesce(org_ns, 0), coalesce(org_by, '')";
+constexpr std::string_view kFrom = "FROM alerts LEFT JOIN alert_org_acknowledged ON alert = id";
 
 Alert AlertOf(const storage::Statement& row) {
   Alert alert;
@@ -39,7 +43,9 @@ Alert AlertOf(const storage::Statement& row) {
     sent.tries = row.Integer(column++);
     sent.next_ns = row.Integer(column++);
   }
-  alert.trouble = row.Text(column);
+  alert.trouble = row.Text(column++);
+  alert.org_acknowledged_ns = row.Integer(column++);
+  alert.org_acknowledged_by = row.Text(column);
   return alert;
 }
 
@@ -70,6 +76,10 @@ CREATE INDEX IF NOT EXISTS alerts_to_send ON alerts (id) WHERE webhook = 0 OR co
 CREATE INDEX IF NOT EXISTS alerts_of_a_kind ON alerts (kind, scope, raised_ns);
 CREATE TABLE IF NOT EXISTS alert_repeats (
   alert INTEGER PRIMARY KEY, count INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS alert_org_acknowledged (
+  alert INTEGER PRIMARY KEY, org_ns INTEGER NOT NULL, org_by TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS alert_spent_then (
+  alert INTEGER PRIMARY KEY, cost INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS alert_buckets (
   series TEXT NOT NULL, bucket INTEGER NOT NULL, cost INTEGER NOT NULL,
   PRIMARY KEY (series, bucket)) STRICT, WITHOUT ROWID;
@@ -102,9 +112,10 @@ Result<std::vector<Alert>> ListAlerts(storage::Database& database, const AlertFi
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,
       database.Prepare(
-          "SELECT " + std::string(kColumns) +
-          " FROM alerts WHERE (?1 = 0 OR acknowledged_ns = 0) AND (?2 = 0 OR org = ?3) "
-          "AND (?4 = 0 OR id < ?4) ORDER BY id DESC LIMIT ?5"));
+          fmt::format("SELECT {} {} WHERE (?1 = 0 OR (acknowledged_ns = 0 AND (?2 = 0 OR org_ns IS "
+                      "NULL))) AND (?2 = 0 OR org = ?3) AND (?4 = 0 OR id < ?4) ORDER BY id DESC "
+                      "LIMIT ?5",
+                      kColumns, kFrom)));
   query.Bind(1, int64_t{filter.open_only});
   query.Bind(2, int64_t{filter.org_id.has_value()});
   query.Bind(3, std::string_view(filter.org_id.has_value() ? *filter.org_id : ""));
@@ -114,8 +125,8 @@ Result<std::vector<Alert>> ListAlerts(storage::Database& database, const AlertFi
 
 Result<std::vector<Alert>> AlertsAfter(storage::Database& database, int64_t id) {
   TW_ASSIGN_OR_RETURN(storage::Statement query,
-                      database.Prepare("SELECT " + std::string(kColumns) +
-                                       " FROM alerts WHERE id > ?1 ORDER BY id LIMIT 1000"));
+                      database.Prepare(fmt::format(
+                          "SELECT {} {} WHERE id > ?1 ORDER BY id LIMIT 1000", kColumns, kFrom)));
   query.Bind(1, id);
   return storage::ReadAll(std::move(query), AlertOf);
 }
@@ -133,9 +144,9 @@ Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind,
                                       std::string_view scope) {
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database.Prepare(fmt::format(
-                          "SELECT {} FROM alerts WHERE kind = ?1 {} AND acknowledged_ns = 0 "
-                          "ORDER BY id",
-                          kColumns, scope.empty() ? "" : "AND scope = ?2")));
+                          "SELECT {} {} WHERE kind = ?1 {} AND acknowledged_ns = 0 AND org_ns IS "
+                          "NULL ORDER BY id",
+                          kColumns, kFrom, scope.empty() ? "" : "AND scope = ?2")));
   query.Bind(1, KindName(kind));
   if (!scope.empty()) {
     query.Bind(2, scope);
@@ -145,15 +156,16 @@ Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind,
 
 Result<bool> HasOpenAlert(storage::Database& database, Kind kind, std::string_view scope) {
   TW_ASSIGN_OR_RETURN(storage::Statement query,
-                      database.Prepare("SELECT 1 FROM alerts WHERE kind = ?1 AND scope = ?2 AND "
-                                       "acknowledged_ns = 0 LIMIT 1"));
+                      database.Prepare(fmt::format("SELECT 1 {} WHERE kind = ?1 AND scope = ?2 AND "
+                                                   "acknowledged_ns = 0 AND org_ns IS NULL LIMIT 1",
+                                                   kFrom)));
   query.Bind(1, KindName(kind)).Bind(2, scope);
   return query.Next();
 }
 
 Result<Alert> FindAlert(storage::Database& database, int64_t id) {
-  TW_ASSIGN_OR_RETURN(storage::Statement query, database.Prepare("SELECT " + std::string(kColumns) +
-                                                                 " FROM alerts WHERE id = ?1"));
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database.Prepare(fmt::format("SELECT {} {} WHERE id = ?1", kColumns, kFrom)));
   query.Bind(1, id);
   TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
   if (!has_row) {
@@ -162,11 +174,45 @@ Result<Alert> FindAlert(storage::Database& database, int64_t id) {
   return AlertOf(query);
 }
 
+Result<std::optional<Alert>> NewestAlert(storage::Database& database, Kind kind,
+                                         std::string_view scope) {
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database.Prepare(fmt::format("SELECT {} {} WHERE kind = ?1 AND scope = ?2 "
+                                                   "ORDER BY raised_ns DESC, id DESC LIMIT 1",
+                                                   kColumns, kFrom)));
+  query.Bind(1, KindName(kind)).Bind(2, scope);
+  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  return has_row ? std::optional(AlertOf(query)) : std::nullopt;
+}
+
 Status Acknowledge(storage::Database& database, int64_t id, std::string_view by, int64_t now_ns) {
+  constexpr int64_t kBucketNs = kBucketS * 1'000'000'000;
+  TW_RETURN_IF_ERROR(database.Run(
+      "INSERT OR IGNORE INTO alert_spent_then SELECT id, alert_buckets.cost FROM alerts JOIN "
+      "alert_buckets ON series = scope AND bucket = ?2 WHERE id = ?1 AND kind = 'velocity' AND "
+      "acknowledged_ns = 0",
+      id, now_ns / kBucketNs));
   return database.Run(
       "UPDATE alerts SET acknowledged_ns = ?1, acknowledged_by = ?2 WHERE id = ?3 AND "
       "acknowledged_ns = 0",
       now_ns, by, id);
+}
+
+Status AcknowledgeForOrg(storage::Database& database, int64_t id, std::string_view by,
+                         int64_t now_ns) {
+  return database.Run(
+      "INSERT OR IGNORE INTO alert_org_acknowledged SELECT id, ?1, ?2 FROM alerts WHERE id = ?3 "
+      "AND "
+      "acknowledged_ns = 0",
+      now_ns, by, id);
+}
+
+Result<ledger::NanoUsd> SpentWhenAcknowledged(storage::Database& database, int64_t id) {
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database.Prepare("SELECT cost FROM alert_spent_then WHERE alert = ?1"));
+  query.Bind(1, id);
+  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  return has_row ? query.Integer(0) : 0;
 }
 
 Result<std::vector<Alert>> DueAlerts(storage::Database& database, Channel channel, int64_t now_ns,
@@ -174,9 +220,9 @@ Result<std::vector<Alert>> DueAlerts(storage::Database& database, Channel channe
   const std::string_view name = ChannelName(channel);
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,
-      database.Prepare(fmt::format("SELECT {} FROM alerts WHERE (webhook = 0 OR command = 0) AND "
+      database.Prepare(fmt::format("SELECT {} {} WHERE (webhook = 0 OR command = 0) AND "
                                    "{} = 0 AND {}_ns <= ?1 ORDER BY id LIMIT ?2",
-                                   kColumns, name, name)));
+                                   kColumns, kFrom, name, name)));
   query.Bind(1, now_ns).Bind(2, limit);
   return storage::ReadAll(std::move(query), AlertOf);
 }

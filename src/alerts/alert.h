@@ -60,8 +60,10 @@ struct Alert {
   int64_t raised_ns = 0;
   ledger::NanoUsd amount = 0;
   std::string text;             // one sentence for people
-  int64_t acknowledged_ns = 0;  // 0: nobody has yet
+  int64_t acknowledged_ns = 0;  // by the operator, for everybody; 0: not yet
   std::string acknowledged_by;
+  int64_t org_acknowledged_ns = 0;  // by its organisation, for itself; 0: not yet
+  std::string org_acknowledged_by;
   std::array<Sent, kChannels> sent = {};
   std::string trouble;  // why the last delivery failed
 };
@@ -73,8 +75,8 @@ Status PrepareTables(storage::Database& database);
 Result<bool> Raise(storage::Database& database, const Alert& alert);
 
 struct AlertFilter {
-  bool open_only = false;                  // not acknowledged
-  std::optional<std::string> org_id = {};  // alerts of this one, and of no organisation
+  bool open_only = false;                  // the operator, or `org_id`, has not acknowledged them
+  std::optional<std::string> org_id = {};  // alerts of this one, as it sees them
   int64_t before_id = 0;                   // 0: from the newest on
   int64_t limit = 100;
 };
@@ -88,9 +90,19 @@ Result<bool> HasAlertSince(storage::Database& database, Kind kind, std::string_v
 Result<std::vector<Alert>> OpenAlerts(storage::Database& database, Kind kind,
                                       std::string_view scope = {});
 Result<bool> HasOpenAlert(storage::Database& database, Kind kind, std::string_view scope);
-// kNotFound: there is none. One that was acknowledged stays as it was.
+// kNotFound: there is none.
 Result<Alert> FindAlert(storage::Database& database, int64_t id);
+Result<std::optional<Alert>> NewestAlert(storage::Database& database, Kind kind,
+                                         std::string_view scope);
+
+// One that was acknowledged stays as it was. The operator's counts for everybody ...
 Status Acknowledge(storage::Database& database, int64_t id, std::string_view by, int64_t now_ns);
+// ... an organisation's for itself alone: what the operator is told and guards stays open.
+Status AcknowledgeForOrg(storage::Database& database, int64_t id, std::string_view by,
+                         int64_t now_ns);
+// What the scope of a velocity alert had spent in those five minutes when the operator acknowledged
+// it; 0: he has not.
+Result<ledger::NanoUsd> SpentWhenAcknowledged(storage::Database& database, int64_t id);
 
 // Those whose next try on this channel is due, oldest first.
 Result<std::vector<Alert>> DueAlerts(storage::Database& database, Channel channel, int64_t now_ns,
@@ -98,7 +110,7 @@ Result<std::vector<Alert>> DueAlerts(storage::Database& database, Channel channe
 Status NoteDelivery(storage::Database& database, int64_t id, Channel channel, const Sent& sent,
                     std::string_view trouble);
 
-// Scopes with a velocity alert since then that nobody has acknowledged.
+// Scopes with a velocity alert since then that the operator has not acknowledged.
 Result<std::vector<std::string>> ScopesTooFast(storage::Database& database, int64_t since_ns);
 
 }  // namespace tradewind::alerts

@@ -16,6 +16,15 @@
 namespace tradewind::alerts {
 namespace {
 
+// When, and by whom; null: not yet.
+void PutAcknowledged(dialects::JsonWriter& json, std::string_view prefix, int64_t at_ns,
+                     const std::string& by) {
+  json.Key(fmt::format("{}acknowledged_at", prefix));
+  at_ns == 0 ? json.Null() : json.Value(TimeText(at_ns));
+  json.Key(fmt::format("{}acknowledged_by", prefix));
+  by.empty() ? json.Null() : json.Value(by);
+}
+
 std::string OneLine(std::string_view text) {
   std::string out(text);
   std::ranges::replace_if(
@@ -37,11 +46,9 @@ std::string JsonOf(const Alert& alert, Detail detail) {
   alert.org_id.empty() ? json.Null() : json.Value(alert.org_id);
   json.Field("raised_at", TimeText(alert.raised_ns));
   json.Field("amount_nanousd", std::to_string(alert.amount)).Field("text", alert.text);
-  json.Key("acknowledged_at");
-  alert.acknowledged_ns == 0 ? json.Null() : json.Value(TimeText(alert.acknowledged_ns));
-  json.Key("acknowledged_by");
-  alert.acknowledged_by.empty() ? json.Null() : json.Value(alert.acknowledged_by);
+  PutAcknowledged(json, "", alert.acknowledged_ns, alert.acknowledged_by);
   if (detail == Detail::kDeliveries) {
+    PutAcknowledged(json, "org_", alert.org_acknowledged_ns, alert.org_acknowledged_by);
     json.Key("deliveries").BeginObject();
     for (const Channel channel : {Channel::kWebhook, Channel::kCommand}) {
       const Sent& sent = alert.sent[static_cast<size_t>(channel)];

@@ -13,8 +13,8 @@ namespace tradewind::alerts {
 std::string TimeText(int64_t unix_ns);
 
 enum class Detail { kNone, kDeliveries };
-// {"schema":"tradewind.alert/v1",...}: the body of a webhook; with what became of its deliveries an
-// entry of the API's list.
+// {"schema":"tradewind.alert/v1",...}: the body of a webhook; with what became of its deliveries and
+// who of its organisation acknowledged it an entry of the API's list.
 std::string JsonOf(const Alert& alert, Detail detail = Detail::kNone);
 
 // The value of x-tradewind-signature: "v1=" and the HMAC-SHA256 of "TIMESTAMP.BODY" in hexadecimal

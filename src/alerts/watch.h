@@ -31,8 +31,10 @@ struct Policy {
   std::array<bool, kChannels> wants = {};  // on which channels alerts go out
 };
 
-// So long after the alert, unless somebody acknowledges it.
+// So long after the alert, unless the operator acknowledges it.
 inline constexpr int64_t kThrottleNs = int64_t{3600} * 1'000'000'000;
+// Whether its scope's paid requests are refused now, where speeders are throttled at all.
+bool Throttles(const Alert& alert, int64_t now_ns);
 
 struct Seen {
   std::vector<Alert> raised;                 // since the last look, oldest first

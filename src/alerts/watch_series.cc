@@ -50,7 +50,38 @@ std::optional<NanoUsd> LimitOfDay(const std::optional<BudgetState>& state) {
       std::min<__int128>(__int128{state->spec.limit} * kDayS / seconds, ledger::kNanoUsdMax));
 }
 
+// Of the last ten minutes, what no alert has told. One speaks for what comes until the operator
+// has acknowledged it, or until it throttles no more (where nothing is throttled, for a day):
+// nullopt.
+Result<std::optional<NanoUsd>> UntoldSpending(storage::Database& database, const Policy& policy,
+                                              const std::string& name, int64_t now_ns) {
+  const int64_t bucket = now_ns / kBucketNs;
+  int64_t from = bucket - 1;
+  NanoUsd told_of_first = 0;
+  TW_ASSIGN_OR_RETURN(const std::optional<Alert> told,
+                      NewestAlert(database, Kind::kVelocity, name));
+  if (told.has_value()) {
+    const bool is_seen = told->acknowledged_ns != 0;
+    const int64_t until_ns = is_seen ? told->acknowledged_ns
+                                     : told->raised_ns + (policy.throttle ? kThrottleNs : kDayNs);
+    if (!is_seen && now_ns < until_ns) {
+      return std::nullopt;
+    }
+    if (until_ns / kBucketNs >= from) {
+      from = until_ns / kBucketNs;
+      TW_ASSIGN_OR_RETURN(told_of_first, SpentWhenAcknowledged(database, told->id));
+    }
+  }
+  TW_ASSIGN_OR_RETURN(const NanoUsd spent, CostBetween(database, name, from, bucket + 1));
+  return spent - told_of_first;
+}
+
 }  // namespace
+
+bool Throttles(const Alert& alert, int64_t now_ns) {
+  return alert.kind == Kind::kVelocity && alert.acknowledged_ns == 0 &&
+         alert.raised_ns >= now_ns - kThrottleNs;
+}
 
 // No history is needed: what was spent in ten minutes would use up the day's budget, or is much for
 // somebody who is new.
@@ -68,7 +99,12 @@ Status Watch::LookAtSpeeds(storage::Database& database, ledger::Ledger& ledger, 
     if (!one.has_value()) {
       continue;
     }
-    TW_ASSIGN_OR_RETURN(const NanoUsd spent, CostBetween(database, name, bucket - 1, bucket + 1));
+    TW_ASSIGN_OR_RETURN(const std::optional<NanoUsd> untold,
+                        UntoldSpending(database, policy_, name, now_ns));
+    if (!untold.has_value()) {
+      continue;
+    }
+    const NanoUsd spent = *untold;
     const std::optional<NanoUsd> of_day = LimitOfDay(ledger.FindBudget(name));
     const bool is_beyond_day = of_day.has_value() && __int128{spent} * kPerDay > *of_day &&
                                __int128{spent} * kOfDayMin >= *of_day;
@@ -77,16 +113,11 @@ Status Watch::LookAtSpeeds(storage::Database& database, ledger::Ledger& ledger, 
     if (!is_beyond_day && !is_much_for_new) {
       continue;
     }
-    TW_ASSIGN_OR_RETURN(const bool is_told,
-                        HasAlertSince(database, Kind::kVelocity, name, now_ns - kDayNs));
-    if (is_told) {
-      continue;
-    }
     Alert alert;
     alert.kind = Kind::kVelocity;
     alert.scope = name;
     alert.org_id = one->org_id;
-    alert.dedup = fmt::format("velocity:{}:{}", name, bucket);
+    alert.dedup = fmt::format("velocity:{}:{}", name, now_ns);
     alert.raised_ns = now_ns;
     alert.amount = spent;
     alert.text =
@@ -95,7 +126,9 @@ Status Watch::LookAtSpeeds(storage::Database& database, ledger::Ledger& ledger, 
                           FormatUsd(spent), FormatUsd(*of_day))
             : fmt::format("{}, which is new, spent {} within ten minutes.", name, FormatUsd(spent));
     if (policy_.throttle) {
-      alert.text += " Its paid requests are refused for an hour, or until this is acknowledged.";
+      alert.text +=
+          " Its paid requests are refused for an hour, or until the server's operator acknowledges "
+          "this.";
     }
     TW_RETURN_IF_ERROR(Put(database, std::move(alert)));
   }

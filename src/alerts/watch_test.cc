@@ -355,6 +355,13 @@ TEST(Watch, BarsForWhoPaysTheProviderAndNobodyElse) {
   barred = world.Look().barred;
   ASSERT_EQ(barred.size(), 2U);
   EXPECT_EQ(barred[1].org_id, "");
+  world.Change([&](storage::Database& database) {
+    return AcknowledgeForOrg(database, barred[0].alert_id, "ada", 5);
+  });
+  ASSERT_EQ(world.Look().barred.size(), 1U) << "it pays there itself";
+  world.own_key_of = "evil-corp";
+  world.Spend(30, 20, "org/a/model:b");
+  EXPECT_EQ(world.Look().barred.size(), 2U) << "and it begins again";
 }
 
 TEST(Watch, CountsOverrunsOfARouteInTheOneThatIsOpen) {

@@ -338,7 +338,8 @@ Status Meter::CheckThrottle(std::span<const std::string_view> names) {
   }
   return Fail(Error{ErrorCode::kTooManyRequests,
                     fmt::format("{} spent unusually fast, and its paid requests are refused for a "
-                                "while; its operator can acknowledge the alert.",
+                                "while; this server's operator can end that: tradewind alerts "
+                                "ack ID.",
                                 *at_fault),
                     {},
                     kRetryAfterMs});

@@ -714,7 +714,7 @@ inline constexpr Argument kAlertsArguments[] = {
      .choices = "ls ack forecast"},
     {.name = "ID", .help = "ack: the alert that is known now", .required = false}};
 inline constexpr Flag kAlertsFlags[] = {
-    {.name = "all", .value = "", .help = "ls: also those that somebody has acknowledged"},
+    {.name = "all", .value = "", .help = "ls: also those that are acknowledged"},
     kJson,
     kHost,
     kPort,

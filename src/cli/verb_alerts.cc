@@ -24,8 +24,12 @@ using reply::Text;
 
 std::vector<std::string> AlertRow(const json::object& alert) {
   const std::string by = Text(alert, "acknowledged_by");
-  return {std::to_string(Number(alert, "id")), Text(alert, "raised_at"), Text(alert, "kind"),
-          by.empty() ? "open" : "seen by " + by, Text(alert, "text")};
+  const std::string org_by = Text(alert, "org_acknowledged_by");
+  const std::string state = !by.empty()       ? "seen by " + by
+                            : !org_by.empty() ? fmt::format("open (its org: seen by {})", org_by)
+                                              : "open";
+  return {std::to_string(Number(alert, "id")), Text(alert, "raised_at"), Text(alert, "kind"), state,
+          Text(alert, "text")};
 }
 
 void PrintAnswer(const json::object& answer, const Settings& settings) {

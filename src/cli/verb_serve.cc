@@ -281,8 +281,8 @@ Status OpenIdentity(const ServeConfig& config, Parts& parts) {
                                               *parts.identity, SystemClock(), config.adjust_daily);
   parts.bill_api =
       std::make_unique<console_api::BillApi>(*parts.books, *parts.identity, config.home);
-  parts.alerts_api =
-      std::make_unique<console_api::AlertsApi>(parts.books->ledger(), parts.books->recorder());
+  parts.alerts_api = std::make_unique<console_api::AlertsApi>(
+      parts.books->ledger(), parts.books->recorder(), SystemClock(), config.alerts.policy.throttle);
   parts.keys_api = std::make_unique<console_api::KeysApi>(*parts.identity, parts.money_api.get());
   if (!IsLoopback(config.listen.host) && !parts.identity->has_live_key()) {
     return Fail(ErrorCode::kPermissionDenied,

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -52,6 +53,15 @@ Result<int64_t> NumberOf(std::string_view text, std::string_view name, int64_t o
 // Statistics become money only where people look at them.
 std::string NanoUsdOf(double usd) {
   return std::to_string(std::llround(usd * 1e9));
+}
+
+// As who asks sees it: to an organisation its own acknowledgement is one.
+std::string JsonFor(const identity::Principal& caller, Alert alert) {
+  if (!caller.is_admin_token && alert.org_acknowledged_ns != 0) {
+    alert.acknowledged_ns = alert.org_acknowledged_ns;
+    alert.acknowledged_by = alert.org_acknowledged_by;
+  }
+  return alerts::JsonOf(alert, alerts::Detail::kDeliveries);
 }
 
 }  // namespace
@@ -108,7 +118,7 @@ Result<http::Response> AlertsApi::AnswerList(const http::Request& request,
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.alerts/v1").Key("alerts").BeginArray();
   for (const Alert& alert : found) {
-    json.Raw(alerts::JsonOf(alert, alerts::Detail::kDeliveries));
+    json.Raw(JsonFor(caller, alert));
   }
   json.EndArray();
   return Json(json);
@@ -117,21 +127,32 @@ Result<http::Response> AlertsApi::AnswerList(const http::Request& request,
 Result<http::Response> AlertsApi::AnswerAcknowledge(std::string_view text,
                                                     const identity::Principal& caller) {
   TW_ASSIGN_OR_RETURN(const int64_t id, NumberOf(text.substr(0, 32), "id", 0));
+  TW_RETURN_IF_ERROR(recorder_.CatchUp());  // what was spent before it is not spent after it
   Alert alert;
   const Status done = recorder_.Change([&](storage::Database& database) -> Status {
     TW_ASSIGN_OR_RETURN(alert, alerts::FindAlert(database, id));
     if (!caller.is_admin_token && alert.org_id != caller.org_id) {
       return Fail(ErrorCode::kNotFound, fmt::format("There is no alert {}.", id), "id");
     }
-    TW_RETURN_IF_ERROR(alerts::Acknowledge(
-        database, id, caller.is_admin_token ? "admin" : caller.key_name, NowNs()));
+    if (!caller.is_admin_token && throttles_ && alerts::Throttles(alert, NowNs())) {
+      return Fail(
+          ErrorCode::kPermissionDenied,
+          fmt::format("Alert {0} has the paid requests of {1} refused until {2}. Only this "
+                      "server's operator can end that sooner: ask for `tradewind alerts "
+                      "ack {0}`, or acknowledge it later.",
+                      id, alert.scope, alerts::TimeText(alert.raised_ns + alerts::kThrottleNs)),
+          "id");
+    }
+    TW_RETURN_IF_ERROR(caller.is_admin_token
+                           ? alerts::Acknowledge(database, id, "admin", NowNs())
+                           : alerts::AcknowledgeForOrg(database, id, caller.key_name, NowNs()));
     TW_ASSIGN_OR_RETURN(alert, alerts::FindAlert(database, id));
     return {};
   });
   TW_RETURN_IF_ERROR(done);
   http::Response response;
   response.headers.Set("Content-Type", "application/json");
-  response.body = alerts::JsonOf(alert, alerts::Detail::kDeliveries);
+  response.body = JsonFor(caller, std::move(alert));
   return response;
 }
 

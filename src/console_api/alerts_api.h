@@ -15,14 +15,16 @@ namespace tradewind::console_api {
 // Thread-safe; calls wait for the disk. What it refers to must outlive it.
 class AlertsApi {
  public:
-  AlertsApi(ledger::Ledger& ledger, billing::Recorder& recorder, const Clock& clock = SystemClock())
-      : ledger_(ledger), recorder_(recorder), clock_(clock) {}
+  // `throttles`: as alerts::Policy.
+  AlertsApi(ledger::Ledger& ledger, billing::Recorder& recorder, const Clock& clock = SystemClock(),
+            bool throttles = false)
+      : ledger_(ledger), recorder_(recorder), clock_(clock), throttles_(throttles) {}
 
   // Whether this is the API of a path.
   static bool Has(std::string_view path);
 
-  // The admin token sees and acknowledges everything, a key with the scope manage what is of its
-  // organisation. Errors: kNotFound, kMethodNotAllowed, kPermissionDenied, kInvalidArgument.
+  // The admin token sees and acknowledges everything; a key with the scope manage sees what is of
+  // its organisation, and acknowledges it for that alone. Errors: kNotFound, kMethodNotAllowed, kPermissionDenied, kInvalidArgument.
   Result<http::Response> Answer(const http::Request& request, const identity::Principal& caller);
 
  private:
@@ -35,6 +37,7 @@ class AlertsApi {
   ledger::Ledger& ledger_;
   billing::Recorder& recorder_;
   const Clock& clock_;
+  const bool throttles_;
 };
 
 }  // namespace tradewind::console_api

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -215,6 +216,55 @@ def test_who_spends_too_fast_is_slowed_down_where_that_is_wanted(tmp_path):
         for alert in listed(home):
             assert harness.run_cli("alerts", "ack", alert["id"], home=home).returncode == 0
         harness.wait_for(lambda: chat(server, key["token"], max_tokens=5).status == 200, "its end, once it is known")
+
+
+def acknowledge(server, key, alert):
+    return server.post(f"/tw/v1/alerts/{alert['id']}/acknowledge", {}, {"Authorization": f"Bearer {key['token']}"})
+
+
+def test_an_organisation_silences_no_alert_of_the_operator(tmp_path):
+    with site(tmp_path, velocity_usd="0") as made:
+        home, server = made.server.home, made.server
+        boss = make_key(home, "boss", "--org", "acme", "--role", "admin", "--scopes", "inference,read,manage")
+        assert chat(server, boss["token"], max_tokens=5).status == 200
+        (alert,) = harness.wait_for(lambda: listed(home), "what is new")
+        done = acknowledge(server, boss, alert)
+        assert done.status == 200 and done.json()["acknowledged_by"] == "boss", done.body
+        theirs = server.get("/tw/v1/alerts?open=true", {"Authorization": f"Bearer {boss['token']}"})
+        assert theirs.json()["alerts"] == []
+        (still,) = listed(home)
+        assert still["acknowledged_by"] is None and still["org_acknowledged_by"] == "boss"
+        assert "open (its org: seen by boss)" in harness.run_cli("alerts", home=home).stdout
+        assert harness.run_cli("alerts", "ack", alert["id"], home=home).returncode == 0
+        assert listed(home) == []
+
+
+def test_only_the_operator_ends_a_throttle_and_who_goes_on_is_throttled_anew(tmp_path):
+    with site(tmp_path, throttle=True, velocity_usd="0.5") as made:
+        home, server = made.server.home, made.server
+        key = make_key(home, "stolen", "--org", "acme")
+        boss = make_key(home, "boss", "--org", "acme", "--role", "admin", "--scopes", "inference,read,manage")
+
+        def spend_until_refused():
+            harness.wait_for(lambda: chat(server, key["token"], max_tokens=20).status == 429, "a refusal")
+            return [alert for alert in listed(home) if alert["kind"] == "velocity"]
+
+        first = spend_until_refused()
+        assert [alert["scope"].split(":")[0] for alert in first] == ["org", "key"], "both are new"
+        for alert in first:
+            refused = acknowledge(server, boss, alert)
+            message = refused.error()["message"]
+            assert refused.status == 403 and f"tradewind alerts ack {alert['id']}" in message, message
+            assert refused.headers["X-Error-Message"] == message
+        assert [alert for alert in listed(home) if alert["kind"] == "velocity"] == first
+        time.sleep(1.5)  # longer than what is decided takes to count
+        assert chat(server, key["token"], max_tokens=5).status == 429
+        for alert in first:
+            assert harness.run_cli("alerts", "ack", alert["id"], home=home).returncode == 0
+        harness.wait_for(lambda: chat(server, key["token"], max_tokens=5).status == 200, "its end, once it is known")
+        again = spend_until_refused()
+        assert len(again) == 2 and {alert["id"] for alert in again}.isdisjoint(alert["id"] for alert in first)
+        assert all(int(alert["amount_nanousd"]) >= 500_000_000 for alert in again)
 
 
 def test_a_webhook_in_a_private_network_has_to_be_allowed(tmp_path):
