@@ -24,7 +24,8 @@ class AlertsApi {
   static bool Has(std::string_view path);
 
   // The admin token sees and acknowledges everything; a key with the scope manage sees what is of
-  // its organisation, and acknowledges it for that alone. Errors: kNotFound, kMethodNotAllowed, kPermissionDenied, kInvalidArgument.
+  // its organisation, and acknowledges it for that alone. Errors: kNotFound, kMethodNotAllowed,
+  // kPermissionDenied, kInvalidArgument.
   Result<http::Response> Answer(const http::Request& request, const identity::Principal& caller);
 
  private:
