@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "alerts/watch.h"
+#include "billing/bill_boundary.h"
 #include "billing/meter.h"
 #include "billing/price_proposal.h"
 #include "billing/usd.h"
@@ -60,6 +61,21 @@ std::string ProposalsIn(std::span<const Difference> found) {
   return text;
 }
 
+// Other `figures` are told anew.
+Alert AlertOf(const std::string& provider, const billing::BillPeriod& period, std::string_view name,
+              std::string_view figures, int64_t now_ns) {
+  Alert alert;
+  alert.kind = Kind::kBill;
+  alert.scope = billing::BudgetName("provider", provider);
+  alert.dedup = fmt::format("bill:{}:{}:{}:{}", provider, period.name, name, figures);
+  alert.raised_ns = now_ns;
+  return alert;
+}
+
+std::string LookAt(const billing::BillPeriod& period) {
+  return fmt::format(" Look at it with: tradewind reconcile status {}", period.name);
+}
+
 }  // namespace
 
 Status Watch::Compared(storage::Database& database, const std::string& provider,
@@ -83,13 +99,8 @@ Status Watch::Compared(storage::Database& database, const std::string& provider,
   for (const auto& [kind, apart] : classes) {
     const std::string_view name = billing::DifferenceClassName(kind);
     const billing::BillLine& line = apart.largest->line;
-    Alert alert;
-    alert.kind = Kind::kBill;
-    alert.scope = billing::BudgetName("provider", provider);
-    // Other figures are told anew.
-    alert.dedup =
-        fmt::format("bill:{}:{}:{}:{}:{}", provider, period.name, name, apart.lines, apart.amount);
-    alert.raised_ns = now_ns;
+    Alert alert =
+        AlertOf(provider, period, name, fmt::format("{}:{}", apart.lines, apart.amount), now_ns);
     alert.amount = apart.amount;
     alert.text = fmt::format("{}'s bill of {} {} ({}): {} lines, {} in all, most of it {} for {}.",
                              provider, period.name, MeaningOf(kind), name, apart.lines,
@@ -98,10 +109,21 @@ Status Watch::Compared(storage::Database& database, const std::string& provider,
     if (kind == DifferenceClass::kPrice) {
       alert.text += ProposalsIn(found);
     }
-    alert.text += fmt::format(" Look at it with: tradewind reconcile status {}", period.name);
+    alert.text += LookAt(period);
     TW_RETURN_IF_ERROR(Put(database, std::move(alert)));
   }
-  return {};
+  const billing::BillSum sum = billing::SumUp(found);
+  if (sum.IsWithinTolerance()) {
+    return {};
+  }
+  Alert alert =
+      AlertOf(provider, period, "sum", fmt::format("{}:{}", found.size(), sum.apart), now_ns);
+  alert.amount = sum.apart;
+  alert.text = fmt::format(
+      "{}'s bill of {} is {} off in all (sum), by lines of which each is "
+      "within its tolerance: more than 0.5 % and $0.01 of their sum.{}",
+      provider, period.name, FormatUsd(sum.apart), LookAt(period));
+  return Put(database, std::move(alert));
 }
 
 }  // namespace tradewind::alerts

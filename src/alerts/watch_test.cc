@@ -562,16 +562,17 @@ billing::BillLine BilledToday(const World& world, const char* model, NanoUsd cos
   return line;
 }
 
+void Import(World& world, const std::vector<billing::BillLine>& lines) {
+  ASSERT_TRUE(world.recorder->PutBillLines(lines).has_value());
+  const billing::BillPeriod month = billing::MonthOf(lines.front().start_s);
+  const auto found = world.recorder->Differences("site-a", month);
+  ASSERT_TRUE(found.has_value());
+  ASSERT_TRUE(world.recorder->TellDifferences("site-a", month, *found, world.now_ns()).has_value());
+}
+
 TEST(Watch, TellsWhereAProvidersBillSaysOtherwise) {
   World world;
-  const auto import = [&](const std::vector<billing::BillLine>& lines) {
-    ASSERT_TRUE(world.recorder->PutBillLines(lines).has_value());
-    const billing::BillPeriod month = billing::MonthOf(lines.front().start_s);
-    const auto found = world.recorder->Differences("site-a", month);
-    ASSERT_TRUE(found.has_value());
-    ASSERT_TRUE(
-        world.recorder->TellDifferences("site-a", month, *found, world.now_ns()).has_value());
-  };
+  const auto import = [&](const std::vector<billing::BillLine>& lines) { Import(world, lines); };
   import({BilledToday(world, "model-z", 4'000'000)});
   EXPECT_TRUE(world.LookFor(Kind::kBill).empty()) << "half a cent is rounding";
   import({BilledToday(world, "model-y", 2 * kUsd), BilledToday(world, "model-z", 5 * kUsd)});
@@ -589,6 +590,32 @@ TEST(Watch, TellsWhereAProvidersBillSaysOtherwise) {
   EXPECT_EQ(world.LookFor(Kind::kBill).size(), 1U) << "another one";
   EXPECT_EQ(world.All().front().scope, "provider:site-a");
   EXPECT_EQ(world.All().front().amount, 8 * kUsd);
+}
+
+TEST(Watch, TellsOfABillWhoseToleratedLinesAddUpOnceForEachState) {
+  World world;
+  const auto import = [&](int hours, NanoUsd cost) {
+    std::vector<billing::BillLine> lines;
+    for (int hour = 0; hour < hours; ++hour) {
+      lines.push_back(BilledToday(world, "model-x", cost));
+      lines.back().start_s += int64_t{3600} * hour;
+      lines.back().end_s = lines.back().start_s + 3600;
+    }
+    Import(world, lines);
+  };
+  import(2, 4'900'000);
+  EXPECT_TRUE(world.LookFor(Kind::kBill).empty()) << "within a cent in all";
+  import(3, 4'900'000);
+  const std::vector<std::string> told = world.LookFor(Kind::kBill);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_TRUE(told[0].starts_with("site-a's bill of 2026-09 is $0.0147 off in all (sum)"))
+      << told[0];
+  EXPECT_NE(told[0].find("tradewind reconcile status 2026-09"), std::string::npos) << told[0];
+  EXPECT_EQ(world.All().front().amount, 14'700'000);
+  import(3, 4'900'000);
+  EXPECT_TRUE(world.LookFor(Kind::kBill).empty()) << "the same bill again";
+  import(3, 4'800'000);
+  EXPECT_EQ(world.LookFor(Kind::kBill).size(), 1U) << "another one";
 }
 
 TEST(Watch, TellsThePriceThatABillImplies) {
