@@ -185,8 +185,8 @@ Status Adjuster::Adjust(HoldId id, const AdjustWord& word) {
   if (is_closed && next.cost != next.cost_before) {
     return Fail(
         ErrorCode::kInvalidArgument,
-        fmt::format("{} of {} is closed: what is owed for it is final. Correct the charge "
-                    "alone.",
+        fmt::format("{0} of {1} is closed: what is owed for it is final. Correct the charge "
+                    "alone, or open it with `tradewind reconcile reopen {0} --provider {1}`.",
                     MonthOf(next.admitted_ns / kNanosPerSecond).name, next.purchase.provider),
         "cost");
   }
@@ -199,10 +199,7 @@ Status Adjuster::Adjust(HoldId id, const AdjustWord& word) {
 }
 
 Result<bool> Adjuster::IsClosed(const std::string& provider, int64_t admitted_ns) {
-  TW_ASSIGN_OR_RETURN(
-      const auto closes,
-      recorder_.Transfers(TransferText("close", provider, MonthOf(admitted_ns / kNanosPerSecond))));
-  return !closes.empty();
+  return recorder_.IsClosed(provider, MonthOf(admitted_ns / kNanosPerSecond));
 }
 
 namespace {

@@ -71,12 +71,40 @@ BillCells::BillCells(std::vector<BillLine> lines) : lines_(lines.size()) {
   times_.erase(again.begin(), again.end());
 }
 
+BillCells::BillCells(std::vector<BillLine> lines, const BillPeriod& month)
+    : BillCells(std::move(lines)) {
+  std::vector<std::pair<int64_t, int64_t>> covered = times_;
+  covered.emplace_back(month.to_s, month.to_s);
+  std::ranges::sort(covered);
+  int64_t from_s = month.from_s;
+  for (const auto& [start_s, end_s] : covered) {
+    if (from_s < start_s) {
+      gaps_.emplace(from_s, start_s);
+    }
+    from_s = std::max(from_s, end_s);
+  }
+  times_.insert(times_.end(), gaps_.begin(), gaps_.end());
+  from_s_ = std::min(from_s_, month.from_s);
+  to_s_ = std::max(to_s_, month.to_s);
+  // Lines of all models together are followed by such ones, so that they touch each other.
+  if (const auto together = series_.find(std::string_view()); together != series_.end()) {
+    for (const auto& [start_s, end_s] : gaps_) {
+      BillLine missing = LineOfNothing("");
+      missing.start_s = start_s;
+      missing.end_s = end_s;
+      Put(std::move(missing), together->second);
+    }
+  }
+}
+
 void BillCells::Put(BillLine line, Series& series) {
   series.longest_s = std::max(series.longest_s, line.end_s - line.start_s);
   const auto behind = std::ranges::upper_bound(
       series.cells, line.start_s, {}, [&](size_t cell) { return differences_[cell].line.start_s; });
   series.cells.insert(behind, differences_.size());
-  differences_.emplace_back().line = std::move(line);
+  Difference& difference = differences_.emplace_back();
+  difference.is_uncovered = gaps_.contains({line.start_s, line.end_s});
+  difference.line = std::move(line);
 }
 
 void BillCells::ForEachIn(const Series& series, int64_t from_s, int64_t to_s, auto take) const {
@@ -110,12 +138,17 @@ const std::vector<BillCells::Series*>& BillCells::SeriesOf(std::string_view prov
   return found;
 }
 
+BillLine BillCells::LineOfNothing(std::string name) const {
+  BillLine line;
+  line.provider = differences_.front().line.provider;
+  line.is_invoice = differences_.front().line.is_invoice;
+  line.model = std::move(name);
+  line.cost = 0;
+  return line;
+}
+
 void BillCells::AddUnnamed(std::vector<Series*>& series, const std::string& name) {
-  BillLine missing;
-  missing.provider = differences_.front().line.provider;
-  missing.is_invoice = differences_.front().line.is_invoice;
-  missing.model = name;
-  missing.cost = 0;
+  BillLine missing = LineOfNothing(name);
   Series& unnamed = unnamed_[name];
   series.push_back(&unnamed);
   for (const auto& [start_s, end_s] : times_) {
@@ -147,11 +180,28 @@ void BillCells::Add(const BilledUse& use) {
   }
 }
 
+// Where the bill says nothing at all, nothing says either that what was estimated cost less, or
+// that what has no price cost nothing.
+void BillCells::JudgeUncovered() {
+  for (Difference& difference : differences_) {
+    if (difference.is_uncovered && difference.local.unpriced > 0) {
+      difference.kind = DifferenceClass::kMissingRemote;
+    }
+  }
+  std::erase_if(differences_, [](const Difference& one) {
+    return one.is_uncovered && one.local.requests == 0 && one.local.in_doubt == 0;
+  });
+}
+
 std::vector<Difference> BillCells::Take() {
   for (Difference& difference : differences_) {
+    if (difference.is_uncovered) {
+      difference.local.estimated = {};
+    }
     difference.kind = Compare(difference.line, difference.local);
   }
   JudgeBoundaries(differences_);
+  JudgeUncovered();
   std::ranges::sort(differences_.begin() + static_cast<std::ptrdiff_t>(lines_), differences_.end(),
                     {}, [](const Difference& one) {
                       return std::tie(one.line.start_s, one.line.end_s, one.line.model);

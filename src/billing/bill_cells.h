@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "billing/bill_period.h"
 #include "billing/purchase.h"
 #include "billing/remote_bill.h"
 
@@ -29,6 +31,8 @@ struct BilledUse {
 class BillCells {
  public:
   explicit BillCells(std::vector<BillLine> lines);  // not empty, of one provider
+  // The same of all of their month: what is used when no line is of any model is not billed.
+  BillCells(std::vector<BillLine> lines, const BillPeriod& month);
 
   // Attempts that count are admitted in [from_s, to_s).
   int64_t from_s() const { return from_s_; }
@@ -52,11 +56,14 @@ class BillCells {
   void ForEachIn(const Series& series, int64_t from_s, int64_t to_s, auto take) const;
   const std::vector<Series*>& SeriesOf(std::string_view provider_model, std::string_view model);
   void AddUnnamed(std::vector<Series*>& series, const std::string& name);
+  BillLine LineOfNothing(std::string name) const;
+  void JudgeUncovered();
 
   std::vector<Difference> differences_;
   size_t lines_ = 0;
   int64_t from_s_ = INT64_MAX, to_s_ = 0;
   std::vector<std::pair<int64_t, int64_t>> times_;  // that lines cover, the shortest first
+  std::set<std::pair<int64_t, int64_t>> gaps_;      // of the month, likewise in times_
   std::map<std::string, Series, std::less<>> series_;
   std::map<std::string, Series> unnamed_;  // what the bill does not say of them
   // Of the provider's name for a model and the Hub's.

@@ -34,8 +34,9 @@ BilledUse Use(const char* provider_model, int64_t at_s, const char* model = "") 
 }
 
 std::vector<Difference> Compared(const std::vector<BillLine>& lines,
-                                 const std::vector<BilledUse>& uses) {
-  BillCells cells(lines);
+                                 const std::vector<BilledUse>& uses,
+                                 const BillPeriod* month = nullptr) {
+  BillCells cells = month == nullptr ? BillCells(lines) : BillCells(lines, *month);
   for (const BilledUse& use : uses) {
     cells.Add(use);
   }
@@ -54,6 +55,38 @@ TEST(BillCells, WhatIsUsedBesideTheLinesOfItsModelIsMissingInTheBillOfThatTime) 
   EXPECT_EQ(found[3].line, Line("a", kStart + 4 * kHour, kStart + kDay));
   EXPECT_EQ(found[3].kind, DifferenceClass::kMissingRemote);
   EXPECT_EQ(found[3].local.requests, 1) << "of the next day the bill says nothing";
+}
+
+TEST(BillCells, OfAllOfAMonthSaysWhatNoLineIsOfAndNothingExplainsIt) {
+  const BillPeriod month = ParseBillMonth("2026-11").value();
+  const auto compared = [&](const char* name, const std::vector<BilledUse>& uses) {
+    return Compared({Line(name, kStart, kStart + kDay, kDollar)}, uses, &month);
+  };
+  const BilledUse inside = Use("a", kStart + kHour), behind = Use("a", kStart + 2 * kDay);
+  for (const char* name : {"a", ""}) {
+    EXPECT_EQ(compared(name, {inside}).size(), 1U) << "where nothing was used nothing is said";
+    const auto found =
+        compared(name, {inside, behind, Use("a", month.from_s), Use("b", month.to_s)});
+    ASSERT_EQ(found.size(), 3U) << "of other months nothing is";
+    EXPECT_FALSE(found[0].is_uncovered);
+    EXPECT_EQ(found[1].line, Line(name, month.from_s, kStart));
+    EXPECT_EQ(found[2].line, Line(name, kStart + kDay, month.to_s));
+    EXPECT_EQ(found[2].kind, DifferenceClass::kMissingRemote);
+    EXPECT_TRUE(found[2].is_uncovered);
+    EXPECT_EQ(found[2].local.requests, 1);
+  }
+  BilledUse use = behind;
+  use.source = UsageSource::kBound;
+  EXPECT_EQ(compared("a", {inside, use})[1].kind, DifferenceClass::kMissingRemote)
+      << "nothing says that it cost less than it was estimated at";
+  use = behind;
+  use.cost = 0;
+  EXPECT_EQ(compared("a", {inside, use})[1].kind, DifferenceClass::kNone) << "it is free";
+  use.is_priced = false;
+  EXPECT_EQ(compared("a", {inside, use})[1].kind, DifferenceClass::kMissingRemote)
+      << "an unknown price is not zero";
+  use.is_doubtful = true;
+  EXPECT_EQ(compared("a", {inside, use})[1].local.in_doubt, 1);
 }
 
 TEST(BillCells, TokensThatNobodySaidAreCountedApart) {
@@ -140,6 +173,12 @@ TEST(BillCells, OfRandomLinesHoldEachUseInTheirTimesOnce) {
                   return one.line.model == use.provider_model && holds(one.line, use);
                 }));
     }
+    const BillPeriod month = {.name = "", .from_s = kStart - kDay, .to_s = kStart + 10 * kDay};
+    int64_t requests = 0;
+    for (const Difference& one : Compared(lines, uses, &month)) {
+      requests += one.local.requests;
+    }
+    EXPECT_EQ(requests, 200) << "of the whole month each one";
   }
 }
 

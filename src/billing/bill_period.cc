@@ -102,4 +102,8 @@ std::string TransferText(std::string_view what, std::string_view provider, const
                      kSeparator, reason);
 }
 
+std::string SuspenseName(std::string_view provider, const BillPeriod& period) {
+  return fmt::format("suspense:{}/{}", provider, period.name);
+}
+
 }  // namespace tradewind::billing

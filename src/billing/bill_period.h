@@ -24,10 +24,14 @@ Result<BillPeriod> ParseBillMonth(std::string_view text);
 BillPeriod MonthOf(int64_t unix_s);
 BillPeriod MonthBefore(const BillPeriod& month);
 
-// The texts of the transfers that reconciling makes: what was done ("suspense", "close"), of whose
-// bill, of which month, and why; without a reason what all of them begin with.
+// The texts of the transfers that reconciling makes: what was done ("suspense", "close", "reopen"),
+// of whose bill, of which month, and why; without a reason what all of them begin with.
 std::string TransferText(std::string_view what, std::string_view provider, const BillPeriod& period,
                          std::string_view why = {});
+
+// The account of what a provider's bill of a month says beyond what was recorded, for as long as
+// the month is not closed.
+std::string SuspenseName(std::string_view provider, const BillPeriod& period);
 
 std::string UtcTime(int64_t unix_s);  // "2026-11-01T00:00:00Z"
 std::string UtcDate(int64_t unix_s);  // "2026-11-01"

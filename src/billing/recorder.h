@@ -123,6 +123,12 @@ struct ImportedBill {
   std::optional<int64_t> set_aside_until_s;
 };
 
+// What of a month is compared with a provider's bill of it.
+enum class BillReach {
+  kItsLines,    // the times that its lines cover: while more of it may come
+  kWholeMonth,  // all of it: what no line covers is not billed
+};
+
 class BillCells;        // bill_cells.h
 struct Correction;      // correction.h
 struct CorrectionList;  // likewise
@@ -253,9 +259,13 @@ class Recorder {
   Result<ImportedBill> BillOf(const std::string& provider, const BillPeriod& period);
   // Of a month, each cell with its difference; months with invoices are told by these alone. Walks
   // through the month's attempts in steps, between which others go on. Errors besides:
-  // kInvalidArgument: some of them were set aside.
-  Result<std::vector<Difference>> Differences(const std::string& provider,
-                                              const BillPeriod& period);
+  // kInvalidArgument: some of those that the lines cover were set aside.
+  Result<std::vector<Difference>> Differences(const std::string& provider, const BillPeriod& period,
+                                              BillReach reach = BillReach::kItsLines);
+  // Attempts admitted in a month that the server's own account pays: those that run or are in doubt.
+  Result<int64_t> CountOpenOf(const std::string& provider, const BillPeriod& month);
+  // A month that was closed and opened again is not.
+  Result<bool> IsClosed(const std::string& provider, const BillPeriod& month);
   // Shows them to the watcher.
   Status TellDifferences(const std::string& provider, const BillPeriod& period,
                          std::span<const Difference> differences, int64_t now_ns);

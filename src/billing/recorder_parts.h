@@ -36,6 +36,10 @@ ledger::RequestId IdOf(std::span<const std::byte> bytes);
 
 bool Matches(const AttemptFilter& filter, const AttemptRow& row);
 
+// Whether the last that was done of a provider's month is that it was closed.
+Result<bool> IsMonthClosed(storage::Database& database, std::string_view provider,
+                           const BillPeriod& month);
+
 // What is prepared once, and what changed since the last commit.
 struct Recorder::Statements {
   storage::Statement put, add, add_day;

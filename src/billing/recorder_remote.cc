@@ -252,7 +252,7 @@ Result<ImportedBill> Recorder::BillOf(const std::string& provider, const BillPer
 }
 
 Result<std::vector<Difference>> Recorder::Differences(const std::string& provider,
-                                                      const BillPeriod& period) {
+                                                      const BillPeriod& period, BillReach reach) {
   // So long that a thread which waits for the lock gets it, which a mutex does not promise.
   constexpr auto kPause = std::chrono::milliseconds(1);
   TW_RETURN_IF_ERROR(CatchUp());
@@ -269,7 +269,8 @@ Result<std::vector<Difference>> Recorder::Differences(const std::string& provide
                             UtcTime(*bill.set_aside_until_s), period.name),
                 "period");
   }
-  BillCells cells(std::move(bill.lines));
+  BillCells cells = reach == BillReach::kWholeMonth ? BillCells(std::move(bill.lines), period)
+                                                    : BillCells(std::move(bill.lines));
   std::array<std::byte, 16> from = FirstIdOf(cells.from_s() - kAdmittedWithinS);
   const std::array<std::byte, 16> to = FirstIdOf(cells.to_s() + 1);
   while (true) {
@@ -289,6 +290,41 @@ Result<std::vector<Difference>> Recorder::Differences(const std::string& provide
     }
   }
   return differences;
+}
+
+Result<int64_t> Recorder::CountOpenOf(const std::string& provider, const BillPeriod& month) {
+  TW_RETURN_IF_ERROR(CatchUp());
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare("SELECT count(*) FROM attempts WHERE state < 3 AND provider = ?1 AND "
+                        "own_key = 0 AND admitted_ns >= ?2 AND admitted_ns < ?3"));
+  query.Bind(1, std::string_view(provider));
+  query.Bind(2, month.from_s * kNanosPerSecond).Bind(3, month.to_s * kNanosPerSecond);
+  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  return has_row ? query.Integer(0) : 0;
+}
+
+Result<bool> IsMonthClosed(storage::Database& database, std::string_view provider,
+                           const BillPeriod& month) {
+  TW_ASSIGN_OR_RETURN(storage::Statement query,
+                      database.Prepare("SELECT substr(text, 1, length(?1)) = ?1 FROM transfers "
+                                       "WHERE substr(text, 1, length(?1)) = ?1 OR "
+                                       "substr(text, 1, length(?2)) = ?2 "
+                                       "ORDER BY seq DESC LIMIT 1"));
+  const std::string closed = TransferText("close", provider, month);
+  const std::string opened = TransferText("reopen", provider, month);
+  query.Bind(1, std::string_view(closed)).Bind(2, std::string_view(opened));
+  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  return has_row && query.Integer(0) != 0;
+}
+
+Result<bool> Recorder::IsClosed(const std::string& provider, const BillPeriod& month) {
+  TW_RETURN_IF_ERROR(CatchUp());
+  const std::lock_guard lock(mutex_);
+  TW_RETURN_IF_ERROR(CheckOpen());
+  return IsMonthClosed(database_, provider, month);
 }
 
 Status Recorder::TellDifferences(const std::string& provider, const BillPeriod& period,

@@ -190,24 +190,20 @@ Result<bool> Recorder::SetAsideStep() {
   return done;
 }
 
-// A bill of a provider that covers the day, of a month that is not closed: comparing it takes rows.
+// A provider's bill of the day's month, which is not closed: comparing it, and closing, takes the
+// rows of all the month.
 Result<bool> Recorder::HasOpenBill(int64_t day) {
-  const int64_t from_s = day * kDayS;
+  const BillPeriod month = MonthOf(day * kDayS);
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,
       database_.Prepare("SELECT DISTINCT provider FROM bill_lines WHERE start < ?2 AND end > ?1"));
-  query.Bind(1, from_s).Bind(2, from_s + kDayS);
+  query.Bind(1, month.from_s).Bind(2, month.to_s);
   TW_ASSIGN_OR_RETURN(const std::vector<std::string> providers,
                       storage::ReadAll(std::move(query), [](const storage::Statement& row) {
                         return std::string(row.Text(0));
                       }));
   for (const std::string& provider : providers) {
-    TW_ASSIGN_OR_RETURN(storage::Statement closes,
-                        database_.Prepare("SELECT 1 FROM transfers WHERE substr(text, 1, "
-                                          "length(?1)) = ?1 LIMIT 1"));
-    const std::string text = TransferText("close", provider, MonthOf(from_s));
-    closes.Bind(1, std::string_view(text));
-    TW_ASSIGN_OR_RETURN(const bool is_closed, closes.Next());
+    TW_ASSIGN_OR_RETURN(const bool is_closed, IsMonthClosed(database_, provider, month));
     if (!is_closed) {
       return true;
     }

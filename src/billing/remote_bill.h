@@ -96,6 +96,7 @@ struct Difference {
   BillLine line;  // of a cell that only this server knows: its costs are 0
   LocalCell local;
   DifferenceClass kind = DifferenceClass::kNone;
+  bool is_uncovered = false;  // no line of the bill, of whatever model, is of this time
   ledger::NanoUsd amount() const { return line.cost.value_or(local.cost) - local.cost; }
   // Without what estimated requests may have cost less than was recorded.
   ledger::NanoUsd certain_amount() const {

@@ -262,6 +262,36 @@ TEST(SetAside, StandsStillWhileSomebodyWalksThrough) {
   EXPECT_GT(world.Steps(), 0);
 }
 
+TEST(SetAside, AMonthWhoseBillIsOpenKeepsWhatNoLineIsOf) {
+  OldWorld world;
+  const BillPeriod month = ParseBillPeriod("2025-11").value();
+  BillLine line;
+  line.provider = "site-a";
+  line.start_s = kStart + 4 * 86'400;  // behind all of them
+  line.end_s = line.start_s + 3600;
+  line.cost = 5;
+  ASSERT_TRUE(world.recorder->PutBillLines({&line, 1}).has_value());
+  world.Reopen();
+  world.SetTime(kStart + 200 * 86'400);
+  EXPECT_EQ(world.Steps(), 0) << "closing counts them";
+  const auto suspense = world.ledger->Payee("suspense:site-a/2025-11").value();
+  const auto note = [&](const char* what) {
+    ASSERT_TRUE(world.ledger
+                    ->Transfer(ledger::kExpense, suspense, 1,
+                               TransferText(what, "site-a", month, "so be it"))
+                    .has_value());
+    EXPECT_EQ(world.recorder->IsClosed("site-a", month).value(), what == std::string("close"));
+    EXPECT_FALSE(world.recorder->IsClosed("site-b", month).value());
+  };
+  note("close");
+  note("reopen");
+  world.SetTime(kStart + 201 * 86'400);
+  EXPECT_EQ(world.Steps(), 0) << "it is open again";
+  note("close");
+  world.SetTime(kStart + 202 * 86'400);
+  EXPECT_GT(world.Steps(), 0);
+}
+
 TEST(SetAside, RefusesToCompareABillWithWhatIsNotThere) {
   OldWorld world;
   const BillPeriod month = ParseBillPeriod("2025-11").value();

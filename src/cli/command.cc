@@ -282,18 +282,22 @@ constexpr Command kCommands[] = {
          "missing_remote, units, price; and the price that the bill implies, where its lines agree "
          "on "
          "one. `reconcile close MONTH --provider SLUG` ends a month; it "
-         "refuses while requests are in doubt, and differences that nothing explains unless "
-         "--accept says why. `reconcile resolve RECEIPT` ends a request in doubt by your word, "
+         "refuses while a request of it runs or is in doubt, and differences that nothing explains "
+         "(requests that no line is of are some, too) unless --accept says why. `reconcile reopen "
+         "MONTH --provider SLUG --reason TEXT` takes that back, for a bill that came late. "
+         "`reconcile resolve RECEIPT` ends a request in doubt by your word, "
          "with --cost or --void, and a --reason.\n\n"
          "Talks to the server that holds the data folder, with the admin token; without one it "
          "works in the data folder itself.",
      .arguments = kReconcileArguments,
      .flags = kReconcileFlags,
-     .examples = "tradewind reconcile import together-2026-11.csv --provider together --invoice\n"
-                 "tradewind reconcile fetch openai --from 2026-11-01\n"
-                 "tradewind reconcile status 2026-11\n"
-                 "tradewind reconcile close 2026-11 --provider together\n"
-                 "tradewind reconcile resolve 019abc... --void --reason \"not on their bill\"",
+     .examples =
+         "tradewind reconcile import together-2026-11.csv --provider together --invoice\n"
+         "tradewind reconcile fetch openai --from 2026-11-01\n"
+         "tradewind reconcile status 2026-11\n"
+         "tradewind reconcile close 2026-11 --provider together\n"
+         "tradewind reconcile reopen 2026-11 --provider together --reason \"their invoice came\"\n"
+         "tradewind reconcile resolve 019abc... --void --reason \"not on their bill\"",
      .run = RunReconcile},
     {.name = "receipt",
      .summary = "what one request cost, attempt by attempt; put it right",

@@ -600,9 +600,9 @@ inline constexpr Flag kRequestsFlags[] = {
 };
 inline constexpr Argument kReconcileArguments[] = {
     {.name = "ACTION",
-     .help = "import, fetch, status, close or resolve",
+     .help = "import, fetch, status, close, reopen or resolve",
      .offer = Offer::kChoice,
-     .choices = "import fetch status close resolve"},
+     .choices = "import fetch status close reopen resolve"},
     {.name = "WHAT",
      .help = "import: the file with the bill; fetch: the provider; resolve: the receipt, with -N "
              "behind it for its attempt N; otherwise the month, like 2026-11",
@@ -628,7 +628,9 @@ inline constexpr Flag kReconcileFlags[] = {
      .value = "USD",
      .help = "resolve: what it cost, at most what was held; charged is at most what was delivered"},
     {.name = "void", .value = "", .help = "resolve: it cost nothing"},
-    {.name = "reason", .value = "TEXT", .help = "resolve: how that is known; the receipt keeps it"},
+    {.name = "reason",
+     .value = "TEXT",
+     .help = "resolve: how that is known, which the receipt keeps; reopen: why"},
     kJson,
     kHost,
     kPort,

@@ -227,11 +227,11 @@ Result<ExitCode> RunReconcile(const Settings& settings) {
   if (action == "resolve") {
     return ResolveDoubt(settings);
   }
-  if (action != "import" && action != "close") {
-    return Wrong(
-        fmt::format("reconcile does not know \"{}\"; use import, fetch, status, close or resolve",
-                    action.substr(0, 80)),
-        "ACTION");
+  if (action != "import" && action != "close" && action != "reopen") {
+    return Wrong(fmt::format("reconcile does not know \"{}\"; use import, fetch, status, close, "
+                             "reopen or resolve",
+                             action.substr(0, 80)),
+                 "ACTION");
   }
   if (provider.empty()) {
     return Wrong("say whose bill it is with --provider", "provider");
@@ -249,7 +249,8 @@ Result<ExitCode> RunReconcile(const Settings& settings) {
     TW_ASSIGN_OR_RETURN(const bool takes_place, settings.Switch("replace"));
     body.Field("bill", bill).Field("invoice", is_invoice).Field("replace", takes_place);
   } else {
-    body.Field("period", word).Field("accept", settings.Text("accept"));
+    const char* why = action == "close" ? "accept" : "reason";
+    body.Field("period", word).Field(why, settings.Text(why));
   }
   body.EndObject();
   return Run(settings, "POST", "/tw/v1/reconcile/" + action, body.Take(), "");

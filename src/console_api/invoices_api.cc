@@ -269,10 +269,9 @@ Status BillApi::CheckBills(const billing::StatementOrder& order, const std::stri
   const billing::Recorder::Stillness still = recorder.HoldStill();
   std::string unexplained;
   for (const std::string& provider : providers) {
-    TW_ASSIGN_OR_RETURN(const auto closes, recorder.Transfers(billing::TransferText(
-                                               "close", provider, order.period, "")));
+    TW_ASSIGN_OR_RETURN(const bool is_closed, recorder.IsClosed(provider, order.period));
     TW_ASSIGN_OR_RETURN(const billing::ImportedBill bill, recorder.BillOf(provider, order.period));
-    if (!closes.empty() || bill.lines.empty() || bill.set_aside_until_s.has_value()) {
+    if (is_closed || bill.lines.empty() || bill.set_aside_until_s.has_value()) {
       continue;
     }
     TW_ASSIGN_OR_RETURN(auto differences, recorder.Differences(provider, order.period));

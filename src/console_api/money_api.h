@@ -129,9 +129,11 @@ class MoneyApi {
   Result<DifferencesOf> TakeLines(const std::string& provider,
                                   std::span<const billing::BillPeriod> periods,
                                   const std::function<Status()>& put);
-  Result<http::Response> ClosePeriod(const http::Request& request);
   Result<http::Response> Resolve(const http::Request& request, const identity::Principal& caller);
-  Result<bool> IsClosed(const std::string& provider, const billing::BillPeriod& period);
+  // close_api.cc
+  Result<http::Response> ClosePeriod(const http::Request& request);
+  Result<http::Response> ReopenPeriod(const http::Request& request);
+  // What an import or a close moves to the account of what nothing explains yet.
   Status PostSuspense(const std::string& provider, const billing::BillPeriod& period,
                       const std::vector<billing::Difference>& differences);
 

@@ -32,12 +32,6 @@ using ledger::NanoUsd;
 
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
-// Of a provider's month: what its bill says beyond what was recorded, for as long as nobody has
-// accepted it.
-std::string SuspenseName(std::string_view provider, const BillPeriod& period) {
-  return fmt::format("suspense:{}/{}", provider, period.name);
-}
-
 NanoUsd SumOf(const std::vector<Difference>& differences) {
   NanoUsd sum = 0;
   for (const Difference& difference : differences) {
@@ -126,16 +120,8 @@ void WriteProposals(const std::vector<Difference>& differences, JsonWriter& json
   json.EndArray();
 }
 
-int64_t InDoubt(const std::vector<Difference>& differences) {
-  int64_t in_doubt = 0;
-  for (const Difference& difference : differences) {
-    in_doubt += difference.local.in_doubt;
-  }
-  return in_doubt;
-}
-
 struct Errand {
-  std::string provider, period, text, accept, from, to;
+  std::string provider, text, from, to;
   bool invoice = false, replace = false;
 };
 
@@ -144,9 +130,7 @@ Result<Errand> ReadErrand(std::string_view body) {
   dialects::Fields fields(object);
   Errand errand;
   fields.Text("provider", errand.provider);
-  fields.Text("period", errand.period);
   fields.Text("bill", errand.text);
-  fields.Text("accept", errand.accept);
   fields.Text("from", errand.from);
   fields.Text("to", errand.to);
   fields.Flag("invoice", errand.invoice);
@@ -196,16 +180,10 @@ bool IsPartOfAnother(const Difference& difference, const std::vector<Difference>
 
 }  // namespace
 
-Result<bool> MoneyApi::IsClosed(const std::string& provider, const BillPeriod& period) {
-  TW_ASSIGN_OR_RETURN(const auto closes,
-                      recorder_.Transfers(billing::TransferText("close", provider, period, "")));
-  return !closes.empty();
-}
-
 // The provider is owed what its bill says; what was not recorded here is nobody's cost yet.
 Status MoneyApi::PostSuspense(const std::string& provider, const BillPeriod& period,
                               const std::vector<Difference>& differences) {
-  const std::string name = SuspenseName(provider, period);
+  const std::string name = billing::SuspenseName(provider, period);
   const NanoUsd posted = -ledger_.OwedTo(name);
   const NanoUsd more = SumOf(differences) - posted;
   if (more == 0) {
@@ -223,6 +201,9 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
   if (wanted.empty()) {
     TW_ASSIGN_OR_RETURN(providers, recorder_.BilledProviders(period));
   }
+  // Of one that is not over more will be billed.
+  const bool is_over = clock_.UnixSeconds() >= period.to_s;
+  const auto reach = is_over ? billing::BillReach::kWholeMonth : billing::BillReach::kItsLines;
   const billing::Recorder::Stillness still = recorder_.HoldStill();
   DifferencesOf found;
   BillsOf set_aside;
@@ -231,7 +212,7 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
     if (bill.set_aside_until_s.has_value()) {
       set_aside[provider] = std::move(bill);
     } else {
-      TW_ASSIGN_OR_RETURN(found[provider], recorder_.Differences(provider, period));
+      TW_ASSIGN_OR_RETURN(found[provider], recorder_.Differences(provider, period, reach));
     }
   }
   return AnswerWith(period, found, set_aside);
@@ -243,9 +224,9 @@ Result<http::Response> MoneyApi::AnswerWith(const BillPeriod& period, const Diff
   json.BeginObject().Field("schema", "tradewind.reconcile/v1").Field("period", period.name);
   json.Key("providers").BeginArray();
   const auto begin = [&](const std::string& provider) -> Status {
-    TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, period));
+    TW_ASSIGN_OR_RETURN(const bool is_closed, recorder_.IsClosed(provider, period));
     json.BeginObject().Field("provider", provider).Field("closed", is_closed);
-    Money(json, "suspense_nanousd", -ledger_.OwedTo(SuspenseName(provider, period)));
+    Money(json, "suspense_nanousd", -ledger_.OwedTo(billing::SuspenseName(provider, period)));
     return {};
   };
   for (const auto& [provider, bill] : set_aside) {
@@ -271,7 +252,8 @@ Result<http::Response> MoneyApi::AnswerWith(const BillPeriod& period, const Diff
     const billing::BillSum sum = billing::SumUp(differences);
     Money(json, "tolerated_nanousd", sum.apart);
     json.Field("sum_explained", sum.IsWithinTolerance());
-    json.Field("in_doubt", InDoubt(differences));
+    TW_ASSIGN_OR_RETURN(const int64_t open, recorder_.CountOpenOf(provider, period));
+    json.Field("in_doubt", open);
     json.Key("lines").BeginArray();
     for (const Difference& difference : differences) {
       WriteDifference(difference, json);
@@ -326,10 +308,12 @@ Result<std::vector<BillPeriod>> MoneyApi::OpenPeriods(const std::string& provide
                       FormatTime(set_aside_until_ns / kNanosPerSecond), period.name),
           "period");
     }
-    TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, period));
+    TW_ASSIGN_OR_RETURN(const bool is_closed, recorder_.IsClosed(provider, period));
     if (is_closed) {
       return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("{} of {} is closed; what comes later belongs to a later month.",
+                  fmt::format("{0} of {1} is closed. To take this bill, open it with `tradewind "
+                              "reconcile reopen {0} --provider {1} --reason TEXT`, and close it "
+                              "again behind the bill.",
                               period.name, provider),
                   "period");
     }
@@ -349,7 +333,7 @@ Status MoneyApi::TakeUsage(const std::string& provider, int64_t from_s, int64_t 
     std::ranges::copy_if(lines, std::back_inserter(taken), [&](const BillLine& line) {
       return from_s <= line.start_s && line.start_s < end_s;
     });
-    TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(provider, month));
+    TW_ASSIGN_OR_RETURN(const bool is_closed, recorder_.IsClosed(provider, month));
     if (!is_closed && !taken.empty()) {
       TW_ASSIGN_OR_RETURN(const std::vector<BillPeriod> periods, OpenPeriods(provider, taken));
       const auto found = TakeLines(provider, periods, [&] {
@@ -404,65 +388,6 @@ Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
   return AnswerWith(periods.back(), found);
 }
 
-Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
-  TW_ASSIGN_OR_RETURN(const Errand errand, ReadErrand(request.body));
-  TW_ASSIGN_OR_RETURN(const BillPeriod period, billing::ParseBillMonth(errand.period));
-  TW_ASSIGN_OR_RETURN(const bool is_closed, IsClosed(errand.provider, period));
-  if (is_closed) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("{} of {} is closed.", period.name, errand.provider), "period");
-  }
-  TW_ASSIGN_OR_RETURN(const std::vector<Difference> differences,
-                      recorder_.Differences(errand.provider, period));
-  if (differences.empty()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("No bill of {} for {} was imported.", errand.provider, period.name),
-                "period");
-  }
-  if (const int64_t in_doubt = InDoubt(differences); in_doubt > 0) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("{} requests of {} are still in doubt; what they cost is not known.",
-                            in_doubt, period.name),
-                "period");
-  }
-  const auto unexplained = std::ranges::count_if(
-      differences, [](const Difference& one) { return !billing::IsExplained(one.kind); });
-  if (unexplained > 0 && errand.accept.empty()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("{} of {} has {} differences that nothing explains (tradewind "
-                            "reconcile status); say with --accept why it is closed all the same.",
-                            period.name, errand.provider, unexplained),
-                "accept");
-  }
-  if (const billing::BillSum sum = billing::SumUp(differences);
-      !sum.IsWithinTolerance() && errand.accept.empty()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("The lines of {} of {}, each within its tolerance, are {} off in all, "
-                            "which is more than 0.5 % and $0.01 of their sum; say with --accept "
-                            "why it is closed all the same.",
-                            period.name, errand.provider, billing::FormatUsd(sum.apart)),
-                "accept");
-  }
-  if (clock_.WallNow() < std::chrono::sys_seconds(std::chrono::seconds(period.to_s)) &&
-      errand.accept.empty()) {
-    return Fail(
-        ErrorCode::kInvalidArgument,
-        fmt::format("{} is not over, and no bill of it could be imported any more; say with "
-                    "--accept why it is closed all the same.",
-                    period.name),
-        "accept");
-  }
-  TW_RETURN_IF_ERROR(PostSuspense(errand.provider, period, differences));
-  const std::string name = SuspenseName(errand.provider, period);
-  TW_ASSIGN_OR_RETURN(const ledger::AccountNumber suspense, ledger_.Payee(name));
-  const NanoUsd open = -ledger_.OwedTo(name);
-  const std::string text = billing::TransferText("close", errand.provider, period, errand.accept);
-  TW_RETURN_IF_ERROR(open >= 0 ? ledger_.Transfer(ledger::kExpense, suspense, open, text)
-                               : ledger_.Transfer(suspense, ledger::kExpense, -open, text));
-  TW_RETURN_IF_ERROR(ledger_.WaitDurable());
-  return AnswerWith(period, {{errand.provider, differences}});
-}
-
 Result<http::Response> MoneyApi::AnswerReconcile(const http::Request& request,
                                                  std::string_view rest,
                                                  const identity::Principal& caller) {
@@ -482,13 +407,16 @@ Result<http::Response> MoneyApi::AnswerReconcile(const http::Request& request,
     }
     return AnswerPeriod(http::First(query, "provider"), period);
   }
-  if (request.method != "POST" || (rest != "/import" && rest != "/close" && rest != "/resolve")) {
-    return Fail(ErrorCode::kNotFound, "There is import, close and resolve, by POST.");
-  }
-  if (rest == "/resolve") {
+  if (request.method == "POST" && rest == "/resolve") {
     return Resolve(request, caller);
   }
-  return rest == "/import" ? ImportBill(request) : ClosePeriod(request);
+  if (request.method == "POST" && rest == "/import") {
+    return ImportBill(request);
+  }
+  if (request.method == "POST" && (rest == "/close" || rest == "/reopen")) {
+    return rest == "/close" ? ClosePeriod(request) : ReopenPeriod(request);
+  }
+  return Fail(ErrorCode::kNotFound, "There is import, close, reopen and resolve, by POST.");
 }
 
 }  // namespace tradewind::console_api

@@ -306,6 +306,64 @@ def test_a_month_with_requests_in_doubt_is_not_closed(tmp_path):
         assert "in doubt" in refused
 
 
+def hours_beside(date):
+    """Hours of that day that are no neighbours of now, as a bill writes them."""
+    hours = range(0, 8) if time.gmtime().tm_hour >= 12 else range(14, 22)
+    return [f"{date}T{hour:02}:00:00Z" for hour in hours]
+
+
+def test_a_close_counts_the_requests_that_no_line_is_of_and_is_taken_back_for_the_invoice(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=("1000", "3000")) as site:
+        home, bill = site.server.home, tmp_path / "bill.csv"
+        key = make_key(home, "late", "--budget", "100")
+        assert chat(site.server, key["token"], max_tokens=20).status == 200
+        cost, date = int(usage(home, key["id"])["cost_nanousd"]), today(site)
+        month = date[:7]
+        bill.write_text(f"start,cost_usd\n{hours_beside(date)[0]},0.02\n")
+        part = reconcile(home, "import", bill, "--provider", "site-a")[0]
+        assert [line["class"] for line in part["lines"]] == ["missing_local"]
+        refused = reconcile(home, "close", month, "--provider", "site-a", code=2)
+        assert "has 2 differences" in refused and f"1 requests (${cost / 1e9:g}) of times that no line is of" in refused
+        site.sim.fault(cut_after=5, endpoint="chat", count=1)
+        doubtful = chat(site.server, key["token"], max_tokens=20, stream=True).headers["x-tradewind-receipt"]
+        harness.wait_for(lambda: usage(home, key["id"])["requests"]["in_doubt"] == 1, "a request in doubt")
+        assert reconcile(home, "status", month)[0]["in_doubt"] == 1, "wherever its bill has a line"
+        refused = reconcile(home, "close", month, "--provider", "site-a", "--accept", "x", code=2)
+        assert "1 requests" in refused and "in doubt" in refused and "reconcile resolve" in refused
+        assert harness.run_cli("reconcile", "resolve", doubtful, "--void", "--reason", "cut", home=home).returncode == 0
+        assert reconcile(home, "close", month, "--provider", "site-a", "--accept", "too early")[0]["closed"]
+        # The invoice comes, and is told what to do.
+        year, number = int(month[:4]), int(month[5:])
+        until = f"{year + number // 12}-{number % 12 + 1:02}-01"
+        bill.write_text(f"start,end,cost_nanousd\n{month}-01,{until},{cost}\n")
+        assert f"reconcile reopen {month} --provider site-a" in reconcile(home, "import", bill, "--provider", "site-a", "--invoice", code=2)
+        assert "reason" in reconcile(home, "reopen", month, "--provider", "site-a", code=2)
+        opened = reconcile(home, "reopen", month, "--provider", "site-a", "--reason", "their invoice came")[0]
+        assert not opened["closed"]
+    # It is all in the folder.
+    invoiced = reconcile(home, "import", bill, "--provider", "site-a", "--invoice")[0]
+    assert (invoiced["unexplained"], invoiced["suspense_nanousd"], invoiced["billed_nanousd"]) == (0, "0", str(cost))
+    assert reconcile(home, "close", month, "--provider", "site-a", "--accept", "not over")[0]["closed"]
+    assert json.loads(harness.run_cli("bill", "verify", "--json", home=home).stdout)["good"]
+
+
+def test_a_bill_whose_lines_are_all_tolerated_and_whose_sum_is_not_is_told_once(tmp_path):
+    with market.Market(tmp_path, "site-a") as site:
+        home, bill = site.server.home, tmp_path / "bill.csv"
+        key = make_key(home, "sums", "--budget", "100")
+        assert chat(site.server, key["token"], max_tokens=20).status == 200
+        hours = hours_beside(today(site))
+        bill.write_text("start,cost_usd\n" + "".join(f"{hour},0.005\n" for hour in hours))
+        for _ in range(2):
+            got = reconcile(home, "import", bill, "--provider", "site-a")[0]
+            assert (got["unexplained"], got["sum_explained"], got["tolerated_nanousd"]) == (0, False, "40000000")
+            (told,) = alerts(home)
+            assert "(sum)" in told["text"] and told["amount_nanousd"] == "40000000" and told["scope"] == "provider:site-a"
+        bill.write_text("start,cost_usd\n" + "".join(f"{hour},0.004\n" for hour in hours))
+        reconcile(home, "import", bill, "--provider", "site-a")
+        assert len(alerts(home)) == 2, "another bill"
+
+
 def test_users_ask_what_their_requests_cost_by_receipt(tmp_path):
     with market.Market(tmp_path, "site-a") as site:
         home = site.server.home
