@@ -24,8 +24,8 @@ Result<BillPeriod> ParseBillMonth(std::string_view text);
 BillPeriod MonthOf(int64_t unix_s);
 BillPeriod MonthBefore(const BillPeriod& month);
 
-// The texts of the transfers that reconciling makes: what was done ("suspense", "close", "reopen"),
-// of whose bill, of which month, and why; without a reason what all of them begin with.
+// The texts of the transfers that reconciling makes: what was done ("suspense", "close",
+// "reopen"), of whose bill, of which month, and why; without a reason what all of them begin with.
 std::string TransferText(std::string_view what, std::string_view provider, const BillPeriod& period,
                          std::string_view why = {});
 

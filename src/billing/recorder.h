@@ -262,7 +262,7 @@ class Recorder {
   // kInvalidArgument: some of those that the lines cover were set aside.
   Result<std::vector<Difference>> Differences(const std::string& provider, const BillPeriod& period,
                                               BillReach reach = BillReach::kItsLines);
-  // Attempts admitted in a month that the server's own account pays: those that run or are in doubt.
+  // Attempts admitted in a month that the server's own account pays, and that run or are in doubt.
   Result<int64_t> CountOpenOf(const std::string& provider, const BillPeriod& month);
   // A month that was closed and opened again is not.
   Result<bool> IsClosed(const std::string& provider, const BillPeriod& month);
