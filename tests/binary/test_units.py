@@ -133,7 +133,8 @@ def test_t13_a_hard_budget_holds_the_dearest_tier_and_every_picture(site):
 
 def test_a_photo_as_a_data_url_is_held_as_a_picture_and_not_as_text(tmp_path):
     price = ["--price", f"site-a={json.dumps(BILLED)}"]
-    with market.Market(tmp_path, "site-a", prices=PRICES, also=UNITS, context=131072, sim_flags=price) as site:
+    sees = UNITS + ', input_modalities = ["text", "image"]'
+    with market.Market(tmp_path, "site-a", prices=PRICES, also=sees, context=131072, sim_flags=price) as site:
         # Of 131,072 tokens of input the dearest tier makes more than $0.03.
         key = make_key(site.server.home, "small", "--budget", "0.02")
         photo = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64," + "/9j/" * 75_000}}
@@ -154,6 +155,12 @@ def test_a_photo_as_a_data_url_is_held_as_a_picture_and_not_as_text(tmp_path):
         for url in ("data:application/pdf;base64," + "A" * 300_000, "https://a.example/" + "a" * 300_000):
             photo["image_url"]["url"] = url
             assert site.server.post("/v1/chat/completions", body, headers).status == 402
+        photo["image_url"]["url"] = "data:image/jpeg;base64," + "/9j/" * 75_000
+        assert site.server.post("/v1/chat/completions", body, headers).status == 200
+        site.config.write_text(site.config.read_text().replace(', input_modalities = ["text", "image"]', ""))
+        site.server.process.send_signal(1)  # SIGHUP
+        reply = harness.wait_for(lambda: next((one for one in [site.server.post("/v1/chat/completions", body, headers)] if one.status != 200), None), "the new config")
+        assert reply.status == 402 and "$0.034" in reply.error()["message"], "who is not known to see may read it as text"
 
 
 def held_for(site, key, **fields):
