@@ -1,5 +1,6 @@
 #include "billing/invoice.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -17,6 +18,8 @@ namespace {
 using dialects::JsonWriter;
 using Wide = __int128;
 
+constexpr int kTaxPlacesMax = 4;
+
 // The nearest whole, of two that are equally near the even one.
 Wide DivideHalfEven(Wide value, Wide by) {
   const bool is_negative = value < 0;
@@ -27,6 +30,27 @@ Wide DivideHalfEven(Wide value, Wide by) {
     ++whole;
   }
   return is_negative ? -whole : whole;
+}
+
+// `percent` has at most kTaxPlacesMax places.
+int64_t TaxOf(int64_t net_cents, const Decimal& percent) {
+  Wide scaled = percent.digits(), by = 100;  // percent times 10^4
+  for (int i = percent.exponent(); i > -kTaxPlacesMax; --i) {
+    scaled *= 10;
+  }
+  by *= 10'000;
+  return static_cast<int64_t>(DivideHalfEven(Wide{net_cents} * scaled, by));
+}
+
+// Each note's own tax, rounded by itself, would add up to more than the invoice's.
+int64_t TaxOfNote(const InvoiceDraft& note, ledger::NanoUsd net) {
+  const int64_t left = std::max<int64_t>(0, note.invoice_tax_cents + note.noted_tax_cents);
+  const ledger::NanoUsd noted = note.noted_net + net;
+  if (note.invoice_net + noted == 0) {
+    return -left;
+  }
+  const auto cents = static_cast<int64_t>(DivideHalfEven(noted, kNanoPerCent));
+  return std::clamp<int64_t>(TaxOf(cents, note.tax_percent) - note.noted_tax_cents, -left, 0);
 }
 
 void WriteParty(std::string_view name, const InvoiceParty& party, JsonWriter& json) {
@@ -146,24 +170,18 @@ std::string CreditOfNote(std::string_view number) {
 
 Result<InvoiceSums> SumsOf(const InvoiceDraft& draft) {
   const Decimal& percent = draft.tax_percent;
-  constexpr int kPlacesMax = 4;
   if (percent.is_negative() || percent > Decimal::Parse("100").value() ||
-      percent.exponent() < -kPlacesMax) {
+      percent.exponent() < -kTaxPlacesMax) {
     return Fail(ErrorCode::kInvalidArgument, "A tax is 0 to 100 percent, with at most 4 places.",
                 "tax_percent");
   }
   InvoiceSums sums;
-  sums.net =
-      draft.kind == "credit_note" ? draft.returned - draft.credit : draft.statement.payable();
+  const bool is_note = draft.kind == "credit_note";
+  sums.net = is_note ? draft.returned - draft.credit : draft.statement.payable();
   const Wide exact = Wide{sums.net} + draft.carry_in;
   sums.net_cents = static_cast<int64_t>(DivideHalfEven(exact, kNanoPerCent));
   sums.carry_out = static_cast<int64_t>(exact - Wide{sums.net_cents} * kNanoPerCent);
-  Wide scaled = percent.digits(), by = 100;  // percent times 10^4
-  for (int i = percent.exponent(); i > -kPlacesMax; --i) {
-    scaled *= 10;
-  }
-  by *= 10'000;
-  sums.tax_cents = static_cast<int64_t>(DivideHalfEven(Wide{sums.net_cents} * scaled, by));
+  sums.tax_cents = is_note ? TaxOfNote(draft, sums.net) : TaxOf(sums.net_cents, percent);
   return sums;
 }
 

@@ -35,6 +35,9 @@ struct InvoiceDraft {
   Statement statement;  // of a credit note without lines: `credit`
   ledger::NanoUsd credit = 0;
   ledger::NanoUsd returned = 0;  // of `credit`: credits had paid it, and CreditOfNote gives it back
+  // Likewise: its invoice's, and what earlier notes took off these (negative).
+  ledger::NanoUsd invoice_net = 0, noted_net = 0;
+  int64_t invoice_tax_cents = 0, noted_tax_cents = 0;
   BillNames names;
   ledger::NanoUsd carry_in = 0;  // what earlier rounding left
   Decimal tax_percent;
@@ -47,7 +50,9 @@ struct InvoiceSums {
   ledger::NanoUsd net = 0;
   int64_t net_cents = 0;          // with the carry, rounded half to even
   ledger::NanoUsd carry_out = 0;  // to the next invoice
-  int64_t tax_cents = 0;          // rounded half to even
+  // Rounded half to even; a note's is that of all that its invoice's notes take off, less that of
+  // the earlier ones: never more than the invoice's, and all of it when nothing is left.
+  int64_t tax_cents = 0;
   int64_t payable_cents() const { return net_cents + tax_cents; }
 };
 

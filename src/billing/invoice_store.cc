@@ -199,6 +199,12 @@ Result<IssuedInvoice> InvoiceStore::Issue(InvoiceDraft draft) {
                                 FormatUsd(draft.returned), FormatUsd(ledger::kAmountMax)),
                     "usd");
       }
+      draft.invoice_net = one.net;
+      draft.invoice_tax_cents = one.tax_cents;
+      draft.noted_net = left.net - one.net;
+    }
+    if (draft.kind == "credit_note" && one.refers_to == draft.refers_to) {
+      draft.noted_tax_cents += one.tax_cents;
     }
   }
   // Nothing is ever removed, so the count is the last number.

@@ -268,6 +268,42 @@ TEST(InvoiceStore, ANoteTakesOffWhatWasToBePaidFirstAndGivesTheRestBackAsACredit
   EXPECT_EQ(listed[3].net, 0);
 }
 
+TEST(InvoiceStore, NotesGiveBackTheTaxOfAllThatTheyCreditAndNeverMoreThanTheInvoiceHad) {
+  const testing::TempDir home;
+  auto store = InvoiceStore::Open(home.path() / "invoices.db").value();
+  InvoiceDraft draft = Draft(102 * kCent);
+  draft.tax_percent = Decimal::Parse("19").value();
+  const std::string number = store->Issue(draft)->number;
+  ASSERT_EQ(store->Find(number)->tax_cents, 19);
+  ASSERT_EQ(store->Find(number)->payable_cents, 121);
+  int64_t tax = 0;
+  for (int i = 1; i <= 34; ++i) {
+    InvoiceDraft note = Note(number, 3 * kCent, std::to_string(i).c_str());
+    note.tax_percent = draft.tax_percent;
+    const auto issued = store->Issue(note);
+    ASSERT_TRUE(issued.has_value()) << issued.error().message;
+    tax += issued->tax_cents;
+    EXPECT_LE(issued->tax_cents, 0);
+    EXPECT_EQ(tax, -(3 * i * 19 + 50) / 100) << "rounded once, of " << i << " notes together";
+  }
+  EXPECT_EQ(tax, -19);
+  EXPECT_EQ(store->Find(number)->open_cents(), 0);
+}
+
+TEST(InvoiceStore, TheNoteThatTakesOffTheLastOfAnInvoiceGivesBackTheRestOfItsTax) {
+  const testing::TempDir home;
+  auto store = InvoiceStore::Open(home.path() / "invoices.db").value();
+  ASSERT_TRUE(store->Issue(Draft(kCent / 4, "2026-09")).has_value());
+  InvoiceDraft draft = Draft(5 * kCent / 4);  // and a quarter of a cent from the month before
+  draft.tax_percent = Decimal::Parse("50").value();
+  const auto invoice = store->Issue(draft);
+  ASSERT_EQ(invoice->net_cents(), 2) << "1.5 goes to the even 2";
+  ASSERT_EQ(invoice->tax_cents, 1);
+  InvoiceDraft note = Note(invoice->number, 5 * kCent / 4, "1");
+  note.tax_percent = draft.tax_percent;
+  EXPECT_EQ(store->Issue(note)->tax_cents, -1) << "of a cent alone it would be none";
+}
+
 TEST(InvoiceStore, ANoteGivesBackNoMoreThanOneCreditCanBe) {
   const testing::TempDir home;
   auto store = InvoiceStore::Open(home.path() / "invoices.db").value();
