@@ -539,6 +539,10 @@ inline constexpr Flag kOrgsFlags[] = {
     kSecretKeyFile,
 };
 inline constexpr Flag kUsageFlags[] = {
+    {.name = "org",
+     .value = "ORG",
+     .help = "of this organisation only, by name or id",
+     .env = "TRADEWIND_KEY_ORG"},
     {.name = "key", .value = "KEY", .help = "of this key only, by name or id"},
     {.name = "for-model", .value = "ID", .help = "of this model only"},
     {.name = "provider", .value = "SLUG", .help = "of this provider only"},

@@ -202,11 +202,15 @@ Result<ExitCode> RunUsage(const Settings& settings) {
   Errand errand;
   errand.path = "/tw/v1/usage";
   for (const auto& [flag, name] :
-       {std::pair("key", "key"), std::pair("for-model", "model"), std::pair("provider", "provider"),
-        std::pair("from", "from"), std::pair("to", "to")}) {
-    if (const std::string value = settings.Text(flag); !value.empty()) {
-      errand.query +=
-          fmt::format("{}{}={}", errand.query.empty() ? "" : "&", name, http::EncodeQuery(value));
+       {std::pair("org", "org"), std::pair("key", "key"), std::pair("for-model", "model"),
+        std::pair("provider", "provider"), std::pair("from", "from"), std::pair("to", "to")}) {
+    const auto value = settings.Find(flag);
+    // The variable of the organisation is that of new keys.
+    const bool is_meant = value.has_value() && (flag != std::string_view("org") ||
+                                                value->origin == std::string_view("--org"));
+    if (is_meant && !value->text.empty()) {
+      errand.query += fmt::format("{}{}={}", errand.query.empty() ? "" : "&", name,
+                                  http::EncodeQuery(value->text));
     }
   }
   return Run(settings, errand, PrintUsage);

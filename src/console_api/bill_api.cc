@@ -1,7 +1,10 @@
 #include "console_api/bill_api.h"
 
+#include <array>
 #include <chrono>
 #include <optional>
+#include <span>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,6 +15,7 @@
 #include "billing/usd.h"
 #include "billing/verify.h"
 #include "console_api/keys_json.h"
+#include "console_api/sight.h"
 #include "dialects/json_writer.h"
 #include "http/query.h"
 
@@ -25,6 +29,8 @@ constexpr std::string_view kBill = "/tw/v1/bill";
 constexpr std::string_view kPrices = "/tw/v1/prices";
 constexpr std::string_view kInvoices = "/tw/v1/invoices";
 constexpr std::string_view kBackup = "/tw/v1/backup";
+// Of a bill, of its verification, and (all) of an export.
+constexpr std::array<std::string_view, 4> kBillFields = {"period", "org", "version", "format"};
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
 http::Response Answered(std::string body, std::string type = "application/json") {
@@ -224,6 +230,9 @@ Result<std::vector<billing::FocusCharge>> BillApi::ChargesOf(const StatementOrde
 
 Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::string_view what,
                                            const identity::Principal& caller) {
+  const http::Query query = http::ParseQuery(request.query);
+  TW_RETURN_IF_ERROR(
+      CheckFields(query, std::span(kBillFields).first(what == "/focus" ? kBillFields.size() : 2)));
   TW_ASSIGN_OR_RETURN(const StatementOrder order, OrderOf(request, caller));
   if (what == "/verify") {
     TW_RETURN_IF_ERROR(CheckAdmin(caller, "To verify a bill"));
@@ -252,7 +261,6 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
   if (what != "/focus") {
     return Fail(ErrorCode::kNotFound, "A bill has verify and focus beside it.");
   }
-  const http::Query query = http::ParseQuery(request.query);
   billing::FocusOrder focus;
   focus.billing_period = billing::MonthOf(order.period.from_s);
   focus.ledger_hash = statement.hash;

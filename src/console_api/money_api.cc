@@ -36,6 +36,8 @@ constexpr std::string_view kReconcile = "/tw/v1/reconcile";
 constexpr std::string_view kCorrections = "/tw/v1/corrections";
 constexpr std::string_view kBilling = "/v1/billing/requests";
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
+constexpr std::array<std::string_view, 6> kUsageFields = {"org",      "key",  "model",
+                                                          "provider", "from", "to"};
 
 http::Response Json(JsonWriter& json) {
   json.EndObject();
@@ -253,43 +255,6 @@ Status CheckRelease(std::string_view body) {
 
 }  // namespace
 
-Sight SightOf(const identity::Principal& caller) {
-  if (caller.is_admin_token) {
-    return {};
-  }
-  if (caller.scopes.Has(identity::Scope::kManage)) {
-    return {caller.org_id, std::nullopt};
-  }
-  return {std::nullopt, caller.key_id};  // also what another organisation paid for
-}
-
-Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& name,
-                                  const Sight& sight) {
-  TW_ASSIGN_OR_RETURN(const std::vector<identity::KeyInfo> keys, store.ListKeys({sight.org_id}));
-  const auto found = std::ranges::find_if(keys, [&](const identity::KeyInfo& key) {
-    return (key.name == name || key.id == name) && (!sight.key_id || key.id == *sight.key_id);
-  });
-  if (found == keys.end()) {
-    return Fail(ErrorCode::kNotFound, fmt::format("There is no key \"{}\".", name.substr(0, 80)),
-                "key");
-  }
-  return *found;
-}
-
-Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise) {
-  const std::string text = http::First(query, name);
-  if (text.empty()) {
-    return otherwise;
-  }
-  const Result<int64_t> seconds = ParseExpiry(text, 0);
-  if (!seconds.has_value()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("`{}` is a date or a time, like 2026-12-31.", name), std::string(name));
-  }
-  // Beyond what nanoseconds of 64 bits reach (2262) is the end of time: "9999-12-31" means all.
-  return *seconds > INT64_MAX / kNanosPerSecond ? INT64_MAX : *seconds * kNanosPerSecond;
-}
-
 void BudgetFields::Read(dialects::Fields& fields) {
   if (fields.Find("budget") != nullptr) {
     fields.Text("budget", budget.emplace());
@@ -410,8 +375,16 @@ Result<http::Response> MoneyApi::AnswerUsage(const http::Request& request,
                                              const identity::Principal& caller) {
   const Sight sight = SightOf(caller);
   const http::Query query = http::ParseQuery(request.query);
+  TW_RETURN_IF_ERROR(CheckFields(query, kUsageFields));
   billing::UsageFilter filter;
-  filter.org_id = sight.org_id.value_or("");
+  TW_ASSIGN_OR_RETURN(filter.org_id, ReadOwner(store_, caller, query, "org"));
+  if (sight.org_id.has_value() && !filter.org_id.empty() && filter.org_id != *sight.org_id) {
+    return Fail(
+        ErrorCode::kNotFound,
+        fmt::format("There is no organisation \"{}\".", http::First(query, "org").substr(0, 80)),
+        "org");
+  }
+  filter.org_id = sight.org_id.value_or(filter.org_id);
   filter.key_id = sight.key_id.value_or("");
   filter.model = http::First(query, "model");
   filter.provider = http::First(query, "provider");

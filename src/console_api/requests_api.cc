@@ -217,38 +217,15 @@ void WriteRow(const AttemptRow& row, JsonWriter& json) {
 
 }  // namespace
 
-// Names become ids; an id of somebody who is gone stays one, as his requests do.
+// Names become ids.
 Result<AttemptFilter> MoneyApi::ReadRequestFilter(const http::Query& query,
                                                   const identity::Principal& caller) {
-  for (const auto& [name, value] : query) {
-    if (std::ranges::find(kFields, name) == kFields.end()) {
-      return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("`{}` is not a field of this list; there are {}.", name.substr(0, 80),
-                              fmt::join(kFields, ", ")),
-                  name.substr(0, 80));
-    }
-  }
+  TW_RETURN_IF_ERROR(CheckFields(query, kFields));
   const Sight sight = SightOf(caller);
   AttemptFilter filter;
-  struct Owner {
-    std::string_view kind, prefix;
-    std::string AttemptFilter::* id;
-  };
-  constexpr std::array<Owner, 3> kOwners = {{{"org", "org_", &AttemptFilter::org_id},
-                                             {"project", "prj_", &AttemptFilter::project_id},
-                                             {"user", "usr_", &AttemptFilter::user_id}}};
-  for (const Owner& owner : kOwners) {
-    const std::string text = http::First(query, owner.kind);
-    if (text.empty()) {
-      continue;
-    }
-    const Result<std::string> id = store_.AccountId(owner.kind, text);
-    // A token that sees less than everything learns no more than what it may list.
-    if (!id.has_value() && caller.is_admin_token && !text.starts_with(owner.prefix)) {
-      return Fail(id.error().code, id.error().message, std::string(owner.kind));
-    }
-    filter.*owner.id = id.value_or(text);
-  }
+  TW_ASSIGN_OR_RETURN(filter.org_id, ReadOwner(store_, caller, query, "org"));
+  TW_ASSIGN_OR_RETURN(filter.project_id, ReadOwner(store_, caller, query, "project"));
+  TW_ASSIGN_OR_RETURN(filter.user_id, ReadOwner(store_, caller, query, "user"));
   if (const std::string text = http::First(query, "key"); !text.empty()) {
     const Result<identity::KeyInfo> key = FindKey(store_, text, sight);
     const bool is_of_probes = caller.is_admin_token && text == billing::kProbesScope;

@@ -118,6 +118,36 @@ TEST_F(RequestsApiTest, NameTheFieldThatIsWrong) {
   EXPECT_EQ(ErrorOf("state=in_doubt", admin_), "none");
 }
 
+TEST_F(RequestsApiTest, SumsAreOfWhatIsAskedForOrRefused) {
+  const auto head = Key(R"({"name":"head","org":"acme","role":"admin","scopes":["manage"]})");
+  const auto other = Key(R"({"name":"other","org":"umbrella"})");
+  Spend(*head, 700, 300);
+  Spend(*other, 70, 30);
+  const auto settled = [&](const std::string& query, const identity::Principal& caller) {
+    return Ask("/tw/v1/usage", query, caller).at("requests").as_object().at("settled").as_int64();
+  };
+  EXPECT_EQ(settled("", admin_), 2);
+  EXPECT_EQ(settled("org=acme", admin_), 1);
+  EXPECT_EQ(settled("org=" + head->org_id, admin_), 1);
+  EXPECT_EQ(settled("org=acme", *head), 1);
+  EXPECT_EQ(settled("org=acme", *other), 0) << "spent by this key for it";
+  const auto refused = [&](const std::string& path, const std::string& query,
+                           const identity::Principal& caller) {
+    const auto response = Try(path, query, caller);
+    return response ? "none" : response.error().param;
+  };
+  EXPECT_EQ(refused("/tw/v1/usage", "org=nobody", admin_), "org");
+  EXPECT_EQ(refused("/tw/v1/usage", "org=umbrella", *head), "org");
+  EXPECT_EQ(refused("/tw/v1/usage", "org=" + other->org_id, *head), "org");
+  for (const char* path : {"/tw/v1/usage", "/tw/v1/bill", "/tw/v1/bill/verify"}) {
+    for (const std::string field : {"month", "colour", "version"}) {
+      EXPECT_EQ(refused(path, field + "=1.3", admin_), field) << path;
+    }
+  }
+  EXPECT_EQ(refused("/tw/v1/bill/focus", "version=1.3&format=csv&org=acme", admin_), "none");
+  EXPECT_EQ(refused("/tw/v1/bill/focus", "month=2026-10", admin_), "month");
+}
+
 TEST_F(RequestsApiTest, BehindALineAddUpToIt) {
   const auto key = Key(R"({"name":"mine","org":"acme"})");
   for (int64_t i = 1; i <= 25; ++i) {

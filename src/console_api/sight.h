@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -26,5 +27,14 @@ Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& nam
 
 // A date or a time of the query, in nanoseconds. Errors: kInvalidArgument naming it.
 Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise);
+
+// What a query that is read wrongly would answer is taken for what was asked. Errors:
+// kInvalidArgument naming the first field that is none of these.
+Status CheckFields(const http::Query& query, std::span<const std::string_view> fields);
+
+// The id of an "org", "project" or "user" that the query names by its name or id; "": it names none.
+// An id of somebody who is gone stays one, as his requests do. Errors: kNotFound naming the field.
+Result<std::string> ReadOwner(identity::Store& store, const identity::Principal& caller,
+                              const http::Query& query, std::string_view kind);
 
 }  // namespace tradewind::console_api
