@@ -87,6 +87,7 @@ CREATE TABLE IF NOT EXISTS alert_series (
   series TEXT PRIMARY KEY, org TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
   evaluated INTEGER NOT NULL, score INTEGER NOT NULL, high INTEGER NOT NULL,
   excess INTEGER NOT NULL, armed_from INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS alert_series_by_use ON alert_series (org, last, first);
 CREATE TABLE IF NOT EXISTS alert_skus (
   org TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL,
   PRIMARY KEY (org, provider, model, version)) STRICT, WITHOUT ROWID;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <fmt/format.h>
+
 namespace tradewind::alerts {
 namespace {
 
@@ -29,18 +31,34 @@ Series SeriesOf(const storage::Statement& row) {
 
 }  // namespace
 
-Status AddCost(storage::Database& database, std::string_view series, std::string_view org_id,
-               int64_t bucket, ledger::NanoUsd cost) {
+Result<bool> AddCost(storage::Database& database, std::string_view series, std::string_view org_id,
+                     int64_t bucket, ledger::NanoUsd cost) {
+  TW_RETURN_IF_ERROR(database.Run(
+      "UPDATE alert_series SET last = max(last, ?2), first = min(first, ?2) WHERE series = ?1",
+      series, bucket));
+  const bool is_new = database.changes() == 0;
+  if (is_new) {
+    TW_RETURN_IF_ERROR(
+        database.Run("INSERT INTO alert_series VALUES (?1, ?2, ?3, ?3, ?3 - 1, 0, 0, 0, 0)", series,
+                     org_id, bucket));
+  }
   TW_RETURN_IF_ERROR(
-      database.Run("INSERT INTO alert_series SELECT ?1, ?2, ?3, ?3, ?3 - 1, 0, 0, 0, 0 WHERE "
-                   "EXISTS (SELECT 1 FROM alert_series WHERE series = ?1) OR "
-                   "(SELECT count(*) FROM alert_series) < ?4 "
-                   "ON CONFLICT DO UPDATE SET last = max(last, ?3), first = min(first, ?3)",
-                   series, org_id, bucket, kSeriesMax));
-  return database.Run(
-      "INSERT INTO alert_buckets SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM alert_series WHERE "
-      "series = ?1) ON CONFLICT DO UPDATE SET cost = cost + ?3",
-      series, bucket, int64_t{cost});
+      database.Run("INSERT INTO alert_buckets VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET "
+                   "cost = cost + ?3",
+                   series, bucket, int64_t{cost}));
+  return is_new;
+}
+
+Status DropOldKeys(storage::Database& database, std::string_view org_id) {
+  constexpr std::string_view kOld =
+      "(SELECT series FROM alert_series WHERE org = ?1 AND series GLOB 'key:*' "
+      "ORDER BY last DESC, first DESC LIMIT -1 OFFSET ?2)";
+  // The series last: they say which buckets are old.
+  for (const char* table : {"alert_buckets", "alert_series"}) {
+    TW_RETURN_IF_ERROR(database.Run(fmt::format("DELETE FROM {} WHERE series IN {}", table, kOld),
+                                    org_id, kKeySeriesMax));
+  }
+  return {};
 }
 
 Result<std::optional<Series>> FindSeries(storage::Database& database, std::string_view name) {

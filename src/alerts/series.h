@@ -16,7 +16,9 @@
 
 namespace tradewind::alerts {
 
-inline constexpr int64_t kSeriesMax = 20'000;  // watched at a time; further ones are not
+// Of an organisation are watched at a time. Organisations, models and providers are not bounded by
+// this: they are as many as operators make, and keys as many as a tenant likes.
+inline constexpr int64_t kKeySeriesMax = 20'000;
 
 struct Series {
   std::string name;             // "key:key_2f...", "org:...", "model:ORG/NAME", "provider:SLUG"
@@ -27,9 +29,11 @@ struct Series {
   SeasonState state;
 };
 
-// Adds to a bucket, and makes its series when it is new; at most kSeriesMax are kept.
-Status AddCost(storage::Database& database, std::string_view series, std::string_view org_id,
-               int64_t bucket, ledger::NanoUsd cost);
+// Adds to a bucket. True: its series is new.
+Result<bool> AddCost(storage::Database& database, std::string_view series, std::string_view org_id,
+                     int64_t bucket, ledger::NanoUsd cost);
+// Drops those keys of an organisation beyond kKeySeriesMax that spent nothing for the longest.
+Status DropOldKeys(storage::Database& database, std::string_view org_id);
 Result<std::optional<Series>> FindSeries(storage::Database& database, std::string_view name);
 // Whose organisation a budget's scope is of, as far as its name or what it spent says so; or "".
 Result<std::string> OrgOf(storage::Database& database, std::string_view scope);

@@ -186,11 +186,18 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
       TW_RETURN_IF_ERROR(Put(database, NewTierOf(*row)));
     }
   }
+  std::set<std::string> grown;  // organisations with a key more
   for (const auto& [where, cost] : costs) {
     const auto& [series, bucket] = where;
-    TW_RETURN_IF_ERROR(AddCost(database, series, orgs[series], bucket, cost));
+    TW_ASSIGN_OR_RETURN(const bool is_new, AddCost(database, series, orgs[series], bucket, cost));
+    if (is_new && series.starts_with("key:")) {
+      grown.insert(orgs[series]);
+    }
     const std::lock_guard lock(mutex_);
     touched_.insert(series);
+  }
+  for (const std::string& org : grown) {
+    TW_RETURN_IF_ERROR(DropOldKeys(database, org));
   }
   return {};
 }

@@ -156,6 +156,7 @@ def test_a_photo_as_a_data_url_is_held_as_a_picture_and_not_as_text(tmp_path):
             photo["image_url"]["url"] = url
             assert site.server.post("/v1/chat/completions", body, headers).status == 402
         photo["image_url"]["url"] = "data:image/jpeg;base64," + "/9j/" * 75_000
+        headers = {"Authorization": f"Bearer {make_key(site.server.home, 'other', '--budget', '0.02')['token']}"}
         assert site.server.post("/v1/chat/completions", body, headers).status == 200
         site.config.write_text(site.config.read_text().replace(', input_modalities = ["text", "image"]', ""))
         site.server.process.send_signal(1)  # SIGHUP
