@@ -193,7 +193,16 @@ void PrintReceipt(const json::object& receipt, const Settings& settings) {
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
   Print(corrections);
-  Print(fmt::format("{} together\n", Dollars(receipt, "cost_nanousd")));
+  std::string more;
+  for (const auto& [name, why] : {std::pair("held_nanousd", "is held by what runs"),
+                                  std::pair("in_doubt_nanousd", "is in doubt")}) {
+    if (const std::string amount = Text(receipt, name); !amount.empty() && amount != "0") {
+      more += fmt::format("; up to {} more {}", Dollars(receipt, name), why);
+    }
+  }
+  const std::string cost = Dollars(receipt, "cost_nanousd");
+  Print(more.empty() ? fmt::format("{} together\n", cost)
+                     : fmt::format("at least {}{}\n", cost, more));
 }
 
 }  // namespace

@@ -555,13 +555,17 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
   }
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.receipt/v1").Field("id", id);
-  NanoUsd cost = 0, charge = 0;
+  NanoUsd cost = 0, charge = 0, held = 0, in_doubt = 0;
   json.Key("attempts").BeginArray();
   for (billing::AttemptRow& row : rows) {
     Correct(corrections[row.id], row);
     if (row.state == billing::AttemptState::kSettled) {
-      cost += row.cost;  // of what is in doubt it is only known what it is at least
+      cost += row.cost;
       charge += row.charge;
+    } else if (row.state == billing::AttemptState::kInDoubt) {
+      in_doubt += row.held;  // what it is at least, and no more, is known of it
+    } else if (row.state != billing::AttemptState::kVoid) {
+      held += row.held;
     }
     json.BeginObject().Field("attempt", int64_t{row.id.attempt});
     json.Field("model", row.purchase.model).Field("provider", row.purchase.provider);
@@ -607,6 +611,8 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
   json.EndArray();
   Money(json, "cost_nanousd", cost);
   Money(json, "charge_nanousd", charge);
+  Money(json, "held_nanousd", held);
+  Money(json, "in_doubt_nanousd", in_doubt);
   return Json(json);
 }
 

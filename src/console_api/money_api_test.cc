@@ -476,6 +476,32 @@ TEST_F(MoneyApiTest, LetsATenantSeeButNotLiftItsBudgets) {
   EXPECT_EQ(Try("DELETE", org).error().code, ErrorCode::kPermissionDenied);
 }
 
+TEST_F(MoneyApiTest, AReceiptSaysHowMuchMayComeOfWhatRunsOrIsInDoubt) {
+  const std::string key = Key(R"({"name":"a"})", false);
+  Spend(key, 5);
+  billing::Offer offer;
+  offer.id = {*ledger::RequestId::Parse(last_), 2};
+  offer.purchase = {"org", "prj", key, "usr", "org/model", "site-a", "x"};
+  offer.prices = &prices_;
+  offer.output_tokens_max = 100;
+  const auto amounts = [&] {
+    const auto receipt = Ask("GET", "/v1/receipts/" + last_);
+    std::string text;
+    for (const char* name : {"cost_nanousd", "held_nanousd", "in_doubt_nanousd"}) {
+      text += Text(receipt, name) + " ";
+    }
+    return text;
+  };
+  EXPECT_EQ(amounts(), "5000 0 0 ");
+  auto attempt = books_->meter().Begin(offer);
+  ASSERT_TRUE(attempt.has_value()) << attempt.error().message;
+  EXPECT_EQ(amounts(), "5000 100000 0 ");
+  ASSERT_TRUE(attempt->Sent().has_value());
+  EXPECT_EQ(amounts(), "5000 100000 0 ");
+  attempt->End({.likely_billed = true, .delivered_bytes = 30, .finish = "cut"});
+  EXPECT_EQ(amounts(), "5000 0 100000 ");
+}
+
 TEST_F(MoneyApiTest, ShowsTheReceiptOfEveryAttempt) {
   const std::string key = Key(R"({"name":"a"})", false);
   Spend(key, 5);
