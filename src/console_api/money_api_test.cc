@@ -552,6 +552,41 @@ TEST_F(MoneyApiTest, TellsAnOrganisationWhatItsRequestsCostAndNobodyElse) {
   EXPECT_TRUE(Ask("POST", "/v1/billing/requests", body).at("requests").as_array().empty());
 }
 
+TEST_F(MoneyApiTest, ARequestIsBilledOnceItsChargeCanNoMoreChange) {
+  const std::string key = Key(R"({"name":"a"})", false);
+  Spend(key, 4);
+  const std::string body = R"({"requestIds":[")" + last_ + R"("]})";
+  const auto told = [&] {
+    std::string text;
+    for (const auto& one : Ask("POST", "/v1/billing/requests", body).at("requests").as_array()) {
+      text += std::to_string(one.as_object().at("costNanoUsd").as_int64());
+    }
+    return text;
+  };
+  const auto cut = [&](uint16_t number, int64_t delivered_bytes) {
+    billing::Offer offer;
+    offer.id = {*ledger::RequestId::Parse(last_), number};
+    offer.purchase = {"org", "prj", key, "usr", "org/model", "site-a", "x"};
+    offer.prices = &prices_;
+    offer.output_tokens_max = 100;
+    auto attempt = books_->meter().Begin(offer);
+    ASSERT_TRUE(attempt.has_value()) << attempt.error().message;
+    ASSERT_TRUE(attempt->Sent().has_value());
+    EXPECT_EQ(told(), "") << "it runs";
+    attempt->End({.likely_billed = true, .delivered_bytes = delivered_bytes, .finish = "cut"});
+  };
+  cut(2, 0);
+  EXPECT_EQ(told(), "4000") << "whatever becomes of what nobody got, nobody is charged for it";
+  cut(3, 30);
+  EXPECT_EQ(told(), "") << "the provider may say that it cost less";
+  ASSERT_TRUE(books_->ledger()
+                  .ResolveSettled({*ledger::RequestId::Parse(last_), 2}, 100'000, 0, "")
+                  .has_value());
+  ASSERT_TRUE(
+      books_->ledger().ResolveVoid({*ledger::RequestId::Parse(last_), 3}, "free").has_value());
+  EXPECT_EQ(told(), "4000") << "as was told";
+}
+
 TEST_F(MoneyApiTest, ClosesAMonthOnceAndNotOverDifferencesThatNobodyExplains) {
   const std::string bill =
       R"({"provider":"site-a","bill":"date,cost_usd\n2025-11-25,5\n"})";  // and nothing recorded
