@@ -1,5 +1,6 @@
 // Decides alerts from what is settled: off the path of requests, and in the transactions that
-// record it, so that a kill repeats none and loses none.
+// record it, so that a kill repeats none and loses none. A refusal is in no record: where a kill
+// comes before the next look, the next one is told of.
 #pragma once
 
 #include <array>

@@ -226,6 +226,26 @@ TEST(Watch, TellsAgainWhatIsCrossedAgainAfterACorrection) {
   EXPECT_TRUE(world.LookFor(Kind::kBudget).empty());
 }
 
+TEST(Watch, ARefusalThatAKillLostIsToldWithTheNextOne) {
+  World world;
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 10 * kUsd}).has_value());
+  const auto refuse = [&] {
+    ledger::Refusal refusal;
+    refusal.reason = ledger::Refusal::Reason::kBudget;
+    refusal.account = world.ledger->FindBudget("key:key_1")->number;
+    refusal.asked = 11 * kUsd;
+    world.ledger->NoteRefused(refusal);
+  };
+  refuse();
+  world.KillAndStart();  // nobody has looked
+  EXPECT_TRUE(world.LookFor(Kind::kBudget).empty());
+  refuse();
+  EXPECT_EQ(world.LookFor(Kind::kBudget).size(), 1U);
+  world.KillAndStart();
+  refuse();
+  EXPECT_TRUE(world.LookFor(Kind::kBudget).empty()) << "it was told";
+}
+
 TEST(Watch, AKillRepeatsNoAlertAndLosesNone) {
   World world;
   ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 10 * kUsd}).has_value());
