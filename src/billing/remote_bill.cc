@@ -333,10 +333,16 @@ Result<std::vector<BillLine>> ReadBillCsv(std::string_view text, std::string_vie
     if (row->size() == 1 && row->front().empty()) {
       continue;
     }
+    if (row->size() != columns.size()) {  // a comma in an amount makes another one of it
+      return wrong(number, head->front(),
+                   fmt::format("and what follows are {} cells, and the first line names {}; put "
+                               "quotes around what holds a comma",
+                               row->size(), columns.size()));
+    }
     BillLine line;
     line.provider = provider;
     line.is_invoice = is_invoice;
-    for (size_t i = 0; i < std::min(row->size(), columns.size()); ++i) {
+    for (size_t i = 0; i < columns.size(); ++i) {
       if (!columns[i].has_value()) {
         continue;
       }
@@ -346,6 +352,11 @@ Result<std::vector<BillLine>> ReadBillCsv(std::string_view text, std::string_vie
     }
     if (line.start_s == 0 || line.end_s <= line.start_s) {
       return wrong(number, "start", "has to be there, and before `end`");
+    }
+    if (!line.cost.has_value() && !line.input_tokens.has_value() &&
+        !line.output_tokens.has_value()) {
+      return wrong(number, has(kCostUsd) ? "cost_usd" : "cost_nanousd",
+                   "has to be there where no tokens are: the line says nothing; leave it out");
     }
     const auto [cell, is_new] = cells.try_emplace({line.start_s, line.end_s, line.model}, line);
     if (!is_new && !AddLine(line, cell->second)) {

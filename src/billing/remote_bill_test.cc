@@ -83,6 +83,29 @@ TEST(BillCsv, IsRefusedInWordsThatNameTheLine) {
   EXPECT_NE(error("date,requests,cost_usd\n2026-11-26,-1,1").find("requests"), std::string::npos);
 }
 
+TEST(BillCsv, ReadsNoAmountThatACommaHasCut) {
+  const auto read = [](const std::string& row) {
+    return ReadBillCsv("date,model,cost_usd,input_tokens\n" + row + "\n", "p", false);
+  };
+  EXPECT_TRUE(read("2026-11-19,m,1.5,").has_value());
+  for (const char* row : {"2026-11-19,m,1,234.56,9", "2026-11-19,m,12,5,9", "2026-11-19",
+                          "2026-11-19,m,1.5", "2026-11-19,m,1.5,9,"}) {
+    const auto lines = read(row);
+    ASSERT_FALSE(lines.has_value()) << row;
+    EXPECT_TRUE(lines.error().message.starts_with("line 2 of the bill: ")) << lines.error().message;
+  }
+}
+
+TEST(BillCsv, HasNoLineThatSaysNothing) {
+  const auto read = [](const std::string& row) {
+    return ReadBillCsv("date,model,cost_usd,input_tokens,requests\n" + row + "\n", "p", false);
+  };
+  EXPECT_FALSE(read("2026-11-19,m,,,").has_value());
+  EXPECT_FALSE(read("2026-11-19,m,,,7").has_value());
+  EXPECT_TRUE(read("2026-11-19,m,,5,").has_value());
+  EXPECT_TRUE(read("2026-11-19,m,0,,").has_value());
+}
+
 TEST(BillCsv, OfLinesIsReadAsTheseLines) {
   BillLine day;
   day.provider = "p";
