@@ -173,13 +173,16 @@ Cell Null(const Row& /*row*/) {
 Cell Usd(const Row& /*row*/) {
   return Text("USD");
 }
+Cell Issuer(const Row& row) {
+  return Text(row.names.IssuerOf(InvoiceOf(row)));
+}
 // Who ran the model; nobody did for what is no use.
 Cell Host(const Row& row) {
-  return Text(row.charge == nullptr ? row.key.provider : row.names.issuer);
+  return row.charge == nullptr ? Text(row.key.provider) : Issuer(row);
 }
 // Who sold it: who is paid, which for a caller's own key is the provider.
 Cell Seller(const Row& row) {
-  return Text(row.key.own_key ? row.key.provider : row.names.issuer);
+  return row.key.own_key ? Text(row.key.provider) : Issuer(row);
 }
 Cell Billed(const Row& row) {
   return Nano(row.sum.charge);
@@ -237,7 +240,7 @@ const std::array kColumns = {
     Column{"HostProviderName", kText, k13, k14, Host},
     Column{"InvoiceDetailId", kText, k14, k14, [](const Row& row) { return Text(DetailOf(row)); }},
     Column{"InvoiceId", kText, k12, k14, [](const Row& row) { return Text(InvoiceOf(row)); }},
-    Column{"InvoiceIssuerName", kText, k12, k14, [](const Row& row) { return Text(row.names.issuer); }},
+    Column{"InvoiceIssuerName", kText, k12, k14, Issuer},
     Column{"ListCost", kNumber, k12, k14, ListCost},
     Column{"ListUnitPrice", kNumber, k12, k14, ListUnitPrice},
     Column{"PricingCategory", kText, k12, k14, [](const Row&) { return Text("Standard"); }},
@@ -421,6 +424,11 @@ const std::string& BillNames::Of(const std::map<std::string, std::string>& names
                                  const std::string& id) {
   const auto found = names.find(id);
   return found == names.end() ? id : found->second;
+}
+
+const std::string& BillNames::IssuerOf(const std::string& document) const {
+  const auto found = issuers.find(document);
+  return found == issuers.end() ? issuer : found->second;
 }
 
 const std::string& BillNames::ProjectOf(const MeterKey& key) const {

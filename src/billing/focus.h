@@ -20,9 +20,11 @@ Result<FocusVersion> ParseFocusVersion(std::string_view text);  // kInvalidArgum
 
 // What people call those whose ids the records have.
 struct BillNames {
-  std::string issuer = "Tradewind";
+  std::string issuer = "Tradewind";                         // of what stands on no document
   std::map<std::string, std::string> orgs = {}, keys = {};  // by id
   std::map<std::string, std::string> invoices = {};  // the invoice of the period, by organisation
+  std::map<std::string, std::string> issuers = {};   // of documents, by their numbers
+  const std::string& IssuerOf(const std::string& document) const;
 
   // What the projects of keys are called, by the key's id: a key is of one project.
   std::map<std::string, std::string> projects_of_keys = {};

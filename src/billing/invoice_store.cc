@@ -235,7 +235,8 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
                           "(SELECT coalesce(sum(payable_cents), 0) FROM invoices AS note WHERE "
                           "note.refers_to = invoices.number), "
                           "(SELECT coalesce(sum(cents), 0) FROM payments WHERE "
-                          "invoice = invoices.number), reference, accepted "
+                          "invoice = invoices.number), reference, accepted, "
+                          "coalesce(json_extract(json, '$.issuer.name'), '') "
                           "FROM invoices WHERE ?1 = '' OR org = ?1 ORDER BY serial",
                           kReturned)));
   query.Bind(1, org);
@@ -261,6 +262,7 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
     row.paid_cents = query.Integer(12);
     row.reference = query.Text(13);
     row.accepted = query.Text(14);
+    row.issuer = query.Text(15);
     ledger::NanoUsd& carry = carried[row.org_id];
     row.tax_cents = row.payable_cents - (row.net + carry - row.carry_out) / kNanoPerCent;
     carry = row.carry_out;

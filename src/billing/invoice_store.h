@@ -20,6 +20,7 @@ struct IssuedInvoice {
   std::string number, kind, refers_to, org_id, period;
   std::string reference;  // of a credit note; of those of before there were any: empty
   std::string accepted;   // see InvoiceDraft
+  std::string issuer;     // its name
   int64_t issued_s = 0;
   ledger::NanoUsd net = 0, carry_out = 0;
   ledger::NanoUsd returned = 0;  // by a credit note, as a credit

@@ -204,6 +204,7 @@ Result<ExitCode> ExportBill(const Settings& settings) {
                                                    QueryOf({{"period", Period(settings)},
                                                             {"org", settings.Text("org")},
                                                             {"version", settings.Text("focus")},
+                                                            {"issuer", settings.Text("issuer")},
                                                             {"format", settings.Text("format")}})));
   return Hand(settings, bytes);
 }

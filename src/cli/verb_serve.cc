@@ -71,6 +71,7 @@ struct ServeConfig {
   std::optional<Predecessor> predecessor;
   alerts::Config alerts;
   ledger::NanoUsd adjust_daily = billing::kAdjustDailyDefault;
+  std::string issuer;           // who bills; "" = nobody says
   bool counts_nothing = false;  // to measure what counting costs
   std::string model;            // the default model's id; "" = there is none
   bool model_is_named = false;  // somebody asked for it: then serving without it is an error
@@ -203,6 +204,7 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
   }
   TW_ASSIGN_OR_RETURN(config.adjust_daily,
                       billing::ParseUsd(settings.Text("adjust-daily-usd"), "adjust-daily-usd"));
+  config.issuer = settings.Configured("billing.issuer");
   TW_ASSIGN_OR_RETURN(config.keep_requests, KeepRequests(settings));
   config.counts_nothing = settings.environment()("TRADEWIND_BENCH_NO_LEDGER").has_value();
   if (config.counts_nothing) {
@@ -279,8 +281,8 @@ Status OpenIdentity(const ServeConfig& config, Parts& parts) {
   parts.money_api =
       std::make_unique<console_api::MoneyApi>(parts.books->ledger(), parts.books->recorder(),
                                               *parts.identity, SystemClock(), config.adjust_daily);
-  parts.bill_api =
-      std::make_unique<console_api::BillApi>(*parts.books, *parts.identity, config.home);
+  parts.bill_api = std::make_unique<console_api::BillApi>(
+      *parts.books, *parts.identity, config.home, SystemClock(), config.issuer);
   parts.alerts_api = std::make_unique<console_api::AlertsApi>(
       parts.books->ledger(), parts.books->recorder(), SystemClock(), config.alerts.policy.throttle);
   parts.keys_api = std::make_unique<console_api::KeysApi>(*parts.identity, parts.money_api.get());

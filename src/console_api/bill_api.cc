@@ -210,6 +210,9 @@ Result<billing::BillNames> BillApi::NamesOf(const StatementOrder& order) {
   }
   TW_ASSIGN_OR_RETURN(const auto invoices, books_.invoices().List(order.org_id));
   for (const billing::IssuedInvoice& invoice : invoices) {
+    if (!invoice.issuer.empty()) {
+      names.issuers[invoice.number] = invoice.issuer;
+    }
     if (invoice.kind == "invoice" && invoice.period == order.period.name) {
       names.invoices[invoice.org_id] = invoice.number;
     }
@@ -267,7 +270,10 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
   if (const std::string version = http::First(query, "version"); !version.empty()) {
     TW_ASSIGN_OR_RETURN(focus.version, billing::ParseFocusVersion(version));
   }
-  TW_ASSIGN_OR_RETURN(const billing::BillNames names, NamesOf(order));
+  TW_ASSIGN_OR_RETURN(billing::BillNames names, NamesOf(order));
+  for (const std::string& issuer : {issuer_, http::First(query, "issuer")}) {
+    names.issuer = issuer.empty() ? names.issuer : issuer;
+  }
   TW_ASSIGN_OR_RETURN(const std::vector<billing::FocusCharge> charges, ChargesOf(order));
   const std::string format = http::First(query, "format");
   if (format.empty() || format == "csv") {

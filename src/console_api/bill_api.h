@@ -19,9 +19,14 @@ namespace tradewind::console_api {
 // Thread-safe; calls wait for the disk. What it refers to must outlive it.
 class BillApi {
  public:
+  // `issuer` is who bills, where no document and no request says it.
   BillApi(billing::Books& books, identity::Store& store, std::filesystem::path home,
-          const Clock& clock = SystemClock())
-      : books_(books), store_(store), home_(std::move(home)), clock_(clock) {}
+          const Clock& clock = SystemClock(), std::string issuer = {})
+      : books_(books),
+        store_(store),
+        home_(std::move(home)),
+        clock_(clock),
+        issuer_(std::move(issuer)) {}
 
   // Whether this is the API of a path.
   static bool Has(std::string_view path);
@@ -62,6 +67,7 @@ class BillApi {
   identity::Store& store_;
   const std::filesystem::path home_;
   const Clock& clock_;
+  const std::string issuer_;
 };
 
 }  // namespace tradewind::console_api

@@ -305,6 +305,28 @@ TEST_F(BillApiTest, ExportsDocumentsSoThatTheirRowsAddUpToWhatIsToBePaid) {
   EXPECT_EQ(own.find("Tax"), std::string::npos) << "who sees one key sees no documents";
 }
 
+TEST_F(BillApiTest, ExportsNameTheIssuerOfTheDocumentThatARowStandsOn) {
+  bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path(), clock_, "House Ltd");
+  const auto issuers = [this](const std::string& query) {
+    std::set<std::string> found;
+    for (const auto& row : RowsOf(Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11" + query))) {
+      EXPECT_EQ(row.at("InvoiceIssuerName"), row.at("ServiceProviderName"));
+      found.insert(row.at("InvoiceId") + ": " + row.at("InvoiceIssuerName"));
+    }
+    return found;
+  };
+  Spend(40'005'000);
+  EXPECT_EQ(issuers(""), (std::set<std::string>{": House Ltd"}));
+  EXPECT_EQ(issuers("&issuer=Others"), (std::set<std::string>{": Others"}));
+  SetTime(kNovember + 31 * kDayS);
+  Ask("POST", "/tw/v1/invoices", kInvoice);
+  Ask("POST", "/tw/v1/invoices/TW-000001/credit-notes",
+      R"({"usd":"0.01","reason":"outage","reference":"1"})");
+  EXPECT_EQ(issuers("&issuer=Others"),
+            (std::set<std::string>{"TW-000001: Wind Ltd", "TW-000002: Wind Ltd"}))
+      << "as the documents say, whoever asks";
+}
+
 TEST_F(BillApiTest, RecordsPaymentsAndShowsWhatIsOpen) {
   Spend(40'005'000);
   SetTime(kNovember + 31 * kDayS);

@@ -209,7 +209,7 @@ ContractedUnitPrice SkuPriceId SkuMeter ResourceType""".split()
 PAIRS = [("SubAccountId", "SubAccountName"), ("SubAccountId", "SubAccountType"), ("ResourceId", "ResourceType"), ("RegionId", "RegionName")]
 
 
-def check_focus(rows, version):
+def check_focus(rows, version, issuer="Tradewind"):
     columns = list(rows[0])
     own = [name for name in columns if name.startswith("x_")]
     assert columns == sorted(set(columns) - set(own)) + own, "each once, in order, ours behind them"
@@ -218,8 +218,9 @@ def check_focus(rows, version):
     assert ("ServiceProviderName" in columns) == ("HostProviderName" in columns) == (version != "1.2")
     assert ("InvoiceDetailId" in columns) == (version == "1.4")
     for row in rows:
+        assert row["InvoiceIssuerName"] == issuer
         if row["ChargeCategory"] == "Credit":
-            check_credit(row, version)
+            check_credit(row, version, issuer)
             continue
         assert all(row[name] for name in NEVER_NULL if name in row), row
         assert all(bool(row[a]) == bool(row[b]) for a, b in PAIRS)
@@ -241,7 +242,7 @@ NULL_IN_CREDITS = """ConsumedQuantity ConsumedUnit PricingQuantity PricingUnit L
 SkuPriceDetails ResourceId ResourceName ResourceType ChargeClass""".split()
 
 
-def check_credit(row, version):
+def check_credit(row, version, issuer):
     assert not any(row[name] for name in NULL_IN_CREDITS), row
     costs = {decimal.Decimal(row[name]) for name in ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")}
     assert len(costs) == 1 and costs.pop() < 0, row
@@ -249,11 +250,12 @@ def check_credit(row, version):
     assert row["ChargeFrequency"] == "One-Time" and row["x_CreditId"] and row["x_CreditId"] in row["ChargeDescription"]
     assert decimal.Decimal(row["x_ProviderCost"]) == 0 and decimal.Decimal(row["x_RequestCount"]) == 0
     assert all(bool(row[a]) == bool(row[b]) for a, b in PAIRS)
-    assert version == "1.4" or row["ProviderName"] == row["PublisherName"] == "Tradewind"
+    assert version == "1.4" or row["ProviderName"] == row["PublisherName"] == issuer
 
 
 def test_credits_pay_first_and_who_is_prepaid_is_refused_without_them(tmp_path):
-    with market.Market(tmp_path, "site-a", prices=("1", "100")) as site:  # 1,000 and 100,000 nano-USD a token
+    issuer = '[billing]\nissuer = "Wind & Sons Ltd"\n'
+    with market.Market(tmp_path, "site-a", prices=("1", "100"), extra=issuer) as site:  # 1,000 and 100,000 nano-USD a token
         home = site.server.home
         key = make_key(home, "k", "--org", "acme")
         other = make_key(home, "other", "--org", "fleeting")
@@ -304,7 +306,9 @@ def test_credits_pay_first_and_who_is_prepaid_is_refused_without_them(tmp_path):
             rows = list(csv.DictReader(io.StringIO(cli(home, "bill", "export", "--focus", version, "--org", "acme"))))
             assert sum(decimal.Decimal(row["BilledCost"]) for row in rows) == payable
             assert any(row["ChargeCategory"] == "Credit" for row in rows)
-            check_focus(rows, version)
+            check_focus(rows, version, "Wind & Sons Ltd")
+            own = list(csv.DictReader(io.StringIO(cli(home, "bill", "export", "--focus", version, "--org", "acme", "--issuer", "Others"))))
+            check_focus(own, version, "Others")
         draft = json.loads(cli(home, "bill", "invoice", "--org", "acme", "--period", text["period"], "--draft"))
         assert draft["net_nanousd"] == text["payable_nanousd"] and draft["credits"][0]["amount_nanousd"] == "10000000"
         assert "a present" in cli(home, "bill", "--org", "acme")
