@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/ascii.h"
 #include "billing/csv.h"
 #include "billing/focus_charges.h"
 #include "billing/parquet_writer.h"
@@ -313,8 +314,14 @@ Cell CellOfCharge(const Column& column, const Row& row) {
   return column.value(row);
 }
 
+// Texts of the specification are ASCII. Names are for people; what is no name stays what it is.
 Cell CellOf(const Column& column, const Row& row) {
-  return row.charge == nullptr ? column.value(row) : CellOfCharge(column, row);
+  Cell cell = row.charge == nullptr ? column.value(row) : CellOfCharge(column, row);
+  if (!IsAscii(cell.text) && !column.name.starts_with("x_")) {
+    const bool is_for_people = column.name.ends_with("Name") || column.name == "ChargeDescription";
+    cell.text = is_for_people ? AsciiFolded(cell.text) : AsciiEscaped(cell.text);
+  }
+  return cell;
 }
 
 std::vector<const Column*> ColumnsOf(FocusVersion version) {

@@ -185,10 +185,28 @@ def validate(home, folder, reviewed=REVIEWED):
 @pytest.mark.skipif(not VALIDATOR.exists(), reason="the official validator of FOCUS needs Python 3.12, which is not here")
 def test_the_official_validator_finds_nothing(tmp_path):
     with market.Market(tmp_path, "site-a", prices=PRICES) as site:
-        spend(site, make_key(site.server.home, '=HYPERLINK("http://site.example";"x")')["token"])
-        validate(site.server.home, tmp_path)
+        home = site.server.home
+        spend(site, make_key(home, '=HYPERLINK("http://site.example";"x")')["token"])
+        validate(home, tmp_path)
         rows = csv.DictReader(io.StringIO((tmp_path / "focus.csv").read_text()))
         assert {row["x_KeyName"] for row in rows} == {"'=HYPERLINK(\"http://site.example\";\"x\")"}, "no formula"
+
+
+@pytest.mark.skipif(not VALIDATOR.exists(), reason="the official validator of FOCUS needs Python 3.12, which is not here")
+def test_the_official_validator_takes_names_and_notes_in_any_script(tmp_path):
+    issuer = '[billing]\nissuer = "Müller & Söhne GmbH"\n'
+    with market.Market(tmp_path, "site-a", prices=HUGE, extra=issuer) as site:
+        home = site.server.home
+        key = make_key(home, "schlüssel 键", "--org", "café", "--project", "Straße 中")
+        cli(home, "credit", "grant", "café", "0.01", "--id", "gift", "--note", "Gruß 😀", "--promotional")
+        cli(home, "credit", "grant", "café", "0.01", "--id", "paid", "--note", "naïve")
+        spend(site, key["token"])
+        validate(home, tmp_path)
+        rows = list(csv.DictReader(io.StringIO((tmp_path / "focus.csv").read_text())))
+        assert {row["InvoiceIssuerName"] for row in rows} == {"Muller & Sohne GmbH"}
+        assert {row["ChargeDescription"] for row in rows if row["x_CreditId"] == "gift"} == {"credit gift: Gruss \\ud83d\\ude00"}
+        assert {row["BillingAccountName"] for row in rows} == {"cafe"} and {row["SubAccountName"] for row in rows if row["SubAccountId"]} == {"Strasse \\u4e2d"}
+        assert {row["x_KeyName"] for row in rows if row["ChargeCategory"] == "Usage"} == {"schlüssel 键"}, "ours keep their letters"
 
 
 def same(text, value):
