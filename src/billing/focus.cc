@@ -188,6 +188,9 @@ Cell Seller(const Row& row) {
 Cell Billed(const Row& row) {
   return Nano(row.sum.charge);
 }
+Cell Effective(const Row& row) {
+  return row.charge == nullptr ? Billed(row) : Nano(row.charge->effective);
+}
 Cell ListCost(const Row& row) {
   return row.ListOrBilled();
 }
@@ -237,7 +240,7 @@ const std::array kColumns = {
     Column{"ContractApplied", kText, k13, k14, Null},
     Column{"ContractedCost", kNumber, k12, k14, ListCost},
     Column{"ContractedUnitPrice", kNumber, k12, k14, ListUnitPrice},
-    Column{"EffectiveCost", kNumber, k12, k14, Billed},
+    Column{"EffectiveCost", kNumber, k12, k14, Effective},
     Column{"HostProviderName", kText, k13, k14, Host},
     Column{"InvoiceDetailId", kText, k14, k14, [](const Row& row) { return Text(DetailOf(row)); }},
     Column{"InvoiceId", kText, k12, k14, [](const Row& row) { return Text(InvoiceOf(row)); }},
@@ -247,7 +250,7 @@ const std::array kColumns = {
     Column{"PricingCategory", kText, k12, k14, [](const Row&) { return Text("Standard"); }},
     Column{"PricingCurrency", kText, k12, k14, Usd},
     Column{"PricingCurrencyContractedUnitPrice", kNumber, k12, k14, ListUnitPrice},
-    Column{"PricingCurrencyEffectiveCost", kNumber, k12, k14, Billed},
+    Column{"PricingCurrencyEffectiveCost", kNumber, k12, k14, Effective},
     Column{"PricingCurrencyListUnitPrice", kNumber, k12, k14, ListUnitPrice},
     Column{"PricingQuantity", kNumber, k12, k14, Quantity},
     Column{"PricingUnit", kText, k12, k14, Unit},
@@ -304,12 +307,8 @@ Cell CellOfPurchase(std::string_view column, const Row& row) {
 
 Cell CellOfCharge(const Column& column, const Row& row) {
   const std::string_view name = column.name;
-  const bool is_bought = row.charge->category == "Purchase";
   if (std::ranges::count(kOfUseAlone, name) > 0) {
-    return is_bought ? CellOfPurchase(name, row) : Cell();
-  }
-  if (is_bought && name.ends_with("EffectiveCost")) {
-    return Whole(0);  // that is of the use that it will pay
+    return row.charge->category == "Purchase" ? CellOfPurchase(name, row) : Cell();
   }
   return column.value(row);
 }

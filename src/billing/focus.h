@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,7 @@ struct BillNames {
   std::map<std::string, std::string> orgs = {}, keys = {};  // by id
   std::map<std::string, std::string> invoices = {};  // the invoice of the period, by organisation
   std::map<std::string, std::string> issuers = {};   // of documents, by their numbers
+  std::set<std::string> presents = {};               // credits that nobody paid for
   const std::string& IssuerOf(const std::string& document) const;
 
   // What the projects of keys are called, by the key's id: a key is of one project.
@@ -50,6 +52,8 @@ struct FocusCharge {
   std::string credit = {};              // its id
   int64_t from_s = 0, to_s = 0;
   ledger::NanoUsd billed = 0;
+  // Without what was or will be paid ahead: a purchase costs nothing, the use that it pays does.
+  ledger::NanoUsd effective = 0;
 };
 
 // Amounts are exact: without `charges`, BilledCost adds up to the charges of `meters` without what

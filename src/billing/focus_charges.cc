@@ -17,8 +17,8 @@ void AddDocument(const BillPeriod& period, const IssuedInvoice& document,
                  std::vector<FocusCharge>& charges) {
   const bool is_note = document.kind == "credit_note";
   const auto add = [&](std::string category, std::string line, std::string description,
-                       ledger::NanoUsd amount) {
-    if (amount == 0) {
+                       ledger::NanoUsd billed, ledger::NanoUsd effective) {
+    if (billed == 0 && effective == 0) {
       return;
     }
     FocusCharge& charge = charges.emplace_back();
@@ -30,16 +30,20 @@ void AddDocument(const BillPeriod& period, const IssuedInvoice& document,
     charge.line = std::move(line);
     charge.from_s = period.from_s;
     charge.to_s = period.to_s;
-    charge.billed = amount;
+    charge.billed = billed;
+    charge.effective = effective;
   };
   if (is_note) {
     add("Credit", "credit",
-        fmt::format("credit note {} for {}", document.number, document.refers_to), document.net);
+        fmt::format("credit note {} for {}", document.number, document.refers_to), document.net,
+        document.net - document.returned);
   }
+  const ledger::NanoUsd rounded = document.net_cents() * kNanoPerCent - document.net;
   add("Adjustment", "rounding",
       fmt::format("what rounding {} to cents carries to or from other invoices", document.number),
-      document.net_cents() * kNanoPerCent - document.net);
-  add("Tax", "tax", fmt::format("tax of {}", document.number), document.tax_cents * kNanoPerCent);
+      rounded, rounded);
+  const ledger::NanoUsd tax = document.tax_cents * kNanoPerCent;
+  add("Tax", "tax", fmt::format("tax of {}", document.number), tax, tax);
 }
 
 }  // namespace
@@ -48,19 +52,16 @@ std::vector<FocusCharge> ChargesOf(const BillPeriod& period,
                                    std::span<const IssuedInvoice> documents,
                                    std::span<const ledger::CreditState> credits) {
   std::vector<FocusCharge> charges;
-  std::set<std::string> owners;  // whose month is invoiced, as credits name them
   std::set<std::string> returned;
   for (const IssuedInvoice& document : documents) {
     returned.insert(CreditOfNote(document.number));
     if (document.period == period.name) {
       AddDocument(period, document, charges);
-      owners.insert(BudgetName("org", document.org_id));
     }
   }
   for (const ledger::CreditState& credit : credits) {
     const int64_t granted_s = credit.spec.granted_ns / kNanosPerSecond;
-    if (credit.spec.promotional || !owners.contains(credit.spec.owner) ||
-        granted_s < period.from_s || granted_s >= period.to_s ||
+    if (credit.spec.promotional || granted_s < period.from_s || granted_s >= period.to_s ||
         returned.contains(credit.spec.name)) {
       continue;
     }
@@ -89,6 +90,7 @@ FocusCharge ChargeOf(const CreditUseKey& use, ledger::NanoUsd amount, const Bill
   charge.from_s = use.hour * kHourS;
   charge.to_s = charge.from_s + kHourS;
   charge.billed = -amount;
+  charge.effective = names.presents.contains(use.credit) ? -amount : 0;
   return charge;
 }
 

@@ -13,13 +13,14 @@
 namespace tradewind::billing {
 
 // Of the documents of `period`: tax, what rounding to cents changed, and what credit notes take
-// off. Of organisations that have an invoice of it: credits that they bought in it, which no
-// invoice asks for. What a note gave back as a credit was bought by nobody.
+// off. And the credits that were bought in `period`, which no invoice asks for: what a note gave
+// back as a credit was bought by nobody.
 std::vector<FocusCharge> ChargesOf(const BillPeriod& period,
                                    std::span<const IssuedInvoice> documents,
                                    std::span<const ledger::CreditState> credits);
 
-// Of what a credit paid, on its organisation's invoice where there is one.
+// Of what a credit paid, on its organisation's invoice where there is one. What was paid ahead is
+// less to pay, and no less of a cost.
 FocusCharge ChargeOf(const CreditUseKey& use, ledger::NanoUsd amount, const BillNames& names);
 
 }  // namespace tradewind::billing

@@ -274,6 +274,11 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
   for (const std::string& issuer : {issuer_, http::First(query, "issuer")}) {
     names.issuer = issuer.empty() ? names.issuer : issuer;
   }
+  for (const ledger::CreditState& credit : books_.ledger().Credits("")) {
+    if (credit.spec.promotional) {
+      names.presents.insert(credit.spec.name);
+    }
+  }
   TW_ASSIGN_OR_RETURN(const std::vector<billing::FocusCharge> charges, ChargesOf(order));
   const std::string format = http::First(query, "format");
   if (format.empty() || format == "csv") {

@@ -252,9 +252,9 @@ std::vector<std::map<std::string, std::string>> RowsOf(const std::string& csv) {
   return rows;
 }
 
-// BilledCost in nano-USD.
-int64_t BilledOf(const std::map<std::string, std::string>& row) {
-  const Decimal cost = Decimal::Parse(row.at("BilledCost")).value();
+// In nano-USD.
+int64_t CostOf(const std::map<std::string, std::string>& row, const std::string& column) {
+  const Decimal cost = Decimal::Parse(row.at(column)).value();
   int64_t nano = cost.digits();
   for (int i = cost.exponent(); i > -9; --i) {
     nano *= 10;
@@ -271,7 +271,7 @@ TEST_F(BillApiTest, ExportsDocumentsSoThatTheirRowsAddUpToWhatIsToBePaid) {
   Spend(12'345'678);
   const std::string open =
       Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11&version=1.3&org=acme");
-  EXPECT_EQ(open.find("Purchase"), std::string::npos) << "no invoice yet";
+  EXPECT_NE(open.find("Purchase"), std::string::npos) << "invoiced or not";
   SetTime(kNovember + 31 * kDayS);
   Ask("POST", "/tw/v1/invoices", R"({"org":"acme","period":"2026-11","tax_percent":"19"})");
   const std::string notes = "/tw/v1/invoices/TW-000001/credit-notes";
@@ -284,7 +284,7 @@ TEST_F(BillApiTest, ExportsDocumentsSoThatTheirRowsAddUpToWhatIsToBePaid) {
     std::map<std::string, int64_t> sums;
     std::set<std::string> kinds;
     for (const auto& row : rows) {
-      sums[row.at("InvoiceId")] += BilledOf(row);
+      sums[row.at("InvoiceId")] += CostOf(row, "BilledCost");
       kinds.insert(row.at("ChargeCategory") + ":" + row.at("ChargeClass"));
     }
     for (const auto& entry : AskJson("GET", "/tw/v1/invoices").at("invoices").as_array()) {
@@ -303,6 +303,44 @@ TEST_F(BillApiTest, ExportsDocumentsSoThatTheirRowsAddUpToWhatIsToBePaid) {
   caller_.key_id = key_.id;
   const std::string own = Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11");
   EXPECT_EQ(own.find("Tax"), std::string::npos) << "who sees one key sees no documents";
+}
+
+TEST_F(BillApiTest, ExportsShowWhatIsPaidAheadWhenItIsPaidAndAsACostWhenItIsUsed) {
+  const std::string owner = "org:" + org_id_;
+  ASSERT_TRUE(books_->ledger().Grant({.name = "paid", .owner = owner, .amount = 90'000'000}));
+  SetTime(kNovember + 35 * kDayS);
+  ASSERT_TRUE(books_->ledger().Grant(
+      {.name = "gift", .owner = owner, .amount = 1'000'000, .promotional = true}));
+  Spend(21'000);
+  const auto sums = [this](const std::string& period) {
+    std::map<std::string, std::pair<int64_t, int64_t>> found;  // billed and effective
+    for (const auto& row :
+         RowsOf(Ask("GET", "/tw/v1/bill/focus", "", "org=acme&period=" + period))) {
+      auto& [billed, effective] = found[row.at("ChargeCategory") + row.at("x_CreditId")];
+      billed += CostOf(row, "BilledCost");
+      effective += CostOf(row, "EffectiveCost");
+    }
+    return found;
+  };
+  using Sums = std::map<std::string, std::pair<int64_t, int64_t>>;
+  const Sums bought = {{"Purchasepaid", {90'000'000, 0}}};
+  EXPECT_EQ(sums("2026-11"), bought) << "nothing was used, and nothing is invoiced";
+  EXPECT_EQ(sums("2026-11-11"), bought);
+  EXPECT_EQ(sums("2026-11-12"), Sums());
+  Sums used = {{"Usage", {21'000'000, 21'000'000}},
+               {"Creditgift", {-1'000'000, -1'000'000}},
+               {"Creditpaid", {-20'000'000, 0}}};
+  EXPECT_EQ(sums("2026-12"), used);
+
+  SetTime(kNovember + 62 * kDayS);
+  Ask("POST", "/tw/v1/invoices", R"({"org":"acme","period":"2026-12"})");
+  Ask("POST", "/tw/v1/invoices/TW-000001/credit-notes",
+      R"({"usd":"0.01","reason":"outage","reference":"1"})");
+  used["Credit"] = {0, -10'000'000};
+  EXPECT_EQ(sums("2026-12"), used) << "what a note gives back as a credit was no cost";
+  Spend(10'000);
+  EXPECT_EQ(sums("2027-01"),
+            (Sums{{"Usage", {10'000'000, 10'000'000}}, {"Creditpaid", {-10'000'000, 0}}}));
 }
 
 TEST_F(BillApiTest, ExportsNameTheIssuerOfTheDocumentThatARowStandsOn) {

@@ -693,6 +693,8 @@ def test_what_is_invoiced_is_exported_to_the_cent_and_payments_close_it(tmp_path
                 sums[row["InvoiceId"]] += decimal.Decimal(row["BilledCost"])
             assert sums == {**{number: decimal.Decimal(cents).scaleb(-2) for number, cents in due.items()}, "": decimal.Decimal("0.05")}
             assert {row["ChargeCategory"] for row in rows} == {"Usage", "Credit", "Purchase", "Adjustment", "Tax"}
+            ahead = [row for row in rows if row["x_CreditId"] == "ahead"]
+            assert {row["ChargeCategory"] for row in ahead} == {"Purchase", "Credit"} and all(float(row["EffectiveCost"]) == 0 for row in ahead), "use costs"
             assert all(row["ChargeClass"] == ("Correction" if row["InvoiceId"] == "TW-000002" else "") for row in rows)
         if VALIDATOR.exists():
             validate(home, tmp_path, REVIEWED_WITH_INVOICES)
