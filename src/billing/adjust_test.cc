@@ -229,7 +229,8 @@ TEST(Adjust, AnExportHasThemAsCorrections) {
   ASSERT_TRUE(world.recorder->AddMeters({}, meters).has_value());
   FocusOrder order;
   order.billing_period = *ParseBillPeriod("2025-11");
-  const std::string csv = FocusCsv(order, meters, *world.recorder->Prices(), {}, {});
+  const std::string csv =
+      FocusFile(FocusFormat::kCsv, order, meters, *world.recorder->Prices(), {}, {});
   EXPECT_NE(csv.find(",Correction,"), csv.npos) << csv;
   EXPECT_NE(csv.find("-0.001998"), csv.npos) << csv;
 }

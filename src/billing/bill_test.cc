@@ -458,13 +458,15 @@ TEST(Focus, HasARowForWhatACreditPaidSoThatItAddsUpToWhatIsLeftToPay) {
   BillNames names;
   names.invoices["org_1"] = "TW-000001";
   const FocusOrder order{FocusVersion::k14, Month().period, books.statement.hash};
-  const std::string csv = FocusCsv(order, books.meters, books.prices, names, books.credits);
+  const std::string csv =
+      FocusFile(FocusFormat::kCsv, order, books.meters, books.prices, names, books.credits);
   EXPECT_NE(csv.find("-0.000012345"), std::string::npos) << csv;
   EXPECT_NE(csv.find(",Credit,,\"credit crd_1: a, b\",One-Time,"), std::string::npos) << csv;
   EXPECT_NE(csv.find("TW-000001/" + CreditLineId("org_1", "crd_1")), std::string::npos)
       << "the line of the invoice";
   EXPECT_EQ(books.statement.payable(), cost - 12'345);
-  const std::string parquet = FocusParquet(order, books.meters, books.prices, names, books.credits);
+  const std::string parquet =
+      FocusFile(FocusFormat::kParquet, order, books.meters, books.prices, names, books.credits);
   EXPECT_TRUE(parquet.starts_with("PAR1") && parquet.ends_with("PAR1"));
 }
 
@@ -488,7 +490,7 @@ TEST(Focus, AddsUpToTheStatementInEveryVersion) {
         std::pair("1.4", FocusVersion::k14)}) {
     EXPECT_EQ(ParseFocusVersion(name).value(), version);
     const FocusOrder order{version, Month().period, statement.hash};
-    const std::string csv = FocusCsv(order, meters, prices, names);
+    const std::string csv = FocusFile(FocusFormat::kCsv, order, meters, prices, names);
     EXPECT_NE(csv.find("\"Acme, \"\"Inc\"\"\""), std::string::npos);
     EXPECT_NE(csv.find(",'=cmd|' /C calc'!A0,"), std::string::npos) << "no formula: " << csv;
     EXPECT_EQ(csv.find(",=cmd"), std::string::npos);
@@ -496,7 +498,7 @@ TEST(Focus, AddsUpToTheStatementInEveryVersion) {
               version != FocusVersion::k14);
     EXPECT_EQ(csv.find("InvoiceDetailId") != std::string::npos, version == FocusVersion::k14);
     EXPECT_EQ(csv.find("HostProviderName") == std::string::npos, version == FocusVersion::k12);
-    const std::string parquet = FocusParquet(order, meters, prices, names);
+    const std::string parquet = FocusFile(FocusFormat::kParquet, order, meters, prices, names);
     EXPECT_TRUE(parquet.starts_with("PAR1") && parquet.ends_with("PAR1"));
   }
   EXPECT_EQ(ParseFocusVersion("1.1").error().param, "version");

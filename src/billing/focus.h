@@ -3,8 +3,10 @@
 // (focus_charges.h). Versions 1.2 to 1.4. Source: focus.finops.org.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -56,16 +58,43 @@ struct FocusCharge {
   ledger::NanoUsd effective = 0;
 };
 
-// Amounts are exact: without `charges`, BilledCost adds up to the charges of `meters` without what
-// `credits` paid, x_ProviderCost to their costs.
-// ListCost is price times quantity before rounding. A price of more than 18 places in USD per token
-// is left out.
-std::string FocusCsv(const FocusOrder& order, const Meters& meters,
-                     const std::vector<PriceVersion>& prices, const BillNames& names,
-                     const CreditUses& credits = {}, const std::vector<FocusCharge>& charges = {});
-std::string FocusParquet(const FocusOrder& order, const Meters& meters,
-                         const std::vector<PriceVersion>& prices, const BillNames& names,
-                         const CreditUses& credits = {},
-                         const std::vector<FocusCharge>& charges = {});
+enum class FocusFormat : uint8_t { kCsv, kParquet };
+struct FocusRow;
+
+// Rows in the order in which they are added, as bytes that are taken while there are more to come.
+// Amounts are exact: without charges, BilledCost adds up to the charges of meters without what
+// credits paid, x_ProviderCost to their costs. ListCost is price times quantity before rounding. A
+// price of more than 18 places in USD per token is left out. One thread.
+class FocusWriter {
+ public:
+  FocusWriter(FocusFormat format, FocusOrder order, std::vector<PriceVersion> prices,
+              BillNames names);
+  FocusWriter(const FocusWriter&) = delete;
+  FocusWriter& operator=(const FocusWriter&) = delete;
+  ~FocusWriter();
+
+  void Add(const Meters& meters);
+  void Add(const CreditUses& credits);
+  void Add(const std::vector<FocusCharge>& charges);
+  void Finish();  // once; the rest is ready then
+
+  size_t ready_bytes() const;
+  std::string Take();  // what is ready
+
+ private:
+  void Add(const FocusRow& row);
+
+  const FocusOrder order_;
+  const std::vector<PriceVersion> prices_;
+  const BillNames names_;
+  std::map<uint32_t, const catalog::Prices*> by_version_;
+  struct Table;
+  const std::unique_ptr<Table> table_;
+};
+
+// All of a file.
+std::string FocusFile(FocusFormat format, const FocusOrder& order, const Meters& meters,
+                      const std::vector<PriceVersion>& prices, const BillNames& names,
+                      const CreditUses& credits = {}, const std::vector<FocusCharge>& charges = {});
 
 }  // namespace tradewind::billing

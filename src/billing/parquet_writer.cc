@@ -227,11 +227,11 @@ void ParquetWriter::EndGroup() {
     const std::string header =
         PageHeader(levels.size() + values.bytes.size(), values.is_there.size());
     Chunk chunk;
-    chunk.offset = static_cast<int64_t>(file_.size());
+    chunk.offset = taken_ + static_cast<int64_t>(file_.size());
     file_ += header;
     file_ += levels;
     file_ += values.bytes;
-    chunk.bytes = static_cast<int64_t>(file_.size()) - chunk.offset;
+    chunk.bytes = taken_ + static_cast<int64_t>(file_.size()) - chunk.offset;
     group.chunks.push_back(chunk);
     values = {};
   }
@@ -279,6 +279,11 @@ std::string ParquetWriter::Footer() const {
   }
   footer.Text(6, "tradewind");
   return footer.Take();
+}
+
+std::string ParquetWriter::Take() {
+  taken_ += static_cast<int64_t>(file_.size());
+  return std::exchange(file_, {});
 }
 
 std::string ParquetWriter::Finish() {

@@ -24,7 +24,7 @@ struct ParquetColumn {
   ParquetType type = ParquetType::kText;
 };
 
-// One thread. All of the file is in memory until it is taken.
+// One thread. A row group is in memory until it is full, what is written until it is taken.
 class ParquetWriter {
  public:
   explicit ParquetWriter(std::vector<ParquetColumn> columns, int64_t rows_per_group = 10'000);
@@ -36,7 +36,9 @@ class ParquetWriter {
   void AddTime(int64_t unix_us);
   void AddInteger(int64_t value);
 
-  // The whole file. Requires whole rows; call once.
+  // What is written of the file since this was called last: whole row groups.
+  std::string Take();
+  // The rest of the file: all of it where nothing was taken. Requires whole rows; call once.
   std::string Finish();
 
  private:
@@ -63,7 +65,8 @@ class ParquetWriter {
   size_t column_ = 0;           // that is next
   int64_t rows_ = 0;            // of that group
   std::vector<Group> groups_;
-  std::string file_;
+  std::string file_;   // that was not taken yet
+  int64_t taken_ = 0;  // bytes
 };
 
 }  // namespace tradewind::billing

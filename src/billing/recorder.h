@@ -138,6 +138,7 @@ struct MeterSum;
 struct PriceVersion;  // price_version.h
 struct CreditName;    // credits.h
 struct CreditUseKey;
+struct ExportSums;  // export_sums.h
 
 // Sees what is recorded, in the transaction that records it: what it writes is there exactly once,
 // wherever the process is killed. Called under the recorder's lock, one thread at a time; after an
@@ -284,6 +285,9 @@ class Recorder {
   // What credits paid, and what each is called (recorder_credits.cc).
   Status AddCreditUses(const MeterFilter& filter, std::map<CreditUseKey, ledger::NanoUsd>& uses);
   Result<std::map<ledger::AccountNumber, CreditName>> Credits();
+  // What an export of `filter` (by hours) begins with; its rows are read by the two above
+  // (recorder_export.cc).
+  Status BeginExport(const MeterFilter& filter, ExportSums& sums);
   // All versions, or those of one model, the oldest first.
   Result<std::vector<PriceVersion>> Prices(std::string_view model = {});
   // Attempts by their ids, `count` of them behind `after`: to walk through all there are.
@@ -308,6 +312,10 @@ class Recorder {
   Status AddSums(std::string_view table, std::string_view time, int64_t from, int64_t to,
                  const UsageFilter& filter, UsageSum& sum);  // requires mutex_
   Status PrepareBill();                                      // requires mutex_
+  // Of AddMeters and AddCreditUses, which catch up before; these require mutex_.
+  Status ReadMeters(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters);
+  Status ReadCreditUses(const MeterFilter& filter,
+                        const std::function<void(CreditUseKey, ledger::NanoUsd)>& take);
   // Of a batch; requires mutex_.
   Status WriteBill(std::vector<AttemptRow>& ended, std::span<const Correction> corrections);
   Result<std::vector<Correction>> WriteCorrections(std::span<const Correction> corrections);

@@ -128,6 +128,10 @@ Status Recorder::AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSu
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
+  return ReadMeters(filter, meters);
+}
+
+Status Recorder::ReadMeters(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters) {
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,
       database_.Prepare(fmt::format(

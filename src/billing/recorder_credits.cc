@@ -113,6 +113,13 @@ Status Recorder::AddCreditUses(const MeterFilter& filter,
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
+  return ReadCreditUses(filter, [&uses](CreditUseKey key, ledger::NanoUsd amount) {
+    uses[std::move(key)] += amount;
+  });
+}
+
+Status Recorder::ReadCreditUses(const MeterFilter& filter,
+                                const std::function<void(CreditUseKey, ledger::NanoUsd)>& take) {
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database_.Prepare(fmt::format(
                           "SELECT hour, org, project, key, coalesce(name, 'credit-' || credit), "
@@ -133,7 +140,7 @@ Status Recorder::AddCreditUses(const MeterFilter& filter,
     for (std::string* field : {&key.org_id, &key.project_id, &key.key_id, &key.credit, &key.note}) {
       *field = query.Text(column++);
     }
-    uses[std::move(key)] += query.Integer(6);
+    take(std::move(key), query.Integer(6));
   }
 }
 

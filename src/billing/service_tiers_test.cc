@@ -212,7 +212,8 @@ TEST(ServiceTiers, AreLinesOfTheirOwnOnABillThatVerifies) {
   Meters meters;
   ASSERT_TRUE(world.recorder->AddMeters(hours, meters).has_value());
   const auto versions = *world.recorder->Prices();
-  const std::string csv = FocusCsv({FocusVersion::k13, order.period, ""}, meters, versions, {});
+  const std::string csv =
+      FocusFile(FocusFormat::kCsv, {FocusVersion::k13, order.period, ""}, meters, versions, {});
   EXPECT_NE(csv.find("1/input_tokens/priority"), std::string::npos);
   EXPECT_NE(csv.find(R"(""x_ServiceTier"":""flex"")"), std::string::npos);
   InvoiceDraft draft;

@@ -301,8 +301,8 @@ TEST(UnitsOnABill, AreTheSameInEveryExport) {
   const auto versions = *world.recorder->Prices();
   const Statement statement = MakeStatement(order, meters, versions);
   EXPECT_EQ(statement.charge, cost);
-  const std::string csv =
-      FocusCsv({FocusVersion::k13, order.period, statement.hash}, meters, versions, {});
+  const std::string csv = FocusFile(
+      FocusFormat::kCsv, {FocusVersion::k13, order.period, statement.hash}, meters, versions, {});
   EXPECT_NE(csv.find("1/input_tokens/above-1000"), std::string::npos);
   EXPECT_NE(csv.find("above 1000 input tokens"), std::string::npos);
   EXPECT_NE(csv.find("reasoning_tokens"), std::string::npos);

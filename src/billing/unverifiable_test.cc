@@ -102,7 +102,8 @@ TEST(Unverifiable, AreInExportsAndInvoices) {
   ASSERT_TRUE(world.recorder->AddMeters({}, meters).has_value());
   const auto prices = world.recorder->Prices().value();
   for (const FocusVersion version : {FocusVersion::k12, FocusVersion::k13, FocusVersion::k14}) {
-    const std::string csv = FocusCsv({version, kAll.period, ""}, meters, prices, {});
+    const std::string csv =
+        FocusFile(FocusFormat::kCsv, {version, kAll.period, ""}, meters, prices, {});
     EXPECT_NE(csv.find(",x_UnverifiableTokens\r\n"), std::string::npos);
     EXPECT_NE(csv.find(",0.0,30.0\r\n"), std::string::npos) << csv;
   }

@@ -1,9 +1,12 @@
 #include "cli/admin_link.h"
 
+#include <string>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 
+#include "base/limits.h"
 #include "billing/usd.h"
 #include "cli/alerts_config.h"
 #include "cli/market.h"
@@ -86,8 +89,40 @@ Result<AdminLink> AdminLink::Open(const Settings& settings) {
 Result<std::string> AdminLink::Send(std::string_view method, std::string_view path,
                                     std::string_view body, std::string_view query) {
   if (server_) {
-    return SendToServer(method, path, body, query);
+    std::string answer;
+    const Taker take = [&answer](std::string_view bytes) -> Status {
+      if (answer.size() + bytes.size() > static_cast<size_t>(limits::kClientBodyBytesMax)) {
+        return Fail(ErrorCode::kPayloadTooLarge,
+                    fmt::format("the answer is larger than {} bytes", limits::kClientBodyBytesMax));
+      }
+      answer += bytes;
+      return {};
+    };
+    TW_RETURN_IF_ERROR(SendToServer(method, path, body, query, take));
+    return answer;
   }
+  TW_ASSIGN_OR_RETURN(http::Response response, AnswerHere(method, path, body, query));
+  return http::WholeBody(std::move(response));
+}
+
+Status AdminLink::Receive(std::string_view path, std::string_view query, const Taker& take) {
+  if (server_) {
+    return SendToServer("GET", path, "", query, take);
+  }
+  TW_ASSIGN_OR_RETURN(http::Response response, AnswerHere("GET", path, "", query));
+  TW_RETURN_IF_ERROR(take(response.body));
+  while (response.more) {
+    TW_ASSIGN_OR_RETURN(const std::string piece, response.more());
+    if (piece.empty()) {
+      break;
+    }
+    TW_RETURN_IF_ERROR(take(piece));
+  }
+  return {};
+}
+
+Result<http::Response> AdminLink::AnswerHere(std::string_view method, std::string_view path,
+                                             std::string_view body, std::string_view query) {
   http::Request request;
   request.method = method;
   request.path = path;
@@ -97,24 +132,20 @@ Result<std::string> AdminLink::Send(std::string_view method, std::string_view pa
   operator_himself.is_admin_token = true;
   if (console_api::AlertsApi::Has(path)) {
     console_api::AlertsApi alerts(books_->ledger(), books_->recorder());
-    TW_ASSIGN_OR_RETURN(const http::Response response, alerts.Answer(request, operator_himself));
-    return response.body;
+    return alerts.Answer(request, operator_himself);
   }
   console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_, SystemClock(),
                               adjust_daily_);
   money.NamesFrom(catalog_);
   console_api::BillApi bill(*books_, *store_, home_);
-  TW_ASSIGN_OR_RETURN(
-      const http::Response response,
-      console_api::BillApi::Has(path) ? bill.Answer(request, operator_himself)
-      : console_api::MoneyApi::Has(path)
-          ? money.Answer(request, operator_himself)
-          : console_api::KeysApi(*store_, &money).Answer(request, operator_himself));
-  return response.body;
+  return console_api::BillApi::Has(path) ? bill.Answer(request, operator_himself)
+         : console_api::MoneyApi::Has(path)
+             ? money.Answer(request, operator_himself)
+             : console_api::KeysApi(*store_, &money).Answer(request, operator_himself);
 }
 
-Result<std::string> AdminLink::SendToServer(std::string_view method, std::string_view path,
-                                            std::string_view body, std::string_view query) {
+Status AdminLink::SendToServer(std::string_view method, std::string_view path,
+                               std::string_view body, std::string_view query, const Taker& take) {
   constexpr int64_t kTimeoutMs = 30'000;  // a commit on a busy disk
   http::ClientRequest request;
   request.host = server_->host;
@@ -132,7 +163,21 @@ Result<std::string> AdminLink::SendToServer(std::string_view method, std::string
   if (!server_->token.empty()) {
     request.headers.Set("Authorization", "Bearer " + server_->token);
   }
-  TW_ASSIGN_OR_RETURN(http::Response response, http::Fetch(request));
+  int status = 0;
+  std::string refusal;
+  Status taken;
+  const auto on_bytes = [&](std::string_view bytes) {
+    if (status >= 400) {
+      constexpr size_t kRefusalBytesMax = 1 << 20;
+      refusal += bytes.substr(0, kRefusalBytesMax - refusal.size());
+      return true;
+    }
+    taken = take(bytes);
+    return taken.has_value();
+  };
+  const auto on_head = [&status](const http::Response& head) { status = head.status; };
+  TW_ASSIGN_OR_RETURN(const http::Response response, http::FetchStream(request, on_bytes, on_head));
+  TW_RETURN_IF_ERROR(taken);
   if (response.status == 401) {
     return Fail(ErrorCode::kUnauthenticated,
                 fmt::format("{} does not take this token; set TRADEWIND_TOKEN to one with the "
@@ -140,9 +185,9 @@ Result<std::string> AdminLink::SendToServer(std::string_view method, std::string
                             server_->Url()));
   }
   if (response.status >= 400) {
-    return Fail(ErrorFromReply(response.status, response.body));
+    return Fail(ErrorFromReply(response.status, refusal));
   }
-  return std::move(response.body);
+  return {};
 }
 
 }  // namespace tradewind::cli

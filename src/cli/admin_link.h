@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +18,7 @@
 #include "cli/settings.h"
 #include "console_api/catalog_names.h"
 #include "console_api/keys_api.h"
+#include "http/http.h"
 #include "identity/store.h"
 
 namespace tradewind::cli {
@@ -33,11 +35,17 @@ class AdminLink {
   Result<std::string> Send(std::string_view method, std::string_view path,
                            std::string_view body = {}, std::string_view query = {});
 
+  // The same of a GET, as it arrives, however long. Errors besides: those of `take`, which end it.
+  using Taker = std::function<Status(std::string_view)>;
+  Status Receive(std::string_view path, std::string_view query, const Taker& take);
+
  private:
   AdminLink() = default;
   static Result<AdminLink> OpenHome(const std::filesystem::path& home, const Settings& settings);
-  Result<std::string> SendToServer(std::string_view method, std::string_view path,
-                                   std::string_view body, std::string_view query);
+  Result<http::Response> AnswerHere(std::string_view method, std::string_view path,
+                                    std::string_view body, std::string_view query);
+  Status SendToServer(std::string_view method, std::string_view path, std::string_view body,
+                      std::string_view query, const Taker& take);
 
   std::optional<Endpoint> server_;
   std::optional<HomeLock> lock_;

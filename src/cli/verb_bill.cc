@@ -10,6 +10,7 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "base/bytes.h"
 #include "base/file.h"
 #include "base/ids.h"
 #include "billing/invoice.h"
@@ -55,6 +56,10 @@ Result<std::string> Ask(const Settings& settings, std::string_view method, const
   return link.Send(method, path, body, query);
 }
 
+std::unexpected<Error> OtherFile(const Error& error) {
+  return Fail(error.code, fmt::format("{}; name another file with --out", error.message), "out");
+}
+
 // To --out, or stdout.
 Result<ExitCode> Hand(const Settings& settings, const std::string& bytes) {
   const std::string out = settings.Text("out");
@@ -63,8 +68,7 @@ Result<ExitCode> Hand(const Settings& settings, const std::string& bytes) {
     return ExitCode::kDone;
   }
   if (const tradewind::Status written = WriteFileAtomic(out, bytes, 0600); !written.has_value()) {
-    return Fail(written.error().code,
-                fmt::format("{}; name another file with --out", written.error().message), "out");
+    return OtherFile(written.error());
   }
   return ExitCode::kDone;
 }
@@ -199,14 +203,34 @@ Result<ExitCode> VerifyBill(const Settings& settings) {
   return ExitCode::kDone;
 }
 
+// As it comes: it may be larger than what there is memory for. A file is there whole or not at all.
 Result<ExitCode> ExportBill(const Settings& settings) {
-  TW_ASSIGN_OR_RETURN(const std::string bytes, Ask(settings, "GET", "/tw/v1/bill/focus",
-                                                   QueryOf({{"period", Period(settings)},
-                                                            {"org", settings.Text("org")},
-                                                            {"version", settings.Text("focus")},
-                                                            {"issuer", settings.Text("issuer")},
-                                                            {"format", settings.Text("format")}})));
-  return Hand(settings, bytes);
+  const std::string query = QueryOf({{"period", Period(settings)},
+                                     {"org", settings.Text("org")},
+                                     {"version", settings.Text("focus")},
+                                     {"issuer", settings.Text("issuer")},
+                                     {"format", settings.Text("format")}});
+  TW_ASSIGN_OR_RETURN(AdminLink link, AdminLink::Open(settings));
+  const std::string out = settings.Text("out");
+  if (out.empty() || out == "-") {
+    TW_RETURN_IF_ERROR(link.Receive("/tw/v1/bill/focus", query, [](std::string_view bytes) {
+      Print(std::string(bytes));
+      return Status();
+    }));
+    return ExitCode::kDone;
+  }
+  const auto named = [](Status written) {
+    return written.has_value() ? written : Status(OtherFile(std::move(written).error()));
+  };
+  Result<AtomicFile> file = AtomicFile::Create(out, 0, 0600);
+  if (!file.has_value()) {
+    return OtherFile(std::move(file).error());
+  }
+  TW_RETURN_IF_ERROR(link.Receive("/tw/v1/bill/focus", query, [&](std::string_view bytes) {
+    return named(file->Write(AsBytes(bytes)));
+  }));
+  TW_RETURN_IF_ERROR(named(file->Commit()));
+  return ExitCode::kDone;
 }
 
 std::string InvoiceBody(const Settings& settings) {

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -9,7 +10,9 @@
 
 #include <fmt/format.h>
 
+#include "billing/export_sums.h"
 #include "billing/focus_charges.h"
+#include "billing/focus_export.h"
 #include "billing/meter.h"
 #include "billing/price_json.h"
 #include "billing/usd.h"
@@ -30,7 +33,8 @@ constexpr std::string_view kPrices = "/tw/v1/prices";
 constexpr std::string_view kInvoices = "/tw/v1/invoices";
 constexpr std::string_view kBackup = "/tw/v1/backup";
 // Of a bill, of its verification, and (all) of an export.
-constexpr std::array<std::string_view, 4> kBillFields = {"period", "org", "version", "format"};
+constexpr std::array<std::string_view, 5> kBillFields = {"period", "org", "version", "format",
+                                                         "issuer"};
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
 http::Response Answered(std::string body, std::string type = "application/json") {
@@ -244,32 +248,45 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
         billing::VerifyStatement(order, books_.recorder(), books_.ledger(), books_.disk()));
     return Answered(VerificationJson(order, verified));
   }
-  billing::MeterFilter filter = billing::FilterOf(order);
-  filter.by_day = what != "/focus";
+  if (what == "/focus") {
+    return Export(order, query);
+  }
+  if (!what.empty()) {
+    return Fail(ErrorCode::kNotFound, "A bill has verify and focus beside it.");
+  }
+  const billing::MeterFilter filter = billing::FilterOf(order);
   billing::Meters meters;
   TW_RETURN_IF_ERROR(books_.recorder().AddMeters(filter, meters));
   TW_ASSIGN_OR_RETURN(const auto prices, books_.recorder().Prices());
   billing::CreditUses credits;
   TW_RETURN_IF_ERROR(books_.recorder().AddCreditUses(filter, credits));
   const billing::Statement statement = billing::MakeStatement(order, meters, prices, credits);
-  if (what.empty()) {
-    billing::Meters corrected;
-    TW_RETURN_IF_ERROR(books_.recorder().AddCorrected(filter, corrected));
-    // The statement is last, so that who has the bytes finds it, and its hash, by hand.
-    return Answered(fmt::format(
-        R"({{"schema":"tradewind.bill/v1","hash":"{}","requests":{},"corrected":{},"statement":{}}})",
-        statement.hash, RequestsOfLines(order, statement), CorrectedOfLines(statement, corrected),
-        statement.text));
-  }
-  if (what != "/focus") {
-    return Fail(ErrorCode::kNotFound, "A bill has verify and focus beside it.");
-  }
+  billing::Meters corrected;
+  TW_RETURN_IF_ERROR(books_.recorder().AddCorrected(filter, corrected));
+  // The statement is last, so that who has the bytes finds it, and its hash, by hand.
+  return Answered(fmt::format(
+      R"({{"schema":"tradewind.bill/v1","hash":"{}","requests":{},"corrected":{},"statement":{}}})",
+      statement.hash, RequestsOfLines(order, statement), CorrectedOfLines(statement, corrected),
+      statement.text));
+}
+
+Result<http::Response> BillApi::Export(const StatementOrder& order, const http::Query& query) {
   billing::FocusOrder focus;
   focus.billing_period = billing::MonthOf(order.period.from_s);
-  focus.ledger_hash = statement.hash;
   if (const std::string version = http::First(query, "version"); !version.empty()) {
     TW_ASSIGN_OR_RETURN(focus.version, billing::ParseFocusVersion(version));
   }
+  const std::string format = http::First(query, "format");
+  if (!format.empty() && format != "csv" && format != "parquet") {
+    return Fail(ErrorCode::kInvalidArgument, "`format` is csv or parquet.", "format");
+  }
+  const bool is_csv = format != "parquet";
+  billing::MeterFilter hours = billing::FilterOf(order);
+  hours.by_day = false;
+  billing::ExportSums sums;
+  TW_RETURN_IF_ERROR(books_.recorder().BeginExport(hours, sums));
+  TW_ASSIGN_OR_RETURN(auto prices, books_.recorder().Prices());
+  focus.ledger_hash = billing::MakeStatement(order, sums.by_day, prices, sums.credits).hash;
   TW_ASSIGN_OR_RETURN(billing::BillNames names, NamesOf(order));
   for (const std::string& issuer : {issuer_, http::First(query, "issuer")}) {
     names.issuer = issuer.empty() ? names.issuer : issuer;
@@ -279,17 +296,19 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
       names.presents.insert(credit.spec.name);
     }
   }
-  TW_ASSIGN_OR_RETURN(const std::vector<billing::FocusCharge> charges, ChargesOf(order));
-  const std::string format = http::First(query, "format");
-  if (format.empty() || format == "csv") {
-    return Answered(billing::FocusCsv(focus, meters, prices, names, credits, charges),
-                    "text/csv; charset=utf-8");
+  TW_ASSIGN_OR_RETURN(std::vector<billing::FocusCharge> charges, ChargesOf(order));
+  auto writer = std::make_unique<billing::FocusWriter>(
+      is_csv ? billing::FocusFormat::kCsv : billing::FocusFormat::kParquet, std::move(focus),
+      std::move(prices), std::move(names));
+  const auto pieces = std::make_shared<billing::FocusExport>(
+      books_.recorder(), std::move(hours), std::move(sums), std::move(writer), std::move(charges));
+  TW_ASSIGN_OR_RETURN(std::string first, pieces->Next());
+  http::Response response = Answered(
+      std::move(first), is_csv ? "text/csv; charset=utf-8" : "application/vnd.apache.parquet");
+  if (!pieces->is_done()) {
+    response.more = [pieces] { return pieces->Next(); };
   }
-  if (format == "parquet") {
-    return Answered(billing::FocusParquet(focus, meters, prices, names, credits, charges),
-                    "application/vnd.apache.parquet");
-  }
-  return Fail(ErrorCode::kInvalidArgument, "`format` is csv or parquet.", "format");
+  return response;
 }
 
 Result<http::Response> BillApi::AnswerPrices(const http::Request& request) {

@@ -11,6 +11,7 @@
 #include "billing/focus.h"
 #include "billing/statement.h"
 #include "http/http.h"
+#include "http/query.h"
 #include "identity/principal.h"
 #include "identity/store.h"
 
@@ -39,6 +40,7 @@ class BillApi {
  private:
   Result<http::Response> AnswerBill(const http::Request& request, std::string_view what,
                                     const identity::Principal& caller);
+  Result<http::Response> Export(const billing::StatementOrder& order, const http::Query& query);
   Result<http::Response> AnswerPrices(const http::Request& request);
   Result<http::Response> AnswerInvoices(const http::Request& request, std::string_view rest,
                                         const identity::Principal& caller);

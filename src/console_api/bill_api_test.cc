@@ -59,7 +59,7 @@ class BillApiTest : public ::testing::Test {
                   const std::string& query = "") {
     const auto response = Try(method, path, body, query);
     EXPECT_TRUE(response) << response.error().message;
-    return response ? response->body : "{}";
+    return response ? http::WholeBody(*response).value() : "{}";
   }
   boost::json::object AskJson(const std::string& method, const std::string& path,
                               const std::string& body = "", const std::string& query = "") {

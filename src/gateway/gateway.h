@@ -74,8 +74,8 @@ struct GatewayOptions {
       0};  // whoever runs it ends it after this long without work; 0 = never
   RouteTimes times;
   // Answers the routes of what people manage (keys, provider keys), for callers with the scope for
-  // it. Called on worker threads with a request that has method, path, query and body only. Null:
-  // 404.
+  // it. Called on worker threads, as is what it has `more` of, with a request that has method,
+  // path, query and body only. Null: 404.
   std::function<Result<http::Response>(const http::Request&, const identity::Principal&)> console;
   // Holds and settles the money of attempts; must outlive the gateway. Null: nothing is counted.
   billing::Meter* meter = nullptr;
@@ -266,6 +266,8 @@ class Gateway {
 
   // Answers, with x-request-id; a client that has left is no error.
   Task<void> Respond(Call& call, http::Response response);
+  Task<void> Stream(Call& call, http::Response response);  // what has `more`; likewise
+  static void AddHeaders(const Call& call, http::Headers& headers);
   Task<void> RespondJson(Call& call, std::string json, int status = 200);
   Task<void> Refuse(Call& call, Error error);
   void Record(Call& call);

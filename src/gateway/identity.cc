@@ -196,7 +196,36 @@ Task<void> Gateway::Console(Call& call) {
     co_return co_await Refuse(call, std::move(response).error());
   }
   response->headers.Set("Cache-Control", "no-store");  // a new token may be in it
+  if (response->more) {
+    co_return co_await Stream(call, std::move(*response));
+  }
   co_await Respond(call, std::move(*response));
+}
+
+// What fails half-way is not finished: the client sees that its answer is not whole.
+Task<void> Gateway::Stream(Call& call, http::Response response) {
+  AddHeaders(call, response.headers);
+  Status sent = co_await call.exchange.StartStream(response.status, std::move(response.headers));
+  std::string piece = std::move(response.body);
+  while (sent.has_value() && !piece.empty()) {
+    sent = co_await call.exchange.Write(piece);
+    if (!sent.has_value()) {
+      break;
+    }
+    std::function<Result<std::string>()> job = response.more;
+    Result<std::string> next = co_await console_workers_.Run(std::move(job));
+    if (!next.has_value()) {
+      sent = Fail(std::move(next).error());
+      break;
+    }
+    piece = std::move(*next);
+  }
+  if (sent.has_value()) {
+    sent = co_await call.exchange.Finish();
+  }
+  if (!sent.has_value()) {
+    call.record.outcome = ErrorCodeName(sent.error().code);
+  }
 }
 
 }  // namespace tradewind::gateway

@@ -40,6 +40,7 @@ class TokenTest : public ::testing::Test {
       EXPECT_TRUE(request.headers.all().empty()) << "header values stay behind";
       http::Response response;
       response.body = request.method + " " + request.path + " " + request.body;
+      response.more = console_more_;
       return response;
     };
     options.provider_secrets = &store_->provider_secrets();
@@ -111,6 +112,7 @@ class TokenTest : public ::testing::Test {
   std::unique_ptr<Gateway> gateway_;
   std::unique_ptr<http::Server> server_;
   std::string console_caller_;
+  std::function<Result<std::string>()> console_more_;  // of its answers
 };
 
 TEST_F(TokenTest, CreatingTheFirstKeyClosesTheOpenDoorAtOnce) {
@@ -206,6 +208,27 @@ TEST_F(TokenTest, TheAdminTokenManagesAndAsksTheLocalModelOnly) {
   EXPECT_EQ(console_caller_, "key_admin");
   EXPECT_EQ(Send("POST", kChatPath, AdminToken()).status, 200);
   EXPECT_FALSE(store_->keys().Find(AdminToken())->MayUseProvider("together"));
+}
+
+TEST_F(TokenTest, WhatIsManagedMayAnswerInPiecesAndOneThatFailsIsNotWhole) {
+  int pieces = 0;
+  console_more_ = [&pieces]() -> Result<std::string> {
+    return ++pieces > 3 ? "" : ":" + std::to_string(pieces);
+  };
+  const http::Response whole = Send("GET", "/tw/v1/bill/focus", AdminToken());
+  EXPECT_EQ(whole.body, "GET /tw/v1/bill/focus :1:2:3");
+  EXPECT_EQ(whole.headers.Find("Cache-Control"), "no-store");
+  EXPECT_TRUE(whole.headers.Find("x-request-id").has_value());
+  console_more_ = []() -> Result<std::string> {
+    return Fail(ErrorCode::kUnavailable, "the disk is gone");
+  };
+  http::ClientRequest request;
+  request.port = server_->port();
+  request.target = "/tw/v1/bill/focus";
+  request.headers.Set("Authorization", "Bearer " + AdminToken());
+  EXPECT_FALSE(http::Fetch(request).has_value());
+  console_more_ = {};
+  EXPECT_EQ(Send("GET", "/tw/v1/keys", AdminToken()).status, 200) << "and the next one is answered";
 }
 
 TEST_F(TokenTest, WhoAmIHasTheShapeThatTheSdksParse) {

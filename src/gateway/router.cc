@@ -210,14 +210,18 @@ Task<void> Gateway::Serve(Call& call, const Route& route) {
   co_await (this->*route.answer)(call);
 }
 
-Task<void> Gateway::Respond(Call& call, http::Response response) {
-  response.headers.Set("x-request-id", call.request_id);
+void Gateway::AddHeaders(const Call& call, http::Headers& headers) {
+  headers.Set("x-request-id", call.request_id);
   if (!call.record.receipt.empty()) {  // a failure too: its attempts may be billed
-    response.headers.Set("x-tradewind-receipt", call.record.receipt);
+    headers.Set("x-tradewind-receipt", call.record.receipt);
   }
   for (const auto& [name, value] : call.cors.all()) {
-    response.headers.Set(name, value);
+    headers.Set(name, value);
   }
+}
+
+Task<void> Gateway::Respond(Call& call, http::Response response) {
+  AddHeaders(call, response.headers);
   if (const Status sent = co_await call.exchange.Respond(std::move(response)); !sent.has_value()) {
     call.record.outcome = ErrorCodeName(sent.error().code);
   }

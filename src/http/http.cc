@@ -35,4 +35,15 @@ std::optional<std::string_view> Headers::Find(std::string_view name) const {
   return at->second;
 }
 
+Result<std::string> WholeBody(Response response) {
+  while (response.more) {
+    TW_ASSIGN_OR_RETURN(const std::string piece, response.more());
+    if (piece.empty()) {
+      break;
+    }
+    response.body += piece;
+  }
+  return std::move(response.body);
+}
+
 }  // namespace tradewind::http

@@ -42,7 +42,13 @@ struct Response {
   int status = 200;
   Headers headers;  // Content-Length, Connection and Date are added
   std::string body;
+  // Where there is one: what follows `body`, piece by piece, until one is empty. It waits for the
+  // disk. An error ends an answer that is not whole.
+  std::function<Result<std::string>()> more = {};
 };
+
+// `body` and all that follows it.
+Result<std::string> WholeBody(Response response);
 
 // One request and its response. Lives on its connection's event-loop thread; handlers await on that
 // thread and must not block it. The handler answers exactly once: Respond, or StartStream +
