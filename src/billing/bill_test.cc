@@ -234,6 +234,55 @@ TEST(Statement, IsMadeFromSegmentsThatWereSetAsideAndFromRowsWhereThoseAreGone) 
   EXPECT_EQ(verified.statement.cost, cost);
 }
 
+// Another request ends first, before each of the first reads of the journal.
+class BusyDisk final : public ledger::Disk {
+ public:
+  explicit BusyDisk(World& world) : world_(world) {}
+
+  Result<std::vector<std::byte>> Read(const std::string& name, uint64_t offset,
+                                      size_t bytes) override {
+    if (left_ > 0) {
+      --left_;
+      EXPECT_GT(world_.Buy(100, 10, 20), 0);
+    }
+    return world_.disk.Read(name, offset, bytes);
+  }
+  Result<std::vector<std::string>> List() override { return world_.disk.List(); }
+  Result<std::vector<std::string>> ListRetired() override { return world_.disk.ListRetired(); }
+  Result<std::unique_ptr<ledger::DiskFile>> Create(const std::string& name,
+                                                   uint64_t bytes) override {
+    return world_.disk.Create(name, bytes);
+  }
+  Status Remove(const std::string& name) override { return world_.disk.Remove(name); }
+  Status Rename(const std::string& name, const std::string& to) override {
+    return world_.disk.Rename(name, to);
+  }
+  Status Retire(const std::string& name) override { return world_.disk.Retire(name); }
+  Status TrimRetired(uint64_t bytes_max) override { return world_.disk.TrimRetired(bytes_max); }
+  Result<ledger::DiskRoom> Room() override { return world_.disk.Room(); }
+  std::string BootId() override { return world_.disk.BootId(); }
+
+ private:
+  World& world_;
+  int left_ = 20;
+};
+
+TEST(Verify, IsGoodWhileRequestsEnd) {
+  World world;
+  ASSERT_TRUE(world.ledger->Grant({"gift", "org:org_1", 900'000'000}).has_value());
+  for (int i = 0; i < 5; ++i) {
+    world.Buy(100, 0, 7);
+  }
+  BusyDisk busy(world);
+  const auto verified = VerifyStatement(Month(), *world.recorder, *world.ledger, busy);
+  ASSERT_TRUE(verified.has_value()) << verified.error().message;
+  EXPECT_TRUE(verified->is_good()) << verified->differences.size();
+  EXPECT_EQ(verified->statement.requests, 5) << "those that ended before it began";
+  EXPECT_EQ(verified->statement.payable(), 0);
+  EXPECT_GT(world.ids, 5U) << "the test is too small";
+  EXPECT_EQ(world.Verify(Month()).statement.requests, static_cast<int64_t>(world.ids));
+}
+
 TEST(Statement, ThatWasTamperedWithIsFoundOut) {
   World world;
   for (int i = 0; i < 5; ++i) {

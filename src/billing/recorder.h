@@ -130,6 +130,7 @@ enum class BillReach {
 };
 
 class BillCells;        // bill_cells.h
+struct BillSums;        // bill_sums.h
 struct Correction;      // correction.h
 struct CorrectionList;  // likewise
 struct MeterFilter;     // meters.h
@@ -277,7 +278,9 @@ class Recorder {
 
   // --- For bills (recorder_bill.cc) ---
 
-  // What was settled in whole hours, by kind of token.
+  // All that a bill is made of, as of one moment. `and_by_hour`: its meters by the hour besides.
+  Result<BillSums> SumsOf(const MeterFilter& filter, bool and_by_hour = false);
+  // Parts of it, each as of a moment of its own: what was settled in whole hours, by kind of token.
   Status AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters);
   // Of what has no price, by the lines of statements: how many attempts a correction of the same
   // time has given a cost (recorder_corrections.cc).
@@ -312,10 +315,14 @@ class Recorder {
   Status AddSums(std::string_view table, std::string_view time, int64_t from, int64_t to,
                  const UsageFilter& filter, UsageSum& sum);  // requires mutex_
   Status PrepareBill();                                      // requires mutex_
-  // Of AddMeters and AddCreditUses, which catch up before; these require mutex_.
+  // As those of public names; these require mutex_.
   Status ReadMeters(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters);
+  Status ReadCorrected(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters);
+  Status ReadCreditUses(const MeterFilter& filter, std::map<CreditUseKey, ledger::NanoUsd>& uses);
   Status ReadCreditUses(const MeterFilter& filter,
                         const std::function<void(CreditUseKey, ledger::NanoUsd)>& take);
+  Result<std::vector<PriceVersion>> ReadPrices(std::string_view model);
+  Result<int64_t> LastEndNs();
   // Of a batch; requires mutex_.
   Status WriteBill(std::vector<AttemptRow>& ended, std::span<const Correction> corrections);
   Result<std::vector<Correction>> WriteCorrections(std::span<const Correction> corrections);

@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "billing/bill_sums.h"
 #include "billing/correction.h"
 #include "billing/meters.h"
 #include "billing/price_version.h"
@@ -124,6 +125,35 @@ Status Recorder::WriteBill(std::vector<AttemptRow>& ended,
   return {};
 }
 
+Result<BillSums> Recorder::SumsOf(const MeterFilter& filter, bool and_by_hour) {
+  TW_RETURN_IF_ERROR(CatchUp());
+  const std::lock_guard lock(mutex_);  // nothing is recorded between these
+  TW_RETURN_IF_ERROR(CheckOpen());
+  BillSums sums;
+  TW_RETURN_IF_ERROR(ReadMeters(filter, sums.meters));
+  if (and_by_hour) {
+    MeterFilter by_hour = filter;
+    by_hour.by_day = false;
+    TW_RETURN_IF_ERROR(ReadMeters(by_hour, sums.by_hour));
+  }
+  TW_RETURN_IF_ERROR(ReadCreditUses(filter, sums.credits));
+  TW_RETURN_IF_ERROR(ReadCorrected(filter, sums.corrected));
+  TW_ASSIGN_OR_RETURN(sums.prices, ReadPrices(""));
+  TW_ASSIGN_OR_RETURN(sums.last_end_ns, LastEndNs());
+  return sums;
+}
+
+// Of attempts that are in the table, and of corrections.
+Result<int64_t> Recorder::LastEndNs() {
+  TW_ASSIGN_OR_RETURN(
+      storage::Statement query,
+      database_.Prepare("SELECT max(coalesce((SELECT max(ended_ns) FROM attempts INDEXED BY "
+                        "attempts_by_end WHERE state >= 3), 0), "
+                        "coalesce((SELECT max(time_ns) FROM corrections), 0))"));
+  TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+  return has_row ? query.Integer(0) : 0;
+}
+
 Status Recorder::AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters) {
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);
@@ -171,6 +201,10 @@ Result<std::vector<PriceVersion>> Recorder::Prices(std::string_view model) {
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
+  return ReadPrices(model);
+}
+
+Result<std::vector<PriceVersion>> Recorder::ReadPrices(std::string_view model) {
   TW_ASSIGN_OR_RETURN(storage::Statement query,
                       database_.Prepare("SELECT version, item, terms, source, since_ns, until_ns "
                                         "FROM prices ORDER BY version"));

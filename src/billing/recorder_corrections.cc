@@ -177,6 +177,10 @@ Result<CorrectionList> Recorder::ListCorrections(const AttemptFilter& filter, in
 Status Recorder::AddCorrected(const MeterFilter& filter, Meters& meters) {
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
+  return ReadCorrected(filter, meters);
+}
+
+Status Recorder::ReadCorrected(const MeterFilter& filter, Meters& meters) {
   // An attempt that was set aside ended about when it was admitted.
   TW_ASSIGN_OR_RETURN(
       storage::Statement query,

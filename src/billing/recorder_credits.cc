@@ -113,6 +113,11 @@ Status Recorder::AddCreditUses(const MeterFilter& filter,
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
+  return ReadCreditUses(filter, uses);
+}
+
+Status Recorder::ReadCreditUses(const MeterFilter& filter,
+                                std::map<CreditUseKey, ledger::NanoUsd>& uses) {
   return ReadCreditUses(filter, [&uses](CreditUseKey key, ledger::NanoUsd amount) {
     uses[std::move(key)] += amount;
   });

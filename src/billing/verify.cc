@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/bill_sums.h"
 #include "billing/budget_audit.h"
 #include "billing/correction.h"
 #include "ledger/journal.h"
@@ -97,12 +98,14 @@ auto Told(const AttemptRow& row) {
                   row.charge, row.credits);
 }
 
-bool IsOf(const AttemptRow& row, const StatementOrder& order) {
+// What ended after `last_end_ns` is not in the sums that are judged.
+bool IsOf(const AttemptRow& row, const StatementOrder& order, int64_t last_end_ns) {
   constexpr int64_t kSecondNs = 1'000'000'000;
   const auto same = [](const std::string& wanted, const std::string& is) {
     return wanted.empty() || wanted == is;
   };
-  return row.state == AttemptState::kSettled && row.ended_ns >= order.period.from_s * kSecondNs &&
+  return row.state == AttemptState::kSettled && row.ended_ns <= last_end_ns &&
+         row.ended_ns >= order.period.from_s * kSecondNs &&
          row.ended_ns / kSecondNs < order.period.to_s && same(order.org_id, row.purchase.org_id) &&
          same(order.key_id, row.purchase.key_id);
 }
@@ -118,8 +121,9 @@ std::string PayeeOf(const Purchase& bought) {
 // reaches. In memory is what is open, and sums.
 class Recount {
  public:
-  Recount(const StatementOrder& order, Recorder& recorder, Verification& result)
-      : order_(order), recorder_(recorder), result_(result) {}
+  Recount(const StatementOrder& order, int64_t last_end_ns, Recorder& recorder,
+          Verification& result)
+      : order_(order), last_end_ns_(last_end_ns), recorder_(recorder), result_(result) {}
 
   // Of all attempts, whatever the order asks for.
   const Owed& owed() const { return owed_; }
@@ -197,6 +201,8 @@ class Recount {
   }
 
  private:
+  bool IsOf(const AttemptRow& row) const { return billing::IsOf(row, order_, last_end_ns_); }
+
   Status AddSetAside() {
     MeterFilter filter = FilterOf(order_);
     filter.set_aside = true;
@@ -231,7 +237,7 @@ class Recount {
       if (found == said.end()) {
         return;
       }
-      result_.from_journal += IsOf(found->second, order_) ? 1 : 0;
+      result_.from_journal += IsOf(found->second) ? 1 : 0;
       if (row.state != AttemptState::kSettled || Told(row) != Told(found->second)) {
         Differ(fmt::format("request {} attempt {} is another one in the journal",
                            row.id.request.ToString(), row.id.attempt));
@@ -242,7 +248,7 @@ class Recount {
       said.erase(found);
     }));
     for (const auto& [id, row] : said) {
-      if (IsOf(row, order_) && row.ended_ns >= set_aside_until_ns_) {
+      if (IsOf(row) && row.ended_ns >= set_aside_until_ns_) {
         Differ(fmt::format("request {} attempt {} is in the journal only", id.request.ToString(),
                            id.attempt));
       }
@@ -288,7 +294,7 @@ class Recount {
     as_row.state = AttemptState::kSettled;
     as_row.purchase = counted.purchase;
     as_row.ended_ns = counted.time_ns;
-    if (IsOf(as_row, order_)) {
+    if (IsOf(as_row)) {
       AddToMeters(counted, meters_);
       AddToCreditUses(counted, replay_.credits, credit_uses_);
     }
@@ -300,7 +306,7 @@ class Recount {
     if (counted.state == AttemptState::kSettled) {
       owed_[PayeeOf(counted.purchase)] += counted.cost;
     }
-    if (IsOf(counted, order_)) {
+    if (IsOf(counted)) {
       ++result_.from_rows;
       const auto version = replay_.prices.find(counted.price_version);
       AddToMeters(counted, version == replay_.prices.end() ? nullptr : &version->second.prices,
@@ -315,6 +321,7 @@ class Recount {
   }
 
   const StatementOrder& order_;
+  const int64_t last_end_ns_;
   Recorder& recorder_;
   Verification& result_;
   Replay replay_;
@@ -394,8 +401,8 @@ Result<Verification> VerifyStatement(const StatementOrder& order, Recorder& reco
     Verification result;
     Payables payables(ledger);
     const std::vector<ledger::BudgetState> budgets = ledger.Budgets();
-    TW_RETURN_IF_ERROR(recorder.CatchUp());
-    Recount recount(order, recorder, result);
+    TW_ASSIGN_OR_RETURN(const BillSums sums, recorder.SumsOf(FilterOf(order), true));
+    Recount recount(order, sums.last_end_ns, recorder, result);
     Status read = recount.ReadJournal(disk);
     // A segment may have gone while it was read.
     const bool is_gone = !read.has_value() && read.error().code == ErrorCode::kNotFound;
@@ -403,17 +410,9 @@ Result<Verification> VerifyStatement(const StatementOrder& order, Recorder& reco
       return Fail(std::move(read).error());
     }
     if (read.has_value()) {
-      Meters meters;
-      TW_RETURN_IF_ERROR(recorder.AddMeters(FilterOf(order), meters));
-      TW_ASSIGN_OR_RETURN(const std::vector<PriceVersion> prices, recorder.Prices());
-      CreditUses credits;
-      TW_RETURN_IF_ERROR(recorder.AddCreditUses(FilterOf(order), credits));
-      result.statement = MakeStatement(order, meters, prices, credits);
-      MeterFilter hours = FilterOf(order);
-      hours.by_day = false;
-      Meters by_hour;
-      TW_RETURN_IF_ERROR(recorder.AddMeters(hours, by_hour));
-      if (MakeStatement(order, by_hour, prices, credits).hash != result.statement.hash) {
+      result.statement = MakeStatement(order, sums.meters, sums.prices, sums.credits);
+      if (MakeStatement(order, sums.by_hour, sums.prices, sums.credits).hash !=
+          result.statement.hash) {
         result.differences.push_back("the sums by hour are not those by day");
       }
       TW_RETURN_IF_ERROR(recount.ReadRows());

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "billing/bill_sums.h"
 #include "billing/export_sums.h"
 #include "billing/focus_charges.h"
 #include "billing/focus_export.h"
@@ -120,13 +121,14 @@ std::string RequestsOfLines(const StatementOrder& order, const billing::Statemen
 
 // Of each line of requests without a price, by its id: how many of them a correction has given a
 // cost, which is on a line of its own.
-std::string CorrectedOfLines(const billing::Statement& statement, billing::Meters& corrected) {
+std::string CorrectedOfLines(const billing::Statement& statement,
+                             const billing::Meters& corrected) {
   JsonWriter json;
   json.BeginObject();
   for (const billing::StatementLine& line : statement.lines) {
     const bool is_of_requests = line.key.kind == billing::MeterKind::kRequests;
     if (is_of_requests && IsUnpriced(line.key, line.sum) && corrected.contains(line.key)) {
-      json.Field(line.id, corrected[line.key].quantity);
+      json.Field(line.id, corrected.at(line.key).quantity);
     }
   }
   json.EndObject();
@@ -254,20 +256,15 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
   if (!what.empty()) {
     return Fail(ErrorCode::kNotFound, "A bill has verify and focus beside it.");
   }
-  const billing::MeterFilter filter = billing::FilterOf(order);
-  billing::Meters meters;
-  TW_RETURN_IF_ERROR(books_.recorder().AddMeters(filter, meters));
-  TW_ASSIGN_OR_RETURN(const auto prices, books_.recorder().Prices());
-  billing::CreditUses credits;
-  TW_RETURN_IF_ERROR(books_.recorder().AddCreditUses(filter, credits));
-  const billing::Statement statement = billing::MakeStatement(order, meters, prices, credits);
-  billing::Meters corrected;
-  TW_RETURN_IF_ERROR(books_.recorder().AddCorrected(filter, corrected));
+  TW_ASSIGN_OR_RETURN(const billing::BillSums sums,
+                      books_.recorder().SumsOf(billing::FilterOf(order)));
+  const billing::Statement statement =
+      billing::MakeStatement(order, sums.meters, sums.prices, sums.credits);
   // The statement is last, so that who has the bytes finds it, and its hash, by hand.
   return Answered(fmt::format(
       R"({{"schema":"tradewind.bill/v1","hash":"{}","requests":{},"corrected":{},"statement":{}}})",
-      statement.hash, RequestsOfLines(order, statement), CorrectedOfLines(statement, corrected),
-      statement.text));
+      statement.hash, RequestsOfLines(order, statement),
+      CorrectedOfLines(statement, sums.corrected), statement.text));
 }
 
 Result<http::Response> BillApi::Export(const StatementOrder& order, const http::Query& query) {

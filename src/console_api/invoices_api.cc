@@ -10,6 +10,7 @@
 
 #include "billing/bill_boundary.h"
 #include "billing/bill_period.h"
+#include "billing/bill_sums.h"
 #include "billing/remote_bill.h"
 #include "billing/usd.h"
 #include "billing/verify.h"
@@ -358,12 +359,9 @@ Result<http::Response> BillApi::Issue(const http::Request& request) {
     }
     draft.tax_percent = *percent;
   }
-  billing::Meters meters;
-  TW_RETURN_IF_ERROR(books_.recorder().AddMeters(billing::FilterOf(order), meters));
-  TW_ASSIGN_OR_RETURN(const auto prices, books_.recorder().Prices());
-  billing::CreditUses credits;
-  TW_RETURN_IF_ERROR(books_.recorder().AddCreditUses(billing::FilterOf(order), credits));
-  draft.statement = billing::MakeStatement(order, meters, prices, credits);
+  TW_ASSIGN_OR_RETURN(const billing::BillSums sums,
+                      books_.recorder().SumsOf(billing::FilterOf(order)));
+  draft.statement = billing::MakeStatement(order, sums.meters, sums.prices, sums.credits);
   if (draft.statement.lines.empty()) {
     return Fail(
         ErrorCode::kNotFound,

@@ -339,6 +339,38 @@ def test_credits_pay_first_and_who_is_prepaid_is_refused_without_them(tmp_path):
         assert kept["credits"][0]["left_nanousd"] == "0" and kept["organisations"][0]["terms"] == "postpaid"
 
 
+def test_every_answer_about_a_bill_agrees_with_itself_while_requests_run(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=("10", "30")) as site, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        server, home = site.server, site.server.home
+        key = make_key(home, "k", "--org", "acme")
+        cli(home, "credit", "grant", "acme", "1000")  # pays all of it
+        admin = {"Authorization": "Bearer " + (home / "admin-token").read_text().strip()}
+        stop = threading.Event()
+
+        def load():
+            while not stop.is_set():
+                assert chat(server, key["token"], max_tokens=5).status == 200
+
+        running = [pool.submit(load) for _ in range(4)]
+        try:
+            seen = set()
+            end = time.monotonic() + 5
+            while time.monotonic() < end:
+                statement = server.get("/tw/v1/bill?org=acme", admin).json()["statement"]
+                if statement["requests"] > 0:
+                    assert statement["charge_nanousd"] == statement["credit_nanousd"] and statement["payable_nanousd"] == "0"
+                    seen.add(statement["requests"])
+                rows = list(csv.DictReader(io.StringIO(server.get("/tw/v1/bill/focus?org=acme", admin).body.decode())))
+                assert sum(decimal.Decimal(row["BilledCost"]) for row in rows) == 0, "it adds up to what is left to pay"
+                verified = server.get("/tw/v1/bill/verify?org=acme", admin).json()
+                assert verified["good"], verified
+        finally:
+            stop.set()
+        for done in running:
+            done.result()
+        assert len(seen) > 5, "it was read while requests ended"
+
+
 def test_invoices_are_drafted_now_and_issued_when_the_month_is_over(tmp_path):
     with market.Market(tmp_path, "site-a", prices=HUGE, extra='[billing]\nissuer = "Wind & Sons Ltd"\nissuer_address = "1 Harbour Road\\nLondon"\n') as site:
         home = site.server.home
