@@ -162,11 +162,13 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
       continue;
     }
     const std::string nobody;
+    // The server's own budgets, and what leads to their ends, have no part in what callers' own
+    // keys pay.
     for (const auto& [kind, id, org] : {std::tuple("key", &bought.key_id, &bought.org_id),
                                         std::tuple("org", &bought.org_id, &bought.org_id),
                                         std::tuple("model", &bought.model, &nobody),
                                         std::tuple("provider", &bought.provider, &nobody)}) {
-      if (!id->empty()) {
+      if (!id->empty() && (org != &nobody || !bought.own_key)) {
         const std::string series = billing::BudgetName(kind, *id);
         NanoUsd& sum = costs[{series, SpentNs(row) / kBucketNs}];
         sum += std::min(row.cost, ledger::kNanoUsdMax - sum);

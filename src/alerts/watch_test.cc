@@ -790,6 +790,28 @@ TEST(Watch, ForecastsThatAMonthWillEndAboveItsBudget) {
   EXPECT_TRUE(world.LookFor(Kind::kForecast).empty());
 }
 
+TEST(Watch, CountsWhatCallersOwnKeysPayForThemAndNotForTheServer) {
+  World world;
+  const auto spent_of = [&](const char* series) {
+    EXPECT_TRUE(world.recorder->CatchUp().has_value());
+    NanoUsd spent = 0;
+    EXPECT_TRUE(world.recorder
+                    ->Change([&](storage::Database& database) -> Status {
+                      TW_ASSIGN_OR_RETURN(spent, CostBetween(database, series, 0, INT64_MAX));
+                      return {};
+                    })
+                    .has_value());
+    return spent;
+  };
+  world.Spend(3 * kUsd);
+  world.own_key_of = "org_2";
+  world.Spend(20 * kUsd);
+  EXPECT_EQ(spent_of("provider:site-a"), 3 * kUsd);
+  EXPECT_EQ(spent_of("model:org/model"), 3 * kUsd);
+  EXPECT_EQ(spent_of("org:org_1"), 3 * kUsd);
+  EXPECT_EQ(spent_of("org:org_2"), 20 * kUsd);
+}
+
 TEST(Watch, PutsOutWhatIsWantedOnEachChannelUntilItIsDelivered) {
   World world({.wants = {true, false}});
   world.Spend(10);

@@ -203,10 +203,17 @@ TEST(Adjust, AnAttemptWithoutAPriceThatIsGivenACostIsNotUnpricedAnyMore) {
                   ->Change([](storage::Database& database) {
                     return database.Execute(
                         "UPDATE sums SET unpriced = unpriced + 1; UPDATE day_sums SET unpriced = "
-                        "unpriced + 1; DELETE FROM migrations WHERE number = 14");
+                        "unpriced + 1");
                   })
                   .has_value());
   EXPECT_EQ(world.Sum().unpriced, 2);
+  ASSERT_TRUE(world.recorder
+                  ->Change([](storage::Database& database) {
+                    return database.Execute(
+                        "ALTER TABLE sums DROP COLUMN own_key_cost; ALTER TABLE day_sums DROP "
+                        "COLUMN own_key_cost; DELETE FROM migrations WHERE number >= 14");
+                  })
+                  .has_value());
   world.KillAndStart();
   EXPECT_EQ(world.Sum().unpriced, 1);
   EXPECT_EQ(world.Sum({.from_ns = kNoonS * 1'000'000'000}).unpriced, 1) << "by quarters of an hour";

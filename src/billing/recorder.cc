@@ -112,10 +112,10 @@ namespace {
 
 std::string AddingToSums(std::string_view table) {
   return fmt::format(
-      "INSERT INTO {} VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14) "
+      "INSERT INTO {} VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15) "
       "ON CONFLICT DO UPDATE SET settled=settled+?6, voided=voided+?7, unpriced=unpriced+?8, "
       "cost=cost+?9, charge=charge+?10, input=input+?11, cached=cached+?12, output=output+?13, "
-      "reasoning=reasoning+?14",
+      "reasoning=reasoning+?14, own_key_cost=own_key_cost+?15",
       table);
 }
 
@@ -379,6 +379,7 @@ void AddTo(UsageSum& sum, const AttemptRow& row) {
   sum.unpriced += is_settled && !row.purchase.priced ? 1 : 0;
   sum.cost += row.cost;
   sum.charge += row.charge;
+  sum.own_key_cost += row.purchase.own_key ? row.cost : 0;
   sum.input_tokens += row.outcome.input_tokens;
   sum.cached_tokens += row.outcome.cached_tokens;
   sum.output_tokens += row.outcome.output_tokens;
@@ -392,6 +393,7 @@ Status AddToSum(storage::Statement& add, const SumKey& key, const UsageSum& sum)
   add.Bind(6, sum.settled).Bind(7, sum.voided).Bind(8, sum.unpriced);
   add.Bind(9, sum.cost).Bind(10, sum.charge).Bind(11, sum.input_tokens);
   add.Bind(12, sum.cached_tokens).Bind(13, sum.output_tokens).Bind(14, sum.unverifiable_tokens);
+  add.Bind(15, sum.own_key_cost);
   return add.Run();
 }
 
@@ -444,6 +446,7 @@ Result<bool> Recorder::ReadBatch() {
       UsageSum& sum = (*into)[SumKeyOf(correction, unit_ns)];
       sum.unpriced -= correction.makes_cost_known() ? 1 : 0;
       sum.cost += correction.cost_change();
+      sum.own_key_cost += correction.purchase.own_key ? correction.cost_change() : 0;
       sum.charge += correction.charge_change();
     }
   }
@@ -572,7 +575,8 @@ Status Recorder::AddSums(std::string_view table, std::string_view time, int64_t 
                          const UsageFilter& filter, UsageSum& sum) {
   std::string sql = fmt::format(
       "SELECT sum(settled), sum(voided), sum(unpriced), sum(cost), sum(charge), "
-      "sum(input), sum(cached), sum(output), sum(reasoning) FROM {} WHERE {} >= ?1 AND {} < ?2",
+      "sum(input), sum(cached), sum(output), sum(reasoning), sum(own_key_cost) FROM {} WHERE {} >= "
+      "?1 AND {} < ?2",
       table, time, time);
   // Only what is asked for: what stands in an OR finds no index.
   const std::array<std::pair<std::string_view, const std::string*>, 4> asked = {
@@ -596,7 +600,7 @@ Status Recorder::AddSums(std::string_view table, std::string_view time, int64_t 
   int column = 0;
   for (int64_t* value :
        {&sum.settled, &sum.voided, &sum.unpriced, &sum.cost, &sum.charge, &sum.input_tokens,
-        &sum.cached_tokens, &sum.output_tokens, &sum.unverifiable_tokens}) {
+        &sum.cached_tokens, &sum.output_tokens, &sum.unverifiable_tokens, &sum.own_key_cost}) {
     *value += has_row ? query.Integer(column++) : 0;
   }
   return {};

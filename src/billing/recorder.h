@@ -76,6 +76,7 @@ struct UsageSum {
   int64_t settled = 0, voided = 0, running = 0, in_doubt = 0;  // attempts
   int64_t unpriced = 0;  // of the settled ones: their cost is not known and not in the sums
   ledger::NanoUsd cost = 0, charge = 0, held = 0, doubtful = 0;
+  ledger::NanoUsd own_key_cost = 0;  // of the cost: what callers' own provider keys paid
   int64_t input_tokens = 0, cached_tokens = 0, output_tokens = 0;
   // Of the output: what a provider reports of thoughts. Nobody but it can count them.
   int64_t unverifiable_tokens = 0;

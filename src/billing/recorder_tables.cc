@@ -218,7 +218,30 @@ INSERT INTO day_sums (day, org, key, model, provider, settled, voided, unpriced,
   ON CONFLICT DO UPDATE SET unpriced = unpriced + excluded.unpriced;
 )";
 
-constexpr std::array<storage::Migration, 14> kSteps = {{{"attempts", kAttempts},
+// What callers' own provider keys paid of a cost. Of attempts that are in files alone the day of
+// their end is known, which is about that of the admission.
+constexpr std::string_view kOwnKeyCosts = R"(
+ALTER TABLE sums ADD COLUMN own_key_cost INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE day_sums ADD COLUMN own_key_cost INTEGER NOT NULL DEFAULT 0;
+INSERT INTO sums
+  SELECT slot, org, key, model, provider, 0, 0, 0, 0, 0, 0, 0, 0, 0, sum(paid) FROM (
+    SELECT admitted_ns / 900000000000 AS slot, org, key, model, provider, cost AS paid
+    FROM attempts WHERE own_key = 1 AND state = 3
+    UNION ALL
+    SELECT a.admitted_ns / 900000000000, org, key, model, provider, c.cost - c.cost_before
+    FROM corrections c JOIN attempts a ON a.request = c.request AND a.attempt = c.attempt
+    WHERE own_key = 1
+    UNION ALL
+    SELECT hour * 4, org, key, model, provider, cost FROM set_aside_meters WHERE own_key = 1)
+  GROUP BY 1, 2, 3, 4, 5 HAVING sum(paid) <> 0
+  ON CONFLICT DO UPDATE SET own_key_cost = excluded.own_key_cost;
+INSERT INTO day_sums
+  SELECT slot / 96, org, key, model, provider, 0, 0, 0, 0, 0, 0, 0, 0, 0, sum(own_key_cost)
+  FROM sums WHERE own_key_cost <> 0 GROUP BY 1, 2, 3, 4, 5
+  ON CONFLICT DO UPDATE SET own_key_cost = excluded.own_key_cost;
+)";
+
+constexpr std::array<storage::Migration, 15> kSteps = {{{"attempts", kAttempts},
                                                         {"bills", kBills},
                                                         {"provider_bills", kProviderBills},
                                                         {"units", kUnits},
@@ -231,7 +254,8 @@ constexpr std::array<storage::Migration, 14> kSteps = {{{"attempts", kAttempts},
                                                         {"requests", kRequests},
                                                         {"corrections", kCorrections},
                                                         {"set_aside", kSetAside},
-                                                        {"corrected_costs", kCorrectedCosts}}};
+                                                        {"corrected_costs", kCorrectedCosts},
+                                                        {"own_key_costs", kOwnKeyCosts}}};
 
 }  // namespace
 

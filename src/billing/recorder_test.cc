@@ -59,6 +59,38 @@ TEST(Recorder, SaysWhatIsMissingWhenItsDatabaseIsOlderThanTheJournal) {
   EXPECT_NE(read.error().message.find("one backup"), std::string::npos) << read.error().message;
 }
 
+TEST(Recorder, TellsWhatCallersOwnKeysPaidOfACostAlsoFromTablesOfBefore) {
+  World world;
+  Meter meter(*world.ledger);
+  for (const bool is_own : {false, true}) {
+    Offer offer = world.Ask(100, 100);
+    offer.purchase.own_key = is_own;
+    auto attempt = meter.Begin(std::move(offer));
+    ASSERT_TRUE(attempt->Sent().has_value());
+    attempt->End({.is_complete = true, .usage = Used(10, is_own ? 5 : 10), .finish = "stop"});
+  }
+  const UsageSum sum = world.Sum();
+  EXPECT_EQ(sum.cost, 50'000);
+  EXPECT_EQ(sum.own_key_cost, 20'000);
+  EXPECT_EQ(sum.charge, 30'000);
+  world.recorder->Release();
+  {
+    auto before = storage::Database::Open(world.home.path() / "ledger.db");
+    ASSERT_TRUE(before.has_value());
+    ASSERT_TRUE(before
+                    ->Execute("ALTER TABLE sums DROP COLUMN own_key_cost; "
+                              "ALTER TABLE day_sums DROP COLUMN own_key_cost; "
+                              "DELETE FROM migrations WHERE number > 14")
+                    .has_value());
+  }
+  ASSERT_TRUE(world.recorder->Reopen().has_value());
+  EXPECT_EQ(world.Sum().own_key_cost, 20'000) << "by the day";
+  const int64_t slot_ns = int64_t{900} * 1'000'000'000;
+  const int64_t at_ns = std::chrono::nanoseconds(world.clock.WallNow().time_since_epoch()).count();
+  EXPECT_EQ(world.Sum({.from_ns = at_ns, .to_ns = at_ns + slot_ns}).own_key_cost, 20'000)
+      << "by quarters of an hour";
+}
+
 TEST(Recorder, SaysTheSameAfterAKillAsBefore) {
   World world;
   Meter meter(*world.ledger);

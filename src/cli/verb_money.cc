@@ -105,6 +105,10 @@ void PrintUsage(const json::object& usage, const Settings& settings) {
   const json::object& requests = Object(usage, "requests");
   Print(fmt::format("spent     {} in {} requests\n", Dollars(usage, "cost_nanousd"),
                     Number(requests, "settled")));
+  if (const std::string own = Text(usage, "own_key_cost_nanousd"); !own.empty() && own != "0") {
+    Print(fmt::format("own keys  {} of it, paid by callers' own provider keys\n",
+                      Dollars(usage, "own_key_cost_nanousd")));
+  }
   Print(fmt::format("held      {} by {} that run\n", Dollars(usage, "held_nanousd"),
                     Number(requests, "running")));
   Print(fmt::format("in doubt  {} by {} whose end is not known\n",

@@ -402,6 +402,7 @@ Result<http::Response> MoneyApi::AnswerUsage(const http::Request& request,
     json.Field("key", key->id).Field("name", key->name);
   }
   Money(json, "cost_nanousd", sum.cost);
+  Money(json, "own_key_cost_nanousd", sum.own_key_cost);
   Money(json, "charge_nanousd", sum.charge);
   Money(json, "held_nanousd", sum.held);
   Money(json, "in_doubt_nanousd", sum.doubtful);
