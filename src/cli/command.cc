@@ -213,7 +213,8 @@ constexpr Command kCommands[] = {
          "A hard budget is never exceeded, not by one nano-dollar: before each request the most "
          "that "
          "it can cost is held. Raising a limit acts at once; lowering one below what is used stops "
-         "new requests, and ends no running one. After a power cut the most that may have been "
+         "new requests, and ends no running one. A new one counts from when it is set, and says "
+         "what was spent in its period before. After a power cut the most that may have been "
          "spent in the records it took counts as used; `budget release` says that it was not.",
      .arguments = kBudgetArguments,
      .flags = kBudgetFlags,

@@ -98,6 +98,13 @@ void PrintBudgets(const json::object& answer, const Settings& settings) {
           "tradewind budget release {}\n",
           Text(budget, "scope"), Dollars(budget, "unaccounted_nanousd"), Text(budget, "scope")));
     }
+    if (budget.contains("spent_before_nanousd") && Text(budget, "spent_before_nanousd") != "0") {
+      const std::string spent = Text(budget, "spent_before_nanousd");
+      Print(fmt::format(
+          "{} counts from now on: {} in this period before is not in it.\n", Text(budget, "scope"),
+          spent.empty() ? "what was spent"
+                        : "the " + Dollars(budget, "spent_before_nanousd") + " that was spent"));
+    }
   }
 }
 

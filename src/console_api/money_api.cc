@@ -16,6 +16,7 @@
 #include "billing/usd.h"
 #include "console_api/keys_json.h"
 #include "console_api/sight.h"
+#include "console_api/spent_before.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
 #include "http/query.h"
@@ -462,10 +463,12 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
   if (request.method != "GET" && !caller.is_admin_token) {
     return Fail(ErrorCode::kPermissionDenied, "Budgets are changed with the admin token.");
   }
+  bool is_new = false;
   if (request.method == "PUT") {
     const std::lock_guard lock(defining_);
-    TW_ASSIGN_OR_RETURN(const ledger::BudgetSpec spec,
-                        ReadBudget(request.body, scope, ledger_.FindBudget(scope)));
+    const std::optional<BudgetState> before = ledger_.FindBudget(scope);
+    is_new = !before.has_value() || before->spec.closed;
+    TW_ASSIGN_OR_RETURN(const ledger::BudgetSpec spec, ReadBudget(request.body, scope, before));
     TW_RETURN_IF_ERROR(ledger_.Define(spec));
     TW_RETURN_IF_ERROR(ledger_.WaitDurable());
   } else if (request.method == "DELETE") {
@@ -485,6 +488,11 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
   json.BeginObject().Field("schema", "tradewind.budget/v1");
   WriteBudget(*state, json);
   json.Field("closed", state->spec.closed);
+  if (is_new) {
+    TW_ASSIGN_OR_RETURN(const std::optional<NanoUsd> spent, SpentBefore(*state, recorder_));
+    json.Key("spent_before_nanousd");
+    spent.has_value() ? json.Value(std::to_string(*spent)) : json.Null();
+  }
   return Json(json);
 }
 

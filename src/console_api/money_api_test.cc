@@ -85,6 +85,35 @@ class MoneyApiTest : public ::testing::Test {
   std::string last_;
 };
 
+TEST_F(MoneyApiTest, ANewBudgetSaysWhatWasSpentBeforeItInItsPeriod) {
+  const std::string key = Key(R"({"name":"a"})", false);
+  Spend(key, 4000);
+  const auto spent = [&](const std::string& scope, const std::string& body) {
+    const auto set = Ask("PUT", "/tw/v1/budgets/" + scope, body);
+    if (!set.contains("spent_before_nanousd")) {
+      return std::string("no word");
+    }
+    const auto& value = set.at("spent_before_nanousd");
+    return value.is_null() ? "unknown" : std::string(value.as_string());
+  };
+  const std::string month = R"({"budget":"3","period":"month"})";
+  EXPECT_EQ(spent("key:a", month), "4000000");
+  EXPECT_EQ(spent("key:a", R"({"budget":"4"})"), "no word") << "it is none that is new";
+  EXPECT_EQ(spent("provider:site-a", month), "4000000");
+  EXPECT_EQ(spent("key:a/model:org/model", month), "4000000");
+  EXPECT_EQ(spent("key:a/model:org/other", month), "0");
+  EXPECT_EQ(spent("all", month), "4000000");
+  EXPECT_EQ(spent("probes", month), "unknown");
+  EXPECT_EQ(spent("user:owner", month), "unknown");
+  Spend(key, 1000);
+  Ask("DELETE", "/tw/v1/budgets/key:a");
+  EXPECT_EQ(spent("key:a", month), "4000000") << "the other was in the one that was removed";
+  Ask("DELETE", "/tw/v1/budgets/key:a");
+  EXPECT_EQ(spent("key:a", R"({"budget":"3","period":"quarter"})"), "5000000");
+  Ask("DELETE", "/tw/v1/budgets/key:a");
+  EXPECT_EQ(spent("key:a", R"({"budget":"3","period":"rolling:24h"})"), "unknown");
+}
+
 TEST_F(MoneyApiTest, GivesAKeyItsBudgetAndSaysWhatIsLeft) {
   const std::string key =
       Key(R"({"name":"a","budget":"0.01","period":"day","zone":"Europe/Berlin"})", false);

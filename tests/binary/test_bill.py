@@ -371,6 +371,24 @@ def test_every_answer_about_a_bill_agrees_with_itself_while_requests_run(tmp_pat
         assert len(seen) > 5, "it was read while requests ended"
 
 
+def test_what_own_keys_pay_is_told_apart_and_a_new_budget_says_what_was_spent_before_it(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=("1000", "3000")) as site:
+        home, server = site.server.home, site.server
+        key, own = make_key(home, "k", "--org", "acme"), make_key(home, "own", "--org", "ownorg")
+        cli(home, "login", "--provider", "site-a", "--org", "ownorg", "--stdin", stdin=market.KEY + "\n")
+        cost = {who["id"]: int(chat(server, who["token"], max_tokens=9).headers["x-tradewind-cost-nanousd"]) for who in (key, own)}
+        spent = json.loads(cli(home, "usage", "--provider", "site-a", "--json"))
+        assert int(spent["cost_nanousd"]) == sum(cost.values()) and int(spent["own_key_cost_nanousd"]) == cost[own["id"]]
+        assert "paid by callers' own provider keys" in cli(home, "usage", "--provider", "site-a")
+        assert "own keys" not in cli(home, "usage", "--key", "k")
+        made = json.loads(cli(home, "budget", "set", "provider:site-a", "--usd", "9", "--period", "month", "--json"))
+        assert made["spent_nanousd"] == "0" and int(made["spent_before_nanousd"]) == cost[key["id"]], "not what the own key paid"
+        said = cli(home, "budget", "set", "key:k", "--usd", "9", "--period", "month")
+        assert "counts from now on: the $" in said and "that was spent in this period before is not in it" in said, said
+        assert "counts from now on" not in cli(home, "budget", "set", "key:k", "--usd", "8")
+        assert "counts from now on: what was spent" in cli(home, "budget", "set", "user:owner", "--usd", "8")
+
+
 def test_invoices_are_drafted_now_and_issued_when_the_month_is_over(tmp_path):
     with market.Market(tmp_path, "site-a", prices=HUGE, extra='[billing]\nissuer = "Wind & Sons Ltd"\nissuer_address = "1 Harbour Road\\nLondon"\n') as site:
         home = site.server.home
