@@ -4,6 +4,7 @@ prices, which are those of the config.
 
 import json
 import os
+import re
 import time
 
 import harness
@@ -378,6 +379,9 @@ def test_users_ask_what_their_requests_cost_by_receipt(tmp_path):
         costs = {one.headers["x-tradewind-receipt"]: int(one.headers["x-tradewind-cost-nanousd"]) for one in replies}
         site.sim.fault(cut_after=4, endpoint="chat", count=1)
         doubtful = chat(site.server, key["token"], max_tokens=20, stream=True).headers["x-tradewind-receipt"]
+        shown = harness.run_cli("receipt", doubtful, home=home).stdout.splitlines()[-1]
+        assert re.fullmatch(r"at least \$0\.00; up to \$0\.0\d+ more is in doubt", shown), "no sum of what is not known"
+        assert harness.run_cli("receipt", next(iter(costs)), home=home).stdout.endswith(" together\n")
         ids = [*costs, doubtful, "0" * 32, "no id", *costs]
         answer = ask(key["token"], ids)
         assert answer.status == 200
@@ -385,6 +389,17 @@ def test_users_ask_what_their_requests_cost_by_receipt(tmp_path):
         assert ask(key["token"], ids).body == answer.body, "the same question, the same answer"
         assert ask(foreign["token"], ids).json() == {"requests": []}, "of other organisations nothing is known"
         assert len(ask(key["token"], ["0" * 32] * 10_000).json()["requests"]) == 0
+        settled = {org: json.loads(harness.run_cli("usage", "--org", org, "--json", home=home).stdout)["requests"]["settled"] for org in ("default", "other")}
+        assert settled == {"default": 3, "other": 0}
+        unknown = harness.run_cli("usage", "--org", "nobody", home=home)
+        assert unknown.returncode != 0 and "nobody" in unknown.stderr
         for wrong in ({"requestIds": ["0"] * 10_001}, {"requestIds": "x"}, {"requestIds": [1]}, {}):
             refused = site.server.post("/v1/billing/requests", wrong, {"Authorization": f"Bearer {key['token']}"})
             assert refused.status == 400 and refused.error()["param"] == "requestIds"
+        # Of what nobody was shown nobody is charged, so what was answered in its place is not kept back.
+        site.sim.fault(cut_after=0, endpoint="chat", count=1)
+        again = chat(site.server, key["token"], max_tokens=20)
+        states = {one["state"]: one["charge_nanousd"] for one in receipt(site, again)["attempts"]}
+        assert again.status == 200 and states["in_doubt"] == "0" and int(states["settled"]) > 0
+        told = {"requestId": again.headers["x-tradewind-receipt"], "costNanoUsd": int(states["settled"])}
+        assert ask(key["token"], [told["requestId"]]).json() == {"requests": [told]}
