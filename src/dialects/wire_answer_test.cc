@@ -386,6 +386,21 @@ TEST(WireWhole, TakesWhatTheTotalAloneTellsForThoughts) {
   EXPECT_EQ(read("9223372036854775807", "1").output_tokens, 9223372036854775787);
 }
 
+TEST(WireWhole, TakesAPromptOfNothingForNoneThatWasSaid) {
+  const auto read = [](const std::string& usage) {
+    return UsageOf(R"("prompt_tokens":0,)" + usage).value();
+  };
+  EXPECT_TRUE(read(R"("completion_tokens":5,"total_tokens":5)").lacks_input);
+  EXPECT_TRUE(read(R"("completion_tokens":5)").lacks_input);
+  EXPECT_FALSE(read(R"("completion_tokens":0,"total_tokens":0)").lacks_input) << "zero is a value";
+  EXPECT_EQ(
+      read(R"("completion_tokens":5,"prompt_tokens_details":{"cached_tokens":90})").input_tokens,
+      90);
+  const auto cached =
+      UsageOf(R"("input_tokens":0,"output_tokens":5,"cache_read_input_tokens":90)").value();
+  EXPECT_FALSE(cached.lacks_input);
+}
+
 TEST(WireWhole, TakesWhatTheTotalHasOfACacheBesideThePromptForInput) {
   const auto read = [](const std::string& prompt, const std::string& total,
                        const std::string& thoughts = "0") {

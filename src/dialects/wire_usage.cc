@@ -218,6 +218,9 @@ std::optional<chat::Usage> ReadUsage(const simdjson::dom::element& holder, bool 
       __builtin_add_overflow(out.input_tokens, kept, &out.input_tokens)) {
     out.input_tokens = INT64_MAX;
   }
+  // Something was asked, where there is an answer: adapters of other APIs say so where they do not
+  // know. (Nothing of both is a value.)
+  out.lacks_input = out.lacks_input || (out.input_tokens == 0 && out.output_tokens > 0);
   return out;
 }
 

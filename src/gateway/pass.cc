@@ -36,6 +36,25 @@ bool SameUsage(const std::optional<chat::Usage>& a, const std::optional<chat::Us
   return a.has_value() == b.has_value() && (!a.has_value() || counts(*a) == counts(*b));
 }
 
+// What `from` says more of, field by field; of a count that some do not say nullopt is the least.
+void MaxPrompt(const chat::Usage& from, chat::Usage& to) {
+  to.lacks_input = to.lacks_input && from.lacks_input;
+  to.input_tokens = std::max(to.input_tokens, from.input_tokens);
+  to.cached_tokens = std::max(to.cached_tokens, from.cached_tokens);
+  to.audio_input_tokens = std::max(to.audio_input_tokens, from.audio_input_tokens);
+  to.cache_write_tokens = std::max(to.cache_write_tokens, from.cache_write_tokens);
+  to.cache_write_1h_tokens = std::max(to.cache_write_1h_tokens, from.cache_write_1h_tokens);
+}
+void MaxUsage(const chat::Usage& from, chat::Usage& to) {
+  MaxPrompt(from, to);
+  to.lacks_output = to.lacks_output && from.lacks_output;
+  to.output_tokens = std::max(to.output_tokens, from.output_tokens);
+  to.reasoning_tokens = std::max(to.reasoning_tokens, from.reasoning_tokens);
+  to.audio_output_tokens = std::max(to.audio_output_tokens, from.audio_output_tokens);
+  to.cost_nanousd = std::max(to.cost_nanousd, from.cost_nanousd);
+  to.lacks_input = to.lacks_input || (to.input_tokens == 0 && to.output_tokens > 0);
+}
+
 class StreamPass {
  public:
   StreamPass(http::Exchange& exchange, std::shared_ptr<providers::UpstreamExchange> upstream,
@@ -142,20 +161,22 @@ class StreamPass {
     }
   }
 
-  // Some send it with every chunk: the last one counts. Where it falls each is a share, of an event
-  // or a choice, and nobody has said the whole but one that stands alone at the end. So it is too
-  // where it does not grow though there was more of several choices, or came with their ends alone.
+  // Some send it with every chunk, and some in halves: of the prompt the most that any has said
+  // counts, of the answer the last word. Where that falls each is a share, of an event or a choice,
+  // and nobody has said the whole but one that stands alone at the end. So it is too where it does
+  // not grow though there was more of several choices, or came with their ends alone.
   void NoteUsage(const WireEvent& event) {
-    const chat::Usage& usage = *event.chunk.usage;
+    chat::Usage usage = *event.chunk.usage;
     const bool has_ended = event.choices_ended >= options_.choices;
-    if (!usage.is_whole() && !event.chunk.has_content && passed_.usage.has_value() &&
-        passed_.usage->is_whole()) {
-      if (usage.cost_nanousd.has_value()) {
-        passed_.usage->cost_nanousd = usage.cost_nanousd;
-      }
-      return;  // half of it says no more than the whole did
-    }
     const bool has_choices = event.chunk.has_choices;
+    // Since there was more of the answer.
+    const bool was_said = passed_.usage.has_value() && !event.chunk.has_content;
+    if (was_said && passed_.usage->is_whole() && !usage.is_whole() &&
+        (options_.choices == 1 || !has_choices)) {
+      MaxUsage(usage, *passed_.usage);  // half of it is no share of the whole
+      passed_.usage_is_final |= has_ended;
+      return;
+    }
     if (!usage.lacks_output) {
       const bool should_grow = options_.choices > 1 && choices_said_ > 0 && more_came_;
       are_shares_ |= usage.output_tokens < output_tokens_most_ ||
@@ -168,7 +189,16 @@ class StreamPass {
         are_shares_ || (choices_said_ > 1 && choices_said_ <= options_.choices);
     const bool is_whole =
         !may_be_shares || (has_ended && !has_choices && usage.output_tokens >= output_tokens_most_);
-    passed_.usage = is_whole ? event.chunk.usage : std::nullopt;
+    if (usage.input_tokens > 0) {
+      MaxPrompt(usage, prompt_);
+    }
+    if (!usage.lacks_input || !may_be_shares) {
+      MaxPrompt(prompt_, usage);
+    }
+    if (was_said && !may_be_shares) {
+      MaxUsage(*passed_.usage, usage);
+    }
+    passed_.usage = is_whole ? std::optional(std::move(usage)) : std::nullopt;
     if (passed_.usage.has_value()) {
       passed_.usage->service_tier = service_tier_;
     }
@@ -306,6 +336,7 @@ class StreamPass {
   bool more_came_ = false;    // since the last one
   bool are_shares_ = false;   // not each the sum so far
   int64_t output_tokens_most_ = 0;
+  chat::Usage prompt_{.lacks_input = true};  // the most that was said of it
   std::string service_tier_;
   std::string text_;  // of this attempt
   int64_t pieces_ = 0;

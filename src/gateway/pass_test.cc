@@ -50,14 +50,66 @@ TEST_F(PassTest, HalfAUsageIsTakenAsFarAsItGoes) {
 TEST_F(PassTest, HalfAUsageTakesNothingFromAWholeOne) {
   Start({"site-a"});
   const std::string whole = R"("prompt_tokens":7,"completion_tokens":9)";
-  for (const char* half : {R"("prompt_tokens":8)", R"("completion_tokens":3)", R"("cost":0.1)"}) {
+  for (const char* half : {R"("prompt_tokens":6)", R"("completion_tokens":3)", R"("cost":0.1)"}) {
     const auto line = Answer(Text("hi") + End() + Used(whole) + Used(half));
     EXPECT_EQ(line.input_tokens, 7) << half;
     EXPECT_EQ(line.output_tokens, 9) << half;
   }
-  const auto later = Answer(Text("hi") + End() + Used(R"("prompt_tokens":8)") + Used(whole));
-  EXPECT_EQ(later.input_tokens, 7) << "the last word";
-  EXPECT_EQ(later.output_tokens, 9);
+}
+
+TEST_F(PassTest, ThePromptIsTheMostThatWasSaidOfIt) {
+  Start({"site-a"});
+  const std::string whole = R"("prompt_tokens":7,"completion_tokens":9)";
+  const std::string begun = R"("prompt_tokens":20000,"completion_tokens":1)";
+  for (const std::string& last :
+       {whole, std::string(R"("prompt_tokens":0,"completion_tokens":9,"total_tokens":9)"),
+        std::string(R"("completion_tokens":9)")}) {
+    for (const auto& first : {begun, std::string(R"("prompt_tokens":20000)")}) {
+      for (const std::string& said : {Used(first) + Text("hi") + End() + Used(last),
+                                      Text("hi") + End() + Used(first) + Used(last)}) {
+        const auto line = Answer(said);
+        EXPECT_EQ(line.input_tokens, 20000) << said;
+        EXPECT_EQ(line.output_tokens, 9) << said;
+      }
+    }
+  }
+}
+
+TEST_F(PassTest, APromptOfNothingWasNotSaid) {
+  Start({"site-a"});
+  const std::string end = R"("prompt_tokens":0,"completion_tokens":9)";
+  const std::string zero = Used(R"("prompt_tokens":0,"completion_tokens":0)");
+  for (const std::string& said : {zero + Text("hi") + End(), Text("hi") + End() + zero}) {
+    const auto line = Answer(said + Used(end));
+    EXPECT_EQ(line.input_tokens, std::nullopt);
+    EXPECT_EQ(line.output_tokens, 9);
+    EXPECT_NE(seen_.find(R"("cost_nanousd":null)"), std::string::npos) << seen_;
+  }
+}
+
+TEST_F(PassTest, WhatWasSaidOfTheAnswerBeforeThereWasMoreIsNoHalfOfIt) {
+  Start({"site-a"});
+  const auto line = Answer(Used(R"("prompt_tokens":7,"completion_tokens":1)") + Text("hi") + End() +
+                           Used(R"("prompt_tokens":7)"));
+  EXPECT_EQ(line.input_tokens, 7);
+  EXPECT_EQ(line.output_tokens, std::nullopt);
+}
+
+TEST_F(PassTest, APromptThatOneChoiceSaysIsNotThatOfAll) {
+  Start({"site-a"});
+  const auto one = [](int choice, const std::string& usage) {
+    return Event(fmt::format(
+        R"({{"choices":[{{"index":{},"delta":{{}},"finish_reason":"stop"}}],"usage":{{{}}}}})",
+        choice, usage));
+  };
+  TestSocket client = Ask(R"("stream":true,"n":2)");
+  TestSocket provider = Take(a_);
+  provider.Send(kStreamHead + Text("a", 0) + Text("b", 1) +
+                one(0, R"("prompt_tokens":7,"completion_tokens":5)") +
+                one(1, R"("prompt_tokens":7,"completion_tokens":6)") +
+                Used(R"("completion_tokens":11)") + Event("[DONE]") + kLastChunk);
+  ReadStream(client);
+  EXPECT_EQ(Logged().input_tokens, std::nullopt);
 }
 
 TEST_F(PassTest, HalfAUsageWithMoreOfTheAnswerEndsAnEarlierWholeOne) {

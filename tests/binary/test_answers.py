@@ -1,0 +1,125 @@
+"""What providers say in ways of their own: usages in pieces, thoughts beside the answer. What they bill is settled, and nothing else."""
+
+import contextlib
+import http.server
+import json
+import threading
+
+import harness
+import market
+import pytest
+from test_money import make_key
+
+MODEL = "acme/model"
+ROUTE = f'{{ id = "{MODEL}", provider_id = "m", input_usd_per_mtok = "100", output_usd_per_mtok = "300", context = 100000 }}'
+INPUT, OUTPUT = 100_000, 300_000  # nano-dollars a token
+STREAM, JSON = "text/event-stream", "application/json"
+
+
+class Provider:
+    """Answers each request with `answer`: (content type, body)."""
+
+    def __enter__(self):
+        self.asked, self.answer = [], None
+        provider = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                provider.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                kind, body = provider.answer
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *words):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *failure):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def config(self, name):
+        url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+        return f'[[providers]]\nname = "{name}"\nkind = "openai"\nbase_url = "{url}"\nallow_private = true\nmodels = [{ROUTE}]\n'
+
+
+class World:
+    """Two providers that say the same, and a key of $50."""
+
+    def __init__(self, server, providers):
+        self.server, self.providers = server, providers
+        self.key = make_key(server.home, "asks", "--budget", "50")
+
+    def ask(self, kind, body, text="x", path="chat/completions", **fields):
+        for provider in self.providers:
+            provider.asked, provider.answer = [], (kind, body if isinstance(body, bytes) else json.dumps(body).encode())
+        what = {"prompt": text} if path == "completions" else {"messages": [{"role": "user", "content": text}]}
+        reply = self.server.post(f"/v1/{path}", {"model": MODEL, "max_tokens": 2000} | what | fields, {"Authorization": f"Bearer {self.key['token']}"})
+        receipt = self.server.get(f"/v1/receipts/{reply.headers['x-tradewind-receipt']}", {"Authorization": f"Bearer {self.key['token']}"}).json()
+        assert json.loads(harness.run_cli("bill", "verify", "--json", home=self.server.home).stdout)["good"]
+        return reply, receipt["attempts"]
+
+    @property
+    def asked(self):
+        return sum(len(provider.asked) for provider in self.providers)
+
+
+@pytest.fixture
+def world(tmp_path):
+    (tmp_path / "no-models").mkdir()
+    config = tmp_path / "config.toml"
+    with contextlib.ExitStack() as stack:
+        providers = [stack.enter_context(Provider()) for _ in range(2)]
+        config.write_text("\n".join(provider.config(f"site-{name}") for name, provider in zip("ab", providers)))
+        server = stack.enter_context(harness.Server(tmp_path / "home", "--config", config, models=tmp_path / "no-models", env=market.keys(())))
+        yield World(server, providers)
+
+
+def chunk(text=None, finish=None, **more):
+    delta = {} if text is None else {"content": text}
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]} | more
+
+
+def used(prompt=None, completion=None, **more):
+    said = {"prompt_tokens": prompt, "completion_tokens": completion} | more
+    return chunk(choices=[], usage={name: value for name, value in said.items() if value is not None})
+
+
+def stream(*events):
+    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events) + b"data: [DONE]\n\n"
+
+
+def whole(usage, text="hi there"):
+    message = {"role": "assistant", "content": text}
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+
+
+@pytest.mark.parametrize(
+    "first, last",
+    [
+        (used(20000, 1, total_tokens=20001), used(0, 500, total_tokens=500)),
+        (used(20000), used(completion=500)),
+        (used(20000, 500), used(0, 500)),
+    ],
+)
+def test_a_prompt_that_was_said_stays_so_when_a_later_usage_has_none(world, first, last):
+    reply, (attempt,) = world.ask(STREAM, stream(first, chunk("a" * 1500), chunk(finish="stop"), last), "word " * 16000, stream=True)
+    assert reply.status == 200 and attempt["usage_source"] == "provider"
+    assert (attempt["input_tokens"], attempt["output_tokens"]) == (20000, 500)
+    assert int(attempt["cost_nanousd"]) == 20000 * INPUT + 500 * OUTPUT
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_prompt_of_nothing_is_not_free(world, streams):
+    usage = {"prompt_tokens": 0, "completion_tokens": 500, "total_tokens": 500}
+    said = (STREAM, stream(chunk("a" * 1500), chunk(finish="stop"), used(0, 500))) if streams else (JSON, whole(usage, "a" * 1500))
+    reply, (attempt,) = world.ask(*said, "word " * 1600, stream=streams)
+    assert reply.status == 200 and attempt["usage_source"] == "metered"
+    assert attempt["input_tokens"] > 1600 and int(attempt["cost_nanousd"]) > 1600 * INPUT + 500 * OUTPUT
