@@ -48,7 +48,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     TW_CHECK(ReadWireChunk(WithField(text, "tradewind", "{}")).has_value());
   }
   for (const WireKind kind : {WireKind::kChat, WireKind::kCompletion, WireKind::kEmbeddings}) {
-    static_cast<void>(ReadWireWhole(text, kind));
+    const Result<WireWhole> whole = ReadWireWhole(text, kind);
+    if (whole.has_value() && !whole->error.has_value()) {
+      for (const std::string& chunk : ChunksOf(whole->body)) {
+        TW_CHECK(ReadWireChunk(chunk).has_value());
+      }
+    }
   }
   static_cast<void>(ReadWireError(400, text));
   return 0;

@@ -55,6 +55,10 @@ Result<WireChunk> ReadWireChunk(std::string_view data, WireChoices* choices = nu
 // The chunk with one more field at its end: the receipt of a usage chunk.
 std::string WithField(std::string_view chunk, std::string_view name, std::string_view json);
 
+// A whole answer that ReadWireWhole has read as the chunks of a stream: one with all of it, and one
+// with its usage.
+std::vector<std::string> ChunksOf(std::string_view whole);
+
 struct WireWhole {
   std::string
       body;  // as clients can read it: as received, but for what ReadWireChunk rewrites, and

@@ -475,6 +475,29 @@ TEST(WireChoices, CountThoseThatHaveEndedWhileNoneIsOpen) {
   EXPECT_EQ(choices.ended(), 2);
 }
 
+TEST(WireChunks, SayAWholeAnswerInAStreamsForm) {
+  const auto chunks = ChunksOf(
+      R"({"id":"c","object":"chat.completion","model":"m","choices":[{"message":{"role":"assistant",)"
+      R"("content":"hi","tool_calls":[{"id":"t","function":{"name":"f"}}]},"finish_reason":null},)"
+      R"({"index":7,"message":{"content":"ho"},"finish_reason":"length"}],"usage":{"prompt_tokens":1}})");
+  ASSERT_EQ(chunks.size(), 2U);
+  EXPECT_EQ(
+      chunks[0],
+      R"({"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{)"
+      R"("role":"assistant","content":"hi","tool_calls":[{"index":0,"id":"t","function":{"name":"f"}}]},)"
+      R"("finish_reason":"stop"},{"index":7,"delta":{"content":"ho"},"finish_reason":"length"}]})");
+  EXPECT_EQ(
+      chunks[1],
+      R"({"choices":[],"id":"c","object":"chat.completion.chunk","model":"m","usage":{"prompt_tokens":1}})");
+}
+
+TEST(WireChunks, SayNoUsageWhereThereIsNone) {
+  EXPECT_EQ(
+      ChunksOf(R"({"choices":[{"index":0,"text":"a"}],"usage":null})"),
+      std::vector<std::string>{R"({"choices":[{"index":0,"text":"a","finish_reason":"stop"}]})"});
+  EXPECT_TRUE(ChunksOf("[]").empty());
+}
+
 TEST(WireError, ReadsAUsageBesideIt) {
   const WireError error = ReadWireError(
       400, R"({"error":{"message":"no"},"usage":{"prompt_tokens":9,"completion_tokens":0}})");

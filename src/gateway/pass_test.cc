@@ -145,6 +145,39 @@ TEST_F(PassTest, RowSlowReaderOfAProvider) {
   EXPECT_GT(doubts[0].second.metered_charge, 16 << 10) << "he is charged for what he was sent";
 }
 
+class OtherFormTest : public UpstreamRouteTest {};
+
+TEST_F(OtherFormTest, AStreamInsteadOfAWholeAnswerIsAskedOnce) {
+  Start({"site-a", "site-b"});
+  TestSocket client = Ask();
+  TestSocket provider = Take(a_);
+  provider.Send(kStreamHead + Text("hi") + End() + Event("[DONE]") + kLastChunk);
+  EXPECT_TRUE(client.ReadResponse().starts_with("HTTP/1.1 502"));
+  EXPECT_EQ(Logged().attempts, 1);
+  EXPECT_EQ(Health().last_failure, routing::FailureKind::kOtherForm);
+}
+
+TEST_F(OtherFormTest, AStreamThatIsNoAnswerToAWholeRequestIsGarbage) {
+  Start({"site-a", "site-b"});
+  TestSocket client = Ask();
+  TestSocket provider = Take(a_);
+  provider.Send(kStreamHead + Event("[DONE]") + kLastChunk);
+  TestSocket next = Take(b_);
+  next.Send(WholeAnswer("from b"));
+  EXPECT_NE(client.ReadResponse().find("from b"), std::string::npos);
+  EXPECT_EQ(Health().last_failure, routing::FailureKind::kGarbage);
+}
+
+TEST_F(OtherFormTest, AWholeAnswerToAStreamsRequestGoesOnAsAStream) {
+  Start({"site-a", "site-b"});
+  TestSocket client = Ask(kStream);
+  Take(a_).Send(WholeAnswer("from a"));
+  const std::string answer = ReadStream(client);
+  EXPECT_NE(answer.find(R"("delta":{"role":"assistant","content":"from a"})"), std::string::npos);
+  EXPECT_NE(answer.find("[DONE]"), std::string::npos);
+  EXPECT_EQ(Logged().output_tokens, 3);
+}
+
 // The beginning of an answer by site-a, which breaks off, and how it goes on at site-b.
 class ContinuationTest : public UpstreamRouteTest {
  protected:

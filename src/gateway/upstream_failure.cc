@@ -45,6 +45,8 @@ FailureKind KindOf(const UpstreamFailure& failure) {
       return FailureKind::kGarbage;
     case Stage::kErrorEvent:
       return FailureKind::kErrorEvent;
+    case Stage::kOtherForm:
+      return FailureKind::kOtherForm;
     case Stage::kCut:
       return failure.is_timeout ? FailureKind::kStall : FailureKind::kCut;
     case Stage::kCancelled:

@@ -219,16 +219,83 @@ Task<UpstreamResult<void>> UpstreamExchange::Open() {
     co_return std::unexpected(
         Garbage(fmt::format("a redirect ({}), which is never followed", status), Stage::kRedirect));
   }
-  if (status != 200 && status != 201) {
+  if (status < 200 || status > 299) {
     co_return std::unexpected(co_await Refused());
   }
-  if (order_.is_stream && !HasType(headers, "text/event-stream")) {
-    co_return std::unexpected(Garbage("no event stream"));
+  if (HasType(headers, order_.is_stream ? "text/event-stream" : "application/json")) {
+    co_return UpstreamResult<void>();
   }
-  if (!order_.is_stream && !HasType(headers, "application/json")) {
-    co_return std::unexpected(Garbage("no JSON"));
+  constexpr std::array<std::string_view, 4> kAnswers = {"text/event-stream", "application/json",
+                                                        "text/json", "text/plain"};
+  const auto is_type = [&headers](std::string_view type) { return HasType(headers, type); };
+  if (std::ranges::any_of(kAnswers, is_type)) {
+    co_return co_await ReadOther();
   }
-  co_return UpstreamResult<void>();
+  co_return std::unexpected(Garbage(order_.is_stream ? "no event stream" : "no JSON"));
+}
+
+// What has another type than was asked for may be an answer all the same, which is billed.
+Task<UpstreamResult<void>> UpstreamExchange::ReadOther() {
+  Result<std::string> body = co_await http::ReadBody(*call_, order_.answer_bytes_max);
+  if (!body.has_value() && body.error().code == ErrorCode::kPayloadTooLarge) {
+    co_return std::unexpected(Garbage(body.error().message));
+  }
+  if (!body.has_value()) {
+    co_return std::unexpected(Lost(body.error()));
+  }
+  if (const size_t begin = body->find_first_not_of(" \t\r\n");
+      begin == std::string::npos || (*body)[begin] != '{') {
+    co_return TakeEvents(*body);
+  }
+  auto whole = dialects::ReadWireWhole(std::move(*body), KindOf(order_.endpoint));
+  if (!whole.has_value()) {
+    co_return std::unexpected(Garbage(order_.is_stream ? "no event stream" : "no JSON"));
+  }
+  co_return TakeAnswer(std::move(*whole));
+}
+
+UpstreamResult<void> UpstreamExchange::TakeAnswer(dialects::WireWhole whole) {
+  if (whole.error.has_value()) {
+    return std::unexpected(GaveUp(whole.body, *whole.error));
+  }
+  if (!order_.is_stream) {
+    whole_ = std::move(whole);
+    return {};
+  }
+  for (std::string& chunk : dialects::ChunksOf(whole.body)) {
+    events_.push_back({.event = "", .data = std::move(chunk), .id = ""});
+  }
+  events_.push_back({.event = "", .data = "[DONE]", .id = ""});
+  return {};
+}
+
+UpstreamResult<void> UpstreamExchange::TakeEvents(std::string_view body) {
+  std::vector<http::SseEvent> events;
+  if (!parser_.Push(body, events).has_value() || events.empty()) {
+    return std::unexpected(Garbage(order_.is_stream ? "no event stream" : "no JSON"));
+  }
+  if (order_.is_stream) {
+    events_ = std::move(events);
+    return {};
+  }
+  // One answer of many events is not made here: what it used is settled, and it is asked once.
+  UpstreamFailure failure = Garbage("a stream", Stage::kOtherForm);
+  for (const http::SseEvent& event : events) {
+    const Result<WireEvent> read = Read(event);
+    if (!read.has_value()) {
+      continue;  // [DONE]
+    }
+    if (read->chunk.error.has_value()) {
+      return std::unexpected(GaveUp(event.data, *read->chunk.error));
+    }
+    if (read->chunk.usage.has_value() || read->chunk.has_content) {
+      failure.wire.usage = choices_.have_ended() ? read->chunk.usage : std::nullopt;
+    }
+  }
+  if (!choices_.have_begun()) {
+    failure.stage = Stage::kGarbage;
+  }
+  return std::unexpected(std::move(failure));
 }
 
 Result<WireEvent> UpstreamExchange::Read(const http::SseEvent& event) {

@@ -74,6 +74,7 @@ struct UpstreamFailure {
     kRedirect,    // it answered 3xx
     kGarbage,     // it answered 2xx with something that is no answer
     kErrorEvent,  // the stream said that it failed
+    kOtherForm,   // it answered all of it, in a form that was not asked for
     kCut,         // the answer ended before its end
     kCancelled,   // Cancel was called
   };
@@ -84,7 +85,7 @@ struct UpstreamFailure {
   int status = 0;                         // of kStatus
   bool may_be_billed = false;             // of kStatus: the provider bills what it refuses
   Refusal refusal = Refusal::kByStatus;   // of kStatus
-  dialects::WireError wire;               // of kStatus and kErrorEvent: what it said
+  dialects::WireError wire;               // what it said, and what that used
   std::optional<int64_t> retry_after_ms;  // of kStatus
   Error error;  // for the log; the client gets it when no other route answers
 };
@@ -106,7 +107,8 @@ class UpstreamExchange {
  public:
   UpstreamExchange(http::UpstreamClient& client, const Upstream& upstream, UpstreamOrder order);
 
-  // Sends the request and waits for the head of an answer that is what was asked for.
+  // Sends the request and waits for the head of an answer that is what was asked for. What comes
+  // under another type is read whole: an answer to a stream's request is its only events.
   Task<UpstreamResult<void>> Open();
   // Of a stream: the next event. A stream is complete when it ends, or says [DONE], after every
   // choice that it began has a finish reason: some upstreams say no [DONE], and some say it when
@@ -143,6 +145,9 @@ class UpstreamExchange {
   UpstreamFailure Garbage(std::string what,
                           UpstreamFailure::Stage stage = UpstreamFailure::Stage::kGarbage) const;
   UpstreamFailure GaveUp(std::string_view body, std::string_view message) const;
+  Task<UpstreamResult<void>> ReadOther();
+  UpstreamResult<void> TakeAnswer(dialects::WireWhole whole);
+  UpstreamResult<void> TakeEvents(std::string_view body);
   UpstreamFailure WithoutKey(UpstreamFailure failure) const;
   Result<WireEvent> Read(const http::SseEvent& event);
   Task<UpstreamResult<WireEvent>> ReadNext();

@@ -14,7 +14,7 @@ enum class Work {
   kUndone,   // nothing
   kMaybe,    // perhaps all of it
   kRefused,  // nothing, and every other route would refuse too
-  kOver,     // nobody waits for an answer any more
+  kOver,     // nobody waits for an answer any more, or it has come and is of no use
 };
 
 Work WorkOf(FailureKind kind, Reached reached) {
@@ -39,6 +39,7 @@ Work WorkOf(FailureKind kind, Reached reached) {
       return reached == Reached::kHead ? Work::kUndone : Work::kMaybe;
     case FailureKind::kClientError:
       return Work::kRefused;
+    case FailureKind::kOtherForm:
     case FailureKind::kClientLeft:
     case FailureKind::kDeadline:
     case FailureKind::kShutdown:

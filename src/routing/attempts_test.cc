@@ -38,6 +38,7 @@ const std::map<FailureKind, TableRow> kTable = {
     {FailureKind::kRedirect, {{"$", "$", "E"}, {"E$", "E$", "E"}}},
     {FailureKind::kGarbage, {{"$", "$", "$"}, {"EH$", "EH$", "EH$"}}},
     {FailureKind::kErrorEvent, {{"$", "$", "$"}, {"EH$", "EH$", "EH$"}}},
+    {FailureKind::kOtherForm, {{"", "$", "$"}, {"", "$", "$"}}},
     {FailureKind::kOverloaded, {{"$", "$", "EH"}, {"EH$", "EH$", "EH"}}},
     {FailureKind::kRateLimited, {{"$", "$", "EH"}, {"EH$", "EH$", "EH"}}},
     {FailureKind::kKeyRejected, {{"$", "$", "E"}, {"E$", "E$", "E"}}},
@@ -131,7 +132,8 @@ TEST(FailureTable, AnAttemptThatWasToGoOnAndGaveNothingIsFollowedWhateverItsFail
     const Rule rule = RuleFor(failure, SecondTries::kYes, true);
     const bool is_over =
         failure.kind == FailureKind::kClientError || failure.kind == FailureKind::kClientLeft ||
-        failure.kind == FailureKind::kDeadline || failure.kind == FailureKind::kShutdown;
+        failure.kind == FailureKind::kDeadline || failure.kind == FailureKind::kShutdown ||
+        failure.kind == FailureKind::kOtherForm;
     EXPECT_EQ(rule.continues, !is_over && !failure.in_tool_call) << FailureKindName(failure.kind);
     EXPECT_FALSE(RuleFor(failure, SecondTries::kYes, false).continues);
     EXPECT_FALSE(RuleFor(failure, SecondTries::kOnlyIfUndone, true).continues);

@@ -31,6 +31,7 @@ constexpr std::array<Row, kFailureKinds> kRows = {{
     {FailureKind::kRedirect, "redirect", "redirect, which is not followed", Blame::kRoute},
     {FailureKind::kGarbage, "garbage", "unreadable answer", Blame::kRoute},
     {FailureKind::kErrorEvent, "error_event", "error inside the answer", Blame::kRoute},
+    {FailureKind::kOtherForm, "other_form", "answer in another form", Blame::kRoute},
     {FailureKind::kClientLeft, "client_left", "client left", Blame::kNone},
     {FailureKind::kDeadline, "deadline", "deadline of the request", Blame::kNone},
     {FailureKind::kShutdown, "shutdown", "shutting down", Blame::kNone},

@@ -23,6 +23,7 @@ enum class FailureKind {
   kRedirect,          // 3xx, which is never followed: nothing was done
   kGarbage,           // 2xx that cannot be read: wrong type, broken, empty
   kErrorEvent,        // 2xx whose stream says that it failed
+  kOtherForm,         // a whole answer, in a form that was not asked for
   kClientLeft,        // downstream went away
   kDeadline,          // the request's own deadline
   kShutdown,          // we are stopping

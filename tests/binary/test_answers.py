@@ -123,3 +123,54 @@ def test_a_prompt_of_nothing_is_not_free(world, streams):
     reply, (attempt,) = world.ask(*said, "word " * 1600, stream=streams)
     assert reply.status == 200 and attempt["usage_source"] == "metered"
     assert attempt["input_tokens"] > 1600 and int(attempt["cost_nanousd"]) > 1600 * INPUT + 500 * OUTPUT
+
+
+# --- Answers in another form
+
+USAGE = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
+COST = 1000 * INPUT + 500 * OUTPUT
+
+
+@pytest.mark.parametrize("kind", [JSON, "text/plain; charset=utf-8"])
+@pytest.mark.parametrize("wants_usage", [True, False])
+def test_a_whole_answer_to_a_streams_request_is_a_stream_of_it(world, kind, wants_usage):
+    options = {"stream_options": {"include_usage": True}} if wants_usage else {}
+    calls = [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    answer = whole(USAGE) | {"choices": [{"message": {"role": "assistant", "content": "hi there", "tool_calls": calls}, "finish_reason": "tool_calls"}]}
+    reply, (attempt,) = world.ask(kind, answer, stream=True, **options)
+    assert reply.status == 200 and world.asked == 1
+    assert (attempt["state"], attempt["usage_source"]) == ("settled", "provider")
+    assert int(attempt["cost_nanousd"]) == int(attempt["charge_nanousd"]) == COST
+    *chunks, end = [line[6:] for line in reply.body.decode().splitlines() if line.startswith("data: ")]
+    assert end == "[DONE]" and len(chunks) == (2 if wants_usage else 1)
+    first = json.loads(chunks[0])
+    (choice,) = first["choices"]
+    assert first["object"] == "chat.completion.chunk" and choice["finish_reason"] == "tool_calls"
+    assert choice["delta"]["content"] == "hi there" and choice["delta"]["tool_calls"] == [{"index": 0} | calls[0]]
+    assert not wants_usage or json.loads(chunks[1])["usage"] == USAGE
+
+
+def test_a_plain_completion_that_is_whole_is_a_stream_of_it_too(world):
+    answer = {"id": "c", "object": "text_completion", "choices": [{"index": 0, "text": "hi there", "finish_reason": "stop"}], "usage": USAGE}
+    reply, (attempt,) = world.ask(JSON, answer, path="completions", stream=True)
+    assert reply.status == 200 and b'"text":"hi there"' in reply.body and b"[DONE]" in reply.body
+    assert int(attempt["cost_nanousd"]) == COST and world.asked == 1
+
+
+def test_a_whole_answer_is_one_under_any_type_of_text(world):
+    reply, (attempt,) = world.ask("text/json", whole(USAGE))
+    assert reply.status == 200 and reply.json()["choices"][0]["message"]["content"] == "hi there"
+    assert int(attempt["cost_nanousd"]) == COST and world.asked == 1
+
+
+def test_a_stream_under_another_type_is_one(world):
+    reply, (attempt,) = world.ask("text/plain", stream(chunk("hi"), chunk(finish="stop"), used(1000, 500)), stream=True)
+    assert reply.status == 200 and b"[DONE]" in reply.body
+    assert int(attempt["cost_nanousd"]) == COST and world.asked == 1
+
+
+def test_a_stream_instead_of_a_whole_answer_is_settled_and_not_bought_again(world):
+    reply, (attempt,) = world.ask(STREAM, stream(chunk("hi"), chunk(finish="stop"), used(1000, 500)))
+    assert reply.status == 502 and "a stream" in reply.json()["error"]["message"]
+    assert world.asked == 1, "it has been billed"
+    assert (attempt["state"], int(attempt["cost_nanousd"]), int(attempt["charge_nanousd"])) == ("settled", COST, 0)
