@@ -52,12 +52,44 @@ std::string_view Text(const dom::element& object, std::string_view name) {
 }
 
 // Of an error: a word, or, from some, a number.
-std::string Code(const dom::element& object) {
+std::string Code(const dom::element& object, std::string_view name = "code") {
   int64_t number = 0;
-  if (object["code"].get(number) == simdjson::SUCCESS) {
+  if (object[name].get(number) == simdjson::SUCCESS) {
     return std::to_string(number);
   }
-  return std::string(Text(object, "code"));
+  return std::string(Text(object, name));
+}
+
+// What stands in an object that holds an error, or is one: OpenAI's fields, or Baidu's, or
+// MiniMax's, whose answers say that they are none.
+WireError ErrorIn(const dom::element& holder) {
+  WireError out;
+  out.message = Text(holder, "message");
+  out.type = Text(holder, "type");
+  out.param = Text(holder, "param");
+  out.code = Code(holder);
+  dom::element base;
+  if (out.code.empty() && holder["base_resp"].get(base) == simdjson::SUCCESS) {
+    const std::string code = Code(base, "status_code");
+    if (!code.empty() && code != "0") {
+      out.code = code;
+      out.message = Text(base, "status_msg");
+    }
+  } else if (const std::string code = Code(holder, "error_code");
+             out.code.empty() && !code.empty() && code != "0") {
+    out.code = code;
+    out.message = Text(holder, "error_msg");
+  }
+  return out;
+}
+
+// What servers say that have no envelope.
+std::string Detail(const dom::element& root) {
+  dom::element detail;
+  if (root["detail"].get(detail) != simdjson::SUCCESS || detail.is_null()) {
+    return {};
+  }
+  return detail.is_string() ? std::string(Text(root, "detail")) : simdjson::minify(detail);
 }
 
 // That the answer, or its usage, says; "auto" says what was asked, and not what was done.
@@ -197,9 +229,9 @@ std::optional<std::string> ReadError(const dom::element& root, bool has_choices)
     return std::nullopt;
   }
   // One without a holder of its own.
-  const std::string_view message = Text(root, "message");
-  const bool is_bare = !Code(root).empty() || Text(root, "object") == "error";
-  return is_bare && !message.empty() ? std::optional<std::string>(message) : std::nullopt;
+  const WireError said = ErrorIn(root);
+  const bool is_bare = !said.code.empty() || Text(root, "object") == "error";
+  return is_bare && !said.message.empty() ? std::optional(said.message) : std::nullopt;
 }
 
 // Where the value of the field begins whose name ends before `at`; npos: that was no name.
@@ -314,7 +346,15 @@ Result<WireWhole> ReadWireWhole(std::string body, WireKind kind) {
   const std::string_view list = kind == WireKind::kEmbeddings ? "data" : "choices";
   dom::array items;
   if (root[list].get(items) != simdjson::SUCCESS || items.size() == 0) {
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("the answer has no `{}`", list));
+    const std::string nothing = fmt::format("the answer has no `{}`", list);
+    std::string words = Detail(root);
+    words = words.empty() ? std::string(Text(root, "message")) : words;
+    if (words.empty() && !ReadUsage(root).has_value()) {
+      return Fail(ErrorCode::kInvalidArgument, nothing);
+    }
+    out.error = words.empty() ? nothing : std::move(words);
+    out.body = std::move(body);
+    return out;
   }
   out.usage = ReadUsage(root, kind != WireKind::kEmbeddings);
   if (out.usage.has_value()) {
@@ -344,27 +384,21 @@ WireError ReadWireError(int status, std::string_view body) {
   WireError out;
   dom::element root;
   if (Parse(body, root) == simdjson::SUCCESS && root.is_object()) {
-    out.usage = ReadUsage(root);
     dom::element error;
     const bool has_error = root["error"].get(error) == simdjson::SUCCESS;
-    const dom::element holder = has_error && error.is_object() ? error : root;
-    out.message = Text(holder, "message");
-    out.type = Text(holder, "type");
-    out.param = Text(holder, "param");
-    out.code = Code(holder);
+    out = ErrorIn(has_error && error.is_object() ? error : root);
+    out.usage = ReadUsage(root);
     if (out.message.empty() && has_error) {
       out.message = Text(root, "error");
     }
     if (out.message.empty()) {
-      dom::element detail;
-      if (root["detail"].get(detail) == simdjson::SUCCESS) {
-        out.message =
-            detail.is_string() ? std::string(Text(root, "detail")) : simdjson::minify(detail);
-      }
+      out.message = Detail(root);
     }
   }
   if (out.message.empty()) {
-    out.message = fmt::format("The provider answered with status {}.", status);
+    constexpr size_t kBytesMax = 500;
+    out.message = status > 0 ? fmt::format("The provider answered with status {}.", status)
+                             : std::string(body.substr(0, kBytesMax));
   }
   return out;
 }

@@ -498,6 +498,28 @@ TEST(WireChunks, SayNoUsageWhereThereIsNone) {
   EXPECT_TRUE(ChunksOf("[]").empty());
 }
 
+TEST(WireError, IsReadWhereItComesWithTheStatusOfAnAnswer) {
+  const auto said = [](const char* body) {
+    const auto whole = ReadWireWhole(body, WireKind::kChat);
+    const WireError error = ReadWireError(0, body);
+    return (whole.has_value() ? whole->error.value_or("an answer") : "garbage") + ", " +
+           error.message + ", " + error.code;
+  };
+  EXPECT_EQ(said(R"({"choices":null,"base_resp":{"status_code":1002,"status_msg":"slowly"}})"),
+            "slowly, slowly, 1002");
+  EXPECT_EQ(said(R"({"error_code":18,"error_msg":"limit"})"), "limit, limit, 18");
+  EXPECT_EQ(said(R"({"detail":"none"})"), "none, none, ");
+  EXPECT_EQ(said(R"({"detail":[{"msg":"none"}]})"), R"([{"msg":"none"}], [{"msg":"none"}], )");
+  EXPECT_EQ(said(R"({"message":"none"})"), "none, none, ");
+  constexpr const char* kAnswers =
+      R"({"choices":[{"message":{"content":"a"}}],"base_resp":{"status_code":0,"status_msg":"ok"}})";
+  EXPECT_EQ(ReadWireWhole(kAnswers, WireKind::kChat)->error, std::nullopt);
+  EXPECT_FALSE(
+      ReadWireWhole(R"({"base_resp":{"status_code":0,"status_msg":"ok"}})", WireKind::kChat)
+          .has_value());
+  EXPECT_EQ(ReadWireError(0, "no JSON").message, "no JSON");
+}
+
 TEST(WireError, ReadsAUsageBesideIt) {
   const WireError error = ReadWireError(
       400, R"({"error":{"message":"no"},"usage":{"prompt_tokens":9,"completion_tokens":0}})");

@@ -56,6 +56,7 @@ struct Answered {
   bool out_of_budget = false;        // nothing was tried: no budget has room for it
   bool may_be_billed = false;        // an attempt that failed, whose usage nobody tells
   bool refusal_is_billed = false;    // the provider bills what it read before it refused
+  bool is_page = false;              // of kGarbage: it was a web page
   std::optional<chat::Usage> usage;  // nullopt: nobody told
   bool usage_is_final = false;       // of an answer that failed: all of it had come by then
   std::optional<std::chrono::steady_clock::time_point> first_token_at, last_token_at;

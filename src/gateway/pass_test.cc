@@ -147,6 +147,19 @@ TEST_F(PassTest, RowSlowReaderOfAProvider) {
 
 class OtherFormTest : public UpstreamRouteTest {};
 
+TEST_F(OtherFormTest, AnErrorThatComesAsAnAnswerIsWhatItSays) {
+  Start({"site-a"});
+  for (const char* fields : {"", kStream}) {
+    for (const auto& [code, status] : {std::pair("400", "400"), std::pair("\"404\"", "404")}) {
+      TestSocket client = Ask(fields);
+      Take(a_).Send(Whole(200, fmt::format(R"({{"error":{{"message":"hot","code":{}}}}})", code)));
+      const std::string answer = client.ReadResponse();
+      EXPECT_TRUE(answer.starts_with(fmt::format("HTTP/1.1 {}", status))) << answer;
+      EXPECT_NE(answer.find("hot"), std::string::npos) << answer;
+    }
+  }
+}
+
 TEST_F(OtherFormTest, AStreamInsteadOfAWholeAnswerIsAskedOnce) {
   Start({"site-a", "site-b"});
   TestSocket client = Ask();

@@ -345,7 +345,7 @@ TEST_F(ProberTest, WhatAProbeCostsStandsInTheLedgerAndIsChargedToNobody) {
 
 TEST_F(ProberTest, AProbeThatFailsIsHeldAsAnyRequestUntilItsCostIsKnown) {
   SetBudget("all", 1'000'000'000);
-  provider_.SayStreamsAre("text/html");
+  provider_.SayStreamsAre("text/xml");
   Start("1", catalog::ProbeRule::kAll);
   ASSERT_TRUE(NoteOf(1, "failed").has_value());
   const auto doubts = ledger_->HoldsInDoubt();

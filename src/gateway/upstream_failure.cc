@@ -76,6 +76,7 @@ void SetFailure(UpstreamFailure failure, bool before_first_byte, Answered& answe
       failure.may_be_billed &&
       (answered.kind == FailureKind::kNotCapable || answered.kind == FailureKind::kClientError ||
        failure.status == 408);
+  answered.is_page = failure.is_page;
   answered.usage = failure.wire.usage;
   answered.usage_is_final = answered.usage.has_value();
   answered.upstream_error = std::move(failure.wire);

@@ -74,6 +74,10 @@ struct Quirks {
 // words that most share.
 Refusal RefusalOf(const Quirks& quirks, int status, const dialects::WireError& error);
 
+// The status that an error says which came with that of an answer: as a number, or in words that
+// are clear; 0: none.
+int StatusOf(const dialects::WireError& error);
+
 // Brings the spellings that clients use to OpenAI's: drops what is meant for a router (`provider`,
 // `models`) and empty `tools`, gives `tool_choice` its type, and reads every `response_format`.
 void Normalize(dialects::JsonText& request);

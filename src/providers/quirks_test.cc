@@ -271,6 +271,23 @@ TEST(Refusals, WhatCerebrasDoesNotTakeAnotherRouteMay) {
   EXPECT_EQ(of(400, "other"), Refusal::kByStatus);
 }
 
+TEST(Refusals, AnErrorWithTheStatusOfAnAnswerSaysItsOwn) {
+  const auto of = [](const char* body) { return StatusOf(dialects::ReadWireError(0, body)); };
+  EXPECT_EQ(of(R"({"error":{"message":"no","code":429}})"), 429);
+  EXPECT_EQ(of(R"({"error":{"message":"no","code":"503"}})"), 503);
+  EXPECT_EQ(of(R"({"error":{"message":"no","type":"rate_limit_error"}})"), 429);
+  EXPECT_EQ(of(R"({"error":{"message":"no","code":"insufficient_quota"}})"), 402);
+  EXPECT_EQ(of(R"({"base_resp":{"status_code":1002,"status_msg":"rate limit"}})"), 429);
+  EXPECT_EQ(of(R"({"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}})"), 402);
+  EXPECT_EQ(of(R"({"error_code":18,"error_msg":"Open api qps request limit reached"})"), 429);
+  for (const char* none :
+       {R"({"error":{"message":"no"}})", R"({"error":{"message":"no","code":200}})",
+        R"({"error":{"message":"no","code":600}})", R"({"error":{"message":"no","code":"4x4"}})",
+        R"({"error":{"message":"no","code":40000}})"}) {
+    EXPECT_EQ(of(none), 0) << none;
+  }
+}
+
 TEST(Refusals, ACodeThatRepeatsTheStatusIsNoWord) {
   EXPECT_EQ(RefusalOf(kOpenAiCompatible, 403, {"m", "insufficient_quota", "", "403"}),
             Refusal::kNoFunds);

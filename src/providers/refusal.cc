@@ -44,6 +44,26 @@ bool IsAboutThisRoute(const std::string& code, std::string_view message) {
 
 }  // namespace
 
+int StatusOf(const dialects::WireError& error) {
+  if (error.code.size() == 3 && error.code >= "400" && error.code <= "599" &&
+      error.code.find_first_not_of("0123456789") == std::string::npos) {
+    return std::stoi(error.code);
+  }
+  const std::string message = AsciiLower(error.message);
+  for (const std::string& word : {AsciiLower(error.code), AsciiLower(error.type)}) {
+    if (IsAboutFunds(word)) {
+      return 402;
+    }
+    if (word.starts_with("rate_limit") || word == "too_many_requests") {
+      return 429;
+    }
+  }
+  if (message.contains("insufficient balance")) {
+    return 402;  // MiniMax
+  }
+  return HasOneOf(message, {"rate limit", "request limit reached", "too many requests"}) ? 429 : 0;
+}
+
 Refusal RefusalOf(const Quirks& quirks, int status, const dialects::WireError& error) {
   if (quirks.classify != nullptr) {
     if (const Refusal own = quirks.classify(status, error); own != Refusal::kByStatus) {

@@ -167,6 +167,14 @@ UpstreamFailure UpstreamExchange::GaveUp(std::string_view body, std::string_view
   UpstreamFailure failure;
   failure.stage = Stage::kErrorEvent;
   failure.wire = dialects::ReadWireError(0, body);
+  // Instead of an answer it is what it would be with its own status.
+  failure.status = is_visible_ ? 0 : StatusOf(failure.wire);
+  if (failure.status > 0) {
+    failure.stage = Stage::kStatus;
+    failure.may_be_billed = upstream_.bills_refusals;
+    failure.retry_after_ms = RetryAfterMs(call_->headers(), std::chrono::system_clock::now());
+    failure.refusal = RefusalOf(*upstream_.quirks, failure.status, failure.wire);
+  }
   failure.error = {ErrorCode::kUpstreamFailed,
                    fmt::format("{} gave up: {}", upstream_.slug, message)};
   return WithoutKey(std::move(failure));
@@ -221,6 +229,11 @@ Task<UpstreamResult<void>> UpstreamExchange::Open() {
   }
   if (status < 200 || status > 299) {
     co_return std::unexpected(co_await Refused());
+  }
+  if (HasType(headers, "text/html")) {
+    UpstreamFailure failure = Garbage("a web page");
+    failure.is_page = true;
+    co_return std::unexpected(std::move(failure));
   }
   if (HasType(headers, order_.is_stream ? "text/event-stream" : "application/json")) {
     co_return UpstreamResult<void>();
@@ -299,12 +312,16 @@ UpstreamResult<void> UpstreamExchange::TakeEvents(std::string_view body) {
 }
 
 Result<WireEvent> UpstreamExchange::Read(const http::SseEvent& event) {
+  WireEvent out;
+  if (event.event == "error") {
+    out.chunk.error = dialects::ReadWireError(0, event.data).message;
+    return out;
+  }
   TW_ASSIGN_OR_RETURN(dialects::WireChunk chunk, dialects::ReadWireChunk(event.data, &choices_));
   if (!is_visible_ && (chunk.has_content || !chunk.finish_reason.empty())) {
     is_visible_ = true;
     call_->ReadBy(std::chrono::steady_clock::time_point::max());
   }
-  WireEvent out;
   out.data = chunk.rewritten.has_value() ? std::move(*chunk.rewritten) : event.data;
   chunk.rewritten.reset();
   out.choices_ended = choices_.ended();

@@ -70,7 +70,7 @@ struct UpstreamFailure {
   enum class Stage {
     kConnect,     // nothing was sent that could have been acted on
     kNoHead,      // sent, but no answer began: no head, or nothing to see after it
-    kStatus,      // it answered with an error status
+    kStatus,      // it answered with an error status, or said one in an answer's place
     kRedirect,    // it answered 3xx
     kGarbage,     // it answered 2xx with something that is no answer
     kErrorEvent,  // the stream said that it failed
@@ -82,6 +82,7 @@ struct UpstreamFailure {
   http::Reached reached = http::Reached::kHead;
   bool is_timeout = false;                // of kConnect, kNoHead, kCut: it was silent for too long
   bool is_deadline = false;               // and that was the request's own end
+  bool is_page = false;                   // of kGarbage: it was a web page
   int status = 0;                         // of kStatus
   bool may_be_billed = false;             // of kStatus: the provider bills what it refuses
   Refusal refusal = Refusal::kByStatus;   // of kStatus

@@ -174,3 +174,68 @@ def test_a_stream_instead_of_a_whole_answer_is_settled_and_not_bought_again(worl
     assert reply.status == 502 and "a stream" in reply.json()["error"]["message"]
     assert world.asked == 1, "it has been billed"
     assert (attempt["state"], int(attempt["cost_nanousd"]), int(attempt["charge_nanousd"])) == ("settled", COST, 0)
+
+
+# --- Errors with the status of an answer
+
+RATE = {"error": {"message": "Slow down, please", "type": "rate_limit", "code": 429}}
+MINIMAX = {"id": "x", "choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit of yours"}}
+BAIDU = {"error_code": 18, "error_msg": "Open api qps request limit reached"}
+BALANCE = {"id": "x", "choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}
+
+
+def in_events(error, name=""):
+    return name.encode() + b"data: " + json.dumps(error).encode() + b"\n\n"
+
+
+@pytest.mark.parametrize("streams, in_stream", [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("error, words", [(RATE, "Slow down"), (MINIMAX, "rate limit of yours"), (BAIDU, "qps request limit")])
+def test_a_rate_limit_is_one_whatever_its_status_is(world, streams, in_stream, error, words):
+    said = (STREAM, in_events(error)) if in_stream else (JSON, error)
+    reply, attempts = world.ask(*said, stream=streams)
+    assert reply.status == 429 and words in reply.json()["error"]["message"], reply.body
+    assert {one["state"] for one in attempts} == {"void"}, "at once"
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("error, words", [({"error": {"message": "it broke"}}, "it broke"), ({"detail": "no such thing"}, "no such thing")])
+def test_any_other_error_takes_nothing_from_the_budget_in_the_end(tmp_path, world, streams, error, words):
+    reply, attempts = world.ask(JSON, error, stream=streams)
+    assert reply.status == 502 and words in reply.json()["error"]["message"], reply.body
+    assert {(one["state"], one["reason"]) for one in attempts} == {("in_doubt", "error_event")}, "void after ten minutes"
+
+
+def test_an_error_has_the_status_that_it_says(world):
+    reply, attempts = world.ask(JSON, {"error": {"message": "temperature is too hot", "code": 400}}, stream=True)
+    assert reply.status == 400 and reply.json()["error"]["message"] == "temperature is too hot"
+    assert [one["state"] for one in attempts] == ["void"] and world.asked == 1
+    reply, attempts = world.ask(JSON, BALANCE, stream=True)
+    assert {(one["state"], one["reason"]) for one in attempts} == {("void", "no_funds")}
+
+
+@pytest.mark.parametrize("data", [b'{"message":"overloaded"}', b"overloaded"])
+def test_an_event_that_is_named_error_is_one(world, data):
+    reply, attempts = world.ask(STREAM, b"event: error\ndata: " + data + b"\n\n", stream=True)
+    assert reply.status == 502 and "overloaded" in reply.json()["error"]["message"], reply.body
+    assert {one["reason"] for one in attempts} == {"error_event"}
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_web_page_is_nothing_that_a_model_wrote(tmp_path, streams):
+    """A sign-in of a network, a block of what stands before the provider."""
+    (tmp_path / "no-models").mkdir()
+    config = tmp_path / "config.toml"
+    with Provider() as provider:
+        config.write_text(provider.config("site-a"))
+        flags = ["--config", config, "--billing-deadline", "1s", "--billing-every", "200ms"]
+        with harness.Server(tmp_path / "home", *flags, models=tmp_path / "no-models", env=market.keys(())) as server:
+            world = World(server, [provider])
+            reply, attempts = world.ask("text/html; charset=utf-8", b"<html>Sign in</html>", stream=streams)
+            assert reply.status == 502 and "a web page" in reply.json()["error"]["message"]
+            assert {one["reason"] for one in attempts} == {"garbage"}
+
+            def states():
+                receipt = server.get(f"/v1/receipts/{reply.headers['x-tradewind-receipt']}", {"Authorization": f"Bearer {world.key['token']}"})
+                return {(one["state"], one.get("cost_nanousd") or "0") for one in receipt.json()["attempts"]}
+
+            harness.wait_for(lambda: states() == {("void", "0")}, "nothing in the budget")
