@@ -386,6 +386,22 @@ TEST(WireWhole, TakesWhatTheTotalAloneTellsForThoughts) {
   EXPECT_EQ(read("9223372036854775807", "1").output_tokens, 9223372036854775787);
 }
 
+TEST(WireWhole, TakesMoreThoughtsThanTheCompletionHasForBesideIt) {
+  const auto read = [](const std::string& completion, const std::string& rest) {
+    return UsageOf(R"("prompt_tokens":20,"completion_tokens":)" + completion + "," + rest).value();
+  };
+  const std::string details = R"("completion_tokens_details":{"reasoning_tokens":1000})";
+  for (const std::string& rest :
+       {details, R"("total_tokens":50,)" + details, R"("total_tokens":1050,)" + details,
+        std::string(R"("total_tokens":50,"reasoning_tokens":1000)")}) {
+    EXPECT_EQ(read("30", rest).output_tokens, 1030) << rest;
+    EXPECT_EQ(read("30", rest).reasoning_tokens, 1000) << rest;
+  }
+  EXPECT_EQ(read("0", details).output_tokens, 1000);
+  EXPECT_EQ(read("1000", details).output_tokens, 1000) << "all of it may be thoughts";
+  EXPECT_EQ(read("5", R"("reasoning_tokens":9223372036854775807)").output_tokens, INT64_MAX);
+}
+
 TEST(WireWhole, TakesAPromptOfNothingForNoneThatWasSaid) {
   const auto read = [](const std::string& usage) {
     return UsageOf(R"("prompt_tokens":0,)" + usage).value();

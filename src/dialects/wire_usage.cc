@@ -141,11 +141,18 @@ void ReadInputParts(const dom::element& usage, chat::Usage& out) {
   }
 }
 
+// More thoughts than the completion has stand beside it, whatever the total says (Perplexity's
+// deep research).
 void ReadOutputParts(const dom::element& usage, chat::Usage& out) {
+  out.reasoning_tokens = Count(usage, "reasoning_tokens").value_or(0);
   dom::element details;
   if (Details(usage, "completion_tokens_details", "output_tokens_details", details)) {
-    out.reasoning_tokens = Count(details, "reasoning_tokens").value_or(0);
+    out.reasoning_tokens = Count(details, "reasoning_tokens").value_or(out.reasoning_tokens);
     out.audio_output_tokens = Count(details, "audio_tokens").value_or(0);
+  }
+  if (out.reasoning_tokens > out.output_tokens &&
+      __builtin_add_overflow(out.output_tokens, out.reasoning_tokens, &out.output_tokens)) {
+    out.output_tokens = INT64_MAX;
   }
 }
 
@@ -172,9 +179,9 @@ void ReadRest(std::optional<int64_t> total, bool has_output, chat::Usage& out) {
     rest -= kept;
   }
   // Thoughts that were told are in the completion, unless they are these.
-  const bool are_told = rest == thoughts || thoughts > out.output_tokens;
+  const bool are_told = rest == thoughts;
   out.output_tokens += rest;
-  out.reasoning_tokens = are_told ? std::max(thoughts, rest) : thoughts + rest;
+  out.reasoning_tokens = are_told ? thoughts : thoughts + rest;
 }
 
 }  // namespace

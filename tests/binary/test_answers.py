@@ -239,3 +239,32 @@ def test_a_web_page_is_nothing_that_a_model_wrote(tmp_path, streams):
                 return {(one["state"], one.get("cost_nanousd") or "0") for one in receipt.json()["attempts"]}
 
             harness.wait_for(lambda: states() == {("void", "0")}, "nothing in the budget")
+
+
+# --- Thoughts beside the answer
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"completion_tokens_details": {"reasoning_tokens": 1000}},
+        {"total_tokens": 15, "completion_tokens_details": {"reasoning_tokens": 1000}},
+        {"total_tokens": 15, "reasoning_tokens": 1000},
+        {"total_tokens": 1015, "completion_tokens_details": {"reasoning_tokens": 1000}},
+    ],
+)
+def test_more_thoughts_than_the_answer_has_stand_beside_it(world, streams, said):
+    usage = {"prompt_tokens": 10, "completion_tokens": 5} | said
+    answer = (STREAM, stream(chunk("hi"), chunk(finish="stop"), chunk(choices=[], usage=usage))) if streams else (JSON, whole(usage))
+    reply, (attempt,) = world.ask(*answer, stream=streams)
+    assert reply.status == 200 and (attempt["output_tokens"], attempt["reasoning_tokens"]) == (1005, 1000)
+    assert int(attempt["cost_nanousd"]) == 10 * INPUT + 1005 * OUTPUT
+
+
+def test_thoughts_beyond_the_hold_are_posted_and_told(world):
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "reasoning_tokens": 9000}
+    _, (attempt,) = world.ask(JSON, whole(usage))
+    assert int(attempt["cost_nanousd"]) == 10 * INPUT + 9005 * OUTPUT > int(attempt["held_nanousd"])
+    alerts = json.loads(harness.run_cli("alerts", "--json", home=world.server.home).stdout)["alerts"]
+    assert any(alert["kind"] == "barred" for alert in alerts)
