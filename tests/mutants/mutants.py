@@ -73,7 +73,7 @@ MUTANTS = [
     expression(SNAPSHOT, "windows are dropped while they run", "account.window_end_s < time_ns / kNanosPerSecond - kForgetWindowAfterS", "true"),
     statement(SNAPSHOT, "shares are told again after a start", "record.warned_percent = account.warned_percent;"),
     # The journal
-    expression(LEDGER, "a clock set back opens windows again", "std::max(book_.time_ns() + 1, wall_ns)", "wall_ns"),
+    expression(LEDGER, "a clock set back opens windows again", "std::max(book_.time_ns() + 1, ledger_time_.Now(wall_ns, clock_.SinceBoot()))", "wall_ns"),
     expression(LEDGER, "what was not written happened", "!written.has_value()", "false", "if (!written.has_value()) {\n    Stop(fmt::format"),
     expression(LEDGER, "the journal grows without bound", "journal_->segment() - first_segment_ + 1 < options_.segments_max", "true"),
     expression(LEDGER, "money is spent though nothing can be flushed", "unflushed_tries_ < 2", "true"),
