@@ -75,8 +75,8 @@ enum class WireKind { kChat, kCompletion, kEmbeddings };
 // A whole answer. Errors: kInvalidArgument, it is not what was asked for (no JSON, no choices).
 Result<WireWhole> ReadWireWhole(std::string body, WireKind kind);
 
-// The error of an upstream in OpenAI's terms, from any of the envelopes that providers use. `status`
-// 0: it came with that of an answer.
+// The error of an upstream in OpenAI's terms, from any of the envelopes that providers use.
+// `status` 0: it came with that of an answer.
 struct WireError {
   std::string message, type, param, code;
   std::optional<chat::Usage> usage = {};  // of a refusal that is billed

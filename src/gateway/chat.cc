@@ -47,6 +47,14 @@
 //                                                                    doubt
 //   garbage instead of an    the next route; then 502                in      upstream_failed
 //    answer                                                          doubt
+//   web page with 200        the next route; then 502                void or upstream_failed
+//                                                                    in
+//                                                                    doubt
+//   error with 200           as with the status that it names, or    void or upstream_failed
+//                            502, in the provider's words            in
+//                                                                    doubt
+//   answer in another form   a whole one goes on as a stream; a      settle  upstream_failed
+//                            stream where none was asked for: 502
 //   broken line in a stream  nothing: such lines are no events       -       -
 //   stall after the 1st byte data: {"error":...}, then the end       settle  deadline_exceeded
 //                            without [DONE] and without any finish

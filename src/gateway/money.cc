@@ -265,8 +265,8 @@ billing::Ended EndedOf(const Answered& answered) {
     const routing::AttemptFailure failure{answered.kind, answered.reached};
     ended.surely_unbilled = routing::RuleFor(failure, routing::SecondTries::kYes, false).bill ==
                             routing::Bill::kNothing;
-    // An error is seldom billed, nor is a web page, which no model wrote but something in between (a
-    // sign-in, a block); what was cut, stalled, left or cannot be read usually is.
+    // An error is seldom billed, nor is a web page, which no model wrote but something in between
+    // (a sign-in, a block); what was cut, stalled, left or cannot be read usually is.
     ended.provider_ended = answered.kind == routing::FailureKind::kServerError ||
                            answered.kind == routing::FailureKind::kErrorEvent || answered.is_page;
     ended.likely_billed = !ended.provider_ended;
