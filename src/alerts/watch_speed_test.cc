@@ -35,7 +35,7 @@ struct SpeedWorld {
   std::unique_ptr<billing::Recorder> recorder;
 
   explicit SpeedWorld(bool throttles = true) : policy{.velocity = kUsd, .throttle = throttles} {
-    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'790'000'100)));
+    clock.PassTo(std::chrono::system_clock::time_point(std::chrono::seconds(1'790'000'100)));
     Open();
   }
   void Open() {

@@ -1,3 +1,4 @@
+// Whole because all of it looks at one watch over one small shop, which most of its lines set up.
 #include "alerts/watch.h"
 
 #include <algorithm>

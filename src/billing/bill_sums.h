@@ -1,5 +1,5 @@
-// What one answer about a bill is made of: all as of one moment, so that it agrees with itself while
-// requests end.
+// What one answer about a bill is made of: all as of one moment, so that it agrees with itself
+// while requests end.
 #pragma once
 
 #include <cstdint>

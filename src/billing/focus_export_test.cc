@@ -35,7 +35,7 @@ struct Exports : World {
     }
   }
   void Spend(int hour, int keys) {
-    clock.SetWall(std::chrono::system_clock::time_point(std::chrono::hours(kStart / 3600 + hour)));
+    clock.PassTo(std::chrono::system_clock::time_point(std::chrono::hours(kStart / 3600 + hour)));
     Meter meter(*ledger);
     for (int key = 0; key < keys; ++key) {
       Offer offer = Ask(1000, 1000);

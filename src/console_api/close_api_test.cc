@@ -28,7 +28,7 @@ class CloseApiTest : public ::testing::Test {
  protected:
   // What the day of November is at, at ten.
   void SetDay(int day) {
-    clock_.SetWall(std::chrono::system_clock::time_point(
+    clock_.PassTo(std::chrono::system_clock::time_point(
         std::chrono::seconds(kNovember + (day - 1) * kDayS + 36'000)));
   }
   enum class End { kSettled, kInDoubt, kUnpriced };
@@ -165,7 +165,7 @@ TEST_F(CloseApiTest, WhatHasNoPriceDoes) {
 
 TEST_F(CloseApiTest, ARequestNearTheEndOfALineMayStandInIt) {
   Spend(5, 100);
-  clock_.SetWall(std::chrono::system_clock::time_point(
+  clock_.PassTo(std::chrono::system_clock::time_point(
       std::chrono::seconds(kNovember + 5 * kDayS + 120)));  // two minutes behind its day
   billing::Offer offer;
   offer.id = {ledger::RequestId::Make(clock_.UnixMs()), 1};
