@@ -54,7 +54,7 @@ def fill(database, rows):
         summed = "count(*), 0, 0, sum(cost), sum(charge), sum(input), sum(cached), sum(output), sum(reasoning)"
         for table, width in (("sums", 900), ("day_sums", 86_400)):
             connection.execute(
-                f"INSERT INTO {table} SELECT admitted_ns / {width}000000000, org, key, model, provider, {summed} "
+                f"INSERT INTO {table} SELECT admitted_ns / {width}000000000, org, key, model, provider, {summed}, 0 "
                 "FROM attempts GROUP BY 1, 2, 3, 4, 5"
             )
         for table, hour in (("meters", "ended_ns / 3600000000000"), ("day_meters", "ended_ns / 86400000000000 * 24")):

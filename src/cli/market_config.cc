@@ -180,7 +180,7 @@ void ReadHarmlessFields(TomlReader& reader, std::vector<std::string>& harmless) 
                                       "bytes, such as [\"trace_tag\"]",
                                       kFieldsMax, kNameBytesMax));
     }
-    if (dialects::IsFieldBilledApart(folded)) {
+    if (dialects::IsFieldBilledApart(folded) || dialects::IsFieldReadAsBilledApart(folded)) {
       return reader.Wrong("harmless_fields",
                           fmt::format("names `{}`, by which providers may bill more than any bound "
                                       "here knows; leave it out",

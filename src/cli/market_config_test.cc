@@ -378,7 +378,7 @@ TEST(MarketConfig, SaysWhichFieldsCostNothingAtAProvider) {
   ASSERT_TRUE(out.status.has_value()) << out.status.error().message;
   EXPECT_EQ(out.config().providers[0].billing.harmless_fields,
             (std::vector<std::string>{"trace_tag", "x"}));
-  for (const char* wrong : {"['']", "['images']", "['Extra_Body']", "'x'"}) {
+  for (const char* wrong : {"['']", "['images']", "['Extra_Body']", "['plugins']", "'x'"}) {
     const Outcome refused = Read(start + wrong);
     ASSERT_FALSE(refused.status.has_value()) << wrong;
     EXPECT_EQ(refused.status.error().param, "providers[0].harmless_fields") << wrong;

@@ -112,10 +112,12 @@ constexpr size_t kTemplateWordBytesMax = 16;  // "high", "detailed thinking"
 
 // A flag, a number, or a word: nothing that grows when it is repeated.
 bool IsTemplateSwitch(std::string_view name, std::string_view json) {
+  if (!json.starts_with('"')) {
+    return SaysNothing(json) || (!json.starts_with('{') && !json.starts_with('['));
+  }
   const std::string folded = CaseFolded(name);
-  const bool is_word = !json.starts_with('{') && !json.starts_with('[') &&
-                       json.size() <= kTemplateWordBytesMax + std::string_view(R"("")").size();
-  return SaysNothing(json) || (is_word && folded != "chat_template" && !folded.contains("token"));
+  return json.size() <= kTemplateWordBytesMax + std::string_view(R"("")").size() &&
+         folded != "chat_template" && !folded.contains("token");
 }
 
 bool RepeatsInTemplate(std::string_view json) {
@@ -134,6 +136,10 @@ bool SaysNothing(std::string_view json) {
 
 bool IsFieldBilledApart(std::string_view folded) {
   return std::ranges::find(kApart, folded) != kApart.end();
+}
+
+bool IsFieldReadAsBilledApart(std::string_view folded) {
+  return std::ranges::find(kReadAsBilledApart, folded) != kReadAsBilledApart.end();
 }
 
 std::string FieldBilledApart(const JsonText& request) {

@@ -2,6 +2,7 @@
 // come to. What reads them is a provider, or a proxy that stands as one.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,12 @@ std::string FieldBilledApart(const JsonText& request);
 
 // Whether it is one of them, if it says something; the name as CaseFolded leaves it.
 bool IsFieldBilledApart(std::string_view folded);
+
+// Those that are read by what they say: a search that is asked for, a template.
+inline constexpr std::array<std::string_view, 6> kReadAsBilledApart = {
+    "web_search_options", "plugins",       "search_parameters",
+    "enable_search",      "chat_template", "mm_processor_kwargs"};
+bool IsFieldReadAsBilledApart(std::string_view folded);
 
 // The JSON is null, false, 0 or empty.
 bool SaysNothing(std::string_view json);

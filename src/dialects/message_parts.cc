@@ -31,6 +31,11 @@ constexpr std::array<std::string_view, 3> kPictureKeys = {"url", "image_url", "i
 constexpr std::array<std::string_view, 3> kFormatKeys = {"format", "mime_type", "media_type"};
 constexpr std::array<std::string_view, 10> kPictureFormats = {
     "png", "jpg", "jpeg", "webp", "gif", "bmp", "tiff", "heic", "heif", "avif"};
+// Ends of addresses of documents, films and sound, which some adapters hand on as such.
+constexpr std::array<std::string_view, 35> kOtherEnds = {
+    "pdf",  "doc", "docx", "ppt", "pptx", "xls", "xlsx", "odt", "rtf", "epub", "txt",  "md",
+    "csv",  "htm", "html", "xml", "json", "mp4", "m4v",  "mov", "avi", "mkv",  "webm", "mpg",
+    "mpeg", "wmv", "flv",  "3gp", "mp3",  "wav", "m4a",  "aac", "ogg", "flac", "opus"};
 constexpr size_t kUrlBytesMax = 8192;
 constexpr size_t kNameBytesMax = 64;  // of an error's words
 constexpr std::string_view kUsualTtl = "5m";
@@ -101,9 +106,7 @@ bool MayBePicture(std::string_view raw) {
       dot < slash) {
     return true;  // without a name's end
   }
-  constexpr size_t kEndBytesMax = 5;  // of those that say what a file is
-  const std::string_view end = path.substr(dot + 1);
-  return end.size() > kEndBytesMax || IsOneOf(kPictureFormats, end) || end == "svg";
+  return !IsOneOf(kOtherEnds, path.substr(dot + 1));
 }
 
 bool IsPictureFormat(std::string_view raw) {

@@ -322,10 +322,9 @@ std::string BilledApart(Fields& fields) {
       }
     }
   }
-  for (const char* name : {"web_search_options", "plugins", "search_parameters", "enable_search",
-                           "chat_template", "mm_processor_kwargs"}) {
+  for (const std::string_view name : kReadAsBilledApart) {
     if (const json::value* value = fields.Find(name); value != nullptr && *value != false) {
-      return name;
+      return std::string(name);
     }
   }
   if (const json::value* kinds = fields.Find("modalities");

@@ -77,6 +77,14 @@ bool MayRepeat(std::string_view messages, int64_t tools_bytes) {
          messages.contains("\\u00");
 }
 
+// Of messages that are read elsewhere and not here (more than a reader of trees takes): the tools
+// before each of them.
+int64_t UnreadGrowth(std::string_view messages, int64_t tools_bytes) {
+  const int64_t most = std::ranges::count(messages, '{');
+  int64_t growth = 0;
+  return __builtin_mul_overflow(most, tools_bytes, &growth) ? INT64_MAX / 4 : growth;
+}
+
 }  // namespace
 
 int64_t RepeatedGrowth(std::string_view messages, int64_t tools_bytes) {
@@ -84,7 +92,10 @@ int64_t RepeatedGrowth(std::string_view messages, int64_t tools_bytes) {
     return 0;
   }
   const Result<json::value> value = ParseJson(messages);
-  if (!value.has_value() || !value->is_array()) {
+  if (!value.has_value()) {
+    return UnreadGrowth(messages, tools_bytes);
+  }
+  if (!value->is_array()) {
     return 0;
   }
   std::vector<std::string> users;

@@ -35,9 +35,12 @@ TEST(RepeatedGrowth, CountsTheLongestNameOfACallForEachResult) {
             500);
 }
 
+TEST(RepeatedGrowth, IsTheMostThereCanBeOfWhatCannotBeRead) {
+  EXPECT_EQ(RepeatedGrowth(R"([{"role":"user"},{"role":"user"},)", 1000), 2000);
+}
+
 TEST(RepeatedGrowth, IsNoneOfWhatIsNoMessages) {
-  for (const char* json :
-       {"", "null", "{}", R"("a")", "[1,null]", R"([{"role":1,"tool_calls":2}])"}) {
+  for (const char* json : {"null", "{}", R"("a")", "[1,null]", R"([{"role":1,"tool_calls":2}])"}) {
     EXPECT_EQ(RepeatedGrowth(json, 1000), 0) << json;
   }
 }

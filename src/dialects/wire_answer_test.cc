@@ -399,6 +399,8 @@ TEST(WireWhole, TakesMoreThoughtsThanTheCompletionHasForBesideIt) {
   }
   EXPECT_EQ(read("0", details).output_tokens, 1000);
   EXPECT_EQ(read("1000", details).output_tokens, 1000) << "all of it may be thoughts";
+  EXPECT_EQ(read("999", R"("total_tokens":1019,)" + details).output_tokens, 999)
+      << "another tokenizer counts a few more";
   EXPECT_EQ(read("5", R"("reasoning_tokens":9223372036854775807)").output_tokens, INT64_MAX);
 }
 

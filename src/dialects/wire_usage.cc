@@ -141,8 +141,8 @@ void ReadInputParts(const dom::element& usage, chat::Usage& out) {
   }
 }
 
-// More thoughts than the completion has stand beside it, whatever the total says (Perplexity's
-// deep research).
+// Many more thoughts than the completion has stand beside it, whatever the total says (Perplexity's
+// deep research). A few more are a count by another tokenizer.
 void ReadOutputParts(const dom::element& usage, chat::Usage& out) {
   out.reasoning_tokens = Count(usage, "reasoning_tokens").value_or(0);
   dom::element details;
@@ -150,7 +150,9 @@ void ReadOutputParts(const dom::element& usage, chat::Usage& out) {
     out.reasoning_tokens = Count(details, "reasoning_tokens").value_or(out.reasoning_tokens);
     out.audio_output_tokens = Count(details, "audio_tokens").value_or(0);
   }
-  if (out.reasoning_tokens > out.output_tokens &&
+  constexpr int64_t kApartMin = 64;
+  const int64_t apart = std::max(kApartMin, out.output_tokens / 4);
+  if (out.reasoning_tokens - out.output_tokens > apart &&
       __builtin_add_overflow(out.output_tokens, out.reasoning_tokens, &out.output_tokens)) {
     out.output_tokens = INT64_MAX;
   }

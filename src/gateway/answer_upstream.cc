@@ -354,6 +354,9 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
       LeavingClient::Watch(call.exchange, opening->upstream,
                            route.place->upstream->bills_on ? &read_on_ : nullptr, clock_);
   if (auto failed = co_await Reach(*opening, false); failed.has_value()) {
+    if (terms.money != nullptr) {  // what it failed with may be billed, and asked about by this
+      terms.money->UpstreamIdWithNext(opening->upstream->upstream_request_id());
+    }
     if (stream.head_is_out) {
       failed->failed_after_first_byte = std::exchange(failed->failed_before_first_byte, {});
       failed->is_left_open = true;

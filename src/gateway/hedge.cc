@@ -200,12 +200,14 @@ Task<Answered> Gateway::AttemptHedged(Tries& tries, Begun first, int64_t after_m
       CountAttempt(slug, kHedgeLost);  // nothing is learnt from it
       continue;
     }
-    answered = std::move(failed);
-    const routing::AttemptFailure failure{answered.kind, answered.reached};
+    const routing::AttemptFailure failure{failed.kind, failed.reached};
     tries.may_be_billed |= routing::RuleFor(failure, routing::SecondTries::kYes, false).bill ==
                            routing::Bill::kUnknown;
-    CountAttempt(slug, routing::FailureKindName(answered.kind));
-    tries.Teach(answered, leg->begun);
+    CountAttempt(slug, routing::FailureKindName(failed.kind));
+    tries.Teach(failed, leg->begun);
+    if (answered.kind != FailureKind::kOtherForm) {  // which was bought, and is not again
+      answered = std::move(failed);
+    }
   }
   const PlannedRoute& route = won == nullptr ? *legs->back()->begun.route : *won->begun.route;
   call.record.model = route.mapping->hf_model;

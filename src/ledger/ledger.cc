@@ -603,7 +603,7 @@ std::string Ledger::ClockDoubted() const {
   if (const auto ahead = ledger_time_.DoubtedAhead(); ahead.has_value()) {
     return fmt::format(
         "the clock of this machine has jumped ahead by {} minutes; it is believed after {}, until "
-        "then requests are dated as if it had not",
+        "then requests are dated as if it had not, to a minute",
         kMinutes(*ahead), kMinutes(LedgerTime::kBelievedAfter));
   }
   const std::chrono::nanoseconds behind(book_.time_ns() - WallNs());
@@ -848,7 +848,7 @@ void Ledger::Tend() {
     const std::lock_guard flushing(flushing_);
     ForgetHandOvers();
   }
-  ledger_time_.Look(WallNs(), clock_.SinceBoot());
+  ledger_time_.Look(WallNs(), clock_.SinceBoot(), book_.time_ns());
   if (const auto over_ns = credit_time_.Look(WallNs(), clock_.SinceBoot()); over_ns.has_value()) {
     for (Record& expired : book_.DecideExpiries(*over_ns)) {
       if (!Commit(expired).has_value()) {

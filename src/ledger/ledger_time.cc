@@ -15,12 +15,17 @@ bool AreApart(int64_t a, int64_t b) {
 
 }  // namespace
 
-void LedgerTime::Look(int64_t wall_ns, std::chrono::steady_clock::time_point since_boot) {
+void LedgerTime::Look(int64_t wall_ns, std::chrono::steady_clock::time_point since_boot,
+                      int64_t book_ns) {
   const int64_t ahead_ns = AheadOf(since_boot, wall_ns);
-  if (!ahead_ns_.has_value()) {
+  // What is dated while a jump is doubted is within the slack.
+  const bool was_behind =
+      ahead_ns_.has_value() && AheadOf(since_boot, book_ns) - *ahead_ns_ > 2 * kSlack.count();
+  if (!ahead_ns_.has_value() || (was_behind && ahead_ns > *ahead_ns_)) {
     ahead_ns_ = ahead_ns;
   }
   if (!AreApart(ahead_ns, *ahead_ns_)) {
+    *ahead_ns_ += std::clamp(ahead_ns - *ahead_ns_, -kSlew.count(), kSlew.count());
     doubt_.reset();
     return;
   }

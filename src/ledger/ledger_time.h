@@ -17,8 +17,13 @@ class LedgerTime {
   // What is further away is believed after so long.
   static constexpr std::chrono::nanoseconds kBelievedAfter = std::chrono::minutes(10);
 
-  // Looks at both clocks: at the start, where the wall clock is believed, and every second.
-  void Look(int64_t wall_ns, std::chrono::steady_clock::time_point since_boot);
+  // A wall clock that is put right little by little is followed by so much in a second.
+  static constexpr std::chrono::nanoseconds kSlew = std::chrono::milliseconds(16);
+
+  // Looks at both clocks: at the start, where the wall clock is believed, and every second. One that
+  // was behind what is in the books (`book_ns`) was wrong, and is believed at once when it is set.
+  void Look(int64_t wall_ns, std::chrono::steady_clock::time_point since_boot,
+            int64_t book_ns = INT64_MIN);
 
   // The wall clock's time, but at most kSlack more than what it was believed to be.
   int64_t Now(int64_t wall_ns, std::chrono::steady_clock::time_point since_boot) const;

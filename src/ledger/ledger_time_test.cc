@@ -1,5 +1,7 @@
 #include "ledger/ledger_time.h"
 
+#include <ctime>
+
 #include <gtest/gtest.h>
 
 #include "base/clock.h"
@@ -79,9 +81,38 @@ TEST(LedgerTime, AJumpBackIsFollowedAndItsEndTooWithinTenMinutes) {
   EXPECT_EQ(at.CutOff(), hours(2) - LedgerTime::kSlack) << "a jump ahead of what is believed now";
 }
 
-TEST(LedgerTime, GoesOnWhileTheMachineSleeps) {
-  const auto now = SystemClock().Now();
-  EXPECT_GE(SystemClock().SinceBoot(), now);
+TEST(LedgerTime, BelievesAtOnceAClockThatWasBehindTheBooksAndIsSetRight) {
+  Watched at;
+  const int64_t book_ns = at.Wall() + std::chrono::nanoseconds(hours(24)).count();
+  at.Jump(hours(25));
+  at.time.Look(at.Wall(), at.clock.Now(), book_ns);
+  EXPECT_EQ(at.CutOff(), seconds(0));
+
+  at.Jump(hours(24));  // and what is dated meanwhile is no reason to believe this one
+  const auto dated = std::chrono::nanoseconds(at.Wall()) - hours(24) + LedgerTime::kSlack;
+  at.time.Look(at.Wall(), at.clock.Now(), dated.count());
+  EXPECT_EQ(at.CutOff(), hours(24) - LedgerTime::kSlack);
+}
+
+TEST(LedgerTime, FollowsAClockThatIsPutRightEveryNight) {
+  Watched at;
+  for (int night = 0; night < 40; ++night) {
+    at.Jump(seconds(3));
+    at.Pass(minutes(10));
+    EXPECT_EQ(at.time.DoubtedAhead(), std::nullopt) << night;
+  }
+  EXPECT_EQ(at.CutOff(), seconds(0));
+}
+
+TEST(LedgerTime, GoesByAClockThatCountsTheSleepOfTheMachine) {
+  const auto read = [] {
+    timespec at{};
+    clock_gettime(CLOCK_BOOTTIME, &at);
+    return std::chrono::seconds(at.tv_sec) + std::chrono::nanoseconds(at.tv_nsec);
+  };
+  const auto before = read();
+  const auto seen = SystemClock().SinceBoot().time_since_epoch();
+  EXPECT_TRUE(before <= seen && seen <= read());
 }
 
 }  // namespace

@@ -283,7 +283,8 @@ TEST(Refusals, AnErrorWithTheStatusOfAnAnswerSaysItsOwn) {
   for (const char* none :
        {R"({"error":{"message":"no"}})", R"({"error":{"message":"no","code":200}})",
         R"({"error":{"message":"no","code":600}})", R"({"error":{"message":"no","code":"4x4"}})",
-        R"({"error":{"message":"no","code":40000}})"}) {
+        R"({"error":{"message":"no","code":40000}})",
+        R"({"error":{"message":"no field: 'insufficient balance, rate limit'"}})"}) {
     EXPECT_EQ(of(none), 0) << none;
   }
 }

@@ -58,10 +58,16 @@ int StatusOf(const dialects::WireError& error) {
       return 429;
     }
   }
-  if (message.contains("insufficient balance")) {
+  // A message may repeat what the caller wrote: what it says counts beside the provider's code for
+  // it alone, or where it begins so.
+  if (error.code == "1008" && message.contains("insufficient balance")) {
     return 402;  // MiniMax
   }
-  return HasOneOf(message, {"rate limit", "request limit reached", "too many requests"}) ? 429 : 0;
+  if ((error.code == "1002" && message.contains("rate limit")) ||           // MiniMax
+      (error.code == "18" && message.contains("request limit reached"))) {  // Baidu
+    return 429;
+  }
+  return message.starts_with("rate limit") || message.starts_with("too many requests") ? 429 : 0;
 }
 
 Refusal RefusalOf(const Quirks& quirks, int status, const dialects::WireError& error) {

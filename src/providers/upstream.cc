@@ -230,16 +230,11 @@ Task<UpstreamResult<void>> UpstreamExchange::Open() {
   if (status < 200 || status > 299) {
     co_return std::unexpected(co_await Refused());
   }
-  if (HasType(headers, "text/html")) {
-    UpstreamFailure failure = Garbage("a web page");
-    failure.is_page = true;
-    co_return std::unexpected(std::move(failure));
-  }
   if (HasType(headers, order_.is_stream ? "text/event-stream" : "application/json")) {
     co_return UpstreamResult<void>();
   }
-  constexpr std::array<std::string_view, 4> kAnswers = {"text/event-stream", "application/json",
-                                                        "text/json", "text/plain"};
+  constexpr std::array<std::string_view, 5> kAnswers = {"text/event-stream", "application/json",
+                                                        "text/json", "text/plain", "text/html"};
   const auto is_type = [&headers](std::string_view type) { return HasType(headers, type); };
   if (std::ranges::any_of(kAnswers, is_type)) {
     co_return co_await ReadOther();
@@ -256,8 +251,15 @@ Task<UpstreamResult<void>> UpstreamExchange::ReadOther() {
   if (!body.has_value()) {
     co_return std::unexpected(Lost(body.error()));
   }
-  if (const size_t begin = body->find_first_not_of(" \t\r\n");
-      begin == std::string::npos || (*body)[begin] != '{') {
+  const size_t begin = body->find_first_not_of(" \t\r\n");
+  const char first = begin == std::string::npos ? '\0' : (*body)[begin];
+  // Some servers give JSON this type. A page that says whose request it was stands for an answer.
+  if (first == '<' && HasType(call_->headers(), "text/html") && upstream_request_id_.empty()) {
+    UpstreamFailure failure = Garbage("a web page");
+    failure.is_page = true;
+    co_return std::unexpected(std::move(failure));
+  }
+  if (first != '{') {
     co_return TakeEvents(*body);
   }
   auto whole = dialects::ReadWireWhole(std::move(*body), KindOf(order_.endpoint));
@@ -293,6 +295,7 @@ UpstreamResult<void> UpstreamExchange::TakeEvents(std::string_view body) {
   }
   // One answer of many events is not made here: what it used is settled, and it is asked once.
   UpstreamFailure failure = Garbage("a stream", Stage::kOtherForm);
+  int64_t prompt = 0;  // the most that any event has said
   for (const http::SseEvent& event : events) {
     const Result<WireEvent> read = Read(event);
     if (!read.has_value()) {
@@ -302,8 +305,16 @@ UpstreamResult<void> UpstreamExchange::TakeEvents(std::string_view body) {
       return std::unexpected(GaveUp(event.data, *read->chunk.error));
     }
     if (read->chunk.usage.has_value() || read->chunk.has_content) {
-      failure.wire.usage = choices_.have_ended() ? read->chunk.usage : std::nullopt;
+      // Of several choices one that comes with a choice may be its own.
+      const bool is_last =
+          choices_.have_ended() && (order_.choices == 1 || !read->chunk.has_choices);
+      failure.wire.usage = is_last ? read->chunk.usage : std::nullopt;
+      prompt =
+          std::max(prompt, read->chunk.usage.has_value() ? read->chunk.usage->input_tokens : 0);
     }
+  }
+  if (failure.wire.usage.has_value()) {
+    failure.wire.usage->input_tokens = std::max(prompt, failure.wire.usage->input_tokens);
   }
   if (!choices_.have_begun()) {
     failure.stage = Stage::kGarbage;

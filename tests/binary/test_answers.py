@@ -157,8 +157,9 @@ def test_a_plain_completion_that_is_whole_is_a_stream_of_it_too(world):
     assert int(attempt["cost_nanousd"]) == COST and world.asked == 1
 
 
-def test_a_whole_answer_is_one_under_any_type_of_text(world):
-    reply, (attempt,) = world.ask("text/json", whole(USAGE))
+@pytest.mark.parametrize("kind", ["text/json", "text/html; charset=utf-8"])
+def test_a_whole_answer_is_one_under_any_type_of_text(world, kind):
+    reply, (attempt,) = world.ask(kind, whole(USAGE))
     assert reply.status == 200 and reply.json()["choices"][0]["message"]["content"] == "hi there"
     assert int(attempt["cost_nanousd"]) == COST and world.asked == 1
 

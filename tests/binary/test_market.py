@@ -80,7 +80,7 @@ def test_an_unknown_model_names_what_was_considered(market):
 
 @pytest.mark.parametrize("fault", [
     {"status": 500}, {"status": 503}, {"status": 429}, {"status": 401}, {"status": 402}, {"status": 403}, {"close": "rst"}, {"close": "fin"},
-    {"body": "empty"}, {"body": "html"}, {"body": "garbage"}, {"body": "truncated"}, {"content_type": "text/plain"},
+    {"body": "empty"}, {"body": "html"}, {"body": "garbage"}, {"body": "truncated"}, {"content_type": "application/xml"},
     {"redirect": "http://169.254.169.254/"}, {"cut_after": 0}, {"error_after": 0},
 ], ids=lambda fault: "-".join(f"{k}" for k in fault))
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -54,7 +54,7 @@ def chat(server, token, text="one two three", **fields):
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("fault", [{"content_type": "text/plain"}, {"body": "garbage"}, {"body": "empty"}],
+@pytest.mark.parametrize("fault", [{"content_type": "application/xml"}, {"body": "garbage"}, {"body": "empty"}],
                          ids=lambda fault: "-".join(fault.values()))
 def test_answers_that_nobody_can_read_are_billed_and_use_up_the_budget(tmp_path, fault, stream):
     flags = ["--billing-every", "50ms", "--billing-deadline", "1s"]
