@@ -181,9 +181,9 @@ void ReadRest(std::optional<int64_t> total, bool has_output, chat::Usage& out) {
     rest -= kept;
   }
   // Thoughts that were told are in the completion, unless they are these.
-  const bool are_told = rest == thoughts;
+  const bool are_told = rest == thoughts || thoughts > out.output_tokens;
   out.output_tokens += rest;
-  out.reasoning_tokens = are_told ? thoughts : thoughts + rest;
+  out.reasoning_tokens = are_told ? std::max(thoughts, rest) : thoughts + rest;
 }
 
 }  // namespace

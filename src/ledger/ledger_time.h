@@ -23,7 +23,7 @@ class LedgerTime {
   // Looks at both clocks: at the start, where the wall clock is believed, and every second. One that
   // was behind what is in the books (`book_ns`) was wrong, and is believed at once when it is set.
   void Look(int64_t wall_ns, std::chrono::steady_clock::time_point since_boot,
-            int64_t book_ns = INT64_MIN);
+            int64_t book_ns = INT64_MIN / 2);
 
   // The wall clock's time, but at most kSlack more than what it was believed to be.
   int64_t Now(int64_t wall_ns, std::chrono::steady_clock::time_point since_boot) const;
