@@ -59,7 +59,7 @@ Service::~Service() {
 }
 
 int64_t Service::NowNs() const {
-  return std::chrono::nanoseconds(clock_.WallNow().time_since_epoch()).count();
+  return books_.ledger().TimeNs();
 }
 
 Task<void> Service::LookNowAndThen() {
@@ -71,7 +71,7 @@ Task<void> Service::LookNowAndThen() {
 }
 
 void Service::Look() {
-  const Result<Seen> seen = watch_.Look(books_.recorder(), books_.ledger(), NowNs());
+  const Result<Seen> seen = watch_.Look(books_.recorder(), books_.ledger());
   LookAtLedger(seen.has_value());
   if (!seen.has_value()) {
     // Another process has the data folder: it tells from now on.

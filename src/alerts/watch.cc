@@ -230,7 +230,7 @@ Result<Seen> Watch::SeeAll(storage::Database& database, int64_t now_ns) {
   return seen;
 }
 
-Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, int64_t now_ns) {
+Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger) {
   for (const ledger::Notice& notice : ledger.TakeNotices()) {
     notices_.push_back(notice);
   }
@@ -241,10 +241,10 @@ Result<Seen> Watch::Look(billing::Recorder& recorder, ledger::Ledger& ledger, in
   }
   Seen seen;
   std::vector<Route> told;
-  int64_t now = 0;
+  int64_t now = ledger.TimeNs();
   const uint64_t applied_seq = recorder.applied_seq();
   const Status done = recorder.Change([&](storage::Database& database) -> Status {
-    now = now_ns_ = std::max(now_ns_, now_ns);
+    now = now_ns_ = std::max(now_ns_, now);
     TW_RETURN_IF_ERROR(LookAtBudgets(database, ledger, now));
     TW_RETURN_IF_ERROR(LookAtLedger(database, ledger, now));
     TW_RETURN_IF_ERROR(LookAtDisk(database, ledger, now));

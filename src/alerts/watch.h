@@ -70,10 +70,10 @@ class Watch final : public billing::RecordWatcher {
   void Counted(const std::string& provider, const std::string& model, int64_t told,
                int64_t counted);
 
-  // Looks at budgets, speeds, seasons and forecasts as they are now, and keeps what it raises. To
-  // be called about once a second. Errors: those of the recorder; what was to be raised comes with
-  // the next call then.
-  Result<Seen> Look(billing::Recorder& recorder, ledger::Ledger& ledger, int64_t now_ns);
+  // Looks at budgets, speeds, seasons and forecasts as they are now, by the ledger's time, and
+  // keeps what it raises. To be called about once a second. Errors: those of the recorder; what was
+  // to be raised comes with the next call then.
+  Result<Seen> Look(billing::Recorder& recorder, ledger::Ledger& ledger);
 
  private:
   using Route = std::pair<std::string, std::string>;  // provider, model

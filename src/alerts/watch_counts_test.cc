@@ -32,8 +32,7 @@ struct CountsWorld {
   }
   std::vector<Alert> Raised() {
     clock.Advance(std::chrono::seconds(1));
-    const int64_t now_ns = std::chrono::nanoseconds(clock.WallNow().time_since_epoch()).count();
-    auto seen = watch.Look(*recorder, *ledger, now_ns);
+    auto seen = watch.Look(*recorder, *ledger);
     EXPECT_TRUE(seen.has_value()) << seen.error().message;
     return seen.value_or(Seen()).raised;
   }
@@ -86,7 +85,7 @@ TEST(Counts, AreToldByTheNextLookWhenOneFails) {
       "CREATE TRIGGER full BEFORE INSERT ON alerts WHEN new.scope LIKE '%/z' BEGIN "
       "SELECT RAISE(ABORT, 'no room'); END");
   world.Count(200, 120, "org/z");
-  EXPECT_FALSE(world.watch.Look(*world.recorder, *world.ledger, 1).has_value());
+  EXPECT_FALSE(world.watch.Look(*world.recorder, *world.ledger).has_value());
   world.Execute("DROP TRIGGER full");
   EXPECT_EQ(world.Raised().size(), 2U);
   EXPECT_TRUE(world.Raised().empty());

@@ -62,7 +62,7 @@ struct SpeedWorld {
   }
   Seen Look() {
     EXPECT_TRUE(recorder->CatchUp().has_value());
-    auto seen = watch->Look(*recorder, *ledger, now_ns());
+    auto seen = watch->Look(*recorder, *ledger);
     EXPECT_TRUE(seen.has_value()) << seen.error().message;
     return seen.value_or(Seen());
   }
@@ -144,6 +144,31 @@ TEST(Speed, AThrottleThatIsOverLetsNobodySpendForTheRestOfTheDay) {
   EXPECT_EQ(world.Look().throttled, kNobody) << "an hour is over";
   EXPECT_EQ(world.Spend(kUsd).throttled, kNobody);
   EXPECT_EQ(world.Spend(kUsd).throttled, kBoth);
+  EXPECT_EQ(world.Told(), 4);
+}
+
+TEST(Speed, AClockThatIsFarAheadForALookLiftsNoThrottleAndForgetsNothing) {
+  SpeedWorld world;
+  const auto buckets = [&] {
+    int64_t count = 0;
+    world.Change([&](storage::Database& database) -> Status {
+      TW_ASSIGN_OR_RETURN(auto query, database.Prepare("SELECT count(*) FROM alert_buckets"));
+      TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
+      count = has_row ? query.Integer(0) : 0;
+      return {};
+    });
+    return count;
+  };
+  world.Spend(2 * kUsd);
+  const int64_t before = buckets();
+  world.clock.SetWall(world.clock.WallNow() + hours(40 * 24));
+  EXPECT_EQ(world.Look().throttled, kBoth);
+  world.clock.SetWall(world.clock.WallNow() - hours(40 * 24));
+  EXPECT_EQ(world.Look().throttled, kBoth);
+  EXPECT_EQ(buckets(), before);
+  world.clock.Advance(minutes(70));
+  EXPECT_EQ(world.Look().throttled, kNobody);
+  EXPECT_EQ(world.Spend(2 * kUsd).throttled, kBoth) << "and who is too fast is seen";
   EXPECT_EQ(world.Told(), 4);
 }
 

@@ -131,7 +131,7 @@ struct World {
   }
   Seen Look() {
     EXPECT_TRUE(recorder->CatchUp().has_value());
-    auto seen = watch->Look(*recorder, *ledger, now_ns());
+    auto seen = watch->Look(*recorder, *ledger);
     EXPECT_TRUE(seen.has_value()) << seen.error().message;
     return seen.value_or(Seen());
   }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -70,10 +69,6 @@ bool AlertsApi::Has(std::string_view path) {
   return path == kAlerts || path.starts_with(std::string(kAlerts) + "/") || path == kForecasts;
 }
 
-int64_t AlertsApi::NowNs() const {
-  return std::chrono::nanoseconds(clock_.WallNow().time_since_epoch()).count();
-}
-
 Result<http::Response> AlertsApi::Answer(const http::Request& request,
                                          const identity::Principal& caller) {
   if (!caller.is_admin_token && !caller.scopes.Has(identity::Scope::kManage)) {
@@ -134,7 +129,7 @@ Result<http::Response> AlertsApi::AnswerAcknowledge(std::string_view text,
     if (!caller.is_admin_token && alert.org_id != caller.org_id) {
       return Fail(ErrorCode::kNotFound, fmt::format("There is no alert {}.", id), "id");
     }
-    if (!caller.is_admin_token && throttles_ && alerts::Throttles(alert, NowNs())) {
+    if (!caller.is_admin_token && throttles_ && alerts::Throttles(alert, ledger_.TimeNs())) {
       return Fail(
           ErrorCode::kPermissionDenied,
           fmt::format("Alert {0} has the paid requests of {1} refused until {2}. Only this "
@@ -143,9 +138,10 @@ Result<http::Response> AlertsApi::AnswerAcknowledge(std::string_view text,
                       id, alert.scope, alerts::TimeText(alert.raised_ns + alerts::kThrottleNs)),
           "id");
     }
-    TW_RETURN_IF_ERROR(caller.is_admin_token
-                           ? alerts::Acknowledge(database, id, "admin", NowNs())
-                           : alerts::AcknowledgeForOrg(database, id, caller.key_name, NowNs()));
+    TW_RETURN_IF_ERROR(
+        caller.is_admin_token
+            ? alerts::Acknowledge(database, id, "admin", ledger_.TimeNs())
+            : alerts::AcknowledgeForOrg(database, id, caller.key_name, ledger_.TimeNs()));
     TW_ASSIGN_OR_RETURN(alert, alerts::FindAlert(database, id));
     return {};
   });
@@ -162,7 +158,7 @@ Result<http::Response> AlertsApi::AnswerForecasts(const identity::Principal& cal
   json.BeginObject().Field("schema", "tradewind.forecasts/v1").Key("forecasts").BeginArray();
   const Status done = recorder_.Change([&](storage::Database& database) -> Status {
     TW_ASSIGN_OR_RETURN(const std::vector<alerts::BudgetForecast> all,
-                        alerts::ForecastBudgets(database, ledger_, NowNs()));
+                        alerts::ForecastBudgets(database, ledger_, ledger_.TimeNs()));
     for (const auto& [budget, forecast] : all) {
       TW_ASSIGN_OR_RETURN(const std::string org, alerts::OrgOf(database, budget.spec.name));
       if (!caller.is_admin_token && org != caller.org_id) {

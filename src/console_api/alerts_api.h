@@ -3,7 +3,6 @@
 
 #include <string_view>
 
-#include "base/clock.h"
 #include "base/result.h"
 #include "billing/recorder.h"
 #include "http/http.h"
@@ -16,9 +15,8 @@ namespace tradewind::console_api {
 class AlertsApi {
  public:
   // `throttles`: as alerts::Policy.
-  AlertsApi(ledger::Ledger& ledger, billing::Recorder& recorder, const Clock& clock = SystemClock(),
-            bool throttles = false)
-      : ledger_(ledger), recorder_(recorder), clock_(clock), throttles_(throttles) {}
+  AlertsApi(ledger::Ledger& ledger, billing::Recorder& recorder, bool throttles = false)
+      : ledger_(ledger), recorder_(recorder), throttles_(throttles) {}
 
   // Whether this is the API of a path.
   static bool Has(std::string_view path);
@@ -33,11 +31,9 @@ class AlertsApi {
                                     const identity::Principal& caller);
   Result<http::Response> AnswerAcknowledge(std::string_view id, const identity::Principal& caller);
   Result<http::Response> AnswerForecasts(const identity::Principal& caller);
-  int64_t NowNs() const;
 
   ledger::Ledger& ledger_;
   billing::Recorder& recorder_;
-  const Clock& clock_;
   const bool throttles_;
 };
 

@@ -27,18 +27,12 @@ struct Charged {
 
 // What runs may be charged more, and what is in doubt less: whoever names the cost of that in the
 // end, charged is at most what is known by now. Of nothing, nothing.
-bool MayChange(const billing::AttemptRow& row,
-               std::optional<std::map<ledger::HoldId, ledger::OpenHold>>& doubts,
-               ledger::Ledger& ledger) {
+bool MayChange(const billing::AttemptRow& row, ledger::Ledger& ledger) {
   if (row.state != billing::AttemptState::kInDoubt) {
     return row.state < billing::AttemptState::kSettled;
   }
-  if (!doubts.has_value()) {
-    const auto all = ledger.DoubtsToAskAbout();
-    doubts.emplace(all.begin(), all.end());
-  }
-  const auto found = doubts->find(row.id);
-  return found == doubts->end() || found->second.metered_charge > 0;
+  const std::optional<ledger::OpenHold> doubt = ledger.DoubtToAskAbout(row.id);
+  return !doubt.has_value() || doubt->metered_charge > 0;
 }
 
 Result<std::vector<std::string>> ReadIds(std::string_view body) {
@@ -82,14 +76,13 @@ Result<http::Response> MoneyApi::AnswerBilling(const http::Request& request,
   // Of an organisation: whoever asks with one of its keys. What a key spent for another one is that
   // one's.
   std::map<ledger::RequestId, Charged> charged;
-  std::optional<std::map<ledger::HoldId, ledger::OpenHold>> doubts;  // read when one is asked for
   TW_RETURN_IF_ERROR(recorder_.ForEachOf(ids, [&](const billing::AttemptRow& row) {
     if (!caller.is_admin_token && row.purchase.org_id != caller.org_id) {
       return;
     }
     Charged& sum = charged[row.id.request];
     sum.amount += row.state == billing::AttemptState::kSettled ? row.charge : 0;
-    sum.is_open |= MayChange(row, doubts, ledger_);
+    sum.is_open |= MayChange(row, ledger_);
   }));
   TW_RETURN_IF_ERROR(recorder_.ForEachCorrectionOf(ids, [&](const billing::Correction& made) {
     if (const auto found = charged.find(made.id.request);

@@ -135,15 +135,22 @@ void Ledger::Adopt(std::span<const Record> ends) {
   }
 }
 
+bool Ledger::MayRun(HoldId id) const {
+  return runs_here_.contains(id) || (elsewhere_.contains(id) && clock_.Now() < elsewhere_until_);
+}
+
 std::vector<std::pair<HoldId, OpenHold>> Ledger::DoubtsToAskAbout() {
   std::vector<std::pair<HoldId, OpenHold>> doubts = HoldsInDoubt();
   const std::lock_guard lock(mutex_);
-  const bool may_run_elsewhere = clock_.Now() < elsewhere_until_;
-  std::erase_if(doubts, [&](const auto& doubt) {
-    return runs_here_.contains(doubt.first) ||
-           (may_run_elsewhere && elsewhere_.contains(doubt.first));
-  });
+  std::erase_if(doubts, [&](const auto& doubt) { return MayRun(doubt.first); });
   return doubts;
+}
+
+std::optional<OpenHold> Ledger::DoubtToAskAbout(HoldId id) {
+  const std::lock_guard lock(mutex_);
+  const OpenHold* hold = book_.Find(id);
+  const bool is_one = hold != nullptr && hold->state == HoldState::kInDoubt && !MayRun(id);
+  return is_one ? std::optional(*hold) : std::nullopt;
 }
 
 // When no hold is in doubt that could stand in them, and that survives a power cut.

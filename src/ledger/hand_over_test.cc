@@ -72,14 +72,21 @@ TEST_F(HandOverTest, NobodyIsAskedAboutWhatMayStillRunInTheOldProcess) {
   auto cut = Take(300), runs = Take(200);
   Upgrade();
   EXPECT_EQ(now().HoldsInDoubt().size(), 2U);
+  const HoldId id = cut->id();
   EXPECT_TRUE(now().DoubtsToAskAbout().empty()) << "a bill of one that runs is not its end";
+  EXPECT_FALSE(now().DoubtToAskAbout(id).has_value());
   ASSERT_TRUE(cut->Progress(50, 30, Metering::kEnded).has_value());
   ASSERT_TRUE(cut->Doubt("cut").has_value());
   now().Tend();
   ASSERT_EQ(now().DoubtsToAskAbout().size(), 1U);
   EXPECT_EQ(now().DoubtsToAskAbout()[0].second.metered_cost, 50);
+  EXPECT_EQ(now().DoubtToAskAbout(id)->metered_cost, 50);
+  EXPECT_FALSE(now().DoubtToAskAbout(runs->id()).has_value());
   clock_.Advance(std::chrono::hours(2));
   EXPECT_EQ(now().DoubtsToAskAbout().size(), 2U) << "the old one is gone, and did not say";
+  EXPECT_TRUE(now().DoubtToAskAbout(runs->id()).has_value());
+  ASSERT_TRUE(now().ResolveVoid(id, "told").has_value());
+  EXPECT_FALSE(now().DoubtToAskAbout(id).has_value()) << "it has ended";
 }
 
 TEST_F(HandOverTest, AnErrorWithoutAnAnswerTakesBackWhatWasFeared) {

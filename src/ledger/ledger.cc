@@ -72,6 +72,11 @@ int64_t Ledger::After(int64_t wall_ns) const {
   return std::max(book_.time_ns() + 1, ledger_time_.Now(wall_ns, clock_.SinceBoot()));
 }
 
+int64_t Ledger::TimeNs() {
+  const std::lock_guard lock(mutex_);
+  return NowNs();
+}
+
 Moment Ledger::MomentNow() const {
   const int64_t wall_ns = WallNs();
   return {After(wall_ns), credit_time_.Now(wall_ns)};

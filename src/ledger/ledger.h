@@ -234,7 +234,8 @@ class Ledger {
   // Without those that run, here after an upgrade that failed, or perhaps in the old process of
   // one: what a provider says of one that runs is not its end.
   std::vector<std::pair<HoldId, OpenHold>> DoubtsToAskAbout();
-  std::optional<NanoUsd> HeldBy(HoldId id);  // the cost of an open hold
+  std::optional<OpenHold> DoubtToAskAbout(HoldId id);  // where it is one of these
+  std::optional<NanoUsd> HeldBy(HoldId id);            // the cost of an open hold
   size_t open_holds();
   // A request is refused for it, and nobody tries again: a budget that has no room is told of.
   void NoteRefused(const Refusal& refusal);
@@ -242,6 +243,9 @@ class Ledger {
   std::string BudgetName(AccountNumber number);  // "" when there is none
   const Recovery& recovery() const { return recovery_; }
   uint64_t seq();
+  // The time by which requests are dated (ledger_time.h). What looks at what they spent goes by it,
+  // too.
+  int64_t TimeNs();
   // Empty: all is well. Otherwise why nothing new is admitted; what runs is still recorded.
   std::string stopped_because();
   Trouble trouble();
@@ -322,6 +326,7 @@ class Ledger {
   Status CommitWithUpstreamId(std::expected<Record, Refusal> decided, std::string& upstream_id);
   bool Flush(uint64_t seq);
   void LookAtDisk();
+  bool MayRun(HoldId id) const;  // of one in doubt; requires mutex_
   // hand_over.cc, requires mutex_, the first of each pair in the process that gives the journal
   // away, the second in the one that has it. Those with flushing_ require that instead.
   void CountAllOfWhatRuns();
