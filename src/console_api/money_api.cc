@@ -489,7 +489,8 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
   WriteBudget(*state, json);
   json.Field("closed", state->spec.closed);
   if (is_new) {
-    TW_ASSIGN_OR_RETURN(const std::optional<NanoUsd> spent, SpentBefore(*state, recorder_));
+    // It is set, whether this can be read or not.
+    const auto spent = SpentBefore(*state, recorder_).value_or(std::nullopt);
     json.Key("spent_before_nanousd");
     spent.has_value() ? json.Value(std::to_string(*spent)) : json.Null();
   }

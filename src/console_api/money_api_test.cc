@@ -85,6 +85,14 @@ class MoneyApiTest : public ::testing::Test {
   std::string last_;
 };
 
+TEST_F(MoneyApiTest, ABudgetIsSetWhereWhatWasSpentBeforeItCannotBeRead) {
+  Key(R"({"name":"a"})", false);
+  books_->recorder().Release();
+  const auto set = Ask("PUT", "/tw/v1/budgets/key:a", R"({"budget":"3","period":"month"})");
+  EXPECT_TRUE(set.at("spent_before_nanousd").is_null());
+  EXPECT_EQ(books_->ledger().Budgets().size(), 1U);
+}
+
 TEST_F(MoneyApiTest, ANewBudgetSaysWhatWasSpentBeforeItInItsPeriod) {
   const std::string key = Key(R"({"name":"a"})", false);
   Spend(key, 4000);
