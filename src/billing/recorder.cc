@@ -621,6 +621,9 @@ Result<UsageSum> Recorder::Sum(const UsageFilter& filter) {
     TW_RETURN_IF_ERROR(AddSums("day_sums", "day", first_day, end_day, filter, sum));
     TW_RETURN_IF_ERROR(AddSums("sums", "slot", end_day * kSlotsOfADay, to, filter, sum));
   }
+  // Of what was set aside before this was counted, the day of its end is known, and sums are of
+  // that of its admission.
+  sum.own_key_cost = std::min(sum.own_key_cost, sum.cost);
   for (const auto& [id, row] : statements_->open) {
     if (!Matches(filter, row)) {
       continue;

@@ -89,6 +89,12 @@ TEST(Recorder, TellsWhatCallersOwnKeysPaidOfACostAlsoFromTablesOfBefore) {
   const int64_t at_ns = std::chrono::nanoseconds(world.clock.WallNow().time_since_epoch()).count();
   EXPECT_EQ(world.Sum({.from_ns = at_ns, .to_ns = at_ns + slot_ns}).own_key_cost, 20'000)
       << "by quarters of an hour";
+  ASSERT_TRUE(world.recorder
+                  ->Change([](storage::Database& database) {
+                    return database.Execute("UPDATE day_sums SET own_key_cost = cost + 1");
+                  })
+                  .has_value());
+  EXPECT_EQ(world.Sum().own_key_cost, 50'000) << "of a cost that is another day's, no more";
 }
 
 TEST(Recorder, SaysTheSameAfterAKillAsBefore) {
