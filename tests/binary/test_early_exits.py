@@ -342,14 +342,14 @@ def test_a_wrong_content_type(running):
 
 
 @row("garbage instead of an answer")
-@pytest.mark.parametrize("body", ["garbage", f"garbage {BILLED}"])
+@pytest.mark.parametrize("body", ["garbage", f"garbage {BILLED}", f"html {BILLED}"])
 def test_garbage_instead_of_an_answer(running, body):
     fails_before_the_first_byte(running, "garbage instead of an answer", "doubt, held", f"body={body}", 502, "upstream_failed")
 
 
 @row("web page with 200")
 def test_a_web_page_instead_of_an_answer(running):
-    fails_before_the_first_byte(running, "web page with 200", "doubt, void", "body=html", 502, "upstream_failed")
+    fails_before_the_first_byte(running, "web page with 200", "doubt, void", "body=html id=missing", 502, "upstream_failed")
 
 
 @row("stall before the 1st byte")
