@@ -352,6 +352,7 @@ class Recorder {
   Result<bool> CollectDue();              // these require mutex_
   Result<bool> HasOpenBill(int64_t day);  // requires mutex_
   Result<std::string> SetAsideName();
+  Result<bool> NoteWritten();
   Status NoteSetAside(const std::string& file);
   Result<bool> DropSetAside();
   struct Retention;  // of the recorder's thread, or who calls SetAsideStep in its place

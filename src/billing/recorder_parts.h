@@ -69,7 +69,8 @@ struct Recorder::Retention {
   int64_t now_s = 0;                    // that was believed at the last step
   std::vector<AttemptRow> rows = {};    // of one file, in the order of their ends
   int64_t day = 0;                      // since 1970, in which they ended
-  bool is_written = false;              // the file is on the disk, and rows may be dropped
+  std::string file = {};                // that is on the disk with these rows, and not noted yet
+  bool is_written = false;              // it is noted, and rows may be dropped
   size_t dropped = 0;                   // of them
   int64_t again_s = 0;                  // before that nothing is due, or what failed is not tried
   uint64_t openings = 0, begun_at = 0;  // of the database; when `rows` was begun

@@ -154,7 +154,11 @@ Result<bool> Recorder::SetAsideStep() {
       }
       if (std::exchange(going.begun_at, going.openings) != going.openings) {
         going.rows.clear();  // another process had the tables meanwhile
+        going.file.clear();
         going.is_written = false;
+      }
+      if (!going.file.empty()) {
+        return NoteWritten();
       }
       if (going.is_written) {
         return DropSetAside();
@@ -171,13 +175,7 @@ Result<bool> Recorder::SetAsideStep() {
       path = database_.path().parent_path() / "archive" / name;
     }
     TW_RETURN_IF_ERROR(WriteRows(path, going.rows));
-    const std::lock_guard lock(mutex_);
-    if (!database_.is_open() || going.begun_at != going.openings) {
-      return false;
-    }
-    TW_RETURN_IF_ERROR(NoteSetAside(path.filename().string()));
-    going.is_written = true;
-    going.dropped = 0;
+    going.file = path.filename().string();
     return true;
   };
   Result<bool> done = step();
@@ -185,6 +183,7 @@ Result<bool> Recorder::SetAsideStep() {
     going.again_s = now_s + kFailedAgainS;
     if (!going.is_written) {
       going.rows.clear();
+      going.file.clear();
     }
   }
   return done;
@@ -266,6 +265,21 @@ Result<std::string> Recorder::SetAsideName() {
   query.Bind(1, retention_->day);
   TW_ASSIGN_OR_RETURN(const bool has_row, query.Next());
   return FileName(retention_->day, has_row ? query.Integer(0) + 1 : 1);
+}
+
+// False: the month was opened again while the file was written, and keeps its rows.
+Result<bool> Recorder::NoteWritten() {
+  Retention& going = *retention_;
+  const std::string file = std::exchange(going.file, {});
+  TW_ASSIGN_OR_RETURN(const bool awaits_close, HasOpenBill(going.day));
+  if (awaits_close) {
+    going.rows.clear();
+    return false;
+  }
+  TW_RETURN_IF_ERROR(NoteSetAside(file));
+  going.is_written = true;
+  going.dropped = 0;
+  return true;
 }
 
 Status Recorder::NoteSetAside(const std::string& file) {

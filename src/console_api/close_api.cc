@@ -101,10 +101,8 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
   }
   const billing::Recorder::Stillness still = recorder_.HoldStill();
   TW_ASSIGN_OR_RETURN(const int64_t open, recorder_.CountOpenOf(closing.provider, period));
-  TW_ASSIGN_OR_RETURN(
-      const std::vector<Difference> differences,
-      recorder_.Differences(closing.provider, period, billing::BillReach::kWholeMonth));
-  if (differences.empty()) {
+  TW_ASSIGN_OR_RETURN(billing::ImportedBill bill, recorder_.BillOf(closing.provider, period));
+  if (bill.lines.empty()) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("No bill of {} for {} was imported.", closing.provider, period.name),
                 "period");
@@ -118,17 +116,28 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
                             open, period.name, closing.provider),
                 "period");
   }
+  TW_ASSIGN_OR_RETURN(const int64_t set_aside_until_ns, recorder_.SetAsideUntil());
+  const int64_t until_s = set_aside_until_ns / kNanosPerSecond;
+  if (closing.why.empty() && (period.from_s < until_s || bill.set_aside_until_s.has_value())) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("Requests until {} were set aside into HOME/archive, and cannot be "
+                            "compared with the bill; say with --accept why {} is closed all the "
+                            "same.",
+                            FormatTime(until_s), period.name),
+                "accept");
+  }
+  // What its last import posted stands where the lines' own time was set aside since.
+  DifferencesOf found;
+  BillsOf set_aside;
+  if (bill.set_aside_until_s.has_value()) {
+    set_aside[closing.provider] = std::move(bill);
+  } else {
+    TW_ASSIGN_OR_RETURN(
+        found[closing.provider],
+        recorder_.Differences(closing.provider, period, billing::BillReach::kWholeMonth));
+  }
   if (closing.why.empty()) {
-    TW_RETURN_IF_ERROR(CheckExplained(closing, differences));
-    TW_ASSIGN_OR_RETURN(const int64_t set_aside_until_ns, recorder_.SetAsideUntil());
-    if (const int64_t until_s = set_aside_until_ns / kNanosPerSecond; period.from_s < until_s) {
-      return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("Requests until {} were set aside into HOME/archive, and cannot be "
-                              "compared with the bill; say with --accept why {} is closed all the "
-                              "same.",
-                              FormatTime(until_s), period.name),
-                  "accept");
-    }
+    TW_RETURN_IF_ERROR(CheckExplained(closing, found[closing.provider]));
     if (clock_.WallNow() < std::chrono::sys_seconds(std::chrono::seconds(period.to_s))) {
       return Fail(ErrorCode::kInvalidArgument,
                   fmt::format("{} is not over: close it when it is, or say with --accept why it is "
@@ -137,7 +146,9 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
                   "accept");
     }
   }
-  TW_RETURN_IF_ERROR(PostSuspense(closing.provider, period, differences));
+  if (set_aside.empty()) {
+    TW_RETURN_IF_ERROR(PostSuspense(closing.provider, period, found[closing.provider]));
+  }
   const std::string name = billing::SuspenseName(closing.provider, period);
   TW_ASSIGN_OR_RETURN(const ledger::AccountNumber suspense, ledger_.Payee(name));
   const NanoUsd owed = -ledger_.OwedTo(name);
@@ -145,7 +156,7 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
   TW_RETURN_IF_ERROR(owed >= 0 ? ledger_.Transfer(ledger::kExpense, suspense, owed, text)
                                : ledger_.Transfer(suspense, ledger::kExpense, -owed, text));
   TW_RETURN_IF_ERROR(ledger_.WaitDurable());
-  return AnswerWith(period, {{closing.provider, differences}});
+  return AnswerWith(period, found, set_aside);
 }
 
 // What the close made the operator's expense is in suspense again, as behind the last import.

@@ -146,6 +146,33 @@ TEST_F(CloseApiTest, NoMonthIsClosedWhileARequestOfAnyOfItsDaysIsOpen) {
   EXPECT_EQ(Refusal("/close", kClose), "") << "that one is of December";
 }
 
+TEST_F(CloseApiTest, AMonthOfWhichRequestsWereSetAsideIsClosedByWhatItsImportPosted) {
+  Spend(1, 100);
+  SetDay(32);
+  Import(R"(2026-11-01,1.5\n)");
+  const auto set_aside_until = [&](int64_t unix_s) {
+    const std::string ns = std::to_string(unix_s) + "000000000";
+    ASSERT_TRUE(books_->recorder()
+                    .Change([&](storage::Database& database) {
+                      return database.Execute(
+                          "INSERT OR REPLACE INTO set_aside VALUES "
+                          "('file', 1, 1, 1, x'01', x'02', 1, " +
+                          ns + "); DELETE FROM attempts WHERE ended_ns <= " + ns);
+                    })
+                    .has_value());
+  };
+  set_aside_until(kNovember - 60);
+  EXPECT_TRUE(Refusal("/close", kClose).starts_with("accept: Requests until 2026-10-31T23:59:00Z"))
+      << "near its first line";
+  set_aside_until(kNovember + kDayS);
+  EXPECT_TRUE(Refusal("/close", kClose).starts_with("accept: Requests until 2026-11-02T00:00:00Z"));
+  const auto closed = Ask("/close", kAccept);
+  EXPECT_TRUE(closed.at("closed").as_bool());
+  EXPECT_EQ(closed.at("set_aside_until"), "2026-11-02T00:00:00Z");
+  EXPECT_EQ(closed.at("suspense_nanousd"), "0");
+  EXPECT_EQ(books_->ledger().OwedTo("provider:site-a"), 3 * kDollar / 2) << "as billed";
+}
+
 TEST_F(CloseApiTest, WhatCostsNothingNeedsNoLine) {
   Spend(5, 100);
   Spend(20, 0);
