@@ -94,6 +94,15 @@ CREATE TABLE IF NOT EXISTS alert_skus (
 CREATE TABLE IF NOT EXISTS alert_tiers (
   org TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, tier TEXT NOT NULL,
   PRIMARY KEY (org, provider, model, tier)) STRICT, WITHOUT ROWID;
+
+-- Once: before there was this table, what callers' own keys paid was in the server's series, too.
+CREATE TABLE IF NOT EXISTS alert_upgrades (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+DELETE FROM alert_buckets WHERE series IN (
+  SELECT series FROM alert_series WHERE (series GLOB 'model:*' OR series GLOB 'provider:*')
+  AND NOT EXISTS (SELECT 1 FROM alert_upgrades WHERE name = 'own_keys_apart'));
+DELETE FROM alert_series WHERE (series GLOB 'model:*' OR series GLOB 'provider:*')
+  AND NOT EXISTS (SELECT 1 FROM alert_upgrades WHERE name = 'own_keys_apart');
+INSERT OR IGNORE INTO alert_upgrades VALUES ('own_keys_apart');
 )");
 }
 

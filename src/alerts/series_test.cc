@@ -54,6 +54,22 @@ class SeriesTest : public ::testing::Test {
   storage::Database database_;
 };
 
+TEST_F(SeriesTest, OfTheServerBeginAnewOnceWhereOwnKeysWereInThem) {
+  const auto has_cost = [&](const char* series) {
+    return CostBetween(database_, series, kNow, kNow + 1).value() > 0;
+  };
+  Spend("key_1", "org_1", kNow);
+  ASSERT_TRUE(database_.Execute("DROP TABLE alert_upgrades").has_value());
+  ASSERT_TRUE(watch_.Opened(database_).has_value());
+  for (const char* series : {"provider:site-a", "model:org/model"}) {
+    EXPECT_FALSE(IsWatched(series) || has_cost(series)) << series;
+  }
+  EXPECT_TRUE(IsWatched("key:key_1") && has_cost("key:key_1") && has_cost("org:org_1"));
+  Spend("key_1", "org_1", kNow);
+  ASSERT_TRUE(watch_.Opened(database_).has_value());
+  EXPECT_TRUE(IsWatched("provider:site-a") && has_cost("provider:site-a")) << "at the next start";
+}
+
 TEST_F(SeriesTest, NewcomersAreWatchedHoweverManyKeysOthersHave) {
   FillWithKeys("org_many", kKeySeriesMax);
   Spend("key_new", "org_new", kNow);
