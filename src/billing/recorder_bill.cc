@@ -132,9 +132,21 @@ Result<BillSums> Recorder::SumsOf(const MeterFilter& filter, bool and_by_hour) {
   BillSums sums;
   TW_RETURN_IF_ERROR(ReadMeters(filter, sums.meters));
   if (and_by_hour) {
-    MeterFilter by_hour = filter;
-    by_hour.by_day = false;
-    TW_RETURN_IF_ERROR(ReadMeters(by_hour, sums.by_hour));
+    // Day by day into what lines of a statement tell apart: all hours at once may be a million.
+    MeterFilter day = filter;
+    day.by_day = false;
+    for (int64_t hour = filter.from_hour; hour < filter.to_hour; hour = day.to_hour) {
+      day.from_hour = hour;
+      day.to_hour = std::min(hour + kHoursOfADay, filter.to_hour);
+      Meters hours;
+      TW_RETURN_IF_ERROR(ReadMeters(day, hours));
+      for (const auto& [key, sum] : hours) {
+        MeterKey line = key;
+        line.hour = 0;
+        line.provider_model.clear();
+        sums.by_hour[std::move(line)] += sum;
+      }
+    }
   }
   TW_RETURN_IF_ERROR(ReadCreditUses(filter, sums.credits));
   TW_RETURN_IF_ERROR(ReadCorrected(filter, sums.corrected));
