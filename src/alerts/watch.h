@@ -71,8 +71,8 @@ class Watch final : public billing::RecordWatcher {
                int64_t counted);
 
   // Looks at budgets, speeds, seasons and forecasts as they are now, by the ledger's time, and
-  // keeps what it raises. To be called about once a second. Errors: those of the recorder; what was
-  // to be raised comes with the next call then.
+  // keeps what it raises. To be called about once a second. Errors: those of the recorder; what
+  // was to be raised comes with the next call then.
   Result<Seen> Look(billing::Recorder& recorder, ledger::Ledger& ledger);
 
  private:

@@ -13,7 +13,9 @@ namespace tradewind::billing {
 
 struct BillSums {
   Meters meters;
-  Meters by_hour;  // where they were asked for
+  // Of the hours, where they were asked for; of a line of the statement, as one: without the hour
+  // and provider_model.
+  Meters by_hour;
   CreditUses credits;
   Meters corrected;  // as Recorder::AddCorrected has it
   std::vector<PriceVersion> prices;

@@ -279,7 +279,7 @@ class Recorder {
 
   // --- For bills (recorder_bill.cc) ---
 
-  // All that a bill is made of, as of one moment. `and_by_hour`: its meters by the hour besides.
+  // All that a bill is made of, as of one moment. `and_by_hour`: its meters of hours besides.
   Result<BillSums> SumsOf(const MeterFilter& filter, bool and_by_hour = false);
   // Parts of it, each as of a moment of its own: what was settled in whole hours, by kind of token.
   Status AddMeters(const MeterFilter& filter, std::map<MeterKey, MeterSum>& meters);

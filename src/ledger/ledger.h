@@ -243,8 +243,7 @@ class Ledger {
   std::string BudgetName(AccountNumber number);  // "" when there is none
   const Recovery& recovery() const { return recovery_; }
   uint64_t seq();
-  // The time by which requests are dated (ledger_time.h). What looks at what they spent goes by it,
-  // too.
+  // The time by which requests are dated (ledger_time.h), and by which to look at what they spent.
   int64_t TimeNs();
   // Empty: all is well. Otherwise why nothing new is admitted; what runs is still recorded.
   std::string stopped_because();
