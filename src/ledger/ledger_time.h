@@ -20,7 +20,7 @@ class LedgerTime {
   // A wall clock that is put right little by little is followed by so much in a second.
   static constexpr std::chrono::nanoseconds kSlew = std::chrono::milliseconds(16);
 
-  // Looks at both clocks: at the start, where the wall clock is believed, and every second. One that
+  // Looks at both clocks: at the start, where the wall one is believed, and every second. One that
   // was behind what is in the books (`book_ns`) was wrong, and is believed at once when it is set.
   void Look(int64_t wall_ns, std::chrono::steady_clock::time_point since_boot,
             int64_t book_ns = INT64_MIN / 2);

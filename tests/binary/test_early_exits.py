@@ -349,7 +349,7 @@ def test_garbage_instead_of_an_answer(running, body):
 
 @row("web page with 200")
 def test_a_web_page_instead_of_an_answer(running):
-    fails_before_the_first_byte(running, "web page with 200", "doubt, void", "body=html id=missing", 502, "upstream_failed")
+    fails_before_the_first_byte(running, "web page with 200", "doubt, void", "body=html sim:site-a:id=missing", 502, "upstream_failed")
 
 
 @row("stall before the 1st byte")
