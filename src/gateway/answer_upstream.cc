@@ -354,7 +354,11 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
       LeavingClient::Watch(call.exchange, opening->upstream,
                            route.place->upstream->bills_on ? &read_on_ : nullptr, clock_);
   if (auto failed = co_await Reach(*opening, false); failed.has_value()) {
-    if (terms.money != nullptr) {  // what it failed with may be billed, and asked about by this
+    // What failed with the status of an answer may be billed, and asked about by this.
+    const bool was_answered = failed->kind == FailureKind::kGarbage ||
+                              failed->kind == FailureKind::kOtherForm ||
+                              failed->kind == FailureKind::kErrorEvent;
+    if (terms.money != nullptr && was_answered) {
       terms.money->UpstreamIdWithNext(opening->upstream->upstream_request_id());
     }
     if (stream.head_is_out) {
