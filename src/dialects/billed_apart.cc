@@ -122,9 +122,12 @@ bool IsTemplateSwitch(std::string_view name, std::string_view json) {
 
 bool RepeatsInTemplate(std::string_view json) {
   const Result<JsonText> fields = JsonText::Parse(std::string(json));
-  return fields.has_value() && !std::ranges::all_of(fields->names(), [&](std::string_view name) {
-           return IsTemplateSwitch(name, fields->Raw(name));
-         });
+  if (!fields.has_value()) {
+    return json.starts_with('{');  // of more fields than are read
+  }
+  return !std::ranges::all_of(fields->names(), [&](std::string_view name) {
+    return IsTemplateSwitch(name, fields->Raw(name));
+  });
 }
 
 }  // namespace

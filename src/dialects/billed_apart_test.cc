@@ -67,6 +67,14 @@ TEST(FieldBilledApart, NamesArgumentsOfATemplateThatItMayRepeat) {
   }
 }
 
+TEST(FieldBilledApart, NamesArgumentsOfATemplateThatAreMoreThanAreRead) {
+  std::string arguments = R"("eos_token":"lorem ipsum")";
+  for (int i = 0; i < 600; ++i) {
+    arguments += ",\"a" + std::to_string(i) + "\":1";
+  }
+  EXPECT_EQ(Apart(R"("chat_template_kwargs":{)" + arguments + "}"), "chat_template_kwargs");
+}
+
 TEST(FieldBilledApart, NamesAPictureThatIsSomethingElse) {
   const auto apart = [](const std::string& part) {
     return ReadParts(R"([{"role":"user","content":[)" + part + "]}]").unbounded;
