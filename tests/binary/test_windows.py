@@ -27,6 +27,11 @@ exec unshare -m sh -c 'mount --bind {rules} {ZONE.resolve()} && exec "$0" "$@"' 
     return functools.partial(harness.Server, binary=program)
 
 
+def zone_behind(hours):
+    """The zone whose clocks are so many hours behind UTC. Beyond twelve it is one ahead, where the same hour is of the next day."""
+    return f"Etc/GMT+{hours}" if hours <= 12 else f"Etc/GMT-{24 - hours}"
+
+
 def may_mount():
     """Root in most containers may not."""
     try:
@@ -39,7 +44,7 @@ def may_mount():
 def test_an_update_of_the_tz_database_gives_no_budget_its_limit_again(tmp_path):
     # By its old rules the day began two hours before, or so; by its new ones another day began at another hour.
     hour = datetime.datetime.now(datetime.timezone.utc).hour
-    before, after = f"Etc/GMT+{max(0, hour - 3)}", f"Etc/GMT+{max(0, hour - 3) + 1}"
+    before, after = zone_behind(max(0, hour - 3)), zone_behind(max(0, hour - 3) + 1)
     with market.Market(tmp_path, "site-a", prices=("100", "300"), server=with_zone(tmp_path, "before", before)) as site:
         home = site.server.home
         key = make_key(home, "one", "--budget", "1", "--period", "day", "--zone", "Africa/Monrovia")
