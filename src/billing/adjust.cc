@@ -21,7 +21,7 @@ using ledger::NanoUsd;
 namespace {
 
 constexpr int64_t kRowsAtOnce = 2048;
-constexpr int64_t kDayS = 86'400, kNanosPerSecond = 1'000'000'000;
+constexpr int64_t kNanosPerSecond = 1'000'000'000, kDayNs = 86'400 * kNanosPerSecond;
 // A request is admitted after it came, by its deadline at most.
 constexpr int64_t kAdmittedWithinMs = 3'600'000;
 
@@ -101,7 +101,7 @@ Result<std::vector<Adjuster::Standing>> Adjuster::StandingOf(std::vector<Attempt
 }
 
 Result<NanoUsd> Adjuster::CorrectedToday() {
-  return recorder_.CorrectedSince(clock_.UnixSeconds() / kDayS * kDayS * kNanosPerSecond);
+  return recorder_.CorrectedSince(ledger_.TimeNs() / kDayNs * kDayNs);
 }
 
 std::unexpected<Error> Adjuster::BeyondDay(NanoUsd made) const {

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/result.h"
 #include "billing/correction.h"
 #include "billing/recorder.h"
@@ -54,9 +53,9 @@ struct Rerating {
 // Thread-safe: one correction is decided at a time. What it refers to must outlive it.
 class Adjuster {
  public:
-  Adjuster(ledger::Ledger& ledger, Recorder& recorder, const Clock& clock,
+  Adjuster(ledger::Ledger& ledger, Recorder& recorder,
            ledger::NanoUsd daily_max = kAdjustDailyDefault)
-      : ledger_(ledger), recorder_(recorder), clock_(clock), daily_max_(daily_max) {}
+      : ledger_(ledger), recorder_(recorder), daily_max_(daily_max) {}
 
   // `attempt` 0: the only one of the request that was settled. The same totals again change
   // nothing. Errors: kNotFound; kInvalidArgument (receipt, cost, charge, reason);
@@ -85,7 +84,6 @@ class Adjuster {
   std::mutex mutex_;
   ledger::Ledger& ledger_;
   Recorder& recorder_;
-  const Clock& clock_;
   const ledger::NanoUsd daily_max_;
 };
 

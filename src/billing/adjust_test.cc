@@ -49,9 +49,9 @@ struct Corrected : World {
     EXPECT_EQ(cost.has_value(), prices.is_priced());
     return id;
   }
-  Adjuster adjuster(ledger::NanoUsd daily = kDaily) { return {*ledger, *recorder, clock, daily}; }
+  Adjuster adjuster(ledger::NanoUsd daily = kDaily) { return {*ledger, *recorder, daily}; }
   Status To(ledger::HoldId id, std::optional<int64_t> cost, std::optional<int64_t> charge = {}) {
-    Adjuster one(*ledger, *recorder, clock, kDaily);
+    Adjuster one(*ledger, *recorder, kDaily);
     return one.Adjust(id, {cost, charge, "it was wrong", "admin"});
   }
   StatementOrder Of(const char* period) { return {*ParseBillPeriod(period), "", ""}; }
@@ -379,7 +379,7 @@ TEST(Rerate, GoesAsFarAsTheDayHasRoom) {
   for (int i = 0; i < 5; ++i) {
     world.Buy(1'000, 500);  // 1,998,000 too much
   }
-  Adjuster adjuster(*world.ledger, *world.recorder, world.clock, 5'000'000);
+  Adjuster adjuster(*world.ledger, *world.recorder, 5'000'000);
   const Rerating first = *adjuster.Rerate(Order(true));
   ASSERT_EQ(first.corrections.size(), 2U);
   ASSERT_TRUE(first.next.has_value());

@@ -134,8 +134,7 @@ Result<http::Response> AdminLink::AnswerHere(std::string_view method, std::strin
     console_api::AlertsApi alerts(books_->ledger(), books_->recorder());
     return alerts.Answer(request, operator_himself);
   }
-  console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_, SystemClock(),
-                              adjust_daily_);
+  console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_, adjust_daily_);
   money.NamesFrom(catalog_);
   console_api::BillApi bill(*books_, *store_, home_);
   return console_api::BillApi::Has(path) ? bill.Answer(request, operator_himself)

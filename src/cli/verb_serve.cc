@@ -280,9 +280,9 @@ Status OpenIdentity(const ServeConfig& config, Parts& parts) {
   TW_RETURN_IF_ERROR(OpenBooks(config, parts));
   parts.money_api =
       std::make_unique<console_api::MoneyApi>(parts.books->ledger(), parts.books->recorder(),
-                                              *parts.identity, SystemClock(), config.adjust_daily);
+                                              *parts.identity, config.adjust_daily);
   parts.bill_api = std::make_unique<console_api::BillApi>(
-      *parts.books, *parts.identity, config.home, SystemClock(), config.issuer);
+      *parts.books, *parts.identity, config.home, config.issuer);
   parts.alerts_api = std::make_unique<console_api::AlertsApi>(
       parts.books->ledger(), parts.books->recorder(), config.alerts.policy.throttle);
   parts.keys_api = std::make_unique<console_api::KeysApi>(*parts.identity, parts.money_api.get());

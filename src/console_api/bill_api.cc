@@ -1,7 +1,6 @@
 #include "console_api/bill_api.h"
 
 #include <array>
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <span>
@@ -36,6 +35,7 @@ constexpr std::string_view kBackup = "/tw/v1/backup";
 // Of a bill, of its verification, and (all) of an export.
 constexpr std::array<std::string_view, 5> kBillFields = {"period", "org", "version", "format",
                                                          "issuer"};
+constexpr std::array<std::string_view, 1> kPriceFields = {"model"};
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 
 http::Response Answered(std::string body, std::string type = "application/json") {
@@ -143,8 +143,7 @@ bool BillApi::Has(std::string_view path) {
 }
 
 int64_t BillApi::NowS() const {
-  return std::chrono::duration_cast<std::chrono::seconds>(clock_.WallNow().time_since_epoch())
-      .count();
+  return books_.ledger().TimeNs() / kNanosPerSecond;
 }
 
 Result<http::Response> BillApi::Answer(const http::Request& request,
@@ -310,7 +309,9 @@ Result<http::Response> BillApi::Export(const StatementOrder& order, const http::
 
 Result<http::Response> BillApi::AnswerPrices(const http::Request& request) {
   TW_RETURN_IF_ERROR(CheckMethod(request, "GET"));
-  const std::string model = http::First(http::ParseQuery(request.query), "model");
+  const http::Query query = http::ParseQuery(request.query);
+  TW_RETURN_IF_ERROR(CheckFields(query, kPriceFields));
+  const std::string model = http::First(query, "model");
   TW_ASSIGN_OR_RETURN(const std::vector<billing::PriceVersion> versions,
                       books_.recorder().Prices(model));
   JsonWriter json;

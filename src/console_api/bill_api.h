@@ -5,7 +5,6 @@
 #include <string>
 #include <string_view>
 
-#include "base/clock.h"
 #include "base/result.h"
 #include "billing/books.h"
 #include "billing/focus.h"
@@ -22,12 +21,8 @@ class BillApi {
  public:
   // `issuer` is who bills, where no document and no request says it.
   BillApi(billing::Books& books, identity::Store& store, std::filesystem::path home,
-          const Clock& clock = SystemClock(), std::string issuer = {})
-      : books_(books),
-        store_(store),
-        home_(std::move(home)),
-        clock_(clock),
-        issuer_(std::move(issuer)) {}
+          std::string issuer = {})
+      : books_(books), store_(store), home_(std::move(home)), issuer_(std::move(issuer)) {}
 
   // Whether this is the API of a path.
   static bool Has(std::string_view path);
@@ -63,12 +58,11 @@ class BillApi {
                     billing::InvoiceDraft& draft);
   Status CheckTotal(const billing::IssuedInvoice& draft, const std::string& confirmed);
   Status CheckSees(const identity::Principal& caller, const billing::IssuedInvoice& invoice) const;
-  int64_t NowS() const;
+  int64_t NowS() const;  // by the ledger's time, as the requests of a month are dated
 
   billing::Books& books_;
   identity::Store& store_;
   const std::filesystem::path home_;
-  const Clock& clock_;
   const std::string issuer_;
 };
 

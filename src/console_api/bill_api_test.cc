@@ -39,7 +39,7 @@ class BillApiTest : public ::testing::Test {
     auto books = billing::Books::Open(home_.path(), clock_);
     EXPECT_TRUE(books) << books.error().message;
     books_ = std::move(*books);
-    bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path(), clock_);
+    bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path());
     caller_.is_admin_token = true;
   }
   void SetTime(int64_t unix_s) {
@@ -147,7 +147,7 @@ TEST_F(BillApiTest, InvoicesAMonthInWhichSomethingWasPutRight) {
   ASSERT_TRUE(books_->recorder().CatchUp().has_value());
   const auto rows = books_->recorder().Page({}, 10).value();
   ASSERT_EQ(rows.size(), 2U);
-  billing::Adjuster adjuster(books_->ledger(), books_->recorder(), clock_);
+  billing::Adjuster adjuster(books_->ledger(), books_->recorder());
   ASSERT_TRUE(adjuster.Adjust(rows[0].id, {rows[0].cost, 0, "an outage", "admin"}).has_value());
   SetTime(kNovember + 31 * kDayS);
   const auto issued =
@@ -159,7 +159,7 @@ TEST_F(BillApiTest, AMonthInWhichMoreWasGivenBackThanUsedIsNoInvoice) {
   Spend(40'000);
   ASSERT_TRUE(books_->recorder().CatchUp().has_value());
   const auto rows = books_->recorder().Page({}, 10).value();
-  billing::Adjuster adjuster(books_->ledger(), books_->recorder(), clock_);
+  billing::Adjuster adjuster(books_->ledger(), books_->recorder());
   SetTime(kNovember + 31 * kDayS);
   ASSERT_TRUE(adjuster.Adjust(rows[0].id, {rows[0].cost, 0, "an outage", "admin"}).has_value());
   SetTime(kNovember + 62 * kDayS);
@@ -344,7 +344,7 @@ TEST_F(BillApiTest, ExportsShowWhatIsPaidAheadWhenItIsPaidAndAsACostWhenItIsUsed
 }
 
 TEST_F(BillApiTest, ExportsNameTheIssuerOfTheDocumentThatARowStandsOn) {
-  bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path(), clock_, "House Ltd");
+  bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path(), "House Ltd");
   const auto issuers = [this](const std::string& query) {
     std::set<std::string> found;
     for (const auto& row : RowsOf(Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11" + query))) {
@@ -443,7 +443,7 @@ TEST_F(BillApiTest, GivesBackOnceWhatANoteSaysWhereverTheProcessWasKilled) {
   bill_.reset();
   for (int starts = 0; starts < 2; ++starts) {
     books_.reset();
-    books_ = std::move(billing::Books::Open(home_.path(), clock_).value());
+    books_ = std::move(billing::Books::Open(home_.path()).value());
     const auto credits = books_->ledger().Credits(payer);
     ASSERT_EQ(credits.size(), 2U);
     EXPECT_EQ(credits[1].spec.name, "note:TW-000002");
@@ -553,6 +553,9 @@ TEST_F(BillApiTest, ListsVersionsOfPrices) {
   ASSERT_EQ(versions.size(), 1U);
   EXPECT_EQ(versions[0].at("input_usd_per_mtok").as_string(), "1");
   EXPECT_TRUE(versions[0].at("valid_to").is_null());
+  const auto mistyped = Try("GET", "/tw/v1/prices", "", "modle=org/model");
+  ASSERT_FALSE(mistyped.has_value()) << "it would be the prices of all models";
+  EXPECT_EQ(mistyped.error().param, "modle");
 }
 
 TEST_F(BillApiTest, BacksUpWhatBelongsTogether) {

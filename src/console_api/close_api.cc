@@ -1,6 +1,5 @@
 // Of MoneyApi: a provider's month is closed, and opened again for a bill that came late
 // (docs/operating/reconcile.md).
-#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -138,7 +137,7 @@ Result<http::Response> MoneyApi::ClosePeriod(const http::Request& request) {
   }
   if (closing.why.empty()) {
     TW_RETURN_IF_ERROR(CheckExplained(closing, found[closing.provider]));
-    if (clock_.WallNow() < std::chrono::sys_seconds(std::chrono::seconds(period.to_s))) {
+    if (NowS() < period.to_s) {
       return Fail(ErrorCode::kInvalidArgument,
                   fmt::format("{} is not over: close it when it is, or say with --accept why it is "
                               "closed all the same.",

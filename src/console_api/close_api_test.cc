@@ -75,7 +75,7 @@ class CloseApiTest : public ::testing::Test {
     money_.reset();
     books_.reset();
     books_ = std::move(billing::Books::Open(home_.path(), clock_).value());
-    money_ = std::make_unique<MoneyApi>(books_->ledger(), books_->recorder(), *store_, clock_);
+    money_ = std::make_unique<MoneyApi>(books_->ledger(), books_->recorder(), *store_);
   }
   void SetUp() override {
     SetDay(1);
@@ -188,6 +188,18 @@ TEST_F(CloseApiTest, WhatHasNoPriceDoes) {
   Import(R"(2026-11-05,1\n)");
   const std::string refused = Refusal("/close", kClose);
   EXPECT_NE(refused.find("1 requests ($0.00) of times"), std::string::npos) << refused;
+}
+
+TEST_F(CloseApiTest, AMonthIsOverWhenNothingMoreIsDatedInIt) {
+  Spend(5, 100);
+  SetDay(29);
+  Import(R"(2026-11-05,1\n)");
+  const auto right = clock_.WallNow();
+  clock_.SetWall(right + std::chrono::days(5));  // a jump, which the ledger doubts
+  EXPECT_NE(Refusal("/close", kClose).find("2026-11 is not over"), std::string::npos);
+  clock_.SetWall(right);
+  SetDay(32);
+  EXPECT_EQ(Refusal("/close", kClose), "");
 }
 
 TEST_F(CloseApiTest, ARequestNearTheEndOfALineMayStandInIt) {

@@ -1,7 +1,6 @@
 // Of MoneyApi: what organisations have paid ahead or were given, and who pays from that alone.
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <map>
 #include <optional>
 #include <string>
@@ -259,9 +258,7 @@ Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
   TW_ASSIGN_OR_RETURN(const std::string org_id, store_.AccountId("org", org));
   spec.owner = billing::BudgetName("org", org_id);
   if (!expires.empty()) {
-    const int64_t now_s =
-        std::chrono::duration_cast<std::chrono::seconds>(clock_.WallNow().time_since_epoch())
-            .count();
+    const int64_t now_s = NowS();
     TW_ASSIGN_OR_RETURN(spec.expires_s, ParseExpiry(expires, now_s));
     if (spec.expires_s <= now_s) {
       return Fail(ErrorCode::kInvalidArgument,

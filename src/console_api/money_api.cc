@@ -345,6 +345,10 @@ Status MoneyApi::DefineKeyBudget(std::string_view key_id, ledger::BudgetSpec bud
   return ledger_.WaitDurable();
 }
 
+int64_t MoneyApi::NowS() const {
+  return ledger_.TimeNs() / kNanosPerSecond;
+}
+
 Result<http::Response> MoneyApi::Answer(const http::Request& request,
                                         const identity::Principal& caller) {
   const std::string_view path = request.path;
@@ -378,14 +382,7 @@ Result<http::Response> MoneyApi::AnswerUsage(const http::Request& request,
   const http::Query query = http::ParseQuery(request.query);
   TW_RETURN_IF_ERROR(CheckFields(query, kUsageFields));
   billing::UsageFilter filter;
-  TW_ASSIGN_OR_RETURN(filter.org_id, ReadOwner(store_, caller, query, "org"));
-  if (sight.org_id.has_value() && !filter.org_id.empty() && filter.org_id != *sight.org_id) {
-    return Fail(
-        ErrorCode::kNotFound,
-        fmt::format("There is no organisation \"{}\".", http::First(query, "org").substr(0, 80)),
-        "org");
-  }
-  filter.org_id = sight.org_id.value_or(filter.org_id);
+  TW_ASSIGN_OR_RETURN(filter.org_id, ReadOrg(store_, caller, query));
   filter.key_id = sight.key_id.value_or("");
   filter.model = http::First(query, "model");
   filter.provider = http::First(query, "provider");

@@ -14,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/result.h"
 #include "billing/adjust.h"
 #include "billing/recorder.h"
@@ -51,13 +50,11 @@ Result<std::array<uint8_t, 4>> ParseWarnShares(std::string_view text);
 class MoneyApi {
  public:
   MoneyApi(ledger::Ledger& ledger, billing::Recorder& recorder, identity::Store& store,
-           const Clock& clock = SystemClock(),
            ledger::NanoUsd adjust_daily = billing::kAdjustDailyDefault)
       : ledger_(ledger),
         recorder_(recorder),
         store_(store),
-        clock_(clock),
-        adjuster_(ledger, recorder, clock, adjust_daily) {}
+        adjuster_(ledger, recorder, adjust_daily) {}
 
   // What a new budget or credit may be of: models and providers of this catalogue; without one, all
   // names. Call before requests come.
@@ -137,12 +134,13 @@ class MoneyApi {
   Status PostSuspense(const std::string& provider, const billing::BillPeriod& period,
                       const std::vector<billing::Difference>& differences);
 
+  int64_t NowS() const;  // by the ledger's time, as the requests of a month are dated
+
   std::mutex defining_;     // a budget is read and defined by one at a time
   std::mutex reconciling_;  // one month is imported or closed at a time
   ledger::Ledger& ledger_;
   billing::Recorder& recorder_;
   identity::Store& store_;
-  const Clock& clock_;
   billing::Adjuster adjuster_;
   CatalogNow catalog_;  // may be null
 };

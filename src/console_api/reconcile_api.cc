@@ -202,7 +202,7 @@ Result<http::Response> MoneyApi::AnswerPeriod(const std::string& wanted, const B
     TW_ASSIGN_OR_RETURN(providers, recorder_.BilledProviders(period));
   }
   // Of one that is not over more will be billed.
-  const bool is_over = clock_.UnixSeconds() >= period.to_s;
+  const bool is_over = NowS() >= period.to_s;
   const auto reach = is_over ? billing::BillReach::kWholeMonth : billing::BillReach::kItsLines;
   const billing::Recorder::Stillness still = recorder_.HoldStill();
   DifferencesOf found;
@@ -361,7 +361,7 @@ Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
   }
   constexpr int64_t kDayS = 86'400;  // a provider's clock may be ahead, and his zone another
   for (const BillLine& line : lines) {
-    if (line.start_s > clock_.UnixSeconds() + kDayS) {
+    if (line.start_s > NowS() + kDayS) {
       return Fail(ErrorCode::kInvalidArgument,
                   fmt::format("A line is of {}, which is to come: correct its date.",
                               billing::MonthOf(line.start_s).name),

@@ -223,7 +223,7 @@ Result<AttemptFilter> MoneyApi::ReadRequestFilter(const http::Query& query,
   TW_RETURN_IF_ERROR(CheckFields(query, kFields));
   const Sight sight = SightOf(caller);
   AttemptFilter filter;
-  TW_ASSIGN_OR_RETURN(filter.org_id, ReadOwner(store_, caller, query, "org"));
+  TW_ASSIGN_OR_RETURN(filter.org_id, ReadOrg(store_, caller, query));
   TW_ASSIGN_OR_RETURN(filter.project_id, ReadOwner(store_, caller, query, "project"));
   TW_ASSIGN_OR_RETURN(filter.user_id, ReadOwner(store_, caller, query, "user"));
   if (const std::string text = http::First(query, "key"); !text.empty()) {
@@ -235,13 +235,6 @@ Result<AttemptFilter> MoneyApi::ReadRequestFilter(const http::Query& query,
     }
     filter.key_id = key.has_value() ? key->id : text;
   }
-  if (sight.org_id.has_value() && !filter.org_id.empty() && filter.org_id != *sight.org_id) {
-    return Fail(
-        ErrorCode::kNotFound,
-        fmt::format("There is no organisation \"{}\".", http::First(query, "org").substr(0, 80)),
-        "org");
-  }
-  filter.org_id = sight.org_id.value_or(filter.org_id);
   filter.key_id = sight.key_id.value_or(filter.key_id);
   filter.model = http::First(query, "model");
   filter.provider = http::First(query, "provider");

@@ -75,4 +75,17 @@ Result<std::string> ReadOwner(identity::Store& store, const identity::Principal&
   return id.value_or(text);
 }
 
+Result<std::string> ReadOrg(identity::Store& store, const identity::Principal& caller,
+                            const http::Query& query) {
+  TW_ASSIGN_OR_RETURN(std::string org_id, ReadOwner(store, caller, query, "org"));
+  const Sight sight = SightOf(caller);
+  if (sight.org_id.has_value() && !org_id.empty() && org_id != *sight.org_id) {
+    return Fail(
+        ErrorCode::kNotFound,
+        fmt::format("There is no organisation \"{}\".", http::First(query, "org").substr(0, 80)),
+        "org");
+  }
+  return sight.org_id.value_or(org_id);
+}
+
 }  // namespace tradewind::console_api

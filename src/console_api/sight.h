@@ -37,4 +37,9 @@ Status CheckFields(const http::Query& query, std::span<const std::string_view> f
 Result<std::string> ReadOwner(identity::Store& store, const identity::Principal& caller,
                               const http::Query& query, std::string_view kind);
 
+// The organisation that a query is of: the caller's own where it sees no other. "": of all. Errors:
+// kNotFound (param org), also where the caller may not see it.
+Result<std::string> ReadOrg(identity::Store& store, const identity::Principal& caller,
+                            const http::Query& query);
+
 }  // namespace tradewind::console_api
