@@ -105,13 +105,13 @@ ServiceTier& Prices::AddService(std::string_view name) {
   return added;
 }
 
-TokenPrices Prices::Dearest(size_t service) const {
+TokenPrices Prices::Dearest(int64_t input_tokens_max, size_t service) const {
   TokenPrices dearest;
   const auto raise = [](const std::optional<Decimal>& price, std::optional<Decimal>& to) {
     to = price.has_value() && (!to.has_value() || *price > *to) ? price : to;
   };
   for (const TieredPrices* of : {static_cast<const TieredPrices*>(this), &OfService(service)}) {
-    for (size_t tier = 0; tier <= of->tiers.size(); ++tier) {
+    for (size_t tier = 0; tier <= TierOf(input_tokens_max); ++tier) {
       raise(of->OfTier(tier).input, dearest.input);
       raise(of->OfTier(tier).output, dearest.output);
       raise(of->OfTier(tier).reasoning, dearest.output);

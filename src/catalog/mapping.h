@@ -112,10 +112,10 @@ struct Prices : TieredPrices {
   const TieredPrices& OfService(size_t service) const;  // of one that is not there: the usual ones
   std::string ServiceName(size_t service) const;        // "" of the usual one
   ServiceTier& AddService(std::string_view name);       // or the one of that name
-  // In any tier, at the usual service tier or at `service`. Input and output: the most that a token
-  // of text can cost, said or thought, read from no cache and written to none; and tokens of sound,
-  // where they have prices of their own.
-  TokenPrices Dearest(size_t service = 0) const;
+  // In any tier that so many input tokens reach, at the usual service tier or at `service`. Input
+  // and output: the most that a token of text can cost, said or thought, read from no cache and
+  // written to none; and tokens of sound, where they have prices of their own.
+  TokenPrices Dearest(int64_t input_tokens_max, size_t service = 0) const;
   // At most kPriceTiersMax, the lowest first, each with a price for all that has one without a
   // tier: what is not said is not guessed. Errors: kInvalidArgument, in words that follow "tiers".
   Status CheckTiers() const;

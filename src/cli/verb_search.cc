@@ -1,5 +1,6 @@
 // search and providers: the catalogue as people look at it.
 #include <algorithm>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -63,7 +64,7 @@ struct Hit {
 bool Passes(const Filter& filter, const Hit& hit) {
   const Mapping& mapping = *hit.mapping;
   const catalog::Prices& prices = mapping.prices;
-  const catalog::TokenPrices most = prices.Dearest();
+  const catalog::TokenPrices most = prices.Dearest(std::numeric_limits<int64_t>::max());
   return AsciiLower(mapping.hf_model).find(filter.text) != std::string::npos &&
          (filter.place.empty() || filter.place == mapping.provider) &&
          (!filter.tools || mapping.supports_tools == true) &&

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "dialects/normalised.h"
+#include "gateway/prompt_bounds.h"
 #include "gateway/tries.h"
 #include "routing/attempts.h"
 
@@ -16,52 +16,25 @@ namespace {
 using providers::Endpoint;
 using routing::PlannedRoute;
 
-// The most that a provider is known to bill for one picture: of OpenAI's gpt-4o-mini it is 2,833
-// tokens and 5,667 for each of 8 tiles (2048x768), 48,169. Qwen makes up to 16,384 of one.
-constexpr int64_t kImageTokensMax = 49'152;
 // What a photo comes to at most providers: 1,600 is the most that most of Anthropic's models make
 // of one, OpenAI makes 765 of a square one and 1,105 of most others, and Qwen some 1,300 of a
 // megapixel.
 constexpr int64_t kImageTokensUsual = 1'600;
 
-// Before each further text of one request a template, or a prefix of some embeddings.
-constexpr int64_t kPromptTokens = 64;
-
-// Of what is not negative; the most there is, where it would be more: no price of that fits.
-int64_t Times(int64_t a, int64_t b) {
-  int64_t product = 0;
-  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
-}
-
-// A vocabulary of bytes makes at most one token of each, and JSON is longer than what it says,
-// where a template does not write it anew. What is more than the context of each prompt is refused
-// by the provider, and not billed. Some tokenizers normalise first, which may add bytes.
-// Where a stream goes on elsewhere, what the client has of it is input too. Some providers bill the
-// prompt for each of its answers. What is to follow the answer (`suffix`) is input of each prompt,
-// and what some put before what is embedded (`prompt`) of each input.
+// What is more than the context of each prompt is refused by the provider, and not billed. Where a
+// stream goes on elsewhere, what the client has of it is input too. Some providers bill the prompt
+// for each of its answers.
 int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
   const dialects::OpenAiFacts& facts = tries.order.facts;
-  int64_t tokens = kTemplateTokens + facts.images * kImageTokensMax + facts.rewritten_growth;
+  int64_t tokens =
+      PromptTokensMax(tries.order, tries.call.request().body) + TokensMax(tries.stream.text);
   // Who takes no pictures may read their data as text, or put it into the prompt.
   const std::vector<std::string>& takes = mapping.input_modalities;
   if (std::ranges::find(takes, "image") != takes.end()) {
     tokens -= facts.picture_bytes;
   }
-  for (const std::string_view text :
-       {std::string_view(tries.call.request().body), std::string_view(tries.stream.text)}) {
-    tokens += static_cast<int64_t>(text.size()) + dialects::NormalisedGrowth(text);
-  }
-  int64_t around = kPromptTokens;
-  const bool has_inputs = tries.order.text.Has("input");
-  for (const std::string_view text :
-       {tries.order.text.Raw("suffix"),
-        has_inputs ? tries.order.text.Raw("prompt") : std::string_view()}) {
-    around += static_cast<int64_t>(text.size()) + dialects::NormalisedGrowth(text);
-  }
-  tokens += Times(facts.prompts - 1, around);
   if (mapping.context_length.has_value()) {
     const int64_t contexts = Times(*mapping.context_length, facts.prompts);
-    // How long a sound is does not follow from its bytes.
     tokens = facts.sounds > 0 ? contexts : std::min(tokens, contexts);
   }
   return Times(tokens, facts.answers / facts.prompts);

@@ -6,6 +6,7 @@
 
 #include "base/decimal.h"
 #include "dialects/json_writer.h"
+#include "gateway/prompt_bounds.h"
 #include "routing/plan.h"
 
 namespace tradewind::gateway {
@@ -58,6 +59,11 @@ Result<routing::RouteNeeds> NeedsOf(const Order& order) {
   need(facts.has_logprobs, Capability::kLogprobs);
   needs.input_tokens = facts.input_bytes / kBytesPerTokenHigh;
   needs.prompts = facts.prompts;
+  const bool has_price_cap =
+      !wanted.max_prompt_price.empty() || !wanted.max_completion_price.empty();
+  if (has_price_cap && facts.sounds == 0) {
+    needs.input_tokens_max = PromptTokensMax(order, order.text.Text());
+  }
   needs.max_tokens = facts.max_tokens;
   needs.has_sound = facts.sounds > 0;
   needs.service_tier = facts.service_tier;

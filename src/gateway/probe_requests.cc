@@ -12,6 +12,7 @@
 #include "base/ids.h"
 #include "billing/ending.h"
 #include "dialects/json_reader.h"
+#include "gateway/prompt_bounds.h"
 #include "gateway/tries.h"
 #include "gateway/upstream_failure.h"
 #include "providers/quirks.h"

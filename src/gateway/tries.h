@@ -74,9 +74,6 @@ struct Tries {
   void Teach(const Answered& answered, Begun& begun) const;
 };
 
-// What a template and the provider's own instructions add to the text of a request, at most.
-inline constexpr int64_t kTemplateTokens = 1024;
-
 // What all attempts there have in common; the mapping outlives its Metered.
 billing::Offer OfferOf(const catalog::Mapping& mapping, const routing::MarketPlace& place,
                        billing::Purchase buyer);

@@ -75,7 +75,8 @@ TEST(ServiceTiers, TheOneAskedForIsHeldWhereItIsDearerThanTheUsualOne) {
   EXPECT_EQ(AffordableOutput(prices, bounds, usual), 50);
   bounds.service = prices.ServiceOf("priority");
   EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 1'000 * 5'250 + 50 * 26'250);
-  EXPECT_EQ(*prices.Dearest(bounds.service).output, Usd("30")) << "of a longer prompt";
+  EXPECT_EQ(*prices.Dearest(200'001, bounds.service).output, Usd("30")) << "of a longer prompt";
+  EXPECT_EQ(*prices.Dearest(200'000, bounds.service).output, Usd("26.25"));
 }
 
 TEST(ServiceTiers, SayAllPricesInTheTiersThatThereAre) {

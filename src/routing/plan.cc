@@ -44,14 +44,14 @@ Known KnownOf(const std::optional<bool>& value) {
   return value.has_value() ? (*value ? Known::kYes : Known::kNo) : Known::kUnknown;
 }
 
-// Of the tiers that the request is expected to fall into; where a cap is to be kept, of the dearest
-// and of the dearest kind of token that it may be billed for.
+// Of the tier that the request is expected to fall into; where a cap is to be kept, of the dearest
+// that it can reach, and of the dearest kind of token that it may be billed for.
 std::optional<Price> PriceOf(const catalog::Prices& prices, const RouteNeeds& needs) {
   const bool is_capped =
       needs.max_price.input_nanousd_per_mtok || needs.max_price.output_nanousd_per_mtok;
   const size_t service = prices.ServiceOf(needs.service_tier);
   const catalog::TokenPrices of =
-      is_capped ? prices.Dearest(service)
+      is_capped ? prices.Dearest(needs.input_tokens_max, service)
                 : prices.OfService(service).OfTier(prices.TierOf(needs.input_tokens));
   if (!of.is_priced()) {
     return std::nullopt;

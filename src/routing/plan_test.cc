@@ -47,6 +47,7 @@ class PlanTest : public testing::Test {
     request.own_key_ref = own_key_ref_;
     request.needs.dear_failover = dear_failover_;
     request.needs.max_price = max_price_;
+    request.needs.input_tokens_max = input_tokens_max_;
     request.needs.has_sound = has_sound_;
     request.needs.wants_sound = wants_sound_;
     return MakePlan(std::move(market), health_, request);
@@ -68,6 +69,7 @@ class PlanTest : public testing::Test {
   catalog::RouteConfig route_;
   std::optional<bool> dear_failover_;
   MaxPrice max_price_;
+  int64_t input_tokens_max_ = 1'000'000'000;
   bool has_sound_ = false, wants_sound_ = false;
   std::function<std::optional<std::string>(std::string_view)> own_key_ref_;
   FakeClock clock_;
@@ -227,6 +229,24 @@ TEST_F(PlanTest, ACapIsOnEveryKindOfTokenThatTheRequestMayBeBilledFor) {
   EXPECT_TRUE(is_asked(1, 80));
   prices.audio_output.reset();
   EXPECT_TRUE(is_asked(1, 3)) << "sound without a price of its own is output";
+}
+
+TEST_F(PlanTest, ACapIsOnTheDearestTierThatThePromptCanReach) {
+  const auto usd = [](const char* text) { return Decimal::Parse(text).value(); };
+  configured_.resize(1);
+  configured_[0].models.resize(1);
+  catalog::Prices& prices = configured_[0].models[0].prices;
+  prices.input = usd("1");
+  prices.output = usd("2");
+  catalog::PriceTier& longer = prices.tiers.emplace_back();
+  longer.above = 200'000;
+  longer.input = usd("2");
+  longer.output = usd("3");
+  constexpr int64_t kUsd = 1'000'000'000;
+  max_price_ = {kUsd, 2 * kUsd, {}};
+  EXPECT_NE(Routes({"org/a"}), Names{"site-a/org/a"});
+  input_tokens_max_ = 200'000;
+  EXPECT_EQ(Routes({"org/a"}), Names{"site-a/org/a"});
 }
 
 }  // namespace

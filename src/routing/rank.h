@@ -16,6 +16,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -116,6 +117,8 @@ struct RouteNeeds {
   // route whose context their share of it overflows is left out.
   std::vector<Capability> capabilities = {};
   int64_t input_tokens = 0;
+  // No tokenizer makes more of them: which tiers of prices a cap on prices is compared with.
+  int64_t input_tokens_max = std::numeric_limits<int64_t>::max();
   int64_t prompts = 1;  // at least; each has a context of its own
   std::optional<int64_t> max_tokens = {};
   bool has_sound = false, wants_sound = false;  // in the prompt; as an answer

@@ -225,6 +225,16 @@ def test_sound_is_held_where_it_has_a_price_and_refused_by_name_elsewhere(tmp_pa
             assert priced or site.sim.bill()["total"]["requests"] == 0
 
 
+def test_a_cap_on_prices_is_compared_with_the_tiers_that_a_prompt_can_reach(tmp_path):
+    longer = 'tiers = [{ above = 3000, input_usd_per_mtok = "2", output_usd_per_mtok = "4" }]'
+    with market.Market(tmp_path, "site-a", prices=("1", "2"), also=longer) as site:
+        body = {"model": MODEL, "max_tokens": 10, "provider": {"max_price": {"prompt": 1, "completion": 2}}}
+        for text, may_be_dear in (("a", False), ("a" * 3000, True)):
+            reply = site.server.post("/v1/chat/completions", body | {"messages": [{"role": "user", "content": text}]})
+            assert (reply.status == 200) != may_be_dear, reply.body
+            assert not may_be_dear or "over the cap" in reply.error()["message"], reply.body
+
+
 def test_what_beats_the_bounds_of_a_request_is_refused_by_name_under_a_hard_budget(tmp_path):
     picture = "https://a.example/b.png"
     with market.Market(tmp_path, "site-a", prices=PRICES) as site:
