@@ -13,7 +13,7 @@
 
 namespace tradewind::alerts {
 
-// One run. Destroyed before its end, the command is killed.
+// One run. Destroyed before its end, the command is killed, and what it started.
 class CommandRun {
  public:
   // `argv` has a program and its arguments; `message` is at most 32 KiB. Errors: kIo with what the

@@ -91,5 +91,28 @@ TEST(Mailer, EndsWhatNobodyWaitsForAnyMore) {
   EXPECT_FALSE(run->Poll().has_value());
 }  // its destructor returns: the command was killed
 
+TEST(Mailer, EndsWhatTheCommandStartedToo) {
+  const testing::TempDir folder;
+  const std::string out = (folder.path() / "pid").string();
+  std::string started;
+  {
+    Result<CommandRun> run =
+        CommandRun::Start({"/bin/sh", "-c", "sleep 1000 & echo $! > " + out + "; wait"}, "");
+    ASSERT_TRUE(run.has_value());
+    while (!started.ends_with('\n')) {
+      started = ReadFile(out, 100).value_or("");
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  started.pop_back();
+  const auto runs = [&] {  // one that nobody waited for yet is a zombie
+    const std::string status = ReadFile("/proc/" + started + "/stat", 1000).value_or("");
+    return !status.empty() && status.find(") Z ") == std::string::npos;
+  };
+  while (runs()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}  // it comes to its end
+
 }  // namespace
 }  // namespace tradewind::alerts

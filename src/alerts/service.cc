@@ -50,7 +50,13 @@ Service::Service(Config config, Watch& watch, billing::Books& books,
   static_cast<void>(books_.recorder().CatchUp());
   Look();
   loop_->Spawn([this] { return LookNowAndThen(); });
-  loop_->Spawn([this] { return SendNowAndThen(); });
+  // Each on its own: a command that hangs keeps no webhook waiting.
+  if (config_.webhook.has_value()) {
+    loop_->Spawn([this] { return SendNowAndThen(Channel::kWebhook); });
+  }
+  if (!config_.command.empty()) {
+    loop_->Spawn([this] { return SendNowAndThen(Channel::kCommand); });
+  }
 }
 
 Service::~Service() {
@@ -106,15 +112,10 @@ void Service::LookAtLedger(bool is_kept) {
   }
 }
 
-Task<void> Service::SendNowAndThen() {
+Task<void> Service::SendNowAndThen(Channel channel) {
   const auto wakeup = http::Wakeup::Create();
   while (true) {
-    if (config_.webhook.has_value()) {
-      co_await SendDue(Channel::kWebhook);
-    }
-    if (!config_.command.empty()) {
-      co_await SendDue(Channel::kCommand);
-    }
+    co_await SendDue(channel);
     static_cast<void>(co_await wakeup->Wait(clock_.Now() + kSendPause));
   }
 }

@@ -42,7 +42,7 @@ class Service {
  private:
   // On the loop's thread:
   Task<void> LookNowAndThen();
-  Task<void> SendNowAndThen();
+  Task<void> SendNowAndThen(Channel channel);
   void Look();
   void LookAtLedger(bool is_kept);
   Task<void> SendDue(Channel channel);

@@ -186,6 +186,20 @@ def test_a_command_gets_the_message_on_its_stdin_without_a_shell(tmp_path):
         )
 
 
+def test_a_command_that_hangs_keeps_no_webhook_waiting(tmp_path):
+    pids = tmp_path / "pids"
+    with Hook() as hook, site(tmp_path, hook=hook, command=["/bin/sh", "-c", f"echo $$ >> {pids}; sleep 1000; true"], velocity_usd="0") as made:
+        home, server = made.server.home, made.server
+        key = make_key(home, "one")
+        assert chat(server, key["token"], max_tokens=5).status == 200
+        harness.wait_for(lambda: pids.exists() and pids.read_text().endswith("\n"), "the command for the first alert")
+        done = harness.run_cli("budget", "set", f"key:{key['id']}", "--usd", "0.000001", "--mode", "soft", "--warn", "50", home=home)
+        assert done.returncode == 0, done
+        assert chat(server, key["token"], max_tokens=5).status == 200
+        harness.wait_for(lambda: {alert["kind"] for alert in hook.alerts()} == {"new_sku", "budget"}, "both by the webhook")
+        assert os.path.exists("/proc/" + pids.read_text().split()[0]), "the command for the first one still hangs"
+
+
 def test_an_operator_lists_and_acknowledges_alerts(tmp_path):
     with site(tmp_path, velocity_usd="0") as made:
         home, server = made.server.home, made.server
