@@ -12,6 +12,8 @@ namespace tradewind::billing {
 Result<std::unique_ptr<Books>> Books::Open(const std::filesystem::path& home, const Clock& clock,
                                            RecordWatcher* watcher, std::chrono::days keep) {
   std::unique_ptr<Books> books(new Books);
+  // First: where there is a journal there is this (cli/home.h CheckWhole).
+  TW_ASSIGN_OR_RETURN(books->invoices_, InvoiceStore::Open(home / "invoices.db"));
   TW_ASSIGN_OR_RETURN(books->disk_, ledger::OpenFolder(home / "journal"));
   TW_ASSIGN_OR_RETURN(books->ledger_, ledger::Ledger::Open(*books->disk_, clock));
   books->meter_ = std::make_unique<Meter>(*books->ledger_, clock);
@@ -20,7 +22,6 @@ Result<std::unique_ptr<Books>> Books::Open(const std::filesystem::path& home, co
       Recorder::Open(
           home / "ledger.db", *books->disk_, *books->ledger_,
           {.watcher = watcher, .bars = &books->meter_->bars(), .keep = keep, .clock = &clock}));
-  TW_ASSIGN_OR_RETURN(books->invoices_, InvoiceStore::Open(home / "invoices.db"));
   TW_ASSIGN_OR_RETURN(
       books->replays_,
       ReplayStore::Open(home / "replies.db",

@@ -47,6 +47,7 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
   AdminLink link;
   TW_ASSIGN_OR_RETURN(HomeLock lock, HomeLock::Take(home));
   link.lock_.emplace(std::move(lock));
+  TW_RETURN_IF_ERROR(CheckWhole(home));
   TW_ASSIGN_OR_RETURN(link.store_, identity::Store::Open(IdentityOptions(home, settings)));
   TW_ASSIGN_OR_RETURN(const AlertsConfig alerts, LoadAlertsConfig(settings));
   link.watch_ = std::make_unique<alerts::Watch>(PolicyOf(alerts));
@@ -56,7 +57,10 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
   }
   link.home_ = home;
   // Models on this device cost nothing, and fall into no budget.
-  link.catalog_ = [&settings, home] { return LoadMarket(settings, home, nullptr).catalog; };
+  link.catalog_ = [&settings, home]() -> Result<std::shared_ptr<const catalog::Catalog>> {
+    TW_ASSIGN_OR_RETURN(Market market, LoadMarket(settings, home, nullptr));
+    return std::move(market.catalog);
+  };
   return link;
 }
 

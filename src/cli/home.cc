@@ -124,6 +124,25 @@ Status EnsurePrivateFolder(const fs::path& folder) {
   return SystemError(fmt::format("cannot create the data folder {}", folder.string()), error);
 }
 
+// Each is made before the journal, so none is missing because a first start was broken off.
+Status CheckWhole(const fs::path& home) {
+  std::error_code error;
+  const fs::directory_iterator segments(home / "journal", error);
+  if (error || segments == fs::directory_iterator()) {
+    return {};
+  }
+  for (const char* name : {"identity.db", "invoices.db"}) {
+    if (!fs::exists(home / name, error) && !error) {
+      return Fail(ErrorCode::kCorruptFile,
+                  fmt::format("{} is missing, and there is a journal: restore it from the backup "
+                              "that the other files are of. If what it knew is lost for good "
+                              "(docs/operating/backup.md), create an empty file there.",
+                              (home / name).string()));
+    }
+  }
+  return {};
+}
+
 std::string ServerRecord::Url() const {
   return host.find(':') == host.npos ? fmt::format("http://{}:{}", host, port)
                                      : fmt::format("http://[{}]:{}", host, port);

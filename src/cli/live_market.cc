@@ -4,18 +4,20 @@
 #include <string>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "cli/market.h"
 #include "cli/terminal.h"
 #include "telemetry/log.h"
 
 namespace tradewind::cli {
 
-std::shared_ptr<const routing::Market> LiveMarket::Build() const {
+Result<std::shared_ptr<const routing::Market>> LiveMarket::Build() const {
   const StoredKeyReader stored = [this](std::string_view slug) -> std::optional<std::string> {
     const auto found = secrets_.Find("", "", slug);
     return found.has_value() ? std::optional(std::string(found->secret->Reveal())) : std::nullopt;
   };
-  const Market market = LoadMarket(settings_, home_, models_, stored);
+  TW_ASSIGN_OR_RETURN(const Market market, LoadMarket(settings_, home_, models_, stored));
   auto built = BuildRoutes(market, settings_.market().route);
   for (const auto* warnings : {&market.warnings, &built->warnings()}) {
     for (const std::string& warning : *warnings) {
@@ -35,8 +37,13 @@ void LiveMarket::Serve(routing::Marketplace& market, gateway::Prober& prober) {
 Result<Settings> LiveMarket::Reload() {
   const std::lock_guard lock(mutex_);
   TW_ASSIGN_OR_RETURN(Settings fresh, settings_.Reload());
-  settings_ = fresh;
-  market_->Adopt(Build());
+  Settings before = std::exchange(settings_, fresh);
+  auto built = Build();
+  if (!built.has_value()) {
+    settings_ = std::move(before);
+    return Fail(built.error());
+  }
+  market_->Adopt(std::move(*built));
   prober_->MarketChanged();
   return fresh;
 }
@@ -65,7 +72,14 @@ void LiveMarket::KeyChanged(identity::OwnerKind kind, std::string_view owner_id,
     return;
   }
   const std::lock_guard lock(mutex_);
-  market_->Adopt(Build());
+  auto built = Build();
+  if (!built.has_value()) {
+    telemetry::Log(telemetry::Level::kError,
+                   fmt::format("the key of {} was changed and does not count yet: {}", provider,
+                               built.error().message));
+    return;
+  }
+  market_->Adopt(std::move(*built));
   prober_->MarketChanged();
 }
 

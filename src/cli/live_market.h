@@ -33,15 +33,17 @@ class LiveMarket {
   LiveMarket(const LiveMarket&) = delete;
   LiveMarket& operator=(const LiveMarket&) = delete;
 
-  // Config, catalogue, prices and keys as they are now; warnings go to the log.
-  std::shared_ptr<const routing::Market> Build() const;
+  // Config, catalogue, prices and keys as they are now; warnings go to the log. Errors: those of
+  // LoadMarket.
+  Result<std::shared_ptr<const routing::Market>> Build() const;
 
   // From now on stored keys count for `market` as soon as they change. Call once.
   void Serve(routing::Marketplace& market, gateway::Prober& prober);
   // Usage interfaces that are asked unasked, their keys read anew; one without its key is left out,
   // which is told once.
   std::vector<gateway::UsageSource> UsageSources();
-  // The config anew, for requests to come. Errors: those of Settings::Reload; then nothing changes.
+  // The config and prices anew, for requests to come. Errors: those of Settings::Reload and Build;
+  // then nothing changes.
   Result<Settings> Reload();
 
  private:

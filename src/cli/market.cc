@@ -102,9 +102,9 @@ Result<gateway::UsageSource> UsageSourceOf(const catalog::ProviderConfig& provid
   return source;
 }
 
-Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
-                  std::shared_ptr<const catalog::LocalModels> local,
-                  const StoredKeyReader& stored) {
+Result<Market> LoadMarket(const Settings& settings, const std::filesystem::path& home,
+                          std::shared_ptr<const catalog::LocalModels> local,
+                          const StoredKeyReader& stored) {
   Market out;
   catalog::CatalogSources sources;
   sources.local = std::move(local);
@@ -112,13 +112,7 @@ Market LoadMarket(const Settings& settings, const std::filesystem::path& home,
   sources.order = settings.market().route.order;
   sources.known = providers::KnownProviders();
   sources.starter = catalog::Starter();
-  auto imported = pricing::LoadPrices(home);
-  if (imported) {
-    sources.imported = std::move(*imported);
-  } else {
-    out.warnings.push_back(
-        fmt::format("imported prices do not count: {}", imported.error().message));
-  }
+  TW_ASSIGN_OR_RETURN(sources.imported, pricing::LoadPrices(home));
   sources.why_off = [&](const catalog::Provider& provider) -> std::string {
     auto key = ReadProviderKey(provider, settings.environment());
     if (!key && stored) {
@@ -163,12 +157,13 @@ Result<Market> OpenMarket(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(catalog::LocalModels local, ScanModels(settings));
   std::vector<std::string> warnings;
   const auto stored = FindStoredKeys(settings, home, warnings);
-  Market market =
-      LoadMarket(settings, home, std::make_shared<catalog::LocalModels>(std::move(local)),
-                 [&](std::string_view slug) {
-                   const auto found = stored.find(slug);
-                   return found == stored.end() ? std::nullopt : std::optional(found->second);
-                 });
+  const StoredKeyReader reader = [&](std::string_view slug) {
+    const auto found = stored.find(slug);
+    return found == stored.end() ? std::nullopt : std::optional(found->second);
+  };
+  TW_ASSIGN_OR_RETURN(
+      Market market,
+      LoadMarket(settings, home, std::make_shared<catalog::LocalModels>(std::move(local)), reader));
   market.warnings.insert(market.warnings.end(), warnings.begin(), warnings.end());
   for (const std::string& warning : market.warnings) {
     fmt::print(stderr, "tradewind: warning: {}\n", WithoutControls(warning));

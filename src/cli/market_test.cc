@@ -30,7 +30,9 @@ class MarketTest : public ::testing::Test {
           return found == variables.end() ? std::nullopt : std::optional(found->second);
         });
     EXPECT_TRUE(settings.has_value()) << settings.error().message;
-    return LoadMarket(*settings, home_.path(), nullptr, stored);
+    Result<Market> market = LoadMarket(*settings, home_.path(), nullptr, stored);
+    EXPECT_TRUE(market.has_value()) << market.error().message;
+    return std::move(*market);
   }
   std::string KeyFile(const std::string& text, int mode = 0600) {
     EXPECT_TRUE(WriteFileAtomic(home_.path() / "key", text, mode).has_value());
@@ -120,7 +122,7 @@ TEST_F(MarketTest, AKeyFileThatHoldsNoKeyTurnsTheProviderOffAndIsNotRepeated) {
   EXPECT_FALSE(Load("[[providers]]\nname='groq'\napi_key_file='key'\n").keys.contains("groq"));
 }
 
-TEST_F(MarketTest, ImportedPricesCountAndADamagedFileIsAWarning) {
+TEST_F(MarketTest, ImportedPricesCountAndADamagedFileLetsNobodyGoOnWithoutThem) {
   catalog::PriceRow row;
   row.provider = "groq";
   row.provider_model = "openai/gpt-oss-20b";
@@ -129,10 +131,11 @@ TEST_F(MarketTest, ImportedPricesCountAndADamagedFileIsAWarning) {
   EXPECT_EQ(Load().catalog->Find("openai/gpt-oss-20b")->At("groq")->prices.input,
             Decimal::Parse("7").value());
   ASSERT_TRUE(WriteFileAtomic(pricing::PriceFilePath(home_.path()), "{").has_value());
-  const Market market = Load();
-  ASSERT_EQ(market.warnings.size(), 1u);
-  EXPECT_NE(market.warnings[0].find("imported prices do not count"), std::string::npos);
-  EXPECT_NE(market.catalog->Find("openai/gpt-oss-20b"), nullptr);
+  const auto arguments = ParseArguments({"serve"});
+  const auto settings =
+      Settings::Load(*arguments, [](const std::string&) { return std::optional<std::string>(); });
+  ASSERT_TRUE(settings.has_value()) << settings.error().message;
+  EXPECT_EQ(LoadMarket(*settings, home_.path(), nullptr).error().code, ErrorCode::kCorruptFile);
 }
 
 }  // namespace

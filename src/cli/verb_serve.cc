@@ -276,13 +276,13 @@ Status OpenBooks(const ServeConfig& config, Parts& parts) {
 }
 
 Status OpenIdentity(const ServeConfig& config, Parts& parts) {
+  TW_RETURN_IF_ERROR(CheckWhole(config.home));
   TW_ASSIGN_OR_RETURN(parts.identity, identity::Store::Open(config.identity));
   TW_RETURN_IF_ERROR(OpenBooks(config, parts));
-  parts.money_api =
-      std::make_unique<console_api::MoneyApi>(parts.books->ledger(), parts.books->recorder(),
-                                              *parts.identity, config.adjust_daily);
-  parts.bill_api = std::make_unique<console_api::BillApi>(
-      *parts.books, *parts.identity, config.home, config.issuer);
+  parts.money_api = std::make_unique<console_api::MoneyApi>(
+      parts.books->ledger(), parts.books->recorder(), *parts.identity, config.adjust_daily);
+  parts.bill_api = std::make_unique<console_api::BillApi>(*parts.books, *parts.identity,
+                                                          config.home, config.issuer);
   parts.alerts_api = std::make_unique<console_api::AlertsApi>(
       parts.books->ledger(), parts.books->recorder(), config.alerts.policy.throttle);
   parts.keys_api = std::make_unique<console_api::KeysApi>(*parts.identity, parts.money_api.get());
@@ -397,8 +397,9 @@ Status StartParts(const Settings& settings, const ServeConfig& config, Parts& pa
                                                    *parts.upstreams);
   parts.live_market = std::make_unique<LiveMarket>(settings, config.home, config.models,
                                                    parts.identity->provider_secrets());
-  parts.market = std::make_unique<routing::Marketplace>(
-      parts.live_market->Build(), parts.upstreams.get(), SystemClock(), SystemRandom());
+  TW_ASSIGN_OR_RETURN(auto routes, parts.live_market->Build());
+  parts.market = std::make_unique<routing::Marketplace>(std::move(routes), parts.upstreams.get(),
+                                                        SystemClock(), SystemRandom());
   parts.money_api->NamesFrom(
       [&market = *parts.market] { return market.board.Get()->shared_catalog(); });
   parts.prober = std::make_unique<gateway::Prober>(

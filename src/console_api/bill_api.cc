@@ -323,29 +323,4 @@ Result<http::Response> BillApi::AnswerPrices(const http::Request& request) {
   return Answered(json.Take());
 }
 
-// HOME/backups/TIME, so that nobody names a path over HTTP.
-Result<http::Response> BillApi::BackUp() {
-  std::string name = billing::UtcTime(NowS());
-  std::erase(name, ':');
-  const std::filesystem::path parent = home_ / "backups", folder = parent / name;
-  std::error_code error;
-  std::filesystem::create_directory(parent, error);
-  if (!error && !std::filesystem::create_directory(folder, error) && !error) {
-    return Fail(ErrorCode::kInvalidArgument, "There is a backup of this second; ask again.");
-  }
-  for (const auto& made : {parent, folder}) {
-    std::filesystem::permissions(made, std::filesystem::perms::owner_all, error);
-  }
-  if (error) {
-    return Fail(ErrorCode::kIo, fmt::format("{}: {}", folder.string(), error.message()));
-  }
-  // Keys first: money names them, and they never name money.
-  TW_RETURN_IF_ERROR(store_.BackUp(folder));
-  TW_RETURN_IF_ERROR(books_.BackUp(folder));
-  JsonWriter json;
-  json.BeginObject().Field("schema", "tradewind.backup/v1").Field("folder", folder.string());
-  json.EndObject();
-  return Answered(json.Take());
-}
-
 }  // namespace tradewind::console_api

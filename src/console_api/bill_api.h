@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -45,7 +46,9 @@ class BillApi {
                                         const identity::Principal& caller);
   Result<http::Response> ShowInvoice(const http::Request& request, const std::string& number,
                                      const identity::Principal& caller);
+  // backup_api.cc
   Result<http::Response> BackUp();
+  Status CopyTo(const std::filesystem::path& folder);
 
   Result<billing::StatementOrder> OrderOf(const http::Request& request,
                                           const identity::Principal& caller);
@@ -60,6 +63,7 @@ class BillApi {
   Status CheckSees(const identity::Principal& caller, const billing::IssuedInvoice& invoice) const;
   int64_t NowS() const;  // by the ledger's time, as the requests of a month are dated
 
+  std::mutex backing_up_;  // one is made at a time
   billing::Books& books_;
   identity::Store& store_;
   const std::filesystem::path home_;

@@ -566,6 +566,7 @@ TEST_F(BillApiTest, BacksUpWhatBelongsTogether) {
        {"ledger.db", "invoices.db", "identity.db", "secret.key", "admin-token"}) {
     EXPECT_TRUE(std::filesystem::exists(folder / name)) << name;
   }
+  EXPECT_EQ(folder.extension(), "") << "it is whole";
   EXPECT_EQ(std::filesystem::status(folder).permissions(), std::filesystem::perms::owner_all);
   Spend(5000);  // after it
   auto restored = billing::Books::Open(folder, clock_);

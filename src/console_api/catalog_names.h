@@ -12,8 +12,8 @@
 
 namespace tradewind::console_api {
 
-// The catalogue as it is now. Thread-safe.
-using CatalogNow = std::function<std::shared_ptr<const catalog::Catalog>()>;
+// The catalogue as it is now. Thread-safe. Errors: those of pricing::LoadPrices.
+using CatalogNow = std::function<Result<std::shared_ptr<const catalog::Catalog>>()>;
 
 // `name` as the catalogue spells it, of what `kind` says ("model:", "provider:"); requests write it
 // in any case, and a model without its organisation where that is clear. Errors: kNotFound (param

@@ -83,7 +83,8 @@ Status AddScope(dialects::Fields& fields, std::string_view name, std::string_vie
                   std::string(name));
     }
     if (catalog) {
-      TW_ASSIGN_OR_RETURN(value, NameInCatalog(*catalog(), kind, value, name));
+      TW_ASSIGN_OR_RETURN(const auto now, catalog());
+      TW_ASSIGN_OR_RETURN(value, NameInCatalog(*now, kind, value, name));
     }
     scope.append(scope.empty() ? "" : "\n").append(kind).append(value);
   }

@@ -155,8 +155,9 @@ Result<std::string> SpelledOf(std::string_view of, const CatalogNow& catalog) {
     return std::string(of);
   }
   const std::string_view kind = of.substr(start, colon + 1 - start);
+  TW_ASSIGN_OR_RETURN(const auto now, catalog());
   TW_ASSIGN_OR_RETURN(const std::string name,
-                      NameInCatalog(*catalog(), kind, of.substr(colon + 1), "scope"));
+                      NameInCatalog(*now, kind, of.substr(colon + 1), "scope"));
   return fmt::format("{}{}", of.substr(0, colon + 1), name);
 }
 

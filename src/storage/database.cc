@@ -237,10 +237,10 @@ Status Database::Check() {
   TW_ASSIGN_OR_RETURN(Statement check, Prepare("PRAGMA quick_check(1)"));
   TW_ASSIGN_OR_RETURN(const bool answered, check.Next());
   if (!answered || check.Text(0) != "ok") {
-    return Fail(ErrorCode::kCorruptFile,
-                fmt::format("{} is damaged ({}); restore it from a backup, or move it away to "
-                            "begin afresh",
-                            path_.string(), answered ? check.Text(0) : "it cannot be checked"));
+    return Fail(
+        ErrorCode::kCorruptFile,
+        fmt::format("{} is damaged ({}); restore it from a backup, with the files beside it",
+                    path_.string(), answered ? check.Text(0) : "it cannot be checked"));
   }
   return {};
 }

@@ -1,4 +1,4 @@
-"""The bill: versions of prices, statements that are made again from the journal, exports, idempotency keys, backups.
+"""The bill: versions of prices, statements that are made again from the journal, exports, idempotency keys.
 The judge of amounts is the simulated provider's own bill.
 """
 
@@ -499,47 +499,6 @@ def test_idempotency_keys_survive_a_kill(tmp_path):
             assert [attempt["state"] for attempt in attempts] == ["in_doubt"]
             assert chat(server, key["token"], key="anew", max_tokens=40).status == 200
             assert sim.bill()["total"]["requests"] == 3
-
-
-def test_a_backup_of_a_running_server_restores_elsewhere(tmp_path):
-    with market.Market(tmp_path, "site-a", prices=HUGE) as site:
-        home = site.server.home
-        key = make_key(home, "kept", "--budget", "50")
-        stop = threading.Event()
-
-        def load():
-            while not stop.is_set():
-                chat(site.server, key["token"], max_tokens=20)
-
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            loads = [pool.submit(load) for _ in range(4)]
-            time.sleep(0.3)
-            folders = [cli(home, "backup").strip()]
-            stop.set()
-            for one in loads:
-                one.result()
-        # At rest: both have the same.
-        site.sim.wait_for(lambda: site.sim.state()["streams"] == 0, "no stream left open")
-        time.sleep(1.1)  # a folder is named by its second
-        folders.append(cli(home, "backup").strip())
-        here = bill(home)
-        budget = json.loads(cli(home, "budget", "ls", "--json"))["budgets"]
-        elsewhere = tmp_path / "elsewhere"
-        shutil.copytree(folders[1], elsewhere)
-        assert bill(elsewhere)["hash"] == here["hash"]
-        assert json.loads(cli(elsewhere, "bill", "verify", "--json"))["good"]
-        assert json.loads(cli(elsewhere, "budget", "ls", "--json"))["budgets"] == budget
-        under_load = tmp_path / "under-load"
-        shutil.copytree(folders[0], under_load)
-        verified = json.loads(cli(under_load, "bill", "verify", "--json"))
-        assert verified["good"], "taken while requests ran"
-        assert int(bill(under_load)["statement"]["charge_nanousd"]) <= int(here["statement"]["charge_nanousd"])
-        with harness.Server(elsewhere, "--config", site.config, models=site.models, env=market.keys(site.sites)) as server:
-            assert chat(server, key["token"], max_tokens=20).status in (200, 402), "keys are known there"
-            while chat(server, key["token"], max_tokens=20).status == 200:
-                pass
-            (one,) = json.loads(cli(elsewhere, "budget", "ls", "--json"))["budgets"]
-            assert int(one["spent_nanousd"]) + int(one["available_nanousd"]) == 50_000_000_000, "and so are budgets"
 
 
 def test_no_request_waits_for_the_pages_that_an_operator_reads(tmp_path):

@@ -1,0 +1,98 @@
+// Of BillApi: copies of the data folder that belong together (docs/operating/backup.md).
+#include <filesystem>
+#include <mutex>
+#include <string>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "base/file.h"
+#include "billing/bill_period.h"
+#include "console_api/bill_api.h"
+#include "dialects/json_writer.h"
+#include "pricing/price_file.h"
+
+namespace tradewind::console_api {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Of one that is being made, or was when the process ended.
+constexpr std::string_view kUnfinished = ".part";
+
+// What earlier ones left keeps the disk full, and looks like a backup.
+void RemoveUnfinished(const fs::path& parent) {
+  std::error_code error;
+  for (fs::directory_iterator entry(parent, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (entry->path().extension() == kUnfinished) {
+      std::error_code ignored;
+      fs::remove_all(entry->path(), ignored);
+    }
+  }
+}
+
+Status CreatePrivate(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directory(folder, error);
+  if (!error) {
+    fs::permissions(folder, fs::perms::owner_all, error);
+  }
+  if (error) {
+    return Fail(ErrorCode::kIo, fmt::format("{}: {}", folder.string(), error.message()));
+  }
+  return {};
+}
+
+Status CopyPrices(const fs::path& home, const fs::path& folder) {
+  const fs::path from = pricing::PriceFilePath(home);
+  std::error_code error;
+  if (!fs::exists(from, error)) {
+    return {};
+  }
+  TW_ASSIGN_OR_RETURN(const std::string text, ReadFile(from));
+  return WriteFileAtomic(pricing::PriceFilePath(folder), text, 0600);
+}
+
+}  // namespace
+
+Status BillApi::CopyTo(const fs::path& folder) {
+  // Keys first: money names them, and they never name money.
+  TW_RETURN_IF_ERROR(store_.BackUp(folder));
+  TW_RETURN_IF_ERROR(books_.BackUp(folder));
+  return CopyPrices(home_, folder);
+}
+
+// HOME/backups/TIME, so that nobody names a path over HTTP. Whole or not there.
+Result<http::Response> BillApi::BackUp() {
+  const std::lock_guard lock(backing_up_);
+  std::string name = billing::UtcTime(NowS());
+  std::erase(name, ':');
+  const fs::path parent = home_ / "backups", folder = parent / name;
+  fs::path unfinished = folder;
+  unfinished += kUnfinished;
+  std::error_code error;
+  if (fs::exists(folder, error)) {
+    return Fail(ErrorCode::kInvalidArgument, "There is a backup of this second; ask again.");
+  }
+  TW_RETURN_IF_ERROR(CreatePrivate(parent));
+  RemoveUnfinished(parent);
+  TW_RETURN_IF_ERROR(CreatePrivate(unfinished));
+  if (const Status copied = CopyTo(unfinished); !copied.has_value()) {
+    fs::remove_all(unfinished, error);
+    return Fail(copied.error());
+  }
+  fs::rename(unfinished, folder, error);
+  if (error) {
+    return Fail(ErrorCode::kIo, fmt::format("{}: {}", folder.string(), error.message()));
+  }
+  dialects::JsonWriter json;
+  json.BeginObject().Field("schema", "tradewind.backup/v1").Field("folder", folder.string());
+  json.EndObject();
+  http::Response response;
+  response.headers.Set("Content-Type", "application/json");
+  response.body = json.Take();
+  return response;
+}
+
+}  // namespace tradewind::console_api
