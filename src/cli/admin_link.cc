@@ -43,7 +43,6 @@ identity::StoreOptions IdentityOptions(const fs::path& home, const Settings& set
 }
 
 Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& settings) {
-  TW_RETURN_IF_ERROR(EnsurePrivateFolder(home));
   AdminLink link;
   TW_ASSIGN_OR_RETURN(HomeLock lock, HomeLock::Take(home));
   link.lock_.emplace(std::move(lock));
@@ -64,9 +63,18 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
   return link;
 }
 
-Result<AdminLink> AdminLink::Open(const Settings& settings) {
+Result<AdminLink> AdminLink::Open(const Settings& settings, Home which) {
   TW_ASSIGN_OR_RETURN(const auto named, NamedEndpoint(settings));
   TW_ASSIGN_OR_RETURN(const fs::path home, HomeFolder(settings));
+  if (!named && which == Home::kMade) {
+    TW_RETURN_IF_ERROR(EnsurePrivateFolder(home));
+  } else if (std::error_code error; !named && !fs::exists(home / "identity.db", error)) {
+    // A budget in a folder that no server has would bind nobody.
+    return Fail(
+        ErrorCode::kNotFound,
+        fmt::format("there is no data folder at {}; name the server's with --home", home.string()),
+        "home");
+  }
   // Another verb may hold the lock for a moment, or a server may be starting.
   constexpr int kTries = 25;
   for (int i = 0;; ++i) {

@@ -25,10 +25,13 @@ namespace tradewind::cli {
 
 class AdminLink {
  public:
+  // Whether a data folder that is not there is made: by what an operator begins with.
+  enum class Home { kExisting, kMade };
+
   // The server of --host/--port (with TRADEWIND_TOKEN), else the one of the home (with its admin
-  // token), else the home, whose lock is held while this lives. Errors: kAddressInUse, and those of
-  // identity::Store::Open.
-  static Result<AdminLink> Open(const Settings& settings);
+  // token), else the home, whose lock is held while this lives. Errors: kAddressInUse, kNotFound
+  // (param home), and those of identity::Store::Open.
+  static Result<AdminLink> Open(const Settings& settings, Home which = Home::kExisting);
 
   // The body of the answer. `path` is not percent-encoded, `query` is. Errors: the answer's own,
   // http::Fetch's.

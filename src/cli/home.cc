@@ -124,20 +124,24 @@ Status EnsurePrivateFolder(const fs::path& folder) {
   return SystemError(fmt::format("cannot create the data folder {}", folder.string()), error);
 }
 
-// Each is made before the journal, so none is missing because a first start was broken off.
+// Made in the order identity.db, invoices.db, journal, ledger.db: so none is missing because a
+// first start was broken off.
 Status CheckWhole(const fs::path& home) {
+  const auto lacks = [&](std::string_view name, std::string_view has) {
+    return Fail(ErrorCode::kCorruptFile,
+                fmt::format("{} is missing, and {} is there: restore it from the backup that the "
+                            "other files are of (docs/operating/backup.md says what to do where it "
+                            "is lost for good)",
+                            (home / name).string(), has));
+  };
   std::error_code error;
   const fs::directory_iterator segments(home / "journal", error);
   if (error || segments == fs::directory_iterator()) {
-    return {};
+    return fs::exists(home / "ledger.db", error) ? Status(lacks("journal", "ledger.db")) : Status();
   }
   for (const char* name : {"identity.db", "invoices.db"}) {
-    if (!fs::exists(home / name, error) && !error) {
-      return Fail(ErrorCode::kCorruptFile,
-                  fmt::format("{} is missing, and there is a journal: restore it from the backup "
-                              "that the other files are of. If what it knew is lost for good "
-                              "(docs/operating/backup.md), create an empty file there.",
-                              (home / name).string()));
+    if (!fs::exists(home / name, error)) {
+      return lacks(name, "the journal");
     }
   }
   return {};

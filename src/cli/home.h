@@ -30,8 +30,8 @@ Result<std::filesystem::path> ModelsFolder(const Settings& settings);
 // Creates the folder and its parents; a new one gets mode 0700. Errors: kIo, kResourceExhausted.
 Status EnsurePrivateFolder(const std::filesystem::path& folder);
 
-// Whether what belongs together is there together: a start would make what is missing anew, keys and
-// numbers of invoices among it. Errors: kCorruptFile naming the file that is not beside the journal.
+// Whether what belongs together is there together: a start would make what is missing anew, keys
+// and numbers of invoices among it. Errors: kCorruptFile naming the file that is missing.
 Status CheckWhole(const std::filesystem::path& home);
 
 // What a server says about itself in HOME/server.json.

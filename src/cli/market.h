@@ -29,9 +29,9 @@ struct Market {
 };
 
 // Reads HOME/prices.json and every key anew: call it again to reload. Never touches the network.
-// `local` may be null. The operator's key for a provider is the one that config or environment lead
-// to, else the one in `stored` (may be null). Errors: those of pricing::LoadPrices: without imported
-// prices budgets would be kept by others.
+// `local` may be null. The operator's key for a provider is the one that config or environment
+// lead to, else the one in `stored` (may be null). Errors: those of pricing::LoadPrices: without
+// imported prices budgets would be kept by others.
 Result<Market> LoadMarket(const Settings& settings, const std::filesystem::path& home,
                           std::shared_ptr<const catalog::LocalModels> local,
                           const StoredKeyReader& stored = {});

@@ -2,7 +2,6 @@
 #include "cli/verb_bill.h"
 
 #include <array>
-#include <filesystem>
 #include <map>
 #include <string>
 #include <utility>
@@ -18,9 +17,7 @@
 #include "billing/usd.h"
 #include "catalog/mapping.h"
 #include "cli/admin_link.h"
-#include "cli/home.h"
 #include "cli/reply_fields.h"
-#include "cli/server_link.h"
 #include "cli/terminal.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
@@ -169,22 +166,8 @@ Result<ExitCode> ShowBill(const Settings& settings) {
   return ExitCode::kDone;
 }
 
-// A folder that is named wrongly would be made, and nothing in it explains nothing.
-Status CheckHasJournal(const Settings& settings) {
-  TW_ASSIGN_OR_RETURN(const auto named, NamedEndpoint(settings));
-  TW_ASSIGN_OR_RETURN(const std::filesystem::path home, HomeFolder(settings));
-  std::error_code error;
-  if (!named.has_value() && !std::filesystem::exists(home / "journal", error)) {
-    return Fail(ErrorCode::kNotFound,
-                fmt::format("{} has no journal: nothing was recorded there", home.string()),
-                "home");
-  }
-  return {};
-}
-
 Result<ExitCode> VerifyBill(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
-  TW_RETURN_IF_ERROR(CheckHasJournal(settings));
   TW_ASSIGN_OR_RETURN(const std::string answer,
                       Ask(settings, "GET", "/tw/v1/bill/verify",
                           QueryOf({{"period", Period(settings)}, {"org", settings.Text("org")}})));

@@ -139,7 +139,7 @@ Result<ExitCode> Report(const Settings& settings, const std::string& answer,
 Result<ExitCode> RunLogin(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const std::string path, KeyPath(settings));
   TW_ASSIGN_OR_RETURN(const Secret secret, ReadSecret(settings));
-  TW_ASSIGN_OR_RETURN(AdminLink link, AdminLink::Open(settings));
+  TW_ASSIGN_OR_RETURN(AdminLink link, AdminLink::Open(settings, AdminLink::Home::kMade));
   dialects::JsonWriter body;
   body.BeginObject().Field("key", secret.Reveal()).EndObject();
   std::string text = body.Take();

@@ -122,7 +122,7 @@ Result<Errand> ReadErrand(const Settings& settings) {
 Result<ExitCode> RunOrgs(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
   TW_ASSIGN_OR_RETURN(const Errand errand, ReadErrand(settings));
-  TW_ASSIGN_OR_RETURN(AdminLink link, AdminLink::Open(settings));
+  TW_ASSIGN_OR_RETURN(AdminLink link, AdminLink::Open(settings, AdminLink::Home::kMade));
   TW_ASSIGN_OR_RETURN(const std::string answer, link.Send(errand.method, errand.path, errand.body));
   if (as_json) {
     Print(answer + "\n");

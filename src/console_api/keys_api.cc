@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "billing/meter.h"
+#include "console_api/catalog_names.h"
 #include "console_api/keys_json.h"
 #include "console_api/orgs_api.h"
 #include "dialects/json_reader.h"
@@ -92,11 +94,6 @@ Result<identity::Secret> ReadProviderKey(std::string_view body) {
   }
   return secret;
 }
-
-struct ProviderKeyPath {
-  std::string provider;
-  identity::ProviderKeyOwner owner;
-};
 
 // "/groq" (the server's), "/groq/org/acme", "/groq/user/ada".
 Result<ProviderKeyPath> ReadProviderKeyPath(std::string_view rest) {
@@ -192,6 +189,18 @@ Result<http::Response> KeysApi::AnswerKeys(const http::Request& request, std::st
   return Minted(rotated, now, 200);
 }
 
+// Whose own key is stored under a name that nobody has is asked with the server's, and charged. The
+// server's may be there before its provider is configured.
+Status KeysApi::CheckProvider(const ProviderKeyPath& path) const {
+  if (path.owner.kind == identity::OwnerKind::kServer || money_ == nullptr || !money_->names()) {
+    return {};
+  }
+  TW_ASSIGN_OR_RETURN(const auto catalog, money_->names()());
+  const Result<std::string> name =
+      NameInCatalog(*catalog, billing::kProviderScope, path.provider, "provider");
+  return name.has_value() ? Status() : Status(Fail(name.error()));
+}
+
 Result<http::Response> KeysApi::AnswerProviderKeys(const http::Request& request,
                                                    std::string_view rest,
                                                    const Reach& reach) const {
@@ -214,6 +223,7 @@ Result<http::Response> KeysApi::AnswerProviderKeys(const http::Request& request,
   TW_ASSIGN_OR_RETURN(const ProviderKeyPath path, ReadProviderKeyPath(rest));
   if (request.method == "PUT") {
     TW_ASSIGN_OR_RETURN(const identity::Secret secret, ReadProviderKey(request.body));
+    TW_RETURN_IF_ERROR(CheckProvider(path));
     TW_ASSIGN_OR_RETURN(const identity::ProviderKeyInfo key,
                         store_.PutProviderKey(path.owner, path.provider, secret, reach));
     JsonWriter json = Begin("provider_key");

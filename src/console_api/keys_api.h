@@ -1,6 +1,7 @@
 // /tw/v1/keys, /tw/v1/provider-keys and /tw/v1/orgs: docs/formats/keys.md.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "base/clock.h"
@@ -11,6 +12,12 @@
 #include "identity/store.h"
 
 namespace tradewind::console_api {
+
+// Whose key of which provider.
+struct ProviderKeyPath {
+  std::string provider;
+  identity::ProviderKeyOwner owner;
+};
 
 // Thread-safe; calls wait for the disk. The store and the clock must outlive it.
 class KeysApi {
@@ -32,6 +39,7 @@ class KeysApi {
   Result<http::Response> AnswerProviderKeys(const http::Request& request, std::string_view rest,
                                             const identity::Reach& reach) const;
 
+  Status CheckProvider(const ProviderKeyPath& path) const;
   Result<http::Response> CreateKey(const http::Request& request,
                                    const identity::Reach& reach) const;
 

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <map>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -91,18 +92,30 @@ void WriteBudget(const BudgetState& state, JsonWriter& json) {
   }
 }
 
-// Of the budget's name: "key:ID...", "org:ID...": whether it is of the caller's organisation.
-bool MaySee(std::string_view scope, const identity::Principal& caller, identity::Store& store) {
-  if (caller.is_admin_token) {
-    return true;
+// Of budgets by their names, "key:ID...", "org:ID...": which are of the caller's organisation. Reads
+// its keys once, as there may be thousands.
+class BudgetSight {
+ public:
+  static Result<BudgetSight> Of(const identity::Principal& caller, identity::Store& store) {
+    BudgetSight sight;
+    sight.sees_all_ = caller.is_admin_token;
+    if (!sight.sees_all_) {
+      sight.owners_.insert(billing::BudgetName("org", caller.org_id));
+      TW_ASSIGN_OR_RETURN(const auto keys, store.ListKeys({caller.org_id}));
+      for (const identity::KeyInfo& key : keys) {
+        sight.owners_.insert(billing::BudgetName("key", key.id));
+      }
+    }
+    return sight;
   }
-  const std::string_view owner = scope.substr(0, scope.find('/'));
-  if (owner == billing::BudgetName("org", caller.org_id)) {
-    return true;
+  bool Has(std::string_view scope) const {
+    return sees_all_ || owners_.contains(std::string(scope.substr(0, scope.find('/'))));
   }
-  return owner.starts_with("key:") &&
-         FindKey(store, std::string(owner.substr(4)), {caller.org_id, std::nullopt}).has_value();
-}
+
+ private:
+  bool sees_all_ = false;
+  std::unordered_set<std::string> owners_;
+};
 
 // "key:KEY/model:ORG/NAME", or of the server "model:ORG/NAME": of whom, and of what alone.
 struct ScopeText {
@@ -430,6 +443,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
   if (!caller.is_admin_token && !caller.scopes.Has(identity::Scope::kManage)) {
     return Fail(ErrorCode::kPermissionDenied, "Budgets need a token with the scope `manage`.");
   }
+  TW_ASSIGN_OR_RETURN(const BudgetSight sight, BudgetSight::Of(caller, store_));
   JsonWriter json;
   if (rest.empty()) {
     if (request.method != "GET") {
@@ -437,7 +451,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     }
     json.BeginObject().Field("schema", "tradewind.budgets/v1").Key("budgets").BeginArray();
     for (const BudgetState& state : ledger_.Budgets()) {
-      if (MaySee(state.spec.name, caller, store_)) {
+      if (sight.Has(state.spec.name)) {
         json.BeginObject();
         WriteBudget(state, json);
         json.EndObject();
@@ -451,7 +465,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
       ReadScope(asked, request.method == "PUT", store_, ledger_, catalog_);
   // Nobody learns what there is outside of his organisation.
   const bool is_hidden = read.has_value()
-                             ? !MaySee(*read, caller, store_)
+                             ? !sight.Has(*read)
                              : !caller.is_admin_token && read.error().code == ErrorCode::kNotFound;
   if (is_hidden) {
     return Fail(ErrorCode::kNotFound, fmt::format("There is no \"{}\".", asked.substr(0, 80)));

@@ -59,6 +59,7 @@ class MoneyApi {
   // What a new budget or credit may be of: models and providers of this catalogue; without one, all
   // names. Call before requests come.
   void NamesFrom(CatalogNow catalog) { catalog_ = std::move(catalog); }
+  const CatalogNow& names() const { return catalog_; }
 
   // Whether this is the API of a path.
   static bool Has(std::string_view path);

@@ -237,6 +237,7 @@ def test_a_viewer_does_not_spend_an_organisations_key(tmp_path, monkeypatch):
         create(home, "boss", "--org", "acme", "--user", "boss")
         create(home, "looks", "--org", "acme", "--user", "eve", "--role", "viewer", "--scopes", "read")
         own = create(home, "own", "--org", "elsewhere", "--user", "eve")["token"]
+        refuses(run_cli("login", "--provider", "site-aa", "--stdin", "--org", "acme", home=home, stdin=market.KEY), 3, "site-aa", "site-a")
         done = run_cli("login", "--provider", "site-a", "--stdin", "--org", "acme", home=home, stdin=market.KEY)
         assert done.returncode == 0, done
         refused = running.chat(headers={**bearer(own), "X-HF-Bill-To": "acme"})

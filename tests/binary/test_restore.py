@@ -110,7 +110,11 @@ def test_what_is_missing_beside_a_journal_is_not_made_anew(tmp_path):
     assert json.loads(cli(home, "bill", "verify", "--json"))["good"]
 
 
-def test_a_folder_in_which_nothing_was_recorded_explains_no_bill(tmp_path):
-    done = harness.run_cli("bill", "verify", home=tmp_path / "mistyped")
-    assert done.returncode != 0 and "no journal" in done.stderr, done
-    assert not (tmp_path / "mistyped").exists()
+def test_what_an_operator_asks_of_a_folder_that_no_server_has_is_refused(tmp_path):
+    home = tmp_path / "mistyped"
+    for words in (["backup"], ["bill", "verify"], ["budget", "set", "org:default", "--usd", "1"], ["usage"], ["alerts", "ls"], ["requests"]):
+        done = harness.run_cli(*words, home=home)
+        assert done.returncode == 3 and f"no data folder at {home}" in done.stderr and "--home" in done.stderr, done
+        assert not home.exists()
+    make_key(home, "first")  # what one begins with
+    assert json.loads(cli(home, "bill", "verify", "--json"))["good"]
