@@ -66,6 +66,9 @@ TEST_F(KeysApiTest, CreatesAKeyAndShowsItsTokenOnce) {
   EXPECT_EQ(Text(key, "state"), "live");
   EXPECT_TRUE(key.at("tpm").is_null());
   EXPECT_EQ(Text(key, "created"), "1970-01-12T13:46:40Z");
+  EXPECT_EQ(Text(key, "org_id"), principal->org_id);
+  EXPECT_EQ(Text(key, "project_id"), principal->project_id);
+  EXPECT_EQ(Text(key, "user_id"), principal->user_id());
   const auto listed = Try("GET", "/tw/v1/keys");
   EXPECT_EQ(listed->body.find(token), std::string::npos);
   EXPECT_NE(listed->body.find(principal->key_id), std::string::npos);
@@ -192,9 +195,15 @@ TEST_F(KeysApiTest, MembersComeGoAndChangeTheirRole) {
   const auto org = Ask("PUT", "/tw/v1/orgs/acme/members/bob");
   ASSERT_EQ(org.at("members").as_array().size(), 2u);
   EXPECT_EQ(Text(org.at("members").as_array()[0].as_object(), "role"), "admin");
-  EXPECT_EQ(Text(org.at("members").as_array()[1].as_object(), "role"), "member");
+  const auto& bob = org.at("members").as_array()[1].as_object();
+  EXPECT_EQ(Text(bob, "role"), "member");
+  EXPECT_TRUE(bob.at("added").as_bool());
   const std::string token =
       Text(Ask("POST", "/tw/v1/keys", R"({"name":"k","org":"acme","user":"bob"})", 201), "token");
+  EXPECT_EQ(Text(bob, "user_id"), store_->keys().Find(token)->user_id());
+  Ask("POST", "/tw/v1/keys", R"({"name":"e","org":"acme","user":"eve"})", 201);
+  const auto eve = Ask("GET", "/tw/v1/orgs").at("orgs").as_array()[0].at("members").as_array()[2];
+  EXPECT_FALSE(eve.at("added").as_bool());
   EXPECT_TRUE(store_->keys().Find(token)->scopes.Has(identity::Scope::kInference));
   Ask("DELETE", "/tw/v1/orgs/acme/members/bob");
   EXPECT_TRUE(store_->keys().Find(token)->scopes.empty()) << "nothing is left of what it could do";

@@ -217,8 +217,10 @@ std::string FormatTime(int64_t unix_s) {
 }
 
 void WriteKey(const identity::KeyInfo& key, int64_t now_unix_s, JsonWriter& json) {
-  json.Field("id", key.id).Field("name", key.name).Field("org", key.org);
-  json.Field("project", key.project).Field("user", key.user);
+  json.Field("id", key.id).Field("name", key.name);
+  json.Field("org", key.org).Field("org_id", key.org_id);
+  json.Field("project", key.project).Field("project_id", key.project_id);
+  json.Field("user", key.user).Field("user_id", key.user_id);
   json.Field("role", identity::RoleName(key.role)).Key("scopes").BeginArray();
   for (const identity::Scope scope : key.scopes.All()) {
     json.Value(identity::ScopeName(scope));

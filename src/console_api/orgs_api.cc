@@ -28,7 +28,8 @@ void WriteOrg(const OrgInfo& org, JsonWriter& json) {
   json.Field("strict", org.is_strict);
   json.Field("created", FormatTime(org.created_unix_s)).Key("members").BeginArray();
   for (const identity::MemberInfo& member : org.members) {
-    json.BeginObject().Field("user", member.user).Field("role", identity::RoleName(member.role));
+    json.BeginObject().Field("user", member.user).Field("user_id", member.user_id);
+    json.Field("role", identity::RoleName(member.role)).Field("added", member.is_added);
     json.EndObject();
   }
   json.EndArray();

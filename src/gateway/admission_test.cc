@@ -109,6 +109,7 @@ class AdmitTest : public ::testing::Test {
     user->memberships = {{"org_1", "acme", identity::Role::kMember}};
     auto principal = std::make_shared<Principal>();
     principal->key_id = "key_1";
+    principal->org_id = "org_1";
     principal->user = user;
     principal->scopes = scopes;
     identity::RingEntry entry;

@@ -46,6 +46,9 @@ void WriteOrgs(const Principal& caller, int64_t period_end, dialects::JsonWriter
   json.Key("orgs").BeginArray();
   if (caller.user != nullptr) {
     for (const Membership& one : caller.user->memberships) {
+      if (!caller.MayBill(one)) {
+        continue;
+      }
       json.BeginObject().Field("type", "org").Field("id", one.org_id).Field("name", one.org);
       json.Field("fullname", one.org).Key("email").Null().Field("canPay", true);
       json.Field("periodEnd", period_end).Field("avatarUrl", "");

@@ -259,8 +259,23 @@ TEST_F(TokenTest, WhoAmIHasTheShapeThatTheSdksParse) {
 
 TEST_F(TokenTest, BillToMustBeAnOrganisationOfTheCallers) {
   const std::string token = Token("a");  // of owner, who belongs to default
-  EXPECT_EQ(Send("POST", kChatPath, token, {{"X-HF-Bill-To", "default"}}).status, 200);
-  EXPECT_EQ(Send("POST", kChatPath, token, {{"X-HF-Bill-To", "acme"}}).status, 403);
+  const auto billed = [&](const char* org) {
+    return Send("POST", kChatPath, token, {{"X-HF-Bill-To", org}}).status;
+  };
+  EXPECT_EQ(billed("default"), 200);
+  EXPECT_EQ(billed("acme"), 403);
+  identity::KeySpec spec;
+  spec.name = "of a customer";
+  spec.org = "acme";
+  Create(spec);  // of owner too
+  EXPECT_EQ(billed("acme"), 403);
+  const auto shows_acme = [&] {
+    return Send("GET", "/api/whoami-v2", token).body.find("acme") != std::string::npos;
+  };
+  EXPECT_FALSE(shows_acme()) << "who the other customers are";
+  ASSERT_TRUE(store_->PutMember("acme", "owner", identity::Role::kMember));
+  EXPECT_EQ(billed("acme"), 200);
+  EXPECT_TRUE(shows_acme());
 }
 
 TEST_F(TokenTest, PagesOfAllowedOriginsMayReadAnswersStreamsAndErrors) {

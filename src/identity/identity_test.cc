@@ -102,23 +102,30 @@ TEST(Principal, AllowListsAreExactOrByAPrefix) {
   EXPECT_FALSE(principal.MayUseProvider("together"));
 }
 
-TEST(Principal, BillsOnlyOrganisationsOfItsUser) {
+TEST(Principal, BillsItsOwnOrganisationAndThoseThatItsUserWasAddedTo) {
   Principal principal;
   EXPECT_FALSE(BillTo(principal, "acme"));
   auto user = std::make_shared<User>();
-  user->memberships = {{"org_1", "acme", Role::kMember}};
+  user->memberships = {{"org_1", "acme", Role::kMember},
+                       {"org_2", "other", Role::kMember},
+                       {"org_3", "friends", Role::kMember, {}, false, /*is_added=*/true}};
   principal.user = user;
+  principal.org_id = "org_1";
+  EXPECT_EQ(BillTo(principal, "friends")->org_id, "org_3");
   EXPECT_EQ(BillTo(principal, "acme")->org_id, "org_1");
   EXPECT_EQ(BillTo(principal, "org_1")->org, "acme");
-  EXPECT_EQ(BillTo(principal, "other").error().code, ErrorCode::kPermissionDenied);
+  EXPECT_EQ(BillTo(principal, "other").error().code, ErrorCode::kPermissionDenied)
+      << "another key of its user made him a member there";
+  EXPECT_EQ(BillTo(principal, "other").error().message,
+            BillTo(principal, "nobody").error().message);
   EXPECT_EQ(BillTo(principal, "").error().code, ErrorCode::kPermissionDenied);
 }
 
 TEST(Principal, BillsNoOrganisationInWhichItsUserMayOnlyLook) {
   auto user = std::make_shared<User>();
   user->memberships = {{"org_1", "home", Role::kMember},
-                       {"org_2", "acme", Role::kViewer},
-                       {"org_3", "zoo", Role::kAdmin}};
+                       {"org_2", "acme", Role::kViewer, {}, false, /*is_added=*/true},
+                       {"org_3", "zoo", Role::kAdmin, {}, false, /*is_added=*/true}};
   Principal principal;
   principal.user = user;
   for (const char* name : {"acme", "org_2"}) {
@@ -132,7 +139,9 @@ TEST(Principal, BillsNoOrganisationInWhichItsUserMayOnlyLook) {
 
 TEST(ProviderSecrets, TellWhichKeysChangedAndNoOthers) {
   ProviderSecrets secrets;
-  const auto key = [](const char* text) { return std::make_shared<const Secret>(text); };
+  const auto key = [](const char* text) {
+    return ProviderSecrets::Stored{std::make_shared<const Secret>(text)};
+  };
   const std::tuple server(OwnerKind::kServer, std::string(), std::string("groq"));
   const std::tuple org(OwnerKind::kOrg, std::string("org_1"), std::string("groq"));
   const std::tuple user(OwnerKind::kUser, std::string("user_1"), std::string("groq"));
@@ -241,16 +250,22 @@ TEST_F(KeyRingTest, LookUpsGoOnWhileTheStorePublishes) {
 TEST(ProviderSecrets, AUsersOwnKeyComesFirstThenTheOrganisationsThenTheServers) {
   ProviderSecrets secrets;
   EXPECT_FALSE(secrets.Find("org_1", "usr_1", "together").has_value());
-  const auto secret = [](const char* text) { return std::make_shared<const Secret>(text); };
+  const auto secret = [](const char* text, const char* only_org_id = "") {
+    return ProviderSecrets::Stored{std::make_shared<const Secret>(text), only_org_id};
+  };
   ProviderSecrets::Map map;
   map.emplace(std::tuple(OwnerKind::kServer, "", "together"), secret("s"));
   map.emplace(std::tuple(OwnerKind::kOrg, "org_1", "together"), secret("o"));
   map.emplace(std::tuple(OwnerKind::kUser, "usr_1", "together"), secret("u"));
+  map.emplace(std::tuple(OwnerKind::kUser, "usr_3", "together"), secret("u3", "org_3"));
   secrets.Publish(std::move(map));
   EXPECT_EQ(secrets.Find("org_1", "usr_1", "together")->secret->Reveal(), "u");
   EXPECT_EQ(secrets.Find("org_1", "usr_2", "together")->owner, OwnerKind::kOrg);
   EXPECT_EQ(secrets.Find("org_2", "usr_2", "together")->owner, OwnerKind::kServer);
   EXPECT_EQ(secrets.Find("", "", "together")->secret->Reveal(), "s");
+  EXPECT_EQ(secrets.Find("org_3", "usr_3", "together")->secret->Reveal(), "u3");
+  EXPECT_EQ(secrets.Find("org_1", "usr_3", "together")->secret->Reveal(), "o")
+      << "what this organisation pays is not for the key that another one chose";
   EXPECT_FALSE(secrets.Find("org_1", "usr_1", "groq").has_value());
 }
 

@@ -103,6 +103,10 @@ bool Principal::MayUseProvider(std::string_view slug) const {
   return providers.empty() || std::ranges::find(providers, slug) != providers.end();
 }
 
+bool Principal::MayBill(const Membership& membership) const {
+  return membership.is_added || membership.org_id == org_id;
+}
+
 std::shared_ptr<const Principal> AnonymousPrincipal() {
   static const std::shared_ptr<const Principal> anonymous = [] {
     auto out = std::make_shared<Principal>();
@@ -119,7 +123,8 @@ std::shared_ptr<const Principal> AnonymousPrincipal() {
 Result<Membership> BillTo(const Principal& principal, std::string_view org) {
   if (principal.user != nullptr) {
     for (const Membership& membership : principal.user->memberships) {
-      const bool is_named = membership.org == org || membership.org_id == org;
+      const bool is_named =
+          (membership.org == org || membership.org_id == org) && principal.MayBill(membership);
       if (is_named && !ScopesOf(membership.role).Has(Scope::kInference)) {
         return Fail(ErrorCode::kPermissionDenied,
                     fmt::format("X-HF-Bill-To names an organisation in which this token's user is "
@@ -133,9 +138,11 @@ Result<Membership> BillTo(const Principal& principal, std::string_view org) {
     }
   }
   // One sentence for organisations that do not exist and for those of others.
-  return Fail(ErrorCode::kPermissionDenied,
-              "X-HF-Bill-To must name an organisation that this token's user belongs to.",
-              "X-HF-Bill-To");
+  return Fail(
+      ErrorCode::kPermissionDenied,
+      "X-HF-Bill-To must name this token's own organisation, or one that its user was added "
+      "to (`tradewind orgs add`).",
+      "X-HF-Bill-To");
 }
 
 }  // namespace tradewind::identity

@@ -70,6 +70,8 @@ struct Membership {
   Role role = Role::kMember;
   KeyLimits limits = {};   // of the organisation, for all its requests together
   bool is_strict = false;  // it: a paid request's record is on the disk before the request goes out
+  // Somebody said so (`orgs add`); otherwise a key that was made for the user brought it along.
+  bool is_added = false;
 };
 
 // A person or a service, with all organisations it belongs to.
@@ -98,6 +100,9 @@ struct Principal {
 
   bool MayUseModel(std::string_view model) const;
   bool MayUseProvider(std::string_view slug) const;
+  // Whether it may pay: the key's own, and those that the user was added to. A key that is made for
+  // a user in another organisation does not let his other keys spend that one's money.
+  bool MayBill(const Membership& membership) const;
   std::string_view user_name() const {
     return user == nullptr ? std::string_view("anonymous") : std::string_view(user->name);
   }
@@ -109,8 +114,8 @@ struct Principal {
 // Of a caller on this device while no key was ever created: may look, and ask the local model.
 std::shared_ptr<const Principal> AnonymousPrincipal();
 
-// Who pays when the caller names an organisation (X-HF-Bill-To: its name or id): an organisation
-// that the user belongs to in a role that may ask models. Errors: kPermissionDenied.
+// Who pays when the caller names an organisation (X-HF-Bill-To: its name or id): one that he may
+// bill, in a role that may ask models. Errors: kPermissionDenied.
 Result<Membership> BillTo(const Principal& principal, std::string_view org);
 
 }  // namespace tradewind::identity

@@ -59,8 +59,12 @@ std::optional<ProviderSecret> ProviderSecrets::Find(std::string_view org_id,
       {OwnerKind::kUser, user_id}, {OwnerKind::kOrg, org_id}, {OwnerKind::kServer, ""}};
   for (const auto& [kind, owner] : owners) {
     const auto found = secrets->find(std::tuple(kind, owner, provider));
-    if (found != secrets->end()) {
-      return ProviderSecret{found->second, kind};
+    if (found == secrets->end()) {
+      continue;
+    }
+    const auto& [secret, only_org_id] = found->second;
+    if (only_org_id.empty() || only_org_id == org_id) {
+      return ProviderSecret{secret, kind};
     }
   }
   return std::nullopt;
@@ -80,13 +84,13 @@ void ProviderSecrets::Publish(Map secrets) {
   const auto tell = [&](const Map::key_type& of) {
     listener_(std::get<0>(of), std::get<1>(of), std::get<2>(of));
   };
-  for (const auto& [of, secret] : *before) {
+  for (const auto& [of, stored] : *before) {
     const auto now = next->find(of);
-    if (now == next->end() || now->second->Reveal() != secret->Reveal()) {
+    if (now == next->end() || now->second.secret->Reveal() != stored.secret->Reveal()) {
       tell(of);
     }
   }
-  for (const auto& [of, secret] : *next) {
+  for (const auto& [of, stored] : *next) {
     if (!before->contains(of)) {
       tell(of);
     }

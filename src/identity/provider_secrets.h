@@ -32,13 +32,17 @@ struct ProviderSecret {
 // Thread-safe: requests look up while the store publishes.
 class ProviderSecrets {
  public:
-  // The user's own key, else the organisation's, else the server's; nullopt when there is none.
+  // The user's own key, else the organisation's (that pays), else the server's; nullopt when there
+  // is none.
   std::optional<ProviderSecret> Find(std::string_view org_id, std::string_view user_id,
                                      std::string_view provider) const;
 
   // By the store. {kind, owner's id ("" for the server), provider's slug}
-  using Map = std::map<std::tuple<OwnerKind, std::string, std::string>,
-                       std::shared_ptr<const Secret>, std::less<>>;
+  struct Stored {
+    std::shared_ptr<const Secret> secret;
+    std::string only_org_id = {};  // for what this organisation pays alone; "" = for all
+  };
+  using Map = std::map<std::tuple<OwnerKind, std::string, std::string>, Stored, std::less<>>;
   void Publish(Map secrets);
 
   // Is told of each key that Publish brings, takes away or replaces, on the thread that publishes;

@@ -90,6 +90,15 @@ ALTER TABLE orgs ADD COLUMN strict INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE keys ADD COLUMN max_output INTEGER;
 ALTER TABLE orgs ADD COLUMN max_output INTEGER;
 )sql"},
+    // Keys that name no user are all of the owner, which made him a member everywhere.
+    {"members who were added, and those whom a key made", R"sql(
+ALTER TABLE members ADD COLUMN reason TEXT NOT NULL DEFAULT 'added'
+  CHECK (reason IN ('key', 'added'));
+UPDATE members SET reason = 'key' WHERE user_id = 'usr_owner' AND org_id <> 'org_default';
+)sql"},
+    {"users' provider keys for what one organisation pays; empty: for all", R"sql(
+ALTER TABLE provider_keys ADD COLUMN org_id TEXT NOT NULL DEFAULT '';
+)sql"},
 };
 
 }  // namespace

@@ -149,14 +149,14 @@ Status Store::EnsureAdminToken() {
 
 namespace {
 
-std::shared_ptr<const Principal> MakePrincipal(const KeyInfo& key, const std::string& project_id,
+std::shared_ptr<const Principal> MakePrincipal(const KeyInfo& key,
                                                std::shared_ptr<const User> user) {
   auto out = std::make_shared<Principal>();
   out->key_id = key.id;
   out->key_name = key.name;
   out->org_id = key.org_id;
   out->org = key.org;
-  out->project_id = project_id;
+  out->project_id = key.project_id;
   out->project = key.project;
   out->user = std::move(user);
   out->role = key.role;
@@ -194,7 +194,7 @@ Status Store::Publish() {
       break;
     }
     TW_ASSIGN_OR_RETURN(const KeyInfo key, ReadKeyRow(rows));
-    const auto user = users.find(rows.Text(kUserIdColumn));
+    const auto user = users.find(key.user_id);
     LastUse& last_use = last_uses_[key.id];
     if (last_use.at == nullptr) {
       last_use.written = key.last_used_unix_s.value_or(0);
@@ -202,8 +202,7 @@ Status Store::Publish() {
     }
     RingEntry entry;
     entry.digest = ToDigest(rows.Blob(kDigestColumn));
-    entry.principal = MakePrincipal(key, std::string(rows.Text(kProjectIdColumn)),
-                                    user == users.end() ? nullptr : user->second);
+    entry.principal = MakePrincipal(key, user == users.end() ? nullptr : user->second);
     entry.is_revoked = key.revoked_unix_s.has_value();
     entry.last_used_unix_s = last_use.at;
     if (!rows.IsNull(kOldDigestColumn)) {

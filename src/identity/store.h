@@ -36,7 +36,8 @@ struct StoreOptions {
 
 struct KeySpec {
   std::string name;
-  std::string org{kDefaultOrg}, project{kDefaultProject}, user{kDefaultUser};  // made when missing
+  // By name or id; what is missing is made, and called so.
+  std::string org{kDefaultOrg}, project{kDefaultProject}, user{kDefaultUser};
   std::optional<Role> role;  // of the user in the org; absent: as it is, or member
   Scopes scopes{Scope::kInference, Scope::kRead};
   std::vector<std::string> models, providers;  // empty = all
@@ -46,7 +47,7 @@ struct KeySpec {
 };
 
 struct KeyInfo {
-  std::string id, name, org_id, org, project, user;
+  std::string id, name, org_id, org, project_id, project, user_id, user;
   Role role = Role::kMember;
   Scopes scopes;  // as asked for; Principal has what the role leaves of them
   std::vector<std::string> models, providers;
@@ -67,6 +68,7 @@ struct MintedKey {
 struct MemberInfo {
   std::string user_id, user;
   Role role = Role::kMember;
+  bool is_added = false;  // Membership::is_added
 };
 
 struct OrgInfo {
@@ -92,7 +94,7 @@ struct ProviderKeyInfo {
 
 struct ProviderKeyOwner {
   OwnerKind kind = OwnerKind::kServer;
-  std::string name;  // of the org or user; "" for the server
+  std::string name;  // or id of the org or user; "" for the server
 };
 
 // What a caller may see and change: everything, or one organisation.
@@ -125,21 +127,23 @@ class Store {
   Result<KeyInfo> RevokeKey(std::string_view key, const Reach& reach = {});
   bool has_live_key();  // one that is neither revoked nor expired, the admin token aside
 
-  // The id of what has it or is called so; `kind` is org, project or user. Errors: kNotFound;
-  // kInvalidArgument when several projects are called so.
+  // The id of what has it or is called so; `kind` is org, project (also ORG/PROJECT) or user.
+  // Errors: kNotFound; kInvalidArgument when several projects are called so.
   Result<std::string> AccountId(std::string_view kind, std::string_view text);
 
   Result<std::vector<OrgInfo>> ListOrgs(const Reach& reach = {});  // by name
   // Makes it when it is not there. For the operator alone: his are the limits.
   Result<OrgInfo> PutOrg(std::string_view org, const OrgChange& change, const Reach& reach = {});
   // Makes the user when he is not there; who manages one organisation adds nobody of another one.
+  // His other keys may bill it from then on: Principal::MayBill.
   Result<OrgInfo> PutMember(std::string_view org, std::string_view user, Role role,
                             const Reach& reach = {});
   // What his keys of this organisation could do is over at once.
   Result<OrgInfo> RemoveMember(std::string_view org, std::string_view user,
                                const Reach& reach = {});
 
-  // Replaces one that is there.
+  // Replaces one that is there. A user's that was put by who manages one organisation is for what
+  // that one pays alone.
   Result<ProviderKeyInfo> PutProviderKey(const ProviderKeyOwner& owner, std::string_view provider,
                                          const Secret& secret, const Reach& reach = {});
   Result<std::vector<ProviderKeyInfo>> ListProviderKeys(const Reach& reach = {});
@@ -178,18 +182,24 @@ class Store {
     std::string org, project, user;
   };
   Result<AccountIds> EnsureAccount(const KeySpec& spec);
-  Result<std::string> FindOrg(std::string_view name);   // "" when there is none
-  Result<std::string> FindUser(std::string_view name);  // likewise
+  // By name or id; "" when there is none.
+  Result<std::string> FindOrg(std::string_view org);
+  Result<std::string> FindUser(std::string_view user);
+  Result<std::string> FindProject(std::string_view org_id, std::string_view project);
+  Result<std::string> EnsureOrg(std::string_view org);
+  Result<std::string> EnsureUser(std::string_view user);
+  Result<std::string> EnsureProject(std::string_view org_id, std::string_view project);
   Status CheckReach(const KeySpec& spec, const Reach& reach);
   // store_orgs.cc
   Result<std::vector<OrgInfo>> ReadOrgs(const Reach& reach);
   Result<OrgInfo> ReadOrg(std::string_view id);
   Result<std::string> OrgWithin(std::string_view org, const Reach& reach);
-  Status CheckUserWithin(std::string_view user, const Reach& reach);
+  Status CheckUserWithin(std::string_view user_id, const Reach& reach);
   using Users = std::map<std::string, std::shared_ptr<const User>, std::less<>>;  // by id
   Result<Users> LoadUsers();
   // store_provider_keys.cc
   Result<std::string> OwnerId(const ProviderKeyOwner& owner, const Reach& reach);
+  Result<std::string> OwnerName(OwnerKind kind, std::string_view id);
   Status PublishProviderKeys();
 
   const StoreOptions options_;
@@ -211,5 +221,6 @@ class Store {
 Status CheckKeyName(std::string_view name);
 Status CheckLimits(const KeyLimits& bounds);
 Status CheckAccountName(std::string_view name, std::string_view field);
+Status CheckNewAccountName(std::string_view name, std::string_view field);  // never like an id
 
 }  // namespace tradewind::identity

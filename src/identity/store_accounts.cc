@@ -3,6 +3,7 @@
 
 #include "base/ids.h"
 #include "identity/store.h"
+#include "identity/store_rows.h"
 
 namespace tradewind::identity {
 
@@ -16,20 +17,79 @@ Result<std::string> FirstText(Statement& statement) {
   return found ? std::string(statement.Text(0)) : std::string();
 }
 
-}  // namespace
-
-Result<std::string> Store::FindOrg(std::string_view name) {
-  TW_ASSIGN_OR_RETURN(Statement row, database_.Prepare("SELECT id FROM orgs WHERE name = ?1"));
-  return FirstText(row.Bind(1, name));
+std::unexpected<Error> NoAccount(std::string_view kind, std::string_view text) {
+  return Fail(
+      ErrorCode::kNotFound,
+      fmt::format("There is no {} \"{}\"; give its name or its id.", kind, text.substr(0, 80)),
+      std::string(kind));
 }
 
-Result<std::string> Store::FindUser(std::string_view name) {
-  TW_ASSIGN_OR_RETURN(Statement row, database_.Prepare("SELECT id FROM users WHERE name = ?1"));
-  return FirstText(row.Bind(1, name));
+}  // namespace
+
+// An id means the one it is of, also where another one is called so.
+Result<std::string> Store::FindOrg(std::string_view org) {
+  TW_ASSIGN_OR_RETURN(
+      Statement row,
+      database_.Prepare("SELECT id FROM orgs WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC"));
+  return FirstText(row.Bind(1, org));
+}
+
+Result<std::string> Store::FindUser(std::string_view user) {
+  TW_ASSIGN_OR_RETURN(
+      Statement row,
+      database_.Prepare("SELECT id FROM users WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC"));
+  return FirstText(row.Bind(1, user));
+}
+
+Result<std::string> Store::FindProject(std::string_view org_id, std::string_view project) {
+  TW_ASSIGN_OR_RETURN(
+      Statement row,
+      database_.Prepare("SELECT id FROM projects WHERE org_id = ?1 AND (id = ?2 OR name = ?2) "
+                        "ORDER BY id = ?2 DESC"));
+  return FirstText(row.Bind(1, org_id).Bind(2, project));
+}
+
+Result<std::string> Store::EnsureOrg(std::string_view org) {
+  TW_ASSIGN_OR_RETURN(std::string id, FindOrg(org));
+  if (id.empty()) {
+    TW_RETURN_IF_ERROR(CheckNewAccountName(org, "org"));
+    id = RandomId("org_", 16);
+    TW_RETURN_IF_ERROR(
+        database_.Run("INSERT INTO orgs (id, name, created_unix_s) VALUES (?1, ?2, ?3)",
+                      std::string_view(id), org, clock_.UnixSeconds()));
+  }
+  return id;
+}
+
+Result<std::string> Store::EnsureUser(std::string_view user) {
+  TW_ASSIGN_OR_RETURN(std::string id, FindUser(user));
+  if (id.empty()) {
+    TW_RETURN_IF_ERROR(CheckNewAccountName(user, "user"));
+    id = RandomId("usr_", 16);
+    TW_RETURN_IF_ERROR(database_.Run("INSERT INTO users VALUES (?1, ?2, ?3)", std::string_view(id),
+                                     user, clock_.UnixSeconds()));
+  }
+  return id;
+}
+
+Result<std::string> Store::EnsureProject(std::string_view org_id, std::string_view project) {
+  TW_ASSIGN_OR_RETURN(std::string id, FindProject(org_id, project));
+  if (id.empty()) {
+    TW_RETURN_IF_ERROR(CheckNewAccountName(project, "project"));
+    id = RandomId("prj_", 16);
+    TW_RETURN_IF_ERROR(database_.Run("INSERT INTO projects VALUES (?1, ?2, ?3, ?4)",
+                                     std::string_view(id), org_id, project, clock_.UnixSeconds()));
+  }
+  return id;
 }
 
 Result<std::string> Store::AccountId(std::string_view kind, std::string_view text) {
   const std::lock_guard lock(mutex_);
+  if (const size_t slash = text.find('/'); kind == "project" && slash != text.npos) {
+    TW_ASSIGN_OR_RETURN(const std::string org, FindOrg(text.substr(0, slash)));
+    TW_ASSIGN_OR_RETURN(std::string project, FindProject(org, text.substr(slash + 1)));
+    return project.empty() ? NoAccount(kind, text) : Result<std::string>(std::move(project));
+  }
   TW_ASSIGN_OR_RETURN(
       Statement rows,
       database_.Prepare(fmt::format(
@@ -37,16 +97,14 @@ Result<std::string> Store::AccountId(std::string_view kind, std::string_view tex
   rows.Bind(1, text);
   TW_ASSIGN_OR_RETURN(std::string id, FirstText(rows));
   if (id.empty()) {
-    return Fail(
-        ErrorCode::kNotFound,
-        fmt::format("There is no {} \"{}\"; give its name or its id.", kind, text.substr(0, 80)),
-        std::string(kind));
+    return NoAccount(kind, text);
   }
   TW_ASSIGN_OR_RETURN(const bool is_one_of_many, rows.Next());
   if (is_one_of_many && id != text) {
     return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("Several {}s are called \"{}\"; give the id of the one you mean.", kind,
-                            text.substr(0, 80)),
+                fmt::format("Several {0}s are called \"{1}\"; give the id of the one you mean, or "
+                            "ORG/{1}.",
+                            kind, text.substr(0, 80)),
                 std::string(kind));
   }
   return id;
@@ -54,14 +112,14 @@ Result<std::string> Store::AccountId(std::string_view kind, std::string_view tex
 
 // A key acts for its user, who may belong to other organisations and have provider keys of his own:
 // whoever manages one organisation only must not get a secret of such a user.
-Status Store::CheckUserWithin(std::string_view user, const Reach& reach) {
+Status Store::CheckUserWithin(std::string_view user_id, const Reach& reach) {
   if (!reach.org_id) {
     return {};
   }
-  TW_ASSIGN_OR_RETURN(Statement elsewhere,
-                      database_.Prepare("SELECT 1 FROM members m JOIN users u ON u.id = m.user_id "
-                                        "WHERE u.name = ?1 AND m.org_id <> ?2"));
-  elsewhere.Bind(1, user).Bind(2, std::string_view(*reach.org_id));
+  TW_ASSIGN_OR_RETURN(
+      Statement elsewhere,
+      database_.Prepare("SELECT 1 FROM members WHERE user_id = ?1 AND org_id <> ?2"));
+  elsewhere.Bind(1, user_id).Bind(2, std::string_view(*reach.org_id));
   TW_ASSIGN_OR_RETURN(const bool found, elsewhere.Next());
   if (found) {
     return Fail(ErrorCode::kPermissionDenied,
@@ -79,40 +137,20 @@ Status Store::CheckReach(const KeySpec& spec, const Reach& reach) {
     return Fail(ErrorCode::kPermissionDenied,
                 "This token manages its own organisation only; name that in `org`.", "org");
   }
-  return CheckUserWithin(spec.user, reach);
+  TW_ASSIGN_OR_RETURN(const std::string user, FindUser(spec.user));
+  return CheckUserWithin(user, reach);
 }
 
 Result<Store::AccountIds> Store::EnsureAccount(const KeySpec& spec) {
-  const int64_t now = clock_.UnixSeconds();
   AccountIds ids;
-  TW_ASSIGN_OR_RETURN(ids.org, FindOrg(spec.org));
-  if (ids.org.empty()) {
-    ids.org = RandomId("org_", 16);
-    TW_RETURN_IF_ERROR(
-        database_.Run("INSERT INTO orgs (id, name, created_unix_s) VALUES (?1, ?2, ?3)",
-                      std::string_view(ids.org), std::string_view(spec.org), now));
-  }
-  TW_ASSIGN_OR_RETURN(Statement project,
-                      database_.Prepare("SELECT id FROM projects WHERE org_id = ?1 AND name = ?2"));
-  project.Bind(1, std::string_view(ids.org)).Bind(2, std::string_view(spec.project));
-  TW_ASSIGN_OR_RETURN(ids.project, FirstText(project));
-  if (ids.project.empty()) {
-    ids.project = RandomId("prj_", 16);
-    TW_RETURN_IF_ERROR(database_.Run("INSERT INTO projects VALUES (?1, ?2, ?3, ?4)",
-                                     std::string_view(ids.project), std::string_view(ids.org),
-                                     std::string_view(spec.project), now));
-  }
-  TW_ASSIGN_OR_RETURN(ids.user, FindUser(spec.user));
-  if (ids.user.empty()) {
-    ids.user = RandomId("usr_", 16);
-    TW_RETURN_IF_ERROR(database_.Run("INSERT INTO users VALUES (?1, ?2, ?3)",
-                                     std::string_view(ids.user), std::string_view(spec.user), now));
-  }
+  TW_ASSIGN_OR_RETURN(ids.org, EnsureOrg(spec.org));
+  TW_ASSIGN_OR_RETURN(ids.project, EnsureProject(ids.org, spec.project));
+  TW_ASSIGN_OR_RETURN(ids.user, EnsureUser(spec.user));
   // Without a role that was asked for, a member keeps the one he has.
   TW_RETURN_IF_ERROR(database_.Run(spec.role
-                                       ? "INSERT INTO members VALUES (?1, ?2, ?3) "
+                                       ? "INSERT INTO members VALUES (?1, ?2, ?3, 'key') "
                                          "ON CONFLICT (org_id, user_id) DO UPDATE SET role = ?3"
-                                       : "INSERT OR IGNORE INTO members VALUES (?1, ?2, ?3)",
+                                       : "INSERT OR IGNORE INTO members VALUES (?1, ?2, ?3, 'key')",
                                    std::string_view(ids.org), std::string_view(ids.user),
                                    RoleName(spec.role.value_or(Role::kMember))));
   return ids;
@@ -121,10 +159,11 @@ Result<Store::AccountIds> Store::EnsureAccount(const KeySpec& spec) {
 Result<Store::Users> Store::LoadUsers() {
   TW_ASSIGN_OR_RETURN(
       Statement rows,
-      database_.Prepare("SELECT u.id, u.name, o.id, o.name, m.role, o.requests_per_minute, "
-                        "o.tokens_per_minute, o.concurrency, o.strict, o.max_output FROM users u "
-                        "LEFT JOIN members m ON m.user_id = u.id LEFT JOIN orgs o ON o.id = "
-                        "m.org_id ORDER BY u.id, o.name"));
+      database_.Prepare(
+          "SELECT u.id, u.name, o.id, o.name, m.role, o.requests_per_minute, "
+          "o.tokens_per_minute, o.concurrency, o.strict, o.max_output, m.reason FROM users u "
+          "LEFT JOIN members m ON m.user_id = u.id LEFT JOIN orgs o ON o.id = "
+          "m.org_id ORDER BY u.id, o.name"));
   std::map<std::string, std::shared_ptr<User>, std::less<>> users;
   while (true) {
     TW_ASSIGN_OR_RETURN(const bool more, rows.Next());
@@ -141,7 +180,8 @@ Result<Store::Users> Store::LoadUsers() {
                                    RoleFromName(rows.Text(4)).value_or(Role::kViewer),
                                    {rows.OptionalInteger(5), rows.OptionalInteger(6),
                                     rows.OptionalInteger(7), rows.OptionalInteger(9)},
-                                   rows.Integer(8) != 0});
+                                   rows.Integer(8) != 0,
+                                   rows.Text(10) == kAddedReason});
     }
   }
   return Users(users.begin(), users.end());

@@ -81,7 +81,9 @@ Result<KeyInfo> ReadKeyRow(const Statement& row) {
   out.name = text();
   out.org_id = text();
   out.org = text();
+  out.project_id = row.Text(kProjectIdColumn);
   out.project = text();
+  out.user_id = row.Text(kUserIdColumn);
   out.user = text();
   const std::optional<Role> role = RoleFromName(text());
   out.role = role.value_or(Role::kViewer);
@@ -146,6 +148,19 @@ Status CheckAccountName(std::string_view name, std::string_view field) {
       !std::ranges::all_of(name, fits)) {
     return Wrong(field, fmt::format("`{}` must be 1 to {} letters, digits and . _ - @ +.", field,
                                     limits::kAccountNameBytesMax));
+  }
+  return {};
+}
+
+Status CheckNewAccountName(std::string_view name, std::string_view field) {
+  for (const std::string_view prefix : {"org_", "usr_", "prj_"}) {
+    if (name.starts_with(prefix)) {
+      return Wrong(field,
+                   fmt::format("`{}` names nobody who is there, and a new name must not begin "
+                               "with org_, usr_ or prj_, so that it is never taken for an "
+                               "id; `tradewind keys ls --json` shows the ids.",
+                               field));
+    }
   }
   return {};
 }
@@ -261,7 +276,7 @@ Result<MintedKey> Store::RotateKey(std::string_view key, int64_t grace_s, const 
                                       limits::kRotationGraceMaxS / 86'400));
   }
   TW_ASSIGN_OR_RETURN(KeyInfo info, FindKey(key, reach));
-  TW_RETURN_IF_ERROR(CheckUserWithin(info.user, reach));
+  TW_RETURN_IF_ERROR(CheckUserWithin(info.user_id, reach));
   if (info.is_admin_token) {
     return RotateAdmin(info);
   }

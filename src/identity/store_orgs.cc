@@ -4,9 +4,9 @@
 
 #include <fmt/format.h>
 
-#include "base/ids.h"
 #include "base/limits.h"
 #include "identity/store.h"
+#include "identity/store_rows.h"
 
 namespace tradewind::identity {
 
@@ -18,7 +18,7 @@ Result<std::vector<OrgInfo>> Store::ReadOrgs(const Reach& reach) {
       Statement rows,
       database_.Prepare("SELECT o.id, o.name, o.created_unix_s, o.requests_per_minute, "
                         "o.tokens_per_minute, o.concurrency, u.id, u.name, m.role, o.strict, "
-                        "o.max_output FROM orgs o "
+                        "o.max_output, m.reason FROM orgs o "
                         "LEFT JOIN members m ON m.org_id = o.id LEFT JOIN users u ON u.id = "
                         "m.user_id WHERE ?1 IS NULL OR o.id = ?1 ORDER BY o.name, u.name"));
   if (reach.org_id) {
@@ -41,7 +41,8 @@ Result<std::vector<OrgInfo>> Store::ReadOrgs(const Reach& reach) {
     }
     if (!rows.IsNull(6)) {
       out.back().members.push_back({std::string(rows.Text(6)), std::string(rows.Text(7)),
-                                    RoleFromName(rows.Text(8)).value_or(Role::kViewer)});
+                                    RoleFromName(rows.Text(8)).value_or(Role::kViewer),
+                                    rows.Text(11) == kAddedReason});
     }
   }
 }
@@ -79,13 +80,7 @@ Result<OrgInfo> Store::PutOrg(std::string_view org, const OrgChange& change, con
                 "Organisations and their limits are the operator's to change.", "org");
   }
   TW_ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database_));
-  TW_ASSIGN_OR_RETURN(std::string id, FindOrg(org));
-  if (id.empty()) {
-    id = RandomId("org_", 16);
-    TW_RETURN_IF_ERROR(
-        database_.Run("INSERT INTO orgs (id, name, created_unix_s) VALUES (?1, ?2, ?3)",
-                      std::string_view(id), org, clock_.UnixSeconds()));
-  }
+  TW_ASSIGN_OR_RETURN(const std::string id, EnsureOrg(org));
   TW_ASSIGN_OR_RETURN(OrgInfo info, ReadOrg(id));
   KeyLimits& bounds = info.limits;
   bounds = {change.requests_per_minute.value_or(bounds.requests_per_minute),
@@ -109,18 +104,13 @@ Result<OrgInfo> Store::PutMember(std::string_view org, std::string_view user, Ro
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckAccountName(user, "user"));
   TW_ASSIGN_OR_RETURN(const std::string org_id, OrgWithin(org, reach));
-  TW_RETURN_IF_ERROR(CheckUserWithin(user, reach));
   TW_ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database_));
-  TW_ASSIGN_OR_RETURN(std::string user_id, FindUser(user));
-  if (user_id.empty()) {
-    user_id = RandomId("usr_", 16);
-    TW_RETURN_IF_ERROR(database_.Run("INSERT INTO users VALUES (?1, ?2, ?3)",
-                                     std::string_view(user_id), user, clock_.UnixSeconds()));
-  }
+  TW_ASSIGN_OR_RETURN(const std::string user_id, EnsureUser(user));
+  TW_RETURN_IF_ERROR(CheckUserWithin(user_id, reach));
   TW_RETURN_IF_ERROR(database_.Run(
-      "INSERT INTO members VALUES (?1, ?2, ?3) ON CONFLICT (org_id, user_id) DO UPDATE SET role = "
-      "?3",
-      std::string_view(org_id), std::string_view(user_id), RoleName(role)));
+      "INSERT INTO members VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org_id, user_id) DO UPDATE SET "
+      "role = ?3, reason = ?4",
+      std::string_view(org_id), std::string_view(user_id), RoleName(role), kAddedReason));
   TW_RETURN_IF_ERROR(transaction.Commit());
   TW_RETURN_IF_ERROR(Publish());
   return ReadOrg(org_id);
@@ -131,12 +121,12 @@ Result<OrgInfo> Store::RemoveMember(std::string_view org, std::string_view user,
   const std::lock_guard lock(mutex_);
   TW_ASSIGN_OR_RETURN(const std::string org_id, OrgWithin(org, reach));
   TW_ASSIGN_OR_RETURN(const OrgInfo before, ReadOrg(org_id));
-  const auto is_named = [&](const MemberInfo& member) { return member.user == user; };
+  TW_ASSIGN_OR_RETURN(const std::string user_id, FindUser(user));
+  const auto is_named = [&](const MemberInfo& member) { return member.user_id == user_id; };
   if (std::ranges::none_of(before.members, is_named)) {
     return Fail(ErrorCode::kNotFound,
                 fmt::format("He is no member of {}; `tradewind orgs ls` lists them.", org), "user");
   }
-  TW_ASSIGN_OR_RETURN(const std::string user_id, FindUser(user));
   TW_RETURN_IF_ERROR(database_.Run("DELETE FROM members WHERE org_id = ?1 AND user_id = ?2",
                                    std::string_view(org_id), std::string_view(user_id)));
   TW_RETURN_IF_ERROR(Publish());

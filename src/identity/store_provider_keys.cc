@@ -57,7 +57,7 @@ Result<std::string> Store::OwnerId(const ProviderKeyOwner& owner, const Reach& r
                 "owner");
   }
   if (!is_org && reach.org_id) {
-    TW_RETURN_IF_ERROR(CheckUserWithin(owner.name, reach));
+    TW_RETURN_IF_ERROR(CheckUserWithin(id, reach));
     TW_ASSIGN_OR_RETURN(Statement member, database_.Prepare("SELECT 1 FROM members WHERE org_id = "
                                                             "?1 AND user_id = ?2"));
     member.Bind(1, std::string_view(*reach.org_id)).Bind(2, std::string_view(id));
@@ -70,6 +70,17 @@ Result<std::string> Store::OwnerId(const ProviderKeyOwner& owner, const Reach& r
   return id;
 }
 
+Result<std::string> Store::OwnerName(OwnerKind kind, std::string_view id) {
+  if (kind == OwnerKind::kServer) {
+    return std::string();
+  }
+  TW_ASSIGN_OR_RETURN(
+      Statement row,
+      database_.Prepare(fmt::format("SELECT name FROM {}s WHERE id = ?1", OwnerKindName(kind))));
+  TW_RETURN_IF_ERROR(row.Bind(1, id).Next());
+  return std::string(row.Text(0));
+}
+
 Result<ProviderKeyInfo> Store::PutProviderKey(const ProviderKeyOwner& owner,
                                               std::string_view provider, const Secret& secret,
                                               const Reach& reach) {
@@ -77,12 +88,16 @@ Result<ProviderKeyInfo> Store::PutProviderKey(const ProviderKeyOwner& owner,
   TW_RETURN_IF_ERROR(CheckProviderSlug(provider));
   TW_RETURN_IF_ERROR(CheckSecret(secret));
   TW_ASSIGN_OR_RETURN(const std::string owner_id, OwnerId(owner, reach));
+  TW_ASSIGN_OR_RETURN(std::string owner_name, OwnerName(owner.kind, owner_id));
   ProviderKeyInfo info{owner.kind,
                        owner_id,
-                       owner.name,
+                       std::move(owner_name),
                        std::string(provider),
                        sealer_->Fingerprint(secret),
                        clock_.UnixSeconds()};
+  // Who manages one organisation does not choose the account that gets another one's prompts.
+  const bool is_for_all = owner.kind != OwnerKind::kUser || !reach.org_id;
+  const std::string_view only_for = is_for_all ? std::string_view() : *reach.org_id;
   TW_ASSIGN_OR_RETURN(Statement count, database_.Prepare("SELECT count(*) FROM provider_keys"));
   TW_ASSIGN_OR_RETURN(const bool counted, count.Next());
   if (counted && count.Integer(0) >= limits::kProviderKeysMax) {
@@ -91,10 +106,11 @@ Result<ProviderKeyInfo> Store::PutProviderKey(const ProviderKeyOwner& owner,
   count.Reset();
   const std::string sealed = sealer_->Seal(RowName(owner.kind, owner_id, provider), secret);
   TW_RETURN_IF_ERROR(database_.Run(
-      "INSERT INTO provider_keys VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET sealed "
-      "= ?4, fingerprint = ?5, created_unix_s = ?6",
+      "INSERT INTO provider_keys (owner_kind, owner_id, provider, sealed, fingerprint, "
+      "created_unix_s, org_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET "
+      "sealed = ?4, fingerprint = ?5, created_unix_s = ?6, org_id = ?7",
       OwnerKindName(owner.kind), std::string_view(owner_id), provider, AsBytes(sealed),
-      std::string_view(info.fingerprint), info.created_unix_s));
+      std::string_view(info.fingerprint), info.created_unix_s, only_for));
   TW_RETURN_IF_ERROR(PublishProviderKeys());
   return info;
 }
@@ -108,8 +124,9 @@ Result<std::vector<ProviderKeyInfo>> Store::ListProviderKeys(const Reach& reach)
           "k.fingerprint, k.created_unix_s FROM provider_keys k "
           "LEFT JOIN orgs o ON k.owner_kind = 'org' AND o.id = k.owner_id "
           "LEFT JOIN users u ON k.owner_kind = 'user' AND u.id = k.owner_id "
-          "WHERE ?1 IS NULL OR o.id = ?1 OR EXISTS (SELECT 1 FROM members m WHERE m.org_id = ?1 "
-          "AND m.user_id = u.id) ORDER BY k.provider, k.owner_kind, 3"));
+          "WHERE ?1 IS NULL OR o.id = ?1 OR (k.org_id IN ('', ?1) AND EXISTS (SELECT 1 FROM "
+          "members m WHERE m.org_id = ?1 AND m.user_id = u.id)) "
+          "ORDER BY k.provider, k.owner_kind, 3"));
   rows.Bind(1, reach.org_id ? std::optional<std::string_view>(*reach.org_id) : std::nullopt);
   std::vector<ProviderKeyInfo> out;
   while (true) {
@@ -141,7 +158,8 @@ Status Store::RemoveProviderKey(const ProviderKeyOwner& owner, std::string_view 
 Status Store::PublishProviderKeys() {
   TW_ASSIGN_OR_RETURN(
       Statement rows,
-      database_.Prepare("SELECT owner_kind, owner_id, provider, sealed FROM provider_keys"));
+      database_.Prepare(
+          "SELECT owner_kind, owner_id, provider, sealed, org_id FROM provider_keys"));
   ProviderSecrets::Map secrets;
   while (true) {
     TW_ASSIGN_OR_RETURN(const bool more, rows.Next());
@@ -156,7 +174,8 @@ Status Store::PublishProviderKeys() {
       continue;
     }
     secrets.emplace(std::tuple(kind, std::string(rows.Text(1)), std::string(rows.Text(2))),
-                    std::make_shared<const Secret>(std::move(*secret)));
+                    ProviderSecrets::Stored{std::make_shared<const Secret>(std::move(*secret)),
+                                            std::string(rows.Text(4))});
   }
   provider_secrets_.Publish(std::move(secrets));
   return {};

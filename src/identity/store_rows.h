@@ -17,6 +17,8 @@ inline constexpr int kOldExpiresColumn = 2;
 inline constexpr int kUserIdColumn = 3;
 inline constexpr int kProjectIdColumn = 4;
 
+inline constexpr std::string_view kAddedReason = "added";  // of a member; the other is "key"
+
 // `where` is SQL of ours, with ?1, ... for its values; the columns of keys are k.name, and so on.
 std::string SelectKeys(std::string_view where);
 // Errors: kCorruptFile for scopes that nobody can have.
