@@ -64,7 +64,7 @@ void WritePrice(std::string_view name, const std::optional<Decimal>& price, Json
   price.has_value() ? json.Value(price->ToString()) : json.Null();
 }
 
-void WriteVersion(const billing::PriceVersion& version, JsonWriter& json) {
+void WriteVersion(const billing::PriceVersion& version, bool shows_source, JsonWriter& json) {
   json.BeginObject().Field("version", int64_t{version.version}).Field("hash", version.hash);
   json.Field("provider", version.provider).Field("model", version.model);
   json.Field("provider_model", version.provider_model);
@@ -73,7 +73,8 @@ void WriteVersion(const billing::PriceVersion& version, JsonWriter& json) {
   WritePrice("cache_write_usd_per_mtok", version.prices.cache_write, json);
   WritePrice("output_usd_per_mtok", version.prices.output, json);
   billing::WriteOtherPrices(version.prices, json);
-  json.Field("source", version.source);
+  json.Key("source");
+  shows_source ? json.Value(version.source) : json.Null();  // it names the operator's files
   json.Field("valid_from", FormatTime(version.from_ns / kNanosPerSecond)).Key("valid_to");
   version.to_ns == INT64_MAX ? json.Null()
                              : json.Value(FormatTime(version.to_ns / kNanosPerSecond));
@@ -150,7 +151,7 @@ Result<http::Response> BillApi::Answer(const http::Request& request,
                                        const identity::Principal& caller) {
   const std::string_view path = request.path;
   if (path == kPrices) {
-    return AnswerPrices(request);
+    return AnswerPrices(request, caller);
   }
   if (path == kBackup) {
     TW_RETURN_IF_ERROR(CheckAdmin(caller, "A backup"));
@@ -307,7 +308,8 @@ Result<http::Response> BillApi::Export(const StatementOrder& order, const http::
   return response;
 }
 
-Result<http::Response> BillApi::AnswerPrices(const http::Request& request) {
+Result<http::Response> BillApi::AnswerPrices(const http::Request& request,
+                                             const identity::Principal& caller) {
   TW_RETURN_IF_ERROR(CheckMethod(request, "GET"));
   const http::Query query = http::ParseQuery(request.query);
   TW_RETURN_IF_ERROR(CheckFields(query, kPriceFields));
@@ -317,7 +319,7 @@ Result<http::Response> BillApi::AnswerPrices(const http::Request& request) {
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.prices/v1").Key("versions").BeginArray();
   for (const billing::PriceVersion& version : versions) {
-    WriteVersion(version, json);
+    WriteVersion(version, caller.is_admin_token, json);
   }
   json.EndArray().EndObject();
   return Answered(json.Take());

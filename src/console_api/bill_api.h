@@ -37,7 +37,8 @@ class BillApi {
   Result<http::Response> AnswerBill(const http::Request& request, std::string_view what,
                                     const identity::Principal& caller);
   Result<http::Response> Export(const billing::StatementOrder& order, const http::Query& query);
-  Result<http::Response> AnswerPrices(const http::Request& request);
+  Result<http::Response> AnswerPrices(const http::Request& request,
+                                      const identity::Principal& caller);
   Result<http::Response> AnswerInvoices(const http::Request& request, std::string_view rest,
                                         const identity::Principal& caller);
   Result<http::Response> Issue(const http::Request& request);

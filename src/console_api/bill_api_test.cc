@@ -553,6 +553,12 @@ TEST_F(BillApiTest, ListsVersionsOfPrices) {
   ASSERT_EQ(versions.size(), 1U);
   EXPECT_EQ(versions[0].at("input_usd_per_mtok").as_string(), "1");
   EXPECT_TRUE(versions[0].at("valid_to").is_null());
+  EXPECT_TRUE(versions[0].at("source").is_string());
+  caller_.is_admin_token = false;
+  const auto seen = AskJson("GET", "/tw/v1/prices").at("versions").as_array();
+  caller_.is_admin_token = true;
+  EXPECT_EQ(seen[0].at("input_usd_per_mtok").as_string(), "1");
+  EXPECT_TRUE(seen[0].at("source").is_null()) << "it names the operator's files";
   const auto mistyped = Try("GET", "/tw/v1/prices", "", "modle=org/model");
   ASSERT_FALSE(mistyped.has_value()) << "it would be the prices of all models";
   EXPECT_EQ(mistyped.error().param, "modle");

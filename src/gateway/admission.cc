@@ -57,6 +57,13 @@ identity::Scope ScopeFor(Access access) {
 
 // Hugging Face's sentence, which people search for, and the scope that is missing.
 Status CheckScope(const identity::Principal& caller, Access access) {
+  if (access == Access::kServer) {
+    return caller.MaySeeServer()
+               ? Status()
+               : Fail(ErrorCode::kPermissionDenied,
+                      "This is of the whole server: for the admin token, and for a key of the "
+                      "organisation default with the scope manage.");
+  }
   const identity::Scope scope = ScopeFor(access);
   if (caller.scopes.Has(scope)) {
     return {};

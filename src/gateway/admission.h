@@ -20,6 +20,7 @@ enum class Access {
   kRead,       // scope read
   kInference,  // scope inference
   kManage,     // scope manage; never without a token
+  kServer,     // Principal::MaySeeServer; without a token as kRead
 };
 
 struct AdmissionPolicy {

@@ -103,7 +103,6 @@ class AdmitTest : public ::testing::Test {
 
   // A live token of a key with these scopes.
   std::string Publish(identity::Scopes scopes, bool is_revoked = false) {
-    const identity::Secret token = identity::MintToken();
     auto user = std::make_shared<identity::User>();
     user->name = "ada";
     user->memberships = {{"org_1", "acme", identity::Role::kMember}};
@@ -112,9 +111,13 @@ class AdmitTest : public ::testing::Test {
     principal->org_id = "org_1";
     principal->user = user;
     principal->scopes = scopes;
+    return Publish(std::move(principal), is_revoked);
+  }
+  std::string Publish(std::shared_ptr<const Principal> principal, bool is_revoked = false) {
+    const identity::Secret token = identity::MintToken();
     identity::RingEntry entry;
     entry.digest = identity::TokenHasher(identity::Secret(kHashKey)).Hash(token.Reveal());
-    entry.principal = principal;
+    entry.principal = std::move(principal);
     entry.is_revoked = is_revoked;
     entry.last_used_unix_s = std::make_shared<std::atomic<int64_t>>(0);
     entries_.push_back(entry);
@@ -216,6 +219,24 @@ TEST_F(AdmitTest, ListsOfModelsAndProvidersAreKept) {
   EXPECT_TRUE(CheckAllowed(nullptr, "x", "y"));
   EXPECT_EQ(CheckAllowed(&caller, "other/a", "local").error().param, "model");
   EXPECT_EQ(CheckAllowed(&caller, "org/a", "groq").error().code, ErrorCode::kPermissionDenied);
+}
+
+TEST_F(AdmitTest, WhatIsOfTheWholeServerIsForWhoRunsIt) {
+  const auto status = [&](const char* org_id, identity::Scopes scopes, bool is_admin = false) {
+    auto caller = std::make_shared<Principal>();
+    caller->org_id = org_id;
+    caller->scopes = scopes;
+    caller->is_admin_token = is_admin;
+    const auto admitted = Admit(Bearer(Publish(caller)), Access::kServer, policy_);
+    return admitted.has_value() ? ErrorCode::kInternal : admitted.error().code;
+  };
+  const std::string own(identity::kDefaultOrgId);
+  EXPECT_EQ(status(own.c_str(), {Scope::kRead}, true), ErrorCode::kInternal);
+  EXPECT_EQ(status(own.c_str(), {Scope::kManage}), ErrorCode::kInternal);
+  EXPECT_EQ(status(own.c_str(), {Scope::kRead, Scope::kInference}), ErrorCode::kPermissionDenied);
+  EXPECT_EQ(status("org_1", {Scope::kRead, Scope::kManage}), ErrorCode::kPermissionDenied);
+  EXPECT_EQ(Admit(Request("GET", {}), Access::kServer, policy_).error().code,
+            ErrorCode::kUnauthenticated);
 }
 
 TEST_F(AdmitTest, BillsTheOrganisationThatTheHeaderNamesIfItIsTheCallers) {

@@ -118,14 +118,32 @@ class TokenTest : public ::testing::Test {
 TEST_F(TokenTest, CreatingTheFirstKeyClosesTheOpenDoorAtOnce) {
   EXPECT_EQ(Send("POST", kChatPath).status, 200);
   EXPECT_EQ(Send("GET", "/v1/models").status, 200);
+  EXPECT_EQ(Send("GET", "/metrics").status, 200);
   const std::string token = Token("a");
-  for (const char* path : {"/v1/models", "/metrics", "/tw/v1/engine", "/api/whoami-v2"}) {
+  EXPECT_EQ(Send("GET", "/metrics").status, 401);
+  for (const char* path : {"/v1/models", "/tw/v1/engine", "/api/whoami-v2"}) {
     EXPECT_EQ(Send("GET", path).status, 401) << path;
     EXPECT_EQ(Send("GET", path, token).status, 200) << path;
   }
   EXPECT_EQ(Send("POST", kChatPath).status, 401);
   EXPECT_EQ(Send("POST", kChatPath, token).status, 200);
   EXPECT_EQ(Send("GET", "/healthz").status, 200);
+}
+
+TEST_F(TokenTest, TheServersTotalsAreForTheOperatorAndWhoManagesHisOrganisation) {
+  identity::KeySpec spec;
+  spec.name = "tenant";
+  spec.org = "acme";
+  spec.user = "ada";
+  spec.role = identity::Role::kAdmin;
+  spec.scopes = {identity::Scope::kRead, identity::Scope::kManage};
+  const std::string tenant(Create(spec).token.Reveal());
+  const http::Response refused = Send("GET", "/metrics", tenant);
+  EXPECT_EQ(refused.status, 403);
+  EXPECT_EQ(refused.body.find("tradewind_"), std::string::npos);
+  EXPECT_EQ(Send("GET", "/metrics", Token("reads")).status, 403);
+  EXPECT_EQ(Send("GET", "/metrics", Token("scrapes", {identity::Scope::kManage})).status, 200);
+  EXPECT_EQ(Send("GET", "/metrics", AdminToken()).status, 200);
 }
 
 TEST_F(TokenTest, A401SaysWhatTheSdksShowAndNothingMore) {

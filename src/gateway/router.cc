@@ -93,7 +93,7 @@ const std::vector<Gateway::Route>& Gateway::Routes() {
       {"GET", "/tw/v1/alerts", "/tw/v1/alerts", Access::kManage, &Gateway::Console},
       {"POST", "/tw/v1/alerts/*", "/tw/v1/alerts/{id}/acknowledge", Access::kManage, &Gateway::Console},
       {"GET", "/tw/v1/forecasts", "/tw/v1/forecasts", Access::kManage, &Gateway::Console},
-      {"GET", "/metrics", "/metrics", Access::kRead, &Gateway::Metrics},
+      {"GET", "/metrics", "/metrics", Access::kServer, &Gateway::Metrics},
       {"GET", "/healthz", "/healthz", Access::kOpen, &Gateway::Health},
       {"GET", "/readyz", "/readyz", Access::kOpen, &Gateway::Ready},
   };

@@ -107,6 +107,10 @@ bool Principal::MayBill(const Membership& membership) const {
   return membership.is_added || membership.org_id == org_id;
 }
 
+bool Principal::MaySeeServer() const {
+  return is_admin_token || (org_id == kDefaultOrgId && scopes.Has(Scope::kManage));
+}
+
 std::shared_ptr<const Principal> AnonymousPrincipal() {
   static const std::shared_ptr<const Principal> anonymous = [] {
     auto out = std::make_shared<Principal>();

@@ -80,6 +80,9 @@ struct User {
   std::vector<Membership> memberships;
 };
 
+// Of the organisation that is there from the beginning: the operator's own.
+inline constexpr std::string_view kDefaultOrgId = "org_default";
+
 // Immutable once published; shared by all requests of a key.
 struct Principal {
   std::string key_id, key_name;
@@ -103,6 +106,8 @@ struct Principal {
   // Whether it may pay: the key's own, and those that the user was added to. A key that is made for
   // a user in another organisation does not let his other keys spend that one's money.
   bool MayBill(const Membership& membership) const;
+  // What is of all organisations together: the operator, and who manages his organisation.
+  bool MaySeeServer() const;
   std::string_view user_name() const {
     return user == nullptr ? std::string_view("anonymous") : std::string_view(user->name);
   }

@@ -184,6 +184,11 @@ class Server:
         models = self.get("/tw/v1/engine").json()["models"]
         return models[0] if models else {}
 
+    def metrics(self):
+        """As the operator sees them: with keys they are for him alone."""
+        admin = (self.home / "admin-token").read_text().strip()
+        return self.get("/metrics", {"Authorization": f"Bearer {admin}"}).body.decode()
+
     def wait_idle(self):
         wait_for(lambda: self.engine()["slots_used"] == 0 and self.engine()["queued"] == 0, "every slot free")
 

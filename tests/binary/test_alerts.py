@@ -350,14 +350,14 @@ def test_records_that_cannot_be_written_are_told_by_every_way_that_is_left(tmp_p
         harness.wait_for(lambda: (chat(server, token, max_tokens=5), "detail" in server.get("/readyz").json())[1], "/readyz", 60)
         ready = server.get("/readyz")
         assert ready.status == 200 and "paid requests" in ready.json()["detail"]
-        assert "\ntradewind_ledger_behind 1\n" in server.get("/metrics").body.decode()
+        assert "\ntradewind_ledger_behind 1\n" in server.metrics()
         told = harness.wait_for(lambda: [one for one in hook.alerts() if one["kind"] == "ledger"], "the webhook")
         assert told[0]["scope"] in ("ledger:behind", "ledger:stopped") and told[0]["id"] == 0, told
         assert "error" in server.log() and "ledger" in server.log()
         sick = {check["name"]: check for check in json.loads(harness.run_cli("doctor", "--json", "--port", "0", home=home).stdout)["checks"]}
         assert sick["ledger"]["verdict"] == "fail" and "paid requests" in sick["ledger"]["detail"]
         subprocess.run(["prlimit", "--pid", str(pid), "--fsize=unlimited:"], check=True)
-        harness.wait_for(lambda: "\ntradewind_ledger_behind 0\n" in server.get("/metrics").body.decode(), "the database again")
+        harness.wait_for(lambda: "\ntradewind_ledger_behind 0\n" in server.metrics(), "the database again")
         assert len([one for one in hook.alerts() if one["kind"] == "ledger"]) == len({one["scope"] for one in told})
 
 
@@ -394,7 +394,7 @@ def test_a_disk_that_is_nearly_full_stops_what_costs_money_and_nothing_else(tmp_
         assert int(refused.headers["Retry-After"]) >= 1
         ready = server.get("/readyz")
         assert ready.status == 200 and "nearly full" in ready.json()["detail"]
-        assert "\ntradewind_disk_low 1\n" in server.get("/metrics").body.decode()
+        assert "\ntradewind_disk_low 1\n" in server.metrics()
         sick = harness.run_cli("doctor", "--json", "--port", "0", home=home)
         checks = {check["name"]: check for check in json.loads(sick.stdout)["checks"]}
         assert checks["disk"]["verdict"] == "fail" and "paid requests are refused" in checks["disk"]["detail"]

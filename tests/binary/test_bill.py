@@ -515,7 +515,7 @@ def test_no_request_waits_for_the_pages_that_an_operator_reads(tmp_path):
         os.mkfifo(oldest)
         asked = [pool.submit(server.get, "/tw/v1/bill/verify", {"Authorization": f"Bearer {admin}"}) for _ in range(12)]
         try:
-            in_flight = lambda: re.search(r"^tradewind_requests_in_flight (\d+)$", server.get("/metrics").body.decode(), re.M)[1]
+            in_flight = lambda: re.search(r"^tradewind_requests_in_flight (\d+)$", server.metrics(), re.M)[1]
             harness.wait_for(lambda: int(in_flight()) > len(asked), "all of them, and this one")
             assert chat(server, key["token"], key="once", max_tokens=5).status == 200
             again = chat(server, key["token"], key="once", max_tokens=5)

@@ -88,7 +88,7 @@ def test_after_one_that_may_be_billed_a_dearer_one_follows_and_after_two_none(tm
         reply = market.chat(max_tokens=10)
         assert reply.status >= 500 and "site-c" not in asked(market)
         assert usage(market.server.home, "market")["requests"]["in_doubt"] == 3
-        lines = market.server.get("/metrics").body.decode().splitlines()
+        lines = market.server.metrics().splitlines()
         assert len([line for line in lines if '"too_dear"' in line and '"site-c"' in line and line.endswith(" 1")]) == 1
 
 

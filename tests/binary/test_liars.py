@@ -266,7 +266,7 @@ def test_an_overrun_bars_at_once_also_where_no_table_can_say_so(tmp_path):
         while time.monotonic() < end:
             assert statuses() == {402}
         subprocess.run(["prlimit", "--pid", str(server.process.pid), "--fsize=unlimited:"], check=True)
-        harness.wait_for(lambda: "\ntradewind_ledger_behind 0\n" in server.get("/metrics").body.decode(), "the database again")
+        harness.wait_for(lambda: "\ntradewind_ledger_behind 0\n" in server.metrics(), "the database again")
         assert statuses() == {402} and len(alerts_of(home, "barred")) == 1
         acknowledge(home, "barred")
         harness.wait_for(lambda: statuses() == {200}, "the route again")
@@ -327,7 +327,7 @@ def test_more_tokens_than_an_answer_has_bytes_are_told(world):
     world.told = [chat(world.server, world.key["token"], stream=stream, max_tokens=2000) for stream in (True, False)]
     (alert,) = harness.wait_for(lambda: alerts_of(world.home, "usage"), "the alert")
     assert alert["scope"].startswith("provider:site-a/model:") and "the bytes of its answer" in alert["text"]
-    metrics = world.server.get("/metrics").body.decode()
+    metrics = world.server.metrics()
     assert "\ntradewind_usage_beyond_bounds 2\n" in metrics, "and of none that was honest"
 
 

@@ -370,7 +370,7 @@ def test_what_is_held_is_told_and_who_names_no_bound_is_told_what_would_fit(tmp_
         reply = chat(server, make_key(server.home, "rich", "--budget", "5")["token"], max_tokens=20)
         held, cost = (int(reply.headers[f"x-tradewind-{name}-nanousd"]) for name in ("hold", "cost"))
         assert held > cost > 0
-        metrics = server.get("/metrics").body.decode()
+        metrics = server.metrics()
         assert f"\ntradewind_settled_held_nanousd {held}\n" in metrics and f"\ntradewind_settled_nanousd {cost}\n" in metrics
         poor = make_key(server.home, "poor", "--budget", "1.3")["token"]
         refused = chat(server, poor)

@@ -51,7 +51,7 @@ def test_traffic_is_measured_and_shown(tmp_path):
         entry = market.server.get("/v1/models").json()["data"][0]["providers"][0]
         assert entry["provider"] == "site-a" and entry["status"] == "live"
         assert entry["first_token_latency_ms"] > 0 and entry["throughput"] > 0
-        metrics = market.server.get("/metrics").body.decode()
+        metrics = market.server.metrics()
         assert 'tradewind_route_ttft_seconds{provider="site-a"' in metrics
         assert 'tradewind_route_circuit{provider="site-a"' in metrics
         told = json.loads(cli(market, "route", "explain", f"{MODEL}:fastest", "--json").stdout)

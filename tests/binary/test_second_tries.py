@@ -53,7 +53,7 @@ def line_of(market, reply):
 
 def metric(market, name, **labels):
     wanted = "{" + ",".join(f'{k}="{v}"' for k, v in sorted(labels.items())) + "}"
-    for line in market.server.get("/metrics").body.decode().splitlines():
+    for line in market.server.metrics().splitlines():
         if line.startswith(name + "{") and set(line[len(name) + 1 : line.index("}")].split(",")) == set(wanted[1:-1].split(",")):
             return float(line.split()[-1])
     return 0

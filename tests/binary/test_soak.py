@@ -162,7 +162,7 @@ def held(server):
     """What a request takes and has to give back."""
     process = pathlib.Path(f"/proc/{server.process.pid}")
     names = ["engine_slots_used", "engine_queued", "engine_kv_bytes", "requests_in_flight"]
-    metrics = server.get("/metrics").body.decode()
+    metrics = server.metrics()
     state = {name: value_of(f"tradewind_{name}", metrics) for name in names}
     state["descriptors"] = len(list((process / "fd").iterdir()))
     state["threads"] = len(list((process / "task").iterdir()))
@@ -265,7 +265,7 @@ def test_rounds_of_trouble_with_providers_leave_nothing_behind(tmp_path):
 
         def back_to_idle(requests):
             running.sim.wait_for(lambda: running.sim.state()["streams"] == 0, "no stream left open")
-            metrics = lambda: server.get("/metrics").body.decode()
+            metrics = lambda: server.metrics()
             wait_for(lambda: value_of("tradewind_requests_in_flight", metrics()) <= 1, "no request in flight but this one")
             # Connections to providers are kept, at most one for each request that ran at once.
             wait_for(lambda: len(list((process / "fd").iterdir())) <= idle + requests + 8, "clients' descriptors closed")
