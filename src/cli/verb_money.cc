@@ -240,12 +240,13 @@ Result<ExitCode> RunBudget(const Settings& settings) {
   const std::string action = settings.Words(0).front();
   const std::string scope = settings.Words(1).empty() ? "" : settings.Words(1).front();
   if ((action == "ls") != scope.empty()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                action == "ls"
-                    ? "`budget ls` takes no scope"
-                    : "say whose budget: key:KEY, user:USER, project:PROJECT, org:ORG, all, "
-                      "provider:SLUG, model:ORG/NAME or probes",
-                "SCOPE");
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        action == "ls"
+            ? "`budget ls` takes no scope"
+            : "say whose budget: key:KEY, user:USER, project:PROJECT (or project:ORG/PROJECT), "
+              "org:ORG, all, provider:SLUG, model:ORG/NAME or probes",
+        "SCOPE");
   }
   Errand errand;
   errand.path = "/tw/v1/budgets" + (scope.empty() ? "" : "/" + scope);

@@ -123,22 +123,30 @@ struct ScopeText {
   std::string_view of;   // "/model:ORG/NAME", "model:ORG/NAME", "all", "probes" or ""
 };
 
+// What may stand behind whose budget it is.
+bool IsOf(std::string_view text) {
+  return text.empty() || (text.starts_with("/model:") && text.size() > 7) ||
+         (text.starts_with("/provider:") && text.size() > 10);
+}
+
 Result<ScopeText> ParseScope(std::string_view text) {
   if (billing::IsServerScope(text) && text != billing::kProviderScope &&
       text != billing::kModelScope) {
     return ScopeText{{}, {}, text};  // a model's id has a slash of its own
   }
-  const size_t slash = std::min(text.find('/'), text.size());
+  size_t slash = std::min(text.find('/'), text.size());
+  if (text.starts_with("project:") && !IsOf(text.substr(slash))) {  // project:ORG/NAME
+    slash = std::min(text.find('/', slash + 1), text.size());
+  }
   const std::string_view owner = text.substr(0, slash), of = text.substr(slash);
   const size_t colon = std::min(owner.find(':'), owner.size());
   const std::string_view kind = owner.substr(0, colon);
   const std::string_view id = colon < owner.size() ? owner.substr(colon + 1) : "";
   const bool is_kind = kind == "key" || kind == "user" || kind == "project" || kind == "org";
-  const bool is_of = of.empty() || (of.starts_with("/model:") && of.size() > 7) ||
-                     (of.starts_with("/provider:") && of.size() > 10);
-  if (!is_kind || id.empty() || !is_of) {
+  if (!is_kind || id.empty() || !IsOf(of)) {
     return Fail(ErrorCode::kInvalidArgument,
-                "A scope is key:KEY, user:USER, project:PROJECT or org:ORG; behind it may stand "
+                "A scope is key:KEY, user:USER, project:PROJECT (or project:ORG/PROJECT) or "
+                "org:ORG; behind it may stand "
                 "/model:ORG/NAME or /provider:SLUG. Those of the server are all, provider:SLUG, "
                 "model:ORG/NAME and probes.",
                 "scope");

@@ -93,6 +93,22 @@ TEST_F(MoneyApiTest, ABudgetIsSetWhereWhatWasSpentBeforeItCannotBeRead) {
   EXPECT_EQ(books_->ledger().Budgets().size(), 1U);
 }
 
+TEST_F(MoneyApiTest, AProjectsBudgetIsNamedWithItsOrganisationToo) {
+  Key(R"({"name":"a","org":"acme"})", false);
+  Key(R"({"name":"g","org":"globex"})", false);
+  const std::string id = *store_->AccountId("project", "globex/default");
+  const auto set = [&](const std::string& scope) {
+    return Text(Ask("PUT", "/tw/v1/budgets/" + scope, R"({"budget":"3"})"), "scope");
+  };
+  EXPECT_EQ(set("project:globex/default"), "project:" + id);
+  EXPECT_EQ(set("project:globex/default/provider:site-a"), "project:" + id + "/provider:site-a");
+  EXPECT_EQ(set("project:" + id + "/model:org/model"), "project:" + id + "/model:org/model");
+  for (const char* none :
+       {"project:globex/other", "project:globex/default/else", "project:a/b/c/d"}) {
+    EXPECT_FALSE(Try("PUT", std::string("/tw/v1/budgets/") + none, R"({"budget":"3"})")) << none;
+  }
+}
+
 TEST_F(MoneyApiTest, ANewBudgetSaysWhatWasSpentBeforeItInItsPeriod) {
   const std::string key = Key(R"({"name":"a"})", false);
   Spend(key, 4000);
