@@ -12,7 +12,6 @@
 #include "cli/market.h"
 #include "cli/server_link.h"
 #include "console_api/alerts_api.h"
-#include "console_api/bill_api.h"
 #include "console_api/money_api.h"
 #include "http/client.h"
 
@@ -38,6 +37,12 @@ std::string Encode(std::string_view path) {
 
 }  // namespace
 
+console_api::Issuer IssuerOf(const Settings& settings) {
+  return {{settings.Configured("billing.issuer"), settings.Configured("billing.issuer_address"),
+           settings.Configured("billing.issuer_tax_id")},
+          settings.Configured("billing.tax_percent")};
+}
+
 identity::StoreOptions IdentityOptions(const fs::path& home, const Settings& settings) {
   return {.home = home, .secret_key_file = settings.Text("secret-key-file")};
 }
@@ -55,6 +60,7 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
     TW_ASSIGN_OR_RETURN(link.adjust_daily_, billing::ParseUsd(usd, "adjust_daily_usd"));
   }
   link.home_ = home;
+  link.issuer_ = IssuerOf(settings);
   // Models on this device cost nothing, and fall into no budget.
   link.catalog_ = [&settings, home]() -> Result<std::shared_ptr<const catalog::Catalog>> {
     TW_ASSIGN_OR_RETURN(Market market, LoadMarket(settings, home, nullptr));
@@ -148,7 +154,7 @@ Result<http::Response> AdminLink::AnswerHere(std::string_view method, std::strin
   }
   console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_, adjust_daily_);
   money.NamesFrom(catalog_);
-  console_api::BillApi bill(*books_, *store_, home_);
+  console_api::BillApi bill(*books_, *store_, home_, issuer_);
   return console_api::BillApi::Has(path) ? bill.Answer(request, operator_himself)
          : console_api::MoneyApi::Has(path)
              ? money.Answer(request, operator_himself)

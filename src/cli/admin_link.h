@@ -16,6 +16,7 @@
 #include "cli/chat_client.h"
 #include "cli/home.h"
 #include "cli/settings.h"
+#include "console_api/bill_api.h"
 #include "console_api/catalog_names.h"
 #include "console_api/keys_api.h"
 #include "http/http.h"
@@ -57,8 +58,12 @@ class AdminLink {
   std::unique_ptr<billing::Books> books_;
   std::filesystem::path home_;
   console_api::CatalogNow catalog_;  // reads the settings that this was opened with
+  console_api::Issuer issuer_;
   ledger::NanoUsd adjust_daily_ = billing::kAdjustDailyDefault;
 };
+
+// Who bills, as the config files say it.
+console_api::Issuer IssuerOf(const Settings& settings);
 
 // Options of the store from --home and --secret-key-file.
 identity::StoreOptions IdentityOptions(const std::filesystem::path& home, const Settings& settings);

@@ -71,7 +71,7 @@ struct ServeConfig {
   std::optional<Predecessor> predecessor;
   alerts::Config alerts;
   ledger::NanoUsd adjust_daily = billing::kAdjustDailyDefault;
-  std::string issuer;           // who bills; "" = nobody says
+  console_api::Issuer issuer;
   bool counts_nothing = false;  // to measure what counting costs
   std::string model;            // the default model's id; "" = there is none
   bool model_is_named = false;  // somebody asked for it: then serving without it is an error
@@ -204,7 +204,7 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
   }
   TW_ASSIGN_OR_RETURN(config.adjust_daily,
                       billing::ParseUsd(settings.Text("adjust-daily-usd"), "adjust-daily-usd"));
-  config.issuer = settings.Configured("billing.issuer");
+  config.issuer = IssuerOf(settings);
   TW_ASSIGN_OR_RETURN(config.keep_requests, KeepRequests(settings));
   config.counts_nothing = settings.environment()("TRADEWIND_BENCH_NO_LEDGER").has_value();
   if (config.counts_nothing) {

@@ -285,7 +285,7 @@ Result<http::Response> BillApi::Export(const StatementOrder& order, const http::
   TW_ASSIGN_OR_RETURN(auto prices, books_.recorder().Prices());
   focus.ledger_hash = billing::MakeStatement(order, sums.by_day, prices, sums.credits).hash;
   TW_ASSIGN_OR_RETURN(billing::BillNames names, NamesOf(order));
-  for (const std::string& issuer : {issuer_, http::First(query, "issuer")}) {
+  for (const std::string& issuer : {issuer_.party.name, http::First(query, "issuer")}) {
     names.issuer = issuer.empty() ? names.issuer : issuer;
   }
   for (const ledger::CreditState& credit : books_.ledger().Credits("")) {

@@ -17,12 +17,17 @@
 
 namespace tradewind::console_api {
 
+// Who bills, and the tax on it, where no document and no request says it: [billing] of the config.
+struct Issuer {
+  billing::InvoiceParty party;
+  std::string tax_percent = {};  // as in a request's body; "": nobody says it
+};
+
 // Thread-safe; calls wait for the disk. What it refers to must outlive it.
 class BillApi {
  public:
-  // `issuer` is who bills, where no document and no request says it.
   BillApi(billing::Books& books, identity::Store& store, std::filesystem::path home,
-          std::string issuer = {})
+          Issuer issuer = {})
       : books_(books), store_(store), home_(std::move(home)), issuer_(std::move(issuer)) {}
 
   // Whether this is the API of a path.
@@ -68,7 +73,7 @@ class BillApi {
   billing::Books& books_;
   identity::Store& store_;
   const std::filesystem::path home_;
-  const std::string issuer_;
+  const Issuer issuer_;
 };
 
 }  // namespace tradewind::console_api

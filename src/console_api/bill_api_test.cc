@@ -39,7 +39,7 @@ class BillApiTest : public ::testing::Test {
     auto books = billing::Books::Open(home_.path(), clock_);
     EXPECT_TRUE(books) << books.error().message;
     books_ = std::move(*books);
-    bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path());
+    bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path(), Issuer{{"Wind Ltd", "", ""}});
     caller_.is_admin_token = true;
   }
   void SetTime(int64_t unix_s) {
@@ -344,7 +344,7 @@ TEST_F(BillApiTest, ExportsShowWhatIsPaidAheadWhenItIsPaidAndAsACostWhenItIsUsed
 }
 
 TEST_F(BillApiTest, ExportsNameTheIssuerOfTheDocumentThatARowStandsOn) {
-  bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path(), "House Ltd");
+  bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path(), Issuer{{"House Ltd", "", ""}});
   const auto issuers = [this](const std::string& query) {
     std::set<std::string> found;
     for (const auto& row : RowsOf(Ask("GET", "/tw/v1/bill/focus", "", "period=2026-11" + query))) {
@@ -363,6 +363,42 @@ TEST_F(BillApiTest, ExportsNameTheIssuerOfTheDocumentThatARowStandsOn) {
   EXPECT_EQ(issuers("&issuer=Others"),
             (std::set<std::string>{"TW-000001: Wind Ltd", "TW-000002: Wind Ltd"}))
       << "as the documents say, whoever asks";
+}
+
+TEST_F(BillApiTest, AnInvoiceIsOfTheServersIssuerWhereTheRequestNamesNone) {
+  const billing::InvoiceParty house = {"House Ltd", "1 Harbour Road", "GB 1"};
+  bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path(), Issuer{house, "20"});
+  Spend(40'000);
+  const auto draft = [this](const std::string& more) {
+    const auto shown = AskJson("POST", "/tw/v1/invoices",
+                               R"({"org":"acme","period":"2026-11","draft":"true")" + more + "}");
+    const auto& issuer = shown.at("issuer").as_object();
+    return fmt::format("{}, {}, {}, {}%", std::string(issuer.at("name").as_string()),
+                       std::string(issuer.at("address").as_string()),
+                       std::string(issuer.at("tax_id").as_string()),
+                       std::string(shown.at("tax_percent").as_string()));
+  };
+  EXPECT_EQ(draft(""), "House Ltd, 1 Harbour Road, GB 1, 20%");
+  EXPECT_EQ(draft(R"(,"issuer":"House Ltd","issuer_tax_id":"FR 2","tax_percent":"0")"),
+            "House Ltd, 1 Harbour Road, FR 2, 0%");
+  EXPECT_EQ(draft(R"(,"issuer":"Other Ltd")"), "Other Ltd, , , 20%")
+      << "the address and the number are not his";
+  SetTime(kNovember + 31 * kDayS);
+  const auto issued = AskJson("POST", "/tw/v1/invoices", R"({"org":"acme","period":"2026-11"})");
+  EXPECT_EQ(issued.at("invoices").as_array()[0].at("tax_cents").as_int64(), 1);
+}
+
+TEST_F(BillApiTest, AnInvoiceThatNobodyIssuesIsADraftAlone) {
+  bill_ = std::make_unique<BillApi>(*books_, *store_, home_.path());
+  Spend(40'000);
+  SetTime(kNovember + 31 * kDayS);
+  const std::string refused = Refusal(R"({"org":"acme","period":"2026-11"})");
+  EXPECT_TRUE(refused.starts_with("issuer: ")) << refused;
+  EXPECT_NE(refused.find("[billing]"), std::string::npos);
+  EXPECT_NE(Ask("POST", "/tw/v1/invoices", R"({"org":"acme","period":"2026-11","draft":"true"})")
+                .find("DRAFT"),
+            std::string::npos);
+  Ask("POST", "/tw/v1/invoices", kInvoice);
 }
 
 TEST_F(BillApiTest, RecordsPaymentsAndShowsWhatIsOpen) {

@@ -131,6 +131,19 @@ class Body {
   std::map<std::string, std::string> texts_;
 };
 
+// The known one, but for what the body says. Of another one by name the body says all there is: the
+// address of the known one is not his.
+billing::InvoiceParty IssuerOf(const Body& body, const billing::InvoiceParty& known) {
+  const std::string& name = body["issuer"];
+  billing::InvoiceParty issuer =
+      name.empty() || name == known.name ? known : billing::InvoiceParty{name, "", ""};
+  for (const auto& [field, text] :
+       {std::pair("issuer_address", &issuer.address), std::pair("issuer_tax_id", &issuer.tax_id)}) {
+    *text = body[field].empty() ? *text : body[field];
+  }
+  return issuer;
+}
+
 }  // namespace
 
 Result<http::Response> BillApi::AnswerInvoices(const http::Request& request, std::string_view rest,
@@ -345,14 +358,22 @@ Result<http::Response> BillApi::Issue(const http::Request& request) {
   draft.period = order.period;
   draft.issued_s = NowS();
   TW_ASSIGN_OR_RETURN(draft.names, NamesOf(order));
-  draft.issuer = {body["issuer"].empty() ? "Tradewind" : body["issuer"], body["issuer_address"],
-                  body["issuer_tax_id"]};
+  draft.issuer = IssuerOf(body, issuer_.party);
+  if (!is_draft && draft.issuer.name.empty()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "An invoice says for good who issues it: write `issuer` (and tax_percent) under "
+                "[billing] of the config that the server is started with, or say it with this "
+                "request (--issuer).",
+                "issuer");
+  }
   draft.customer = {body["customer"].empty()
                         ? billing::BillNames::Of(draft.names.orgs, order.org_id)
                         : body["customer"],
                     body["customer_address"], body["customer_tax_id"]};
-  if (!body["tax_percent"].empty()) {
-    const Result<Decimal> percent = Decimal::Parse(body["tax_percent"]);
+  if (const std::string& text =
+          body["tax_percent"].empty() ? issuer_.tax_percent : body["tax_percent"];
+      !text.empty()) {
+    const Result<Decimal> percent = Decimal::Parse(text);
     if (!percent.has_value()) {
       return Fail(ErrorCode::kInvalidArgument, "`tax_percent` is a number, like 19.",
                   "tax_percent");

@@ -733,7 +733,7 @@ def test_a_credit_note_is_issued_once_however_often_it_is_asked_for(tmp_path):
         bill_csv = tmp_path / "bill.csv"
         bill_csv.write_text(f"start,end,model,cost_usd\n{month}-01,{month}-02,{MODEL},1\n")
         cli(home, "reconcile", "import", bill_csv, "--provider", "site-a")
-        words = ["bill", "invoice", "--org", "acme", "--period", month, "--json"]
+        words = ["bill", "invoice", "--org", "acme", "--period", month, "--issuer", "Wind Ltd", "--json"]
         refused = harness.run_cli(*words, home=home)
         assert refused.returncode == 2 and f"Bills of {month} differ" in refused.stderr and "site-a (lines: 1, $1.00 off in all)" in refused.stderr, refused
         assert json.loads(cli(home, "bill", "invoices", "--json"))["invoices"] == []
