@@ -119,6 +119,7 @@ class MoneyApi {
   Result<http::Response> AnswerWith(const billing::BillPeriod& period, const DifferencesOf& found,
                                     const BillsOf& set_aside = {});
   Result<http::Response> ImportBill(const http::Request& request);
+  Result<std::string> BilledProvider(const std::string& name);
   // The months of a bill's lines. Errors: kInvalidArgument: one is closed; a line is of two.
   Result<std::vector<billing::BillPeriod>> OpenPeriods(const std::string& provider,
                                                        std::span<const billing::BillLine> lines);

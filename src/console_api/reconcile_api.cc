@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "billing/bill_boundary.h"
+#include "billing/meter.h"
 #include "billing/price_proposal.h"
 #include "billing/remote_bill.h"
 #include "billing/usage_json.h"
@@ -348,8 +349,20 @@ Status MoneyApi::TakeUsage(const std::string& provider, int64_t from_s, int64_t 
   return {};
 }
 
+// A provider that the config has no more may bill yet; a bill of one that never was here would be
+// owed to nobody, and be missed where it belongs.
+Result<std::string> MoneyApi::BilledProvider(const std::string& name) {
+  const std::vector<ledger::PayeeState> payees = ledger_.Payees();
+  const bool was_here =
+      std::ranges::find(payees, "provider:" + name, &ledger::PayeeState::name) != payees.end();
+  return was_here || !catalog_
+             ? name
+             : NameInCatalog(*catalog_(), billing::kProviderScope, name, "provider");
+}
+
 Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
-  TW_ASSIGN_OR_RETURN(const Errand errand, ReadErrand(request.body));
+  TW_ASSIGN_OR_RETURN(Errand errand, ReadErrand(request.body));
+  TW_ASSIGN_OR_RETURN(errand.provider, BilledProvider(errand.provider));
   const bool is_json = errand.text.substr(0, errand.text.find('{')).find_first_not_of(" \t\r\n") ==
                            std::string::npos &&
                        errand.text.find('{') != std::string::npos;

@@ -623,7 +623,7 @@ def test_old_requests_are_set_aside_into_files_and_bills_stay(tmp_path):
         proof = json.loads(cli(home, "bill", "verify", "--period", old, "--json"))
         assert proof["good"] and proof["attempts_set_aside"] == 0
         usage = json.loads(cli(home, "usage", "--json"))
-        for provider in ("site-a", "elsewhere"):
+        for provider in ("site-a", "together"):
             invoice = tmp_path / f"{provider}.csv"
             invoice.write_text(f"date,model,cost_usd\n{before[0]['ended'][:10]},model-x,1\n")
             cli(home, "reconcile", "import", invoice, "--provider", provider)
@@ -661,7 +661,7 @@ def test_old_requests_are_set_aside_into_files_and_bills_stay(tmp_path):
             assert refused.returncode and "set aside" in refused.stderr, refused
             known = json.loads(cli(home, "reconcile", "status", old, "--json"))["providers"]
             assert [(one["provider"], one["closed"], one["billed_nanousd"], one["suspense_nanousd"]) for one in known] == [
-                (provider, True, str(10**9), "0") for provider in ("elsewhere", "site-a")
+                (provider, True, str(10**9), "0") for provider in ("site-a", "together")
             ]
             assert all(one["set_aside_until"] == listed["set_aside_until"] and one["recorded_nanousd"] is None for one in known)
             assert "cannot be compared with them any more" in cli(home, "reconcile", "status", old)

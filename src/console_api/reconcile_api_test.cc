@@ -1,0 +1,67 @@
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "billing/books.h"
+#include "console_api/money_api.h"
+#include "dialects/json_reader.h"
+#include "testing/temp_dir.h"
+
+namespace tradewind::console_api {
+namespace {
+
+std::shared_ptr<const catalog::Catalog> CatalogOfSiteA() {
+  catalog::CatalogSources sources;
+  catalog::ProviderConfig& provider = sources.configured.emplace_back();
+  provider.name = "site-a";
+  provider.kind = "openai";
+  provider.base_url = "https://site.example/v1";
+  return catalog::Catalog::Build(std::move(sources));
+}
+
+class ReconcileApiTest : public ::testing::Test {
+ protected:
+  ReconcileApiTest() { money_.NamesFrom(CatalogOfSiteA); }
+  Result<http::Response> Import(const std::string& provider) {
+    http::Request request;
+    request.method = "POST";
+    request.path = "/tw/v1/reconcile/import";
+    request.body = R"({"provider":")" + provider +
+                   R"(","bill":"date,model,cost_usd\n2025-11-25,org/model,9.99\n"})";
+    identity::Principal admin;
+    admin.is_admin_token = true;
+    return money_.Answer(request, admin);
+  }
+
+  testing::TempDir home_;
+  std::unique_ptr<identity::Store> store_ =
+      std::move(identity::Store::Open({.home = home_.path()}).value());
+  std::unique_ptr<billing::Books> books_ = std::move(billing::Books::Open(home_.path()).value());
+  MoneyApi money_{books_->ledger(), books_->recorder(), *store_};
+};
+
+TEST_F(ReconcileApiTest, ABillOfAProviderThatNeverWasHereIsRefusedWithTheNearest) {
+  const auto refused = Import("site-aa");
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(refused.error().param, "provider");
+  EXPECT_NE(refused.error().message.find("The nearest: site-a."), std::string::npos)
+      << refused.error().message;
+  EXPECT_TRUE(books_->ledger().Payees().empty()) << "nobody is owed anything";
+}
+
+TEST_F(ReconcileApiTest, ABillIsOfTheProviderAsTheCatalogueSpellsIt) {
+  ASSERT_TRUE(Import("Site-A").has_value());
+  EXPECT_EQ(books_->ledger().OwedTo("provider:site-a"), 9'990'000'000);
+}
+
+TEST_F(ReconcileApiTest, AProviderThatTheConfigHasNoMoreMayBill) {
+  ASSERT_TRUE(books_->ledger().Payee("provider:gone").has_value());
+  ASSERT_TRUE(Import("gone").has_value());
+  EXPECT_EQ(books_->ledger().OwedTo("provider:gone"), 9'990'000'000);
+}
+
+}  // namespace
+}  // namespace tradewind::console_api
