@@ -19,6 +19,7 @@
 #include "cli/reply_fields.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
+#include "console_api/keys_json.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
 #include "gateway/usage_api.h"
@@ -124,17 +125,23 @@ Result<ExitCode> Run(const Settings& settings, std::string_view method, std::str
   return ExitCode::kDone;
 }
 
-// A flag that is a day of UTC; nullopt when nobody says it.
+// A flag that is a day of UTC, or how long ago that is; nullopt when nobody says it.
 Result<std::optional<int64_t>> DayOf(const Settings& settings, const std::string& flag) {
   constexpr int64_t kDayS = 86'400;
   const std::string text = settings.Text(flag);
   if (text.empty()) {
     return std::nullopt;
   }
+  if (const auto span_s = console_api::ReadSpan(text)) {
+    const int64_t then_s = std::max<int64_t>(0, SystemClock().UnixSeconds() - *span_s);
+    return then_s - then_s % kDayS;
+  }
   const auto time = billing::ReadBillTime(text);
   if (!time.has_value() || *time % kDayS != 0) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("--{} is a day of UTC, like 2026-11-01", flag), flag);
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("--{} is a day of UTC, like 2026-11-01, or how long ago it is, like 7d", flag),
+        flag);
   }
   return time;
 }

@@ -9,12 +9,12 @@
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
 #include "dialects/json_reader.h"
+#include "console_api/sight.h"
 #include "dialects/json_writer.h"
 
 namespace tradewind::console_api {
 namespace {
 
-constexpr int64_t kNanosPerSecond = 1'000'000'000;
 constexpr std::string_view kActor = "the admin token";  // there is one, and it alone may
 
 Status CheckFields(const dialects::Fields& fields) {
@@ -24,18 +24,6 @@ Status CheckFields(const dialects::Fields& fields) {
     return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}` is no field here.", name), name);
   }
   return {};
-}
-
-Result<int64_t> TimeOf(const std::string& text, const char* name, int64_t otherwise) {
-  if (text.empty()) {
-    return otherwise;
-  }
-  const Result<int64_t> seconds = ParseExpiry(text, 0);
-  if (!seconds.has_value()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("`{}` is a date or a time, like 2026-12-31.", name), name);
-  }
-  return *seconds > INT64_MAX / kNanosPerSecond ? INT64_MAX : *seconds * kNanosPerSecond;
 }
 
 Result<std::optional<Decimal>> PriceOf(const std::string& text, const char* name) {
@@ -58,13 +46,13 @@ struct RerateFields {
   std::string from, to, after, input, cached, output;
 };
 
-Status Complete(const RerateFields& said, billing::RerateOrder& order) {
+Status Complete(const RerateFields& said, int64_t now_s, billing::RerateOrder& order) {
   if (order.model.empty() || order.provider.empty()) {
     return Fail(ErrorCode::kInvalidArgument, "Say which model at which provider is rated anew.",
                 order.model.empty() ? "model" : "provider");
   }
-  TW_ASSIGN_OR_RETURN(order.from_ns, TimeOf(said.from, "from", 0));
-  TW_ASSIGN_OR_RETURN(order.to_ns, TimeOf(said.to, "to", INT64_MAX));
+  TW_ASSIGN_OR_RETURN(order.from_ns, ReadTime(said.from, "from", 0, now_s));
+  TW_ASSIGN_OR_RETURN(order.to_ns, ReadTime(said.to, "to", INT64_MAX, now_s));
   catalog::Prices prices;
   TW_ASSIGN_OR_RETURN(prices.input, PriceOf(said.input, "input_usd_per_mtok"));
   TW_ASSIGN_OR_RETURN(prices.cached_input, PriceOf(said.cached, "cached_input_usd_per_mtok"));

@@ -47,20 +47,6 @@ std::optional<int64_t> ReadTimeOfDay(std::string_view text) {  // "23:59:59Z"
   return (hour * 60 + minute) * 60 + second;
 }
 
-std::optional<int64_t> ReadSpan(std::string_view text) {  // "30d"
-  constexpr int64_t kDaysMax = 36'500;
-  const int64_t unit_s = text.ends_with('d')   ? 86'400
-                         : text.ends_with('h') ? 3'600
-                         : text.ends_with('m') ? 60
-                                               : 0;
-  int64_t count = 0;
-  if (unit_s == 0 || text.size() < 2 || !ReadNumber(text.substr(0, text.size() - 1), count) ||
-      count > kDaysMax * 86'400 / unit_s) {
-    return std::nullopt;
-  }
-  return count * unit_s;
-}
-
 void OptionalTime(JsonWriter& json, std::string_view name, const std::optional<int64_t>& unix_s) {
   json.Key(name);
   unix_s.has_value() ? json.Value(FormatTime(*unix_s)) : json.Null();
@@ -135,6 +121,20 @@ void ReadTexts(Fields& fields, std::string_view name, std::vector<std::string>& 
   if (out.empty()) {  // "none" or "all"? Nobody should have to guess
     fields.Wrong(name, "must not be an empty list; leave it out to allow all");
   }
+}
+
+std::optional<int64_t> ReadSpan(std::string_view text) {
+  constexpr int64_t kDaysMax = 36'500;
+  const int64_t unit_s = text.ends_with('d')   ? 86'400
+                         : text.ends_with('h') ? 3'600
+                         : text.ends_with('m') ? 60
+                                               : 0;
+  int64_t count = 0;
+  if (unit_s == 0 || text.size() < 2 || !ReadNumber(text.substr(0, text.size() - 1), count) ||
+      count > kDaysMax * 86'400 / unit_s) {
+    return std::nullopt;
+  }
+  return count * unit_s;
 }
 
 Result<int64_t> ParseExpiry(std::string_view text, int64_t now_unix_s) {

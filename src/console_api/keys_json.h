@@ -31,6 +31,9 @@ void ReadTexts(dialects::Fields& fields, std::string_view name, std::vector<std:
 // not before the year 1970. Errors: kInvalidArgument (param expires).
 Result<int64_t> ParseExpiry(std::string_view text, int64_t now_unix_s);
 
+// "30d", "12h", "90m", in seconds: at most a hundred years. nullopt: it is none.
+std::optional<int64_t> ReadSpan(std::string_view text);
+
 std::string FormatTime(int64_t unix_s);  // RFC 3339 in UTC, whole seconds
 
 // Fields of an open object; the state is live, expired or revoked.

@@ -408,8 +408,8 @@ Result<http::Response> MoneyApi::AnswerUsage(const http::Request& request,
   filter.key_id = sight.key_id.value_or("");
   filter.model = http::First(query, "model");
   filter.provider = http::First(query, "provider");
-  TW_ASSIGN_OR_RETURN(filter.from_ns, TimeOf(query, "from", 0));
-  TW_ASSIGN_OR_RETURN(filter.to_ns, TimeOf(query, "to", INT64_MAX));
+  TW_ASSIGN_OR_RETURN(filter.from_ns, TimeOf(query, "from", 0, NowS()));
+  TW_ASSIGN_OR_RETURN(filter.to_ns, TimeOf(query, "to", INT64_MAX, NowS()));
   std::optional<identity::KeyInfo> key;
   if (const std::string name = http::First(query, "key"); !name.empty()) {
     TW_ASSIGN_OR_RETURN(key, FindKey(store_, name, sight));

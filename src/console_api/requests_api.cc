@@ -94,9 +94,9 @@ Status ReadState(const http::Query& query, AttemptFilter& filter) {
   return {};
 }
 
-Status ReadTimes(const http::Query& query, AttemptFilter& filter) {
-  TW_ASSIGN_OR_RETURN(filter.from_ns, TimeOf(query, "from", 0));
-  TW_ASSIGN_OR_RETURN(filter.to_ns, TimeOf(query, "to", INT64_MAX));
+Status ReadTimes(const http::Query& query, int64_t now_s, AttemptFilter& filter) {
+  TW_ASSIGN_OR_RETURN(filter.from_ns, TimeOf(query, "from", 0, now_s));
+  TW_ASSIGN_OR_RETURN(filter.to_ns, TimeOf(query, "to", INT64_MAX, now_s));
   if (const std::string text = http::First(query, "period"); !text.empty()) {
     TW_ASSIGN_OR_RETURN(const billing::BillPeriod period, billing::ParseBillPeriod(text));
     constexpr int64_t kLastS = INT64_MAX / kNanosPerSecond;
@@ -239,7 +239,7 @@ Result<AttemptFilter> MoneyApi::ReadRequestFilter(const http::Query& query,
   filter.model = http::First(query, "model");
   filter.provider = http::First(query, "provider");
   TW_RETURN_IF_ERROR(ReadState(query, filter));
-  TW_RETURN_IF_ERROR(ReadTimes(query, filter));
+  TW_RETURN_IF_ERROR(ReadTimes(query, NowS(), filter));
   TW_ASSIGN_OR_RETURN(filter.price_version, NumberOf<uint32_t>(query, "price_version", 0));
   return filter;
 }

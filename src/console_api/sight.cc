@@ -33,17 +33,27 @@ Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& nam
   return *found;
 }
 
-Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise) {
-  const std::string text = http::First(query, name);
+Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise,
+                       int64_t now_s) {
+  return ReadTime(http::First(query, name), name, otherwise, now_s);
+}
+
+Result<int64_t> ReadTime(std::string_view text, std::string_view name, int64_t otherwise,
+                         int64_t now_s) {
+  constexpr int64_t kNanosPerSecond = 1'000'000'000;
   if (text.empty()) {
     return otherwise;
   }
+  if (const auto span_s = ReadSpan(text)) {
+    return std::max<int64_t>(0, now_s - *span_s) * kNanosPerSecond;
+  }
   const Result<int64_t> seconds = ParseExpiry(text, 0);
   if (!seconds.has_value()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("`{}` is a date or a time, like 2026-12-31.", name), std::string(name));
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("`{}` is a date or a time, like 2026-12-31, or how long ago, like 7d.", name),
+        std::string(name));
   }
-  constexpr int64_t kNanosPerSecond = 1'000'000'000;
   // Beyond what nanoseconds of 64 bits reach (2262) is the end of time: "9999-12-31" means all.
   return *seconds > INT64_MAX / kNanosPerSecond ? INT64_MAX : *seconds * kNanosPerSecond;
 }

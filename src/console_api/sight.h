@@ -25,8 +25,12 @@ Sight SightOf(const identity::Principal& caller);
 Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& name,
                                   const Sight& sight);
 
-// A date or a time of the query, in nanoseconds. Errors: kInvalidArgument naming it.
-Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise);
+// When a listing or a sum begins or ends, in nanoseconds: a date, a time, or a span, which counts
+// back from now ("7d": a week ago). Errors: kInvalidArgument naming it.
+Result<int64_t> ReadTime(std::string_view text, std::string_view name, int64_t otherwise,
+                         int64_t now_s);
+Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise,
+                       int64_t now_s);
 
 // What a query that is read wrongly would answer is taken for what was asked. Errors:
 // kInvalidArgument naming the first field that is none of these.
