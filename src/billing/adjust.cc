@@ -2,15 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <map>
-#include <ranges>
 #include <span>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "billing/bill_period.h"
-#include "billing/price_version.h"
 #include "billing/usd.h"
 
 namespace tradewind::billing {
@@ -202,16 +201,36 @@ Result<bool> Adjuster::IsClosed(const std::string& provider, int64_t admitted_ns
   return recorder_.IsClosed(provider, MonthOf(admitted_ns / kNanosPerSecond));
 }
 
-namespace {
-
-// The price of these requests that is in force: that of their provider's model.
-const PriceVersion* InForce(std::span<const PriceVersion> versions, const Purchase& bought) {
-  const auto found = std::ranges::find_if(versions, [&](const PriceVersion& version) {
-    return version.provider == bought.provider && version.provider_model == bought.provider_model &&
-           version.to_ns == INT64_MAX;
+// A price that the catalogue has and no request was held at becomes a version as soon as something
+// is corrected by it.
+Result<std::vector<PriceVersion>> Adjuster::InForce(const RerateOrder& order,
+                                                    std::span<const PriceVersion> versions) {
+  std::vector<PriceVersion> in_force;
+  std::ranges::copy_if(versions, std::back_inserter(in_force), [&](const PriceVersion& version) {
+    return version.provider == order.provider && version.to_ns == INT64_MAX;
   });
-  return found == versions.end() ? nullptr : &*found;
+  for (const catalog::Mapping& mapping : order.now) {
+    Purchase bought;
+    bought.model = mapping.hf_model;
+    bought.provider = mapping.provider;
+    bought.provider_model = mapping.provider_model;
+    const ledger::PriceSpec spec = SpecOf(bought, mapping.prices);
+    PriceVersion version = VersionOf(0, spec);
+    if (std::ranges::find(in_force, version.hash, &PriceVersion::hash) != in_force.end()) {
+      continue;
+    }
+    if (order.applies) {
+      TW_ASSIGN_OR_RETURN(version.version, ledger_.PriceVersion(spec));
+    }
+    std::erase_if(in_force, [&](const PriceVersion& other) {
+      return other.provider_model == version.provider_model;
+    });
+    in_force.push_back(std::move(version));
+  }
+  return in_force;
 }
+
+namespace {
 
 // Prices of input and output alone say nothing of what else an attempt cost.
 bool IsOfTokensAlone(const catalog::Prices& held_at, const Outcome& outcome) {
@@ -226,6 +245,7 @@ bool IsOfTokensAlone(const catalog::Prices& held_at, const Outcome& outcome) {
 
 std::optional<Correction> Adjuster::Rerated(const Standing& standing, const RerateOrder& order,
                                             std::span<const PriceVersion> versions,
+                                            std::span<const PriceVersion> in_force,
                                             Rerating& result) {
   const AttemptRow& row = standing.row;
   if (standing.is_named) {
@@ -236,14 +256,14 @@ std::optional<Correction> Adjuster::Rerated(const Standing& standing, const Rera
   const bool is_held = held_at != versions.end();
   const bool is_by_tokens = is_held ? CostAt(held_at->prices, row.outcome) == row.cost
                                     : !row.purchase.priced && row.cost == 0;
-  const PriceVersion* const in_force = InForce(versions, row.purchase);
+  const auto now =
+      std::ranges::find(in_force, row.purchase.provider_model, &PriceVersion::provider_model);
   const bool is_told_apart = order.prices.has_value()
                                  ? !is_held || IsOfTokensAlone(held_at->prices, row.outcome)
-                                 : in_force != nullptr;
+                                 : now != in_force.end();
   const std::optional<int64_t> cost =
-      !is_told_apart
-          ? std::nullopt
-          : CostAt(order.prices.has_value() ? *order.prices : in_force->prices, row.outcome);
+      !is_told_apart ? std::nullopt
+                     : CostAt(order.prices.has_value() ? *order.prices : now->prices, row.outcome);
   if (!IsKnown(row.outcome.source) || !is_by_tokens || !row.reason.empty() || !cost.has_value()) {
     ++result.not_by_tokens;
     return std::nullopt;
@@ -256,7 +276,7 @@ std::optional<Correction> Adjuster::Rerated(const Standing& standing, const Rera
     return std::nullopt;
   }
   next.is_rerated = true;
-  next.price_version = order.prices.has_value() ? 0 : in_force->version;
+  next.price_version = order.prices.has_value() ? 0 : now->version;
   next.reason = order.reason;
   next.actor = order.actor;
   return next;
@@ -269,19 +289,18 @@ Result<Rerating> Adjuster::Rerate(const RerateOrder& order) {
   const std::lock_guard lock(mutex_);
   TW_ASSIGN_OR_RETURN(const std::vector<PriceVersion> versions, recorder_.Prices(order.model));
   Rerating result;
+  std::vector<PriceVersion> in_force;
   if (!order.prices.has_value()) {
-    const auto newest_first = versions | std::views::reverse;
-    const auto newest = std::ranges::find_if(newest_first, [&](const PriceVersion& version) {
-      return version.provider == order.provider && version.to_ns == INT64_MAX;
-    });
-    if (newest == newest_first.end()) {
+    TW_ASSIGN_OR_RETURN(in_force, InForce(order, versions));
+    if (in_force.empty()) {
       return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("{} has no price at {} that a request was held at: name one with "
-                              "`input_usd_per_mtok` and `output_usd_per_mtok`.",
+                  fmt::format("{} has no price at {}: name one with `input_usd_per_mtok` and "
+                              "`output_usd_per_mtok`.",
                               order.model.substr(0, 200), order.provider.substr(0, 80)),
                   "model");
     }
-    result.price_version = newest->version;
+    result.price_version = in_force.back().version;
+    result.price_source = in_force.back().source;
   }
   TW_ASSIGN_OR_RETURN(const int64_t set_aside_until_ns, recorder_.SetAsideUntil());
   if (set_aside_until_ns > order.from_ns) {
@@ -307,7 +326,7 @@ Result<Rerating> Adjuster::Rerate(const RerateOrder& order) {
   std::map<std::string, bool> closed;  // months
   std::vector<const Standing*> corrected;
   for (const Standing& one : standing) {
-    auto next = Rerated(one, order, versions, result);
+    auto next = Rerated(one, order, versions, in_force, result);
     if (!next.has_value()) {
       continue;
     }

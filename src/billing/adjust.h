@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "billing/correction.h"
+#include "billing/price_version.h"
 #include "billing/recorder.h"
 #include "catalog/mapping.h"
 #include "ledger/ledger.h"
@@ -30,15 +32,20 @@ struct AdjustWord {
 struct RerateOrder {
   std::string model, provider;
   int64_t from_ns = 0, to_ns = INT64_MAX;  // by admission
-  std::optional<catalog::Prices> prices;   // nullopt: those of the version that is in force
-  ledger::HoldId after;                    // of an earlier answer, to go on
-  bool applies = false;                    // otherwise it is only told
+  std::optional<catalog::Prices> prices;   // nullopt: those that are in force
+  // What is in force, of this model at this provider: the catalogue's. Of what it does not have, the
+  // version that a request was held at last.
+  std::vector<catalog::Mapping> now;
+  ledger::HoldId after;  // of an earlier answer, to go on
+  bool applies = false;  // otherwise it is only told
   std::string reason, actor;
 };
 
 struct Rerating {
   std::vector<Correction> corrections;  // made, or that would be
-  uint32_t price_version = 0;           // 0: of named prices
+  // 0: of named prices, or of those that nothing was held at yet while it is only told.
+  uint32_t price_version = 0;
+  std::string price_source;  // "config.toml line 7"; "" of named ones
   // Left as they are: it is right already; its cost is not what its price makes of its tokens, or
   // nobody knows them; somebody named its amounts.
   // Or the provider's month is closed, or no more may be corrected today.
@@ -75,9 +82,13 @@ class Adjuster {
   // Into the journal, or only as far as to know whether it can.
   enum class Posting : bool { kTried, kMade };
   Status Post(const Standing& standing, const Correction& correction, Posting posting);
+  // Of each of the provider's models one, the newest last.
+  Result<std::vector<PriceVersion>> InForce(const RerateOrder& order,
+                                            std::span<const PriceVersion> versions);
   // Nullopt: it stays as it is, and is counted.
   std::optional<Correction> Rerated(const Standing& standing, const RerateOrder& order,
-                                    std::span<const PriceVersion> versions, Rerating& result);
+                                    std::span<const PriceVersion> versions,
+                                    std::span<const PriceVersion> in_force, Rerating& result);
   // The provider's month of an admission: what it is owed of it is final.
   Result<bool> IsClosed(const std::string& provider, int64_t admitted_ns);
 

@@ -311,6 +311,35 @@ TEST(Rerate, ByThePriceNowInForce) {
   EXPECT_EQ(world.adjuster().Rerate(order).error().param, "model");
 }
 
+TEST(Rerate, APriceThatNothingWasHeldAtYetIsAVersionOnceItCorrectsSomething) {
+  Corrected world;
+  world.Buy(1'000, 500);
+  RerateOrder order = Order(false);
+  order.prices.reset();
+  catalog::Mapping now;
+  now.hf_model = order.model;
+  now.provider = order.provider;
+  now.provider_model = "model-x";
+  now.prices = Priced("0.5", "1");
+  order.now = {now};
+  const Rerating told = *world.adjuster().Rerate(order);
+  ASSERT_EQ(told.corrections.size(), 1U);
+  EXPECT_EQ(told.price_version, 0U);
+  EXPECT_EQ(world.recorder->Prices()->size(), 1U) << "telling makes no version";
+  order.applies = true;
+  EXPECT_EQ(world.adjuster().Rerate(order)->price_version, 2U);
+  EXPECT_EQ(world.Sum().cost, 1'000'000);
+  const Rerating again = *world.adjuster().Rerate(order);
+  EXPECT_EQ(again.right, 1);
+  EXPECT_EQ(again.price_version, 2U) << "the same";
+  world.prices = now.prices;
+  world.Buy(1'000, 500);
+  EXPECT_EQ(world.recorder->Prices()->size(), 2U) << "requests are held at it, too";
+  world.StatementOf("2025-11");
+  world.KillAndStart();
+  world.StatementOf("2025-11");
+}
+
 TEST(Rerate, ThePriceInForceIsThatOfTheSameModelOfTheProvider) {
   Corrected world;
   world.Buy(1'000, 500);

@@ -36,6 +36,7 @@ struct Total {
   std::map<std::string, Sums> by_org;
   int64_t price_version = 0, right = 0, not_by_tokens = 0, named = 0, closed = 0;
   std::vector<std::string> too_many;
+  std::string price_source;     // "": of named prices
   std::string set_aside_until;  // "": nothing of the time was
 };
 
@@ -59,6 +60,7 @@ void Add(const json::object& answer, Total& total) {
     }
   }
   total.price_version = Number(answer, "price_version");
+  total.price_source = Text(answer, "price_source");
   total.right += Number(answer, "right");
   total.not_by_tokens += Number(answer, "not_by_tokens");
   total.named += Number(answer, "named");
@@ -74,7 +76,7 @@ void Add(const json::object& answer, Total& total) {
 std::string JsonOf(const Total& total, bool applies) {
   auto out = BeginJson("rerating");
   out.Field("applied", applies).Field("price_version", total.price_version);
-  out.Key("organisations").BeginArray();
+  out.Field("price_source", total.price_source).Key("organisations").BeginArray();
   for (const auto& [org, sums] : total.by_org) {
     out.BeginObject().Field("org", org).Field("attempts", sums.attempts);
     out.Field("cost_before_nanousd", std::to_string(sums.cost_before));
@@ -101,6 +103,9 @@ void PrintTotal(const Total& total, bool applies, const Settings& settings) {
                     billing::FormatUsd(sums.charge_before), billing::FormatUsd(sums.charge)});
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));
+  if (!total.price_source.empty()) {
+    Print(fmt::format("by the price that is in force: {}\n", WithoutControls(total.price_source)));
+  }
   Print(
       fmt::format("{} are right already; the cost of {} is not what their price makes of their "
                   "tokens, the amounts of {} were named by somebody, and the provider's month of "

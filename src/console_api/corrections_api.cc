@@ -5,11 +5,12 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "billing/usd.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
-#include "dialects/json_reader.h"
 #include "console_api/sight.h"
+#include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
 
 namespace tradewind::console_api {
@@ -72,6 +73,33 @@ Status Complete(const RerateFields& said, int64_t now_s, billing::RerateOrder& o
   return {};
 }
 
+// The price that the next request would be held at, and the names as requests are recorded with
+// them.
+Status PriceByCatalog(const catalog::Catalog& catalog, billing::RerateOrder& order) {
+  const catalog::Provider* provider = catalog.FindProvider(AsciiLower(order.provider));
+  const catalog::Model* model = catalog.Find(order.model);
+  order.provider = provider == nullptr ? order.provider : provider->slug;
+  if (model == nullptr) {
+    return {};
+  }
+  order.model = model->id;
+  bool is_served = false;
+  for (const catalog::Mapping& mapping : model->mappings) {
+    is_served |= mapping.provider == order.provider;
+    if (mapping.provider == order.provider && mapping.prices.is_priced()) {
+      order.now.push_back(mapping);
+    }
+  }
+  if (is_served && order.now.empty() && !order.prices.has_value()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} has no price at {} now: write it into the config, or name one "
+                            "with `input_usd_per_mtok` and `output_usd_per_mtok`.",
+                            order.model, order.provider),
+                "model");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<http::Response> MoneyApi::AnswerCorrections(const http::Request& request,
@@ -129,11 +157,15 @@ Result<http::Response> MoneyApi::Rerate(std::string_view body) {
   fields.Text("reason", order.reason);
   fields.Flag("apply", order.applies);
   TW_RETURN_IF_ERROR(CheckFields(fields));
-  TW_RETURN_IF_ERROR(Complete(said, order));
+  TW_RETURN_IF_ERROR(Complete(said, NowS(), order));
+  if (catalog_) {
+    TW_RETURN_IF_ERROR(PriceByCatalog(*catalog_(), order));
+  }
   TW_ASSIGN_OR_RETURN(const billing::Rerating done, adjuster_.Rerate(order));
   dialects::JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.rerating/v1").Field("applied", order.applies);
-  json.Field("price_version", int64_t{done.price_version}).Key("corrections").BeginArray();
+  json.Field("price_version", int64_t{done.price_version});
+  json.Field("price_source", done.price_source).Key("corrections").BeginArray();
   for (const billing::Correction& one : done.corrections) {
     json.BeginObject().Field("receipt", ReceiptOf(one.id)).Field("org", one.purchase.org_id);
     json.Field("cost_before_nanousd", std::to_string(one.cost_before));

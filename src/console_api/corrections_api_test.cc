@@ -1,4 +1,5 @@
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -116,6 +117,38 @@ TEST_F(CorrectionsApiTest, ManyAreRatedAnewByANamedPrice) {
   EXPECT_EQ(one.at("cost_nanousd"), "100000");
   EXPECT_EQ(one.at("org"), "org");
   EXPECT_EQ(Ask(asked + R"(,"apply":true,"reason":"mistyped"})", "/rerate").at("right"), 2);
+}
+
+TEST_F(CorrectionsApiTest, ManyAreRatedAnewByThePriceThatTheCatalogueHasNow) {
+  Buy();
+  std::optional<Decimal> now = Decimal::Parse("0.5").value();
+  money_.NamesFrom([&now] {
+    catalog::CatalogSources sources;
+    catalog::Mapping mapping;
+    mapping.hf_model = "org/model";
+    mapping.provider = "site-a";
+    mapping.provider_model = "x";
+    mapping.prices.input = mapping.prices.output = now;
+    mapping.prices.origin = "config.toml line 7";
+    catalog::ProviderConfig& provider = sources.configured.emplace_back();
+    provider.name = "site-a";
+    provider.kind = "openai";
+    provider.base_url = "https://site.example/v1";
+    provider.models = {mapping};
+    return catalog::Catalog::Build(std::move(sources));
+  });
+  const std::string asked = R"({"model":"Org/Model","provider":"Site-A")";
+  const auto told = Ask(asked + "}", "/rerate");
+  ASSERT_EQ(told.at("corrections").as_array().size(), 1U) << "no request was held at it yet";
+  EXPECT_EQ(told.at("price_source"), "config.toml line 7");
+  EXPECT_EQ(told.at("price_version"), 0);
+  const std::string apply = asked + R"(,"apply":true,"reason":"mistyped"})";
+  const auto done = Ask(apply, "/rerate");
+  EXPECT_EQ(done.at("corrections").as_array()[0].at("cost_nanousd"), "150000");
+  EXPECT_EQ(done.at("price_version"), 2);
+  EXPECT_EQ(Ask(apply, "/rerate").at("right"), 1);
+  now.reset();
+  EXPECT_EQ(Param(asked + "}", "/rerate"), "model") << "it has no price now";
 }
 
 }  // namespace
