@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -11,6 +12,32 @@
 #include "telemetry/log.h"
 
 namespace tradewind::cli {
+namespace {
+
+void LogAll(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) {
+    telemetry::Log(telemetry::Level::kWarn, WithoutControls(warning));
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> LostPrices(const catalog::Catalog& before, const catalog::Catalog& now) {
+  std::vector<std::string> lost;
+  for (const catalog::Model& model : before.models()) {
+    for (const catalog::Mapping& had : model.mappings) {
+      const catalog::Mapping* has = now.FindByProviderModel(had.provider, had.provider_model);
+      if (had.source == catalog::Source::kConfig && had.prices.is_priced() && has != nullptr &&
+          !has->prices.is_priced()) {
+        lost.push_back(
+            fmt::format("{} at {} had a price ({}) and has none now: what it costs is not known, "
+                        "is in no sum, and counts in no soft budget",
+                        model.id, had.provider, had.prices.origin));
+      }
+    }
+  }
+  return lost;
+}
 
 Result<std::shared_ptr<const routing::Market>> LiveMarket::Build() const {
   const StoredKeyReader stored = [this](std::string_view slug) -> std::optional<std::string> {
@@ -19,11 +46,8 @@ Result<std::shared_ptr<const routing::Market>> LiveMarket::Build() const {
   };
   TW_ASSIGN_OR_RETURN(const Market market, LoadMarket(settings_, home_, models_, stored));
   auto built = BuildRoutes(market, settings_.market().route);
-  for (const auto* warnings : {&market.warnings, &built->warnings()}) {
-    for (const std::string& warning : *warnings) {
-      telemetry::Log(telemetry::Level::kWarn, WithoutControls(warning));
-    }
-  }
+  LogAll(market.warnings);
+  LogAll(built->warnings());
   return built;
 }
 
@@ -43,6 +67,8 @@ Result<Settings> LiveMarket::Reload() {
     settings_ = std::move(before);
     return Fail(built.error());
   }
+  LogAll(fresh.warnings());
+  LogAll(LostPrices(*market_->board.Get()->shared_catalog(), *(*built)->shared_catalog()));
   market_->Adopt(std::move(*built));
   prober_->MarketChanged();
   return fresh;

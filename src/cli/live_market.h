@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "catalog/catalog.h"
 #include "catalog/local_models.h"
 #include "cli/settings.h"
 #include "gateway/prober.h"
@@ -42,8 +43,8 @@ class LiveMarket {
   // Usage interfaces that are asked unasked, their keys read anew; one without its key is left out,
   // which is told once.
   std::vector<gateway::UsageSource> UsageSources();
-  // The config and prices anew, for requests to come. Errors: those of Settings::Reload and Build;
-  // then nothing changes.
+  // The config and prices anew, for requests to come; what it warns of, and prices that are lost by
+  // it, go to the log. Errors: those of Settings::Reload and Build; then nothing changes.
   Result<Settings> Reload();
 
  private:
@@ -58,5 +59,8 @@ class LiveMarket {
   gateway::Prober* prober_ = nullptr;
   std::set<std::string> told_;  // troubles with usage interfaces
 };
+
+// Of models of [[providers]] that had a price before and have none now, one line each.
+std::vector<std::string> LostPrices(const catalog::Catalog& before, const catalog::Catalog& now);
 
 }  // namespace tradewind::cli
