@@ -493,7 +493,9 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
       break;
     }
   }
-  ledger_.NoteRefused(refusal);
+  if (!offer.is_further) {
+    ledger_.NoteRefused(refusal);
+  }
   return Fail(NoRoom(refusal, ledger_.FindBudget(refusal.account), offer));
 }
 

@@ -102,6 +102,8 @@ struct Offer {
   std::string unknown_field;  // one of which nobody here knows whether it costs anything; "" = none
   // Beyond it the attempt is not made, whatever budgets say: what its request may still cost.
   std::optional<ledger::NanoUsd> cost_max;
+  // Another attempt of a request that was sent already: where it finds no room nobody is refused.
+  bool is_further = false;
   AskableIds askable = {};      // by which ids the provider says later what it cost
   bool is_strict = false;       // ledger::HoldRequest's
   bool charges_nobody = false;  // the operator's own: a cost, and no charge

@@ -176,6 +176,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
       !tries.order.facts.provider.dear_failover.value_or(tries.plan.market->route().dear_failover);
   offer.cost_max =
       is_bounded ? tries.at_stake.room(route.is_named && !begun.is_beside) : std::nullopt;
+  offer.is_further = tries.call.record.attempts > 0;
   offer.is_strict = IsStrict(tries.call);
   TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(std::move(offer), ledger::Send::kNow));
   tries.call.record.receipt = tries.call.receipt.ToString();

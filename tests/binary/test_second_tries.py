@@ -1,5 +1,6 @@
 """Where it is wanted: a stream that was cut goes on at another route, and a slow route is not waited for alone."""
 
+import decimal
 import json
 
 import openai
@@ -226,6 +227,32 @@ def test_the_first_to_begin_answers_and_the_other_is_closed(tmp_path, stream):
         assert metric(running, "tradewind_attempts_total", provider="site-b", outcome="answered") == 1
         running.sim.wait_for(lambda: len(running.sim.log()) == 2, "the other's end")
         assert [e["client_closed"] for e in running.sim.log() if e["provider"] == "site-a"] == [True]
+
+
+def test_a_second_one_without_room_is_no_refusal(tmp_path):
+    with market(tmp_path, "site-a", "site-b") as running:
+        home = running.server.home
+        free = running.chat(max_tokens=10)
+        budget = str(decimal.Decimal(int(free.headers["x-tradewind-hold-nanousd"])) * 3 / 2 / 10**9)
+        key = json.loads(harness.run_cli("keys", "create", "--name", "tight", "--budget", budget, "--json", home=home).stdout)
+        headers = {"Authorization": f"Bearer {key['token']}"}
+        running.sim.fault(provider="site-a", first_byte_ms=600)
+        assert running.chat(max_tokens=10, provider={"hedge": 30}, headers=headers).status == 200
+        running.sim.clear_faults()
+        running.sim.fault(provider="site-a", status=500)
+        failed = running.chat(max_tokens=10, headers=headers)
+        assert failed.status >= 500 and "was not tried again" in failed.error()["message"], failed.body
+        assert asked(running) == ["site-a"] * 3
+        refused = running.chat(max_tokens=1000, headers=headers)
+        assert refused.status == 402, refused.body
+        cost = refused.error()["message"].split("may cost up to ")[1].split(",")[0]
+
+        def alerts():
+            listed = json.loads(harness.run_cli("alerts", "--json", home=home).stdout)["alerts"]
+            return [alert["text"] for alert in listed if "refused" in alert["text"]]
+
+        (told,) = harness.wait_for(alerts, "the alert")
+        assert cost in told, "of the request that was refused"
 
 
 def test_the_first_may_still_win(tmp_path):
