@@ -108,7 +108,8 @@ constexpr auto kApartOfMessage =
 // words: a whole template, or (vLLM) what stands behind each message, `eos_token`.
 constexpr auto kTemplateFields =
     std::to_array<std::string_view>({"chat_template_kwargs", "chat_template_args"});
-constexpr size_t kTemplateWordBytesMax = 16;  // "high", "detailed thinking"
+constexpr std::string_view kSwitches = "features";  // sent with each request, off as well
+constexpr size_t kTemplateWordBytesMax = 16;        // "high", "detailed thinking"
 
 // A flag, a number, or a word: nothing that grows when it is repeated.
 bool IsTemplateSwitch(std::string_view name, std::string_view json) {
@@ -118,6 +119,14 @@ bool IsTemplateSwitch(std::string_view name, std::string_view json) {
   const std::string folded = CaseFolded(name);
   return json.size() <= kTemplateWordBytesMax + std::string_view(R"("")").size() &&
          folded != "chat_template" && !folded.contains("token");
+}
+
+// Of an object of switches.
+bool IsAllOff(std::string_view json) {
+  const Result<JsonText> fields = JsonText::Parse(std::string(json));
+  return fields.has_value() && std::ranges::all_of(fields->names(), [&](std::string_view name) {
+           return SaysNothing(fields->Raw(name));
+         });
 }
 
 bool RepeatsInTemplate(std::string_view json) {
@@ -148,10 +157,12 @@ bool IsFieldReadAsBilledApart(std::string_view folded) {
 std::string FieldBilledApart(const JsonText& request) {
   for (const std::string_view name : request.names()) {
     const std::string folded = CaseFolded(name);
-    const bool is_apart = IsFieldBilledApart(folded) ? !SaysNothing(request.Raw(name))
-                                                     : std::ranges::find(kTemplateFields, folded) !=
-                                                               kTemplateFields.end() &&
-                                                           RepeatsInTemplate(request.Raw(name));
+    const std::string_view raw = request.Raw(name);
+    const bool is_apart =
+        IsFieldBilledApart(folded)
+            ? !SaysNothing(raw) && !(folded == kSwitches && IsAllOff(raw))
+            : std::ranges::find(kTemplateFields, folded) != kTemplateFields.end() &&
+                  RepeatsInTemplate(raw);
     if (is_apart) {
       return folded;
     }

@@ -43,6 +43,13 @@ TEST(FieldBilledApart, LeavesWhatSaysNothingAndWhatIsBounded) {
             "");
 }
 
+TEST(FieldBilledApart, LeavesSwitchesThatAreAllOff) {
+  EXPECT_EQ(Apart(R"("features":{"web_search":false,"image_generation":0,"a":null})"), "");
+  EXPECT_EQ(Apart(R"("features":{"web_search":false,"image_generation":true})"), "features");
+  EXPECT_EQ(Apart(R"("features":["web_search"])"), "features");
+  EXPECT_EQ(Apart(R"("extra_body":{"max_tokens":0})"), "extra_body") << "whatever it says";
+}
+
 TEST(FieldBilledApart, NamesATemplateAmongItsArguments) {
   EXPECT_EQ(Apart(R"("chat_template_kwargs":{"enable_thinking":false})"), "");
   EXPECT_EQ(Apart(R"("chat_template_kwargs":{"chat\u005ftemplate":"{% for %}"})"),

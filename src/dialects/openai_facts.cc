@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
 #include <fmt/format.h>
 
 #include "base/limits.h"
@@ -124,6 +125,23 @@ void ReadNumber(Fields& fields, std::string_view name, std::optional<double>& ou
   }
 }
 
+// OpenRouter's: a number, or one for each of some percentiles. What is measured here is a median, so
+// that of the median counts, else the first.
+void ReadPreferred(Fields& fields, std::string_view name, std::optional<double>& out) {
+  const json::value* value = fields.Find(name);
+  if (value == nullptr || !value->is_object()) {
+    ReadNumber(fields, name, out);
+    return;
+  }
+  Fields inner(value->get_object(), fmt::format("provider.{}.", name));
+  for (const std::string_view percentile : {"p50", "p75", "p90", "p99"}) {
+    std::optional<double> number;
+    ReadNumber(inner, percentile, number);
+    out = out.has_value() ? out : number;
+  }
+  fields.Adopt(inner.status());
+}
+
 // Left out, the operator's setting counts.
 void ReadWish(Fields& fields, std::string_view name, std::optional<bool>& out) {
   bool wish = false;
@@ -163,8 +181,8 @@ void ReadPreferences(const json::object& object, const std::string& text, Fields
   } else {
     ReadWish(fields, "hedge", out.hedge);
   }
-  ReadNumber(fields, "preferred_max_latency", out.latency_max_s);
-  ReadNumber(fields, "preferred_min_throughput", out.throughput_min);
+  ReadPreferred(fields, "preferred_max_latency", out.latency_max_s);
+  ReadPreferred(fields, "preferred_min_throughput", out.throughput_min);
   out.ignored = fields.Unknown();
   outer.Adopt(fields.status());
 }
@@ -305,6 +323,10 @@ bool IsClientsFunction(const json::value& tool) {
     return false;  // some read `Type` as `type`
   }
   const json::value* type = object->if_contains("type");
+  if (type != nullptr && *type == "custom") {  // its arguments are free text
+    const json::value* custom = object->if_contains("custom");
+    return custom != nullptr && custom->is_object();
+  }
   return type != nullptr ? *type == "function" : object->contains("function");
 }
 
@@ -313,6 +335,9 @@ bool IsServiceTier(const json::value& value) {
   constexpr size_t kBytesMax = 64;
   return value.is_string() && value.get_string().size() <= kBytesMax;
 }
+
+// Who asks for a search with `{}` has one as the provider thinks best (OpenAI, xAI).
+constexpr std::array<std::string_view, 2> kSearches = {"web_search_options", "search_parameters"};
 
 std::string BilledApart(Fields& fields) {
   if (const json::value* tools = fields.Find("tools"); tools != nullptr && tools->is_array()) {
@@ -323,7 +348,10 @@ std::string BilledApart(Fields& fields) {
     }
   }
   for (const std::string_view name : kReadAsBilledApart) {
-    if (const json::value* value = fields.Find(name); value != nullptr && *value != false) {
+    const json::value* value = fields.Find(name);
+    if (value != nullptr &&
+        (!SaysNothing(json::serialize(*value)) ||
+         (value->is_object() && std::ranges::find(kSearches, name) != kSearches.end()))) {
       return std::string(name);
     }
   }

@@ -92,7 +92,19 @@ TEST(OpenAiFacts, NamesWhatIsBilledApartFromTokens) {
   EXPECT_EQ(apart(R"("tools":[{"function":{"name":"f"}}])"), "");
   EXPECT_EQ(apart(R"("tools":[{"type":"web_search"}])"), "tools");
   EXPECT_EQ(apart(R"("tools":[{"google_search":{}}])"), "tools");
+  EXPECT_EQ(apart(R"("tools":[{"type":"custom","custom":{"name":"apply_patch"}}])"), "")
+      << "which the client runs";
+  EXPECT_EQ(apart(R"("tools":[{"type":"custom"}])"), "tools");
+  EXPECT_EQ(apart(R"("tools":[{"type":"custom","name":"f","custom":"f"}])"), "tools");
   EXPECT_EQ(apart(R"("web_search_options":{})"), "web_search_options");
+  EXPECT_EQ(apart(R"("search_parameters":{})"), "search_parameters");
+  for (const char* nothing : {"null", "false", "0", "[]", "{}", R"("")"}) {
+    for (const char* field : {"plugins", "enable_search", "mm_processor_kwargs", "chat_template"}) {
+      EXPECT_EQ(apart('"' + std::string(field) + "\":" + nothing), "") << field << nothing;
+    }
+  }
+  EXPECT_EQ(apart(R"("plugins":[{"id":"web"}])"), "plugins");
+  EXPECT_EQ(apart(R"("enable_search":true)"), "enable_search");
   EXPECT_EQ(apart(R"("prediction":{"type":"content","content":"a"})"), "prediction");
   EXPECT_EQ(apart(R"("messages":[{"content":"a","images":["https://a.example/b.png"]}])"),
             "images");
@@ -394,6 +406,21 @@ TEST(OpenAiFacts, SortIsAWordOrAnObject) {
   EXPECT_EQ(sort(R"({"partition":"none"})").sort, "");
 }
 
+TEST(OpenAiFacts, APreferredSpeedIsANumberOrOneOfEachPercentile) {
+  const auto wants = [](const std::string& value) {
+    const auto facts = Facts(R"({"model":"m","provider":{"preferred_max_latency":)" + value +
+                             R"(,"preferred_min_throughput":)" + value + "}}");
+    EXPECT_EQ(facts->provider.latency_max_s, facts->provider.throughput_min);
+    return facts->provider.latency_max_s;
+  };
+  EXPECT_EQ(wants("3"), 3);
+  EXPECT_EQ(wants(R"({"p90":3})"), 3);
+  EXPECT_EQ(wants(R"({"p99":5,"p90":3,"p50":1.5})"), 1.5) << "what is measured is a median";
+  EXPECT_EQ(wants(R"({"p99":5,"p50":null,"p75":2})"), 2);
+  EXPECT_EQ(wants("{}"), std::nullopt);
+  EXPECT_EQ(wants("null"), std::nullopt);
+}
+
 TEST(OpenAiFacts, APriceCapIsKeptOrRefused) {
   const auto facts = [](const std::string& cap) {
     return Facts(R"({"model":"m","provider":{"max_price":)" + cap + "}}");
@@ -426,6 +453,10 @@ TEST(OpenAiFacts, NamesTheFieldThatIsWrong) {
       {R"({"model":"m","provider":{"sort":{"partition":"x"}}})", "provider.sort.partition"},
       {R"({"model":"m","provider":{"max_price":{"prompt":[]}}})", "provider.max_price.prompt"},
       {R"({"model":"m","max_tokens":1.5})", "max_tokens"},
+      {R"({"model":"m","provider":{"preferred_max_latency":{"p90":"3"}}})",
+       "provider.preferred_max_latency.p90"},
+      {R"({"model":"m","provider":{"preferred_max_latency":"3"}})",
+       "provider.preferred_max_latency"},
       {R"({"model":"m","provider":{"continuation":1}})", "provider.continuation"},
       {R"({"model":"m","provider":{"hedge":0}})", "provider.hedge"},
       {R"({"model":"m","provider":{"hedge":"soon"}})", "provider.hedge"},

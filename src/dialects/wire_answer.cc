@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "dialects/billed_apart.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_text.h"
 #include "dialects/json_writer.h"
@@ -216,9 +217,23 @@ bool ReadChoices(const dom::element& root, WireChunk& out, WireChoices* seen) {
   return true;
 }
 
+// Some put an `error` into all that they send, and where there is none it is "", {} or false.
+bool HasError(const dom::element& root) {
+  dom::element error;
+  if (root["error"].get(error) != simdjson::SUCCESS || error.is_null()) {
+    return false;
+  }
+  dom::array list;
+  dom::object usage;
+  const bool is_answer = root["choices"].get(list) == simdjson::SUCCESS ||
+                         root["data"].get(list) == simdjson::SUCCESS ||
+                         root["usage"].get(usage) == simdjson::SUCCESS;
+  return !is_answer || !SaysNothing(simdjson::minify(error));
+}
+
 std::optional<std::string> ReadError(const dom::element& root, bool has_choices) {
   dom::element error;
-  if (root["error"].get(error) == simdjson::SUCCESS && !error.is_null()) {
+  if (HasError(root) && root["error"].get(error) == simdjson::SUCCESS) {
     std::string_view text;
     if (error.get(text) == simdjson::SUCCESS) {
       return std::string(text);
@@ -303,8 +318,7 @@ Result<WireChunk> ReadWireChunk(std::string_view data, WireChoices* choices) {
   }
   chunk.error = ReadError(root, chunk.has_choices);
   dom::element error;
-  const bool has_null_error = root["error"].get(error) == simdjson::SUCCESS && error.is_null();
-  if (has_null_error) {
+  if (root["error"].get(error) == simdjson::SUCCESS && !HasError(root)) {
     TW_ASSIGN_OR_RETURN(JsonText text, JsonText::Parse(std::string(data)));
     text.Remove("error");
     chunk.rewritten = text.Text();

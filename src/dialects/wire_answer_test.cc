@@ -222,6 +222,30 @@ TEST(WireChunk, SeesErrorsInEveryEnvelope) {
                    ->error.has_value());
 }
 
+TEST(WireChunk, AnErrorThatSaysNothingBesideAnAnswerIsNone) {
+  for (const char* nothing : {R"("")", "{}", "[]", "false", "0", "null"}) {
+    const std::string error = R"("error":)" + std::string(nothing);
+    const auto chunk = ReadWireChunk(R"({"choices":[{"delta":{"content":"a"}}],)" + error + "}");
+    EXPECT_FALSE(chunk->error.has_value()) << nothing;
+    EXPECT_EQ(chunk->rewritten, R"({"choices":[{"delta":{"content":"a"}}]})") << nothing;
+    const auto last = ReadWireChunk("{" + error + R"(,"choices":[],"usage":{"prompt_tokens":5}})");
+    EXPECT_FALSE(last->error.has_value()) << nothing;
+    const auto whole = ReadWireWhole(
+        R"({"choices":[{"message":{"content":"a"}}],"usage":null,)" + error + "}", WireKind::kChat);
+    ASSERT_FALSE(whole->error.has_value()) << nothing;
+    EXPECT_EQ(whole->body, R"({"choices":[{"message":{"content":"a"}}],"usage":null})");
+    EXPECT_FALSE(
+        ReadWireWhole(R"({"data":[{"embedding":[1]}],)" + error + "}", WireKind::kEmbeddings)
+            ->error.has_value());
+  }
+  for (const char* error : {R"("over")", "true", R"({"code":1})", "1"}) {
+    EXPECT_TRUE(ReadWireChunk(R"({"choices":[{"delta":{}}],"error":)" + std::string(error) + "}")
+                    ->error.has_value())
+        << error;
+  }
+  EXPECT_TRUE(ReadWireChunk(R"({"error":{}})")->error.has_value()) << "beside nothing";
+}
+
 TEST(WireChunk, RewritesOnlyWhatClientsStumbleOver) {
   const auto null_error =
       ReadWireChunk(R"({"id":"1","error":null,"choices":[{"delta":{"content":"a"}}]})");
