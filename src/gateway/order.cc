@@ -29,10 +29,33 @@ Result<std::optional<int64_t>> PriceCap(const std::string& text, const char* nam
   return std::optional(nanousd);
 }
 
+// Whether it was there. -1 is "without a bound" to some servers and clients, and refused by others:
+// to all of them no bound at all is the same.
+bool RemoveNoBound(dialects::JsonText& text) {
+  bool removed = false;
+  for (const std::string_view name : {"max_tokens", "max_completion_tokens"}) {
+    if (text.Raw(name) == "-1") {
+      text.Remove(name);
+      removed = true;
+    }
+  }
+  return removed;
+}
+
+// Embeddings are never a stream, whatever a client puts into all that it sends.
+bool RemoveStream(dialects::JsonText& text) {
+  const bool removed = text.Has("stream") || text.Has("stream_options");
+  text.Remove("stream");
+  text.Remove("stream_options");
+  return removed;
+}
+
 }  // namespace
 
 Result<Order> ReadOrder(providers::Endpoint endpoint, std::string body) {
   TW_ASSIGN_OR_RETURN(dialects::JsonText text, dialects::JsonText::Parse(std::move(body)));
+  const bool is_shorter =
+      endpoint == providers::Endpoint::kEmbeddings ? RemoveStream(text) : RemoveNoBound(text);
   TW_ASSIGN_OR_RETURN(dialects::OpenAiFacts facts, dialects::ReadOpenAiFacts(text));
   const bool is_unnamed = text.Raw("model").empty() || text.Raw("model") == "null";
   if (is_unnamed) {
@@ -40,7 +63,7 @@ Result<Order> ReadOrder(providers::Endpoint endpoint, std::string body) {
     named.Value(facts.model);
     text.Set("model", named.Take());
   }
-  return Order{endpoint, std::move(text), std::move(facts), is_unnamed};
+  return Order{endpoint, std::move(text), std::move(facts), is_unnamed || is_shorter};
 }
 
 Result<routing::RouteNeeds> NeedsOf(const Order& order) {

@@ -22,7 +22,7 @@ struct Order {
   providers::Endpoint endpoint = providers::Endpoint::kChat;
   dialects::JsonText text;
   dialects::OpenAiFacts facts;
-  bool is_edited = false;  // `text` is not the body as it came: it got its model from `models`
+  bool is_edited = false;  // `text` is not the body as it came: a model, no -1
 };
 
 // Errors: kInvalidArgument naming the field.
