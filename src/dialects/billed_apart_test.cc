@@ -121,6 +121,18 @@ TEST(FieldBilledApart, NamesMediaBesideTheContentOfAMessage) {
   EXPECT_EQ(apart(R"("content":"images","tool_calls":[{"images":["a"]}],"name":"files")"), "");
 }
 
+TEST(FieldBilledApart, NamesATextThatStandsForFilesAtTheProvider) {
+  const auto apart = [](const std::string& content) {
+    return ReadParts(R"([{"role":"system","content":)" + content + "}]").unbounded;
+  };
+  EXPECT_EQ(apart(R"("fileid://file-fe-abc,fileid://file-fe-def")"), "fileid://");
+  EXPECT_EQ(apart(R"("file\u0069d:\/\/file-fe-abc")"), "fileid://");
+  EXPECT_EQ(apart(R"("\u0066\u0069\u006c\u0065\u0069\u0064\u003a\u002f\u002fa")"), "fileid://");
+  EXPECT_EQ(apart(R"([{"type":"text","text":"fileid://file-fe-abc"}])"), "fileid://");
+  EXPECT_EQ(apart(R"("what does fileid:// mean?")"), "");
+  EXPECT_EQ(apart(R"("file://a")"), "");
+}
+
 TEST(FieldBilledApart, NamesHowManyTilesAPictureIsCutInto) {
   EXPECT_EQ(ReadParts(R"([{"content":[{"type":"image_url",
                          "image_url":{"url":"a","max_dynamic_patch":4000}}]}])")

@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "dialects/billed_apart.h"
+#include "dialects/picture_marks.h"
 #include "dialects/rewritten.h"
 
 namespace tradewind::dialects {
@@ -39,6 +40,8 @@ constexpr std::array<std::string_view, 35> kOtherEnds = {
 constexpr size_t kUrlBytesMax = 8192;
 constexpr size_t kNameBytesMax = 64;  // of an error's words
 constexpr std::string_view kUsualTtl = "5m";
+// Qwen-Long's: the text is one of files that lie at the provider.
+constexpr std::string_view kFileText = "fileid://";
 
 template <size_t N>
 bool IsOneOf(const std::array<std::string_view, N>& all, std::string_view one) {
@@ -132,15 +135,15 @@ bool IsCacheName(std::string_view name) {
   return plain.starts_with("cachecontrol") || plain.starts_with("cachepoint");
 }
 
-// Whether something may be named "ttl", however it is written. Without a branch for each byte: it
-// looks at all tools of a request.
-bool MayNameTtl(std::string_view json) {
+// Whether something may have these three letters in its name, however they are written. Without a
+// branch for each byte: it looks at all tools of a request.
+bool MayName(std::string_view letters, std::string_view json) {
   const auto apart = [](char is, char wanted) { return static_cast<uint8_t>(is ^ wanted); };
   const auto lower = [](char c) { return static_cast<char>(c | 0x20); };
   unsigned found = 0;
   for (size_t i = 0; i + 2 < json.size(); ++i) {
-    const auto name = apart(lower(json[i]), 't') | apart(lower(json[i + 1]), 't') |
-                      apart(lower(json[i + 2]), 'l');
+    const auto name = apart(lower(json[i]), letters[0]) | apart(lower(json[i + 1]), letters[1]) |
+                      apart(lower(json[i + 2]), letters[2]);
     const auto escape = apart(json[i], '\\') | apart(json[i + 1], 'u');
     found |= (name == 0 ? 1U : 0U) | (escape == 0 ? 1U : 0U);
   }
@@ -173,6 +176,7 @@ class Walk {
       }
       ++at_;
     }
+    parts_.named_pictures += marks_.count();
     return std::move(parts_);
   }
 
@@ -212,6 +216,7 @@ class Walk {
     at_ = std::min(json_.find_first_not_of(" \t\r\n", end + 1), json_.size());
     if (at_ < json_.size() && json_[at_] == ':' && !levels_.empty()) {
       levels_.back().key = NameOf(raw);
+      NoteAlone(raw);
       if (is_in_part() && levels_.size() == part_depth_) {
         NoteName(levels_.back().key);
       } else if (is_of_message()) {
@@ -232,6 +237,30 @@ class Walk {
     if (parts_.unbounded.empty()) {
       parts_.unbounded = name;
     }
+  }
+
+  void NoteCache(bool is_something) {
+    parts_.wants_cache |= is_something && IsCacheName(levels_.back().key);
+  }
+
+  // Of a string: those of messages are joined in the prompt, others stand alone in it.
+  void NoteText(std::string_view raw) {
+    const std::string& key = levels_.back().key;
+    const bool is_text = IsOneOf(kTextKeys, key);
+    if (is_text && (raw.starts_with(kFileText[0]) || raw.starts_with('\\')) &&
+        Unescaped(raw.substr(0, kNameBytesMax)).starts_with(kFileText)) {
+      NoteUnbounded(kFileText);
+    }
+    if (is_text) {
+      marks_.Read(raw);
+    } else {
+      NoteAlone(raw);
+    }
+  }
+  void NoteAlone(std::string_view raw) {
+    PictureMarks marks;
+    marks.Read(raw);
+    parts_.named_pictures += marks.count();
   }
 
   // Of a message, beside its content.
@@ -258,6 +287,8 @@ class Walk {
     }
     if (!levels_.empty()) {
       NoteTtl(text, is_something);
+      NoteCache(is_something);
+      NoteText(text);
     }
     if (levels_.empty() || !is_in_part()) {
       return;
@@ -329,6 +360,7 @@ class Walk {
         levels_.empty() ? in_cache_ : levels_.back().in_cache || IsCacheName(levels_.back().key);
     if (!levels_.empty()) {
       NoteTtl({}, true);
+      NoteCache(!IsEmptyHere());
     }
     if (levels_.size() == part_depth_ && is_in_part()) {
       Note(levels_.back().key);
@@ -382,6 +414,7 @@ class Walk {
   bool has_image_ = false, has_type_ = false;
   bool is_other_ = false;     // its address or its format is no picture's
   size_t picture_bytes_ = 0;  // of its longest picture
+  PictureMarks marks_;
   MessageParts parts_;
 };
 
@@ -391,8 +424,13 @@ MessageParts ReadParts(std::string_view messages) {
   return Walk(messages).Run();
 }
 
+bool WantsCache(std::string_view name, std::string_view value) {
+  return (IsCacheName(NameOf(name)) && !SaysNothing(value)) ||
+         (MayName("cac", value) && Walk(value).Run().wants_cache);
+}
+
 bool WantsLongCache(std::string_view name, std::string_view value) {
-  return MayNameTtl(value) && Walk(value, IsCacheName(NameOf(name))).Run().wants_long_cache;
+  return MayName("ttl", value) && Walk(value, IsCacheName(NameOf(name))).Run().wants_long_cache;
 }
 
 }  // namespace tradewind::dialects

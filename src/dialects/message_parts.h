@@ -20,8 +20,10 @@ struct MessageParts {
   // of it: video, other sound, files, whatever is not known; or a field of a message that holds
   // media beside its content. "" = none.
   std::string unbounded;
+  int64_t named_pictures = 0;    // in its texts (picture_marks.h)
   int64_t rewritten_growth = 0;  // of calls of tools (RewrittenGrowth)
-  // A `cache_control` somewhere in it asks that its text be kept for longer than five minutes.
+  // A `cache_control` somewhere in it asks that its text be kept, and for longer than five minutes.
+  bool wants_cache = false;
   bool wants_long_cache = false;
   // A part with more than one type, "messages[0].content[1].type", or content under another name's
   // letters, "messages[0].content": what is asked depends on who reads it. "" = none.
@@ -31,7 +33,8 @@ struct MessageParts {
 // `messages` is JSON that was parsed as part of its request; anything else reads as no parts.
 MessageParts ReadParts(std::string_view messages);
 
-// The same question of any other field of a request, such as its tools. `name` is the field's.
+// The same questions of any other field of a request, such as its tools. `name` is the field's.
+bool WantsCache(std::string_view name, std::string_view value);
 bool WantsLongCache(std::string_view name, std::string_view value);
 
 }  // namespace tradewind::dialects

@@ -15,6 +15,7 @@
 #include "dialects/json_reader.h"
 #include "dialects/known_fields.h"
 #include "dialects/message_parts.h"
+#include "dialects/picture_marks.h"
 #include "dialects/repeated.h"
 #include "dialects/rewritten.h"
 
@@ -330,6 +331,20 @@ bool IsClientsFunction(const json::value& tool) {
   return type != nullptr ? *type == "function" : object->contains("function");
 }
 
+// What may stand in any other field, too.
+void ReadBesideMessages(const JsonText& request, OpenAiFacts& facts) {
+  PictureMarks marks;
+  for (const std::string_view name : request.names()) {
+    if (name != "messages") {
+      const std::string_view raw = request.Raw(name);
+      marks.Read(raw);
+      facts.wants_cache = facts.wants_cache || WantsCache(name, raw);
+      facts.wants_long_cache = facts.wants_long_cache || WantsLongCache(name, raw);
+    }
+  }
+  facts.named_pictures += marks.count();
+}
+
 // What a route may have prices of; anything else is no name of one.
 bool IsServiceTier(const json::value& value) {
   constexpr size_t kBytesMax = 64;
@@ -443,10 +458,10 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   facts.picture_bytes = static_cast<int64_t>(parts.picture_bytes);
   facts.rewritten_growth = parts.rewritten_growth + GrowthOf(request);
   facts.sounds = parts.sounds;
-  facts.wants_long_cache =
-      parts.wants_long_cache || std::ranges::any_of(request.names(), [&](std::string_view name) {
-        return name != "messages" && WantsLongCache(name, request.Raw(name));
-      });
+  facts.named_pictures = parts.named_pictures;
+  facts.wants_cache = parts.wants_cache;
+  facts.wants_long_cache = parts.wants_long_cache;
+  ReadBesideMessages(request, facts);
   const json::value* kinds = fields.Find("modalities");
   if (const json::value* tier = fields.Find("service_tier");
       tier != nullptr && IsServiceTier(*tier)) {

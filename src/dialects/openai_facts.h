@@ -58,8 +58,10 @@ struct OpenAiFacts {
   int64_t picture_bytes = 0;  // of these that are data URLs: no text, and bounded by their number
   // By how many bytes its tools, their calls and its other JSON may be longer in the prompt.
   int64_t rewritten_growth = 0;
+  int64_t named_pictures = 0;  // in all of its text (picture_marks.h)
   int64_t sounds = 0;        // `input_audio` parts in them: their tokens have a price of their own
   bool wants_sound = false;  // `modalities`: so have those of an answer that is spoken
+  bool wants_cache = false;  // prompts kept (cache_control), which may cost more
   bool wants_long_cache = false;  // prompts kept for longer than five minutes, which cost more
   std::string service_tier;       // as the request says; "" = it does not
   // A field that makes the provider bill more than tokens at the route's price: tools that it runs

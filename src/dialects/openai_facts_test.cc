@@ -289,6 +289,24 @@ TEST(OpenAiFacts, SeesWhereAPromptIsToBeKeptForLongerThanMinutes) {
   }
 }
 
+TEST(OpenAiFacts, SeesWhereAPromptIsToBeKept) {
+  const auto wants = [](const std::string& fields) {
+    return Facts(R"({"model":"m",)" + fields + "}")->wants_cache;
+  };
+  const std::string part = R"("messages":[{"content":[{"type":"text","text":"a",)";
+  for (const char* kept : {R"("cache_control":{"type":"ephemeral"})", R"("cachePoint":{"a":1})",
+                           R"("cache\u005fcontrol":{"ttl":"5m"})", R"("Cache_Control":true)"}) {
+    EXPECT_TRUE(wants(kept)) << kept;
+    EXPECT_TRUE(wants(part + kept + "}]}]")) << kept;
+    EXPECT_TRUE(wants(R"("tools":[{"function":{"name":"f"},)" + std::string(kept) + "}]")) << kept;
+  }
+  for (const char* other : {R"("cache_control":null)", R"("cache_control":{})", R"("cached":true)",
+                            R"("prompt_cache_key":"a")", R"("user":"cache_control")"}) {
+    EXPECT_FALSE(wants(other)) << other;
+    EXPECT_FALSE(wants(part + other + "}]}]")) << other;
+  }
+}
+
 TEST(OpenAiFacts, CountsThePromptsOfOneRequest) {
   const auto prompts = [](const std::string& field) {
     return Facts(R"({"model":"m",)" + field + "}")->prompts;
