@@ -21,10 +21,25 @@ using routing::PlannedRoute;
 // megapixel.
 constexpr int64_t kImageTokensUsual = 1'600;
 
+// The most that a model which text-generation-inference serves makes of a picture (Qwen2-VL).
+constexpr int64_t kNamedPictureTokensMax = 16'384;
+
+// Whether it may be served by one that does (dialects/picture_marks.h).
+bool MakesPicturesOfText(const Order& order, const PlannedRoute& route) {
+  if (route.is_local() || order.endpoint == Endpoint::kEmbeddings) {
+    return false;
+  }
+  const std::string_view kind = route.place->upstream->quirks->kind;
+  const std::vector<std::string>& takes = route.mapping->input_modalities;
+  return (kind == "openai" || kind == "huggingface") &&
+         (takes.empty() || std::ranges::find(takes, "image") != takes.end());
+}
+
 // What is more than the context of each prompt is refused by the provider, and not billed. Where a
 // stream goes on elsewhere, what the client has of it is input too. Some providers bill the prompt
 // for each of its answers.
-int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
+int64_t InputTokensMax(const Tries& tries, const PlannedRoute& route) {
+  const catalog::Mapping& mapping = *route.mapping;
   const dialects::OpenAiFacts& facts = tries.order.facts;
   int64_t tokens =
       PromptTokensMax(tries.order, tries.call.request().body) + TokensMax(tries.stream.text);
@@ -32,6 +47,9 @@ int64_t InputTokensMax(const Tries& tries, const catalog::Mapping& mapping) {
   const std::vector<std::string>& takes = mapping.input_modalities;
   if (std::ranges::find(takes, "image") != takes.end()) {
     tokens -= facts.picture_bytes;
+  }
+  if (MakesPicturesOfText(tries.order, route)) {
+    tokens += facts.named_pictures * kNamedPictureTokensMax;
   }
   if (mapping.context_length.has_value()) {
     const int64_t contexts = Times(*mapping.context_length, facts.prompts);
@@ -154,7 +172,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   billing::Offer offer =
       OfferOf(*route.mapping, *route.place, BuyerOf(tries.call, !begun.key.ref.empty()));
   offer.id = {tries.call.receipt, ++tries.attempt};
-  offer.input_tokens_max = InputTokensMax(tries, *route.mapping);
+  offer.input_tokens_max = InputTokensMax(tries, route);
   offer.input_tokens_likely = InputTokensLikely(tries, offer.input_tokens_max);
   SetOutputMax(tries.order, offer);
   offer.output_default = OutputDefault(tries.call);

@@ -1,4 +1,5 @@
-"""What providers say in ways of their own: usages in pieces, thoughts beside the answer. What they bill is settled, and nothing else."""
+"""What providers and clients say in ways of their own: usages in pieces, thoughts beside the answer, texts that are pictures to some. What is billed
+is held for and settled, and nothing else."""
 
 import contextlib
 import http.server
@@ -12,6 +13,7 @@ from test_money import make_key
 
 MODEL = "acme/model"
 ROUTE = f'{{ id = "{MODEL}", provider_id = "m", input_usd_per_mtok = "100", output_usd_per_mtok = "300", context = 100000 }}'
+EMBEDS = '{ id = "acme/embed", provider_id = "e", task = "feature-extraction", input_usd_per_mtok = "100", output_usd_per_mtok = "0", context = 1000 }'
 INPUT, OUTPUT = 100_000, 300_000  # nano-dollars a token
 STREAM, JSON = "text/event-stream", "application/json"
 
@@ -47,7 +49,7 @@ class Provider:
 
     def config(self, name):
         url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-        return f'[[providers]]\nname = "{name}"\nkind = "openai"\nbase_url = "{url}"\nallow_private = true\nmodels = [{ROUTE}]\n'
+        return f'[[providers]]\nname = "{name}"\nkind = "openai"\nbase_url = "{url}"\nallow_private = true\nmodels = [{ROUTE}, {EMBEDS}]\n'
 
 
 class World:
@@ -60,7 +62,7 @@ class World:
     def ask(self, kind, body, text="x", path="chat/completions", **fields):
         for provider in self.providers:
             provider.asked, provider.answer = [], (kind, body if isinstance(body, bytes) else json.dumps(body).encode())
-        what = {"prompt": text} if path == "completions" else {"messages": [{"role": "user", "content": text}]}
+        what = {"input": text} if path == "embeddings" else {"prompt": text} if path == "completions" else {"messages": [{"role": "user", "content": text}]}
         reply = self.server.post(f"/v1/{path}", {"model": MODEL, "max_tokens": 2000} | what | fields, {"Authorization": f"Bearer {self.key['token']}"})
         receipt = self.server.get(f"/v1/receipts/{reply.headers['x-tradewind-receipt']}", {"Authorization": f"Bearer {self.key['token']}"}).json()
         assert json.loads(harness.run_cli("bill", "verify", "--json", home=self.server.home).stdout)["good"]
@@ -123,6 +125,72 @@ def test_a_prompt_of_nothing_is_not_free(world, streams):
     reply, (attempt,) = world.ask(*said, "word " * 1600, stream=streams)
     assert reply.status == 200 and attempt["usage_source"] == "metered"
     assert attempt["input_tokens"] > 1600 and int(attempt["cost_nanousd"]) > 1600 * INPUT + 500 * OUTPUT
+
+
+@pytest.mark.parametrize("nothing", ["", {}, False])
+@pytest.mark.parametrize("streams", [True, False])
+def test_an_error_that_says_nothing_beside_an_answer_is_none(world, streams, nothing):
+    no_error = {"error": nothing}
+    events = [chunk("hi", **no_error), chunk(finish="stop", **no_error), used(20, 5) | no_error]
+    reply, (attempt,) = world.ask(*((STREAM, stream(*events)) if streams else (JSON, whole(USAGE) | no_error)), stream=streams)
+    assert (reply.status, attempt["state"], attempt["usage_source"]) == (200, "settled", "provider"), reply.body
+    assert b'"error"' not in reply.body and world.asked == 1
+
+
+# --- Requests in another form
+
+
+def test_what_says_nothing_or_is_the_clients_own_is_refused_by_no_hard_budget(world):
+    patch = {"type": "custom", "custom": {"name": "apply_patch", "format": {"type": "text"}}}
+    for fields in (
+        {"tools": [patch]},
+        {"plugins": []},
+        {"mm_processor_kwargs": {}},
+        {"features": {"web_search": False, "image_generation": False}},
+        {"provider": {"preferred_max_latency": {"p90": 3}, "preferred_min_throughput": {"p50": 10}}},
+    ):
+        reply, _ = world.ask(JSON, whole(USAGE), **fields)
+        assert reply.status == 200, (fields, reply.body)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("budget", [True, False])
+def test_a_bound_of_minus_one_is_none_and_sent_to_nobody(world, name, budget):
+    if not budget:
+        world.key = make_key(world.server.home, "free")
+    reply, _ = world.ask(JSON, whole(USAGE), **{"max_tokens": None, name: -1})
+    assert reply.status == 200, reply.body
+    (sent,) = [body for provider in world.providers for body in provider.asked]
+    assert -1 not in (sent.get("max_tokens"), sent.get("max_completion_tokens"))
+    assert ((sent.get("max_tokens") or 0) >= 256) == budget, "the budget's own bound"
+
+
+def test_embeddings_are_never_a_stream(world):
+    answer = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1]}], "model": "e", "usage": {"prompt_tokens": 5, "total_tokens": 5}}
+    reply, (attempt,) = world.ask(JSON, answer, path="embeddings", model="acme/embed", max_tokens=None, stream=True, stream_options={"include_usage": True})
+    assert reply.status == 200 and reply.json()["data"], reply.body
+    assert int(attempt["cost_nanousd"]) == 5 * INPUT and world.asked == 1
+    assert not {"stream", "stream_options"} & set(world.providers[0].asked[0])
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_pictures_that_stand_in_a_text_are_held_for(world, path):
+    # text-generation-inference fetches each, and counts it.
+    marks = "![](https://a.example/b.png) " * 3
+    usage = {"prompt_tokens": 3 * 16384 + 30, "completion_tokens": 5}
+    answer = whole(usage) if path != "completions" else {"object": "text_completion", "choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}], "usage": usage}
+    reply, (attempt,) = world.ask(JSON, answer, marks, path, max_tokens=10)
+    assert reply.status == 200, reply.body
+    assert int(attempt["cost_nanousd"]) == (3 * 16384 + 30) * INPUT + 5 * OUTPUT <= int(attempt["held_nanousd"])
+    plain, (attempt,) = world.ask(JSON, answer | {"usage": USAGE}, marks.replace("![]", "![b]"), path, max_tokens=10)
+    assert plain.status == 200 and int(attempt["held_nanousd"]) < 16384 * INPUT, "a picture with words is text"
+
+
+def test_a_text_that_stands_for_files_at_the_provider_is_billed_apart(world):
+    body = {"model": MODEL, "max_tokens": 10, "messages": [{"role": "system", "content": "fileid://file-fe-abc"}, {"role": "user", "content": "sum it up"}]}
+    reply = world.server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {world.key['token']}"})
+    assert (reply.status, reply.error()["param"]) == (402, "fileid://"), reply.body
+    assert world.asked == 0
 
 
 # --- Answers in another form
