@@ -114,6 +114,15 @@ Result<bool> CountOverrun(storage::Database& database, const Alert& more) {
 Alert UsageOf(const AttemptRow& row) {
   const std::string id = row.id.request.ToString();
   Alert alert = OfRoute(Kind::kUsage, "usage", row, row.cost);
+  if (!row.outcome.is_beyond) {
+    alert.text = fmt::format(
+        "{} counts {} tokens of request {} of {} as written to its cache (cache_write), and the "
+        "route has no price of that: they are settled as other input, which may be too little. "
+        "Give the route cache_write_usd_per_mtok (the price of its input, where writing costs no "
+        "more). It is told once, until this is acknowledged.",
+        row.purchase.provider, row.outcome.cache_write_tokens.value_or(0), id, row.purchase.model);
+    return alert;
+  }
   alert.text = fmt::format(
       "{} counts {} tokens of input and {} of output (thoughts: {}) for request {} of {}, which is "
       "more than its length, its bounds or the bytes of its answer allow. It is told once, until "
@@ -140,6 +149,14 @@ Alert BarredOf(const AttemptRow& row, const billing::BarredRoute& route) {
         row.purchase.provider, row.purchase.model,
         route.org_id.empty() ? "" : fmt::format(" by the own key of {}", route.org_id),
         FormatUsd(billed), id, billing::kAbsurdTimes, FormatUsd(row.held));
+    return alert;
+  }
+  if (billed <= row.held && row.outcome.has_unpriced_writes) {
+    alert.text = fmt::format(
+        "{} on {} at {} any more, until this is acknowledged: input of request {} was written to a "
+        "cache, which has no price here, so nobody knows what it cost. Give the route "
+        "cache_write_usd_per_mtok.",
+        whose, row.purchase.model, row.purchase.provider, id);
     return alert;
   }
   if (billed <= row.held) {

@@ -15,7 +15,7 @@ namespace tradewind::alerts {
 Alert OverrunOf(const billing::AttemptRow& row);
 // Adds it to an open one of the same route, which nobody is told of again. False: there is none.
 Result<bool> CountOverrun(storage::Database& database, const Alert& more);
-// More tokens than it can have.
+// More tokens than it can have, or some of a kind that has no price.
 Alert UsageOf(const billing::AttemptRow& row);
 // What bounds the route bounds no bill: no hard budget can be kept on it, or nothing at all.
 Alert BarredOf(const billing::AttemptRow& row, const billing::BarredRoute& route);

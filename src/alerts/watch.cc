@@ -155,7 +155,8 @@ Status Watch::Ended(storage::Database& database, std::span<const AttemptRow> row
         barred.has_value()) {
       TW_RETURN_IF_ERROR(PutOnce(database, BarredOf(row, *barred)));
     }
-    if (row.outcome.is_beyond) {
+    if (row.outcome.is_beyond ||
+        (row.outcome.has_unpriced_writes && billing::IsOfUnknownCost(row.outcome))) {
       TW_RETURN_IF_ERROR(PutOnce(database, UsageOf(row)));
     }
     if (row.cost <= 0) {

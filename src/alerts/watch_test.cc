@@ -38,6 +38,7 @@ struct World {
   uint64_t ids = 0;
   std::string own_key_of;  // the organisation that spends, and by its own key; "": org_1's by ours
   billing::UsageSource source = billing::UsageSource::kProvider;  // of what is spent
+  bool has_unpriced_writes = false;                               // likewise
 
   explicit World(Policy wanted = {}) : policy(wanted) {
     clock.SetWall(std::chrono::system_clock::time_point(std::chrono::seconds(1'790'000'000)));
@@ -93,6 +94,7 @@ struct World {
     outcome.is_beyond = is_beyond;
     outcome.source = source;
     outcome.is_other_tier = is_other_tier;
+    outcome.has_unpriced_writes = has_unpriced_writes;
     ASSERT_TRUE(
         hold->Settle(cost, std::min(cost, request.charge), billing::Encode(outcome)).has_value());
   }
@@ -484,6 +486,25 @@ TEST(Watch, BarsARouteThatServedATierWithoutAPrice) {
   ASSERT_EQ(told.size(), 1U);
   EXPECT_NE(told[0].find("a service tier that has no price here"), std::string::npos) << told[0];
   EXPECT_EQ(world.Look().barred.size(), 1U);
+}
+
+TEST(Watch, TellsOfWritesToACacheThatHaveNoPrice) {
+  World world;
+  world.has_unpriced_writes = true;
+  world.Spend(20, 30, "org/m", true);
+  world.Spend(20, 30, "org/m", true);
+  const std::vector<std::string> told = world.LookFor(Kind::kUsage);
+  ASSERT_EQ(told.size(), 1U) << "once a route";
+  EXPECT_NE(told[0].find("(cache_write)"), std::string::npos) << told[0];
+  EXPECT_NE(told[0].find("cache_write_usd_per_mtok"), std::string::npos) << told[0];
+  EXPECT_TRUE(world.Look().barred.empty()) << "no hard bound was held";
+  world.Spend(20, 30, "org/m");
+  const std::vector<std::string> barred = world.LookFor(Kind::kBarred);
+  ASSERT_EQ(barred.size(), 1U);
+  EXPECT_NE(barred[0].find("cache_write_usd_per_mtok"), std::string::npos) << barred[0];
+  world.source = billing::UsageSource::kBilled;
+  world.Spend(20, 30, "org/named");
+  EXPECT_TRUE(world.LookFor(Kind::kUsage).empty()) << "its cost is known";
 }
 
 TEST(Watch, BarsNoRouteWhoseCostWasNamedLater) {

@@ -9,18 +9,17 @@
 namespace tradewind::billing {
 namespace {
 
-// Served at a service tier that has no price here, and nobody has named the cost.
-bool IsOfUnknownCost(const Outcome& outcome) {
-  const bool is_named = outcome.is_told || outcome.source == UsageSource::kBilled ||
-                        outcome.source == UsageSource::kOperator;
-  return outcome.is_other_tier && !is_named;
-}
-
 std::string_view OwnerOf(const Purchase& purchase) {
   return purchase.own_key ? std::string_view(purchase.org_id) : std::string_view();
 }
 
 }  // namespace
+
+bool IsOfUnknownCost(const Outcome& outcome) {
+  const bool is_named = outcome.is_told || outcome.source == UsageSource::kBilled ||
+                        outcome.source == UsageSource::kOperator;
+  return (outcome.is_other_tier || outcome.has_unpriced_writes) && !is_named;
+}
 
 ledger::NanoUsd PostedMax(ledger::NanoUsd held) {
   return std::min(ledger::kAmountMax, kAbsurdTimes * std::max(held, kPostedHeldMin));

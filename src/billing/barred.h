@@ -35,6 +35,9 @@ struct BarredRoute {
   bool operator==(const BarredRoute&) const = default;
 };
 
+// Some of what it did has no price here, and nobody has named the cost.
+bool IsOfUnknownCost(const Outcome& outcome);
+
 // The route that an end bars; nullopt: none.
 std::optional<BarredRoute> BarredBy(const Purchase& purchase, const Outcome& outcome,
                                     ledger::NanoUsd cost, ledger::NanoUsd held);

@@ -65,6 +65,49 @@ TEST(Bars, BarsARouteForThoseAloneWhoPayByTheAccountThatWasBilled) {
   EXPECT_TRUE(is_barred("evil", false) && is_barred("good", false)) << "one account for all";
 }
 
+TEST(Bars, BarsARouteWhoseWritesToACacheHaveNoPrice) {
+  World world;
+  Meter meter(*world.ledger);
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
+  chat::Usage used = Used(100, 50);
+  used.cache_write_tokens = 40;
+  const auto buy = [&](Offer offer) {
+    auto attempt = meter.Begin(std::move(offer));
+    EXPECT_TRUE(attempt.has_value() && attempt->Sent().has_value());
+    EXPECT_EQ(attempt->End({.is_complete = true, .usage = used}), 200'000);
+    return world.recorder->Find({1, world.ids})->front();
+  };
+  const auto is_barred = [&] { return !meter.Begin(world.Ask(100, 50)).has_value(); };
+  Offer free = world.Ask(100, 50);
+  free.purchase.key_id = "key_2";
+  AttemptRow row = buy(std::move(free));
+  EXPECT_EQ(row.reason, "incomplete: cache_write is billed apart from tokens");
+  EXPECT_FALSE(is_barred()) << "no hard bound was held";
+  row = buy(world.Ask(100, 50));
+  EXPECT_TRUE(row.outcome.has_unpriced_writes);
+  EXPECT_TRUE(is_barred());
+  meter.bars().Set({}, world.ledger->seq());
+  EXPECT_FALSE(is_barred()) << "somebody has acknowledged it";
+  world.prices.cache_write = world.prices.input;
+  row = buy(world.Ask(100, 50));
+  EXPECT_EQ(row.reason, "");
+  EXPECT_FALSE(is_barred());
+}
+
+TEST(Bars, RefusesAPromptThatIsToBeWrittenToACacheWithoutAPrice) {
+  World world;
+  Meter meter(*world.ledger);
+  Offer offer = world.Ask(100, 50);
+  offer.writes_unpriced = true;
+  EXPECT_TRUE(meter.Begin(offer).has_value()) << "without a hard budget";
+  static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 1'000'000'000}));
+  const auto refused = meter.Begin(offer);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().param, "cache_control");
+  EXPECT_NE(refused.error().message.find("`cache_write_usd_per_mtok`"), std::string::npos)
+      << refused.error().message;
+}
+
 // Neither the tables nor who looks at them have seen it yet.
 TEST(Bars, BarsARouteAtOnceAndUntilItsAlertIsAcknowledged) {
   World world;

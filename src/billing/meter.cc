@@ -252,6 +252,16 @@ Status CheckPriced(const Offer& offer, const SpendingBound& bound, ledger::Ledge
                             offer.billed_apart, NameOf(bound, ledger)),
                 offer.billed_apart);
   }
+  if (offer.writes_unpriced && is_hard) {
+    return Fail(
+        ErrorCode::kPaymentRequired,
+        fmt::format("`cache_control` has {0} write its prompt to a cache, and the route has "
+                    "no price of that, so {1} cannot be kept with it; give the route "
+                    "`cache_write_usd_per_mtok`, leave `cache_control` out, or use a token "
+                    "without a hard budget.",
+                    offer.purchase.provider, NameOf(bound, ledger)),
+        "cache_control");
+  }
   if (!offer.unknown_field.empty() && is_hard) {
     return Fail(ErrorCode::kPaymentRequired,
                 fmt::format("`{0}` is no field of which it is known here what it may cost, so {1} "

@@ -302,6 +302,8 @@ std::optional<int64_t> Metered::SettleByUsage(const Ended& ended, Outcome outcom
   outcome.is_other_tier = !served.has_value();
   counts.service = served.value_or(pricing::DearerService(*prices_, counts, service_));
   outcome.service_tier = prices_->ServiceName(counts.service);
+  outcome.has_unpriced_writes = purchase_.priced && purchase_.provider != catalog::kLocalSlug &&
+                                pricing::HasUnpricedWrites(*prices_, counts);
   std::optional<int64_t> charge_max;
   if (ended.is_waste) {
     charge_max = 0;

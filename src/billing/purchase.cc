@@ -15,7 +15,7 @@ constexpr std::array<std::string_view, 6> kSourceNames = {"provider", "metered",
 
 // Marks that share a number: of a purchase, and of an outcome.
 constexpr int64_t kAskable = 1, kAskableByOurs = 2;
-constexpr int64_t kOtherTier = 1, kTold = 2;
+constexpr int64_t kOtherTier = 1, kTold = 2, kUnpricedWrites = 4;
 
 // More than Metered ever writes: sums and differences of counts have room, whatever a text says.
 constexpr int64_t kCountMax = 1'000'000'000'000'000;
@@ -127,7 +127,8 @@ std::string Encode(const Outcome& outcome) {
       .Put(outcome.cache_write_tokens.has_value() ? std::to_string(*outcome.cache_write_tokens)
                                                   : "");
   // Where there are none the text ends here, as it did before they were counted.
-  const int64_t marks = (outcome.is_other_tier ? kOtherTier : 0) | (outcome.is_told ? kTold : 0);
+  const int64_t marks = (outcome.is_other_tier ? kOtherTier : 0) | (outcome.is_told ? kTold : 0) |
+                        (outcome.has_unpriced_writes ? kUnpricedWrites : 0);
   const bool has_service = !outcome.service_tier.empty() || outcome.unposted != 0;
   const bool is_hidden = outcome.unverifiable_tokens != 0 || marks != 0 || has_service;
   const bool is_long = outcome.cache_write_1h_tokens != 0 || is_hidden;
@@ -176,6 +177,7 @@ Outcome DecodeOutcome(std::string_view text) {
   const int64_t marks = reader.Number();
   outcome.is_other_tier = (marks & kOtherTier) != 0;
   outcome.is_told = (marks & kTold) != 0;
+  outcome.has_unpriced_writes = (marks & kUnpricedWrites) != 0;
   outcome.service_tier = reader.Text();
   outcome.unposted = std::clamp<int64_t>(reader.Number(), 0, kUnpostedMax);
   return outcome;

@@ -130,6 +130,8 @@ TEST(Outcome, SaysWhatWasKeptForAnHourOnlyWhereSomethingWas) {
                                 "\x1F"
                                 "3");
   EXPECT_EQ(DecodeOutcome(Encode(beyond)), beyond);
+  beyond.has_unpriced_writes = true;
+  EXPECT_EQ(DecodeOutcome(Encode(beyond)), beyond);
   beyond.is_other_tier = beyond.is_told = true;
   EXPECT_EQ(DecodeOutcome(Encode(beyond)), beyond);
   beyond.is_beyond = false;

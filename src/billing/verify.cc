@@ -76,6 +76,7 @@ struct Replay {
           // No column keeps these: they say how an attempt ran, and nothing of what it cost.
           row.purchase.open_ended = row.purchase.degraded = row.purchase.askable = false;
           row.outcome.is_beyond = row.outcome.is_other_tier = row.outcome.is_told = false;
+          row.outcome.has_unpriced_writes = false;
           row.purchase.billed_apart.clear();
           row.outcome.unposted = 0;
           settled[row.id] = std::move(row);

@@ -75,6 +75,9 @@ std::optional<int64_t> CostOf(const routing::PlannedRoute& route, const Order& o
     return std::nullopt;
   }
   counts.service = *service;
+  if (pricing::HasUnpricedWrites(prices, counts)) {
+    return std::nullopt;
+  }
   const Result<int64_t> cost = pricing::CostNanoUsd(prices, counts);
   // As the ledger takes it (billing::Metered).
   return cost.has_value() ? std::optional(std::min(*cost, ledger::kAmountMax)) : std::nullopt;

@@ -184,6 +184,8 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.hides_answers = tries.order.facts.answers > tries.order.facts.n * tries.order.facts.prompts;
   offer.service_tier = tries.order.facts.service_tier;
   offer.wants_long_cache = tries.order.facts.wants_long_cache;
+  offer.writes_unpriced = tries.order.facts.wants_cache && !route.is_local() &&
+                          route.mapping->prices.cached_input && !route.mapping->prices.cache_write;
   if (!route.is_local()) {
     offer.billed_apart = BilledApart(tries.order.facts, *route.mapping);
     offer.unknown_field = UnknownField(tries.order.facts, *route.place->upstream);

@@ -86,6 +86,16 @@ Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& co
   return static_cast<int64_t>(sum);
 }
 
+bool HasUnpricedWrites(const catalog::Prices& prices, const TokenCounts& counts) {
+  const catalog::TokenPrices& tier =
+      prices.OfService(counts.service).OfTier(prices.TierOf(counts.input));
+  const int64_t written = counts.cache_write.value_or(0);
+  const int64_t priced = tier.cache_write.has_value()      ? written
+                         : tier.cache_write_1h.has_value() ? counts.cache_write_1h
+                                                           : 0;
+  return written > priced && !prices.is_free();
+}
+
 size_t DearerService(const catalog::Prices& prices, TokenCounts counts, size_t asked) {
   if (asked == 0) {
     return 0;

@@ -33,6 +33,10 @@ struct TokenCounts {
 // kResourceExhausted (beyond 64 bits of nano-USD).
 Result<int64_t> CostNanoUsd(const catalog::Prices& prices, const TokenCounts& counts);
 
+// Some of it was written to the provider's cache, and the route has no price of that: CostNanoUsd
+// takes it for other input, which most providers bill for less.
+bool HasUnpricedWrites(const catalog::Prices& prices, const TokenCounts& counts);
+
 // Of the service tier `asked` for and the usual one: where such a usage costs more, which is where
 // it was served as far as nobody says.
 size_t DearerService(const catalog::Prices& prices, TokenCounts counts, size_t asked);

@@ -54,6 +54,22 @@ TEST(Cost, ChargesWhatWasWrittenToTheCacheAtItsPrice) {
       << "without a price of their own they are input";
 }
 
+TEST(Cost, LeavesOutWhatWritesCostWhereTheyHaveNoPrice) {
+  catalog::Prices prices = Priced("1", "2", "0.1");
+  TokenCounts counts{1000, 100, 10, 500};
+  EXPECT_TRUE(HasUnpricedWrites(prices, counts));
+  EXPECT_FALSE(HasUnpricedWrites(prices, {1000, 100, 10, 0}));
+  EXPECT_FALSE(HasUnpricedWrites(prices, {1000, 100, 10}));
+  EXPECT_FALSE(HasUnpricedWrites(Priced("0", "0"), counts)) << "nothing costs anything there";
+  prices.cache_write_1h = Decimal::Parse("2").value();
+  EXPECT_TRUE(HasUnpricedWrites(prices, counts)) << "they were not kept for an hour";
+  counts.cache_write_1h = 500;
+  EXPECT_FALSE(HasUnpricedWrites(prices, counts));
+  prices.cache_write_1h.reset();
+  prices.cache_write = prices.input;
+  EXPECT_FALSE(HasUnpricedWrites(prices, counts));
+}
+
 TEST(Cost, IsUnknownAndNotZeroWithoutAPrice) {
   catalog::Prices unpriced;
   EXPECT_EQ(CostNanoUsd(unpriced, {1, 0, 1}).error().param, "price");

@@ -363,6 +363,42 @@ def test_a_route_without_a_price_for_an_hour_is_used_by_no_hard_budget(tmp_path)
         assert site.server.post("/v1/chat/completions", prompt(HOUR), {"Authorization": f"Bearer {free['token']}"}).status == 200
 
 
+def test_writes_to_a_cache_without_a_price_are_told_of_and_end_a_hard_budget_there(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=("1", "2"), also='cached_input_usd_per_mtok = "0.1"') as site:
+        home = site.server.home
+        free, key = make_key(home, "free"), make_key(home, "k", "--budget", "10")
+        site.sim.fault(cache_write_tokens=40, tokens=5)
+
+        def ask(key, control):
+            body = prompt(control)
+            if control is None:
+                del body["messages"][0]["content"][0]["cache_control"]
+            return site.server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {key['token']}"})
+
+        asked = ask(key, {"type": "ephemeral"})
+        assert (asked.status, asked.error()["param"]) == (402, "cache_control"), asked.body
+        assert "cache_write_usd_per_mtok" in asked.error()["message"] and site.sim.bill()["total"]["requests"] == 0
+
+        def alerts(kind):
+            listed = json.loads(cli(home, "alerts", "--json"))["alerts"]
+            return [alert for alert in listed if alert["kind"] == kind]
+
+        reply = ask(free, {"type": "ephemeral"})
+        assert reply.status == 200 and "x-tradewind-cost-nanousd" not in reply.headers, "nobody knows it"
+        assert attempt_of(site, free, reply)["reason"] == "incomplete: cache_write is billed apart from tokens"
+        harness.wait_for(lambda: alerts("usage"), "the alert")
+        (told,) = alerts("usage")
+        assert "cache_write_usd_per_mtok" in told["text"] and not alerts("barred")
+        # Some write without having been asked to.
+        assert ask(key, None).status == 200
+        refused = ask(key, None)
+        assert refused.status == 402 and "alerts ack" in refused.error()["message"], refused.body
+        harness.wait_for(lambda: alerts("barred"), "the alert")
+        assert len(alerts("usage")) == 1, "once a route"
+        assert ask(free, None).status == 200
+        assert json.loads(cli(home, "bill", "verify", "--json"))["good"]
+
+
 # A tenth of the input's price, with places that make every request round.
 CACHED = {"input_nanousd_per_mtok": 1234567891, "cached_nanousd_per_mtok": 123456789, "output_nanousd_per_mtok": 4000000001}
 CACHED_PRICES = ("1.234567891", "4.000000001")
