@@ -159,7 +159,8 @@ Result<http::Response> MoneyApi::Rerate(std::string_view body) {
   TW_RETURN_IF_ERROR(CheckFields(fields));
   TW_RETURN_IF_ERROR(Complete(said, NowS(), order));
   if (catalog_) {
-    TW_RETURN_IF_ERROR(PriceByCatalog(*catalog_(), order));
+    TW_ASSIGN_OR_RETURN(const auto catalog, catalog_());
+    TW_RETURN_IF_ERROR(PriceByCatalog(*catalog, order));
   }
   TW_ASSIGN_OR_RETURN(const billing::Rerating done, adjuster_.Rerate(order));
   dialects::JsonWriter json;

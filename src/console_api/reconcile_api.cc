@@ -355,9 +355,11 @@ Result<std::string> MoneyApi::BilledProvider(const std::string& name) {
   const std::vector<ledger::PayeeState> payees = ledger_.Payees();
   const bool was_here =
       std::ranges::find(payees, "provider:" + name, &ledger::PayeeState::name) != payees.end();
-  return was_here || !catalog_
-             ? name
-             : NameInCatalog(*catalog_(), billing::kProviderScope, name, "provider");
+  if (was_here || !catalog_) {
+    return name;
+  }
+  TW_ASSIGN_OR_RETURN(const auto catalog, catalog_());
+  return NameInCatalog(*catalog, billing::kProviderScope, name, "provider");
 }
 
 Result<http::Response> MoneyApi::ImportBill(const http::Request& request) {
