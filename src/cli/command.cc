@@ -172,7 +172,8 @@ constexpr Command kCommands[] = {
      .description =
          "`orgs ls` lists organisations with their limits and members. `orgs set ORG` makes one, "
          "or changes its limits, which all of its requests share beside those of each key. `orgs "
-         "add ORG --user NAME` makes a user its member, or gives him another role; all his keys may "
+         "add ORG --user NAME` makes a user its member, or gives him another role; all his keys "
+         "may "
          "then have it pay (X-HF-Bill-To), where a key that was made for him in it pays from it "
          "alone. `orgs remove` ends that, and what his keys of it could do, at once.\n\n"
          "Talks to the server that holds the data folder, with the admin token; without one it "

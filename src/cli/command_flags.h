@@ -653,7 +653,8 @@ inline constexpr Argument kBudgetArguments[] = {
      .choices = "ls set release rm"},
     {.name = "SCOPE",
      .help = "key:KEY, user:USER, project:PROJECT or org:ORG (an id or a name; of a project also "
-             "ORG/NAME); with /model:ID or /provider:SLUG behind it, of these alone; of the whole server: all, provider:SLUG, model:ID, probes",
+             "ORG/NAME); with /model:ID or /provider:SLUG behind it, of these alone; of the whole "
+             "server: all, provider:SLUG, model:ID, probes",
      .required = false}};
 inline constexpr Flag kBudgetFlags[] = {
     {.name = "usd",
