@@ -46,6 +46,18 @@ void AddDocument(const BillPeriod& period, const IssuedInvoice& document,
   add("Tax", "tax", fmt::format("tax of {}", document.number), tax, tax);
 }
 
+// The month's own rows say already what the note gives back: of the two one counts.
+void AddSettled(const BillPeriod& period, const IssuedInvoice& note,
+                std::vector<FocusCharge>& charges) {
+  FocusCharge& charge = charges.emplace_back();
+  charge.category = "Adjustment";
+  charge.description = fmt::format("given back by credit note {}", note.number);
+  charge.org_id = note.org_id;
+  charge.from_s = period.from_s;
+  charge.to_s = period.to_s;
+  charge.billed = charge.effective = note.credited();
+}
+
 }  // namespace
 
 std::vector<FocusCharge> ChargesOf(const BillPeriod& period,
@@ -57,6 +69,9 @@ std::vector<FocusCharge> ChargesOf(const BillPeriod& period,
     returned.insert(CreditOfNote(document.number));
     if (document.period == period.name) {
       AddDocument(period, document, charges);
+    }
+    if (document.settles == period.name) {
+      AddSettled(period, document, charges);
     }
   }
   for (const ledger::CreditState& credit : credits) {

@@ -13,7 +13,7 @@
 namespace tradewind::billing {
 
 // Of the documents of `period`: tax, what rounding to cents changed, and what credit notes take
-// off. And the credits that were bought in `period`, which no invoice asks for: what a note gave
+// off, and of a month that one of them settles what stands in both. And the credits that were bought in `period`, which no invoice asks for: what a note gave
 // back as a credit was bought by nobody.
 std::vector<FocusCharge> ChargesOf(const BillPeriod& period,
                                    std::span<const IssuedInvoice> documents,

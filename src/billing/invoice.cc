@@ -65,6 +65,9 @@ std::string JsonOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
   if (!draft.refers_to.empty()) {
     json.Field("refers_to", draft.refers_to).Field("reason", draft.reason);
     json.Field("reference", draft.reference);
+    if (!draft.settles.empty()) {
+      json.Field("settles", draft.settles);
+    }
   }
   json.Field("issued", UtcTime(draft.issued_s)).Field("period", draft.period.name);
   json.Field("from", UtcTime(draft.period.from_s)).Field("to", UtcTime(draft.period.to_s));

@@ -25,6 +25,10 @@ struct InvoiceDraft {
   std::string reason;            // likewise
   // Likewise: under one of the organisation it is issued once, and says the same.
   std::string reference;
+  // Likewise: the month that it settles, in which corrections gave back more than was used, and how
+  // much that is in all; "": none.
+  std::string settles;
+  ledger::NanoUsd settles_max = 0;
   // Of an invoice, and on none of its documents: why it is issued though bills of providers that
   // served it are not explained.
   std::string accepted;

@@ -241,6 +241,10 @@ std::string InvoiceHtml(const InvoiceDraft& draft, const InvoiceSums& sums, std:
   if (!is_invoice) {
     html += fmt::format("<p>For invoice {}: {}</p>\n", EscapeHtml(draft.refers_to),
                         EscapeHtml(draft.reason));
+    if (!draft.settles.empty()) {
+      html += fmt::format("<p>It settles {}, in which more was given back than used.</p>\n",
+                          EscapeHtml(draft.settles));
+    }
   }
   if (draft.returned > 0) {
     html += fmt::format("<p>Credits had paid {} of it, which comes back as the credit {}.</p>\n",

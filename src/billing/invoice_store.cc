@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -52,6 +53,8 @@ constexpr std::string_view kReturned =
     "CASE kind WHEN 'credit_note' "
     "THEN CAST(coalesce(json_extract(json, '$.returned_nanousd'), 0) AS INTEGER) ELSE 0 END";
 
+constexpr std::string_view kSettles = "coalesce(json_extract(json, '$.settles'), '')";
+
 // `what`: "A payment", ...; `like`: where one may come from; `done`: what is done once under it.
 Status CheckReference(std::string_view reference, std::string_view what, std::string_view like,
                       std::string_view done) {
@@ -75,6 +78,7 @@ IssuedInvoice IssuedOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
   issued.kind = draft.kind;
   issued.refers_to = draft.refers_to;
   issued.reference = draft.reference;
+  issued.settles = draft.settles;
   issued.accepted = draft.accepted;
   issued.org_id = draft.org_id;
   issued.period = draft.period.name;
@@ -86,6 +90,24 @@ IssuedInvoice IssuedOf(const InvoiceDraft& draft, const InvoiceSums& sums) {
   issued.tax_cents = sums.tax_cents;
   issued.documents = WriteInvoice(draft, sums);
   return issued;
+}
+
+Status CheckSettles(const InvoiceDraft& draft, std::span<const IssuedInvoice> known) {
+  if (draft.settles.empty()) {
+    return {};
+  }
+  ledger::NanoUsd left = draft.settles_max;
+  for (const IssuedInvoice& one : known) {
+    left -= one.org_id == draft.org_id && one.settles == draft.settles ? one.credited() : 0;
+  }
+  if (draft.credit > left) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{} is left of what {} gave back beyond its use: no more of it can be "
+                            "settled.",
+                            FormatUsd(left), draft.settles),
+                "settles");
+  }
+  return {};
 }
 
 }  // namespace
@@ -152,13 +174,12 @@ Result<std::optional<IssuedInvoice>> InvoiceStore::IssuedUnder(const InvoiceDraf
   TW_RETURN_IF_ERROR(AddDocuments(*found));
   TW_ASSIGN_OR_RETURN(const boost::json::object said,
                       dialects::ParseJsonObject(found->documents.json));
-  const ledger::NanoUsd credited = found->returned - found->net;
-  if (found->refers_to != note.refers_to || credited != note.credit ||
-      said.at("reason").as_string() != note.reason) {
+  if (found->refers_to != note.refers_to || found->credited() != note.credit ||
+      found->settles != note.settles || said.at("reason").as_string() != note.reason) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("{} has this reference already, and says something else: it credits {} "
                             "of {}. Give this one another.",
-                            found->number, FormatUsd(credited), found->refers_to),
+                            found->number, FormatUsd(found->credited()), found->refers_to),
                 "reference");
   }
   return std::move(*found);
@@ -182,6 +203,7 @@ Result<IssuedInvoice> InvoiceStore::Issue(InvoiceDraft draft) {
     TW_RETURN_IF_ERROR(CheckMonth(draft.org_id, draft.period.name));
   }
   TW_ASSIGN_OR_RETURN(const std::vector<IssuedInvoice> known, Rows(""));
+  TW_RETURN_IF_ERROR(CheckSettles(draft, known));
   for (const IssuedInvoice& one : known) {
     if (draft.kind == "credit_note" && one.number == draft.refers_to) {
       TW_ASSIGN_OR_RETURN(const Left left, LeftAfterNotes(one));
@@ -236,9 +258,9 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
                           "note.refers_to = invoices.number), "
                           "(SELECT coalesce(sum(cents), 0) FROM payments WHERE "
                           "invoice = invoices.number), reference, accepted, "
-                          "coalesce(json_extract(json, '$.issuer.name'), '') "
+                          "coalesce(json_extract(json, '$.issuer.name'), ''), {} "
                           "FROM invoices WHERE ?1 = '' OR org = ?1 ORDER BY serial",
-                          kReturned)));
+                          kReturned, kSettles)));
   query.Bind(1, org);
   std::vector<IssuedInvoice> rows;
   std::map<std::string, ledger::NanoUsd> carried;  // to the next document, by organisation
@@ -263,6 +285,7 @@ Result<std::vector<IssuedInvoice>> InvoiceStore::Rows(std::string_view org) {
     row.reference = query.Text(13);
     row.accepted = query.Text(14);
     row.issuer = query.Text(15);
+    row.settles = query.Text(16);
     ledger::NanoUsd& carry = carried[row.org_id];
     row.tax_cents = row.payable_cents - (row.net + carry - row.carry_out) / kNanoPerCent;
     carry = row.carry_out;

@@ -19,6 +19,7 @@ namespace tradewind::billing {
 struct IssuedInvoice {
   std::string number, kind, refers_to, org_id, period;
   std::string reference;  // of a credit note; of those of before there were any: empty
+  std::string settles;    // likewise: a month, see InvoiceDraft
   std::string accepted;   // see InvoiceDraft
   std::string issuer;     // its name
   int64_t issued_s = 0;
@@ -30,6 +31,8 @@ struct IssuedInvoice {
   InvoiceDocuments documents;  // empty in lists
 
   int64_t net_cents() const { return payable_cents - tax_cents; }
+  // Of a credit note: what it takes off and gives back.
+  ledger::NanoUsd credited() const { return returned - net; }
   // Of an invoice: what is to be paid yet; negative: what is to be paid back.
   int64_t open_cents() const { return payable_cents + noted_cents - paid_cents; }
 };
@@ -53,7 +56,8 @@ class InvoiceStore {
   // carry are set here. A credit note that was issued under this reference is returned as it is.
   // Errors besides: kInvalidArgument: there is an invoice of this organisation and month; a credit
   // note that credits more than is left of its invoice (usd), has no reference or more than
-  // kReferenceBytesMax bytes of it, or that of a note which says something else (reference). A note
+  // kReferenceBytesMax bytes of it, or that of a note which says something else (reference), or
+  // settles more of a month than that gave back beyond its use (settles). A note
   // takes off what was to be paid first; what is beyond that credits had paid, and it says so
   // (`returned`).
   Result<IssuedInvoice> Issue(InvoiceDraft draft);

@@ -794,6 +794,9 @@ inline constexpr Flag kBillFlags[] = {
      .value = "TEXT",
      .help = "pay: the bank's, say; credit: a complaint's (default: one is made); under the same "
              "one a payment is recorded, and a note issued, once"},
+    {.name = "settles",
+     .value = "MONTH",
+     .help = "credit: that it gives back what was given back beyond the use of this month"},
     {.name = "accept",
      .value = "TEXT",
      .help = "invoice: why it is issued though a provider's bill is not explained"},

@@ -315,7 +315,11 @@ Result<ExitCode> Credit(const Settings& settings, const std::string& number) {
     fmt::print(stderr, "to repeat this, add --reference {}: it is issued once\n", reference);
   }
   body.BeginObject().Field("usd", settings.Text("usd")).Field("reason", settings.Text("reason"));
-  body.Field("reference", reference).EndObject();
+  body.Field("reference", reference);
+  if (const std::string month = settings.Text("settles"); !month.empty()) {
+    body.Field("settles", month);
+  }
+  body.EndObject();
   TW_ASSIGN_OR_RETURN(const std::string answer,
                       Ask(settings, "POST", fmt::format("/tw/v1/invoices/{}/credit-notes", number),
                           "", body.Take()));

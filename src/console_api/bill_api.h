@@ -48,6 +48,9 @@ class BillApi {
                                         const identity::Principal& caller);
   Result<http::Response> Issue(const http::Request& request);
   Result<http::Response> Credit(const http::Request& request, const std::string& number);
+  // Of the month that a note settles. Errors: kInvalidArgument (settles; period:
+  // as for an invoice of it).
+  Status ReadSettled(const std::string& month, billing::InvoiceDraft& note);
   Result<http::Response> AnswerPayments(const http::Request& request, const std::string& number,
                                         const identity::Principal& caller);
   Result<http::Response> ShowInvoice(const http::Request& request, const std::string& number,

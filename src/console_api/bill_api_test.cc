@@ -305,6 +305,54 @@ TEST_F(BillApiTest, ExportsDocumentsSoThatTheirRowsAddUpToWhatIsToBePaid) {
   EXPECT_EQ(own.find("Tax"), std::string::npos) << "who sees one key sees no documents";
 }
 
+TEST_F(BillApiTest, WhatANoteGivesBackOfAMonthThatItSettlesIsExportedOnce) {
+  Spend(50'000);
+  ASSERT_TRUE(books_->recorder().CatchUp().has_value());
+  const auto rows = books_->recorder().Page({}, 10).value();
+  SetTime(kNovember + 31 * kDayS);
+  Ask("POST", "/tw/v1/invoices", kInvoice);
+  Spend(5'000);
+  billing::Adjuster adjuster(books_->ledger(), books_->recorder());
+  ASSERT_TRUE(adjuster.Adjust(rows[0].id, {20'000'000, {}, "a slip", "admin"}).has_value());
+  const std::string notes = "/tw/v1/invoices/TW-000001/credit-notes";
+  const auto note = [](const std::string& usd, const std::string& reference) {
+    return R"({"settles":"2026-12","reason":"a slip","usd":")" + usd + R"(","reference":")" +
+           reference + R"("})";
+  };
+  EXPECT_EQ(Try("POST", notes, note("0.02", "1")).error().param, "period") << "it is not over";
+  SetTime(kNovember + 62 * kDayS);
+  const std::string refused = Refusal(R"({"org":"acme","period":"2026-12"})");
+  EXPECT_NE(refused.find("--usd 0.025 --settles 2026-12"), std::string::npos) << refused;
+  const auto months = [this] {
+    int64_t billed = 0, effective = 0;
+    for (const char* month : {"2026-11", "2026-12"}) {
+      const std::string query = std::string("org=acme&period=") + month;
+      for (const auto& row : RowsOf(Ask("GET", "/tw/v1/bill/focus", "", query))) {
+        billed += CostOf(row, "BilledCost");
+        effective += CostOf(row, "EffectiveCost");
+      }
+    }
+    EXPECT_EQ(billed, effective);
+    return billed;
+  };
+  EXPECT_EQ(months(), 25'000'000) << "what is owed all in all";
+  EXPECT_EQ(Try("POST", notes, note("0.026", "1")).error().param, "settles");
+  Ask("POST", notes, note("0.02", "1"));
+  Ask("POST", notes, note("0.02", "1"));
+  EXPECT_EQ(Try("POST", notes, note("0.006", "2")).error().param, "settles") << "0.005 is left";
+  const auto issued = AskJson("POST", notes, note("0.005", "2"));
+  EXPECT_EQ(issued.at("invoices").as_array()[0].at("settles").as_string(), "2026-12");
+  EXPECT_EQ(months(), 30'000'000) << "what was to be paid, in whole cents: 0.05 - 0.02 - 0.00";
+  EXPECT_EQ(Try("POST", notes, R"({"usd":"0.02","reason":"a slip","reference":"1"})").error().param,
+            "reference")
+      << "that one settles a month";
+  EXPECT_EQ(Try("POST", notes, R"({"settles":"2026-10","usd":"0.01","reason":"x","reference":"3"})")
+                .error()
+                .param,
+            "settles")
+      << "in which nothing was given back";
+}
+
 TEST_F(BillApiTest, ExportsShowWhatIsPaidAheadWhenItIsPaidAndAsACostWhenItIsUsed) {
   const std::string owner = "org:" + org_id_;
   ASSERT_TRUE(books_->ledger().Grant({.name = "paid", .owner = owner, .amount = 90'000'000}));

@@ -39,6 +39,9 @@ void Write(const IssuedInvoice& invoice, bool is_operator, JsonWriter& json) {
   json.Field("refers_to", invoice.refers_to);
   if (invoice.kind == "credit_note") {
     json.Field("reference", invoice.reference);
+    if (!invoice.settles.empty()) {
+      json.Field("settles", invoice.settles);
+    }
   }
   json.Field("org", invoice.org_id);
   json.Field("period", invoice.period).Field("issued", FormatTime(invoice.issued_s));
@@ -397,10 +400,13 @@ Result<http::Response> BillApi::Issue(const http::Request& request) {
   }
   if (draft.statement.payable() < 0) {
     return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("In {} more was given back by corrections than is to be paid: that is "
-                            "no invoice. Give back the rest by a credit note for the invoice that "
-                            "the corrected requests stand on.",
-                            order.period.name),
+                fmt::format("In {0} more was given back by corrections than is to be paid: that is "
+                            "no invoice. Give back the rest, {1}, by a credit note for the invoice "
+                            "that the corrected requests stand on, which `settles` {0} "
+                            "(`tradewind bill credit NUMBER --usd {2} --settles {0} --reason "
+                            "TEXT`).",
+                            order.period.name, billing::FormatUsd(-draft.statement.payable()),
+                            billing::FormatUsd(-draft.statement.payable()).substr(1)),
                 "period");
   }
   TW_ASSIGN_OR_RETURN(const IssuedInvoice preview, books_.invoices().Preview(draft));
@@ -413,8 +419,35 @@ Result<http::Response> BillApi::Issue(const http::Request& request) {
   return One(issued);
 }
 
+// What was given back in a month beyond what was used is in that month's rows, and an invoice of it
+// can never be issued.
+Status BillApi::ReadSettled(const std::string& month, billing::InvoiceDraft& note) {
+  billing::StatementOrder order;
+  order.org_id = note.org_id;
+  const Result<billing::BillPeriod> period = billing::ParseBillMonth(month);
+  if (!period.has_value()) {
+    return Fail(ErrorCode::kInvalidArgument, "`settles` is a month, like 2026-11.", "settles");
+  }
+  order.period = *period;
+  TW_RETURN_IF_ERROR(CheckReadyToInvoice(order));
+  TW_ASSIGN_OR_RETURN(const billing::BillSums sums,
+                      books_.recorder().SumsOf(billing::FilterOf(order)));
+  const ledger::NanoUsd payable =
+      billing::MakeStatement(order, sums.meters, sums.prices, sums.credits).payable();
+  if (payable >= 0) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("In {} no more was given back than used: it is settled by an invoice.",
+                            order.period.name),
+                "settles");
+  }
+  note.settles = order.period.name;
+  note.settles_max = -payable;
+  return {};
+}
+
 Result<http::Response> BillApi::Credit(const http::Request& request, const std::string& number) {
-  TW_ASSIGN_OR_RETURN(const Body body, Body::Read(request, {"usd", "reason", "reference"}));
+  TW_ASSIGN_OR_RETURN(const Body body,
+                      Body::Read(request, {"usd", "reason", "reference", "settles"}));
   TW_ASSIGN_OR_RETURN(const IssuedInvoice invoice, books_.invoices().Find(number));
   if (invoice.kind != "invoice") {
     return Fail(ErrorCode::kInvalidArgument, "A credit note is for an invoice.", "number");
@@ -446,6 +479,9 @@ Result<http::Response> BillApi::Credit(const http::Request& request, const std::
   TW_ASSIGN_OR_RETURN(draft.credit, billing::ParseUsd(body["usd"], "usd"));
   if (draft.credit == 0) {
     return Fail(ErrorCode::kInvalidArgument, "A credit is more than nothing.", "usd");
+  }
+  if (!body["settles"].empty()) {
+    TW_RETURN_IF_ERROR(ReadSettled(body["settles"], draft));
   }
   TW_ASSIGN_OR_RETURN(const IssuedInvoice issued, books_.invoices().Issue(std::move(draft)));
   const Status granted = books_.GrantReturned();

@@ -2,10 +2,12 @@
 
 import json
 import signal
+import time
 
 import harness
 import market
 from market import MODEL
+from test_bill import move_earlier
 
 BILLING = '[billing]\nissuer = "Wind Ltd"\nissuer_address = "1 Harbour Road"\nissuer_tax_id = "GB 123"\ntax_percent = "20"\n'
 
@@ -49,8 +51,9 @@ def test_a_span_counts_back_from_now(tmp_path):
     with market.Market(tmp_path, "site-a", prices=("1000", "3000")) as site:
         home = site.server.home
         assert site.chat(max_tokens=50).status == 200
+        time.sleep(1.1)  # it is of another second than now
         rerate = ["prices", "rerate", MODEL, "--provider", "site-a", "--input-usd-per-mtok", "2000", "--output-usd-per-mtok", "3000", "--json"]
-        for since, count in (("7d", 1), ("0m", 0)):  # the second is of what is to come
+        for since, count in (("7d", 1), ("0m", 0)):
             assert len(json.loads(cli(home, "requests", "--by", "admission", "--from", since, "--json"))["requests"]) == count
             assert sum(org["attempts"] for org in json.loads(cli(home, *rerate, "--from", since))["organisations"]) == count
         assert json.loads(cli(home, "usage", "--to", "1d", "--json"))["requests"]["settled"] == 0
@@ -104,3 +107,24 @@ def test_a_bill_of_a_provider_that_there_is_not_is_refused(tmp_path):
         site.server.kill()
         cli(home, "reconcile", "import", bill, "--provider", "site-a", "--replace")
         assert harness.run_cli("reconcile", "import", bill, "--provider", "site-aa", home=home).returncode == 3
+
+
+def test_a_note_settles_a_month_that_is_over_alone(tmp_path):
+    with market.Market(tmp_path, "site-a", prices=("1000", "3000")) as site:
+        home = site.server.home
+        assert site.chat(max_tokens=50).status == 200
+        site.server.kill()
+        move_earlier(home, 400)
+        (used,) = json.loads(cli(home, "requests", "--json"))["requests"]
+        month = ["--org", "default", "--period", used["ended"][:7]]
+        refused = harness.run_cli("bill", "invoice", *month, home=home)
+        assert refused.returncode == 2 and "[billing]" in refused.stderr and "--issuer" in refused.stderr, refused
+        cli(home, "bill", "invoice", *month, "--issuer", "Wind Ltd")
+        cli(home, "receipt", "adjust", used["receipt"], "--charge", "0", "--reason", "an outage")
+        made = json.loads(cli(home, "requests", "--json"))["requests"][-1]["ended"][:7]
+        note = ["bill", "credit", "TW-000001", "--usd", "0.01", "--reason", "an outage", "--reference", "1", "--json"]
+        for settles, why in ((made, "can be invoiced from"), (used["ended"][:7], "was invoiced by TW-000001"), ("2026-11-01", "is a month")):
+            refused = harness.run_cli(*note, "--settles", settles, home=home)
+            assert refused.returncode == 2 and why in refused.stderr, refused
+        (issued,) = json.loads(cli(home, *note))["invoices"]
+        assert issued["number"] == "TW-000002" and "settles" not in issued
