@@ -33,8 +33,8 @@ struct RerateOrder {
   std::string model, provider;
   int64_t from_ns = 0, to_ns = INT64_MAX;  // by admission
   std::optional<catalog::Prices> prices;   // nullopt: those that are in force
-  // What is in force, of this model at this provider: the catalogue's. Of what it does not have, the
-  // version that a request was held at last.
+  // What is in force, of this model at this provider: the catalogue's. Of what it does not have,
+  // the version that a request was held at last.
   std::vector<catalog::Mapping> now;
   ledger::HoldId after;  // of an earlier answer, to go on
   bool applies = false;  // otherwise it is only told

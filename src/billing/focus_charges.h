@@ -13,8 +13,9 @@
 namespace tradewind::billing {
 
 // Of the documents of `period`: tax, what rounding to cents changed, and what credit notes take
-// off, and of a month that one of them settles what stands in both. And the credits that were bought in `period`, which no invoice asks for: what a note gave
-// back as a credit was bought by nobody.
+// off. Of a month that a note settles, what it gives back: the month's own rows have that already.
+// And the credits that were bought in `period`, which no invoice asks for: what a note gave back as
+// a credit was bought by nobody.
 std::vector<FocusCharge> ChargesOf(const BillPeriod& period,
                                    std::span<const IssuedInvoice> documents,
                                    std::span<const ledger::CreditState> credits);
