@@ -56,8 +56,8 @@ struct Outcome {
   int64_t unverifiable_tokens = 0;
 
   bool is_other_tier = false;  // the answer's service tier has other prices than those of its cost
-  // Some of the input was written to the provider's cache, and its price has none of that: it costs
-  // what other input does.
+  // Some of the input was written to the provider's cache, and its price has none of that: it
+  // costs what other input does.
   bool has_unpriced_writes = false;
   std::string service_tier = {};  // whose prices its cost has; "" = the usual ones
   bool is_told = false;           // the provider said the cost itself, which is all of it

@@ -22,7 +22,7 @@ struct MessageParts {
   std::string unbounded;
   int64_t named_pictures = 0;    // in its texts (picture_marks.h)
   int64_t rewritten_growth = 0;  // of calls of tools (RewrittenGrowth)
-  // A `cache_control` somewhere in it asks that its text be kept, and for longer than five minutes.
+  // A `cache_control` somewhere in it asks that its text be kept; for longer than five minutes.
   bool wants_cache = false;
   bool wants_long_cache = false;
   // A part with more than one type, "messages[0].content[1].type", or content under another name's

@@ -126,8 +126,8 @@ void ReadNumber(Fields& fields, std::string_view name, std::optional<double>& ou
   }
 }
 
-// OpenRouter's: a number, or one for each of some percentiles. What is measured here is a median, so
-// that of the median counts, else the first.
+// OpenRouter's: a number, or one for each of some percentiles. What is measured here is a median,
+// so that counts, else the first.
 void ReadPreferred(Fields& fields, std::string_view name, std::optional<double>& out) {
   const json::value* value = fields.Find(name);
   if (value == nullptr || !value->is_object()) {

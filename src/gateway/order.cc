@@ -29,8 +29,8 @@ Result<std::optional<int64_t>> PriceCap(const std::string& text, const char* nam
   return std::optional(nanousd);
 }
 
-// Whether it was there. -1 is "without a bound" to some servers and clients, and refused by others:
-// to all of them no bound at all is the same.
+// Whether it was there. -1 is "without a bound" to some servers and clients, and refused by
+// others: to all of them no bound at all is the same.
 bool RemoveNoBound(dialects::JsonText& text) {
   bool removed = false;
   for (const std::string_view name : {"max_tokens", "max_completion_tokens"}) {
