@@ -134,6 +134,8 @@ class Metered {
   // sent.
   std::optional<int64_t> output_cap() const { return output_cap_; }
   ledger::NanoUsd held() const { return hold_.cost(); }
+  // So much may it cost, and no more: a hard budget or prepaid credits have to be kept.
+  bool is_hard() const { return hold_.cost() > 0 && !purchase_.open_ended; }
   // While it runs all that is held; after its end what it did cost, or at most will, as far as that
   // is known (an error without an answer is seldom billed).
   ledger::NanoUsd may_cost() const { return hold_.is_open() ? hold_.cost() : may_cost_; }

@@ -68,6 +68,7 @@ void Override(const ProviderConfig& config, Provider& provider) {
   provider.api_key_header = config.api_key_header;
   provider.allow_private = config.allow_private;
   provider.assistant_prefix = config.assistant_prefix;
+  provider.bound_name = config.bound_name;
   provider.data_policy = config.data_policy.value_or(provider.data_policy);
   provider.billing = config.billing;
   provider.source = Source::kConfig;

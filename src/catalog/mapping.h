@@ -149,7 +149,7 @@ struct Provider {
   std::string api_key_header;  // as ProviderConfig has it
   bool needs_key = true;
   bool allow_private = false;
-  std::string assistant_prefix;  // as ProviderConfig has it
+  std::string assistant_prefix, bound_name;  // as ProviderConfig has them
   DataPolicy data_policy = DataPolicy::kUnknown;
   BillingTerms billing;
   Source source = Source::kStarter;

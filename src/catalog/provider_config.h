@@ -37,6 +37,7 @@ struct ProviderConfig {
   bool allow_private = false;
   std::optional<DataPolicy> data_policy;
   std::string assistant_prefix;  // "no", "message", "vllm"; "" = as its kind does
+  std::string bound_name;        // "max_tokens", "max_completion_tokens", "both"; "" = likewise
   BillingTerms billing;
   UsageTerms usage;
   std::vector<Mapping> models;  // source kConfig, provider = name

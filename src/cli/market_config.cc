@@ -481,6 +481,14 @@ Result<ProviderConfig> ReadProvider(const toml::node& node, const std::string& f
       reader.Wrong("assistant_prefix", "must be no, message or vllm");
     }
   }
+  if (const auto text = reader.Text("bound_name")) {
+    provider.bound_name = *text;
+    if (*text != "max_tokens" && *text != "max_completion_tokens" && *text != "both") {
+      reader.Wrong("bound_name",
+                   "must be max_tokens, max_completion_tokens or both: by which name the provider "
+                   "knows how long an answer may be");
+    }
+  }
   ReadBilling(reader, provider.allow_private, provider.billing);
   ReadUsage(reader, file, provider);
   TW_RETURN_IF_ERROR(reader.status());
@@ -636,6 +644,7 @@ void Show(const ProviderConfig& provider, ConfigValues& values) {
   show("api_key_header", provider.api_key_header);
   show("allow_private", provider.allow_private ? "true" : "");
   show("assistant_prefix", provider.assistant_prefix);
+  show("bound_name", provider.bound_name);
   show("data_policy", provider.data_policy ? DataPolicyName(*provider.data_policy) : "");
   show("billing_url", provider.billing.url);
   show("billing_id_header", provider.billing.id_header);

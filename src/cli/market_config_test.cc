@@ -322,6 +322,8 @@ TEST(MarketConfig, EveryWrongFieldIsNamedWithItsLineAndTheNextStep) {
       {"[route]\nhedge_after_ms = 0", "line 2", "route.hedge_after_ms", "above 0"},
       {"name = 'groq'\nassistant_prefix = 'maybe'", "line 3", "providers[0].assistant_prefix",
        "no, message or vllm"},
+      {"name = 'groq'\nbound_name = 'n_predict'", "line 3", "providers[0].bound_name",
+       "max_tokens, max_completion_tokens or both"},
       {"[route]\norder = 'local'", "line 2", "route.order", "brackets"},
       {"[route]\norder = ['local', 'local']", "line 2", "route.order", "each once"},
       {"[route]\norder = [1]", "line 2", "route.order", "quotes"},

@@ -136,6 +136,17 @@ void BoundOutput(providers::Endpoint endpoint, const AttemptTerms& terms,
   }
 }
 
+// By the name that the provider obeys. Where that is not known, what a hard budget relies on is
+// said by both: many servers ignore the newer one.
+void NameBound(const providers::Upstream& place, providers::Endpoint endpoint,
+               const AttemptTerms& terms, dialects::JsonText& text) {
+  const bool is_relied_on = terms.money != nullptr && terms.money->is_hard();
+  providers::NameBound(place.bound_name == providers::BoundName::kUnclear && is_relied_on
+                           ? providers::BoundName::kBoth
+                           : place.bound_name,
+                       endpoint, text);
+}
+
 // How large an answer that is no stream may be: it is in memory whole, and its provider may send
 // whatever it likes.
 int64_t AnswerBytesMax(const Order& order, const AttemptTerms& terms) {
@@ -204,6 +215,7 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
                 "The stream was cut, and this request cannot go on elsewhere.");
   }
   BoundOutput(order.endpoint, terms, text);
+  NameBound(place, order.endpoint, terms, text);
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
   sent.is_stream = order.facts.stream;

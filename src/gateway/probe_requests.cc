@@ -112,6 +112,7 @@ class Asking {
 
   Task<providers::UpstreamResult<void>> Open() {
     dialects::JsonText text = dialects::JsonText::Parse(std::string(question_.body)).value();
+    providers::NameBound(probe_.place.upstream->bound_name, question_.endpoint, text);
     providers::PrepareRequest(*probe_.place.upstream->quirks, question_.endpoint,
                               probe_.mapping.provider_model, question_.is_stream, text);
     providers::UpstreamOrder order;

@@ -34,7 +34,6 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
   if (endpoint != Endpoint::kChat) {
     return;
   }
-  UseName("max_tokens", "max_completion_tokens", request);
   // Its schemas need a name.
   if (auto schema = ReadSchema(request); schema.has_value() && schema->name.empty()) {
     SetSchema(*schema, request);
@@ -70,6 +69,7 @@ constinit const Quirks kCerebras = {
     .request_id_header = "inference-id",
     .chat_fields = kChatFields,
     .prefix = PrefixForm::kLastMessage,
+    .bound_name = BoundName::kMaxCompletionTokens,
     .translate = Translate,
     .classify = Classify,
 };

@@ -14,7 +14,6 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
   if (!request.Has("context_length_exceeded_behavior")) {
     request.Set("context_length_exceeded_behavior", "\"error\"");
   }
-  UseName("max_completion_tokens", "max_tokens", request);
   UseSystemForDeveloper(request);
 }
 
@@ -30,6 +29,7 @@ constinit const Quirks kFireworks = {
     .base_url = "https://api.fireworks.ai/inference/v1",
     .api_key_env = "FIREWORKS_API_KEY",
     .prefix = PrefixForm::kLastMessage,
+    .bound_name = BoundName::kMaxTokens,
     .translate = Translate,
     .classify = Classify,
 };

@@ -1,5 +1,6 @@
 // Hugging Face's router: itself a marketplace, reached with a Hugging Face token. What stands
-// behind it decides where usage is, so it is asked for. Many have HF_TOKEN for downloads: it pays
+// behind it decides where usage is, so it is asked for; of the names of a bound its own clients
+// write max_tokens. Many have HF_TOKEN for downloads: it pays
 // only where the config says so.
 #include "providers/kinds.h"
 
@@ -23,6 +24,7 @@ constinit const Quirks kHuggingFace = {
     .embeddings_path = "",
     .request_id_header = "inference-id",
     .usage_needs_asking = true,
+    .bound_name = BoundName::kMaxTokens,
     .classify = Classify,
 };
 

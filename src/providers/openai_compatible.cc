@@ -8,6 +8,7 @@ constinit const Quirks kOpenAiCompatible = {
     .name = "OpenAI-compatible",
     .base_url = "",
     .usage_needs_asking = true,
+    .bound_name = BoundName::kUnclear,
 };
 
 }  // namespace tradewind::providers

@@ -24,10 +24,6 @@ std::optional<Schema> ReadSchema(const dialects::JsonText& request);
 // In OpenAI's spelling.
 void SetSchema(const Schema& schema, dialects::JsonText& request);
 
-// A field under the provider's name for it, unless the request has that too. null is as good as
-// absent: some clients write every field of their class.
-void UseName(std::string_view from, std::string_view to, dialects::JsonText& request);
-
 // Calls `edit` with each message; for the few translations that reach into them.
 void EditMessages(dialects::JsonText& request, void (*edit)(boost::json::object& message));
 // For upstreams that do not know the role "developer".

@@ -7,6 +7,7 @@
 
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
+#include "dialects/openai_facts.h"
 #include "providers/quirk_tools.h"
 
 namespace tradewind::providers {
@@ -110,13 +111,6 @@ void SetSchema(const Schema& schema, JsonText& request) {
   request.Set("response_format", out.Take());
 }
 
-void UseName(std::string_view from, std::string_view to, JsonText& request) {
-  if (IsNull(request.Raw(to)) && request.Has(from)) {
-    request.Remove(to);
-    request.Rename(from, std::string(to));
-  }
-}
-
 void EditMessages(JsonText& request, void (*edit)(json::object& message)) {
   auto messages = dialects::ParseJson(request.Raw("messages"));
   if (!messages.has_value() || !messages->is_array()) {
@@ -138,6 +132,36 @@ void UseSystemForDeveloper(JsonText& request) {
         *role = "system";
       }
     });
+  }
+}
+
+void NameBound(BoundName name, Endpoint endpoint, JsonText& request) {
+  constexpr std::string_view kOlder = "max_tokens", kNewer = "max_completion_tokens";
+  if (endpoint == Endpoint::kCompletions) {
+    name = BoundName::kMaxTokens;
+  }
+  if (endpoint == Endpoint::kEmbeddings || name == BoundName::kAsSaid ||
+      name == BoundName::kUnclear) {
+    return;
+  }
+  const bool is_newer = name == BoundName::kMaxCompletionTokens;
+  const std::string_view from = is_newer ? kOlder : kNewer, to = is_newer ? kNewer : kOlder;
+  if (IsNull(request.Raw(from))) {
+    return;
+  }
+  const auto said = dialects::OtherBound(request, from), also = dialects::OtherBound(request, to);
+  if (said.has_value() && also.has_value() && *said != *also) {
+    const std::string least = std::to_string(std::min(*said, *also));
+    request.Set(from, least);
+    request.Set(to, least);
+  }
+  if (name == BoundName::kBoth) {
+    request.Set(to, std::string(request.Raw(also.has_value() ? to : from)));
+  } else if (also.has_value()) {
+    request.Remove(from);
+  } else {
+    request.Remove(to);
+    request.Rename(from, std::string(to));
   }
 }
 

@@ -21,6 +21,16 @@ enum class PrefixForm {
   kFinalFlag,    // it is, with continue_final_message (vLLM)
 };
 
+// By which name a provider knows the bound of an answer: "max_tokens", or OpenAI's newer one of
+// chats, "max_completion_tokens". The other is refused, or ignored.
+enum class BoundName {
+  kAsSaid,  // both
+  kUnclear,
+  kMaxTokens,
+  kMaxCompletionTokens,
+  kBoth,  // some of its models know one, some the other
+};
+
 // What an error status means beyond its number.
 enum class Refusal {
   kByStatus,    // nothing: the status says it all
@@ -58,6 +68,7 @@ struct Quirks {
   // others are taken out, and reported.
   std::span<const std::string_view> chat_fields = {};
   PrefixForm prefix = PrefixForm::kNone;
+  BoundName bound_name = BoundName::kAsSaid;
   // Bills the whole answer also when its reader leaves.
   bool bills_on = false;
   // And those that it answers with an error: taken out of a chat request, and reported.
@@ -81,6 +92,11 @@ int StatusOf(const dialects::WireError& error);
 // Brings the spellings that clients use to OpenAI's: drops what is meant for a router (`provider`,
 // `models`) and empty `tools`, gives `tool_choice` its type, and reads every `response_format`.
 void Normalize(dialects::JsonText& request);
+
+// Says the bound of an answer by that name; of two that differ the least counts. Completions know
+// max_tokens alone, everywhere. kBoth sends max_completion_tokens as max_tokens too; kUnclear leaves
+// it to the caller.
+void NameBound(BoundName name, Endpoint endpoint, dialects::JsonText& request);
 
 // Normalizes, translates, sets the model and asks for usage where that is needed. Returns the names
 // of the fields that were taken out because the provider does not know them.

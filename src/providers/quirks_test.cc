@@ -20,6 +20,7 @@ dialects::JsonText Request(const std::string& body) {
 std::string Prepared(const Quirks& quirks, const std::string& body, bool is_stream = false,
                      std::vector<std::string>* dropped = nullptr) {
   dialects::JsonText request = Request(body);
+  NameBound(quirks.bound_name, Endpoint::kChat, request);
   auto names = PrepareRequest(quirks, Endpoint::kChat, "their/id", is_stream, request);
   if (dropped != nullptr) {
     *dropped = std::move(names);
@@ -100,6 +101,57 @@ TEST(Quirks, ABoundThatIsNullIsNoBoundUnderTheProvidersName) {
             R"({"model":"their/id","max_completion_tokens":7})");
   EXPECT_EQ(Prepared(kCerebras, R"({"model":"x","max_completion_tokens":9,"max_tokens":null})"),
             R"({"model":"their/id","max_completion_tokens":9})");
+}
+
+TEST(Quirks, SayABoundByTheNameThatTheProviderKnows) {
+  const auto named = [](BoundName name, const std::string& fields,
+                        Endpoint endpoint = Endpoint::kChat) {
+    dialects::JsonText request = Request(fields);
+    NameBound(name, endpoint, request);
+    return request.Text();
+  };
+  using enum BoundName;
+  const std::string older = R"({"max_tokens":7})", newer = R"({"max_completion_tokens":7})";
+  const std::string both = R"({"max_tokens":5,"max_completion_tokens":7})";
+  for (const BoundName name : {kAsSaid, kUnclear}) {
+    EXPECT_EQ(named(name, newer), newer);
+    EXPECT_EQ(named(name, both), both);
+  }
+  EXPECT_EQ(named(kMaxTokens, newer), older);
+  EXPECT_EQ(named(kMaxTokens, older), older);
+  EXPECT_EQ(named(kMaxTokens, both), R"({"max_tokens":5})") << "the least counts";
+  EXPECT_EQ(named(kMaxTokens, R"({"max_tokens":0,"max_completion_tokens":7})"), older);
+  EXPECT_EQ(named(kMaxTokens, R"({"max_tokens":7,"max_completion_tokens":0})"), older);
+  EXPECT_EQ(named(kMaxCompletionTokens, older), newer);
+  EXPECT_EQ(named(kMaxCompletionTokens, newer), newer);
+  EXPECT_EQ(named(kMaxCompletionTokens, both), R"({"max_completion_tokens":5})");
+  EXPECT_EQ(named(kBoth, older), older) << "who knows the newer one knows this, too";
+  EXPECT_EQ(named(kBoth, newer), R"({"max_completion_tokens":7,"max_tokens":7})");
+  EXPECT_EQ(named(kBoth, both), R"({"max_tokens":5,"max_completion_tokens":5})");
+  EXPECT_EQ(named(kBoth, R"({"max_tokens":null,"max_completion_tokens":7})"),
+            R"({"max_tokens":7,"max_completion_tokens":7})");
+  for (const BoundName name : {kAsSaid, kUnclear, kMaxTokens, kMaxCompletionTokens, kBoth}) {
+    EXPECT_EQ(named(name, newer, Endpoint::kCompletions), older);
+    EXPECT_EQ(named(name, older, Endpoint::kCompletions), older);
+  }
+}
+
+TEST(Upstream, OfOpenAiIsToldTheBoundByItsNewerNameAlone) {
+  const auto at = [](const std::string& url, const Quirks& quirks = kOpenAiCompatible) {
+    return BoundNameAt(quirks, *http::ParseUrl(url));
+  };
+  for (const char* url :
+       {"https://api.openai.com/v1", "https://eu.api.openai.com/v1",
+        "https://r.openai.azure.com/openai/v1", "https://r.openai.azure.us/openai/deployments/d",
+        "https://r.cognitiveservices.azure.com/openai/v1",
+        "https://r.services.ai.azure.com/openai/v1"}) {
+    EXPECT_EQ(at(url), BoundName::kMaxCompletionTokens) << url;
+  }
+  for (const char* url : {"https://api.deepseek.com/v1", "https://notapi.openai.com.example/v1",
+                          "https://xapi.openai.com/v1", "https://r.services.ai.azure.com/models"}) {
+    EXPECT_EQ(at(url), BoundName::kUnclear) << url;
+  }
+  EXPECT_EQ(at("https://api.openai.com/v1", kTogether), BoundName::kMaxTokens);
 }
 
 TEST(Upstream, KnowsTheProvidersOwnPathsWhateverTheAddressIs) {

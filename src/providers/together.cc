@@ -31,7 +31,6 @@ void Translate(Endpoint endpoint, dialects::JsonText& request) {
     request.Set("response_format", out.Take());
   }
   TranslateLogprobs(request);
-  UseName("max_completion_tokens", "max_tokens", request);
   UseSystemForDeveloper(request);
 }
 
@@ -47,6 +46,7 @@ constinit const Quirks kTogether = {
     .base_url = "https://api.together.xyz/v1",
     .api_key_env = "TOGETHER_API_KEY",
     .prefix = PrefixForm::kLastMessage,
+    .bound_name = BoundName::kMaxTokens,
     .translate = Translate,
     .classify = Classify,
 };

@@ -87,7 +87,23 @@ std::string OwnPath(const Upstream& upstream, Endpoint endpoint) {
   return fmt::format("{}{}", prefix, path).substr(1);
 }
 
+// OpenAI's own and those of its regions; Azure's by resource, of which one kind serves other
+// models at another path.
+bool IsOpenAi(const http::Url& base) {
+  const std::string host = "." + base.host;
+  return host.ends_with(".api.openai.com") || host.find(".openai.azure.") != std::string::npos ||
+         (base.target_prefix.starts_with("/openai") &&
+          (host.ends_with(".cognitiveservices.azure.com") ||
+           host.ends_with(".services.ai.azure.com")));
+}
+
 }  // namespace
+
+BoundName BoundNameAt(const Quirks& quirks, const http::Url& base) {
+  return quirks.bound_name == BoundName::kUnclear && IsOpenAi(base)
+             ? BoundName::kMaxCompletionTokens
+             : quirks.bound_name;
+}
 
 void Authorize(const Upstream& upstream, std::string_view api_key, http::Headers& headers) {
   if (api_key.empty()) {

@@ -29,6 +29,7 @@ struct Upstream {
   http::Url base;
   bool allow_private = false;  // the operator chose this host and port
   PrefixForm prefix = PrefixForm::kNone;
+  BoundName bound_name = BoundName::kAsSaid;
   std::string api_key_header = {};  // the key stands there, alone; "" = as its kind wants it
   std::string id_header = {};       // instead of its kind's; "" = that one
   bool keeps_own_ids = false;       // attempts' ids are sent along
@@ -37,6 +38,9 @@ struct Upstream {
   std::vector<std::string> harmless_fields = {};  // in lower case: they cost nothing
   bool price_varies = false;                      // from request to request, up to the catalogue's
 };
+
+// As its kind does; a server at an address of OpenAI or of Azure OpenAI as these do.
+BoundName BoundNameAt(const Quirks& quirks, const http::Url& base);
 
 // Puts a key where the upstream looks for it; an empty one nowhere.
 void Authorize(const Upstream& upstream, std::string_view api_key, http::Headers& headers);

@@ -36,6 +36,12 @@ Result<providers::Upstream> UpstreamOf(const catalog::Provider& provider) {
   upstream.harmless_fields = billing.harmless_fields;
   upstream.price_varies = billing.price_varies;
   TW_ASSIGN_OR_RETURN(upstream.base, http::ParseUrl(address));
+  using providers::BoundName;
+  upstream.bound_name =
+      provider.bound_name == "max_tokens"              ? BoundName::kMaxTokens
+      : provider.bound_name == "max_completion_tokens" ? BoundName::kMaxCompletionTokens
+      : provider.bound_name == "both"                  ? BoundName::kBoth
+                                      : providers::BoundNameAt(*upstream.quirks, upstream.base);
   return upstream;
 }
 

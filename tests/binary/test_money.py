@@ -307,7 +307,7 @@ def test_a_request_without_max_tokens_gets_the_largest_that_the_budget_affords(t
         assert reply.status == 200 and 256 <= applied < 8192
         assert json.loads(site.sim.log()[-1]["body"])["max_tokens"] == applied
         # 0 is no bound to some providers.
-        for fields, sent in [({"max_tokens": 0}, {"max_tokens": 1}), ({"max_tokens": 0, "max_completion_tokens": 50}, {"max_completion_tokens": 50})]:
+        for fields, sent in [({"max_tokens": 0}, {"max_tokens": 1}), ({"max_tokens": 0, "max_completion_tokens": 50}, {"max_tokens": 50, "max_completion_tokens": 50})]:
             assert chat(site.server, key["token"], **fields).status == 200
             body = json.loads(site.sim.log()[-1]["body"])
             assert {name: body[name] for name in ("max_tokens", "max_completion_tokens") if name in body} == sent
