@@ -122,8 +122,13 @@ pricing::UsageBounds BoundsOf(const Offer& offer, int64_t output_max) {
 int64_t OutputMaxOf(const Offer& offer) {
   return std::min(offer.model_output_max.value_or(offer.output_default), offer.output_default);
 }
-int64_t OutputMinOf(const Offer& offer) {
-  return std::min(OutputMaxOf(offer), kOutputTokensMin);
+// The same, where it is sent.
+int64_t SentMaxOf(const Offer& offer) {
+  const int64_t most = OutputMaxOf(offer);
+  return std::min(most, offer.output_unasked.value_or(most));
+}
+int64_t SentMinOf(const Offer& offer) {
+  return std::min(SentMaxOf(offer), offer.output_min);
 }
 
 bool IsForRoom(const Refusal& refusal) {
@@ -198,8 +203,7 @@ Error NoRoom(const Refusal& refusal, const std::optional<BudgetState>& budget, c
         budget->spec.dimension == ledger::Dimension::kCharge ? " of charges" : "", left);
   }
   constexpr int64_t kNamingTokens = 32;  // a bound is in the body, which is held for by its bytes
-  pricing::UsageBounds bounds =
-      BoundsOf(offer, offer.output_tokens_max.value_or(OutputMinOf(offer)));
+  pricing::UsageBounds bounds = BoundsOf(offer, offer.output_tokens_max.value_or(SentMinOf(offer)));
   if (!offer.output_tokens_max.has_value()) {
     message +=
         fmt::format("; as it names no max_tokens, it is given {} at least", bounds.output_max);
@@ -288,16 +292,15 @@ bool IsFree(const Offer& offer) {
 OutputBound OutputBoundOf(const Offer& offer, const SpendingBound& bound) {
   // A budget makes no answer shorter of which nothing is held.
   const bool is_bounded = SaysItsLength(offer), is_hard = bound.is_hard() && !IsFree(offer);
-  const int64_t output_max = is_bounded ? *offer.output_tokens_max : OutputMaxOf(offer);
   if (offer.has_zero_bound && is_hard) {
     return {std::max<int64_t>(1, *offer.output_tokens_max), true};
   }
   if (is_bounded || !is_hard) {
-    return {output_max, false};
+    return {is_bounded ? *offer.output_tokens_max : OutputMaxOf(offer), false};
   }
   const int64_t affordable =
-      pricing::AffordableOutput(*offer.prices, BoundsOf(offer, output_max), bound.room());
-  return {std::max(affordable, OutputMinOf(offer)), true};
+      pricing::AffordableOutput(*offer.prices, BoundsOf(offer, SentMaxOf(offer)), bound.room());
+  return {std::max(affordable, SentMinOf(offer)), true};
 }
 
 }  // namespace

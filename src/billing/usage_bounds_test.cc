@@ -97,5 +97,42 @@ TEST(Meter, HoldsForAsFarAsAModelGoesBeyondItsCapAndSendsTheCapItself) {
   EXPECT_LE(longest->held(), 10'000'000 - 420'000);
 }
 
+TEST(Meter, SendsWhatAnAnswerHasUnaskedAndHoldsForMoreWhereNothingIsSent) {
+  World world;
+  Meter meter(*world.ledger);
+  Offer offer = world.Ask(100, std::nullopt);
+  offer.output_unasked = 16;
+  auto attempt = meter.Begin(offer);
+  ASSERT_TRUE(attempt.has_value());
+  EXPECT_FALSE(attempt->output_cap().has_value());
+  EXPECT_EQ(attempt->held(), 100 * 1000 + 8192 * 2000) << "the provider's default may be another";
+  EXPECT_FALSE(attempt->is_hard());
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 10'000'000'000}).has_value());
+  offer.id = world.Ask(100, std::nullopt).id;
+  auto bounded = meter.Begin(offer);
+  ASSERT_TRUE(bounded.has_value()) << bounded.error().message;
+  EXPECT_EQ(bounded->output_cap(), 16);
+  EXPECT_EQ(bounded->held(), 100 * 1000 + 16 * 2000);
+  EXPECT_TRUE(bounded->is_hard());
+}
+
+TEST(Meter, GivesNoFewerTokensThanTheLeastThatIsAnAnswer) {
+  World world;
+  Meter meter(*world.ledger);
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 10'000'000}).has_value());
+  Offer offer = world.Ask(100, std::nullopt);
+  offer.output_min = 4256;
+  EXPECT_EQ(meter.Begin(offer)->output_cap(), 4950) << "as many as there is room for";
+  offer.id = world.Ask(100, std::nullopt).id;
+  offer.output_min = 5000;
+  const auto refused = meter.Begin(offer);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("it is given 5000 at least"), std::string::npos)
+      << refused.error().message;
+  offer.id = world.Ask(100, std::nullopt).id;
+  offer.output_default = 300;
+  EXPECT_EQ(meter.Begin(offer)->output_cap(), 300) << "nor more than the most";
+}
+
 }  // namespace
 }  // namespace tradewind::billing

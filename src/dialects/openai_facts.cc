@@ -18,6 +18,7 @@
 #include "dialects/picture_marks.h"
 #include "dialects/repeated.h"
 #include "dialects/rewritten.h"
+#include "dialects/thinking_tokens.h"
 
 namespace tradewind::dialects {
 namespace {
@@ -416,6 +417,7 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   facts.has_schema = WantsSchema(fields.Find("response_format"));
   facts.may_think =
       std::ranges::any_of(kThinking, [&](std::string_view name) { return request.Has(name); });
+  facts.thinking_tokens = ThinkingTokens(request);
   facts.has_logprobs = IsAsked(fields.Find("logprobs"));
   for (const std::string_view name : {"max_tokens", "max_completion_tokens"}) {
     std::optional<int64_t> tokens;

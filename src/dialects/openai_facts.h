@@ -69,6 +69,7 @@ struct OpenAiFacts {
   std::string billed_apart;
   std::vector<std::string> unknown_fields;  // known_fields.h
   bool may_think = false;                   // it asks for thoughts, which a reader may not be shown
+  int64_t thinking_tokens = 0;              // so many; 0: it does not say
   int64_t input_bytes = 0;  // of messages, prompt or input, without data URLs: for estimates
   ProviderPreferences provider;
 };

@@ -147,6 +147,26 @@ void NameBound(const providers::Upstream& place, providers::Endpoint endpoint,
                        endpoint, text);
 }
 
+// What is ours of the bound that was sent: the client knows nothing of it.
+std::string OwnBound(const Order& order, const AttemptTerms& terms,
+                     const dialects::JsonText& sent) {
+  constexpr std::string_view kNames[] = {"max_tokens", "max_completion_tokens"};
+  const auto has_both = [&](const dialects::JsonText& text) {
+    return std::ranges::all_of(kNames, [&](std::string_view name) { return text.Has(name); });
+  };
+  if (has_both(sent) && !has_both(order.text)) {
+    return "Its max_completion_tokens was sent as max_tokens, too, to keep a hard budget; the "
+           "operator can say in the config which of the names the provider knows (bound_name).";
+  }
+  const auto cap = terms.money == nullptr ? std::nullopt : terms.money->output_cap();
+  return cap.has_value() && !order.facts.max_tokens.has_value()
+             ? fmt::format(
+                   "As it names no max_tokens, {} was sent to keep a hard budget; name "
+                   "one that the provider takes.",
+                   *cap)
+             : "";
+}
+
 // How large an answer that is no stream may be: it is in memory whole, and its provider may send
 // whatever it likes.
 int64_t AnswerBytesMax(const Order& order, const AttemptTerms& terms) {
@@ -216,6 +236,7 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
   }
   BoundOutput(order.endpoint, terms, text);
   NameBound(place, order.endpoint, terms, text);
+  opening.own_bound = OwnBound(order, terms, text);
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
   sent.is_stream = order.facts.stream;
@@ -369,6 +390,11 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
       LeavingClient::Watch(call.exchange, opening->upstream,
                            route.place->upstream->bills_on ? &read_on_ : nullptr, clock_);
   if (auto failed = co_await Reach(*opening, false); failed.has_value()) {
+    if (const bool is_of_form = failed->upstream_status == 400 || failed->upstream_status == 422;
+        is_of_form && failed->upstream_error.has_value() && !opening->own_bound.empty()) {
+      std::string& said = failed->upstream_error->message;
+      said += fmt::format("{} {}", said.ends_with('.') ? "" : ".", opening->own_bound);
+    }
     // What failed with the status of an answer may be billed, and asked about by this.
     const bool was_answered = failed->kind == FailureKind::kGarbage ||
                               failed->kind == FailureKind::kOtherForm ||

@@ -117,6 +117,7 @@ struct Begun;
 struct Opening {
   std::shared_ptr<providers::UpstreamExchange> upstream;
   std::vector<std::string> dropped;  // fields that the provider does not know
+  std::string own_bound;  // what a refusal of it has to say of a bound that is ours; "" = none is
   KeyOwner key_owner = KeyOwner::kNobody;
   std::shared_ptr<LeavingClient> leaving;  // of an attempt once it stands alone
 };

@@ -86,13 +86,43 @@ int64_t OutputDefault(const Call& call) {
   return least == std::numeric_limits<int64_t>::max() ? billing::kOutputTokensDefault : least;
 }
 
-void SetOutputMax(const Order& order, billing::Offer& offer) {
-  if (order.endpoint == Endpoint::kEmbeddings) {
+// Of an answer whose length the request does not say: what it says of thoughts comes before it, and
+// a provider refuses what does not fit into the context beside the prompt.
+void SetOutputDefault(const Tries& tries, const catalog::Mapping& mapping, billing::Offer& offer) {
+  constexpr int64_t kCompletionTokensUnasked = 16;  // as OpenAI has it, and vLLM
+  // A template's own words, and how far the prompt's tokens are from what is likely.
+  constexpr int64_t kContextMargin = 512;
+  const dialects::OpenAiFacts& facts = tries.order.facts;
+  if (tries.order.endpoint == Endpoint::kCompletions) {
+    offer.output_unasked = facts.thinking_tokens + kCompletionTokensUnasked;
+  }
+  if (__builtin_add_overflow(facts.thinking_tokens, OutputDefault(tries.call),
+                             &offer.output_default)) {
+    offer.output_default = std::numeric_limits<int64_t>::max();
+  }
+  offer.output_min = facts.thinking_tokens + billing::kOutputTokensMin;
+  // How much of it a sound takes is not known.
+  if (mapping.context_length.has_value() && facts.sounds == 0) {
+    const int64_t left =
+        *mapping.context_length - offer.input_tokens_likely / facts.prompts - kContextMargin;
+    offer.output_default =
+        std::min(offer.output_default, std::max(left, billing::kOutputTokensMin));
+  }
+}
+
+void SetOutputMax(const Tries& tries, const catalog::Mapping& mapping, billing::Offer& offer) {
+  const dialects::OpenAiFacts& facts = tries.order.facts;
+  if (tries.order.endpoint == Endpoint::kEmbeddings) {
     offer.output_tokens_max = 0;
     return;
   }
-  offer.output_tokens_max = order.facts.largest_max_tokens;
-  offer.has_zero_bound = order.facts.max_tokens == 0;
+  offer.output_tokens_max = facts.largest_max_tokens;
+  offer.has_zero_bound = facts.max_tokens == 0;
+  SetOutputDefault(tries, mapping, offer);
+  // Where its cap is known not to bound all, what it says of thoughts may be beyond that, too.
+  if (!offer.cap_trust.is_full()) {
+    offer.cap_trust.slack = std::max(offer.cap_trust.slack, facts.thinking_tokens);
+  }
 }
 
 // What is billed by units that the route has no price for, or that nothing bounds.
@@ -174,8 +204,7 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.id = {tries.call.receipt, ++tries.attempt};
   offer.input_tokens_max = InputTokensMax(tries, route);
   offer.input_tokens_likely = InputTokensLikely(tries, offer.input_tokens_max);
-  SetOutputMax(tries.order, offer);
-  offer.output_default = OutputDefault(tries.call);
+  SetOutputMax(tries, *route.mapping, offer);
   offer.choices = tries.order.facts.answers;
   offer.images = tries.order.facts.images;
   offer.has_audio_input = tries.order.facts.sounds > 0;

@@ -110,3 +110,65 @@ def test_without_a_hard_budget_a_bound_stays_as_it_was_said(tmp_path):
         key = at.key("free")
         assert at.ask(key, max_completion_tokens=7).status == 200
         assert at.sent() == {"max_completion_tokens": 7}
+
+
+def test_a_chat_that_names_no_bound_is_not_refused_by_a_small_context(tmp_path):
+    with site(tmp_path) as at:
+        reply = at.ask(at.key("hard", "--budget", "30"))
+        assert reply.status == 200, reply.body
+        assert 7000 < at.sent()["max_tokens"] <= 8192 - 512
+        assert reply.headers["x-tradewind-max-tokens-applied"] == str(at.sent()["max_tokens"])
+        long = at.ask(at.key("long", "--budget", "30"), messages=[{"role": "user", "content": "x" * 30_000}])
+        assert long.status == 200 and at.sent()["max_tokens"] == 256
+
+
+def test_a_refusal_of_a_bound_that_is_ours_says_so(tmp_path):
+    with site(tmp_path) as at:
+        key = at.key("hard", "--budget", "30")
+        at.provider.refusal = "max_tokens is too large."
+        said = at.ask(key).error()["message"]
+        assert said.startswith("max_tokens is too large. As it names no max_tokens, 7") and "name one" in said
+        assert at.ask(key, max_tokens=5).error()["message"] == "max_tokens is too large."
+        assert "bound_name" in at.ask(key, max_completion_tokens=5).error()["message"]
+
+
+def test_a_completion_that_names_no_bound_has_sixteen_tokens_as_it_has_without_a_budget(tmp_path):
+    with site(tmp_path) as at:
+        key = at.key("hard", "--budget", "3")
+        reply = at.ask(key, "/v1/completions")
+        assert reply.status == 200 and at.sent() == {"max_tokens": 16}
+        assert at.spent(key) == 5 * NANO_IN + 16 * NANO_OUT
+        assert at.ask(at.key("free"), "/v1/completions").status == 200
+        assert at.sent() == {}
+
+
+def test_an_injected_bound_leaves_room_for_the_thoughts_that_the_request_allows(tmp_path):
+    with site(tmp_path) as at:
+        for thoughts in ({"thinking": {"type": "enabled", "budget_tokens": 4000}}, {"reasoning": {"max_tokens": 4000}}):
+            key = at.key(f"hard-{len(at.provider.asked)}", "--budget", "2.3")
+            assert at.ask(key, **thoughts).status == 200
+            assert 4256 <= at.sent()["max_tokens"] < 7700
+        poor = at.key("poor", "--budget", "1")
+        assert at.ask(poor).status == 200 and at.sent()["max_tokens"] < 4000
+        poor = at.key("poorer", "--budget", "1")
+        refused = at.ask(poor, thinking={"type": "enabled", "budget_tokens": 4000})
+        assert refused.status == 402 and "it is given 4256 at least" in refused.error()["message"]
+
+
+def test_thoughts_beside_the_bound_are_held_for_as_many_as_the_request_allows(tmp_path):
+    with site(tmp_path, of_model=", cap_slack = 1000") as at:
+        key = at.key("hard", "--budget", "3")
+        refused = at.ask(key, max_tokens=100, thinking_budget=32768)
+        assert refused.status == 402 and at.spent(key) == 0, "$9.86 for thoughts and answer"
+        reply = at.ask(key, max_tokens=100, thinking_budget=5000)
+        assert reply.status == 200
+        assert 5100 * NANO_OUT == at.spent(key) - 5 * NANO_IN <= int(reply.headers["x-tradewind-hold-nanousd"])
+        few = at.ask(key, max_tokens=100, thinking_budget=10)
+        assert int(few.headers["x-tradewind-hold-nanousd"]) > 1100 * NANO_OUT, "no less than the slack"
+
+
+def test_of_a_cap_that_is_trusted_thoughts_change_nothing(tmp_path):
+    with site(tmp_path) as at:
+        held = [at.ask(at.key(f"k{n}", "--budget", "3"), max_tokens=100, **more).headers["x-tradewind-hold-nanousd"]
+                for n, more in enumerate([{"thinking_budget": 10}, {"seed": 123456789012}])]
+        assert abs(int(held[0]) - int(held[1])) < 20 * NANO_IN, "but for the bytes of the request"
