@@ -343,7 +343,7 @@ def test_a_bound_by_the_name_of_another_server_is_held_as_it_is_obeyed(tmp_path)
 
 
 def test_how_long_an_unbounded_answer_may_be_is_the_keys_or_the_organisations_to_say(tmp_path):
-    with market.Market(tmp_path, "site-a", prices=PRICES) as site:
+    with market.Market(tmp_path, "site-a", prices=PRICES, context=32768) as site:
         home, server = site.server.home, site.server
         short = make_key(home, "short", "--budget", "100", "--max-output", "500", "--org", "acme", "--user", "ada")
         long = make_key(home, "long", "--budget", "100", "--max-output", "10000", "--org", "acme", "--user", "ada")
