@@ -41,7 +41,7 @@ TEST_F(AccountsTest, AKeyInAnOrganisationLetsNoOtherKeyOfItsUserSpendItsMoney) {
   };
   EXPECT_TRUE(may_bill("acme")) << "its own";
   EXPECT_FALSE(may_bill("globex")) << "both are of `owner`";
-  EXPECT_TRUE(may_bill("default")) << "he was there from the beginning";
+  EXPECT_FALSE(may_bill("default")) << "the operator's own";
   ASSERT_TRUE(store->PutMember("globex", "owner", Role::kMember));
   EXPECT_TRUE(may_bill("globex")) << "somebody said so";
   Create(*store, Spec("another", "globex"));
@@ -82,7 +82,7 @@ TEST_F(AccountsTest, MembersOfAnOlderHomeStayAddedButForTheOwnerElsewhere) {
   };
   EXPECT_FALSE(may_bill(0, "globex"));
   EXPECT_TRUE(may_bill(0, "acme"));
-  EXPECT_TRUE(may_bill(0, "default"));
+  EXPECT_FALSE(may_bill(0, "default"));
   EXPECT_TRUE(may_bill(2, "globex")) << "whoever named her in both may have meant it";
   for (const char* org : {"acme", "globex"}) {
     const auto ada = store->keys().Find(tokens[2]);

@@ -94,7 +94,7 @@ ALTER TABLE orgs ADD COLUMN max_output INTEGER;
     {"members who were added, and those whom a key made", R"sql(
 ALTER TABLE members ADD COLUMN reason TEXT NOT NULL DEFAULT 'added'
   CHECK (reason IN ('key', 'added'));
-UPDATE members SET reason = 'key' WHERE user_id = 'usr_owner' AND org_id <> 'org_default';
+UPDATE members SET reason = 'key' WHERE user_id = 'usr_owner';
 )sql"},
     {"users' provider keys for what one organisation pays; empty: for all", R"sql(
 ALTER TABLE provider_keys ADD COLUMN org_id TEXT NOT NULL DEFAULT '';
