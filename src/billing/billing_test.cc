@@ -91,18 +91,19 @@ TEST(Meter, RefusesInWordsThatSayWhatWouldFit) {
   EXPECT_TRUE(meter.Begin(world.Ask(100, 25)).has_value());
 }
 
-TEST(Meter, TellsNobodyOfARefusalWhereARequestThatRunsHasNoRoomForOneMoreAttempt) {
+TEST(Meter, TellsOfARefusalWhenItIsSaidThatNothingElseHadRoom) {
   World world;
   static_cast<void>(world.ledger->Define({.name = "key:key_1", .limit = 250'000}));
   Meter meter(*world.ledger);
   const auto first = meter.Begin(world.Ask(100, 50));
   ASSERT_TRUE(first.has_value());
-  Offer second = world.Ask(100, 50);
-  second.is_further = true;
-  EXPECT_TRUE(IsOutOfBudget(meter.Begin(second).error()));
-  EXPECT_TRUE(world.ledger->TakeNotices().empty());
-  EXPECT_FALSE(meter.Begin(world.Ask(100, 50)).has_value());
-  EXPECT_EQ(world.ledger->TakeNotices().size(), 1U) << "a request was refused";
+  std::optional<ledger::Refusal> refused;
+  EXPECT_TRUE(
+      IsOutOfBudget(meter.Begin(world.Ask(100, 50), ledger::Send::kLater, &refused).error()));
+  EXPECT_TRUE(world.ledger->TakeNotices().empty()) << "another route may be cheaper";
+  ASSERT_TRUE(refused.has_value());
+  meter.NoteRefused(*refused);
+  EXPECT_EQ(world.ledger->TakeNotices().size(), 1U);
 }
 
 TEST(Meter, BoundsAnOutputThatTheRequestDoesNotByWhatIsAffordable) {

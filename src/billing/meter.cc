@@ -459,7 +459,8 @@ Result<ledger::HoldRequest> Meter::RequestOf(const SpendingBound& bound, const O
   return request;
 }
 
-Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
+Result<Metered> Meter::Begin(Offer offer, ledger::Send send,
+                             std::optional<ledger::Refusal>* refused) {
   const bool is_local = offer.purchase.provider == catalog::kLocalSlug;
   offer.purchase.askable = offer.askable.theirs;
   offer.purchase.askable_by_ours = offer.askable.ours;
@@ -506,8 +507,10 @@ Result<Metered> Meter::Begin(Offer offer, ledger::Send send) {
       break;
     }
   }
-  if (!offer.is_further) {
+  if (refused == nullptr) {
     ledger_.NoteRefused(refusal);
+  } else {
+    *refused = refusal;
   }
   return Fail(NoRoom(refusal, ledger_.FindBudget(refusal.account), offer));
 }

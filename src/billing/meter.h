@@ -108,8 +108,6 @@ struct Offer {
   std::string unknown_field;  // one of which nobody here knows whether it costs anything; "" = none
   // Beyond it the attempt is not made, whatever budgets say: what its request may still cost.
   std::optional<ledger::NanoUsd> cost_max;
-  // Another attempt of a request that was sent already: where it finds no room nobody is refused.
-  bool is_further = false;
   AskableIds askable = {};      // by which ids the provider says later what it cost
   bool is_strict = false;       // ledger::HoldRequest's
   bool charges_nobody = false;  // the operator's own: a cost, and no charge
@@ -238,8 +236,11 @@ class Meter {
   // is prepaid, have no room; or they cannot be kept on this route, which has no price or was
   // billed beyond its hold), kTooManyRequests (throttled, or too many are open); when nothing can
   // be recorded kResourceExhausted, and kUnavailable when another process has taken over. With
-  // Send::kNow, Metered::Sent has been done.
-  Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater);
+  // Send::kNow, Metered::Sent has been done. `refused` gets which budget had no room: nobody is
+  // told before NoteRefused, as another route may be cheaper. Without it he is told now.
+  Result<Metered> Begin(Offer offer, ledger::Send send = ledger::Send::kLater,
+                        std::optional<ledger::Refusal>* refused = nullptr);
+  void NoteRefused(const ledger::Refusal& refusal) { ledger_.NoteRefused(refusal); }
 
   // As ledger::Ledger's.
   void WhenDurable(uint64_t seq, std::move_only_function<void(bool)> done) {

@@ -229,10 +229,11 @@ int64_t CapTrust::Bound(int64_t cap, std::optional<int64_t> model_max) const {
   if (is_full() || cap <= 0) {
     return cap;
   }
-  const __int128 exact = (__int128{cap} * factor_permille + 999) / 1000 + slack;
-  const auto bound =
-      static_cast<int64_t>(std::min<__int128>(exact, std::numeric_limits<int64_t>::max()));
-  return std::max(cap, std::min(bound, model_max.value_or(bound)));
+  constexpr __int128 kMost = std::numeric_limits<int64_t>::max();
+  const __int128 answer = (__int128{cap} * factor_permille + 999) / 1000;
+  const __int128 model_most =
+      std::max(cap, model_max.value_or(std::numeric_limits<int64_t>::max()));
+  return static_cast<int64_t>(std::min(std::min(answer, model_most) + slack, kMost));
 }
 
 }  // namespace tradewind::catalog

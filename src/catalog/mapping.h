@@ -161,11 +161,11 @@ struct Provider {
 // think beyond it.
 struct CapTrust {
   int64_t factor_permille = 1000;
-  int64_t slack = 0;  // tokens beside that
+  int64_t slack = 0;  // tokens beside that: thoughts that are no part of the answer
 
   bool is_full() const { return factor_permille == 1000 && slack == 0; }
   // At least the cap, which may be no answer at all: 0; and no more beyond it than the model's
-  // answers can have, where that is known.
+  // answers can have, where that is known, and `slack`.
   int64_t Bound(int64_t cap, std::optional<int64_t> model_max) const;
   bool operator==(const CapTrust&) const = default;
 };

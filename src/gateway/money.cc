@@ -225,9 +225,18 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
       !tries.order.facts.provider.dear_failover.value_or(tries.plan.market->route().dear_failover);
   offer.cost_max =
       is_bounded ? tries.at_stake.room(route.is_named && !begun.is_beside) : std::nullopt;
-  offer.is_further = tries.call.record.attempts > 0;
   offer.is_strict = IsStrict(tries.call);
-  TW_ASSIGN_OR_RETURN(begun.money, options_.meter->Begin(std::move(offer), ledger::Send::kNow));
+  std::optional<ledger::Refusal> refused;
+  Result<billing::Metered> money =
+      options_.meter->Begin(std::move(offer), ledger::Send::kNow, &refused);
+  if (!money.has_value()) {
+    if (!tries.refused.has_value() && refused.has_value() &&
+        refused->reason == ledger::Refusal::Reason::kBudget) {
+      tries.refused = refused;
+    }
+    return Fail(money.error());
+  }
+  begun.money = std::move(*money);
   tries.call.record.receipt = tries.call.receipt.ToString();
   begun.held = begun.money.held();
   tries.at_stake.Begin(begun.held);

@@ -64,6 +64,7 @@ struct Tries {
   // The caller's own account at a provider was to pay, and that refused it: the server's does not
   // pay instead, where nobody named a route of its.
   bool own_key_refused = false;
+  std::optional<ledger::Refusal> refused = {};  // the first attempt for which a budget had no room
   std::vector<std::string> too_dear = {};  // routes that were passed over for what they may cost
 
   AttemptTerms TermsOf(Begun& begun) const;  // which must outlive them

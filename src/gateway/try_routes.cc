@@ -301,6 +301,9 @@ Task<Answered> Gateway::TryRoutes(Call& call, const Order& order, const routing:
     // Before whatever else the last route had against it: this is what its caller can mend.
     answered = NoMoney(*out_of_budget, tries.stream);
     answered.out_of_budget = true;
+    if (tries.refused.has_value()) {
+      options_.meter->NoteRefused(*tries.refused);  // nothing had room: a request is refused
+    }
   }
   co_return answered;
 }

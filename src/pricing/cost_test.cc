@@ -170,9 +170,9 @@ TEST(WorstCase, IsOfAnswersAsFarBeyondTheirCapAsTheRouteMayGo) {
   EXPECT_EQ(AffordableOutput(prices, bounds, 3 * 2000 * 9), 1) << "two tokens, and seven";
   EXPECT_EQ(AffordableOutput(prices, bounds, 3 * 2000 * 9 - 1), 0);
   bounds.model_output_max = 120;
-  EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 3 * 2000 * 120);
+  EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 3 * 2000 * (120 + 7)) << "thoughts are beside it";
   bounds.model_output_max = 50;
-  EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 3 * 2000 * 101) << "never less than the cap";
+  EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 3 * 2000 * (101 + 7)) << "never less than the cap";
   bounds.output_max = 0;
   EXPECT_EQ(WorstCaseNanoUsd(prices, bounds), 0) << "no answer has no slack";
   bounds.output_max = INT64_MAX;
