@@ -90,8 +90,7 @@ int64_t OutputDefault(const Call& call) {
 // a provider refuses what does not fit into the context beside the prompt.
 void SetOutputDefault(const Tries& tries, const catalog::Mapping& mapping, billing::Offer& offer) {
   constexpr int64_t kCompletionTokensUnasked = 16;  // as OpenAI has it, and vLLM
-  // A template's own words, and how far the prompt's tokens are from what is likely.
-  constexpr int64_t kContextMargin = 512;
+  constexpr int64_t kContextMargin = 512;           // a template's own words
   const dialects::OpenAiFacts& facts = tries.order.facts;
   if (tries.order.endpoint == Endpoint::kCompletions) {
     offer.output_unasked = facts.thinking_tokens + kCompletionTokensUnasked;
@@ -105,8 +104,11 @@ void SetOutputDefault(const Tries& tries, const catalog::Mapping& mapping, billi
   if (mapping.context_length.has_value() && facts.sounds == 0) {
     const int64_t left =
         *mapping.context_length - offer.input_tokens_likely / facts.prompts - kContextMargin;
-    offer.output_default =
-        std::min(offer.output_default, std::max(left, billing::kOutputTokensMin));
+    // Most prompts have fewer tokens than is likely here (a third of their bytes, where English has
+    // a quarter): one that fits is not to be answered by a stub.
+    const int64_t least =
+        std::clamp<int64_t>(*mapping.context_length / 16, billing::kOutputTokensMin, 2048);
+    offer.output_default = std::min(offer.output_default, std::max(left, least));
   }
 }
 
