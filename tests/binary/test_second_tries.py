@@ -230,7 +230,8 @@ def test_the_first_to_begin_answers_and_the_other_is_closed(tmp_path, stream):
 
 
 def test_a_dear_route_that_is_passed_over_for_a_cheap_one_is_no_refusal(tmp_path):
-    with market(tmp_path, "site-a", "site-b", prices={"site-a": ("100", "300"), "site-b": ("1", "3")}) as running:
+    prices = {"site-a": ("100", "300"), "site-b": ("1", "3")}
+    with Market(tmp_path, "site-a", "site-b", prices=prices, extra=route("site-a", "site-b")) as running:
         home = running.server.home
         key = json.loads(harness.run_cli("keys", "create", "--name", "tight", "--budget", "0.1", "--json", home=home).stdout)
         headers = {"Authorization": f"Bearer {key['token']}"}
