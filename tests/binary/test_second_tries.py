@@ -233,19 +233,19 @@ def test_a_dear_route_that_is_passed_over_for_a_cheap_one_is_no_refusal(tmp_path
     prices = {"site-a": ("100", "300"), "site-b": ("1", "3")}
     with Market(tmp_path, "site-a", "site-b", prices=prices, extra=route("site-a", "site-b")) as running:
         home = running.server.home
-        key = json.loads(harness.run_cli("keys", "create", "--name", "tight", "--budget", "0.1", "--json", home=home).stdout)
+        key = json.loads(harness.run_cli("keys", "create", "--name", "tight", "--budget", "0.01", "--json", home=home).stdout)
         headers = {"Authorization": f"Bearer {key['token']}"}
         dear_first = {"order": ["site-a", "site-b"]}
         assert running.chat(max_tokens=1000, provider=dear_first, headers=headers).status == 200
         assert asked(running) == ["site-b"]
-        assert running.chat(max_tokens=1_000_000, provider=dear_first, headers=headers).status == 402
+        assert running.chat(max_tokens=6000, provider=dear_first, headers=headers).status == 402
 
         def alerts():
             listed = json.loads(harness.run_cli("alerts", "--json", home=home).stdout)["alerts"]
             return [alert["text"] for alert in listed if "refused" in alert["text"]]
 
         (told,) = harness.wait_for(alerts, "the alert")
-        assert "may cost $300." in told, "of the request that was refused"
+        assert "may cost $1." in told, "of the request that was refused"
 
 
 def test_a_second_one_without_room_is_no_refusal(tmp_path):
