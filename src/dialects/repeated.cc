@@ -6,14 +6,19 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 #include <boost/json/string.hpp>
 
 #include "dialects/json_reader.h"
+#include "dialects/rewritten.h"
 
 namespace tradewind::dialects {
 namespace {
 
 namespace json = boost::json;
+
+// How to call tools, in tokens: of DeepSeek V3.2 1,300 characters of English.
+constexpr int64_t kInstructionTokens = 512;
 
 std::string_view View(const json::string& text) {
   return {text.data(), text.size()};
@@ -71,18 +76,27 @@ size_t LongestName(const json::object& message) {
   return longest;
 }
 
+void AddTools(const json::object& message, json::array& all) {
+  const json::value* tools = message.if_contains("tools");
+  if (tools != nullptr && tools->is_array()) {
+    all.insert(all.end(), tools->get_array().begin(), tools->get_array().end());
+  }
+}
+
 // Only who has tools, or calls them, has anything that is repeated; names may be escaped.
 bool MayRepeat(std::string_view messages, int64_t tools_bytes) {
   return tools_bytes > 0 || messages.contains("tool_calls") || messages.contains("function_call") ||
-         messages.contains("\\u00");
+         messages.contains("\"tools\"") || messages.contains("\\u00");
 }
 
 // Of messages that are read elsewhere and not here (more than a reader of trees takes): the tools
-// before each of them.
+// before each of them, and each written anew.
 int64_t UnreadGrowth(std::string_view messages, int64_t tools_bytes) {
   const int64_t most = std::ranges::count(messages, '{');
   int64_t growth = 0;
-  return __builtin_mul_overflow(most, tools_bytes, &growth) ? INT64_MAX / 4 : growth;
+  return __builtin_mul_overflow(most, tools_bytes + kInstructionTokens, &growth)
+             ? INT64_MAX / 4
+             : growth + RewrittenGrowth(messages);
 }
 
 }  // namespace
@@ -99,7 +113,8 @@ int64_t RepeatedGrowth(std::string_view messages, int64_t tools_bytes) {
     return 0;
   }
   std::vector<std::string> users;
-  int64_t results = 0;
+  json::array tools;  // of all messages, as what they take to be measured is bounded together
+  int64_t results = 0, instructions = 0;
   size_t name_bytes = 0;
   for (const json::value& one : value->get_array()) {
     const json::object* message = one.if_object();
@@ -108,14 +123,21 @@ int64_t RepeatedGrowth(std::string_view messages, int64_t tools_bytes) {
       continue;
     }
     name_bytes = std::max(name_bytes, LongestName(*message));
+    AddTools(*message, tools);
     if (role != nullptr && (*role == "tool" || *role == "function")) {
       ++results;
+    } else if (role != nullptr && (*role == "developer" || *role == "system")) {
+      ++instructions;
     } else if (role != nullptr && *role == "user") {
       users.push_back(TextOf(*message));
     }
   }
   const int64_t repeats = users.empty() ? 0 : std::ranges::count(users, users.back()) - 1;
-  return repeats * tools_bytes + results * static_cast<int64_t>(name_bytes);
+  int64_t growth = tools.empty() ? 0 : RewrittenToolsGrowth(json::serialize(tools));
+  if (tools_bytes > 0) {
+    growth += std::max<int64_t>(0, instructions - 1) * (tools_bytes + kInstructionTokens);
+  }
+  return growth + repeats * tools_bytes + results * static_cast<int64_t>(name_bytes);
 }
 
 }  // namespace tradewind::dialects

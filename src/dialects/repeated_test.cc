@@ -1,6 +1,11 @@
 #include "dialects/repeated.h"
 
+#include <string>
+#include <string_view>
+
 #include <gtest/gtest.h>
+
+#include "dialects/rewritten.h"
 
 namespace tradewind::dialects {
 namespace {
@@ -35,8 +40,26 @@ TEST(RepeatedGrowth, CountsTheLongestNameOfACallForEachResult) {
             500);
 }
 
+TEST(RepeatedGrowth, CountsToolsAndInstructionsForEachFurtherMessageOfADeveloper) {
+  const std::string_view three =
+      R"([{"role":"system","content":"a"},{"role":"developer","content":""},
+          {"role":"developer","content":""},{"role":"user","content":"b"}])";
+  EXPECT_EQ(RepeatedGrowth(three, 1000), 2 * (1000 + 512));
+  EXPECT_EQ(RepeatedGrowth(three, 0), 0) << "no tools";
+  EXPECT_EQ(RepeatedGrowth(R"([{"role":"developer","content":"a"}])", 1000), 0);
+}
+
+TEST(RepeatedGrowth, CountsWhatToolsOfAMessageGrowBy) {
+  const std::string tools = R"([{"type":"function","function":{"name":"f"}}])";
+  const std::string messages = R"([{"role":"system","content":"","tools":)" + tools +
+                               R"(},{"role":"developer","\u0074ools":)" + tools + "}]";
+  EXPECT_EQ(RepeatedGrowth(messages, 0),
+            RewrittenToolsGrowth("[" + tools.substr(1, tools.size() - 2) + "," + tools.substr(1)));
+  EXPECT_EQ(RepeatedGrowth(R"([{"role":"system","tools":"a"},{"role":"user","tools":[]}])", 0), 0);
+}
+
 TEST(RepeatedGrowth, IsTheMostThereCanBeOfWhatCannotBeRead) {
-  EXPECT_EQ(RepeatedGrowth(R"([{"role":"user"},{"role":"user"},)", 1000), 2000);
+  EXPECT_GE(RepeatedGrowth(R"([{"role":"user"},{"role":"user"},)", 1000), 2000);
 }
 
 TEST(RepeatedGrowth, IsNoneOfWhatIsNoMessages) {

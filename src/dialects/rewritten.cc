@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "dialects/json_reader.h"
+#include "dialects/schema_refs.h"
 
 namespace tradewind::dialects {
 namespace {
@@ -149,7 +150,8 @@ int64_t RewrittenGrowth(std::string_view json, bool parses_strings) {
 
 int64_t RewrittenToolsGrowth(std::string_view json) {
   Walk walk(json, 0, false);
-  const int64_t growth = walk.Run();
+  const int64_t growth =
+      std::max(walk.Run(), ResolvedBytes(json) - static_cast<int64_t>(json.size()));
   return growth + walk.members() * kDefaultBytes;
 }
 

@@ -13,8 +13,9 @@ namespace tradewind::dialects {
 // Never negative: as it stands is how some take it. What is no JSON gets some number.
 int64_t RewrittenGrowth(std::string_view json, bool parses_strings = false);
 
-// The same of an array of tools, with what servers add to each of them by default (vLLM: a type, a
-// description and parameters that are null).
+// The same of `json`, an array of tools, with what servers add to each of them by default (vLLM: a
+// type, a description and parameters that are null), and with the references in their schemas
+// resolved (schema_refs.h) where that is more.
 int64_t RewrittenToolsGrowth(std::string_view json);
 
 }  // namespace tradewind::dialects

@@ -199,6 +199,25 @@ def test_json_that_a_template_writes_anew_is_held_as_it_may_be_written(tmp_path)
         assert held_for(site, key, messages=answered) - plain >= written([read]) * 1000
 
 
+def test_tools_that_a_template_writes_many_times_are_held_as_often(tmp_path):
+    def tools(parameters):
+        return [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+
+    def doubling(names):
+        twice = {f"A{i}": {"properties": {side: {"$ref": f"#/$defs/A{i + 1}"} for side in "ab"}} for i in range(names)}
+        return tools({"properties": {"x": {"$ref": "#/$defs/A0"}}, "$defs": twice | {f"A{names}": {"type": "string"}}})
+
+    large = tools({"description": "a" * 1000})
+    developers = [{"role": "developer", "content": ""}] * 11 + [{"role": "user", "content": "a"}]
+    with market.Market(tmp_path, "site-a", prices=("1", "2"), context=131072) as site:
+        key = make_key(site.server.home, "k", "--budget", "10")
+        assert held_for(site, key, tools=large, messages=developers) - held_for(site, key, messages=developers) > 11 * 1000 * 1000
+        own = [{"role": "system", "content": "", "tools": tools({"enum": [1] * 1000})}, {"role": "user", "content": "a"}]
+        assert held_for(site, key, messages=own) > len(json.dumps(own[0]["tools"], indent=4)) * 1000
+        assert held_for(site, key, tools=doubling(8)) > 2**8 * len('{"type": "string"}') * 1000
+        assert held_for(site, key, tools=doubling(40)) >= 131072 * 1000, "no more than the context holds"
+
+
 def test_sound_is_held_where_it_has_a_price_and_refused_by_name_elsewhere(tmp_path):
     sound = 'audio_input_usd_per_mtok = "40", audio_output_usd_per_mtok = "80"'
     for priced in (True, False):
