@@ -67,10 +67,36 @@ def test_a_stream_is_that_of_the_router(market, site):
 def test_a_request_in_the_providers_own_form_keeps_every_byte(market):
     body = '{"messages":[{"role":"user","content":"caf\\u00e9"}], "tools":[], "logprobs":3, "model": "%s", "seed":18446744073709551615}'
     body %= IDS["together"]
-    reply = market.server.request("POST", f"/together{PATHS['together']}?a=b%20c", body, {"Content-Type": "application/json"})
+    reply = market.server.request("POST", f"/together{PATHS['together']}?api-version=2024-05-01-preview", body, {"Content-Type": "application/json"})
     assert reply.status == 200, reply.body
     (entry,) = market.sim.log()
-    assert entry["body"] == body and entry["path"].endswith("/v1/chat/completions?a=b%20c")
+    assert entry["body"] == body and entry["path"].endswith("/v1/chat/completions?api-version=2024-05-01-preview")
+
+
+@pytest.mark.parametrize(
+    "query, named",
+    [
+        ("model=gpt-5-pro", "model"),
+        ("api-version=1&%6dodel=m", "model"),
+        ("n=8", "n"),
+        ("stream", "stream"),
+        ("api-version=1;model=m", "api-version"),
+        ("api-version=1%26model=m", "api-version"),
+        ("api-version=1&api-version=2", "api-version"),
+        ("api%2dversion=1", "api-version"),
+        ("api-version[]=1", "api-version"),
+        ("&".join(["api-version=1"] * 70 + ["model=m"]), "api-version"),
+        ("&", "api-version"),
+        ("%ff=1", "\ufffd"),
+        ("x" * 500 + "=1", "x" * 64),
+    ],
+)
+def test_a_query_that_could_name_a_model_is_refused(market, query, named):
+    for site in ("together", "groq"):
+        reply = ask(market, site, path=f"{PATHS[site]}?{query}")
+        assert (reply.status, reply.error()["param"]) == (400, named), reply.body
+        assert "api-version" in reply.error()["message"]
+    assert market.sim.log() == []
 
 
 def test_what_is_meant_for_the_router_does_not_leave_it(market):
