@@ -62,13 +62,16 @@ std::string Code(const dom::element& object, std::string_view name = "code") {
 }
 
 // What stands in an object that holds an error, or is one: OpenAI's fields, or Baidu's, or
-// MiniMax's, whose answers say that they are none.
+// MiniMax's, or iFlytek's, whose answers say that they are none.
 WireError ErrorIn(const dom::element& holder) {
   WireError out;
   out.message = Text(holder, "message");
   out.type = Text(holder, "type");
   out.param = Text(holder, "param");
   out.code = Code(holder);
+  if (out.code == "0" && out.type.empty()) {
+    out.code.clear();  // "Success"
+  }
   dom::element base;
   if (out.code.empty() && holder["base_resp"].get(base) == simdjson::SUCCESS) {
     const std::string code = Code(base, "status_code");

@@ -562,6 +562,24 @@ TEST(WireError, IsReadWhereItComesWithTheStatusOfAnAnswer) {
   EXPECT_EQ(ReadWireError(0, "no JSON").message, "no JSON");
 }
 
+TEST(WireError, IsNoneWhereItsCodeIsNothing) {
+  constexpr const char* kVectors =
+      R"({"code":0,"message":"Success","data":[{"index":0,"embedding":[0.1]}],"usage":{"prompt_tokens":5}})";
+  const auto whole = ReadWireWhole(kVectors, WireKind::kEmbeddings);
+  EXPECT_EQ(whole->error, std::nullopt);
+  EXPECT_EQ(whole->usage->input_tokens, 5);
+  EXPECT_EQ(ReadWireChunk(R"({"code":0,"message":"Success","choices":[],"usage":null})")->error,
+            std::nullopt);
+  for (const char* error : {R"({"code":7,"message":"no"})", R"({"code":"0a","message":"no"})",
+                            R"({"code":0,"type":"server_error","message":"no"})",
+                            R"({"code":0,"object":"error","message":"no"})",
+                            R"({"code":0,"error_code":18,"error_msg":"no"})",
+                            R"({"code":0,"base_resp":{"status_code":1002,"status_msg":"no"}})",
+                            R"({"error":{"code":0,"message":"no"}})"}) {
+    EXPECT_EQ(ReadWireChunk(error)->error, "no") << error;
+  }
+}
+
 TEST(WireError, ReadsAUsageBesideIt) {
   const WireError error = ReadWireError(
       400, R"({"error":{"message":"no"},"usage":{"prompt_tokens":9,"completion_tokens":0}})");

@@ -43,7 +43,7 @@
 //                                                                    doubt
 //   empty 200                the next route; then 502                in      upstream_failed
 //                                                                    doubt
-//   wrong content type       the next route; then 502                in      upstream_failed
+//   stream of a wrong type   the next route; then 502                in      upstream_failed
 //                                                                    doubt
 //   garbage instead of an    the next route; then 502                in      upstream_failed
 //    answer                                                          doubt

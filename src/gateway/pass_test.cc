@@ -191,6 +191,64 @@ TEST_F(OtherFormTest, AWholeAnswerToAStreamsRequestGoesOnAsAStream) {
   EXPECT_EQ(Logged().output_tokens, 3);
 }
 
+TEST_F(OtherFormTest, AWholeAnswerIsOneWhateverItsTypeIs) {
+  Start({"site-a", "site-b"});
+  const std::string json = "Content-Type: application/json\r\n";
+  size_t asked = 0;
+  for (const char* type : {"Content-Type: text/event-stream\r\n", "Content-Type: a/b+json\r\n",
+                           "Content-Type: application/octet-stream\r\n", ""}) {
+    for (const char* fields : {kStream, R"("stream":false)"}) {
+      TestSocket client = Ask(fields);
+      std::string answer = WholeAnswer("from a");
+      answer.replace(answer.find(json), json.size(), type);
+      TestSocket provider = Take(a_);
+      const size_t half = answer.find("from a");
+      provider.Send(answer.substr(0, half));
+      provider.Send(answer.substr(half));
+      const std::string seen = fields == kStream ? ReadStream(client) : client.ReadResponse();
+      EXPECT_NE(seen.find(R"("content":"from a")"), std::string::npos) << type << seen;
+      EXPECT_EQ(seen.find("[DONE]") != std::string::npos, fields == kStream) << type << seen;
+      const auto line = Logged(asked++);
+      EXPECT_EQ(line.output_tokens, 3) << type;
+      EXPECT_EQ(line.attempts, 1) << type;
+    }
+  }
+}
+
+TEST_F(OtherFormTest, AnErrorWithTheTypeOfAStreamHasTheStatusThatItSays) {
+  Start({"site-a"});
+  TestSocket client = Ask(kStream);
+  std::string error = Whole(200, "\n {\"error\":{\"message\":\"slowly\",\"code\":429}}");
+  error.replace(error.find("application/json"), 16, "text/event-stream");
+  for (int tries = 0; tries < 2; ++tries) {  // the second, as no other route is left
+    Take(a_).Send(error);
+  }
+  const std::string answer = client.ReadResponse();
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 429")) << answer;
+  EXPECT_NE(answer.find("slowly"), std::string::npos) << answer;
+}
+
+TEST_F(OtherFormTest, AStreamWithoutATypeIsOne) {
+  Start({"site-a"});
+  TestSocket client = Ask(kStream);
+  TestSocket provider = Take(a_);
+  provider.Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + Text("now"));
+  EXPECT_NE(client.ReadUntil("now").find("now"), std::string::npos) << "as it comes";
+  provider.Send(End() + Event("[DONE]") + kLastChunk);
+  EXPECT_NE(ReadStream(client).find("[DONE]"), std::string::npos);
+}
+
+TEST_F(OtherFormTest, AnEventWithoutDataSaysNothing) {
+  Start({"site-a"});
+  TestSocket client = Ask(kStream);
+  Take(a_).Send(kStreamHead + Event("") + Text("hi") + Chunk("data:\n\n") + Event(" ") + End() +
+                Event("[DONE]") + kLastChunk);
+  const std::string answer = ReadStream(client);
+  EXPECT_NE(answer.find("[DONE]"), std::string::npos) << answer;
+  EXPECT_EQ(answer.find("data: \n"), std::string::npos) << answer;
+  EXPECT_EQ(Logged().attempts, 1);
+}
+
 // The beginning of an answer by site-a, which breaks off, and how it goes on at site-b.
 class ContinuationTest : public UpstreamRouteTest {
  protected:

@@ -16,6 +16,8 @@ namespace {
 
 using Stage = UpstreamFailure::Stage;
 
+constexpr std::string_view kSpace = " \t\r\n";
+
 // Its body stays in the order.
 http::UpstreamRequest HttpRequest(const Upstream& upstream, const UpstreamOrder& order) {
   http::UpstreamRequest request;
@@ -37,11 +39,30 @@ http::UpstreamRequest HttpRequest(const Upstream& upstream, const UpstreamOrder&
   return request;
 }
 
+// That is no space; '\0': there is none.
+char FirstOf(std::string_view body) {
+  const size_t first = body.find_first_not_of(kSpace);
+  return first == std::string_view::npos ? '\0' : body[first];
+}
+
+// Some servers keep a connection alive by these. An error without words is one all the same.
+bool IsEmpty(const http::SseEvent& event) {
+  return event.event != "error" && FirstOf(event.data) == '\0';
+}
+
 // The media type without its parameters; case does not count (RFC 9110, 8.3.1).
 bool HasType(const http::Headers& headers, std::string_view wanted) {
   const std::string_view field = headers.Find("Content-Type").value_or(std::string_view());
   const std::string_view type = field.substr(0, field.find(';'));
   return AsciiLower(type.substr(0, type.find_last_not_of(" \t") + 1)) == wanted;
+}
+
+// Whatever stands under these may be events.
+bool HasTypeOfAnswers(const http::Headers& headers) {
+  constexpr std::array<std::string_view, 5> kAnswers = {"text/event-stream", "application/json",
+                                                        "text/json", "text/plain", "text/html"};
+  return std::ranges::any_of(kAnswers,
+                             [&headers](std::string_view type) { return HasType(headers, type); });
 }
 
 // A key that is shorter is none ("none", "EMPTY"), and a word of its own.
@@ -246,20 +267,17 @@ Task<UpstreamResult<void>> UpstreamExchange::Open() {
   if (status < 200 || status > 299) {
     co_return std::unexpected(co_await Refused());
   }
-  if (HasType(headers, order_.is_stream ? "text/event-stream" : "application/json")) {
+  const bool has_no_type = headers.Find("Content-Type").value_or("").empty();
+  if (HasType(headers, order_.is_stream ? "text/event-stream" : "application/json") ||
+      (order_.is_stream && has_no_type)) {
     co_return UpstreamResult<void>();
   }
-  constexpr std::array<std::string_view, 5> kAnswers = {"text/event-stream", "application/json",
-                                                        "text/json", "text/plain", "text/html"};
-  const auto is_type = [&headers](std::string_view type) { return HasType(headers, type); };
-  if (std::ranges::any_of(kAnswers, is_type)) {
-    co_return co_await ReadOther();
-  }
-  co_return std::unexpected(Garbage(order_.is_stream ? "no event stream" : "no JSON"));
+  co_return co_await ReadOther("");
 }
 
 // What has another type than was asked for may be an answer all the same, which is billed.
-Task<UpstreamResult<void>> UpstreamExchange::ReadOther() {
+// `begin`: of the body, that has been read.
+Task<UpstreamResult<void>> UpstreamExchange::ReadOther(std::string begin) {
   Result<std::string> body = co_await http::ReadBody(*call_, order_.answer_bytes_max);
   if (!body.has_value() && body.error().code == ErrorCode::kPayloadTooLarge) {
     co_return std::unexpected(Garbage(body.error().message));
@@ -267,15 +285,15 @@ Task<UpstreamResult<void>> UpstreamExchange::ReadOther() {
   if (!body.has_value()) {
     co_return std::unexpected(Lost(body.error()));
   }
-  const size_t begin = body->find_first_not_of(" \t\r\n");
-  const char first = begin == std::string::npos ? '\0' : (*body)[begin];
+  body->insert(0, begin);
+  const char first = FirstOf(*body);
   // Some servers give JSON this type. A page that says whose request it was stands for an answer.
   if (first == '<' && HasType(call_->headers(), "text/html") && upstream_request_id_.empty()) {
     UpstreamFailure failure = Garbage("a web page");
     failure.is_page = true;
     co_return std::unexpected(std::move(failure));
   }
-  if (first != '{') {
+  if (first != '{' && HasTypeOfAnswers(call_->headers())) {
     co_return TakeEvents(*body);
   }
   auto whole = dialects::ReadWireWhole(std::move(*body), KindOf(order_.endpoint));
@@ -302,7 +320,9 @@ UpstreamResult<void> UpstreamExchange::TakeAnswer(dialects::WireWhole whole) {
 
 UpstreamResult<void> UpstreamExchange::TakeEvents(std::string_view body) {
   std::vector<http::SseEvent> events;
-  if (!parser_.Push(body, events).has_value() || events.empty()) {
+  const bool is_stream = parser_.Push(body, events).has_value();
+  std::erase_if(events, IsEmpty);
+  if (!is_stream || events.empty()) {
     return std::unexpected(Garbage(order_.is_stream ? "no event stream" : "no JSON"));
   }
   if (order_.is_stream) {
@@ -415,9 +435,18 @@ Task<UpstreamResult<WireEvent>> UpstreamExchange::ReadNext() {
     }
     events_ = std::vector<http::SseEvent>();
     read_ = 0;
+    const char first = has_begun_ ? '\0' : FirstOf(*bytes);
+    has_begun_ |= first != '\0';
+    if (first == '{') {  // no event begins so
+      if (auto other = co_await ReadOther(std::string(*bytes)); !other.has_value()) {
+        co_return std::unexpected(std::move(other).error());
+      }
+      continue;
+    }
     if (const Status parsed = parser_.Push(*bytes, events_); !parsed.has_value()) {
       co_return std::unexpected(Garbage(parsed.error().message));
     }
+    std::erase_if(events_, IsEmpty);
   }
   const http::SseEvent event = std::move(events_[read_]);
   if (++read_ == events_.size()) {

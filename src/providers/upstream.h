@@ -113,7 +113,8 @@ class UpstreamExchange {
   UpstreamExchange(http::UpstreamClient& client, const Upstream& upstream, UpstreamOrder order);
 
   // Sends the request and waits for the head of an answer that is what was asked for. What comes
-  // under another type is read whole: an answer to a stream's request is its only events.
+  // under another type is read whole: an answer to a stream's request is its only events. So is,
+  // in Next, a whole answer that has the type of a stream, or none.
   Task<UpstreamResult<void>> Open();
   // Of a stream: the next event. A stream is complete when it ends, or says [DONE], after every
   // choice that it began has a finish reason: some upstreams say no [DONE], and some say it when
@@ -150,7 +151,7 @@ class UpstreamExchange {
   UpstreamFailure Garbage(std::string what,
                           UpstreamFailure::Stage stage = UpstreamFailure::Stage::kGarbage) const;
   UpstreamFailure GaveUp(std::string_view body, std::string_view message) const;
-  Task<UpstreamResult<void>> ReadOther();
+  Task<UpstreamResult<void>> ReadOther(std::string begin);
   UpstreamResult<void> TakeAnswer(dialects::WireWhole whole);
   UpstreamResult<void> TakeEvents(std::string_view body);
   UpstreamFailure WithoutKey(UpstreamFailure failure) const;
@@ -166,6 +167,7 @@ class UpstreamExchange {
   http::SseParser parser_;
   std::vector<http::SseEvent> events_;        // that arrived together; no memory once all are read
   size_t read_ = 0;                           // of events_
+  bool has_begun_ = false;                    // of a stream: its first byte is here
   std::list<WireEvent> ready_;                // read by AwaitVisible, before the rest of events_
   std::optional<dialects::WireWhole> whole_;  // likewise
   dialects::WireChoices choices_;

@@ -306,9 +306,9 @@ def test_provider_not_reached(tmp_path):
             became(it, "provider not reached")
 
 
-def fails_before_the_first_byte(running, name, end, fault, status, logged):
+def fails_before_the_first_byte(running, name, end, fault, status, logged, streams=(False, True)):
     """Of a whole answer and of a stream: the next route answers; without one, the client gets `status`, and the hold ends so."""
-    for stream in (False, True):
+    for stream in streams:
         reply = running.chat(f"a sim:site-a:{fault}", stream=stream)
         assert reply.headers["x-inference-provider"] == "together", (stream, reply.body)
         reply = pinned(running, f"a sim:site-a:{fault}", stream=stream)
@@ -335,9 +335,10 @@ def test_an_empty_200(running, billed):
     fails_before_the_first_byte(running, "empty 200", "doubt, held", f"body=empty {billed}", 502, "upstream_failed")
 
 
-@row("wrong content type")
-def test_a_wrong_content_type(running):
-    fails_before_the_first_byte(running, "wrong content type", "doubt, held", "content_type=application/xml", 502, "upstream_failed")
+@row("stream of a wrong type")
+def test_a_stream_of_a_wrong_type(running):
+    fault = "content_type=application/xml"
+    fails_before_the_first_byte(running, "stream of a wrong type", "doubt, held", fault, 502, "upstream_failed", [True])
     assert all(int(entry["billed"]["cost_nanousd"]) > 0 for entry in asked(running)), "it was a whole answer"
 
 
