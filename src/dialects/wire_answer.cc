@@ -176,6 +176,7 @@ void ReadDelta(const dom::object& delta, WireChunk& out) {
     out.text += text;
     out.has_content = true;
     out.has_other |= !is_text;
+    out.has_calls |= field.key == "tool_calls" || field.key == "function_call";
   }
 }
 
@@ -299,6 +300,11 @@ bool WireChoices::Note(int64_t index, bool is_end) {
   open_ += (is_end ? 0 : 1) - (state == State::kOpen ? 1 : 0);
   state = is_end ? State::kEnded : State::kOpen;
   return true;
+}
+
+bool WireChoices::EndAll() {
+  std::ranges::replace(states_, State::kOpen, State::kEnded);
+  return std::exchange(open_, 0) > 0;
 }
 
 int64_t WireChoices::ended() const {

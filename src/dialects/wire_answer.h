@@ -16,6 +16,7 @@ namespace tradewind::dialects {
 struct WireChunk {
   bool has_content = false;  // text, reasoning, a tool call: something a reader would see
   bool has_other = false;    // of that: what is no text: reasoning, a tool call, speech
+  bool has_calls = false;    // of that: a call of a tool
   bool has_choices = false;  // `choices` is not empty
   std::string text;          // of all choices
   // Of what the model wrote: text, thoughts, calls' names and arguments. More than 0 with content.
@@ -37,6 +38,8 @@ class WireChoices {
   // A chunk names a choice. What has ended stays so: some send usage in a last chunk of the choice.
   // False: no index that a choice can have (limits::kWireChoicesMax).
   bool Note(int64_t index, bool is_end);
+  // The stream said that it is complete: no choice that has begun is open. False: none was.
+  bool EndAll();
   bool have_begun() const { return !states_.empty(); }
   bool have_ended() const { return have_begun() && open_ == 0; }
   // How many have, when none is open; else 0.
@@ -56,7 +59,7 @@ Result<WireChunk> ReadWireChunk(std::string_view data, WireChoices* choices = nu
 std::string WithField(std::string_view chunk, std::string_view name, std::string_view json);
 
 // A whole answer that ReadWireWhole has read as the chunks of a stream: one with all of it, and one
-// with its usage.
+// with its usage. A choice without a finish reason has ended by "tool_calls", or by "stop".
 std::vector<std::string> ChunksOf(std::string_view whole);
 
 struct WireWhole {

@@ -506,6 +506,18 @@ TEST(WireChoices, HaveEndedWhenEachThatBeganHas) {
   EXPECT_FALSE(read(R"({"choices":[{"index":65536}]})"));
 }
 
+TEST(WireChoices, HaveEndedWhenTheStreamSaysSo) {
+  WireChoices choices;
+  EXPECT_FALSE(choices.EndAll());
+  EXPECT_FALSE(choices.have_ended()) << "none has begun";
+  EXPECT_TRUE(choices.Note(0, true));
+  EXPECT_FALSE(choices.EndAll()) << "none was open";
+  EXPECT_TRUE(choices.Note(2, false));
+  EXPECT_TRUE(choices.EndAll());
+  EXPECT_TRUE(choices.have_ended());
+  EXPECT_EQ(choices.ended(), 2) << "not the one that was never there";
+}
+
 TEST(WireChoices, CountThoseThatHaveEndedWhileNoneIsOpen) {
   WireChoices choices;
   EXPECT_EQ(choices.ended(), 0);
@@ -527,7 +539,7 @@ TEST(WireChunks, SayAWholeAnswerInAStreamsForm) {
       chunks[0],
       R"({"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{)"
       R"("role":"assistant","content":"hi","tool_calls":[{"index":0,"id":"t","function":{"name":"f"}}]},)"
-      R"("finish_reason":"stop"},{"index":7,"delta":{"content":"ho"},"finish_reason":"length"}]})");
+      R"("finish_reason":"tool_calls"},{"index":7,"delta":{"content":"ho"},"finish_reason":"length"}]})");
   EXPECT_EQ(
       chunks[1],
       R"({"choices":[],"id":"c","object":"chat.completion.chunk","model":"m","usage":{"prompt_tokens":1}})");

@@ -51,6 +51,15 @@ void WriteDelta(const dom::element& message, JsonWriter& out) {
   out.EndObject();
 }
 
+bool HasCalls(const dom::object& choice) {
+  dom::element message;
+  dom::array calls;
+  dom::object call;
+  return choice["message"].get(message) == simdjson::SUCCESS &&
+         ((message["tool_calls"].get(calls) == simdjson::SUCCESS && calls.size() > 0) ||
+          message["function_call"].get(call) == simdjson::SUCCESS);
+}
+
 // It has ended, whether it says so or not.
 void WriteChoice(const dom::object& choice, int64_t place, JsonWriter& out) {
   std::string_view reason;
@@ -65,7 +74,10 @@ void WriteChoice(const dom::object& choice, int64_t place, JsonWriter& out) {
       out.Key(field.key).Raw(simdjson::minify(field.value));
     }
   }
-  out.Field("finish_reason", reason.empty() ? std::string_view("stop") : reason).EndObject();
+  if (reason.empty()) {
+    reason = HasCalls(choice) ? "tool_calls" : "stop";
+  }
+  out.Field("finish_reason", reason).EndObject();
 }
 
 void WriteChoices(const dom::element& choices, JsonWriter& out) {

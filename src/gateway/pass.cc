@@ -136,6 +136,7 @@ class StreamPass {
         co_return false;
       }
       if (event->done) {
+        NoteEnd(*event);
         co_return true;
       }
       bytes += static_cast<int64_t>(event->data.size());
@@ -158,6 +159,8 @@ class StreamPass {
     } else if (event.chunk.has_content) {
       passed_.usage.reset();  // it came before the end, and says nothing of what follows
       passed_.usage_is_final = false;
+    } else if (event.done && passed_.usage.has_value()) {
+      passed_.usage_is_final |= event.choices_ended >= options_.choices;
     }
   }
 

@@ -47,6 +47,39 @@ TEST_F(PassTest, HalfAUsageIsTakenAsFarAsItGoes) {
   EXPECT_EQ(output.output_tokens, 9);
 }
 
+TEST_F(PassTest, AStreamWithoutAFinishReasonEndsWithDone) {
+  Start({"site-a"});
+  const std::string used = R"(,"usage":{"prompt_tokens":7,"completion_tokens":9}})";
+  const std::string call =
+      R"({"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"f"}}]}})";
+  struct Case {
+    std::string said, finish;
+  };
+  for (const Case& one : {
+           Case{Text("hi") + Event(R"({"choices":[{"index":0,"delta":{"content":""}}])" + used),
+                "stop"},
+           Case{Text("hi") + Event(R"({"choices":[])" + used), "stop"},
+           Case{Event(R"({"choices":[)" + call + "]}") + Event(R"({"choices":[])" + used),
+                "tool_calls"},
+       }) {
+    const auto line = Answer(one.said);
+    EXPECT_EQ(line.outcome, one.finish) << one.said;
+    EXPECT_EQ(line.input_tokens, 7) << one.said;
+    EXPECT_EQ(line.output_tokens, 9) << one.said;
+    EXPECT_EQ(seen_.find("error"), std::string::npos) << seen_;
+    EXPECT_EQ(seen_.find("finish_reason"), std::string::npos) << "nothing is put in: " << seen_;
+  }
+}
+
+TEST_F(PassTest, AStreamThatHasSaidNothingIsNoAnswerThoughItSaysDone) {
+  Start({"site-a", "site-b"});
+  TestSocket client = Ask(R"("stream":true)");
+  Take(a_).Send(kStreamHead + Role() + Event("[DONE]") + kLastChunk);
+  TestSocket next = Take(b_);
+  next.Send(kStreamHead + Text("from b") + End() + Event("[DONE]") + kLastChunk);
+  EXPECT_NE(ReadStream(client).find("from b"), std::string::npos);
+}
+
 TEST_F(PassTest, HalfAUsageTakesNothingFromAWholeOne) {
   Start({"site-a"});
   const std::string whole = R"("prompt_tokens":7,"completion_tokens":9)";

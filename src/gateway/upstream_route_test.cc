@@ -357,10 +357,11 @@ TEST_F(UpstreamRouteTest, AStreamIsCompleteWhenEveryChoiceIs) {
   };
   for (const Case& one : std::vector<Case>{
            {first_alone + kLastChunk, false},
-           {first_alone + Event("[DONE]") + kLastChunk, false},
+           {first_alone + Event("[DONE]") + kLastChunk, true},
            {first_alone + End(1) + kLastChunk, true},
            {first_alone + End(1) + Event("[DONE]") + kLastChunk, true},
-           {kStreamHead + Text("a") + Event("[DONE]") + kLastChunk, false},
+           {kStreamHead + Text("a") + kLastChunk, false},
+           {kStreamHead + Text("a") + Event("[DONE]") + kLastChunk, true},
            {kStreamHead + Text("a") + End() + Role() + Event("[DONE]") + kLastChunk, true},
        }) {
     TestSocket client = Ask(kStream);

@@ -331,6 +331,8 @@ UpstreamResult<void> UpstreamExchange::TakeEvents(std::string_view body) {
   }
   // One answer of many events is not made here: what it used is settled, and it is asked once.
   UpstreamFailure failure = Garbage("a stream", Stage::kOtherForm);
+  const auto is_end = [](const http::SseEvent& event) { return event.data.starts_with("[DONE]"); };
+  const bool is_said = std::ranges::any_of(events, is_end);
   int64_t prompt = 0;  // the most that any event has said
   for (const http::SseEvent& event : events) {
     const Result<WireEvent> read = Read(event);
@@ -343,7 +345,7 @@ UpstreamResult<void> UpstreamExchange::TakeEvents(std::string_view body) {
     if (read->chunk.usage.has_value() || read->chunk.has_content) {
       // Of several choices one that comes with a choice may be its own.
       const bool is_last =
-          choices_.have_ended() && (order_.choices == 1 || !read->chunk.has_choices);
+          (is_said || choices_.have_ended()) && (order_.choices == 1 || !read->chunk.has_choices);
       failure.wire.usage = is_last ? read->chunk.usage : std::nullopt;
       prompt =
           std::max(prompt, read->chunk.usage.has_value() ? read->chunk.usage->input_tokens : 0);
@@ -372,21 +374,25 @@ Result<WireEvent> UpstreamExchange::Read(const http::SseEvent& event) {
   out.data = chunk.rewritten.has_value() ? std::move(*chunk.rewritten) : event.data;
   chunk.rewritten.reset();
   out.choices_ended = choices_.ended();
+  has_calls_ |= chunk.has_calls;
   out.chunk = std::move(chunk);
   return out;
 }
 
-// `is_said`: by [DONE]; otherwise the body is over, as it is too when something between has broken
-// off between two choices.
-UpstreamResult<WireEvent> UpstreamExchange::End(bool is_said) const {
+// `is_said`: by [DONE], behind which what has begun has ended, though some never say why; otherwise
+// the body is over, as it is too when something between has broken off between two choices.
+UpstreamResult<WireEvent> UpstreamExchange::End(bool is_said) {
   if (!choices_.have_begun()) {
     return std::unexpected(Garbage("a stream without an answer"));
+  }
+  WireEvent end;
+  if (is_said && is_visible_ && choices_.EndAll()) {
+    end.chunk.finish_reason = has_calls_ ? "tool_calls" : "stop";
   }
   if (!choices_.have_ended() || (!is_said && choices_.ended() < order_.choices)) {
     return std::unexpected(
         Lost({ErrorCode::kUnavailable, "the stream ended before the answer did"}));
   }
-  WireEvent end;
   end.done = true;
   end.choices_ended = choices_.ended();
   return end;

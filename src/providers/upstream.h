@@ -100,7 +100,8 @@ using UpstreamResult = std::expected<T, UpstreamFailure>;
 struct WireEvent {
   std::string data;           // the bytes of the chunk, or what replaces them
   dialects::WireChunk chunk;  // what it says
-  bool done = false;          // the end; `data` is empty
+  // The end; `data` is empty, and the chunk says nothing but a finish reason that never came.
+  bool done = false;
   int64_t choices_ended = 0;  // by then, if none of those that have begun is open
 
   // A reader would see it: text, a tool call, or the end.
@@ -116,9 +117,9 @@ class UpstreamExchange {
   // under another type is read whole: an answer to a stream's request is its only events. So is,
   // in Next, a whole answer that has the type of a stream, or none.
   Task<UpstreamResult<void>> Open();
-  // Of a stream: the next event. A stream is complete when it ends, or says [DONE], after every
-  // choice that it began has a finish reason: some upstreams say no [DONE], and some say it when
-  // they had to break off. Without it, as many choices have to be there as were asked for. It is
+  // Of a stream: the next event. A stream is complete when it says [DONE] after there was something
+  // to see: some upstreams give no finish reason. It is too when it ends without [DONE] after every
+  // choice that it began has a finish reason, and as many are there as were asked for. It is
   // garbage when it goes on after limits::kUpstreamUnseenBytesMax of events without anything to
   // see.
   Task<UpstreamResult<WireEvent>> Next();
@@ -157,7 +158,7 @@ class UpstreamExchange {
   UpstreamFailure WithoutKey(UpstreamFailure failure) const;
   Result<WireEvent> Read(const http::SseEvent& event);
   Task<UpstreamResult<WireEvent>> ReadNext();
-  UpstreamResult<WireEvent> End(bool is_said) const;
+  UpstreamResult<WireEvent> End(bool is_said);
 
   const Upstream& upstream_;
   UpstreamOrder order_;  // without its body once the head is here
@@ -172,6 +173,7 @@ class UpstreamExchange {
   std::optional<dialects::WireWhole> whole_;  // likewise
   dialects::WireChoices choices_;
   bool is_visible_ = false;  // there was something that a reader would see
+  bool has_calls_ = false;   // of tools
   size_t unseen_bytes_ = 0;  // of events until then
 };
 

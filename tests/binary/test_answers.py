@@ -245,6 +245,44 @@ def test_a_stream_instead_of_a_whole_answer_is_settled_and_not_bought_again(worl
     assert (attempt["state"], int(attempt["cost_nanousd"]), int(attempt["charge_nanousd"])) == ("settled", COST, 0)
 
 
+@pytest.mark.parametrize("kind", [STREAM, "application/vnd.api+json"])
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_whole_answer_is_one_under_any_type_there_is(world, kind, streams):
+    reply, (attempt,) = world.ask(kind, whole(USAGE), stream=streams)
+    assert reply.status == 200 and b"hi there" in reply.body and (b"[DONE]" in reply.body) == streams
+    assert int(attempt["cost_nanousd"]) == COST and world.asked == 1
+
+
+def test_events_without_data_say_nothing(world):
+    said = b"data: \n\n" + stream(chunk("hi"), chunk(finish="stop"), used(1000, 500)).replace(b"\n\n", b"\n\ndata:\n\n", 1)
+    reply, (attempt,) = world.ask(STREAM, said, stream=True)
+    assert reply.status == 200 and b"[DONE]" in reply.body
+    assert int(attempt["cost_nanousd"]) == COST and world.asked == 1
+
+
+# --- Streams as iFlytek's, which say that nothing failed, and never why they end
+
+SUCCESS = {"code": 0, "message": "Success"}
+CALL = {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}}]}
+
+
+@pytest.mark.parametrize("first", [chunk("hi", **SUCCESS), chunk(**CALL)])
+@pytest.mark.parametrize("last", [chunk("", usage=USAGE, **SUCCESS), used(1000, 500, **SUCCESS)])
+def test_a_stream_that_says_done_is_complete_without_a_finish_reason(world, first, last):
+    for _ in range(3):
+        reply, (attempt,) = world.ask(STREAM, stream(first, last), stream=True)
+        assert reply.status == 200 and b"[DONE]" in reply.body and b'"error"' not in reply.body
+        assert b'"finish_reason": "' not in reply.body and b'"finish_reason":"' not in reply.body, "nothing is put in"
+        assert (attempt["state"], attempt["usage_source"]) == ("settled", "provider")
+        assert int(attempt["cost_nanousd"]) == int(attempt["charge_nanousd"]) == COST and world.asked == 1
+
+
+def test_a_stream_that_says_neither_is_cut(world):
+    reply, (attempt,) = world.ask(STREAM, stream(chunk("hi")).removesuffix(b"data: [DONE]\n\n"), stream=True)
+    assert b"[DONE]" not in reply.body and b'"error"' in reply.body
+    assert attempt["state"] == "in_doubt"
+
+
 # --- Errors with the status of an answer
 
 RATE = {"error": {"message": "Slow down, please", "type": "rate_limit", "code": 429}}
