@@ -264,7 +264,11 @@ std::optional<Correction> Adjuster::Rerated(const Standing& standing, const Rera
   const std::optional<int64_t> cost =
       !is_told_apart ? std::nullopt
                      : CostAt(order.prices.has_value() ? *order.prices : now->prices, row.outcome);
-  if (!IsKnown(row.outcome.source) || !is_by_tokens || !row.reason.empty() || !cost.has_value()) {
+  // Writes to a cache that had no price are what is put right once they have one.
+  const bool is_explained =
+      row.reason.empty() || (row.reason == IncompleteReason(kUnpricedWritesName) &&
+                             now != in_force.end() && now->prices.cache_write.has_value());
+  if (!IsKnown(row.outcome.source) || !is_by_tokens || !is_explained || !cost.has_value()) {
     ++result.not_by_tokens;
     return std::nullopt;
   }

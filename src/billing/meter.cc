@@ -125,7 +125,7 @@ int64_t OutputMaxOf(const Offer& offer) {
 // The same, where it is sent.
 int64_t SentMaxOf(const Offer& offer) {
   const int64_t most = OutputMaxOf(offer);
-  return std::min(most, offer.output_unasked.value_or(most));
+  return std::min(most, offer.output_sent_max.value_or(most));
 }
 int64_t SentMinOf(const Offer& offer) {
   return std::min(SentMaxOf(offer), offer.output_min);

@@ -80,8 +80,8 @@ struct Offer {
   std::optional<int64_t> output_tokens_max;  // as the request says; nullopt: it does not
   int64_t output_default = kOutputTokensDefault;  // then, if the route has no smaller one
   int64_t output_min = kOutputTokensMin;          // and fewer are no answer
-  // What an answer has unasked, where that does not depend on the provider: so much is sent then.
-  std::optional<int64_t> output_unasked;
+  // Of these, where one is sent: what an answer has unasked, or what the context leaves.
+  std::optional<int64_t> output_sent_max;
   bool has_zero_bound = false;  // it says 0 somewhere, which some providers read as no bound
   bool bills_whole = false;     // the provider bills the whole answer, also when its reader leaves
   // Its prices differ from request to request, and these are the most: the cost is what the

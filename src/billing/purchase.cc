@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace tradewind::billing {
 namespace {
 
@@ -75,6 +77,10 @@ UsageSource UsageSourceFromName(std::string_view name) {
   const auto* found = std::ranges::find(kSourceNames, name);
   return found == kSourceNames.end() ? UsageSource::kBound
                                      : static_cast<UsageSource>(found - kSourceNames.begin());
+}
+
+std::string IncompleteReason(std::string_view field) {
+  return fmt::format("incomplete: {} is billed apart from tokens", field);
 }
 
 std::string Encode(const Purchase& purchase) {

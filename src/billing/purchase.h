@@ -67,6 +67,10 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
+// Of a row whose cost by tokens leaves something out: the field, or what it stands for.
+std::string IncompleteReason(std::string_view field);
+inline constexpr std::string_view kUnpricedWritesName = "cache_write";
+
 // Bytes that separate fields are replaced in them by spaces; a text that is none has all fields
 // empty.
 std::string Encode(const Purchase& purchase);

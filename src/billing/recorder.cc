@@ -219,11 +219,11 @@ void NoteIncomplete(AttemptRow& row) {
   const UsageSource source = row.outcome.source;
   const std::string_view field = !row.purchase.billed_apart.empty() ? row.purchase.billed_apart
                                  : row.outcome.is_other_tier        ? "service_tier"
-                                 : row.outcome.has_unpriced_writes  ? "cache_write"
+                                 : row.outcome.has_unpriced_writes  ? kUnpricedWritesName
                                                                     : std::string_view();
   if (!field.empty() && source != UsageSource::kBilled && source != UsageSource::kOperator &&
       !row.outcome.is_told) {
-    row.reason = fmt::format("incomplete: {} is billed apart from tokens", field);
+    row.reason = IncompleteReason(field);
   }
 }
 

@@ -101,7 +101,7 @@ TEST(Meter, SendsWhatAnAnswerHasUnaskedAndHoldsForMoreWhereNothingIsSent) {
   World world;
   Meter meter(*world.ledger);
   Offer offer = world.Ask(100, std::nullopt);
-  offer.output_unasked = 16;
+  offer.output_sent_max = 16;
   auto attempt = meter.Begin(offer);
   ASSERT_TRUE(attempt.has_value());
   EXPECT_FALSE(attempt->output_cap().has_value());

@@ -35,6 +35,24 @@ std::string Encode(std::string_view path) {
   return out;
 }
 
+// What one may not look into is opened all the same, and says so.
+bool IsDataFolder(const fs::path& home) {
+  std::error_code error;
+  return fs::exists(home / "identity.db", error) || error || fs::exists(home / "journal", error) ||
+         error;
+}
+
+// A budget in a folder that no server has would bind nobody.
+std::unexpected<Error> NoDataFolder(const fs::path& home) {
+  return IsLockHeld(home)
+             ? Fail(ErrorCode::kAddressInUse, "a server is starting there")
+             : Fail(ErrorCode::kNotFound,
+                    fmt::format("there is no data folder at {}; name the server's with --home, or "
+                                "begin with `tradewind serve` or `tradewind keys create`",
+                                home.string()),
+                    "home");
+}
+
 }  // namespace
 
 console_api::Issuer IssuerOf(const Settings& settings) {
@@ -74,12 +92,6 @@ Result<AdminLink> AdminLink::Open(const Settings& settings, Home which) {
   TW_ASSIGN_OR_RETURN(const fs::path home, HomeFolder(settings));
   if (!named && which == Home::kMade) {
     TW_RETURN_IF_ERROR(EnsurePrivateFolder(home));
-  } else if (std::error_code error; !named && !fs::exists(home / "identity.db", error)) {
-    // A budget in a folder that no server has would bind nobody.
-    return Fail(
-        ErrorCode::kNotFound,
-        fmt::format("there is no data folder at {}; name the server's with --home", home.string()),
-        "home");
   }
   // Another verb may hold the lock for a moment, or a server may be starting.
   constexpr int kTries = 25;
@@ -96,7 +108,9 @@ Result<AdminLink> AdminLink::Open(const Settings& settings, Home which) {
     if (link.server_) {
       return link;
     }
-    auto opened = OpenHome(home, settings);
+    auto opened = which == Home::kMade || IsDataFolder(home)
+                      ? OpenHome(home, settings)
+                      : Result<AdminLink>(NoDataFolder(home));
     if (opened || opened.error().code != ErrorCode::kAddressInUse || i == kTries) {
       return opened;
     }

@@ -127,21 +127,23 @@ Status EnsurePrivateFolder(const fs::path& folder) {
 // Made in the order identity.db, invoices.db, journal, ledger.db: so none is missing because a
 // first start was broken off.
 Status CheckWhole(const fs::path& home) {
-  const auto lacks = [&](std::string_view name, std::string_view has) {
+  const auto lacks = [&](std::string_view name, std::string_view has, std::string_view way_out) {
     return Fail(ErrorCode::kCorruptFile,
                 fmt::format("{} is missing, and {} is there: restore it from the backup that the "
-                            "other files are of (docs/operating/backup.md says what to do where it "
-                            "is lost for good)",
-                            (home / name).string(), has));
+                            "other files are of.{}",
+                            (home / name).string(), has, way_out));
   };
   std::error_code error;
   const fs::directory_iterator segments(home / "journal", error);
   if (error || segments == fs::directory_iterator()) {
-    return fs::exists(home / "ledger.db", error) ? Status(lacks("journal", "ledger.db")) : Status();
+    return fs::exists(home / "ledger.db", error) ? Status(lacks("journal", "ledger.db", ""))
+                                                 : Status();
   }
   for (const char* name : {"identity.db", "invoices.db"}) {
     if (!fs::exists(home / name, error)) {
-      return lacks(name, "the journal");
+      return lacks(name, "the journal",
+                   " Where it is lost for good, or never was there, create an empty one: "
+                   "docs/operating/backup.md says what that means.");
     }
   }
   return {};

@@ -49,6 +49,30 @@ TEST(Home, IsMadePrivateAndRefusedWhereItCannotBe) {
   EXPECT_NE(refused.error().message.find("--home"), std::string::npos);
 }
 
+TEST(Home, IsWholeUnlessWhatIsMadeFirstIsMissing) {
+  const testing::TempDir dir;
+  const auto& home = dir.path();
+  const auto make = [&](const char* name) { std::ofstream(home / name) << "x"; };
+  EXPECT_TRUE(CheckWhole(home / "none").has_value());
+  EXPECT_TRUE(CheckWhole(home).has_value());
+  make("identity.db");
+  make("invoices.db");
+  std::filesystem::create_directory(home / "journal");
+  EXPECT_TRUE(CheckWhole(home).has_value()) << "a first start that was broken off";
+  make("journal/1");
+  make("ledger.db");
+  EXPECT_TRUE(CheckWhole(home).has_value());
+  for (const char* name : {"identity.db", "invoices.db", "journal/1"}) {
+    std::filesystem::rename(home / name, home / "away");
+    const Status lacking = CheckWhole(home);
+    ASSERT_FALSE(lacking.has_value()) << name;
+    EXPECT_EQ(lacking.error().code, ErrorCode::kCorruptFile);
+    std::filesystem::rename(home / "away", home / name);
+  }
+  std::filesystem::remove(home / "ledger.db");
+  EXPECT_TRUE(CheckWhole(home).has_value()) << "it is made from the journal";
+}
+
 TEST(Lock, ExcludesASecondHolderAndNamesTheFirst) {
   const testing::TempDir dir;
   {

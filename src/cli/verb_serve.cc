@@ -45,6 +45,7 @@
 #include "http/server.h"
 #include "http/upstream.h"
 #include "identity/store.h"
+#include "pricing/price_file.h"
 #include "providers/local.h"
 #include "routing/market.h"
 #include "telemetry/access_log.h"
@@ -185,6 +186,8 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(const auto connections, settings.Integer("connections", 1, kConnectionsMost));
   config.listen.connections_max = *connections;
   TW_ASSIGN_OR_RETURN(config.home, HomeFolder(settings));
+  // Damaged, they stop a start before anything is changed: an older program may have to go on.
+  TW_RETURN_IF_ERROR(pricing::LoadPrices(config.home));
   config.identity = IdentityOptions(config.home, settings);
   TW_ASSIGN_OR_RETURN(config.local.engine, ReadEngineOptions(settings));
   TW_ASSIGN_OR_RETURN(const auto loaded, settings.Integer("loaded", 1, kLoadedMax));

@@ -429,8 +429,8 @@ TEST_F(BillApiTest, AnInvoiceIsOfTheServersIssuerWhereTheRequestNamesNone) {
   EXPECT_EQ(draft(""), "House Ltd, 1 Harbour Road, GB 1, 20%");
   EXPECT_EQ(draft(R"(,"issuer":"House Ltd","issuer_tax_id":"FR 2","tax_percent":"0")"),
             "House Ltd, 1 Harbour Road, FR 2, 0%");
-  EXPECT_EQ(draft(R"(,"issuer":"Other Ltd")"), "Other Ltd, , , 20%")
-      << "the address and the number are not his";
+  EXPECT_EQ(draft(R"(,"issuer":"Other Ltd")"), "Other Ltd, , , 0%")
+      << "the address, the number and the rate are not his";
   SetTime(kNovember + 31 * kDayS);
   const auto issued = AskJson("POST", "/tw/v1/invoices", R"({"org":"acme","period":"2026-11"})");
   EXPECT_EQ(issued.at("invoices").as_array()[0].at("tax_cents").as_int64(), 1);

@@ -373,8 +373,9 @@ Result<http::Response> BillApi::Issue(const http::Request& request) {
                         ? billing::BillNames::Of(draft.names.orgs, order.org_id)
                         : body["customer"],
                     body["customer_address"], body["customer_tax_id"]};
-  if (const std::string& text =
-          body["tax_percent"].empty() ? issuer_.tax_percent : body["tax_percent"];
+  const bool is_of_config = draft.issuer.name == issuer_.party.name;
+  if (const std::string text =
+          body["tax_percent"].empty() && is_of_config ? issuer_.tax_percent : body["tax_percent"];
       !text.empty()) {
     const Result<Decimal> percent = Decimal::Parse(text);
     if (!percent.has_value()) {

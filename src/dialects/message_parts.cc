@@ -21,6 +21,8 @@ constexpr std::array<std::string_view, 7> kTextTypes = {
     "text", "input_text", "output_text", "refusal", "thinking", "reasoning", "reference"};
 constexpr std::array<std::string_view, 3> kImageTypes = {"image_url", "input_image", "image"};
 constexpr std::string_view kSoundType = "input_audio";
+constexpr std::array<std::string_view, 4> kSchemaKeys = {"parameters", "input_schema", "schema",
+                                                         "properties"};
 constexpr std::array<std::string_view, 4> kTextKeys = {"text", "content", "refusal", "thinking"};
 constexpr std::array<std::string_view, 3> kDataKeys = {"url", "image_url", "file_data"};
 // What templates write anew, with the arguments as JSON.
@@ -186,6 +188,8 @@ class Walk {
     std::string key = {};   // of the value that comes next
     size_t index = 0;       // of that value
     bool in_cache = false;  // of what IsCacheName names, or inside of it
+    // Of a function's parameters: their names are the client's own.
+    bool in_schema = false;
   };
 
   static bool IsWordChar(char c) {
@@ -240,7 +244,8 @@ class Walk {
   }
 
   void NoteCache(bool is_something) {
-    parts_.wants_cache |= is_something && IsCacheName(levels_.back().key);
+    parts_.wants_cache |=
+        is_something && !levels_.back().in_schema && IsCacheName(levels_.back().key);
   }
 
   // Of a string: those of messages are joined in the prompt, others stand alone in it.
@@ -356,8 +361,11 @@ class Walk {
     if (is_of_message() && IsOneOf(kCallKeys, CaseFolded(levels_[1].key))) {
       parts_.rewritten_growth += RewrittenGrowth(json_.substr(at_), /*parses_strings=*/true);
     }
+    const bool in_schema =
+        !levels_.empty() && (levels_.back().in_schema || IsOneOf(kSchemaKeys, levels_.back().key));
     const bool in_cache =
-        levels_.empty() ? in_cache_ : levels_.back().in_cache || IsCacheName(levels_.back().key);
+        !in_schema &&
+        (levels_.empty() ? in_cache_ : levels_.back().in_cache || IsCacheName(levels_.back().key));
     if (!levels_.empty()) {
       NoteTtl({}, true);
       NoteCache(!IsEmptyHere());
@@ -376,7 +384,7 @@ class Walk {
       has_image_ = has_type_ = is_other_ = false;
       picture_bytes_ = 0;
     }
-    levels_.push_back({is_object, {}, 0, in_cache});
+    levels_.push_back({is_object, {}, 0, in_cache, in_schema});
   }
 
   void Leave() {

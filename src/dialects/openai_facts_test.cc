@@ -305,6 +305,9 @@ TEST(OpenAiFacts, SeesWhereAPromptIsToBeKept) {
     EXPECT_FALSE(wants(other)) << other;
     EXPECT_FALSE(wants(part + other + "}]}]")) << other;
   }
+  EXPECT_FALSE(wants(R"("tools":[{"function":{"name":"put","parameters":{"type":"object",)"
+                     R"("properties":{"cacheControl":{"type":"string"}}}}}])"))
+      << "a parameter of the client's own function";
 }
 
 TEST(OpenAiFacts, CountsThePromptsOfOneRequest) {

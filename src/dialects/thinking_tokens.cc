@@ -29,6 +29,12 @@ bool IsOf(const auto& names, std::string_view name) {
   return std::ranges::find(names, CaseFolded(name)) != names.end();
 }
 
+// Anthropic's form.
+bool IsDisabled(const json::object& thinking) {
+  const json::value* type = thinking.if_contains("type");
+  return type != nullptr && type->is_string() && type->get_string() == "disabled";
+}
+
 // Some servers take a number in quotes for one.
 int64_t Tokens(const json::value& value) {
   constexpr double kMost = 1e9;
@@ -58,7 +64,8 @@ int64_t ThinkingTokens(const JsonText& request) {
     }
     if (is_budget) {
       most = std::max(most, Tokens(*value));
-    } else if (const json::object* object = value->if_object(); object != nullptr) {
+    } else if (const json::object* object = value->if_object();
+               object != nullptr && !IsDisabled(*object)) {
       for (const auto& member : *object) {
         if (IsOf(kBudgets, member.key())) {
           most = std::max(most, Tokens(member.value()));

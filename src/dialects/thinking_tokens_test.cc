@@ -22,7 +22,8 @@ TEST(ThinkingTokens, AreTheMostThatARequestAllowsByAnyName) {
 
 TEST(ThinkingTokens, AreNoneWhereNoNumberSaysSo) {
   for (const char* fields :
-       {"", R"("max_tokens":100)", R"("thinking":true)", R"("reasoning":{"effort":"high"})",
+       {"", R"("max_tokens":100)", R"("thinking":true)",
+        R"("thinking":{"type":"disabled","budget_tokens":9})", R"("reasoning":{"effort":"high"})",
         R"("thinking_budget":null)", R"("thinking_budget":-1)", R"("thinking_budget":"x")",
         R"("thinking_budget":{"budget_tokens":9})", R"("metadata":{"max_tokens":7})"}) {
     EXPECT_EQ(Of(fields), 0) << fields;

@@ -138,9 +138,12 @@ void BoundOutput(providers::Endpoint endpoint, const AttemptTerms& terms,
 
 // By the name that the provider obeys. Where that is not known, what a hard budget relies on is
 // said by both: many servers ignore the newer one.
-void NameBound(const providers::Upstream& place, providers::Endpoint endpoint,
+void NameBound(const providers::Upstream& place, providers::Endpoint endpoint, bool is_own_form,
                const AttemptTerms& terms, dialects::JsonText& text) {
   const bool is_relied_on = terms.money != nullptr && terms.money->is_hard();
+  if (is_own_form && !is_relied_on) {
+    return;  // the client knows the provider
+  }
   providers::NameBound(place.bound_name == providers::BoundName::kUnclear && is_relied_on
                            ? providers::BoundName::kBoth
                            : place.bound_name,
@@ -235,7 +238,7 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
                 "The stream was cut, and this request cannot go on elsewhere.");
   }
   BoundOutput(order.endpoint, terms, text);
-  NameBound(place, order.endpoint, terms, text);
+  NameBound(place, order.endpoint, !call.own_path_of.empty(), terms, text);
   opening.own_bound = OwnBound(order, terms, text);
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;

@@ -29,9 +29,8 @@ bool MakesPicturesOfText(const Order& order, const PlannedRoute& route) {
   if (route.is_local() || order.endpoint == Endpoint::kEmbeddings) {
     return false;
   }
-  const std::string_view kind = route.place->upstream->quirks->kind;
   const std::vector<std::string>& takes = route.mapping->input_modalities;
-  return (kind == "openai" || kind == "huggingface") &&
+  return route.place->upstream->makes_pictures_of_text &&
          (takes.empty() || std::ranges::find(takes, "image") != takes.end());
 }
 
@@ -73,9 +72,9 @@ int64_t InputTokensLikely(const Tries& tries, int64_t most) {
 }
 
 // The smaller one of the key's bound and of that of who pays.
-int64_t OutputDefault(const Call& call) {
+std::optional<int64_t> OutputSaid(const Call& call) {
   if (call.caller == nullptr) {
-    return billing::kOutputTokensDefault;
+    return std::nullopt;
   }
   const identity::KeyLimits& payer =
       call.bill_to.has_value() ? call.bill_to->limits : call.caller->org_limits;
@@ -83,7 +82,7 @@ int64_t OutputDefault(const Call& call) {
   for (const std::optional<int64_t>& bound : {call.caller->limits.max_output, payer.max_output}) {
     least = std::min(least, bound.value_or(least));
   }
-  return least == std::numeric_limits<int64_t>::max() ? billing::kOutputTokensDefault : least;
+  return least == std::numeric_limits<int64_t>::max() ? std::nullopt : std::optional(least);
 }
 
 // Of an answer whose length the request does not say: what it says of thoughts comes before it, and
@@ -92,10 +91,11 @@ void SetOutputDefault(const Tries& tries, const catalog::Mapping& mapping, billi
   constexpr int64_t kCompletionTokensUnasked = 16;  // as OpenAI has it, and vLLM
   constexpr int64_t kContextMargin = 512;           // a template's own words
   const dialects::OpenAiFacts& facts = tries.order.facts;
-  if (tries.order.endpoint == Endpoint::kCompletions) {
-    offer.output_unasked = facts.thinking_tokens + kCompletionTokensUnasked;
+  const std::optional<int64_t> said = OutputSaid(tries.call);
+  if (tries.order.endpoint == Endpoint::kCompletions && !said.has_value()) {
+    offer.output_sent_max = facts.thinking_tokens + kCompletionTokensUnasked;
   }
-  if (__builtin_add_overflow(facts.thinking_tokens, OutputDefault(tries.call),
+  if (__builtin_add_overflow(facts.thinking_tokens, said.value_or(billing::kOutputTokensDefault),
                              &offer.output_default)) {
     offer.output_default = std::numeric_limits<int64_t>::max();
   }
@@ -108,7 +108,8 @@ void SetOutputDefault(const Tries& tries, const catalog::Mapping& mapping, billi
     // a quarter): one that fits is not to be answered by a stub.
     const int64_t least =
         std::clamp<int64_t>(*mapping.context_length / 16, billing::kOutputTokensMin, 2048);
-    offer.output_default = std::min(offer.output_default, std::max(left, least));
+    offer.output_sent_max =
+        std::min(offer.output_sent_max.value_or(offer.output_default), std::max(left, least));
   }
 }
 
@@ -120,11 +121,11 @@ void SetOutputMax(const Tries& tries, const catalog::Mapping& mapping, billing::
   }
   offer.output_tokens_max = facts.largest_max_tokens;
   offer.has_zero_bound = facts.max_tokens == 0;
-  SetOutputDefault(tries, mapping, offer);
   // Where its cap is known not to bound all, what it says of thoughts may be beyond that, too.
   if (!offer.cap_trust.is_full()) {
     offer.cap_trust.slack = std::max(offer.cap_trust.slack, facts.thinking_tokens);
   }
+  SetOutputDefault(tries, mapping, offer);
 }
 
 // What is billed by units that the route has no price for, or that nothing bounds.
@@ -215,9 +216,11 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.hides_answers = tries.order.facts.answers > tries.order.facts.n * tries.order.facts.prompts;
   offer.service_tier = tries.order.facts.service_tier;
   offer.wants_long_cache = tries.order.facts.wants_long_cache;
-  offer.writes_unpriced = tries.order.facts.wants_cache && !route.is_local() &&
-                          route.mapping->prices.cached_input && !route.mapping->prices.cache_write;
   if (!route.is_local()) {
+    const catalog::Prices& prices = route.mapping->prices;
+    offer.writes_unpriced = tries.order.facts.wants_cache && prices.cached_input &&
+                            !prices.cache_write && !prices.is_free() &&
+                            !route.place->upstream->quirks->caches_unasked;
     offer.billed_apart = BilledApart(tries.order.facts, *route.mapping);
     offer.unknown_field = UnknownField(tries.order.facts, *route.place->upstream);
   }

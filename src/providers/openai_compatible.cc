@@ -9,6 +9,7 @@ constinit const Quirks kOpenAiCompatible = {
     .base_url = "",
     .usage_needs_asking = true,
     .bound_name = BoundName::kUnclear,
+    .makes_pictures_of_text = true,
 };
 
 }  // namespace tradewind::providers

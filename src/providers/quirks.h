@@ -69,6 +69,10 @@ struct Quirks {
   std::span<const std::string_view> chat_fields = {};
   PrefixForm prefix = PrefixForm::kNone;
   BoundName bound_name = BoundName::kAsSaid;
+  // A `cache_control` changes nothing there: it caches unasked, and bills no writes.
+  bool caches_unasked = false;
+  // May be a server that makes pictures of Markdown in a text (dialects/picture_marks.h).
+  bool makes_pictures_of_text = false;
   // Bills the whole answer also when its reader leaves.
   bool bills_on = false;
   // And those that it answers with an error: taken out of a chat request, and reported.

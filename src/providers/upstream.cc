@@ -126,6 +126,10 @@ BoundName BoundNameAt(const Quirks& quirks, const http::Url& base) {
              : quirks.bound_name;
 }
 
+bool MakesPicturesOfTextAt(const Quirks& quirks, const http::Url& base) {
+  return quirks.makes_pictures_of_text && !IsOpenAi(base);
+}
+
 void Authorize(const Upstream& upstream, std::string_view api_key, http::Headers& headers) {
   if (api_key.empty()) {
     return;

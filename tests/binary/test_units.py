@@ -382,6 +382,16 @@ def test_a_route_without_a_price_for_an_hour_is_used_by_no_hard_budget(tmp_path)
         assert site.server.post("/v1/chat/completions", prompt(HOUR), {"Authorization": f"Bearer {free['token']}"}).status == 200
 
 
+def test_what_asks_for_a_cache_is_served_where_that_changes_nothing(tmp_path):
+    sites = ("fireworks-ai", "together", "groq", "cerebras")
+    with market.Market(tmp_path, *sites, prices=("1", "2"), also='cached_input_usd_per_mtok = "0.1"') as site:
+        key = make_key(site.server.home, "k", "--budget", "10")
+        for slug in sites:
+            body = prompt({"type": "ephemeral"}) | {"model": f"{MODEL}:{slug}"}
+            reply = site.server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {key['token']}"})
+            assert reply.status == 200, (slug, reply.body)
+
+
 def test_writes_to_a_cache_without_a_price_are_told_of_and_end_a_hard_budget_there(tmp_path):
     with market.Market(tmp_path, "site-a", prices=("1", "2"), also='cached_input_usd_per_mtok = "0.1"') as site:
         home = site.server.home
