@@ -530,7 +530,7 @@ def test_refusals_disclose_nothing(home):
                 reply = server.get(path, headers)
                 assert reply.status == 401
                 told = (str(reply.headers) + reply.body.decode()).lower().replace("hf_tw_", "")
-                    told = told.replace(reply.headers["x-request-id"].lower(), "")  # any letters may follow one another in it
+                told = told.replace(reply.headers["x-request-id"].lower(), "")  # any letters may follow one another in it
                 for word in ("tradewind", "sqlite", "sql", "blake", "sha", "hash", "key_", "expired", "revoked", "table", "identity"):
                     assert word not in told, (word, told)
                 assert not re.search(r"[0-9a-f]{32}", reply.body.decode())
