@@ -1,3 +1,5 @@
+// Whole because what a purchase may cost, what there is room for, and what is held are one
+// decision: each of them looks at the same offer.
 #include "billing/meter.h"
 
 #include <algorithm>

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <signal.h>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 
@@ -135,6 +136,9 @@ Status CheckWhole(const fs::path& home) {
   };
   std::error_code error;
   const fs::directory_iterator segments(home / "journal", error);
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return {};  // it is there, and who opens it says what is wrong with it
+  }
   if (error || segments == fs::directory_iterator()) {
     return fs::exists(home / "ledger.db", error) ? Status(lacks("journal", "ledger.db", ""))
                                                  : Status();

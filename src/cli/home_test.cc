@@ -69,6 +69,12 @@ TEST(Home, IsWholeUnlessWhatIsMadeFirstIsMissing) {
     EXPECT_EQ(lacking.error().code, ErrorCode::kCorruptFile);
     std::filesystem::rename(home / "away", home / name);
   }
+  std::filesystem::rename(home / "journal", home / "away");
+  std::ofstream(home / "journal") << "x";
+  EXPECT_TRUE(CheckWhole(home).has_value()) << "no folder, and not missing";
+  std::filesystem::remove(home / "journal");
+  EXPECT_FALSE(CheckWhole(home).has_value());
+  std::filesystem::rename(home / "away", home / "journal");
   std::filesystem::remove(home / "ledger.db");
   EXPECT_TRUE(CheckWhole(home).has_value()) << "it is made from the journal";
 }

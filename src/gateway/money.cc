@@ -105,7 +105,7 @@ void SetOutputDefault(const Tries& tries, const catalog::Mapping& mapping, billi
     const int64_t left =
         *mapping.context_length - offer.input_tokens_likely / facts.prompts - kContextMargin;
     // Most prompts have fewer tokens than is likely here (a third of their bytes, where English has
-    // a quarter): one that fits is not to be answered by a stub.
+    // a quarter): one that fits is not to be answered by a few words.
     const int64_t least =
         std::clamp<int64_t>(*mapping.context_length / 16, billing::kOutputTokensMin, 2048);
     offer.output_sent_max =

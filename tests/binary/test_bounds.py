@@ -119,7 +119,7 @@ def test_a_chat_that_names_no_bound_is_not_refused_by_a_small_context(tmp_path):
         assert 7000 < at.sent()["max_tokens"] <= 8192 - 512
         assert reply.headers["x-tradewind-max-tokens-applied"] == str(at.sent()["max_tokens"])
         long = at.ask(at.key("long", "--budget", "30"), messages=[{"role": "user", "content": "x" * 30_000}])
-        assert long.status == 200 and at.sent()["max_tokens"] == 512, "no stub: a third of the bytes is more than most prompts have"
+        assert long.status == 200 and at.sent()["max_tokens"] == 512, "a third of the bytes is more than most prompts have"
 
 
 def test_a_refusal_of_a_bound_that_is_ours_says_so(tmp_path):
