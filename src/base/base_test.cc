@@ -140,6 +140,13 @@ TEST(File, WriteAtomicReplacesTheWholeTextAndLeavesNoTemporary) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1);
 }
 
+TEST(File, FlushesAFolderThatIsThere) {
+  const testing::TempDir dir;
+  EXPECT_TRUE(FlushFolder(dir.path()));
+  EXPECT_TRUE(FlushFolder(std::filesystem::path("f").parent_path()));
+  EXPECT_EQ(FlushFolder(dir.path() / "none").error().code, ErrorCode::kNotFound);
+}
+
 TEST(File, AnAtomicFileAppearsWhenItIsWhole) {
   const testing::TempDir dir;
   const auto path = dir.path() / "f";

@@ -225,6 +225,16 @@ Status AtomicFile::Commit() {
     return SystemError(path_, errno);
   }
   ::close(std::exchange(fd_, -1));
+  return FlushFolder(path_.parent_path());
+}
+
+Status FlushFolder(const std::filesystem::path& folder) {
+  const FileDescriptor fd(
+      ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // EINVAL: a file system that flushes no folders, and has no names to lose.
+  if (fd.get() < 0 || (::fsync(fd.get()) != 0 && errno != EINVAL)) {
+    return SystemError(folder, errno);
+  }
   return {};
 }
 

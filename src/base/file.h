@@ -82,13 +82,18 @@ class AtomicFile {
 
   // Appends. Errors: kResourceExhausted, kIo.
   Status Write(std::span<const std::byte> bytes);
-  // Flushes to disk and renames: readers see the old file or the new one. Errors as Write.
+  // Flushes to disk and renames: readers see the old file or the new one. Errors as Write; after
+  // the rename, that the new name is not flushed.
   Status Commit();
 
  private:
   std::filesystem::path path_, temporary_;
   int fd_ = -1;
 };
+
+// After this a power cut loses no name that was made, changed or removed in it; "" is the current
+// folder, as of a path without one. Errors: kNotFound, kIo.
+Status FlushFolder(const std::filesystem::path& folder);
 
 // Replaces the whole file by `text`, with an AtomicFile and its errors.
 Status WriteFileAtomic(const std::filesystem::path& path, std::string_view text, int mode = 0644);

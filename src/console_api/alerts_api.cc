@@ -14,6 +14,7 @@
 #include "alerts/message.h"
 #include "alerts/series.h"
 #include "alerts/watch.h"
+#include "console_api/bodies.h"
 #include "dialects/json_writer.h"
 #include "http/query.h"
 
@@ -26,14 +27,6 @@ using dialects::JsonWriter;
 constexpr std::string_view kAlerts = "/tw/v1/alerts";
 constexpr std::string_view kForecasts = "/tw/v1/forecasts";
 constexpr int64_t kPageDefault = 100, kPageMax = 1000;
-
-http::Response Json(JsonWriter& json) {
-  json.EndObject();
-  http::Response response;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = json.Take();
-  return response;
-}
 
 // Of a field that is not there: `otherwise`.
 Result<int64_t> NumberOf(std::string_view text, std::string_view name, int64_t otherwise) {
@@ -115,8 +108,7 @@ Result<http::Response> AlertsApi::AnswerList(const http::Request& request,
   for (const Alert& alert : found) {
     json.Raw(JsonFor(caller, alert));
   }
-  json.EndArray();
-  return Json(json);
+  return JsonResponse(json.EndArray().EndObject().Take());
 }
 
 Result<http::Response> AlertsApi::AnswerAcknowledge(std::string_view text,
@@ -146,10 +138,7 @@ Result<http::Response> AlertsApi::AnswerAcknowledge(std::string_view text,
     return {};
   });
   TW_RETURN_IF_ERROR(done);
-  http::Response response;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = JsonFor(caller, std::move(alert));
-  return response;
+  return JsonResponse(JsonFor(caller, std::move(alert)));
 }
 
 Result<http::Response> AlertsApi::AnswerForecasts(const identity::Principal& caller) {
@@ -177,8 +166,7 @@ Result<http::Response> AlertsApi::AnswerForecasts(const identity::Principal& cal
     return {};
   });
   TW_RETURN_IF_ERROR(done);
-  json.EndArray();
-  return Json(json);
+  return JsonResponse(json.EndArray().EndObject().Take());
 }
 
 }  // namespace tradewind::console_api

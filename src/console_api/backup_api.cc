@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "billing/bill_period.h"
 #include "console_api/bill_api.h"
+#include "console_api/bodies.h"
 #include "dialects/json_writer.h"
 #include "pricing/price_file.h"
 
@@ -82,17 +83,15 @@ Result<http::Response> BillApi::BackUp() {
     fs::remove_all(unfinished, error);
     return Fail(copied.error());
   }
+  TW_RETURN_IF_ERROR(FlushFolder(unfinished));
   fs::rename(unfinished, folder, error);
   if (error) {
     return Fail(ErrorCode::kIo, fmt::format("{}: {}", folder.string(), error.message()));
   }
+  TW_RETURN_IF_ERROR(FlushFolder(parent));
   dialects::JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.backup/v1").Field("folder", folder.string());
-  json.EndObject();
-  http::Response response;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = json.Take();
-  return response;
+  return JsonResponse(json.EndObject().Take());
 }
 
 }  // namespace tradewind::console_api

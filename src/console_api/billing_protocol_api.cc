@@ -11,6 +11,7 @@
 
 #include "billing/correction.h"
 #include "billing/reconcile.h"
+#include "console_api/bodies.h"
 #include "console_api/money_api.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
@@ -100,11 +101,7 @@ Result<http::Response> MoneyApi::AnswerBilling(const http::Request& request,
       json.Field("costNanoUsd", found->second.amount).EndObject();
     }
   }
-  json.EndArray().EndObject();
-  http::Response response;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = json.Take();
-  return response;
+  return JsonResponse(json.EndArray().EndObject().Take());
 }
 
 }  // namespace tradewind::console_api

@@ -10,6 +10,7 @@
 #include "billing/bill_boundary.h"
 #include "billing/bill_period.h"
 #include "billing/usd.h"
+#include "console_api/bodies.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
 #include "dialects/json_reader.h"
@@ -38,11 +39,7 @@ Result<Closing> ReadClosing(std::string_view body, std::string_view why) {
   fields.Text("provider", closing.provider);
   fields.Text("period", period);
   fields.Text(why, closing.why);
-  TW_RETURN_IF_ERROR(fields.status());
-  if (const auto unknown = fields.Unknown(); !unknown.empty()) {
-    const std::string name(unknown.front().substr(0, 80));
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}` is no field here.", name), name);
-  }
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "a close"));
   if (closing.provider.empty() || closing.provider.size() > 64) {
     return Fail(ErrorCode::kInvalidArgument, "`provider` has to be the name of a provider.",
                 "provider");

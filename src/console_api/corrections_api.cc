@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "billing/usd.h"
+#include "console_api/bodies.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
 #include "console_api/sight.h"
@@ -17,15 +18,6 @@ namespace tradewind::console_api {
 namespace {
 
 constexpr std::string_view kActor = "the admin token";  // there is one, and it alone may
-
-Status CheckFields(const dialects::Fields& fields) {
-  TW_RETURN_IF_ERROR(fields.status());
-  if (const auto unknown = fields.Unknown(); !unknown.empty()) {
-    const std::string name(unknown.front().substr(0, 80));
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}` is no field here.", name), name);
-  }
-  return {};
-}
 
 Result<std::optional<Decimal>> PriceOf(const std::string& text, const char* name) {
   if (text.empty()) {
@@ -127,7 +119,7 @@ Result<http::Response> MoneyApi::AnswerCorrections(const http::Request& request,
   fields.Text("cost", cost);
   fields.Text("charge", charge);
   fields.Text("reason", word.reason);
-  TW_RETURN_IF_ERROR(CheckFields(fields));
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "an adjustment"));
   TW_ASSIGN_OR_RETURN(const ledger::HoldId id, ReadReceipt(receipt));
   if (object.contains("cost")) {
     TW_ASSIGN_OR_RETURN(word.cost, billing::ParseUsd(cost, "cost"));
@@ -156,7 +148,7 @@ Result<http::Response> MoneyApi::Rerate(std::string_view body) {
   fields.Text("after", said.after);
   fields.Text("reason", order.reason);
   fields.Flag("apply", order.applies);
-  TW_RETURN_IF_ERROR(CheckFields(fields));
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "a rerating"));
   TW_RETURN_IF_ERROR(Complete(said, NowS(), order));
   if (catalog_) {
     TW_ASSIGN_OR_RETURN(const auto catalog, catalog_());
@@ -186,11 +178,7 @@ Result<http::Response> MoneyApi::Rerate(std::string_view body) {
   done.set_aside_until_ns.has_value()
       ? json.Value(FormatTime(*done.set_aside_until_ns / 1'000'000'000))
       : json.Null();
-  json.EndObject();
-  http::Response response;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = json.Take();
-  return response;
+  return JsonResponse(json.EndObject().Take());
 }
 
 }  // namespace tradewind::console_api

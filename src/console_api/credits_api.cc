@@ -12,6 +12,7 @@
 #include "base/ids.h"
 #include "billing/meter.h"
 #include "billing/usd.h"
+#include "console_api/bodies.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
 #include "dialects/json_reader.h"
@@ -110,24 +111,6 @@ void Write(const CreditState& credit, JsonWriter& json) {
     json.Value(FormatTime(credit.spec.expires_s));
   }
   json.Field("note", credit.spec.note);
-}
-
-http::Response Json(JsonWriter& json) {
-  json.EndObject();
-  http::Response response;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = json.Take();
-  return response;
-}
-
-Status CheckKnown(const dialects::Fields& fields, std::string_view of) {
-  TW_RETURN_IF_ERROR(fields.status());
-  if (const auto unknown = fields.Unknown(); !unknown.empty()) {
-    const std::string name(unknown.front().substr(0, 80));
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}` is not a field of {}.", name, of),
-                name);
-  }
-  return {};
 }
 
 Status CheckId(std::string_view id) {
@@ -232,7 +215,7 @@ Result<http::Response> MoneyApi::ListCredits(const http::Request& request,
   if (has_more) {
     json.Field("next", credits.back().spec.name);
   }
-  return Json(json);
+  return JsonResponse(json.EndObject().Take());
 }
 
 Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
@@ -293,7 +276,7 @@ Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.credit/v1");
   Write(credits.front(), json);
-  return Json(json);
+  return JsonResponse(json.EndObject().Take());
 }
 
 Result<http::Response> MoneyApi::PutTerms(const http::Request& request, const std::string& org) {
@@ -311,7 +294,7 @@ Result<http::Response> MoneyApi::PutTerms(const http::Request& request, const st
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.credit_terms/v1");
   json.Field("org", org_id).Field("terms", terms);
-  return Json(json);
+  return JsonResponse(json.EndObject().Take());
 }
 
 Result<http::Response> MoneyApi::AnswerCredits(const http::Request& request, std::string_view rest,

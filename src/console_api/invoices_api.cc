@@ -15,6 +15,7 @@
 #include "billing/usd.h"
 #include "billing/verify.h"
 #include "console_api/bill_api.h"
+#include "console_api/bodies.h"
 #include "console_api/keys_json.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
@@ -61,20 +62,12 @@ void Write(const IssuedInvoice& invoice, bool is_operator, JsonWriter& json) {
   json.Field("sha256", invoice.documents.hash).EndObject();
 }
 
-http::Response Json(std::string body) {
-  http::Response response;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = std::move(body);
-  return response;
-}
-
 // To who issues and records payments.
 http::Response One(const IssuedInvoice& invoice) {
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.invoices/v1").Key("invoices").BeginArray();
   Write(invoice, true, json);
-  json.EndArray().EndObject();
-  return Json(json.Take());
+  return JsonResponse(json.EndArray().EndObject().Take());
 }
 
 Result<std::string> DocumentOf(const IssuedInvoice& invoice, const std::string& format,
@@ -114,12 +107,7 @@ class Body {
     for (const std::string& name : names) {
       fields.Text(name.c_str(), body.texts_[name]);
     }
-    TW_RETURN_IF_ERROR(fields.status());
-    if (const auto unknown = fields.Unknown(); !unknown.empty()) {
-      const std::string name(unknown.front().substr(0, 80));
-      return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}` is not a field of this.", name),
-                  name);
-    }
+    TW_RETURN_IF_ERROR(CheckKnown(fields, "this"));
     for (const auto& [name, text] : body.texts_) {
       if (text.size() > kTextBytesMax) {
         return Fail(ErrorCode::kInvalidArgument,
@@ -171,8 +159,7 @@ Result<http::Response> BillApi::AnswerInvoices(const http::Request& request, std
     for (const IssuedInvoice& invoice : invoices) {
       Write(invoice, caller.is_admin_token, json);
     }
-    json.EndArray().EndObject();
-    return Json(json.Take());
+    return JsonResponse(json.EndArray().EndObject().Take());
   }
   constexpr std::string_view kCredit = "/credit-notes";
   if (rest.ends_with(kCredit)) {
@@ -229,8 +216,7 @@ Result<http::Response> BillApi::AnswerPayments(const http::Request& request,
     json.BeginObject().Field("reference", payment.reference).Field("cents", payment.cents);
     json.Field("recorded_at", FormatTime(payment.recorded_s)).EndObject();
   }
-  json.EndArray().EndObject();
-  return Json(json.Take());
+  return JsonResponse(json.EndArray().EndObject().Take());
 }
 
 Result<http::Response> BillApi::ShowInvoice(const http::Request& request, const std::string& number,

@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "billing/meter.h"
+#include "console_api/bodies.h"
 #include "console_api/catalog_names.h"
 #include "console_api/keys_json.h"
 #include "console_api/orgs_api.h"
@@ -37,21 +38,12 @@ JsonWriter Begin(std::string_view thing) {
   return json;
 }
 
-http::Response Json(JsonWriter& json, int status = 200) {
-  json.EndObject();
-  http::Response response;
-  response.status = status;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = json.Take();
-  return response;
-}
-
 // The one answer that has the token.
 http::Response Minted(const identity::MintedKey& key, int64_t now, int status) {
   JsonWriter json = Begin("key");
   json.Field("token", key.token.Reveal());
   WriteKey(key.info, now, json);
-  return Json(json, status);
+  return JsonResponse(json.EndObject().Take(), status);
 }
 
 std::unexpected<Error> NotFound(std::string_view path) {
@@ -70,12 +62,7 @@ Result<int64_t> ReadGrace(std::string_view body) {
   Fields fields(object);
   std::optional<int64_t> grace_s;
   fields.Integer("grace_s", 0, limits::kRotationGraceMaxS, grace_s);
-  TW_RETURN_IF_ERROR(fields.status());
-  if (const auto unknown = fields.Unknown(); !unknown.empty()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("`{}` is not a field of a rotation.", unknown.front().substr(0, 80)),
-                unknown.front().substr(0, 80));
-  }
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "a rotation"));
   return grace_s.value_or(0);
 }
 
@@ -85,13 +72,7 @@ Result<identity::Secret> ReadProviderKey(std::string_view body) {
   std::string key;
   fields.Text("key", key);
   identity::Secret secret = identity::Secret::TakeFrom(key);
-  TW_RETURN_IF_ERROR(fields.status());
-  if (const auto unknown = fields.Unknown(); !unknown.empty()) {
-    return Fail(
-        ErrorCode::kInvalidArgument,
-        fmt::format("`{}` is not a field of a provider's key.", unknown.front().substr(0, 80)),
-        unknown.front().substr(0, 80));
-  }
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "a provider's key"));
   return secret;
 }
 
@@ -169,8 +150,7 @@ Result<http::Response> KeysApi::AnswerKeys(const http::Request& request, std::st
       WriteKey(key, now, json);
       json.EndObject();
     }
-    json.EndArray();
-    return Json(json);
+    return JsonResponse(json.EndArray().EndObject().Take());
   }
   constexpr std::string_view kRotate = "/rotate";
   std::string_view key = rest.substr(1);
@@ -178,7 +158,7 @@ Result<http::Response> KeysApi::AnswerKeys(const http::Request& request, std::st
     TW_ASSIGN_OR_RETURN(const identity::KeyInfo revoked, store_.RevokeKey(key, reach));
     JsonWriter json = Begin("key");
     WriteKey(revoked, now, json);
-    return Json(json);
+    return JsonResponse(json.EndObject().Take());
   }
   if (request.method != "POST" || !key.ends_with(kRotate)) {
     return request.method == "POST" ? NotFound(request.path) : WrongMethod("DELETE");
@@ -217,8 +197,7 @@ Result<http::Response> KeysApi::AnswerProviderKeys(const http::Request& request,
       WriteProviderKey(key, json);
       json.EndObject();
     }
-    json.EndArray();
-    return Json(json);
+    return JsonResponse(json.EndArray().EndObject().Take());
   }
   TW_ASSIGN_OR_RETURN(const ProviderKeyPath path, ReadProviderKeyPath(rest));
   if (request.method == "PUT") {
@@ -228,7 +207,7 @@ Result<http::Response> KeysApi::AnswerProviderKeys(const http::Request& request,
                         store_.PutProviderKey(path.owner, path.provider, secret, reach));
     JsonWriter json = Begin("provider_key");
     WriteProviderKey(key, json);
-    return Json(json);
+    return JsonResponse(json.EndObject().Take());
   }
   if (request.method != "DELETE") {
     return WrongMethod("PUT, DELETE");
@@ -237,7 +216,7 @@ Result<http::Response> KeysApi::AnswerProviderKeys(const http::Request& request,
   JsonWriter json = Begin("provider_key");
   json.Field("provider", path.provider);
   json.Field("owner", identity::OwnerKindName(path.owner.kind)).Field("set", false);
-  return Json(json);
+  return JsonResponse(json.EndObject().Take());
 }
 
 }  // namespace tradewind::console_api

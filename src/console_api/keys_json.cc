@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "console_api/bodies.h"
 #include "console_api/money_api.h"
 #include "dialects/json_reader.h"
 
@@ -177,12 +178,7 @@ Result<NewKey> ParseNewKey(std::string_view body, int64_t now_unix_s) {
   fields.Integer("max_output", 1, limits::kKeyLimitMax, spec.limits.max_output);
   budget.Read(fields);
   fields.Text("on_exhausted", on_exhausted);
-  for (const std::string& name : fields.Unknown()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("`{}` is not a field of a key.", name.substr(0, 80)),
-                name.substr(0, 80));
-  }
-  TW_RETURN_IF_ERROR(fields.status());
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "a key"));
   if (fields.Find("scopes") != nullptr) {
     TW_ASSIGN_OR_RETURN(spec.scopes,
                         identity::Scopes::Parse(fmt::format("{}", fmt::join(scopes, ","))));

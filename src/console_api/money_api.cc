@@ -15,6 +15,7 @@
 #include "billing/correction.h"
 #include "billing/meter.h"
 #include "billing/usd.h"
+#include "console_api/bodies.h"
 #include "console_api/keys_json.h"
 #include "console_api/sight.h"
 #include "console_api/spent_before.h"
@@ -40,14 +41,6 @@ constexpr std::string_view kBilling = "/v1/billing/requests";
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 constexpr std::array<std::string_view, 6> kUsageFields = {"org",      "key",  "model",
                                                           "provider", "from", "to"};
-
-http::Response Json(JsonWriter& json) {
-  json.EndObject();
-  http::Response response;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = json.Take();
-  return response;
-}
 
 void Money(JsonWriter& json, std::string_view name, NanoUsd amount) {
   json.Field(name, std::to_string(amount));
@@ -238,12 +231,7 @@ Result<ledger::BudgetSpec> ReadBudget(std::string_view body, const std::string& 
   named.Read(fields);
   fields.Text("mode", named.mode);
   fields.Text("warn", warn);
-  TW_RETURN_IF_ERROR(fields.status());
-  if (const auto unknown = fields.Unknown(); !unknown.empty()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("`{}` is not a field of a budget.", unknown.front().substr(0, 80)),
-                unknown.front().substr(0, 80));
-  }
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "a budget"));
   const bool is_known = state.has_value() && !state->spec.closed;
   if (!is_known && !named.budget.has_value()) {
     return Fail(ErrorCode::kInvalidArgument,
@@ -443,7 +431,7 @@ Result<http::Response> MoneyApi::AnswerUsage(const http::Request& request,
       json.Null();
     }
   }
-  return Json(json);
+  return JsonResponse(json.EndObject().Take());
 }
 
 Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std::string_view rest,
@@ -465,8 +453,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
         json.EndObject();
       }
     }
-    json.EndArray();
-    return Json(json);
+    return JsonResponse(json.EndArray().EndObject().Take());
   }
   const std::string asked(rest.substr(1));
   const Result<std::string> read =
@@ -514,7 +501,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     json.Key("spent_before_nanousd");
     spent.has_value() ? json.Value(std::to_string(*spent)) : json.Null();
   }
-  return Json(json);
+  return JsonResponse(json.EndObject().Take());
 }
 
 namespace {
@@ -643,7 +630,7 @@ Result<http::Response> MoneyApi::AnswerReceipt(std::string_view id,
   Money(json, "charge_nanousd", charge);
   Money(json, "held_nanousd", held);
   Money(json, "in_doubt_nanousd", in_doubt);
-  return Json(json);
+  return JsonResponse(json.EndObject().Take());
 }
 
 }  // namespace tradewind::console_api

@@ -1,8 +1,7 @@
 #include "console_api/orgs_api.h"
 
-#include <fmt/format.h>
-
 #include "base/limits.h"
+#include "console_api/bodies.h"
 #include "console_api/keys_json.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
@@ -35,13 +34,6 @@ void WriteOrg(const OrgInfo& org, JsonWriter& json) {
   json.EndArray();
 }
 
-http::Response Json(JsonWriter& json) {
-  http::Response response;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = json.Take();
-  return response;
-}
-
 Result<http::Response> One(const Result<OrgInfo>& org) {
   if (!org) {
     return Fail(org.error());
@@ -49,18 +41,7 @@ Result<http::Response> One(const Result<OrgInfo>& org) {
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.org/v1");
   WriteOrg(*org, json);
-  json.EndObject();
-  return Json(json);
-}
-
-Status CheckUnknown(Fields& fields, std::string_view what) {
-  TW_RETURN_IF_ERROR(fields.status());
-  if (const auto unknown = fields.Unknown(); !unknown.empty()) {
-    const std::string name(unknown.front().substr(0, 80));
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}` is not a field of {}.", name, what),
-                name);
-  }
-  return {};
+  return JsonResponse(json.EndObject().Take());
 }
 
 // A field that is there and null takes the limit away.
@@ -85,7 +66,7 @@ Result<OrgChange> ReadChange(std::string_view body) {
   if (bool is_strict = false; fields.Flag("strict", is_strict)) {
     change.is_strict = is_strict;
   }
-  TW_RETURN_IF_ERROR(CheckUnknown(fields, "an organisation"));
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "an organisation"));
   return change;
 }
 
@@ -97,7 +78,7 @@ Result<identity::Role> ReadRole(std::string_view body) {
   Fields fields(object);
   std::string text = "member";
   fields.Text("role", text);
-  TW_RETURN_IF_ERROR(CheckUnknown(fields, "a member"));
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "a member"));
   const auto role = identity::RoleFromName(text);
   if (!role) {
     return Fail(ErrorCode::kInvalidArgument, "`role` must be viewer, member or admin.", "role");
@@ -121,8 +102,7 @@ Result<http::Response> AnswerOrgs(identity::Store& store, const http::Request& r
       WriteOrg(org, json);
       json.EndObject();
     }
-    json.EndArray().EndObject();
-    return Json(json);
+    return JsonResponse(json.EndArray().EndObject().Take());
   }
   constexpr std::string_view kMembers = "/members/";
   const std::string_view names = rest.substr(1);

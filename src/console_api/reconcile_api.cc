@@ -16,6 +16,7 @@
 #include "billing/remote_bill.h"
 #include "billing/usage_json.h"
 #include "billing/usd.h"
+#include "console_api/bodies.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
 #include "dialects/json_reader.h"
@@ -136,12 +137,7 @@ Result<Errand> ReadErrand(std::string_view body) {
   fields.Text("to", errand.to);
   fields.Flag("invoice", errand.invoice);
   fields.Flag("replace", errand.replace);
-  TW_RETURN_IF_ERROR(fields.status());
-  if (const auto unknown = fields.Unknown(); !unknown.empty()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("`{}` is no field here.", unknown.front().substr(0, 80)),
-                unknown.front().substr(0, 80));
-  }
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "a provider's bill"));
   if (errand.provider.empty() || errand.provider.size() > 64) {
     return Fail(ErrorCode::kInvalidArgument, "`provider` has to be the name of a provider.",
                 "provider");
@@ -263,11 +259,7 @@ Result<http::Response> MoneyApi::AnswerWith(const BillPeriod& period, const Diff
     WriteProposals(differences, json);
     json.EndObject();
   }
-  json.EndArray().EndObject();
-  http::Response response;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = json.Take();
-  return response;
+  return JsonResponse(json.EndArray().EndObject().Take());
 }
 
 Result<MoneyApi::DifferencesOf> MoneyApi::TakeLines(const std::string& provider,

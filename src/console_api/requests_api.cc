@@ -14,6 +14,7 @@
 #include "billing/meters.h"
 #include "billing/price_version.h"
 #include "billing/statement.h"
+#include "console_api/bodies.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
 #include "console_api/sight.h"
@@ -311,11 +312,7 @@ Result<http::Response> MoneyApi::AnswerRequests(const http::Request& request,
   json.Key("set_aside_until");
   set_aside_until_ns > filter.from_ns ? json.Value(FormatTime(set_aside_until_ns / kNanosPerSecond))
                                       : json.Null();
-  json.EndObject();
-  http::Response response;
-  response.headers.Set("Content-Type", "application/json");
-  response.body = json.Take();
-  return response;
+  return JsonResponse(json.EndObject().Take());
 }
 
 }  // namespace tradewind::console_api

@@ -3,10 +3,9 @@
 #include <string>
 #include <system_error>
 
-#include <fmt/format.h>
-
 #include "billing/reconcile.h"
 #include "billing/usd.h"
+#include "console_api/bodies.h"
 #include "console_api/money_api.h"
 #include "dialects/json_reader.h"
 
@@ -44,11 +43,7 @@ Result<http::Response> MoneyApi::Resolve(const http::Request& request,
   fields.Text("cost", cost);
   fields.Flag("void", is_void);
   fields.Text("reason", word.reason);
-  TW_RETURN_IF_ERROR(fields.status());
-  if (const auto unknown = fields.Unknown(); !unknown.empty()) {
-    const std::string name(unknown.front().substr(0, 80));
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}` is no field here.", name), name);
-  }
+  TW_RETURN_IF_ERROR(CheckKnown(fields, "a resolution"));
   if (is_void == object.contains("cost")) {
     return Fail(ErrorCode::kInvalidArgument,
                 "Say what it cost in USD, or that it is void: one of `cost` and `void`.", "cost");

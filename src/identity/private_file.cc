@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "base/check.h"
+#include "base/file.h"
 
 namespace tradewind::identity {
 namespace {
@@ -132,7 +133,7 @@ Status CreatePrivateFile(const fs::path& path, std::string_view text) {
   const int error = errno;
   ::unlink(draft.c_str());
   if (linked == 0) {
-    return {};
+    return FlushFolder(path.parent_path());  // keys are of no use to who lost what they are made of
   }
   if (error == EEXIST) {
     return Fail(ErrorCode::kAddressInUse, fmt::format("{} is there already", path.string()));
