@@ -1,7 +1,9 @@
 // Of BillApi: copies of the data folder that belong together (docs/operating/backup.md).
+#include <algorithm>
 #include <filesystem>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -21,12 +23,23 @@ namespace fs = std::filesystem;
 // Of one that is being made, or was when the process ended.
 constexpr std::string_view kUnfinished = ".part";
 
+// Ours, "2026-11-27T193045Z.part", and none of somebody else.
+bool IsUnfinished(const fs::path& path) {
+  constexpr std::string_view kForm = "dddd-dd-ddTddddddZ";
+  const std::string name = path.stem().string();
+  std::error_code error;
+  return path.extension() == kUnfinished && fs::is_directory(path, error) &&
+         std::ranges::equal(name, kForm, [](char c, char form) {
+           return form == 'd' ? c >= '0' && c <= '9' : c == form;
+         });
+}
+
 // What earlier ones left keeps the disk full, and looks like a backup.
 void RemoveUnfinished(const fs::path& parent) {
   std::error_code error;
   for (fs::directory_iterator entry(parent, error), end; !error && entry != end;
        entry.increment(error)) {
-    if (entry->path().extension() == kUnfinished) {
+    if (IsUnfinished(entry->path())) {
       std::error_code ignored;
       fs::remove_all(entry->path(), ignored);
     }

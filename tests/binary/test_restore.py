@@ -79,9 +79,12 @@ def test_a_backup_that_fails_leaves_nothing(tmp_path):
         assert failed.returncode != 0 and "prices.json" in failed.stderr, failed
         assert os.listdir(backups) == []
         (backups / "2026-01-01T000000Z.part").mkdir()  # of a process that was killed meanwhile
+        theirs = [backups / "mine.part", backups / "mine.tar.part"]
+        theirs[0].mkdir()
+        theirs[1].write_text("of somebody else")
         (home / "prices.json").rmdir()
         done = cli(home, "backup").strip()
-        assert [str(backups / name) for name in os.listdir(backups)] == [done]
+        assert sorted(map(str, backups.iterdir())) == sorted([done, *map(str, theirs)])
 
 
 def test_damaged_prices_are_no_reason_to_go_on_with_others(tmp_path):
