@@ -201,8 +201,8 @@ Result<bool> Adjuster::IsClosed(const std::string& provider, int64_t admitted_ns
   return recorder_.IsClosed(provider, MonthOf(admitted_ns / kNanosPerSecond));
 }
 
-// A price that the catalogue has and no request was held at becomes a version as soon as something
-// is corrected by it.
+// A price that the catalogue has and no request was held at becomes a version when the order is
+// carried out, as it would with the next request.
 Result<std::vector<PriceVersion>> Adjuster::InForce(const RerateOrder& order,
                                                     std::span<const PriceVersion> versions) {
   std::vector<PriceVersion> in_force;

@@ -29,8 +29,9 @@ TEST(Bars, SpendsNoHardBudgetOnARouteThatIsBarred) {
   EXPECT_EQ(refused.error().code, ErrorCode::kPaymentRequired);
   EXPECT_FALSE(IsOutOfBudget(refused.error())) << "other routes have room";
   EXPECT_EQ(refused.error().message,
-            "site-a billed more for org/model than could be held, so the budget \"key:key_1\" is "
-            "not spent there; ask another route. Its operator can allow it again: tradewind alerts "
+            "site-a billed more for org/model than could be held, or what has no price, so the "
+            "budget \"key:key_1\" is not spent there; ask another route. Its operator can allow it "
+            "again: tradewind alerts "
             "ack 12.");
   Offer elsewhere = world.Ask(100, 50);
   elsewhere.purchase.provider = "site-b";

@@ -371,8 +371,10 @@ Status Meter::CheckBarred(const Purchase& purchase, const SpendingBound& bound) 
                 "{} billed more than {} times what could be held for {}, so it is not "
                 "asked for it",
                 purchase.provider, kAbsurdTimes, purchase.model)
-          : fmt::format("{} billed more for {} than could be held, so {} is not spent there",
-                        purchase.provider, purchase.model, NameOf(bound, ledger_));
+          : fmt::format(
+                "{} billed more for {} than could be held, or what has no price, so {} is "
+                "not spent there",
+                purchase.provider, purchase.model, NameOf(bound, ledger_));
   return Fail(ErrorCode::kPaymentRequired,
               fmt::format("{}; ask another route. Its operator can allow it again: tradewind "
                           "alerts ack {}.",

@@ -99,8 +99,8 @@ struct Offer {
   // It asks that its prompt be kept for longer than five minutes. As for sound: a price for that,
   // or `billed_apart`.
   bool wants_long_cache = false;
-  // It asks that its prompt be kept for some minutes, and the route has a price of reading it
-  // again and none of writing it.
+  // It asks that its prompt be kept for some minutes where that may be billed, and the route has no
+  // price of it.
   bool writes_unpriced = false;
   // As the request says; one that is neither the usual one nor has prices is `billed_apart`.
   std::string service_tier;

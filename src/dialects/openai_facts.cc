@@ -265,19 +265,22 @@ constexpr std::array<std::string_view, 2> kTools = {"tools", "functions"};
 constexpr std::array<std::string_view, 4> kTemplateJson = {
     "response_format", "documents", "chat_template_kwargs", "chat_template_args"};
 
-int64_t GrowthOf(const JsonText& request) {
-  int64_t growth = 0, tools_bytes = 0;
+MessagesGrowth GrowthOf(const JsonText& request) {
+  MessagesGrowth growth;
+  int64_t tools_bytes = 0;
   for (const std::string_view name : request.names()) {
     const std::string folded = CaseFolded(name);
     if (std::ranges::find(kTools, folded) != kTools.end()) {
       const int64_t added = RewrittenToolsGrowth(request.Raw(name));
-      growth += added;
+      growth.written += added;
+      growth.resolved += ResolvedToolsGrowth(request.Raw(name));
       tools_bytes += added + static_cast<int64_t>(request.Raw(name).size());
     } else if (std::ranges::find(kTemplateJson, folded) != kTemplateJson.end()) {
-      growth += RewrittenGrowth(request.Raw(name));
+      growth.written += RewrittenGrowth(request.Raw(name));
     }
   }
-  return growth + RepeatedGrowth(request.Raw("messages"), tools_bytes);
+  const MessagesGrowth of_messages = RepeatedGrowth(request.Raw("messages"), tools_bytes);
+  return {growth.written + of_messages.written, growth.resolved + of_messages.resolved};
 }
 
 // Fields by which providers are told to think, and whether to show it.
@@ -458,7 +461,9 @@ Result<OpenAiFacts> ReadOpenAiFacts(const JsonText& request) {
   facts.images = parts.images;
   facts.has_images = parts.images > 0;
   facts.picture_bytes = static_cast<int64_t>(parts.picture_bytes);
-  facts.rewritten_growth = parts.rewritten_growth + GrowthOf(request);
+  const MessagesGrowth growth = GrowthOf(request);
+  facts.rewritten_growth = parts.rewritten_growth + growth.written;
+  facts.resolved_growth = growth.resolved;
   facts.sounds = parts.sounds;
   facts.named_pictures = parts.named_pictures;
   facts.wants_cache = parts.wants_cache;

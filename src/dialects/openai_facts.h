@@ -58,6 +58,7 @@ struct OpenAiFacts {
   int64_t picture_bytes = 0;  // of these that are data URLs: no text, and bounded by their number
   // By how many bytes its tools, their calls and its other JSON may be longer in the prompt.
   int64_t rewritten_growth = 0;
+  int64_t resolved_growth = 0;  // and further where references in tools are resolved
   int64_t named_pictures = 0;  // in all of its text (picture_marks.h)
   int64_t sounds = 0;        // `input_audio` parts in them: their tokens have a price of their own
   bool wants_sound = false;  // `modalities`: so have those of an answer that is spoken

@@ -101,16 +101,16 @@ int64_t UnreadGrowth(std::string_view messages, int64_t tools_bytes) {
 
 }  // namespace
 
-int64_t RepeatedGrowth(std::string_view messages, int64_t tools_bytes) {
+MessagesGrowth RepeatedGrowth(std::string_view messages, int64_t tools_bytes) {
   if (!MayRepeat(messages, tools_bytes)) {
-    return 0;
+    return {};
   }
   const Result<json::value> value = ParseJson(messages);
   if (!value.has_value()) {
-    return UnreadGrowth(messages, tools_bytes);
+    return {.written = UnreadGrowth(messages, tools_bytes)};
   }
   if (!value->is_array()) {
-    return 0;
+    return {};
   }
   std::vector<std::string> users;
   json::array tools;  // of all messages, as what they take to be measured is bounded together
@@ -133,11 +133,17 @@ int64_t RepeatedGrowth(std::string_view messages, int64_t tools_bytes) {
     }
   }
   const int64_t repeats = users.empty() ? 0 : std::ranges::count(users, users.back()) - 1;
-  int64_t growth = tools.empty() ? 0 : RewrittenToolsGrowth(json::serialize(tools));
+  MessagesGrowth growth;
+  growth.written = repeats * tools_bytes + results * static_cast<int64_t>(name_bytes);
   if (tools_bytes > 0) {
-    growth += std::max<int64_t>(0, instructions - 1) * (tools_bytes + kInstructionTokens);
+    growth.written += std::max<int64_t>(0, instructions - 1) * (tools_bytes + kInstructionTokens);
   }
-  return growth + repeats * tools_bytes + results * static_cast<int64_t>(name_bytes);
+  if (!tools.empty()) {
+    const std::string all = json::serialize(tools);
+    growth.written += RewrittenToolsGrowth(all);
+    growth.resolved = ResolvedToolsGrowth(all);
+  }
+  return growth;
 }
 
 }  // namespace tradewind::dialects

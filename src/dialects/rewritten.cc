@@ -150,9 +150,15 @@ int64_t RewrittenGrowth(std::string_view json, bool parses_strings) {
 
 int64_t RewrittenToolsGrowth(std::string_view json) {
   Walk walk(json, 0, false);
-  const int64_t growth =
-      std::max(walk.Run(), ResolvedBytes(json) - static_cast<int64_t>(json.size()));
+  const int64_t growth = walk.Run();
   return growth + walk.members() * kDefaultBytes;
+}
+
+int64_t ResolvedToolsGrowth(std::string_view json) {
+  const int64_t resolved = ResolvedBytes(json);
+  return resolved == 0 ? 0
+                       : std::max<int64_t>(0, resolved - static_cast<int64_t>(json.size()) -
+                                                  RewrittenGrowth(json));
 }
 
 }  // namespace tradewind::dialects

@@ -14,8 +14,11 @@ namespace tradewind::dialects {
 int64_t RewrittenGrowth(std::string_view json, bool parses_strings = false);
 
 // The same of `json`, an array of tools, with what servers add to each of them by default (vLLM: a
-// type, a description and parameters that are null), and with the references in their schemas
-// resolved (schema_refs.h) where that is more.
+// type, a description and parameters that are null).
 int64_t RewrittenToolsGrowth(std::string_view json);
+
+// How many bytes more a template may add that resolves the references in their schemas
+// (schema_refs.h).
+int64_t ResolvedToolsGrowth(std::string_view json);
 
 }  // namespace tradewind::dialects

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <limits>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -24,8 +25,11 @@ namespace json = boost::json;
 constexpr int64_t kIndent = 4;
 constexpr int64_t kScalarBytesMax = 24;  // of a double: -1.7976931348623157e+308
 
-// Of values visited, again and again where names lead in circles.
-constexpr int64_t kStepsMax = 1 << 20;
+// Of values visited, again and again where names lead in circles: beyond those that stand in the
+// JSON, as many as no honest schema needs and a request may keep its thread busy with.
+constexpr int64_t kStepsMax = 1 << 16;
+constexpr int64_t kStepsPerByte = 2;
+constexpr size_t kTextBytesPerStep = 16;
 // Of values inside each other; these are calls on the stack.
 constexpr int kDepthMax = 512;
 
@@ -62,14 +66,21 @@ int64_t TextBytes(std::string_view text) {
   return bytes;
 }
 
-std::string Unescaped(std::string_view segment) {
-  std::string out(segment);
-  for (const auto& [from, to] : {std::pair("~1", "/"), std::pair("~0", "~")}) {
-    for (size_t at = out.find(from); at != std::string::npos; at = out.find(from, at + 1)) {
-      out.replace(at, 2, to);
+// Of "/$defs/a~1b": "$defs" and "a/b". Nothing where it does not begin with a slash.
+std::vector<std::string> Path(std::string_view pointer) {
+  std::vector<std::string> path;
+  for (size_t i = 0; i < pointer.size() && pointer[0] == '/'; ++i) {
+    const bool is_escape = pointer[i] == '~' && i + 1 < pointer.size() &&
+                           (pointer[i + 1] == '0' || pointer[i + 1] == '1');
+    if (pointer[i] == '/') {
+      path.emplace_back();
+    } else if (is_escape) {
+      path.back() += pointer[++i] == '1' ? '/' : '~';
+    } else {
+      path.back() += pointer[i];
     }
   }
-  return out;
+  return path;
 }
 
 // Python counts from the end too.
@@ -86,17 +97,24 @@ const json::value* Item(const json::array& items, std::string_view index) {
 
 class Resolver {
  public:
+  explicit Resolver(size_t json_bytes)
+      : steps_left_(kStepsMax + kStepsPerByte * static_cast<int64_t>(json_bytes)) {}
+
   int64_t Run(const json::value& root) {
     Find(root);
-    const int64_t bytes = targets_.empty() ? 0 : Of(root).bytes;
-    return is_over_ ? kResolvedBytesMax : bytes;
+    const int64_t bytes = references_.empty() ? 0 : Of(root).bytes;
+    return steps_left_ < 0 ? kResolvedBytesMax : bytes;
   }
 
  private:
-  bool Step(size_t steps = 1) {
-    steps_ += static_cast<int64_t>(steps);
-    is_over_ |= steps_ > kStepsMax;
-    return !is_over_;
+  struct Reference {
+    size_t name = 0;  // equal ones have one number
+    std::vector<const json::value*> targets;
+  };
+
+  bool Step(size_t text_bytes = 0) {
+    steps_left_ -= 1 + static_cast<int64_t>(text_bytes / kTextBytesPerStep);
+    return steps_left_ >= 0;
   }
 
   // What the references below name.
@@ -124,23 +142,32 @@ class Resolver {
     if (!ref.is_string() || !View(ref.get_string()).starts_with('#')) {
       return;
     }
+    const std::string_view name = View(ref.get_string());
+    const std::vector<std::string> path = Path(name.substr(1));
+    if (path.empty() && name != "#") {
+      return;
+    }
+    Reference found;
     for (const json::value* root : around_) {
-      if (const json::value* target = At(root, View(ref.get_string()).substr(1));
+      if (const json::value* target = Step(name.size()) ? At(root, path) : nullptr;
           target != nullptr) {
-        targets_[&holder].push_back(target);
+        found.targets.push_back(target);
       }
+    }
+    if (!found.targets.empty()) {
+      found.name = names_.emplace(name, names_.size()).first->second;
+      places_.resize(names_.size(), kNever);
+      references_.emplace(&holder, std::move(found));
     }
   }
 
-  const json::value* At(const json::value* value, std::string_view pointer) {
-    while (value != nullptr && !pointer.empty()) {
-      if (!Step() || pointer[0] != '/') {
+  const json::value* At(const json::value* value, std::span<const std::string> path) {
+    for (const std::string& segment : path) {
+      if (value == nullptr || !Step()) {
         return nullptr;
       }
-      const std::string_view segment = pointer.substr(1, pointer.find('/', 1) - 1);
-      pointer.remove_prefix(1 + segment.size());
       if (const json::object* object = value->if_object(); object != nullptr) {
-        value = object->if_contains(Unescaped(segment));
+        value = object->if_contains(segment);
       } else {
         const json::array* items = value->if_array();
         value = items == nullptr ? nullptr : Item(*items, segment);
@@ -151,7 +178,7 @@ class Resolver {
 
   Size Of(const json::value& value) {
     if (!Step() || depth_ == kDepthMax) {
-      is_over_ = true;
+      steps_left_ = -1;
       return {};
     }
     ++depth_;
@@ -164,22 +191,23 @@ class Resolver {
         AddMember(0, item, size);
       }
     } else {
-      size.bytes = value.is_string() ? TextBytes(View(value.get_string())) : kScalarBytesMax;
+      size.bytes = value.is_string() ? OfText(View(value.get_string())) : kScalarBytesMax;
     }
     --depth_;
     return size;
   }
 
+  int64_t OfText(std::string_view text) { return Step(text.size()) ? TextBytes(text) : 0; }
+
   Size OfObject(const json::value& value, const json::object& object) {
     Size size{.bytes = 2};
     for (const auto& member : object) {
-      AddMember(TextBytes(std::string_view(member.key())) + 2, member.value(), size);
+      AddMember(OfText(std::string_view(member.key())) + 2, member.value(), size);
     }
-    if (const auto found = targets_.find(&value); found != targets_.end()) {
-      const std::string_view name = View(object.at("$ref").get_string());
+    if (const auto found = references_.find(&value); found != references_.end()) {
       Size most;
-      for (const json::value* target : found->second) {
-        const Size one = OfTarget(*target, name);
+      for (const json::value* target : found->second.targets) {
+        const Size one = OfTarget(*target, found->second.name);
         most = {std::max(most.bytes, one.bytes), std::max(most.lines, one.lines)};
       }
       size.Add(most, 0);
@@ -197,24 +225,26 @@ class Resolver {
     size.Add(Of(value), 1);
   }
 
-  // What is written of it depends on the names that led here only where one of them comes again.
-  Size OfTarget(const json::value& target, std::string_view name) {
+  // What is written of it depends on the names that led here only where one of them comes again. Of
+  // a circle nothing is remembered, not even where it begins: elsewhere names of it stand above,
+  // and less is written.
+  Size OfTarget(const json::value& target, size_t name) {
     if (const auto known = known_.find({&target, name}); known != known_.end()) {
       return known->second;
     }
-    Step(names_.size());
-    const auto again = std::ranges::find(names_, name);
-    const auto place = static_cast<size_t>(again - names_.begin());
-    if (again != names_.end()) {
-      again_ = std::min(again_, place);
+    if (places_[name] != kNever) {
+      again_ = std::min(again_, places_[name]);
       return {};
     }
-    names_.push_back(name);
+    const size_t place = names_above_++;
+    places_[name] = place;
     const size_t before = std::exchange(again_, kNever);
     const Size size = Of(target);
-    names_.pop_back();
-    if (again_ >= place) {
+    places_[name] = kNever;
+    --names_above_;
+    if (again_ == kNever) {
       known_.emplace(std::pair(&target, name), size);
+    } else if (again_ >= place) {
       again_ = kNever;
     }
     again_ = std::min(again_, before);
@@ -223,14 +253,15 @@ class Resolver {
 
   static constexpr size_t kNever = std::numeric_limits<size_t>::max();
 
-  std::vector<const json::value*> around_;  // objects, from the outside
-  std::unordered_map<const json::value*, std::vector<const json::value*>> targets_;  // of a holder
-  std::map<std::pair<const json::value*, std::string_view>, Size> known_;  // of a target, by a name
-  std::vector<std::string_view> names_;                                    // that led here
-  size_t again_ = kNever;  // the first of them that came again
-  int64_t steps_ = 0;
+  std::vector<const json::value*> around_;                        // objects, from the outside
+  std::unordered_map<const json::value*, Reference> references_;  // by what holds them
+  std::unordered_map<std::string_view, size_t> names_;            // their numbers
+  std::map<std::pair<const json::value*, size_t>, Size> known_;   // of a target, by a name
+  std::vector<size_t> places_;                                    // of names that led here
+  size_t names_above_ = 0;
+  size_t again_ = kNever;  // the first place of a name that came again
+  int64_t steps_left_;
   int depth_ = 0;
-  bool is_over_ = false;
 };
 
 }  // namespace
@@ -240,7 +271,7 @@ int64_t ResolvedBytes(std::string_view tools) {
     return 0;
   }
   const Result<json::value> value = ParseJson(tools);
-  return value.has_value() ? Resolver().Run(*value) : 0;
+  return value.has_value() ? Resolver(tools.size()).Run(*value) : 0;
 }
 
 }  // namespace tradewind::dialects

@@ -83,10 +83,44 @@ TEST(ResolvedBytes, AreNeverLessThanATemplateWrites) {
     json::value expanded = ParseJson(tools).value();
     json::value& schema = expanded.at(0).at("function").at("parameters");
     schema = Resolved(json::value(schema), json::value(schema), {});
-    const int64_t bound = Bytes(tools) + RewrittenToolsGrowth(tools);
+    const int64_t bound = Bytes(tools) + RewrittenToolsGrowth(tools) + ResolvedToolsGrowth(tools);
     ASSERT_GE(bound, MostWritten(expanded)) << tools;
     ASSERT_LE(bound, 6 * MostWritten(expanded) + 1000) << tools;
   }
+}
+
+// Each of `count` types has children that are any of them.
+std::string Union(int count) {
+  std::string any, defs;
+  for (int i = 0; i < count; ++i) {
+    any += (i == 0 ? "" : ",") + Ref(i);
+  }
+  for (int i = 0; i < count; ++i) {
+    defs += fmt::format(R"({}"A{}":{{"type":"object","properties":{{"kind":{{"const":"N{}"}},)"
+                        R"("children":{{"type":"array","items":{{"anyOf":[{}]}}}}}}}})",
+                        i == 0 ? "" : ",", i, i, any);
+  }
+  return Tool(R"("root":{"anyOf":[)" + any + "]}", defs);
+}
+
+TEST(ResolvedBytes, OfTypesThatNameEachOtherAreCloseToWhatATemplateWrites) {
+  for (const int count : {1, 2, 3, 4}) {
+    const std::string tools = Union(count);
+    json::value expanded = ParseJson(tools).value();
+    json::value& schema = expanded.at(0).at("function").at("parameters");
+    schema = Resolved(json::value(schema), json::value(schema), {});
+    EXPECT_GE(ResolvedBytes(tools), MostWritten(expanded)) << count;
+    EXPECT_LE(ResolvedBytes(tools), 2 * MostWritten(expanded)) << count;
+  }
+}
+
+TEST(ResolvedBytes, AreTheMostWhereATextWouldBeWalkedOverTooOften) {
+  std::string defs =
+      fmt::format(R"("A10":{{"description":"{}","$ref":"#/$defs/A0"}})", std::string(20'000, 'x'));
+  for (int i = 0; i < 10; ++i) {
+    defs += fmt::format(R"(,"A{}":{{"a":{},"b":{}}})", i, Ref(i + 1), Ref(i + 1));
+  }
+  EXPECT_EQ(ResolvedBytes(Tool(R"("x":)" + Ref(0), defs)), kResolvedBytesMax);
 }
 
 TEST(ResolvedBytes, GrowWithEachNameThatStandsTwice) {

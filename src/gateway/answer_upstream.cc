@@ -1,5 +1,6 @@
 // A provider as one of the routes: prepare the request in its form, open, pass its bytes on.
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <memory>
 #include <utility>
@@ -9,6 +10,7 @@
 
 #include "base/ids.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "dialects/json_writer.h"
 #include "gateway/gateway.h"
 #include "gateway/pass.h"
@@ -145,7 +147,7 @@ void NameBound(const providers::Upstream& place, providers::Endpoint endpoint, b
     return;  // the client knows the provider
   }
   providers::NameBound(place.bound_name == providers::BoundName::kUnclear && is_relied_on
-                           ? providers::BoundName::kBoth
+                           ? providers::BoundName::kOlderToo
                            : place.bound_name,
                        endpoint, text);
 }
@@ -158,8 +160,9 @@ std::string OwnBound(const Order& order, const AttemptTerms& terms,
     return std::ranges::all_of(kNames, [&](std::string_view name) { return text.Has(name); });
   };
   if (has_both(sent) && !has_both(order.text)) {
-    return "Its max_completion_tokens was sent as max_tokens, too, to keep a hard budget; the "
-           "operator can say in the config which of the names the provider knows (bound_name).";
+    return "Its bound was sent as max_tokens and as max_completion_tokens, to be kept by whatever "
+           "serves it; the operator can say in the config which of them the provider knows "
+           "(bound_name).";
   }
   const auto cap = terms.money == nullptr ? std::nullopt : terms.money->output_cap();
   return cap.has_value() && !order.facts.max_tokens.has_value()
@@ -168,6 +171,18 @@ std::string OwnBound(const Order& order, const AttemptTerms& terms,
                    "one that the provider takes.",
                    *cap)
              : "";
+}
+
+// Whether a refusal may be for the bound, and not for something that is the client's alone.
+bool MayNameTheBound(const Answered& failed) {
+  if ((failed.upstream_status != 400 && failed.upstream_status != 422) ||
+      !failed.upstream_error.has_value()) {
+    return false;
+  }
+  const std::string said =
+      CaseFolded(failed.upstream_error->param + " " + failed.upstream_error->message);
+  return std::ranges::any_of(std::array{"token", "max_", "length", "context"},
+                             [&](std::string_view word) { return said.contains(word); });
 }
 
 // How large an answer that is no stream may be: it is in memory whole, and its provider may send
@@ -393,8 +408,7 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
       LeavingClient::Watch(call.exchange, opening->upstream,
                            route.place->upstream->bills_on ? &read_on_ : nullptr, clock_);
   if (auto failed = co_await Reach(*opening, false); failed.has_value()) {
-    if (const bool is_of_form = failed->upstream_status == 400 || failed->upstream_status == 422;
-        is_of_form && failed->upstream_error.has_value() && !opening->own_bound.empty()) {
+    if (!opening->own_bound.empty() && MayNameTheBound(*failed)) {
       std::string& said = failed->upstream_error->message;
       said += fmt::format("{} {}", said.ends_with('.') ? "" : ".", opening->own_bound);
     }

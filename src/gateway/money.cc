@@ -21,19 +21,6 @@ using routing::PlannedRoute;
 // megapixel.
 constexpr int64_t kImageTokensUsual = 1'600;
 
-// The most that a model which text-generation-inference serves makes of a picture (Qwen2-VL).
-constexpr int64_t kNamedPictureTokensMax = 16'384;
-
-// Whether it may be served by one that does (dialects/picture_marks.h).
-bool MakesPicturesOfText(const Order& order, const PlannedRoute& route) {
-  if (route.is_local() || order.endpoint == Endpoint::kEmbeddings) {
-    return false;
-  }
-  const std::vector<std::string>& takes = route.mapping->input_modalities;
-  return route.place->upstream->makes_pictures_of_text &&
-         (takes.empty() || std::ranges::find(takes, "image") != takes.end());
-}
-
 // What is more than the context of each prompt is refused by the provider, and not billed. Where a
 // stream goes on elsewhere, what the client has of it is input too. Some providers bill the prompt
 // for each of its answers.
@@ -44,11 +31,12 @@ int64_t InputTokensMax(const Tries& tries, const PlannedRoute& route) {
       PromptTokensMax(tries.order, tries.call.request().body) + TokensMax(tries.stream.text);
   // Who takes no pictures may read their data as text, or put it into the prompt.
   const std::vector<std::string>& takes = mapping.input_modalities;
-  if (std::ranges::find(takes, "image") != takes.end()) {
+  const bool takes_pictures = std::ranges::find(takes, "image") != takes.end();
+  if (takes_pictures) {
     tokens -= facts.picture_bytes;
   }
-  if (MakesPicturesOfText(tries.order, route)) {
-    tokens += facts.named_pictures * kNamedPictureTokensMax;
+  if (!route.is_local() && route.place->upstream->may_be_any_server) {
+    tokens += AnyServerTokensMax(tries.order, takes_pictures || takes.empty());
   }
   if (mapping.context_length.has_value()) {
     const int64_t contexts = Times(*mapping.context_length, facts.prompts);
@@ -218,9 +206,8 @@ Status Gateway::HoldFor(Tries& tries, Begun& begun) const {
   offer.wants_long_cache = tries.order.facts.wants_long_cache;
   if (!route.is_local()) {
     const catalog::Prices& prices = route.mapping->prices;
-    offer.writes_unpriced = tries.order.facts.wants_cache && prices.cached_input &&
-                            !prices.cache_write && !prices.is_free() &&
-                            !route.place->upstream->quirks->caches_unasked;
+    offer.writes_unpriced = tries.order.facts.wants_cache && !prices.cache_write &&
+                            !prices.is_free() && route.place->upstream->may_be_any_server;
     offer.billed_apart = BilledApart(tries.order.facts, *route.mapping);
     offer.unknown_field = UnknownField(tries.order.facts, *route.place->upstream);
   }

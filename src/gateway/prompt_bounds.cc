@@ -11,6 +11,9 @@ namespace {
 // tokens and 5,667 for each of 8 tiles (2048x768), 48,169. Qwen makes up to 16,384 of one.
 constexpr int64_t kImageTokensMax = 49'152;
 
+// The most that a model which text-generation-inference serves makes of a picture (Qwen2-VL).
+constexpr int64_t kNamedPictureTokensMax = 16'384;
+
 // Before each further text of one request a template, or a prefix of some embeddings.
 constexpr int64_t kPromptTokens = 64;
 
@@ -36,6 +39,12 @@ int64_t PromptTokensMax(const Order& order, std::string_view body) {
   const int64_t around = kPromptTokens + TokensMax(order.text.Raw("suffix")) + TokensMax(prefix);
   return kTemplateTokens + TokensMax(body) + facts.images * kImageTokensMax +
          facts.rewritten_growth + Times(facts.prompts - 1, around);
+}
+
+int64_t AnyServerTokensMax(const Order& order, bool takes_pictures) {
+  const bool makes_pictures = takes_pictures && order.endpoint != providers::Endpoint::kEmbeddings;
+  return order.facts.resolved_growth +
+         (makes_pictures ? order.facts.named_pictures * kNamedPictureTokensMax : 0);
 }
 
 }  // namespace tradewind::gateway

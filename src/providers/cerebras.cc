@@ -70,7 +70,6 @@ constinit const Quirks kCerebras = {
     .chat_fields = kChatFields,
     .prefix = PrefixForm::kLastMessage,
     .bound_name = BoundName::kMaxCompletionTokens,
-    .caches_unasked = true,
     .translate = Translate,
     .classify = Classify,
 };

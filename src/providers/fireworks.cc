@@ -30,7 +30,6 @@ constinit const Quirks kFireworks = {
     .api_key_env = "FIREWORKS_API_KEY",
     .prefix = PrefixForm::kLastMessage,
     .bound_name = BoundName::kMaxTokens,
-    .caches_unasked = true,
     .translate = Translate,
     .classify = Classify,
 };

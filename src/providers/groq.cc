@@ -27,7 +27,6 @@ constinit const Quirks kGroq = {
     .completions_path = "",
     .embeddings_path = "",
     .prefix = PrefixForm::kLastMessage,
-    .caches_unasked = true,
     .bills_on = true,
     .refused_fields = kRefusedFields,
     .classify = Classify,

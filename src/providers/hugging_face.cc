@@ -25,7 +25,7 @@ constinit const Quirks kHuggingFace = {
     .request_id_header = "inference-id",
     .usage_needs_asking = true,
     .bound_name = BoundName::kMaxTokens,
-    .makes_pictures_of_text = true,
+    .may_be_any_server = true,
     .classify = Classify,
 };
 

@@ -9,7 +9,7 @@ constinit const Quirks kOpenAiCompatible = {
     .base_url = "",
     .usage_needs_asking = true,
     .bound_name = BoundName::kUnclear,
-    .makes_pictures_of_text = true,
+    .may_be_any_server = true,
 };
 
 }  // namespace tradewind::providers

@@ -144,6 +144,10 @@ void NameBound(BoundName name, Endpoint endpoint, JsonText& request) {
       name == BoundName::kUnclear) {
     return;
   }
+  if (name == BoundName::kBoth && IsNull(request.Raw(kNewer)) && !IsNull(request.Raw(kOlder))) {
+    request.Set(kNewer, std::string(request.Raw(kOlder)));
+    return;
+  }
   const bool is_newer = name == BoundName::kMaxCompletionTokens;
   const std::string_view from = is_newer ? kOlder : kNewer, to = is_newer ? kNewer : kOlder;
   if (IsNull(request.Raw(from))) {
@@ -155,7 +159,7 @@ void NameBound(BoundName name, Endpoint endpoint, JsonText& request) {
     request.Set(from, least);
     request.Set(to, least);
   }
-  if (name == BoundName::kBoth) {
+  if (name == BoundName::kBoth || name == BoundName::kOlderToo) {
     request.Set(to, std::string(request.Raw(also.has_value() ? to : from)));
   } else if (also.has_value()) {
     request.Remove(from);

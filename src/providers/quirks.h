@@ -28,7 +28,8 @@ enum class BoundName {
   kUnclear,
   kMaxTokens,
   kMaxCompletionTokens,
-  kBoth,  // some of its models know one, some the other
+  kBoth,      // some of its models know one, some the other
+  kOlderToo,  // who knows the newer one knows the older, too
 };
 
 // What an error status means beyond its number.
@@ -69,10 +70,11 @@ struct Quirks {
   std::span<const std::string_view> chat_fields = {};
   PrefixForm prefix = PrefixForm::kNone;
   BoundName bound_name = BoundName::kAsSaid;
-  // A `cache_control` changes nothing there: it caches unasked, and bills no writes.
-  bool caches_unasked = false;
-  // May be a server that makes pictures of Markdown in a text (dialects/picture_marks.h).
-  bool makes_pictures_of_text = false;
+  // Any server with any model may answer there: one that makes pictures of Markdown in a text
+  // (dialects/picture_marks.h), whose template resolves the references in schemas of tools
+  // (dialects/schema_refs.h), or that bills what a `cache_control` has it write to a cache: the
+  // others cache unasked, and bill no writes.
+  bool may_be_any_server = false;
   // Bills the whole answer also when its reader leaves.
   bool bills_on = false;
   // And those that it answers with an error: taken out of a chat request, and reported.
@@ -98,8 +100,8 @@ int StatusOf(const dialects::WireError& error);
 void Normalize(dialects::JsonText& request);
 
 // Says the bound of an answer by that name; of two that differ the least counts. Completions know
-// max_tokens alone, everywhere. kBoth sends max_completion_tokens as max_tokens too; kUnclear, as
-// kAsSaid, changes no chat.
+// max_tokens alone, everywhere. kBoth sends each as the other too, kOlderToo max_completion_tokens as
+// max_tokens; kUnclear, as kAsSaid, changes no chat.
 void NameBound(BoundName name, Endpoint endpoint, dialects::JsonText& request);
 
 // Normalizes, translates, sets the model and asks for usage where that is needed. Returns the names

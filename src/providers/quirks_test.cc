@@ -125,12 +125,18 @@ TEST(Quirks, SayABoundByTheNameThatTheProviderKnows) {
   EXPECT_EQ(named(kMaxCompletionTokens, older), newer);
   EXPECT_EQ(named(kMaxCompletionTokens, newer), newer);
   EXPECT_EQ(named(kMaxCompletionTokens, both), R"({"max_completion_tokens":5})");
-  EXPECT_EQ(named(kBoth, older), older) << "who knows the newer one knows this, too";
-  EXPECT_EQ(named(kBoth, newer), R"({"max_completion_tokens":7,"max_tokens":7})");
-  EXPECT_EQ(named(kBoth, both), R"({"max_tokens":5,"max_completion_tokens":5})");
-  EXPECT_EQ(named(kBoth, R"({"max_tokens":null,"max_completion_tokens":7})"),
+  EXPECT_EQ(named(kOlderToo, older), older) << "who knows the newer one knows this, too";
+  EXPECT_EQ(named(kBoth, older), R"({"max_tokens":7,"max_completion_tokens":7})");
+  for (const BoundName name : {kBoth, kOlderToo}) {
+    EXPECT_EQ(named(name, newer), R"({"max_completion_tokens":7,"max_tokens":7})");
+    EXPECT_EQ(named(name, both), R"({"max_tokens":5,"max_completion_tokens":5})");
+    EXPECT_EQ(named(name, R"({"max_tokens":null,"max_completion_tokens":7})"),
+              R"({"max_tokens":7,"max_completion_tokens":7})");
+  }
+  EXPECT_EQ(named(kBoth, R"({"max_tokens":7,"max_completion_tokens":null})"),
             R"({"max_tokens":7,"max_completion_tokens":7})");
-  for (const BoundName name : {kAsSaid, kUnclear, kMaxTokens, kMaxCompletionTokens, kBoth}) {
+  for (const BoundName name :
+       {kAsSaid, kUnclear, kMaxTokens, kMaxCompletionTokens, kBoth, kOlderToo}) {
     EXPECT_EQ(named(name, newer, Endpoint::kCompletions), older);
     EXPECT_EQ(named(name, older, Endpoint::kCompletions), older);
   }

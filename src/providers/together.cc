@@ -47,7 +47,6 @@ constinit const Quirks kTogether = {
     .api_key_env = "TOGETHER_API_KEY",
     .prefix = PrefixForm::kLastMessage,
     .bound_name = BoundName::kMaxTokens,
-    .caches_unasked = true,
     .translate = Translate,
     .classify = Classify,
 };

@@ -126,8 +126,8 @@ BoundName BoundNameAt(const Quirks& quirks, const http::Url& base) {
              : quirks.bound_name;
 }
 
-bool MakesPicturesOfTextAt(const Quirks& quirks, const http::Url& base) {
-  return quirks.makes_pictures_of_text && !IsOpenAi(base);
+bool MayBeAnyServer(const Quirks& quirks, const http::Url& base) {
+  return quirks.may_be_any_server && !IsOpenAi(base);
 }
 
 void Authorize(const Upstream& upstream, std::string_view api_key, http::Headers& headers) {

@@ -30,7 +30,7 @@ struct Upstream {
   bool allow_private = false;  // the operator chose this host and port
   PrefixForm prefix = PrefixForm::kNone;
   BoundName bound_name = BoundName::kAsSaid;
-  bool makes_pictures_of_text = false;
+  bool may_be_any_server = false;
   std::string api_key_header = {};  // the key stands there, alone; "" = as its kind wants it
   std::string id_header = {};       // instead of its kind's; "" = that one
   bool keeps_own_ids = false;       // attempts' ids are sent along
@@ -42,7 +42,7 @@ struct Upstream {
 
 // As its kind does; a server at an address of OpenAI or of Azure OpenAI as these do.
 BoundName BoundNameAt(const Quirks& quirks, const http::Url& base);
-bool MakesPicturesOfTextAt(const Quirks& quirks, const http::Url& base);
+bool MayBeAnyServer(const Quirks& quirks, const http::Url& base);
 
 // Puts a key where the upstream looks for it; an empty one nowhere.
 void Authorize(const Upstream& upstream, std::string_view api_key, http::Headers& headers);

@@ -42,8 +42,7 @@ Result<providers::Upstream> UpstreamOf(const catalog::Provider& provider) {
       : provider.bound_name == "max_completion_tokens" ? BoundName::kMaxCompletionTokens
       : provider.bound_name == "both"                  ? BoundName::kBoth
                                       : providers::BoundNameAt(*upstream.quirks, upstream.base);
-  upstream.makes_pictures_of_text =
-      providers::MakesPicturesOfTextAt(*upstream.quirks, upstream.base);
+  upstream.may_be_any_server = providers::MayBeAnyServer(*upstream.quirks, upstream.base);
   return upstream;
 }
 

@@ -1,6 +1,7 @@
 #include "routing/plan.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <set>
 #include <utility>
@@ -46,12 +47,19 @@ Known KnownOf(const std::optional<bool>& value) {
 
 // Of the tier that the request is expected to fall into; where a cap is to be kept, of the dearest
 // that it can reach, and of the dearest kind of token that it may be billed for.
-std::optional<Price> PriceOf(const catalog::Prices& prices, const RouteNeeds& needs) {
+std::optional<Price> PriceOf(const PlannedRoute& route, const RouteNeeds& needs) {
+  const catalog::Prices& prices = route.mapping->prices;
+  const int64_t further =
+      route.place->upstream->may_be_any_server ? needs.any_server_tokens_max : 0;
+  const int64_t input_tokens_max =
+      needs.input_tokens_max > std::numeric_limits<int64_t>::max() - further
+          ? std::numeric_limits<int64_t>::max()
+          : needs.input_tokens_max + further;
   const bool is_capped =
       needs.max_price.input_nanousd_per_mtok || needs.max_price.output_nanousd_per_mtok;
   const size_t service = prices.ServiceOf(needs.service_tier);
   const catalog::TokenPrices of =
-      is_capped ? prices.Dearest(needs.input_tokens_max, service)
+      is_capped ? prices.Dearest(input_tokens_max, service)
                 : prices.OfService(service).OfTier(prices.TierOf(needs.input_tokens));
   if (!of.is_priced()) {
     return std::nullopt;
@@ -122,7 +130,7 @@ RouteFacts FactsOf(const PlannedRoute& route, int model_rank, const Asked& asked
   SetCapabilities(mapping, facts);
   facts.context_length = mapping.context_length;
   facts.max_output_tokens = mapping.max_output;
-  facts.price = facts.is_local ? std::optional(Price{}) : PriceOf(mapping.prices, request.needs);
+  facts.price = facts.is_local ? std::optional(Price{}) : PriceOf(route, request.needs);
   facts.data_policy =
       facts.is_local ? DataPolicy::kNoRetention : PolicyOf(route.place->provider->data_policy);
   facts.quantization = mapping.quantization;

@@ -105,6 +105,18 @@ def test_the_name_of_the_bound_is_the_providers(tmp_path):
         assert "max_completion_tokens" in shown.stdout
 
 
+@pytest.mark.parametrize("knows", NAMES)
+def test_both_names_bound_whichever_of_them_a_model_knows(tmp_path, knows):
+    with site(tmp_path, 'bound_name = "both"') as at:
+        at.provider.knows = knows
+        key = at.key("hard", "--budget", "5")
+        for fields in ({"max_tokens": 7}, {"max_completion_tokens": 7}, {"max_tokens": 7, "max_completion_tokens": 9}, {}):
+            reply = at.ask(key, **fields)
+            assert reply.status == 200, reply.body
+            assert list(at.sent()) and len(set(at.sent().values())) == 1 and len(at.sent()) == 2, at.sent()
+        assert at.spent(key) <= 5_000_000_000
+
+
 def test_without_a_hard_budget_a_bound_stays_as_it_was_said(tmp_path):
     with site(tmp_path) as at:
         key = at.key("free")
@@ -130,6 +142,8 @@ def test_a_refusal_of_a_bound_that_is_ours_says_so(tmp_path):
         assert said.startswith("max_tokens is too large. As it names no max_tokens, 7") and "name one" in said
         assert at.ask(key, max_tokens=5).error()["message"] == "max_tokens is too large."
         assert "bound_name" in at.ask(key, max_completion_tokens=5).error()["message"]
+        at.provider.refusal = "Invalid image."
+        assert at.ask(key).error()["message"] == "Invalid image.", "which has nothing to do with the bound"
 
 
 def test_a_completion_that_names_no_bound_has_sixteen_tokens_as_it_has_without_a_budget(tmp_path):

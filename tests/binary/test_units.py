@@ -369,6 +369,31 @@ def test_what_is_kept_for_an_hour_is_held_billed_and_never_beyond_a_hard_budget(
         assert site.server.post("/v1/chat/completions", prompt({"type": "ephemeral"}, where), headers).status == 200
 
 
+def filters():
+    """The schema that many tools of databases have: types that name each other, as pydantic writes them."""
+    any_of = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("And", "Or", "Not", "Is")]}
+    many = {"type": "object", "properties": {"of": {"type": "array", "items": any_of}}}
+    one = {"type": "object", "properties": {"of": any_of}}
+    leaf = {"type": "object", "properties": {"field": {"type": "string"}, "value": {"type": "string"}}}
+    return {"type": "object", "properties": {"where": any_of}, "$defs": {"And": many, "Or": many, "Not": one, "Is": leaf}}
+
+
+def test_types_that_name_each_other_are_held_for_where_any_model_may_answer_and_there_alone(tmp_path):
+    with market.Market(tmp_path, "groq", "site-a", prices=("1", "2"), context=131072) as site:
+        key = make_key(site.server.home, "k", "--budget", "10")
+
+        def held(slug, parameters):
+            tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+            body = {"model": f"{MODEL}:{slug}", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10, "tools": tools}
+            reply = site.server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {key['token']}"})
+            assert reply.status == 200, reply.body
+            return int(reply.headers["x-tradewind-hold-nanousd"])
+
+        plain = json.loads(json.dumps(filters()).replace("$ref", "_ref"))
+        assert held("groq", filters()) == held("groq", plain)
+        assert held("site-a", filters()) > 10 * held("site-a", plain)
+
+
 def test_a_route_without_a_price_for_an_hour_is_used_by_no_hard_budget(tmp_path):
     with market.Market(tmp_path, "site-a", prices=("1", "2"), also='cache_write_usd_per_mtok = "1.25"') as site:
         key, free = make_key(site.server.home, "k", "--budget", "10"), make_key(site.server.home, "free")
@@ -392,8 +417,9 @@ def test_what_asks_for_a_cache_is_served_where_that_changes_nothing(tmp_path):
             assert reply.status == 200, (slug, reply.body)
 
 
-def test_writes_to_a_cache_without_a_price_are_told_of_and_end_a_hard_budget_there(tmp_path):
-    with market.Market(tmp_path, "site-a", prices=("1", "2"), also='cached_input_usd_per_mtok = "0.1"') as site:
+@pytest.mark.parametrize("also", ['cached_input_usd_per_mtok = "0.1"', ""])
+def test_writes_to_a_cache_without_a_price_are_told_of_and_end_a_hard_budget_there(tmp_path, also):
+    with market.Market(tmp_path, "site-a", prices=("1", "2"), also=also) as site:
         home = site.server.home
         free, key = make_key(home, "free"), make_key(home, "k", "--budget", "10")
         site.sim.fault(cache_write_tokens=40, tokens=5)
