@@ -100,8 +100,8 @@ int StatusOf(const dialects::WireError& error);
 void Normalize(dialects::JsonText& request);
 
 // Says the bound of an answer by that name; of two that differ the least counts. Completions know
-// max_tokens alone, everywhere. kBoth sends each as the other too, kOlderToo max_completion_tokens as
-// max_tokens; kUnclear, as kAsSaid, changes no chat.
+// max_tokens alone, everywhere. kBoth sends each as the other too, kOlderToo max_completion_tokens
+// as max_tokens; kUnclear, as kAsSaid, changes no chat.
 void NameBound(BoundName name, Endpoint endpoint, dialects::JsonText& request);
 
 // Normalizes, translates, sets the model and asks for usage where that is needed. Returns the names
