@@ -35,8 +35,7 @@ constexpr int kBatchRecords = 8192;
 constexpr auto kShortestPause = std::chrono::milliseconds(100);
 constexpr auto kLongestPause = std::chrono::milliseconds(320);  // when there was nothing for long
 constexpr int kPausesOfAFewRecords = 10;
-// Sums have this grain: every zone's midnight is a multiple of it.
-constexpr int64_t kSlotNs = int64_t{900} * 1'000'000'000;
+constexpr int64_t kSlotNs = kSumSlotS * 1'000'000'000;
 constexpr int64_t kSlotsOfADay = 96;  // of UTC
 
 constexpr std::array<std::string_view, 5> kStateNames = {"held", "sent", "in_doubt", "settled",

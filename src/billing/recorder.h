@@ -69,8 +69,12 @@ inline constexpr std::string_view kDegradedReason = "degraded: budget";
 // Whose use is summed up; empty fields match everything.
 struct UsageFilter {
   std::string org_id = {}, key_id = {}, model = {}, provider = {};
-  int64_t from_ns = 0, to_ns = INT64_MAX;  // by admission
+  // By admission; of no multiple of kSumSlotS the one before it.
+  int64_t from_ns = 0, to_ns = INT64_MAX;
 };
+
+// Sums are kept by quarters of an hour of admission: every zone's midnight is a multiple of it.
+inline constexpr int64_t kSumSlotS = 900;
 
 struct UsageSum {
   int64_t settled = 0, voided = 0, running = 0, in_doubt = 0;  // attempts

@@ -110,6 +110,11 @@ void PrintBudgets(const json::object& answer, const Settings& settings) {
 
 void PrintUsage(const json::object& usage, const Settings& settings) {
   const json::object& requests = Object(usage, "requests");
+  const std::string from = Text(usage, "from"), to = Text(usage, "to");
+  if (!from.empty() || !to.empty()) {
+    Print(fmt::format("admitted {}{}\n", from.empty() ? "" : " from " + from,
+                      to.empty() ? "" : " before " + to));
+  }
   Print(fmt::format("spent     {} in {} requests\n", Dollars(usage, "cost_nanousd"),
                     Number(requests, "settled")));
   if (const std::string own = Text(usage, "own_key_cost_nanousd"); !own.empty() && own != "0") {

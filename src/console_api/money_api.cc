@@ -7,6 +7,7 @@
 #include <charconv>
 #include <map>
 #include <optional>
+#include <tuple>
 #include <unordered_set>
 #include <utility>
 
@@ -83,6 +84,26 @@ void WriteBudget(const BudgetState& state, JsonWriter& json) {
   } else {
     json.Value(FormatTime(state.window.end_s));
   }
+}
+
+// Sums are kept by quarters of an hour: a time within one has no sum. A span says about when, and
+// is of the quarter that it reaches into.
+Result<int64_t> SumTimeOf(const http::Query& query, std::string_view name, int64_t otherwise,
+                          int64_t now_s) {
+  constexpr int64_t kSlotNs = billing::kSumSlotS * kNanosPerSecond;
+  TW_ASSIGN_OR_RETURN(const int64_t time_ns, TimeOf(query, name, otherwise, now_s));
+  if (time_ns == INT64_MAX) {  // without an end
+    return time_ns;
+  }
+  const int64_t slot_ns = time_ns - time_ns % kSlotNs;
+  if (slot_ns != time_ns && !ReadSpan(http::First(query, name)).has_value()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("Sums are kept by quarters of an hour: give `{}` as {} or {}.", name,
+                            FormatTime(slot_ns / kNanosPerSecond),
+                            FormatTime(slot_ns / kNanosPerSecond + billing::kSumSlotS)),
+                std::string(name));
+  }
+  return slot_ns;
 }
 
 // Of budgets by their names, "key:ID...", "org:ID...": which are of the caller's organisation. Reads
@@ -396,8 +417,8 @@ Result<http::Response> MoneyApi::AnswerUsage(const http::Request& request,
   filter.key_id = sight.key_id.value_or("");
   filter.model = http::First(query, "model");
   filter.provider = http::First(query, "provider");
-  TW_ASSIGN_OR_RETURN(filter.from_ns, TimeOf(query, "from", 0, NowS()));
-  TW_ASSIGN_OR_RETURN(filter.to_ns, TimeOf(query, "to", INT64_MAX, NowS()));
+  TW_ASSIGN_OR_RETURN(filter.from_ns, SumTimeOf(query, "from", 0, NowS()));
+  TW_ASSIGN_OR_RETURN(filter.to_ns, SumTimeOf(query, "to", INT64_MAX, NowS()));
   std::optional<identity::KeyInfo> key;
   if (const std::string name = http::First(query, "key"); !name.empty()) {
     TW_ASSIGN_OR_RETURN(key, FindKey(store_, name, sight));
@@ -408,6 +429,11 @@ Result<http::Response> MoneyApi::AnswerUsage(const http::Request& request,
   json.BeginObject().Field("schema", "tradewind.usage/v1");
   if (key.has_value()) {
     json.Field("key", key->id).Field("name", key->name);
+  }
+  for (const auto& [name, time_ns, unbounded] : {std::tuple("from", filter.from_ns, int64_t{0}),
+                                                 std::tuple("to", filter.to_ns, INT64_MAX)}) {
+    json.Key(name);
+    time_ns == unbounded ? json.Null() : json.Value(FormatTime(time_ns / kNanosPerSecond));
   }
   Money(json, "cost_nanousd", sum.cost);
   Money(json, "own_key_cost_nanousd", sum.own_key_cost);

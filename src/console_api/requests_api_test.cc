@@ -7,6 +7,7 @@
 #include "billing/books.h"
 #include "console_api/bill_api.h"
 #include "console_api/keys_api.h"
+#include "console_api/keys_json.h"
 #include "console_api/money_api.h"
 #include "dialects/json_reader.h"
 #include "testing/temp_dir.h"
@@ -146,6 +147,27 @@ TEST_F(RequestsApiTest, SumsAreOfWhatIsAskedForOrRefused) {
   }
   EXPECT_EQ(refused("/tw/v1/bill/focus", "version=1.3&format=csv&org=acme", admin_), "none");
   EXPECT_EQ(refused("/tw/v1/bill/focus", "month=2026-10", admin_), "month");
+}
+
+TEST_F(RequestsApiTest, SumsAreOfWholeQuartersOfAnHourAndSayWhich) {
+  const auto message = [&](const std::string& query) {
+    const auto response = Try("/tw/v1/usage", query, admin_);
+    return response ? "none" : response.error().param + ": " + response.error().message;
+  };
+  for (const std::string field : {"from", "to"}) {
+    EXPECT_EQ(message(field + "=2025-11-25T12:20:00Z"),
+              field + ": Sums are kept by quarters of an hour: give `" + field +
+                  "` as 2025-11-25T12:15:00Z or 2025-11-25T12:30:00Z.");
+  }
+  const auto whole = Ask("/tw/v1/usage", "from=2025-11-25T12:15:00Z&to=2025-11-26", admin_);
+  EXPECT_EQ(whole.at("from").as_string(), "2025-11-25T12:15:00Z");
+  EXPECT_EQ(whole.at("to").as_string(), "2025-11-26T00:00:00Z");
+  const auto all = Ask("/tw/v1/usage", "", admin_);
+  EXPECT_TRUE(all.at("from").is_null());
+  EXPECT_TRUE(all.at("to").is_null());
+  const auto span = Ask("/tw/v1/usage", "from=91m", admin_);
+  const int64_t from_s = ParseExpiry(span.at("from").as_string(), 0).value();
+  EXPECT_EQ(from_s % 900, 0) << "the quarter that it reaches into";
 }
 
 TEST_F(RequestsApiTest, BehindALineAddUpToIt) {

@@ -9,7 +9,6 @@ namespace tradewind::console_api {
 namespace {
 
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
-constexpr int64_t kSlotS = 900;  // sums have this grain
 
 // "org:ID/model:NAME": what of it stands behind `kind`; "" = it does not begin so.
 std::string_view Behind(std::string_view text, std::string_view kind) {
@@ -42,7 +41,7 @@ Result<std::optional<ledger::NanoUsd>> SpentBefore(const ledger::BudgetState& bu
   const bool is_of_server = billing::IsServerScope(budget.spec.name);
   std::optional<billing::UsageFilter> filter = FilterOf(budget.spec.name, is_of_server);
   if (!filter.has_value() || budget.spec.period == ledger::Period::kRolling ||
-      budget.window.start_s % kSlotS != 0) {
+      budget.window.start_s % billing::kSumSlotS != 0) {
     return std::nullopt;
   }
   filter->from_ns = budget.window.start_s * kNanosPerSecond;
