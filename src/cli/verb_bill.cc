@@ -113,6 +113,10 @@ Result<ExitCode> ShowBill(const Settings& settings) {
   std::vector<std::vector<std::string>> rows = {{"PROJECT", "KEY", "MODEL", "PROVIDER", "METER",
                                                  "QUANTITY", "UNVERIFIABLE", "PER MTOK", "COST",
                                                  "CHARGE"}};
+  const auto named = [&names = Object(object, "names")](const std::string& id) {
+    const std::string name = Text(names, id);
+    return name.empty() ? id : fmt::format("{} ({})", id, name);
+  };
   std::map<std::string, int64_t> unpriced = UnpricedOf(object);
   for (const json::value& entry : Array(bill, "lines")) {
     if (entry.is_object()) {
@@ -125,16 +129,17 @@ Result<ExitCode> ShowBill(const Settings& settings) {
       const int64_t above = Number(line, "above_input_tokens");
       const std::string tier = Text(line, "service_tier");
       const int64_t hidden = Number(line, "unverifiable_tokens");
-      rows.push_back(
-          {Text(line, "project"), Text(line, "key"), Text(line, "model"), Text(line, "provider"),
-           Text(line, "meter") + (above > 0 ? fmt::format(" above {}", above) : "") +
-               (tier.empty() ? "" : " at " + tier),
-           std::to_string(Number(line, "quantity")), hidden > 0 ? std::to_string(hidden) : "-",
-           is_unpriced     ? "unpriced"
-           : price.empty() ? "-"
-                           : "$" + price,
-           is_unpriced ? "-" : Dollars(line, "cost_nanousd"),
-           is_unpriced ? "-" : Dollars(line, "charge_nanousd")});
+      rows.push_back({named(Text(line, "project")), named(Text(line, "key")), Text(line, "model"),
+                      Text(line, "provider"),
+                      Text(line, "meter") + (above > 0 ? fmt::format(" above {}", above) : "") +
+                          (tier.empty() ? "" : " at " + tier),
+                      std::to_string(Number(line, "quantity")),
+                      hidden > 0 ? std::to_string(hidden) : "-",
+                      is_unpriced     ? "unpriced"
+                      : price.empty() ? "-"
+                                      : "$" + price,
+                      is_unpriced ? "-" : Dollars(line, "cost_nanousd"),
+                      is_unpriced ? "-" : Dollars(line, "charge_nanousd")});
     }
   }
   Print(FormatTable(rows, UseColor(stdout, settings.environment())));

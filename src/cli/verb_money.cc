@@ -56,12 +56,19 @@ std::string PeriodOf(const json::object& budget) {
   return period;
 }
 
+std::vector<std::string> BudgetHead() {
+  return {"SCOPE", "NAME", "BUDGET", "SPENT", "HELD",  "IN DOUBT",
+          "LEFT",  "MODE", "PERIOD", "OF",    "RESETS"};
+}
+
 std::vector<std::string> BudgetRow(const json::object& budget) {
   std::string resets = Text(budget, "resets_at");
   if (resets.empty()) {
     resets = Text(budget, "period").starts_with("rolling:") ? "nothing used" : "never";
   }
+  const std::string name = Text(budget, "name");
   return {Text(budget, "scope"),
+          name.empty() ? "-" : name,
           Dollars(budget, "budget_nanousd"),
           Dollars(budget, "spent_nanousd"),
           Dollars(budget, "held_nanousd"),
@@ -74,8 +81,7 @@ std::vector<std::string> BudgetRow(const json::object& budget) {
 }
 
 void PrintBudgets(const json::object& answer, const Settings& settings) {
-  std::vector<std::vector<std::string>> rows = {
-      {"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD", "OF", "RESETS"}};
+  std::vector<std::vector<std::string>> rows = {BudgetHead()};
   std::vector<json::object> budgets;
   if (answer.contains("scope")) {
     budgets.push_back(answer);
@@ -135,10 +141,7 @@ void PrintUsage(const json::object& usage, const Settings& settings) {
     Print(fmt::format("thoughts  {} of them, as the provider counts: nobody else can\n", hidden));
   }
   if (const json::object& budget = Object(usage, "budget"); !budget.empty()) {
-    Print(FormatTable(
-        {{"SCOPE", "BUDGET", "SPENT", "HELD", "IN DOUBT", "LEFT", "MODE", "PERIOD", "OF", "RESETS"},
-         BudgetRow(budget)},
-        UseColor(stdout, settings.environment())));
+    Print(FormatTable({BudgetHead(), BudgetRow(budget)}, UseColor(stdout, settings.environment())));
   }
 }
 

@@ -1,6 +1,7 @@
 #include "console_api/bill_api.h"
 
 #include <array>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -115,6 +116,30 @@ std::string RequestsOfLines(const StatementOrder& order, const billing::Statemen
     query += fmt::format("&own_key={}&price_version={}&line={}", key.own_key, key.price_version,
                          line.id);
     json.Field(line.id, query);
+  }
+  json.EndObject();
+  return json.Take();
+}
+
+// Of the ids that stand in the lines, how each is called now: beside the statement too, whose bytes
+// stay the same when somebody is called otherwise.
+std::string NamesOfLines(identity::Store& store, const billing::Statement& statement) {
+  std::map<std::string, std::string> names;
+  for (const billing::StatementLine& line : statement.lines) {
+    for (const auto& [kind, id] :
+         {std::pair("org", &line.key.org_id), std::pair("project", &line.key.project_id),
+          std::pair("key", &line.key.key_id)}) {
+      if (!names.contains(*id)) {
+        names[*id] = store.AccountName(kind, *id).value_or("");
+      }
+    }
+  }
+  JsonWriter json;
+  json.BeginObject();
+  for (const auto& [id, name] : names) {
+    if (!name.empty()) {
+      json.Field(id, name);
+    }
   }
   json.EndObject();
   return json.Take();
@@ -262,8 +287,9 @@ Result<http::Response> BillApi::AnswerBill(const http::Request& request, std::st
       billing::MakeStatement(order, sums.meters, sums.prices, sums.credits);
   // The statement is last, so that who has the bytes finds it, and its hash, by hand.
   return Answered(fmt::format(
-      R"({{"schema":"tradewind.bill/v1","hash":"{}","requests":{},"corrected":{},"statement":{}}})",
-      statement.hash, RequestsOfLines(order, statement),
+      R"({{"schema":"tradewind.bill/v1","hash":"{}","names":{},"requests":{},"corrected":{},)"
+      R"("statement":{}}})",
+      statement.hash, NamesOfLines(store_, statement), RequestsOfLines(order, statement),
       CorrectedOfLines(statement, sums.corrected), statement.text));
 }
 

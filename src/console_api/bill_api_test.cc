@@ -117,6 +117,8 @@ TEST_F(BillApiTest, ShowsTheBillOfAMonthWithItsHash) {
   const auto& statement = bill.at("statement").as_object();
   EXPECT_EQ(statement.at("charge_nanousd").as_string(), "4000000");
   EXPECT_EQ(statement.at("lines").as_array().size(), 2U) << "requests, and tokens";
+  const std::string org(statement.at("lines").as_array()[0].as_object().at("org").as_string());
+  EXPECT_EQ(bill.at("names").as_object().at(org).as_string(), "acme") << "beside what is hashed";
   const auto verified = AskJson("GET", "/tw/v1/bill/verify", "", "period=2026-11&org=acme");
   EXPECT_TRUE(verified.at("good").as_bool());
   EXPECT_EQ(verified.at("hash"), bill.at("hash"));

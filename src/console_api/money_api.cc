@@ -53,9 +53,11 @@ std::string PeriodOf(const ledger::BudgetSpec& spec) {
                                                  : std::string(ledger::PeriodName(spec.period));
 }
 
-void WriteBudget(const BudgetState& state, JsonWriter& json) {
+void WriteBudget(const BudgetState& state, identity::Store& store, JsonWriter& json) {
   const ledger::Account& account = state.account;
-  json.Field("scope", state.spec.name);
+  json.Field("scope", state.spec.name).Key("name");
+  const std::string name = NameOfScope(store, state.spec.name);
+  name.empty() ? json.Null() : json.Value(name);
   Money(json, "budget_nanousd", state.spec.limit);
   Money(json, "spent_nanousd", account.debits);
   Money(json, "held_nanousd", account.pending - account.in_doubt);
@@ -451,7 +453,7 @@ Result<http::Response> MoneyApi::AnswerUsage(const http::Request& request,
     if (const auto state = ledger_.FindBudget(billing::BudgetName("key", key->id));
         state.has_value() && !state->spec.closed) {
       json.BeginObject();
-      WriteBudget(*state, json);
+      WriteBudget(*state, store_, json);
       json.EndObject();
     } else {
       json.Null();
@@ -475,7 +477,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     for (const BudgetState& state : ledger_.Budgets()) {
       if (sight.Has(state.spec.name)) {
         json.BeginObject();
-        WriteBudget(state, json);
+        WriteBudget(state, store_, json);
         json.EndObject();
       }
     }
@@ -519,7 +521,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     return Fail(ErrorCode::kNotFound, fmt::format("\"{}\" has no budget.", scope.substr(0, 80)));
   }
   json.BeginObject().Field("schema", "tradewind.budget/v1");
-  WriteBudget(*state, json);
+  WriteBudget(*state, store_, json);
   json.Field("closed", state->spec.closed);
   if (is_new) {
     // It is set, whether this can be read or not.

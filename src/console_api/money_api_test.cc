@@ -1,3 +1,4 @@
+// Whole because all of it asks one API about one small shop, which most of its lines set up.
 #include "console_api/money_api.h"
 
 #include <optional>
@@ -195,6 +196,18 @@ TEST_F(MoneyApiTest, SetsListsAndRemovesBudgetsOfAnyScope) {
       Text(Ask("PUT", "/tw/v1/budgets/user:owner", R"({"budget":"2"})"), "scope").substr(0, 9),
       "user:usr_");
   EXPECT_EQ(Try("POST", "/tw/v1/budgets").error().code, ErrorCode::kMethodNotAllowed);
+}
+
+TEST_F(MoneyApiTest, ABudgetIsNamedAsWhoseItIsIsCalled) {
+  Key(R"({"name":"demo","org":"acme","project":"site","user":"ada"})", false);
+  for (const auto& [scope, name] :
+       {std::pair("key:demo", "demo"), std::pair("project:acme/site/provider:x", "acme/site"),
+        std::pair("user:ada", "ada"), std::pair("org:acme/model:org/x", "acme")}) {
+    const std::string path = std::string("/tw/v1/budgets/") + scope;
+    EXPECT_EQ(Text(Ask("PUT", path, R"({"budget":"2"})"), "name"), name) << scope;
+    EXPECT_EQ(Text(Ask("GET", path), "name"), name) << scope;
+  }
+  EXPECT_TRUE(Ask("PUT", "/tw/v1/budgets/all", R"({"budget":"2"})").at("name").is_null());
 }
 
 TEST_F(MoneyApiTest, ReleasesOnlyWhatAPowerCutLeftUnaccounted) {

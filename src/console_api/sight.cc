@@ -33,6 +33,16 @@ Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& nam
   return *found;
 }
 
+std::string NameOfScope(identity::Store& store, std::string_view scope) {
+  const std::string_view owner = scope.substr(0, scope.find('/'));
+  for (const std::string_view kind : {"key", "org", "project", "user"}) {
+    if (owner.starts_with(kind) && owner.substr(kind.size()).starts_with(':')) {
+      return store.AccountName(kind, owner.substr(kind.size() + 1)).value_or("");
+    }
+  }
+  return "";
+}
+
 Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise,
                        int64_t now_s) {
   return ReadTime(http::First(query, name), name, otherwise, now_s);

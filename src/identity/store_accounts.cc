@@ -110,6 +110,16 @@ Result<std::string> Store::AccountId(std::string_view kind, std::string_view tex
   return id;
 }
 
+Result<std::string> Store::AccountName(std::string_view kind, std::string_view id) {
+  const std::lock_guard lock(mutex_);
+  const std::string sql =
+      kind == "project" ? "SELECT orgs.name || '/' || projects.name FROM projects JOIN orgs ON "
+                          "orgs.id = org_id WHERE projects.id = ?1"
+                        : fmt::format("SELECT name FROM {}s WHERE id = ?1", kind);
+  TW_ASSIGN_OR_RETURN(Statement row, database_.Prepare(sql));
+  return FirstText(row.Bind(1, id));
+}
+
 // A key acts for its user, who may belong to other organisations and have provider keys of his own:
 // whoever manages one organisation only must not get a secret of such a user.
 Status Store::CheckUserWithin(std::string_view user_id, const Reach& reach) {
