@@ -20,6 +20,7 @@ namespace {
 namespace json = boost::json;
 using reply::Array;
 using reply::Dollars;
+using reply::Flag;
 using reply::Number;
 using reply::Object;
 using reply::Text;
@@ -81,6 +82,11 @@ std::vector<std::string> BudgetRow(const json::object& budget) {
 }
 
 void PrintBudgets(const json::object& answer, const Settings& settings) {
+  if (Flag(answer, "closed")) {
+    const std::string name = Text(answer, "name");
+    return Print(fmt::format("removed: {}{}\n", Text(answer, "scope"),
+                             name.empty() ? "" : fmt::format(" ({})", name)));
+  }
   std::vector<std::vector<std::string>> rows = {BudgetHead()};
   std::vector<json::object> budgets;
   if (answer.contains("scope")) {

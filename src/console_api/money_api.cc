@@ -273,6 +273,10 @@ Result<ledger::BudgetSpec> ReadBudget(std::string_view body, const std::string& 
   return spec;
 }
 
+std::unexpected<Error> NoBudget(std::string_view scope) {
+  return Fail(ErrorCode::kNotFound, fmt::format("\"{}\" has no budget.", scope.substr(0, 80)));
+}
+
 Status CheckRelease(std::string_view body) {
   TW_ASSIGN_OR_RETURN(const boost::json::object object, dialects::ParseJsonObject(body));
   dialects::Fields fields(object);
@@ -507,6 +511,11 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
     TW_RETURN_IF_ERROR(ledger_.Define(spec));
     TW_RETURN_IF_ERROR(ledger_.WaitDurable());
   } else if (request.method == "DELETE") {
+    const std::lock_guard lock(defining_);
+    const std::optional<BudgetState> before = ledger_.FindBudget(scope);
+    if (!before.has_value() || before->spec.closed) {
+      return NoBudget(scope);
+    }
     TW_RETURN_IF_ERROR(ledger_.CloseBudget(scope));
     TW_RETURN_IF_ERROR(ledger_.WaitDurable());
   } else if (request.method == "POST") {
@@ -518,7 +527,7 @@ Result<http::Response> MoneyApi::AnswerBudgets(const http::Request& request, std
   }
   const std::optional<BudgetState> state = ledger_.FindBudget(scope);
   if (!state.has_value() || (state->spec.closed && request.method == "GET")) {
-    return Fail(ErrorCode::kNotFound, fmt::format("\"{}\" has no budget.", scope.substr(0, 80)));
+    return NoBudget(scope);
   }
   json.BeginObject().Field("schema", "tradewind.budget/v1");
   WriteBudget(*state, store_, json);

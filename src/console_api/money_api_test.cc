@@ -178,6 +178,8 @@ TEST_F(MoneyApiTest, SetsListsAndRemovesBudgetsOfAnyScope) {
   EXPECT_EQ(Text(set, "mode"), "soft");
   EXPECT_EQ(Ask("GET", "/tw/v1/budgets").at("budgets").as_array().size(), 1U);
   EXPECT_TRUE(Ask("DELETE", "/tw/v1/budgets/org:acme/model:org/x").at("closed").as_bool());
+  EXPECT_EQ(Try("DELETE", "/tw/v1/budgets/org:acme/model:org/x").error().code, ErrorCode::kNotFound)
+      << "it is gone";
   EXPECT_EQ(Ask("GET", "/tw/v1/budgets").at("budgets").as_array().size(), 0U);
   EXPECT_EQ(Try("GET", "/tw/v1/budgets/org:acme/model:org/x").error().code, ErrorCode::kNotFound);
   EXPECT_EQ(Try("PUT", "/tw/v1/budgets/org:acme", R"({"budget":"2","limt":"3"})").error().param,

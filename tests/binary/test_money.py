@@ -457,7 +457,11 @@ def test_budgets_of_any_scope_are_set_listed_and_removed(tmp_path):
         assert (budget["mode"], budget["period"], budget["zone"]) == ("soft", "month", "Europe/Berlin"), "what is not named stays"
         nothing = harness.run_cli("budget", "set", scope, home=home)
         assert nothing.returncode == 2 and "--usd" in nothing.stderr
-        assert harness.run_cli("budget", "rm", scope, home=home).returncode == 0
+        assert "scoped" in harness.run_cli("budget", "ls", home=home).stdout, "the name is beside the id"
+        removed = harness.run_cli("budget", "rm", scope, home=home)
+        assert (removed.returncode, removed.stdout) == (0, f"removed: {scope} (scoped)\n"), removed
+        again = harness.run_cli("budget", "rm", scope, home=home)
+        assert again.returncode == 3 and "has no budget" in again.stderr, again
         assert chat(site.server, key["token"], max_tokens=5).status == 200
         wrong = harness.run_cli("budget", "set", scope, "--usd", "much", home=home)
         assert wrong.returncode == 2 and "budget" in wrong.stderr
