@@ -64,12 +64,15 @@ Alert NewTierOf(const AttemptRow& row) {
   return alert;
 }
 
-std::string UsedUp(const std::string& budget, const ledger::Notice& notice) {
+// Whether the request was refused or answered by the model on this device is not known here.
+std::string NoRoom(const std::string& budget, const ledger::Notice& notice) {
+  const bool is_used_up = notice.amount + notice.held + notice.in_doubt >= notice.limit;
   return fmt::format(
-      "The budget {} is used up: a request that may cost {} was refused. Of {}, {} are spent, {} "
-      "held by what runs, and {} by what is in doubt.",
-      budget, FormatUsd(notice.asked), FormatUsd(notice.limit), FormatUsd(notice.amount),
-      FormatUsd(notice.held), FormatUsd(notice.in_doubt));
+      "The budget {} {} no room for a request that may cost {}: of {}, {} are spent, {} held by "
+      "what runs, and {} by what is in doubt.",
+      budget, is_used_up ? "is used up, and has" : "has", FormatUsd(notice.asked),
+      FormatUsd(notice.limit), FormatUsd(notice.amount), FormatUsd(notice.held),
+      FormatUsd(notice.in_doubt));
 }
 
 }  // namespace
@@ -343,7 +346,7 @@ Status Watch::LookAtBudgets(storage::Database& database, ledger::Ledger& ledger,
     alert.raised_ns = now_ns;
     alert.amount = notice.amount;
     alert.text = notice.asked > 0
-                     ? UsedUp(name, notice)
+                     ? NoRoom(name, notice)
                      : fmt::format("{} % of the budget {} are used: {} of {}.", notice.percent,
                                    name, FormatUsd(notice.amount), FormatUsd(notice.limit));
     TW_RETURN_IF_ERROR(Put(database, std::move(alert)));

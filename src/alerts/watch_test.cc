@@ -545,7 +545,23 @@ TEST(Watch, TellsOfADiskThatIsNearlyFullOnceADay) {
   EXPECT_EQ(world.LookFor(Kind::kDisk).size(), 1U);
 }
 
-TEST(Watch, TellsThatABudgetIsUsedUpWhenItRefusesFirst) {
+TEST(Watch, ABudgetWithoutRoomIsUsedUpOnlyWhereItIs) {
+  World world;
+  const auto key = world.ledger->Define(
+      {.name = "key:key_1", .limit = 10 * kUsd, .period = Period::kDay, .warn_percent = {}});
+  ASSERT_TRUE(key.has_value());
+  world.Spend(10 * kUsd);
+  ledger::Refusal refusal;
+  refusal.reason = ledger::Refusal::Reason::kBudget;
+  refusal.account = *key;
+  refusal.asked = 9 * kUsd;
+  world.ledger->NoteRefused(refusal);
+  const std::vector<std::string> told = world.LookFor(Kind::kBudget);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_TRUE(told[0].starts_with("The budget key:key_1 is used up, and has no room")) << told[0];
+}
+
+TEST(Watch, TellsThatABudgetHasNoRoomWhenItRefusesFirst) {
   World world;
   const auto key = world.ledger->Define(
       {.name = "key:key_1", .limit = 10 * kUsd, .period = Period::kDay, .warn_percent = {}});
@@ -558,10 +574,9 @@ TEST(Watch, TellsThatABudgetIsUsedUpWhenItRefusesFirst) {
   world.ledger->NoteRefused(refusal);
   const std::vector<std::string> told = world.LookFor(Kind::kBudget);
   ASSERT_EQ(told.size(), 1U);
-  EXPECT_EQ(
-      told[0],
-      "The budget key:key_1 is used up: a request that may cost $9.00 was refused. Of $10.00, "
-      "$2.00 are spent, $0.00 held by what runs, and $0.00 by what is in doubt.");
+  EXPECT_EQ(told[0],
+            "The budget key:key_1 has no room for a request that may cost $9.00: of $10.00, "
+            "$2.00 are spent, $0.00 held by what runs, and $0.00 by what is in doubt.");
   world.KillAndStart();
   world.ledger->NoteRefused(refusal);
   EXPECT_TRUE(world.LookFor(Kind::kBudget).empty()) << "once in a period, whatever is killed";
