@@ -19,7 +19,6 @@ using billing::FormatUsd;
 
 // A route's scope: of the provider and the model, as budgets name both; behind the organisation
 // whose own key pays, and behind kAllPart where nobody may use it.
-constexpr std::string_view kAllPart = "all/";
 constexpr std::string_view kOrgPart = "org:", kProviderPart = "provider:", kModelPart = "/model:";
 
 std::string RouteScope(const billing::Purchase& bought) {

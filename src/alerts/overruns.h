@@ -1,6 +1,7 @@
 // Of providers that bill, or count, more than what was asked for allows.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "alerts/alert.h"
@@ -10,6 +11,9 @@
 #include "storage/database.h"
 
 namespace tradewind::alerts {
+
+// What the scope of a route that nobody may use begins with.
+inline constexpr std::string_view kAllPart = "all/";
 
 // It cost more than was held.
 Alert OverrunOf(const billing::AttemptRow& row);

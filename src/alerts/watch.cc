@@ -75,6 +75,26 @@ std::string NoRoom(const std::string& budget, const ledger::Notice& notice) {
       FormatUsd(notice.in_doubt));
 }
 
+// Behind the id by which the text names whose alert it is.
+void AddName(const Watch::NameOf& name_of, Alert& alert) {
+  std::string_view owner = alert.scope;
+  if (owner.starts_with(kAllPart)) {
+    owner.remove_prefix(kAllPart.size());
+  }
+  owner = owner.substr(0, owner.find('/'));
+  const std::string name = name_of == nullptr ? "" : name_of(owner);
+  if (name.empty()) {
+    return;
+  }
+  for (const std::string_view words :
+       {std::string_view(alert.scope), owner, owner.substr(owner.find(':') + 1)}) {
+    if (const size_t at = alert.text.find(words); at != std::string::npos) {
+      alert.text.insert(at + words.size(), fmt::format(" ({})", name));
+      return;
+    }
+  }
+}
+
 }  // namespace
 
 std::optional<Alert> LedgerAlert(ledger::Ledger& ledger, int64_t now_ns) {
@@ -117,6 +137,7 @@ Status Watch::Put(storage::Database& database, Alert alert) {
   for (size_t channel = 0; channel < policy_.wants.size(); ++channel) {
     alert.sent[channel].state = policy_.wants[channel] ? Delivery::kPending : Delivery::kNotWanted;
   }
+  AddName(name_of_, alert);
   TW_RETURN_IF_ERROR(Raise(database, alert));
   return {};
 }

@@ -5,12 +5,14 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -57,7 +59,11 @@ std::optional<Alert> LedgerAlert(ledger::Ledger& ledger, int64_t now_ns);
 // Opened and Ended are the recorder's; Look is for one other thread. Must outlive the recorder.
 class Watch final : public billing::RecordWatcher {
  public:
-  explicit Watch(const Policy& policy) : policy_(policy) {}
+  // `name_of`: how whose "key:ID" or "org:ID" this is is called, "" = no name. Asked in the
+  // recorder's transactions; null: nothing has a name.
+  using NameOf = std::function<std::string(std::string_view scope)>;
+  explicit Watch(const Policy& policy, NameOf name_of = nullptr)
+      : policy_(policy), name_of_(std::move(name_of)) {}
 
   Status Opened(storage::Database& database) override;
   Status Ended(storage::Database& database, std::span<const billing::AttemptRow> rows) override;
@@ -102,6 +108,7 @@ class Watch final : public billing::RecordWatcher {
   };
 
   const Policy policy_;
+  const NameOf name_of_;
   // Under the recorder's lock:
   int64_t now_ns_ = 0;             // of what was seen last: never goes back
   std::mutex mutex_;               // guards what follows; taken after the recorder's

@@ -36,6 +36,7 @@ struct World {
   std::unique_ptr<ledger::Ledger> ledger;
   std::unique_ptr<billing::Recorder> recorder;
   uint64_t ids = 0;
+  std::map<std::string, std::string, std::less<>> names;  // by scope
   std::string own_key_of;  // the organisation that spends, and by its own key; "": org_1's by ours
   billing::UsageSource source = billing::UsageSource::kProvider;  // of what is spent
   bool has_unpriced_writes = false;                               // likewise
@@ -45,7 +46,10 @@ struct World {
     Start();
   }
   void Start() {
-    watch = std::make_unique<Watch>(policy);
+    watch = std::make_unique<Watch>(policy, [this](std::string_view scope) {
+      const auto name = names.find(scope);
+      return name == names.end() ? std::string() : name->second;
+    });
     auto opened =
         ledger::Ledger::Open(disk, clock, {.segment_bytes = 256 << 10, .background = false});
     ASSERT_TRUE(opened.has_value()) << opened.error().message;
@@ -559,6 +563,33 @@ TEST(Watch, ABudgetWithoutRoomIsUsedUpOnlyWhereItIs) {
   const std::vector<std::string> told = world.LookFor(Kind::kBudget);
   ASSERT_EQ(told.size(), 1U);
   EXPECT_TRUE(told[0].starts_with("The budget key:key_1 is used up, and has no room")) << told[0];
+}
+
+TEST(Watch, NamesWhoseAlertItIsBehindTheId) {
+  World world;
+  world.names = {{"key:key_1", "demo"}, {"org:org_1", "acme"}};
+  for (const char* name : {"key:key_1", "org:org_1/model:org/model", "all"}) {
+    ASSERT_TRUE(world.ledger->Define({.name = name, .limit = 10 * kUsd, .period = Period::kDay}));
+  }
+  world.Spend(5 * kUsd);
+  std::vector<std::string> told = world.LookFor(Kind::kBudget);
+  std::ranges::sort(told);
+  EXPECT_EQ(told, (std::vector<std::string>{
+                      "50 % of the budget all are used: $5.00 of $10.00.",
+                      "50 % of the budget key:key_1 (demo) are used: $5.00 of $10.00.",
+                      "50 % of the budget org:org_1/model:org/model (acme) are used: $5.00 of "
+                      "$10.00."}));
+}
+
+TEST(Watch, NamesTheOrganisationWhoseOwnKeyIsBarred) {
+  World world;
+  world.names = {{"org:org_2", "initech"}};
+  world.own_key_of = "org_2";
+  ASSERT_TRUE(world.ledger->Define({.name = "key:key_1", .limit = 100'000 * kUsd}));
+  world.Spend(2000 * kUsd, kUsd);
+  const std::vector<std::string> told = world.LookFor(Kind::kBarred);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_NE(told[0].find("by the own key of org_2 (initech)"), std::string::npos) << told[0];
 }
 
 TEST(Watch, TellsThatABudgetHasNoRoomWhenItRefusesFirst) {

@@ -133,6 +133,7 @@ def test_shares_of_a_budget_reach_the_webhook_once_signed_and_after_failures(tmp
             assert headers["x-tradewind-alert"] == str(json.loads(body)["id"])
         budget = sorted((alert for alert in hook.alerts() if alert["kind"] == "budget"), key=lambda alert: alert["id"])
         assert budget[0]["text"].startswith("60 %") and budget[1]["text"].startswith("100 %")
+        assert all(f"{scope} ({key['name']})" in alert["text"] for alert in budget), "who that is, too"
         assert budget[0]["scope"] == scope and int(budget[0]["amount_nanousd"]) >= cost * 4 * 6 // 10
         tried = {alert["id"]: alert["deliveries"]["webhook"] for alert in listed(home)}
         assert all(one["state"] == "delivered" for one in tried.values()) and max(one["tries"] for one in tried.values()) == 2
