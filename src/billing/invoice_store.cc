@@ -428,7 +428,7 @@ Result<IssuedInvoice> InvoiceStore::Pay(std::string_view number, ledger::NanoUsd
 Status InvoiceStore::BackUp(const std::filesystem::path& folder) {
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
-  return database_.Run("VACUUM INTO ?1", std::string_view((folder / "invoices.db").string()));
+  return database_.CopyTo(folder / "invoices.db");
 }
 
 void InvoiceStore::Release() {

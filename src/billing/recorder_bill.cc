@@ -280,8 +280,7 @@ Status Recorder::BackUp(const std::filesystem::path& folder) {
   TW_RETURN_IF_ERROR(CatchUp());
   const std::lock_guard lock(mutex_);
   TW_RETURN_IF_ERROR(CheckOpen());
-  TW_RETURN_IF_ERROR(
-      database_.Run("VACUUM INTO ?1", std::string_view((folder / "ledger.db").string())));
+  TW_RETURN_IF_ERROR(database_.CopyTo(folder / "ledger.db"));
   std::error_code error;
   std::filesystem::create_directory(folder / "journal", error);
   std::filesystem::permissions(folder / "journal", std::filesystem::perms::owner_all, error);

@@ -659,6 +659,11 @@ TEST_F(BillApiTest, BacksUpWhatBelongsTogether) {
        {"ledger.db", "invoices.db", "identity.db", "secret.key", "admin-token"}) {
     EXPECT_TRUE(std::filesystem::exists(folder / name)) << name;
   }
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    EXPECT_EQ(entry.status().permissions() & std::filesystem::perms(077),
+              std::filesystem::perms::none)
+        << entry.path() << " is for nobody else";
+  }
   EXPECT_EQ(folder.extension(), "") << "it is whole";
   EXPECT_EQ(std::filesystem::status(folder).permissions(), std::filesystem::perms::owner_all);
   Spend(5000);  // after it

@@ -43,8 +43,7 @@ Status Store::BackUp(const std::filesystem::path& folder) {
   if (!database_.is_open()) {
     return Fail(ErrorCode::kUnavailable, "another process has the keys");
   }
-  TW_RETURN_IF_ERROR(
-      database_.Run("VACUUM INTO ?1", std::string_view((folder / "identity.db").string())));
+  TW_RETURN_IF_ERROR(database_.CopyTo(folder / kDatabaseFile));
   const std::filesystem::path key =
       options_.secret_key_file.empty() ? options_.home / "secret.key" : options_.secret_key_file;
   for (const auto& [from, name] : {std::pair(key, std::string_view("secret.key")),

@@ -163,6 +163,11 @@ std::optional<int64_t> Statement::OptionalInteger(int column) const {
   return IsNull(column) ? std::nullopt : std::optional(Integer(column));
 }
 
+Status Database::CopyTo(const std::filesystem::path& path) {
+  TW_RETURN_IF_ERROR(CreatePrivate(path));
+  return Run("VACUUM INTO ?1", std::string_view(path.string()));
+}
+
 void Database::Close::operator()(sqlite3* connection) const {
   sqlite3_close_v2(connection);
 }

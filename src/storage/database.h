@@ -104,6 +104,9 @@ class Database {
     return statement.Run();
   }
 
+  // A copy as of one moment, in a file of mode 0600 that is not there yet.
+  Status CopyTo(const std::filesystem::path& path);
+
   // Gives the file up, so that another process may open it. From then on every call fails with
   // kUnavailable; a new Database may be assigned to this one.
   void Release() { connection_.reset(); }

@@ -44,6 +44,19 @@ class StorageTest : public ::testing::Test {
   const fs::path file_ = folder_.path() / "a.db";
 };
 
+TEST_F(StorageTest, ACopyIsPrivateWhateverTheUmask) {
+  Database database = Open(file_);
+  ASSERT_TRUE(database.Execute("CREATE TABLE t (a); INSERT INTO t VALUES (1)"));
+  const fs::path path = folder_.path() / "copy.db";
+  const mode_t before = ::umask(0);
+  const Status copied = database.CopyTo(path);
+  ::umask(before);
+  ASSERT_TRUE(copied.has_value()) << copied.error().message;
+  EXPECT_EQ(fs::status(path).permissions(), fs::perms::owner_read | fs::perms::owner_write);
+  Database copy = Open(path);
+  EXPECT_EQ(Count(copy), 1);
+}
+
 TEST_F(StorageTest, KeepsValuesOfEveryKindAsTheyWere) {
   Database database = Open(file_);
   ASSERT_TRUE(database.Execute("CREATE TABLE t (a, b, c, d, e, f)"));
