@@ -113,6 +113,22 @@ void Write(const CreditState& credit, JsonWriter& json) {
   json.Field("note", credit.spec.note);
 }
 
+// Whether a grant asks for what was granted before. A span, like "30d", counted from then, a moment
+// before it was recorded.
+bool IsAskedAgain(ledger::CreditSpec asked, const std::string& expires,
+                  const ledger::CreditSpec& granted) {
+  asked.granted_ns = granted.granted_ns;
+  const int64_t granted_s = granted.granted_ns / kNanosPerSecond;
+  for (const int64_t from_s : {granted_s, granted_s - 1}) {
+    asked.expires_s =
+        expires.empty() ? ledger::kEndOfTime : ParseExpiry(expires, from_s).value_or(0);
+    if (asked == granted) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Status CheckId(std::string_view id) {
   const bool is_good =
       !id.empty() && id.size() <= kIdBytesMax && std::ranges::all_of(id, [](char c) {
@@ -241,14 +257,9 @@ Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
   }
   TW_ASSIGN_OR_RETURN(const std::string org_id, store_.AccountId("org", org));
   spec.owner = billing::BudgetName("org", org_id);
+  const int64_t now_s = NowS();
   if (!expires.empty()) {
-    const int64_t now_s = NowS();
     TW_ASSIGN_OR_RETURN(spec.expires_s, ParseExpiry(expires, now_s));
-    if (spec.expires_s <= now_s) {
-      return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("{} is past; nobody could spend it.", FormatTime(spec.expires_s)),
-                  "expires");
-    }
   }
   spec.note = note;
   spec.promotional = promotional;
@@ -257,21 +268,29 @@ Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
     TW_RETURN_IF_ERROR(CheckId(id));
   }
   spec.name = id.empty() ? RandomId("crd_", 20) : id;
-  const Result<ledger::AccountNumber> granted = ledger_.Grant(spec);
-  if (!granted.has_value()) {
-    Error error = granted.error();
-    if (error.param == "name") {
-      error = {ErrorCode::kInvalidArgument,
-               fmt::format("There is a credit \"{}\"; a grant is made once, and never changed.",
-                           spec.name),
-               "id"};
+  const std::lock_guard lock(defining_);
+  std::optional<ledger::AccountNumber> number = ledger_.FindCredit(spec.name);
+  const bool is_there = number.has_value();
+  if (!is_there) {
+    if (spec.expires_s <= now_s) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{} is past; nobody could spend it.", FormatTime(spec.expires_s)),
+                  "expires");
     }
-    return Fail(std::move(error));
+    TW_ASSIGN_OR_RETURN(number, ledger_.Grant(spec));
   }
   TW_RETURN_IF_ERROR(ledger_.WaitDurable());
-  const std::vector<CreditState> credits = ledger_.Credits(spec.owner, *granted - 1, 1);
+  const std::vector<CreditState> credits = ledger_.Credits({}, *number - 1, 1);
   if (credits.empty()) {
     return Fail(ErrorCode::kInternal, "a credit is gone");
+  }
+  if (is_there && !IsAskedAgain(spec, expires, credits.front().spec)) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("There is a credit \"{0}\" that says something else (`tradewind credit "
+                            "ls` shows it), and a grant is never changed: repeat it as it was, or "
+                            "give another `id` (--id).",
+                            spec.name),
+                "id");
   }
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.credit/v1");

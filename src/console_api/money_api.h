@@ -138,7 +138,7 @@ class MoneyApi {
 
   int64_t NowS() const;  // by the ledger's time, as the requests of a month are dated
 
-  std::mutex defining_;     // a budget is read and defined by one at a time
+  std::mutex defining_;     // a budget or credit is looked up and made by one at a time
   std::mutex reconciling_;  // one month is imported or closed at a time
   ledger::Ledger& ledger_;
   billing::Recorder& recorder_;

@@ -287,7 +287,8 @@ def test_credits_pay_first_and_who_is_prepaid_is_refused_without_them(tmp_path):
 
         words = ["credit", "grant", "acme", "$0.01", "--note", "a present", "--promotional", "--id", "one"]
         assert "a present" in cli(home, *words)
-        cli(home, *words, code=2)  # once
+        assert "a present" in cli(home, *words), "once, and told again"
+        cli(home, *words[:3], "$0.02", *words[4:], code=2)
         spent = 0
         while (reply := chat(site.server, key["token"], max_tokens=20)).status == 200:
             spent += int(reply.headers["x-tradewind-cost-nanousd"])
