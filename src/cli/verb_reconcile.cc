@@ -65,7 +65,10 @@ void PrintPrices(const json::object& provider) {
 }
 
 std::string HeadOf(const json::object& provider, const std::string& period) {
-  const std::string_view state = Flag(provider, "closed") ? "closed" : "open";
+  std::string state = Flag(provider, "closed") ? "closed" : "open";
+  if (Flag(provider, "invoices_alone")) {
+    state += "; its lines of invoices count, and no others";
+  }
   if (const std::string until = Text(provider, "set_aside_until"); !until.empty()) {
     return fmt::format(
         "{} {}: billed {}, in suspense {}; {}. Requests until {} were set aside into "

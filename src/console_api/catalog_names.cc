@@ -67,10 +67,8 @@ Result<std::string> NameInCatalog(const catalog::Catalog& catalog, std::string_v
     const catalog::Provider* provider = catalog.FindProvider(AsciiLower(name));
     return provider != nullptr
                ? Result<std::string>(provider->slug)
-               : unknown(
-                     fmt::format("There is no provider \"{}\", so nothing would be spent there.",
-                                 name.substr(0, kNameBytesMax)),
-                     catalog.slugs(), "providers");
+               : unknown(fmt::format("There is no provider \"{}\".", name.substr(0, kNameBytesMax)),
+                         catalog.slugs(), "providers");
   }
   const Result<const catalog::Model*> model = catalog.Resolve(name);
   if (model.has_value()) {

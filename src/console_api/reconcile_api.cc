@@ -220,14 +220,15 @@ Result<http::Response> MoneyApi::AnswerWith(const BillPeriod& period, const Diff
   JsonWriter json;
   json.BeginObject().Field("schema", "tradewind.reconcile/v1").Field("period", period.name);
   json.Key("providers").BeginArray();
-  const auto begin = [&](const std::string& provider) -> Status {
+  const auto begin = [&](const std::string& provider, bool has_invoice) -> Status {
     TW_ASSIGN_OR_RETURN(const bool is_closed, recorder_.IsClosed(provider, period));
     json.BeginObject().Field("provider", provider).Field("closed", is_closed);
+    json.Field("invoices_alone", has_invoice);
     Money(json, "suspense_nanousd", -ledger_.OwedTo(billing::SuspenseName(provider, period)));
     return {};
   };
   for (const auto& [provider, bill] : set_aside) {
-    TW_RETURN_IF_ERROR(begin(provider));
+    TW_RETURN_IF_ERROR(begin(provider, std::ranges::any_of(bill.lines, &BillLine::is_invoice)));
     WriteSetAside(bill, json);
     json.EndObject();
   }
@@ -239,7 +240,9 @@ Result<http::Response> MoneyApi::AnswerWith(const BillPeriod& period, const Diff
         billed += difference.local.cost + difference.amount();
       }
     }
-    TW_RETURN_IF_ERROR(begin(provider));
+    TW_RETURN_IF_ERROR(begin(provider, std::ranges::any_of(differences, [](const Difference& one) {
+                               return one.line.is_invoice;
+                             })));
     Money(json, "billed_nanousd", billed);
     json.Key("set_aside_until").Null();
     Money(json, "recorded_nanousd", recorded);
@@ -412,7 +415,11 @@ Result<http::Response> MoneyApi::AnswerReconcile(const http::Request& request,
     if (const std::string name = http::First(query, "period"); !name.empty()) {
       TW_ASSIGN_OR_RETURN(period, billing::ParseBillMonth(name));
     }
-    return AnswerPeriod(http::First(query, "provider"), period);
+    std::string provider = http::First(query, "provider");
+    if (!provider.empty()) {
+      TW_ASSIGN_OR_RETURN(provider, BilledProvider(provider));
+    }
+    return AnswerPeriod(provider, period);
   }
   if (request.method == "POST" && rest == "/resolve") {
     return Resolve(request, caller);

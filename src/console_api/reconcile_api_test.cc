@@ -24,15 +24,22 @@ std::shared_ptr<const catalog::Catalog> CatalogOfSiteA() {
 class ReconcileApiTest : public ::testing::Test {
  protected:
   ReconcileApiTest() { money_.NamesFrom(CatalogOfSiteA); }
-  Result<http::Response> Import(const std::string& provider) {
+  Result<http::Response> Ask(const std::string& method, const std::string& path,
+                             const std::string& body, const std::string& query = "") {
     http::Request request;
-    request.method = "POST";
-    request.path = "/tw/v1/reconcile/import";
-    request.body = R"({"provider":")" + provider +
-                   R"(","bill":"date,model,cost_usd\n2025-11-25,org/model,9.99\n"})";
+    request.method = method;
+    request.path = path;
+    request.body = body;
+    request.query = query;
     identity::Principal admin;
     admin.is_admin_token = true;
     return money_.Answer(request, admin);
+  }
+  Result<http::Response> Import(const std::string& provider, bool is_invoice = false) {
+    return Ask("POST", "/tw/v1/reconcile/import",
+               R"({"provider":")" + provider +
+                   R"(","bill":"date,model,cost_usd\n2025-11-25,org/model,9.99\n","invoice":)" +
+                   (is_invoice ? "true}" : "false}"));
   }
 
   testing::TempDir home_;
@@ -50,6 +57,33 @@ TEST_F(ReconcileApiTest, ABillOfAProviderThatNeverWasHereIsRefusedWithTheNearest
   EXPECT_NE(refused.error().message.find("The nearest: site-a."), std::string::npos)
       << refused.error().message;
   EXPECT_TRUE(books_->ledger().Payees().empty()) << "nobody is owed anything";
+}
+
+TEST_F(ReconcileApiTest, SoIsTheStatusOfOne) {
+  const auto status = [this](const std::string& provider) {
+    return Ask("GET", "/tw/v1/reconcile", "", "period=2025-11&provider=" + provider);
+  };
+  const auto refused = status("site-aa");
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_TRUE(
+      refused.error().message.starts_with("There is no provider \"site-aa\". The nearest: site-a."))
+      << refused.error().message;
+  EXPECT_TRUE(status("site-a").has_value());
+}
+
+TEST_F(ReconcileApiTest, WhereInvoicesAloneCountTheImportOfAnotherBillSaysSo) {
+  const auto says_so = [](const Result<http::Response>& answer) {
+    return dialects::ParseJsonObject(answer.value().body)
+        ->at("providers")
+        .as_array()
+        .at(0)
+        .as_object()
+        .at("invoices_alone")
+        .as_bool();
+  };
+  EXPECT_FALSE(says_so(Import("site-a")));
+  EXPECT_TRUE(says_so(Import("site-a", true)));
+  EXPECT_TRUE(says_so(Import("site-a")));
 }
 
 TEST_F(ReconcileApiTest, ABillIsOfTheProviderAsTheCatalogueSpellsIt) {
