@@ -149,6 +149,9 @@ Result<ExitCode> RunLogin(const Settings& settings) {
     return Fail(answer.error());
   }
   const auto object = dialects::ParseJsonObject(*answer);
+  if (const std::string warning = object ? Text(*object, {"warning"}) : ""; !warning.empty()) {
+    fmt::print(stderr, "warning: {}\n", WithoutControls(warning));
+  }
   return Report(settings, *answer,
                 fmt::format("stored the key of {}, fingerprint {}", settings.Text("provider"),
                             object ? Text(*object, {"fingerprint"}) : "unknown"));

@@ -170,15 +170,24 @@ Result<http::Response> KeysApi::AnswerKeys(const http::Request& request, std::st
 }
 
 // Whose own key is stored under a name that nobody has is asked with the server's, and charged. The
-// server's may be there before its provider is configured.
-Status KeysApi::CheckProvider(const ProviderKeyPath& path) const {
-  if (path.owner.kind == identity::OwnerKind::kServer || money_ == nullptr || !money_->names()) {
-    return {};
+// server's may be there before its provider is configured: of that a warning says so, "" = none.
+Result<std::string> KeysApi::CheckProvider(const ProviderKeyPath& path) const {
+  if (money_ == nullptr || !money_->names()) {
+    return std::string();
   }
-  TW_ASSIGN_OR_RETURN(const auto catalog, money_->names()());
+  const bool is_servers = path.owner.kind == identity::OwnerKind::kServer;
+  const auto catalog = money_->names()();
+  if (!catalog.has_value()) {
+    return is_servers ? Result<std::string>("") : Fail(catalog.error());
+  }
   const Result<std::string> name =
-      NameInCatalog(*catalog, billing::kProviderScope, path.provider, "provider");
-  return name.has_value() ? Status() : Status(Fail(name.error()));
+      NameInCatalog(**catalog, billing::kProviderScope, path.provider, "provider");
+  if (name.has_value()) {
+    return std::string();
+  }
+  return is_servers ? Result<std::string>(name.error().message +
+                                          " This key waits until the config has one.")
+                    : Fail(name.error());
 }
 
 Result<http::Response> KeysApi::AnswerProviderKeys(const http::Request& request,
@@ -202,11 +211,13 @@ Result<http::Response> KeysApi::AnswerProviderKeys(const http::Request& request,
   TW_ASSIGN_OR_RETURN(const ProviderKeyPath path, ReadProviderKeyPath(rest));
   if (request.method == "PUT") {
     TW_ASSIGN_OR_RETURN(const identity::Secret secret, ReadProviderKey(request.body));
-    TW_RETURN_IF_ERROR(CheckProvider(path));
+    TW_ASSIGN_OR_RETURN(const std::string warning, CheckProvider(path));
     TW_ASSIGN_OR_RETURN(const identity::ProviderKeyInfo key,
                         store_.PutProviderKey(path.owner, path.provider, secret, reach));
     JsonWriter json = Begin("provider_key");
     WriteProviderKey(key, json);
+    json.Key("warning");
+    warning.empty() ? json.Null() : json.Value(warning);
     return JsonResponse(json.EndObject().Take());
   }
   if (request.method != "DELETE") {

@@ -39,7 +39,7 @@ class KeysApi {
   Result<http::Response> AnswerProviderKeys(const http::Request& request, std::string_view rest,
                                             const identity::Reach& reach) const;
 
-  Status CheckProvider(const ProviderKeyPath& path) const;
+  Result<std::string> CheckProvider(const ProviderKeyPath& path) const;
   Result<http::Response> CreateKey(const http::Request& request,
                                    const identity::Reach& reach) const;
 

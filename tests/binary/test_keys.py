@@ -214,6 +214,9 @@ def test_a_stored_key_is_known_wherever_keys_matter(tmp_path, monkeypatch):
             return next(p["key_from"] for p in listed if p["name"] == "site-a")
 
         assert key_of_site_a() is None
+        early = run_cli("login", "--provider", "site-aa", "--stdin", home=home, stdin="a-key")
+        assert early.returncode == 0 and 'warning: There is no provider "site-aa". The nearest: site-a.' in early.stderr, early
+        assert early.stdout == "" and "stored the key of site-aa" in early.stderr
         login("a-key-that-the-provider-refuses")
         assert key_of_site_a() == "login"
         assert running.server.get("/readyz").status == 200
