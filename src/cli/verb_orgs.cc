@@ -70,8 +70,9 @@ Result<std::string> ChangeBody(const Settings& settings) {
       *number == 0 ? body.Null() : body.Value(*number);
     }
   }
-  if (const auto strict = settings.Find("strict"); strict && !strict->is_built_in) {
-    body.Field("strict", strict->text == "on");
+  if (settings.Find("strict").has_value()) {
+    TW_ASSIGN_OR_RETURN(const bool strict, settings.Switch("strict"));
+    body.Field("strict", strict);
   }
   body.EndObject();
   return body.Take();

@@ -196,6 +196,20 @@ def test_who_is_strict_has_each_request_on_the_disk_before_it_goes_out(tmp_path)
         assert json.loads(off.stdout)["strict"] is False, off
 
 
+def test_strict_is_spelt_as_any_switch_and_a_wrong_word_changes_nothing(tmp_path):
+    home = tmp_path / "home"
+    for word, means in [("on", True), ("yes", True), ("off", False), ("true", True), ("maybe", None), ("1", True)]:
+        done = harness.run_cli("orgs", "set", "default", "--strict", word, "--json", home=home)
+        if means is None:
+            assert done.returncode == 2 and "--strict" in done.stderr and word in done.stderr, done
+        else:
+            assert json.loads(done.stdout)["strict"] is means, word
+    listed = harness.run_cli("orgs", "ls", "--json", home=home)
+    assert json.loads(listed.stdout)["orgs"][0]["strict"] is True
+    by_variable = harness.run_cli("orgs", "set", "default", "--json", home=home, TRADEWIND_ORG_STRICT="1")
+    assert json.loads(by_variable.stdout)["strict"] is True, by_variable
+
+
 ROOM = re.compile(r"may cost up to \$([0-9.]+), and the budget .* of \$1.00 has \$([0-9.]+) left")
 
 
