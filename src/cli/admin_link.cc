@@ -92,8 +92,11 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
 }
 
 Result<AdminLink> AdminLink::Open(const Settings& settings, Home which) {
-  TW_ASSIGN_OR_RETURN(const auto named, NamedEndpoint(settings));
+  TW_ASSIGN_OR_RETURN(auto named, NamedEndpoint(settings));
   TW_ASSIGN_OR_RETURN(const fs::path home, HomeFolder(settings));
+  if (named && IsWhereServeWouldListen(*named, settings)) {
+    named.reset();  // it has no server: the home is managed as without the variables
+  }
   if (!named && which == Home::kMade) {
     TW_RETURN_IF_ERROR(EnsurePrivateFolder(home));
   }
@@ -216,7 +219,8 @@ Status AdminLink::SendToServer(std::string_view method, std::string_view path,
   if (response.status == 401) {
     return Fail(ErrorCode::kUnauthenticated,
                 fmt::format("{} does not take this token; set TRADEWIND_TOKEN to one with the "
-                            "scope manage, or run this as the user who started the server",
+                            "scope manage, or name the server's data folder with --home, as the "
+                            "user who started it",
                             server_->Url()));
   }
   if (response.status >= 400) {

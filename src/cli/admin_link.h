@@ -29,9 +29,9 @@ class AdminLink {
   // Whether a data folder that is not there is made: by what an operator begins with.
   enum class Home { kExisting, kMade };
 
-  // The server of --host/--port (with TRADEWIND_TOKEN), else the one of the home (with its admin
-  // token), else the home, whose lock is held while this lives. Errors: kAddressInUse, kNotFound
-  // (param home), and those of identity::Store::Open.
+  // The server of --host/--port (see NamedEndpoint, IsWhereServeWouldListen), else that of the home
+  // (with its admin token), else the home, whose lock is held while this lives. Errors:
+  // kAddressInUse, kNotFound (param home), and those of identity::Store::Open.
   static Result<AdminLink> Open(const Settings& settings, Home which = Home::kExisting);
 
   // The body of the answer. `path` is not percent-encoded, `query` is. Errors: the answer's own,

@@ -48,7 +48,7 @@ constexpr std::string_view kManFiles[][2] = {
      "settings of the user ($XDG_CONFIG_HOME) and of the system, or the one that --config names"},
 };
 constexpr std::string_view kManEnvironment[][2] = {
-    {"TRADEWIND_HOST, TRADEWIND_PORT", "also the server that run and ps talk to, when set"},
+    {"TRADEWIND_HOST, TRADEWIND_PORT", "also the server that verbs talk to, when set"},
     {"TRADEWIND_TOKEN", "sent as a bearer token by verbs that talk to a server"},
     {"NO_COLOR", "no colours, also on a terminal"},
 };

@@ -120,6 +120,22 @@ Result<Child> Spawn(const std::vector<std::string>& words, const fs::path& log) 
   return child;
 }
 
+bool IsAnyInterface(std::string_view host) {
+  return host == "0.0.0.0" || host == "::";
+}
+
+bool IsThisDevice(std::string_view host) {
+  return IsAnyInterface(host) || host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+bool IsFlag(const std::optional<Settings::Value>& value) {
+  return value && value->origin.starts_with("--");
+}
+
+bool IsNamed(const std::optional<Settings::Value>& value) {
+  return IsFlag(value) || (value && value->origin.starts_with("TRADEWIND_"));
+}
+
 // True once a whole line came; false at its end or past the deadline.
 bool AwaitLine(int descriptor) {
   const auto deadline = Steady::now() + kStartDeadline;
@@ -142,20 +158,34 @@ bool AwaitLine(int descriptor) {
 }  // namespace
 
 Result<std::optional<Endpoint>> NamedEndpoint(const Settings& settings) {
-  const auto is_named = [](const std::optional<Settings::Value>& value) {
-    return value && (value->origin.starts_with("--") || value->origin.starts_with("TRADEWIND_"));
-  };
-  if (!is_named(settings.Find("host")) && !is_named(settings.Find("port"))) {
+  if (!IsNamed(settings.Find("host")) && !IsNamed(settings.Find("port"))) {
     return std::nullopt;
   }
   TW_ASSIGN_OR_RETURN(const auto port, settings.Integer("port", 1, 65535));
-  return Endpoint{settings.Text("host"), static_cast<uint16_t>(*port),
+  const std::string host = settings.Text("host");
+  const auto home = HomeFolder(settings);
+  if (const auto own = home ? FindServer(*home) : std::nullopt;
+      own && own->port == *port &&
+      (own->host == host || (IsThisDevice(own->host) && IsThisDevice(host)))) {
+    return EndpointOf(*own, settings);
+  }
+  return Endpoint{host, static_cast<uint16_t>(*port),
                   settings.environment()("TRADEWIND_TOKEN").value_or("")};
+}
+
+bool IsWhereServeWouldListen(const Endpoint& named, const Settings& settings) {
+  if (IsFlag(settings.Find("host")) || IsFlag(settings.Find("port")) || !named.token.empty() ||
+      !IsThisDevice(named.host)) {
+    return false;
+  }
+  const auto answer = Get(named, "/healthz");
+  return !answer && answer.error().code == ErrorCode::kUnavailable;
 }
 
 Result<std::optional<Endpoint>> FindEndpoint(const Settings& settings) {
   TW_ASSIGN_OR_RETURN(std::optional<Endpoint> endpoint, NamedEndpoint(settings));
-  if (!endpoint) {
+  if (!endpoint || IsWhereServeWouldListen(*endpoint, settings)) {
+    endpoint.reset();
     TW_ASSIGN_OR_RETURN(const fs::path home, HomeFolder(settings));
     if (const auto running = FindServer(home)) {
       endpoint = EndpointOf(*running, settings);
@@ -166,8 +196,7 @@ Result<std::optional<Endpoint>> FindEndpoint(const Settings& settings) {
 
 Endpoint EndpointOf(const ServerRecord& record, const Settings& settings) {
   // A server on every interface is reached by loopback.
-  const bool any = record.host == "0.0.0.0" || record.host == "::";
-  return {any ? "127.0.0.1" : record.host, record.port,
+  return {IsAnyInterface(record.host) ? "127.0.0.1" : record.host, record.port,
           settings.environment()("TRADEWIND_TOKEN").value_or(AdminTokenOf(record.home))};
 }
 

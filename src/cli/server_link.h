@@ -17,8 +17,13 @@
 namespace tradewind::cli {
 
 // --host/--port or their environment twins, when somebody set one of them; config and built-in
-// values do not count here. Errors: kInvalidArgument (port).
+// values do not count here. With TRADEWIND_TOKEN; where the server of the home listens there, as
+// EndpointOf has it. Errors: kInvalidArgument (port).
 Result<std::optional<Endpoint>> NamedEndpoint(const Settings& settings);
+
+// Whether `named` comes of variables that only say where `serve` is to listen: an address of this
+// device, where nobody listens now, and no token for it. Waits for the network.
+bool IsWhereServeWouldListen(const Endpoint& named, const Settings& settings);
 
 // With TRADEWIND_TOKEN, or else the admin token of the server's home when this user may read it.
 Endpoint EndpointOf(const ServerRecord& record, const Settings& settings);

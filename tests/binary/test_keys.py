@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import threading
 
@@ -716,3 +717,26 @@ def test_an_organisation_has_limits_and_members(tmp_path):
         assert running.chat(headers=bearer(tokens[0])).status == 403
         nobody = run_cli("orgs", "remove", "acme", "--user", "ada", home=home)
         assert nobody.returncode != 0 and nobody.stderr.startswith("tradewind: ")
+
+
+def test_variables_that_say_where_serve_listens_do_not_keep_the_operator_from_his_own_server(tmp_path):
+    home = tmp_path / "home"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    there = {"TRADEWIND_HOST": "0.0.0.0", "TRADEWIND_PORT": port}
+    flags = ("--host", "127.0.0.1", "--port", port)
+    # Such a server wants a key before it starts.
+    assert run_cli("keys", "create", "--name", "first", home=home, **there).returncode == 0
+    named = run_cli("keys", "ls", *flags, home=home)
+    assert named.returncode == 7 and str(port) in named.stderr, "a server that is named by flags is meant"
+    asked = run_cli("providers", "check", home=home, **there)
+    assert asked.returncode == 0 and "no server runs" in asked.stderr, asked
+    with Server(home, "--host", "0.0.0.0", "--port", port):
+        for words in (["keys", "ls"], ["alerts"], ["backup"], ["run", MODEL, "Hi", "--max-tokens", "2"]):
+            done = run_cli(*words, home=home, **there)
+            assert done.returncode == 0, (words, done)
+        assert "first" in run_cli("keys", "ls", *flags, home=home).stdout
+        for variables in (there, there | {"TRADEWIND_TOKEN": "hf_tw_" + "a" * 43}):
+            stranger = run_cli("keys", "create", "--name", "b", home=tmp_path / "other", **variables)
+            assert stranger.returncode == 4 and "--home" in stranger.stderr, stranger
+        assert not (tmp_path / "other").exists(), "the server that answers there is meant, not a folder"
