@@ -49,20 +49,21 @@ until [ "$(curl -s -o "$scratch/ready" -w '%{http_code}' "$url/readyz")" = 200 ]
   sleep 0.1
 done
 
-# The default model, which is the one that is loaded; the first when the folder has only others.
-model=$(curl -sf "$url/v1/models" | python3 -c '
-import json, sys
-ids = [model["id"] for model in json.load(sys.stdin)["data"]]
-print(sys.argv[1] if sys.argv[1] in ids else ids[0])' HuggingFaceTB/SmolLM2-135M-Instruct)
+# From here on by the program itself, which has the folder's admin token: the server may want one.
+export TRADEWIND_HOST=${url#http://} TRADEWIND_PORT=${url##*:}
+TRADEWIND_HOST=${TRADEWIND_HOST%:*}
+model=$("$binary" ps --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["servers"][0]["models"][0]["id"])')
 printf '\n%s, on this device:\n> %s\n' "$model" "$question"
-TRADEWIND_HOST=${url#http://}
-TRADEWIND_HOST=${TRADEWIND_HOST%:*} TRADEWIND_PORT=${url##*:} \
-  "$binary" run "$model" "$question" --temp 0 --max-tokens 128 --stats
+"$binary" run "$model" "$question" --temp 0 --max-tokens 128 --stats
+token=
+if ! curl -sf "$url/v1/models" >"$scratch/models"; then
+  token=" -H 'Authorization: Bearer TOKEN'" # one that `keys create` printed
+fi
 
 # Not by cat, which a Ctrl-C that comes at once would end, and us with it.
 read -r -d '' farewell <<END || true
 Ask it yourself:
-  curl $url/v1/chat/completions -H 'Content-Type: application/json' \\
+  curl $url/v1/chat/completions -H 'Content-Type: application/json'$token \\
     -d '{"model":"$model","max_tokens":100,"messages":[{"role":"user","content":"Hello!"}]}'
 or chat in another terminal: $binary run $model
 Serving until Ctrl-C.

@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 import simulator
-from harness import BINARY, MODEL, MODEL_FILE, PATIENCE_S, ROOT, Server, environment, run_cli, wait_for
+from harness import BINARY, MODEL, MODEL_FILE, MODELS, PATIENCE_S, ROOT, Server, environment, run_cli, wait_for
 
 DEMO = ROOT / "tools" / "run_demo.sh"
 
@@ -60,20 +60,31 @@ def test_the_demo_asks_the_default_model_also_when_others_come_first(home, tmp_p
     assert asked_model(home, models) == "A-model"
 
 
+def test_the_demo_runs_again_once_there_is_a_key(home):
+    assert run_cli("keys", "create", "--name", "me", home=home).returncode == 0
+    said = what_the_demo_says(home)
+    assert f"{MODEL}, on this device:" in said and re.search(r"output \d+ tok", said), said
+    assert "-H 'Authorization: Bearer TOKEN'" in said
+
+
 def asked_model(home, models):
+    return re.search(r"^(\S+), on this device:$", what_the_demo_says(home, models), re.MULTILINE)[1]
+
+
+def what_the_demo_says(home, models=MODELS):
     demo = subprocess.Popen(
         [DEMO, BINARY], env=environment(home, models, TRADEWIND_PORT="0"), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     said = ""
     while "Serving until Ctrl-C" not in said:
         line = demo.stdout.readline()
         assert line, said
         said += line
-    os.killpg(demo.pid, signal.SIGINT)
+    os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
     assert demo.wait(PATIENCE_S) == 0
     demo.stdout.close()
-    return re.search(r"^(\S+), on this device:$", said, re.MULTILINE)[1]
+    return said
 
 
 def test_the_demo_says_when_its_port_is_taken(home):
