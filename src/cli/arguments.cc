@@ -66,6 +66,32 @@ Error WrongUsage(const Command& command, std::string message, const std::string&
           {}};
 }
 
+std::vector<std::string> Words(std::string_view text) {
+  std::vector<std::string> words;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(' '), text.size());
+    words.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return words;
+}
+
+// Before the verb looks at the other words: which it wants depends on this one.
+Status CheckChoice(const Command& command, const Argument& argument,
+                   const std::vector<std::string>& given) {
+  const std::vector<std::string> choices = Words(argument.choices);
+  if (choices.empty() || given.empty() ||
+      std::ranges::find(choices, given.front()) != choices.end()) {
+    return {};
+  }
+  return Fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("{} does not know \"{}\".{} It takes {}. See `tradewind help {}`", command.name,
+                  given.front().substr(0, 80), Suggestion(given.front(), choices),
+                  fmt::join(choices, ", "), command.name),
+      std::string(argument.name));
+}
+
 // CLI11's view of one command, writing into `out`.
 void Describe(const Command& command, CLI::App& app, Arguments& out,
               std::map<std::string, bool>& switches, std::vector<std::string>& words) {
@@ -141,6 +167,7 @@ Result<Arguments> ParseArguments(const std::vector<std::string>& words) {
     if (command->arguments[i].required && out.positional[i].empty()) {
       return Fail(WrongUsage(*command, fmt::format("{} is missing", command->arguments[i].name)));
     }
+    TW_RETURN_IF_ERROR(CheckChoice(*command, command->arguments[i], out.positional[i]));
   }
   return out;
 }

@@ -20,7 +20,8 @@ struct Arguments {
 };
 
 // `words` without the program's name. No words, `--help` and `-h` mean the verb help; `--version`
-// the verb version. Errors: kInvalidArgument, with the closest name for a misspelt verb or flag.
+// the verb version. Errors: kInvalidArgument, with the closest name for a misspelt verb, action or
+// flag.
 Result<Arguments> ParseArguments(const std::vector<std::string>& words);
 
 }  // namespace tradewind::cli

@@ -116,6 +116,7 @@ TEST(Arguments, NoWordsAndUsualSpellingsFindHelpAndVersion) {
   EXPECT_EQ(Parsed({"-h"}).command->name, "help");
   EXPECT_EQ(Parsed({"--version"}).command->name, "version");
   EXPECT_TRUE(Parsed({"run", "--help"}).help);  // without its REF
+  EXPECT_TRUE(Parsed({"keys", "revok", "--help"}).help);
   EXPECT_EQ(Parsed({"help", "run"}).positional[0][0], "run");
 }
 
@@ -123,6 +124,8 @@ TEST(Arguments, MistakesAreNamedWithTheClosestNameAndTheNextStep) {
   EXPECT_NE(Refusal({"serv"}).find("Did you mean serve?"), std::string::npos);
   EXPECT_NE(Refusal({"zzzzzz"}).find("`tradewind help`"), std::string::npos);
   EXPECT_NE(Refusal({"ls", "--jsn"}).find("Did you mean --json?"), std::string::npos);
+  EXPECT_NE(Refusal({"keys", "revok", "x"}).find("Did you mean revoke?"), std::string::npos);
+  EXPECT_NE(Refusal({"bill", "zzzzzz", "1"}).find("show, verify, export"), std::string::npos);
   EXPECT_NE(Refusal({"show"}).find("REF is missing"), std::string::npos);
   EXPECT_NE(Refusal({"show", "a", "b"}).find("\"b\" is not expected"), std::string::npos);
   EXPECT_NE(Refusal({"ls", "x"}).find("`tradewind help ls`"), std::string::npos);

@@ -66,7 +66,7 @@ Result<ExitCode> RunAlerts(const Settings& settings) {
   if ((action == "ack") == id.empty()) {
     return Fail(ErrorCode::kInvalidArgument,
                 action == "ack" ? "say which: `tradewind alerts ack ID`"
-                                : fmt::format("`alerts {}` takes no id", action.substr(0, 80)),
+                                : fmt::format("`alerts {}` takes no id", action),
                 "ID");
   }
   if (action == "ls") {
@@ -74,13 +74,8 @@ Result<ExitCode> RunAlerts(const Settings& settings) {
   } else if (action == "ack") {
     method = "POST";
     path += "/" + id + "/acknowledge";
-  } else if (action == "forecast") {
-    path = "/tw/v1/forecasts";
   } else {
-    return Fail(
-        ErrorCode::kInvalidArgument,
-        fmt::format("alerts does not know \"{}\"; use ls, ack or forecast", action.substr(0, 80)),
-        "ACTION");
+    path = "/tw/v1/forecasts";
   }
   TW_ASSIGN_OR_RETURN(AdminLink link, AdminLink::Open(settings));
   TW_ASSIGN_OR_RETURN(const std::string answer, link.Send(method, path, {}, query));

@@ -372,14 +372,7 @@ Result<ExitCode> RunBill(const Settings& settings) {
   if (action == "credit") {
     return Credit(settings, number);
   }
-  if (action == "pay") {
-    return Pay(settings, number);
-  }
-  return Fail(ErrorCode::kInvalidArgument,
-              fmt::format("bill does not know \"{}\"; use show, verify, export, invoice, invoices, "
-                          "credit or pay",
-                          action.substr(0, 80)),
-              "ACTION");
+  return Pay(settings, number);
 }
 
 Result<ExitCode> RunBackup(const Settings& settings) {

@@ -122,14 +122,9 @@ Result<Errand> ReadErrand(const Settings& settings) {
     errand.method = "POST";
     errand.path += fmt::format("/{}/rotate", key);
     TW_ASSIGN_OR_RETURN(errand.body, RotateBody(settings));
-  } else if (action == "revoke") {
+  } else {
     errand.method = "DELETE";
     errand.path += fmt::format("/{}", key);
-  } else {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("keys does not know \"{}\"; use create, ls, rotate or revoke",
-                            action.substr(0, 80)),
-                "ACTION");
   }
   return errand;
 }

@@ -169,21 +169,15 @@ Result<ExitCode> RunVersion(const Settings& settings) {
 }
 
 Result<ExitCode> RunConfig(const Settings& settings) {
-  const std::string action = settings.Words(0).front();
-  if (action == "get") {
+  if (settings.Words(0).front() == "get") {
     return GetConfig(settings);
   }
-  if (action == "path") {
-    for (const std::filesystem::path& path : settings.config_files().paths) {
-      std::error_code ignored;
-      Print(fmt::format("{}{}\n", path.string(),
-                        std::filesystem::exists(path, ignored) ? "" : "  (not there)"));
-    }
-    return ExitCode::kDone;
+  for (const std::filesystem::path& path : settings.config_files().paths) {
+    std::error_code ignored;
+    Print(fmt::format("{}{}\n", path.string(),
+                      std::filesystem::exists(path, ignored) ? "" : "  (not there)"));
   }
-  return Fail(
-      ErrorCode::kInvalidArgument,
-      fmt::format("config does not know \"{}\"; use `config get` or `config path`", action));
+  return ExitCode::kDone;
 }
 
 }  // namespace tradewind::cli

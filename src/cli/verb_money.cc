@@ -294,11 +294,6 @@ Result<ExitCode> RunBudget(const Settings& settings) {
   } else if (action == "release") {
     errand.method = "POST";
     errand.body = R"({"release":"unaccounted"})";
-  } else if (action != "ls") {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("budget does not know \"{}\"; use ls, set, release or rm",
-                            action.substr(0, 80)),
-                "ACTION");
   }
   return Run(settings, errand, PrintBudgets);
 }
@@ -360,15 +355,10 @@ Result<ExitCode> RunCredit(const Settings& settings) {
       body.Field("priority", *priority);
     }
     errand.method = "POST";
-  } else if (action == "prepaid" || action == "postpaid") {
+  } else {
     body.Field("terms", action);
     errand.method = "PUT";
     errand.path += "/" + org;
-  } else {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("credit does not know \"{}\"; use ls, grant, prepaid or postpaid",
-                            action.substr(0, 80)),
-                "ACTION");
   }
   body.EndObject();
   errand.body = body.Take();

@@ -88,10 +88,10 @@ Result<Errand> ReadErrand(const Settings& settings) {
   const std::string user = settings.Text("user");
   if (org.empty() == (action != "ls")) {
     return Fail(ErrorCode::kInvalidArgument,
-                org.empty() ? fmt::format("say which organisation: `tradewind orgs {} NAME`",
-                                          action.substr(0, 80))
-                            : fmt::format("\"{}\" is not expected here. See `tradewind help orgs`",
-                                          org.substr(0, 80)),
+                org.empty()
+                    ? fmt::format("say which organisation: `tradewind orgs {} NAME`", action)
+                    : fmt::format("\"{}\" is not expected here. See `tradewind help orgs`",
+                                  org.substr(0, 80)),
                 "ORG");
   }
   const bool is_about_user = action == "add" || action == "remove";
@@ -109,11 +109,6 @@ Result<Errand> ReadErrand(const Settings& settings) {
     dialects::JsonWriter body;
     body.BeginObject().Field("role", settings.Text("role")).EndObject();
     errand.body = body.Take();
-  } else if (action != "ls" && action != "remove") {
-    return Fail(
-        ErrorCode::kInvalidArgument,
-        fmt::format("orgs does not know \"{}\"; use ls, set, add or remove", action.substr(0, 80)),
-        "ACTION");
   }
   return errand;
 }

@@ -102,12 +102,6 @@ Result<ExitCode> RunPrices(const Settings& settings) {
   if (settings.Words(0).front() == "rerate") {
     return RunRerate(settings);
   }
-  if (settings.Words(0).front() != "import") {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("prices does not know \"{}\"; use `prices import FILE`, `prices "
-                            "history` or `prices rerate MODEL`",
-                            settings.Words(0).front().substr(0, 80)));
-  }
   if (settings.Words(1).empty()) {
     return Fail(ErrorCode::kInvalidArgument, "name a price map: `prices import FILE`", "WHAT");
   }

@@ -237,12 +237,6 @@ Result<ExitCode> RunReconcile(const Settings& settings) {
   if (action == "resolve") {
     return ResolveDoubt(settings);
   }
-  if (action != "import" && action != "close" && action != "reopen") {
-    return Wrong(fmt::format("reconcile does not know \"{}\"; use import, fetch, status, close, "
-                             "reopen or resolve",
-                             action.substr(0, 80)),
-                 "ACTION");
-  }
   if (provider.empty()) {
     return Wrong("say whose bill it is with --provider", "provider");
   }

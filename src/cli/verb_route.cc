@@ -66,11 +66,6 @@ void PrintLines(std::string_view text) {
 }  // namespace
 
 Result<ExitCode> RunRoute(const Settings& settings) {
-  if (settings.Words(0).front() != "explain") {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("route does not know \"{}\"; use `route explain REF`",
-                            settings.Words(0).front().substr(0, 80)));
-  }
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
   const routing::Question question = {.model = OnTheWire(settings.Words(1).front()),
                                       .need = settings.Text("need"),

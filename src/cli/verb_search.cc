@@ -233,11 +233,6 @@ Result<ExitCode> RunSearch(const Settings& settings) {
 
 Result<ExitCode> RunProviders(const Settings& settings) {
   if (!settings.Words(0).empty()) {
-    if (settings.Words(0).front() != "check") {
-      return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("providers does not know \"{}\"; use `providers check [NAME]`",
-                              settings.Words(0).front().substr(0, 80)));
-    }
     return CheckProviders(settings);
   }
   TW_ASSIGN_OR_RETURN(const bool as_json, settings.Switch("json"));
