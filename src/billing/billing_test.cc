@@ -21,7 +21,9 @@ TEST(Usd, IsExactBothWays) {
   EXPECT_EQ(ParseUsd("0.000000001", "budget"), 1);
   EXPECT_EQ(ParseUsd("1e3", "budget"), 1'000'000'000'000);
   EXPECT_EQ(ParseUsd("0", "budget"), 0);
-  for (const char* wrong : {"", "-1", "five", "$5", "0.0000000001", "1000001", "1e30"}) {
+  EXPECT_EQ(ParseUsd(FormatUsd(12'500'000'000), "budget"), 12'500'000'000);
+  for (const char* wrong :
+       {"", "-1", "five", "$", "$$5", "$-5", "0.0000000001", "1000001", "1e30"}) {
     EXPECT_EQ(ParseUsd(wrong, "budget").error().param, "budget") << wrong;
   }
   EXPECT_EQ(FormatUsd(0), "$0.00");

@@ -11,7 +11,7 @@
 namespace tradewind::billing {
 
 Result<ledger::NanoUsd> ParseUsd(std::string_view text, std::string param) {
-  const Result<Decimal> decimal = Decimal::Parse(text);
+  const Result<Decimal> decimal = Decimal::Parse(text.substr(text.starts_with('$') ? 1 : 0));
   if (!decimal.has_value()) {
     return Fail(ErrorCode::kInvalidArgument,
                 "`" + param + "` is an amount of USD, like \"5\" or \"0.25\".", param);

@@ -330,7 +330,7 @@ Result<ExitCode> RunCredit(const Settings& settings) {
     return Run(settings, errand, PrintCredits);
   }
   if (action == "grant") {
-    body.Field("org", org).Field("usd", usd.starts_with('$') ? usd.substr(1) : usd);
+    body.Field("org", org).Field("usd", usd);
     for (const char* name : {"note", "id"}) {
       if (const std::string text = settings.Text(name); !text.empty()) {
         body.Field(name, text);
@@ -383,7 +383,7 @@ Result<ExitCode> RunReceipt(const Settings& settings) {
   for (const char* name : {"cost", "charge", "reason"}) {
     if (const std::string text = settings.Text(name); !text.empty()) {
       is_named = true;
-      body.Field(name, name[0] == 'c' && text.starts_with('$') ? text.substr(1) : text);
+      body.Field(name, text);
     }
   }
   if (word == "adjust") {
@@ -409,7 +409,7 @@ Result<ExitCode> ResolveDoubt(const Settings& settings) {
   dialects::JsonWriter body;
   body.BeginObject().Field("receipt", settings.Words(1).front()).Field("void", is_void);
   if (const std::string cost = settings.Text("cost"); !cost.empty()) {
-    body.Field("cost", cost.starts_with('$') ? cost.substr(1) : cost);
+    body.Field("cost", cost);
   }
   body.Field("reason", settings.Text("reason")).EndObject();
   Errand errand;

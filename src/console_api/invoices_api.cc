@@ -319,7 +319,7 @@ Status BillApi::CheckTotal(const IssuedInvoice& draft, const std::string& confir
   const std::string total = billing::FormatCents(draft.payable_cents);
   const bool is_unusual = !earlier.empty() && draft.payable_cents > kUnusualCents &&
                           draft.payable_cents / kUnusualTimes > usual;
-  if (is_unusual && confirmed != total) {
+  if (is_unusual && confirmed != total && confirmed != "$" + total) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("${} is more than {} times what was usual, ${}; say "
                             "`confirm_total` \"{}\" if it is right.",
