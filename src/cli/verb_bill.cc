@@ -366,7 +366,10 @@ Result<ExitCode> RunBill(const Settings& settings) {
     return Invoice(settings, number);
   }
   if (action == "invoices") {
-    TW_ASSIGN_OR_RETURN(const std::string answer, Ask(settings, "GET", "/tw/v1/invoices", ""));
+    TW_ASSIGN_OR_RETURN(
+        const std::string answer,
+        Ask(settings, "GET", "/tw/v1/invoices",
+            QueryOf({{"period", Period(settings)}, {"org", settings.Text("org")}})));
     return PrintInvoices(settings, answer);
   }
   if (action == "credit") {

@@ -452,6 +452,41 @@ TEST_F(BillApiTest, AnInvoiceThatNobodyIssuesIsADraftAlone) {
   Ask("POST", "/tw/v1/invoices", kInvoice);
 }
 
+TEST_F(BillApiTest, ListsTheInvoicesOfWhomAndWhenItIsAsked) {
+  Spend(40'000);
+  const std::string acme = org_id_;
+  identity::KeySpec spec;
+  spec.name = "desk";
+  spec.org = "beta";
+  ASSERT_TRUE(store_->CreateKey(spec).has_value());
+  for (const identity::OrgInfo& org : store_->ListOrgs().value()) {
+    org_id_ = org.name == "beta" ? org.id : org_id_;
+  }
+  Spend(40'000);
+  SetTime(kNovember + 31 * kDayS);
+  Ask("POST", "/tw/v1/invoices", kInvoice);
+  Ask("POST", "/tw/v1/invoices", R"({"org":"beta","period":"2026-11"})");
+  const auto numbers = [this](const std::string& query) {
+    std::string found;
+    for (const auto& one : AskJson("GET", "/tw/v1/invoices", "", query).at("invoices").as_array()) {
+      found += std::string(one.at("number").as_string()) + " ";
+    }
+    return found;
+  };
+  EXPECT_EQ(numbers(""), "TW-000001 TW-000002 ");
+  EXPECT_EQ(numbers("org=beta"), "TW-000002 ");
+  EXPECT_EQ(numbers("org=" + acme + "&period=2026-11"), "TW-000001 ");
+  EXPECT_EQ(numbers("period=2026-10"), "");
+  EXPECT_EQ(Try("GET", "/tw/v1/invoices", "", "org=nosuch").error().param, "org");
+  EXPECT_EQ(Try("GET", "/tw/v1/invoices", "", "period=2026-11-25").error().param, "period");
+  caller_.is_admin_token = false;
+  caller_.org_id = acme;
+  caller_.org = "acme";
+  caller_.scopes = {identity::Scope::kManage};
+  EXPECT_EQ(numbers("org=acme"), "TW-000001 ");
+  EXPECT_EQ(Try("GET", "/tw/v1/invoices", "", "org=beta").error().code, ErrorCode::kNotFound);
+}
+
 TEST_F(BillApiTest, RecordsPaymentsAndShowsWhatIsOpen) {
   Spend(40'005'000);
   SetTime(kNovember + 31 * kDayS);

@@ -152,8 +152,17 @@ Result<http::Response> BillApi::AnswerInvoices(const http::Request& request, std
     if (request.method != "GET") {
       return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET, POST.");
     }
-    TW_ASSIGN_OR_RETURN(const std::vector<IssuedInvoice> invoices,
-                        books_.invoices().List(caller.is_admin_token ? "" : caller.org_id));
+    TW_ASSIGN_OR_RETURN(const billing::StatementOrder order, OrderOf(request, caller));
+    TW_ASSIGN_OR_RETURN(std::vector<IssuedInvoice> invoices, books_.invoices().List(order.org_id));
+    if (!http::First(http::ParseQuery(request.query), "period").empty()) {
+      if (!order.period.is_month()) {
+        return Fail(ErrorCode::kInvalidArgument, "An invoice is of a month, like 2026-11.",
+                    "period");
+      }
+      std::erase_if(invoices, [&order](const IssuedInvoice& invoice) {
+        return invoice.period != order.period.name;
+      });
+    }
     JsonWriter json;
     json.BeginObject().Field("schema", "tradewind.invoices/v1").Key("invoices").BeginArray();
     for (const IssuedInvoice& invoice : invoices) {
