@@ -185,7 +185,8 @@ Status Adjuster::Adjust(HoldId id, const AdjustWord& word) {
     return Fail(
         ErrorCode::kInvalidArgument,
         fmt::format("{0} of {1} is closed: what is owed for it is final. Correct the charge "
-                    "alone, or open it with `tradewind reconcile reopen {0} --provider {1}`.",
+                    "alone, or open it with `tradewind reconcile reopen {0} --provider {1} "
+                    "--reason TEXT`.",
                     MonthOf(next.admitted_ns / kNanosPerSecond).name, next.purchase.provider),
         "cost");
   }

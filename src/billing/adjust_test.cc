@@ -427,7 +427,10 @@ TEST(Adjust, WhatIsOwedOfAClosedMonthIsFinal) {
                   ->Transfer(ledger::kExpense, suspense, 1,
                              TransferText("close", "site-a", *ParseBillMonth("2025-11"), "done"))
                   .has_value());
-  EXPECT_EQ(world.To(id, 1'000).error().param, "cost");
+  const auto refused = world.To(id, 1'000);
+  EXPECT_EQ(refused.error().param, "cost");
+  EXPECT_NE(refused.error().message.find("reopen 2025-11 --provider site-a --reason"),
+            std::string::npos);
   const Rerating done = *world.adjuster().Rerate(Order(true));
   EXPECT_EQ(done.closed, 1);
   EXPECT_TRUE(done.corrections.empty());
