@@ -31,10 +31,12 @@ NanoUsd AmountOf(const Correction& correction) {
 
 Status CheckReason(const std::string& reason) {
   if (reason.empty() || reason.size() > kCorrectionReasonBytesMax) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("Say why, in at most {} bytes: the receipt keeps it.",
-                            kCorrectionReasonBytesMax),
-                "reason");
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format(
+            "Say with `reason` (--reason TEXT) why, in at most {} bytes: the receipt keeps it.",
+            kCorrectionReasonBytesMax),
+        "reason");
   }
   return {};
 }

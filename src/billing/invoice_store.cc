@@ -60,7 +60,8 @@ Status CheckReference(std::string_view reference, std::string_view what, std::st
                       std::string_view done) {
   if (reference.empty() || reference.size() > kReferenceBytesMax) {
     return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("{} has a `reference` of at most {} bytes, like {}: under the same one "
+                fmt::format("{} has a `reference` (--reference TEXT) of at most {} bytes, like {}: "
+                            "under the same one "
                             "it is {} once.",
                             what, kReferenceBytesMax, like, done),
                 "reference");

@@ -37,7 +37,9 @@ Status ResolveDoubt(ledger::Ledger& ledger, HoldId id, const OperatorsWord& word
   if (word.reason.empty() || word.reason.size() > kResolveReasonBytesMax) {
     return Fail(
         ErrorCode::kInvalidArgument,
-        fmt::format("Say why, in at most {} bytes: the receipt keeps it.", kResolveReasonBytesMax),
+        fmt::format(
+            "Say with `reason` (--reason TEXT) why, in at most {} bytes: the receipt keeps it.",
+            kResolveReasonBytesMax),
         "reason");
   }
   std::vector<std::pair<HoldId, OpenHold>> doubts = ledger.DoubtsToAskAbout();

@@ -610,6 +610,7 @@ TEST_F(BillApiTest, RefusesAnInvoiceWhileAProvidersBillOfTheMonthIsNotExplained)
   const std::string refused = Refusal(kInvoice);
   EXPECT_EQ(refused.find("accept: Bills of 2026-11 differ"), 0U) << refused;
   EXPECT_NE(refused.find("site-a (lines: 1, $1.00 off in all)"), std::string::npos) << refused;
+  EXPECT_NE(refused.find("`accept` (--accept TEXT)"), std::string::npos) << refused;
   EXPECT_EQ(refused.find("site-b"), std::string::npos) << refused;
   EXPECT_EQ(AskJson("GET", "/tw/v1/invoices").at("invoices").as_array().size(), 0U);
   const auto issued =
@@ -665,7 +666,7 @@ TEST_F(BillApiTest, AsksWhetherAnUnusualTotalIsRight) {
   }
   SetTime(kNovember + 63 * kDayS);
   const std::string refused = Refusal(R"({"org":"acme","period":"2026-12"})");
-  EXPECT_NE(refused.find("\"20.00\""), std::string::npos) << refused;
+  EXPECT_NE(refused.find("\"20.00\" (--confirm-total 20.00)"), std::string::npos) << refused;
   Refusal(R"({"org":"acme","period":"2026-12","confirm_total":"$2.00"})");
   Ask("POST", "/tw/v1/invoices", R"({"org":"acme","period":"2026-12","confirm_total":"$20.00"})");
 }

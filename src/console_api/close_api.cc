@@ -160,8 +160,10 @@ Result<http::Response> MoneyApi::ReopenPeriod(const http::Request& request) {
   TW_ASSIGN_OR_RETURN(const Closing closing, ReadClosing(request.body, "reason"));
   const auto& [provider, period, why] = closing;
   if (why.empty()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                "Say with `reason` why the month is opened again: the journal keeps it.", "reason");
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        "Say with `reason` (--reason TEXT) why the month is opened again: the journal keeps it.",
+        "reason");
   }
   TW_ASSIGN_OR_RETURN(const bool is_closed, recorder_.IsClosed(provider, period));
   if (!is_closed) {

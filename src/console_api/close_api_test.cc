@@ -234,7 +234,7 @@ TEST_F(CloseApiTest, AMonthThatWasClosedIsOpenedForABillThatCameLate) {
   const std::string refused = Refusal("/import", invoice);
   EXPECT_NE(refused.find("tradewind reconcile reopen 2026-11 --provider site-a"), std::string::npos)
       << refused;
-  EXPECT_TRUE(Refusal("/reopen", kClose).starts_with("reason: "));
+  EXPECT_TRUE(Refusal("/reopen", kClose).starts_with("reason: Say with `reason` (--reason TEXT)"));
   const auto opened = Ask("/reopen", kReopen);
   EXPECT_FALSE(opened.at("closed").as_bool());
   EXPECT_EQ(opened.at("suspense_nanousd"), "500000000") << "as behind the import";

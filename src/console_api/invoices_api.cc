@@ -243,10 +243,12 @@ Status BillApi::CheckReadyToInvoice(const billing::StatementOrder& order) {
   // First: whoever repeats a command has to hear of the invoice that he has.
   TW_RETURN_IF_ERROR(books_.invoices().CheckNotInvoiced(order.org_id, order.period));
   if (NowS() < order.period.to_s + kGraceS) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("{} can be invoiced from {} on; with `draft` it is shown as it is now.",
-                            order.period.name, FormatTime(order.period.to_s + kGraceS)),
-                "period");
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format(
+            "{} can be invoiced from {} on; with `draft` (--draft) it is shown as it is now.",
+            order.period.name, FormatTime(order.period.to_s + kGraceS)),
+        "period");
   }
   TW_ASSIGN_OR_RETURN(const int64_t open, books_.recorder().CountOpen(
                                               order.period.to_s * kNanosPerSecond, order.org_id));
@@ -305,13 +307,13 @@ Status BillApi::CheckBills(const billing::StatementOrder& order, const std::stri
     return {};
   }
   if (accept.empty()) {
-    return Fail(
-        ErrorCode::kInvalidArgument,
-        fmt::format("Bills of {} differ from what was recorded, and nothing explains it: "
-                    "{}. `tradewind reconcile status {}` shows them; put it right or close "
-                    "the month there, or say with `accept` why it is invoiced all the same.",
-                    order.period.name, unexplained, order.period.name),
-        "accept");
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("Bills of {} differ from what was recorded, and nothing explains it: "
+                            "{}. `tradewind reconcile status {}` shows them; put it right or close "
+                            "the month there, or say with `accept` (--accept TEXT) why it is "
+                            "invoiced all the same.",
+                            order.period.name, unexplained, order.period.name),
+                "accept");
   }
   draft.accepted = accept;
   return {};
@@ -330,9 +332,9 @@ Status BillApi::CheckTotal(const IssuedInvoice& draft, const std::string& confir
                           draft.payable_cents / kUnusualTimes > usual;
   if (is_unusual && confirmed != total && confirmed != "$" + total) {
     return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("${} is more than {} times what was usual, ${}; say "
-                            "`confirm_total` \"{}\" if it is right.",
-                            total, kUnusualTimes, billing::FormatCents(usual), total),
+                fmt::format("${0} is more than {1} times what was usual, ${2}; say "
+                            "`confirm_total` \"{0}\" (--confirm-total {0}) if it is right.",
+                            total, kUnusualTimes, billing::FormatCents(usual)),
                 "confirm_total");
   }
   return {};
@@ -449,7 +451,8 @@ Result<http::Response> BillApi::Credit(const http::Request& request, const std::
     return Fail(ErrorCode::kInvalidArgument, "A credit note is for an invoice.", "number");
   }
   if (body["reason"].empty()) {
-    return Fail(ErrorCode::kInvalidArgument, "A credit note says why.", "reason");
+    return Fail(ErrorCode::kInvalidArgument, "A credit note says why: `reason` (--reason TEXT).",
+                "reason");
   }
   // Its parties are those of the invoice.
   TW_ASSIGN_OR_RETURN(const boost::json::object known,

@@ -46,7 +46,9 @@ Result<http::Response> MoneyApi::Resolve(const http::Request& request,
   TW_RETURN_IF_ERROR(CheckKnown(fields, "a resolution"));
   if (is_void == object.contains("cost")) {
     return Fail(ErrorCode::kInvalidArgument,
-                "Say what it cost in USD, or that it is void: one of `cost` and `void`.", "cost");
+                "Say what it cost in USD, or that it is void: one of `cost` and `void` (--cost "
+                "USD, --void).",
+                "cost");
   }
   TW_ASSIGN_OR_RETURN(const ledger::HoldId id, ReadReceipt(receipt));
   if (!is_void) {

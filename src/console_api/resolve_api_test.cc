@@ -76,6 +76,10 @@ TEST_F(ResolveApiTest, SaysWhatIsWrongWithTheErrandAndEndsNothing) {
         std::tuple("", R"("void":true,"reason":"x","by":"me")", "by")}) {
     EXPECT_EQ(Try(receipt + named, fields).error().param, param) << named << fields;
   }
+  EXPECT_NE(Try(receipt, R"("reason":"x")").error().message.find("(--cost USD, --void)"),
+            std::string::npos);
+  EXPECT_NE(Try(receipt, R"("void":true)").error().message.find("(--reason TEXT)"),
+            std::string::npos);
   EXPECT_EQ(Try(receipt + "-2", R"("void":true,"reason":"x")").error().code, ErrorCode::kNotFound);
   caller_.is_admin_token = false;
   EXPECT_EQ(Try(receipt, R"("void":true,"reason":"x")").error().code, ErrorCode::kPermissionDenied);

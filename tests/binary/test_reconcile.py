@@ -131,7 +131,7 @@ def test_an_operator_ends_a_doubt_that_nobody_can_be_asked_about(tmp_path):
         name = reply.headers["x-tradewind-receipt"]
         harness.wait_for(lambda: usage(home, key["id"])["requests"]["in_doubt"] == 1, "a request in doubt")
         refused = harness.run_cli("reconcile", "resolve", name, "--void", home=home)
-        assert refused.returncode != 0 and "Say why" in refused.stderr
+        assert refused.returncode != 0 and "--reason" in refused.stderr
         got = harness.run_cli("reconcile", "resolve", name, "--void", "--reason", "not on their bill", home=home)
         assert got.returncode == 0 and "void" in got.stdout and "not on their bill" in got.stdout, got.stderr
         spent = usage(home, key["id"])
