@@ -231,7 +231,7 @@ std::string AnswerJson(const ChatOutcome& outcome, double load_ms) {
 }
 
 // Asks once and prints the answer as it comes.
-Result<ChatOutcome> Ask(const Session& session, const Options& options) {
+Result<ChatOutcome> Ask(const Settings& settings, const Session& session, const Options& options) {
   const bool terminal = IsTerminal(stdout);
   // Short as a rule: for people and programs that watch, not for logs.
   Progress progress(options.progress == Progress::Style::kAuto && !IsTerminal(stderr)
@@ -254,6 +254,13 @@ Result<ChatOutcome> Ask(const Session& session, const Options& options) {
   if (outcome && !outcome->interrupted && outcome->finish_reason == "length") {
     fmt::print(stderr, "(cut: --max-tokens or the context is used up)\n");
   }
+  const bool as_operator =
+      !settings.environment()("TRADEWIND_TOKEN").has_value() && !session.endpoint.token.empty();
+  if (!outcome && as_operator && outcome.error().code == ErrorCode::kPermissionDenied) {
+    outcome.error().message +=
+        " It is the admin token, which asks the model on this device alone; set TRADEWIND_TOKEN "
+        "to one that `tradewind keys create --name NAME` prints";
+  }
   return outcome;
 }
 
@@ -265,7 +272,7 @@ Result<ExitCode> RunOnce(const Settings& settings, Options& options, std::string
     options.call.turns.push_back({"system", options.system});
   }
   options.call.turns.push_back({"user", std::move(prompt)});
-  TW_ASSIGN_OR_RETURN(const ChatOutcome outcome, Ask(session, options));
+  TW_ASSIGN_OR_RETURN(const ChatOutcome outcome, Ask(settings, session, options));
   if (outcome.interrupted) {
     return ExitCode::kInterrupted;
   }
@@ -287,7 +294,7 @@ Status AnswerInChat(const Settings& settings, Session& session, Options& options
   }
   options.call.prompt = message;
   options.call.turns.push_back({"user", std::move(message)});
-  const auto outcome = Ask(session, options);
+  const auto outcome = Ask(settings, session, options);
   if (!outcome || outcome->text.empty()) {
     options.call.turns.pop_back();
     TW_RETURN_IF_ERROR(outcome);

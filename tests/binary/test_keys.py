@@ -740,3 +740,17 @@ def test_variables_that_say_where_serve_listens_do_not_keep_the_operator_from_hi
             stranger = run_cli("keys", "create", "--name", "b", home=tmp_path / "other", **variables)
             assert stranger.returncode == 4 and "--home" in stranger.stderr, stranger
         assert not (tmp_path / "other").exists(), "the server that answers there is meant, not a folder"
+
+
+def test_run_says_how_a_provider_is_asked_when_the_operators_token_may_not(tmp_path):
+    with market.Market(tmp_path, "site-a") as running:
+        home = tmp_path / "home"
+        words = ("run", f"{market.MODEL}:site-a", "Hi", "--max-tokens", "3")
+        refused = run_cli(*words, home=home)
+        assert refused.returncode == 4 and "admin token" in refused.stderr and "TRADEWIND_TOKEN" in refused.stderr, refused
+        token = create(home, "me")["token"]
+        assert run_cli(*words, home=home, TRADEWIND_TOKEN=token).returncode == 0
+        local = create(home, "here", "--providers", "local")["token"]
+        other = run_cli(*words, home=home, TRADEWIND_TOKEN=local)
+        assert other.returncode == 4 and "admin token" not in other.stderr, other
+        assert running.sim.log(), "it was asked"
