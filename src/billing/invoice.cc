@@ -165,19 +165,33 @@ std::string CsvOf(const InvoiceDraft& draft, const InvoiceSums& sums, std::strin
   return csv + fmt::format("{},sha256,,,,,,,,,,{},\r\n", Cell(draft.number), hash);
 }
 
+Status CheckTaxPercent(const Decimal& percent) {
+  if (percent.is_negative() || percent > Decimal::Parse("100").value() ||
+      percent.exponent() < -kTaxPlacesMax) {
+    return Fail(ErrorCode::kInvalidArgument, "A tax is 0 to 100 percent, with at most 4 places.",
+                "tax_percent");
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string CreditOfNote(std::string_view number) {
   return fmt::format("note:{}", number);
 }
 
+Result<Decimal> ParseTaxPercent(std::string_view text) {
+  const Result<Decimal> percent = Decimal::Parse(text);
+  if (!percent.has_value()) {
+    return Fail(ErrorCode::kInvalidArgument, "`tax_percent` is a number, like 19.", "tax_percent");
+  }
+  TW_RETURN_IF_ERROR(CheckTaxPercent(*percent));
+  return percent;
+}
+
 Result<InvoiceSums> SumsOf(const InvoiceDraft& draft) {
   const Decimal& percent = draft.tax_percent;
-  if (percent.is_negative() || percent > Decimal::Parse("100").value() ||
-      percent.exponent() < -kTaxPlacesMax) {
-    return Fail(ErrorCode::kInvalidArgument, "A tax is 0 to 100 percent, with at most 4 places.",
-                "tax_percent");
-  }
+  TW_RETURN_IF_ERROR(CheckTaxPercent(percent));
   InvoiceSums sums;
   const bool is_note = draft.kind == "credit_note";
   sums.net = is_note ? draft.returned - draft.credit : draft.statement.payable();

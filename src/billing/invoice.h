@@ -64,6 +64,10 @@ struct InvoiceSums {
 // which no grant by hand is called.
 std::string CreditOfNote(std::string_view number);
 
+// "19", "7.7". Errors: kInvalidArgument (param tax_percent): no number, not from 0 to 100, more than
+// four places.
+Result<Decimal> ParseTaxPercent(std::string_view text);
+
 // Errors: kInvalidArgument (param tax_percent).
 Result<InvoiceSums> SumsOf(const InvoiceDraft& draft);
 

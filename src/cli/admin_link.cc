@@ -57,9 +57,19 @@ std::unexpected<Error> NoDataFolder(const fs::path& home) {
 }  // namespace
 
 console_api::Issuer IssuerOf(const Settings& settings) {
-  return {{settings.Configured("billing.issuer"), settings.Configured("billing.issuer_address"),
-           settings.Configured("billing.issuer_tax_id")},
-          settings.Configured("billing.tax_percent")};
+  return {{settings.Configured("billing.issuer").text,
+           settings.Configured("billing.issuer_address").text,
+           settings.Configured("billing.issuer_tax_id").text},
+          settings.Configured("billing.tax_percent").text};
+}
+
+Result<ledger::NanoUsd> AdjustDaily(const Settings& settings) {
+  const auto value = settings.Find(*FindFlag(*FindCommand("serve"), "adjust-daily-usd"));
+  auto amount = billing::ParseUsd(value->text, "adjust_daily_usd");
+  if (!amount.has_value()) {
+    amount.error().message += fmt::format(" It is from {}", value->origin);
+  }
+  return amount;
 }
 
 identity::StoreOptions IdentityOptions(const fs::path& home, const Settings& settings) {
@@ -78,9 +88,7 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
                                                   return console_api::NameOfScope(store, scope);
                                                 });
   TW_ASSIGN_OR_RETURN(link.books_, billing::Books::Open(home, SystemClock(), link.watch_.get()));
-  if (const std::string usd = settings.Configured("billing.adjust_daily_usd"); !usd.empty()) {
-    TW_ASSIGN_OR_RETURN(link.adjust_daily_, billing::ParseUsd(usd, "adjust_daily_usd"));
-  }
+  TW_ASSIGN_OR_RETURN(link.adjust_daily_, AdjustDaily(settings));
   link.home_ = home;
   link.issuer_ = IssuerOf(settings);
   // Models on this device cost nothing, and fall into no budget.

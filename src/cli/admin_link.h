@@ -65,6 +65,10 @@ class AdminLink {
 // Who bills, as the config files say it.
 console_api::Issuer IssuerOf(const Settings& settings);
 
+// By so much may be corrected in a day, as the settings of `serve` have it. Errors:
+// kInvalidArgument naming the place.
+Result<ledger::NanoUsd> AdjustDaily(const Settings& settings);
+
 // Options of the store from --home and --secret-key-file.
 identity::StoreOptions IdentityOptions(const std::filesystem::path& home, const Settings& settings);
 

@@ -123,9 +123,9 @@ std::string Settings::Text(std::string_view flag) const {
   return value ? value->text : "";
 }
 
-std::string Settings::Configured(std::string_view key) const {
+ConfigValue Settings::Configured(std::string_view key) const {
   const auto entry = config_.find(key);
-  return entry == config_.end() ? "" : entry->second.text;
+  return entry == config_.end() ? ConfigValue() : entry->second;
 }
 
 Result<std::string> Settings::Choice(std::string_view name) const {

@@ -76,9 +76,9 @@ class Settings {
                                         int64_t max) const;                 // "1,2,4"
   Result<std::chrono::milliseconds> Duration(std::string_view flag) const;  // "5m", "0"
 
-  // What the config files say of a key, "" when nothing: of a server's, for a verb that does its
-  // work where none runs.
-  std::string Configured(std::string_view key) const;
+  // What the config files say of a key, both "" when nothing: of a server's, for a verb that does
+  // its work where none runs.
+  ConfigValue Configured(std::string_view key) const;
 
   // Words of the i-th argument of the command.
   const std::vector<std::string>& Words(size_t argument) const {

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/limits.h"
-#include "billing/usd.h"
+#include "billing/invoice.h"
 #include "catalog/local_models.h"
 #include "catalog/model_ref.h"
 #include "cli/admin_link.h"
@@ -151,6 +151,17 @@ Result<int64_t> Milliseconds(const Settings& settings, std::string_view flag) {
   return time.count();
 }
 
+// At the start: otherwise the first invoice would be refused, when the month is over.
+Status CheckTax(const Settings& settings) {
+  const ConfigValue tax = settings.Configured("billing.tax_percent");
+  const auto percent = tax.text.empty() ? Decimal() : billing::ParseTaxPercent(tax.text);
+  if (!percent.has_value()) {
+    return Fail(percent.error().code, fmt::format("{}: {}", tax.origin, percent.error().message),
+                "billing.tax_percent");
+  }
+  return {};
+}
+
 // A socket that was passed says where it listens, whatever the settings say: admission depends on
 // the truth.
 Status UsePassedListener(ServeConfig& config) {
@@ -206,8 +217,8 @@ Result<ServeConfig> ReadConfig(const Settings& settings) {
     TW_ASSIGN_OR_RETURN(const int64_t ms, Milliseconds(settings, flag));
     *time = std::chrono::milliseconds(ms);
   }
-  TW_ASSIGN_OR_RETURN(config.adjust_daily,
-                      billing::ParseUsd(settings.Text("adjust-daily-usd"), "adjust-daily-usd"));
+  TW_ASSIGN_OR_RETURN(config.adjust_daily, AdjustDaily(settings));
+  TW_RETURN_IF_ERROR(CheckTax(settings));
   config.issuer = IssuerOf(settings);
   TW_ASSIGN_OR_RETURN(config.keep_requests, KeepRequests(settings));
   config.counts_nothing = settings.environment()("TRADEWIND_BENCH_NO_LEDGER").has_value();

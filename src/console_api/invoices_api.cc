@@ -374,12 +374,7 @@ Result<http::Response> BillApi::Issue(const http::Request& request) {
   if (const std::string text =
           body["tax_percent"].empty() && is_of_config ? issuer_.tax_percent : body["tax_percent"];
       !text.empty()) {
-    const Result<Decimal> percent = Decimal::Parse(text);
-    if (!percent.has_value()) {
-      return Fail(ErrorCode::kInvalidArgument, "`tax_percent` is a number, like 19.",
-                  "tax_percent");
-    }
-    draft.tax_percent = *percent;
+    TW_ASSIGN_OR_RETURN(draft.tax_percent, billing::ParseTaxPercent(text));
   }
   TW_ASSIGN_OR_RETURN(const billing::BillSums sums,
                       books_.recorder().SumsOf(billing::FilterOf(order)));

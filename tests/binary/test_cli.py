@@ -108,6 +108,22 @@ def test_config(home, tmp_path):
     assert broken.returncode == 2 and f"{config}" in broken.stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ('tax_percent = "abc"', "`tax_percent` is a number"),
+        ("tax_percent = 101", "0 to 100 percent"),
+        ("tax_percent = 7.12345", "at most 4 places"),
+        ('adjust_daily_usd = "x"', "`adjust_daily_usd` is an amount of USD"),
+    ],
+)
+def test_serve_refuses_at_its_start_what_a_bill_could_not_be_made_with(tmp_path, setting, says):
+    config = tmp_path / "config.toml"
+    config.write_text(f"[billing]\n{setting}\n")
+    done = run_cli("serve", "--port", "0", "--config", config, home=tmp_path / "home")
+    assert done.returncode == 2 and says in done.stderr and f"{config} line 2" in done.stderr, done
+
+
 def test_bench_tiny(home):
     flags = ("--prompt-tokens", "16", "--gen-tokens", "4", "--concurrency", "1,2", "--reps", "1")
     answer = data(run_cli("bench", MODEL, *flags, "--json", home=home), "bench")
