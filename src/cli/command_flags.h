@@ -489,7 +489,7 @@ inline constexpr Flag kKeysFlags[] = {
      .offer = Offer::kChoice},
     {.name = "grace",
      .value = "TIME",
-     .help = "rotate: how long the old secret goes on working (15m, 24h)",
+     .help = "rotate: how long the old secret goes on working (15m, 24h, 7d)",
      .built_in = "0",
      .env = "TRADEWIND_KEY_GRACE"},
     kJson,

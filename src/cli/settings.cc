@@ -199,14 +199,14 @@ Result<std::chrono::milliseconds> Settings::Duration(std::string_view flag) cons
     return std::chrono::milliseconds(0);
   }
   auto duration = ParseDuration(value->text);
-  return duration ? duration : WrongValue(flag, *value, "a time such as 30s, 5m or 1h, or 0");
+  return duration ? duration : WrongValue(flag, *value, "a time such as 30s, 5m, 1h or 7d, or 0");
 }
 
 Result<std::chrono::milliseconds> ParseDuration(std::string_view text) {
   constexpr int64_t kMax = int64_t{366} * 24 * 3600 * 1000;
   int64_t unit_ms = text == "0" ? 1 : 0;
   for (const auto& [suffix, ms] : std::initializer_list<std::pair<std::string_view, int64_t>>{
-           {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}}) {
+           {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}}) {
     if (unit_ms == 0 && text.ends_with(suffix)) {
       unit_ms = ms;
       text.remove_suffix(suffix.size());
@@ -215,7 +215,7 @@ Result<std::chrono::milliseconds> ParseDuration(std::string_view text) {
   const auto count = ParseNumber<int64_t>(text);
   if (unit_ms == 0 || !count || *count < 0 || *count > kMax / unit_ms) {
     return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("\"{}\" is not a time such as 30s, 5m or 1h", text));
+                fmt::format("\"{}\" is not a time such as 30s, 5m, 1h or 7d", text));
   }
   return std::chrono::milliseconds(*count * unit_ms);
 }

@@ -85,8 +85,9 @@ TEST(Settings, Durations) {
   EXPECT_EQ(ParseDuration("30s").value().count(), 30'000);
   EXPECT_EQ(ParseDuration("5m").value().count(), 300'000);
   EXPECT_EQ(ParseDuration("2h").value().count(), 7'200'000);
-  for (const char* wrong :
-       {"", "5", "m", "-5s", "1.5h", "99999999999h", "9223372036854775807ms", "5 m", "s5"}) {
+  EXPECT_EQ(ParseDuration("7d").value().count(), 604'800'000);
+  for (const char* wrong : {"", "5", "m", "-5s", "1.5h", "99999999999h", "9223372036854775807ms",
+                            "5 m", "s5", "367d"}) {
     EXPECT_FALSE(ParseDuration(wrong).has_value()) << wrong;
   }
 }
