@@ -270,7 +270,9 @@ Result<ExitCode> PrintInvoices(const Settings& settings, const std::string& answ
     if (entry.is_object()) {
       const json::object& one = entry.get_object();
       const auto cents = [&one](std::string_view name) {
-        return one.contains(name) ? "$" + billing::FormatCents(Number(one, name)) : "-";
+        std::string text = billing::FormatCents(Number(one, name));
+        text.insert(text.starts_with('-') ? 1 : 0, "$");
+        return one.contains(name) ? text : "-";
       };
       rows.push_back({Text(one, "number"), Text(one, "kind"), Text(one, "org"), Text(one, "period"),
                       Text(one, "issued"), cents("payable_cents"), cents("paid_cents"),

@@ -720,6 +720,7 @@ def test_what_is_invoiced_is_exported_to_the_cent_and_payments_close_it(tmp_path
         cli(home, "bill", "pay", "TW-000009", "--usd", "0.01", "--reference", "bank 3", code=3)
         listed = json.loads(cli(home, "bill", "invoices", "--json"))["invoices"]
         assert [one["number"] for one in listed] == ["TW-000001", "TW-000002"] and listed[0]["open_cents"] == 0
+        assert note["payable_cents"] < 0 and "-$0.0" in (table := cli(home, "bill", "invoices")) and "$-" not in table
         assert json.loads(cli(home, "bill", "invoices", "--org", "acme", "--period", month, "--json"))["invoices"] == listed
         assert json.loads(cli(home, "bill", "invoices", "--org", "default", "--json"))["invoices"] == [], "what is another's is not shown"
         assert json.loads(cli(home, "bill", "invoices", "--period", "1999-01", "--json"))["invoices"] == []
