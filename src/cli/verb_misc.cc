@@ -23,11 +23,16 @@ std::vector<std::string> AvailableKernels() {
   return out;
 }
 
-// The settings of `serve` that a config file can hold.
+// The settings of `serve` that a config file can hold, and who bills, which is flags of `bill`.
 std::vector<const Flag*> ConfigurableFlags() {
   std::vector<const Flag*> out;
   for (const Flag& flag : FindCommand("serve")->flags) {
     if (!flag.config.empty()) {
+      out.push_back(&flag);
+    }
+  }
+  for (const Flag& flag : FindCommand("bill")->flags) {
+    if (flag.config.starts_with("billing.")) {
       out.push_back(&flag);
     }
   }

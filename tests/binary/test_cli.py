@@ -102,7 +102,10 @@ def test_config(home, tmp_path):
     assert run_cli(*flags, home=home, TRADEWIND_PORT="7777").stdout == "7777  (TRADEWIND_PORT)\n"
     assert run_cli("config", "get", "server.port", home=home).stdout == "8737\n"
     values = data(run_cli("config", "get", "--json", home=home), "config")["values"]
-    assert {"server.port", "local.context"} <= {value["key"] for value in values}
+    assert {"server.port", "local.context", "billing.issuer"} <= {value["key"] for value in values}
+    config.write_text('[billing]\ntax_percent = 7.5\n')
+    tax = run_cli("config", "get", "billing.tax_percent", "--origin", "--config", config, home=home)
+    assert tax.stdout == f"7.5  ({config} line 2)\n", tax
     config.write_text("[server\n")
     broken = run_cli("config", "get", "--config", config, home=home)
     assert broken.returncode == 2 and f"{config}" in broken.stderr
