@@ -114,12 +114,13 @@ class HedgeTest : public ::testing::Test {
     const size_t at = answer.find(name) + name.size();
     const auto id = ledger::RequestId::Parse(answer.substr(at, answer.find('\r', at) - at));
     AttemptRow row;
-    EXPECT_TRUE(Eventually([&] {
-      for (const AttemptRow& one : *world_.recorder->Find(*id)) {
-        row = one.id.attempt == attempt ? one : row;
-      }
-      return row.state >= AttemptState::kInDoubt;
-    })) << answer;
+    EXPECT_TRUE(id.has_value() && Eventually([&] {
+                  for (const AttemptRow& one : *world_.recorder->Find(*id)) {
+                    row = one.id.attempt == attempt ? one : row;
+                  }
+                  return row.state >= AttemptState::kInDoubt;
+                }))
+        << answer;
     return row;
   }
 
