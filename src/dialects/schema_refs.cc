@@ -143,7 +143,10 @@ class Resolver {
       return;
     }
     const std::string_view name = View(ref.get_string());
-    const std::vector<std::string> path = Path(name.substr(1));
+    // JSON does not nest as deep as a path of that many slashes.
+    const bool leads_nowhere = std::ranges::count(name, '/') > kDepthMax;
+    const std::vector<std::string> path =
+        Step(name.size()) && !leads_nowhere ? Path(name.substr(1)) : std::vector<std::string>();
     if (path.empty() && name != "#") {
       return;
     }

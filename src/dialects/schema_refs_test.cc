@@ -176,7 +176,9 @@ TEST(ResolvedBytes, AreNoneWithoutAReference) {
   for (const std::string& tools :
        {std::string("[]"), Tool(R"("x":{"description":"$ref"})", ""), Tool(R"("$ref":{})", ""),
         Tool(R"("x":{"$ref":"#/$defs/none"})", ""), Tool(R"("x":{"$ref":"https://a/b"})", ""),
-        Tool(R"("x":{"$ref":7})", ""), std::string(R"([{"$ref":"#)")}) {
+        Tool(R"("x":{"$ref":7})", ""),
+        Tool(R"("x":{"$ref":"#)" + std::string(5000, '/') + "\"}", ""),
+        std::string(R"([{"$ref":"#)")}) {
     EXPECT_EQ(ResolvedBytes(tools), 0) << tools;
   }
 }
