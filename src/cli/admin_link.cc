@@ -13,7 +13,6 @@
 #include "cli/server_link.h"
 #include "console_api/alerts_api.h"
 #include "console_api/money_api.h"
-#include "console_api/sight.h"
 #include "http/client.h"
 
 namespace tradewind::cli {
@@ -83,10 +82,8 @@ Result<AdminLink> AdminLink::OpenHome(const fs::path& home, const Settings& sett
   TW_RETURN_IF_ERROR(CheckWhole(home));
   TW_ASSIGN_OR_RETURN(link.store_, identity::Store::Open(IdentityOptions(home, settings)));
   TW_ASSIGN_OR_RETURN(const AlertsConfig alerts, LoadAlertsConfig(settings));
-  link.watch_ = std::make_unique<alerts::Watch>(PolicyOf(alerts),
-                                                [&store = *link.store_](std::string_view scope) {
-                                                  return console_api::NameOfScope(store, scope);
-                                                });
+  link.watch_ =
+      std::make_unique<alerts::Watch>(PolicyOf(alerts), console_api::OwnersIn(*link.store_));
   TW_ASSIGN_OR_RETURN(link.books_, billing::Books::Open(home, SystemClock(), link.watch_.get()));
   TW_ASSIGN_OR_RETURN(link.adjust_daily_, AdjustDaily(settings));
   link.home_ = home;

@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <memory>
+#include <netdb.h>
 #include <poll.h>
 #include <spawn.h>
 #include <thread>
@@ -10,6 +12,7 @@
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "base/file.h"
@@ -124,8 +127,36 @@ bool IsAnyInterface(std::string_view host) {
   return host == "0.0.0.0" || host == "::";
 }
 
-bool IsThisDevice(std::string_view host) {
-  return IsAnyInterface(host) || host == "localhost" || host == "::1" || host.starts_with("127.");
+// Whether a server may listen there: a socket can be bound to it.
+bool IsThisDevice(const std::string& host) {
+  if (host == "localhost") {
+    return true;
+  }
+  addrinfo hints{};
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(host.c_str(), "0", &hints, &found) != 0) {
+    return false;
+  }
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> address(found, &::freeaddrinfo);
+  const int fd = ::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const bool is_bound = fd >= 0 && ::bind(fd, address->ai_addr, address->ai_addrlen) == 0;
+  if (fd >= 0) {
+    ::close(fd);
+  }
+  return is_bound;
+}
+
+// Whether who asks `host` is answered by a server that listens on `own`, by the same port: of two
+// addresses of this device each may have a server.
+bool Reaches(const std::string& host, const std::string& own) {
+  const auto is_loopback = [](std::string_view text) {
+    return text == "127.0.0.1" || text == "::1";
+  };
+  return host == own || (host == "localhost" && is_loopback(own)) ||
+         (own == "localhost" && is_loopback(host)) || (IsAnyInterface(own) && IsThisDevice(host)) ||
+         (IsAnyInterface(host) && IsThisDevice(own));
 }
 
 bool IsFlag(const std::optional<Settings::Value>& value) {
@@ -161,12 +192,16 @@ Result<std::optional<Endpoint>> NamedEndpoint(const Settings& settings) {
   if (!IsNamed(settings.Find("host")) && !IsNamed(settings.Find("port"))) {
     return std::nullopt;
   }
+  // 0 of a variable is `serve`'s: it takes whatever port is free.
+  const auto said = settings.Find("port");
+  if (said && said->text == "0" && !IsFlag(said) && !IsFlag(settings.Find("host"))) {
+    return std::nullopt;
+  }
   TW_ASSIGN_OR_RETURN(const auto port, settings.Integer("port", 1, 65535));
   const std::string host = settings.Text("host");
   const auto home = HomeFolder(settings);
   if (const auto own = home ? FindServer(*home) : std::nullopt;
-      own && own->port == *port &&
-      (own->host == host || (IsThisDevice(own->host) && IsThisDevice(host)))) {
+      own && own->port == *port && Reaches(host, own->host)) {
     return EndpointOf(*own, settings);
   }
   return Endpoint{host, static_cast<uint16_t>(*port),

@@ -36,7 +36,6 @@
 #include "console_api/bill_api.h"
 #include "console_api/keys_api.h"
 #include "console_api/money_api.h"
-#include "console_api/sight.h"
 #include "engine/engine.h"
 #include "engine/threads/cpus.h"
 #include "gateway/gateway.h"
@@ -271,10 +270,8 @@ struct Parts {
 
 // What a killed process left is told, so that an operator knows why a budget has less left.
 Status OpenBooks(const ServeConfig& config, Parts& parts) {
-  parts.watch = std::make_unique<alerts::Watch>(config.alerts.policy,
-                                                [&store = *parts.identity](std::string_view scope) {
-                                                  return console_api::NameOfScope(store, scope);
-                                                });
+  parts.watch =
+      std::make_unique<alerts::Watch>(config.alerts.policy, console_api::OwnersIn(*parts.identity));
   TW_ASSIGN_OR_RETURN(parts.books, billing::Books::Open(config.home, SystemClock(),
                                                         parts.watch.get(), config.keep_requests));
   if (config.counts_nothing && !parts.books->ledger().Budgets().empty()) {

@@ -721,16 +721,18 @@ def test_an_organisation_has_limits_and_members(tmp_path):
 
 def test_variables_that_say_where_serve_listens_do_not_keep_the_operator_from_his_own_server(tmp_path):
     home = tmp_path / "home"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    there = {"TRADEWIND_HOST": "0.0.0.0", "TRADEWIND_PORT": port}
-    flags = ("--host", "127.0.0.1", "--port", port)
-    # Such a server wants a key before it starts.
-    assert run_cli("keys", "create", "--name", "first", home=home, **there).returncode == 0
-    named = run_cli("keys", "ls", *flags, home=home)
-    assert named.returncode == 7 and str(port) in named.stderr, "a server that is named by flags is meant"
-    asked = run_cli("providers", "check", home=home, **there)
-    assert asked.returncode == 0 and "no server runs" in asked.stderr, asked
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("0.0.0.0", 0))  # nobody else gets the port, and nobody listens
+        port = taken.getsockname()[1]
+        there = {"TRADEWIND_HOST": "0.0.0.0", "TRADEWIND_PORT": port}
+        flags = ("--host", "127.0.0.1", "--port", port)
+        # Such a server wants a key before it starts.
+        assert run_cli("keys", "create", "--name", "first", home=home, **there).returncode == 0
+        named = run_cli("keys", "ls", *flags, home=home)
+        assert named.returncode == 7 and str(port) in named.stderr, "a server that is named by flags is meant"
+        asked = run_cli("providers", "check", home=home, **there)
+        assert asked.returncode == 0 and "no server runs" in asked.stderr, asked
     with Server(home, "--host", "0.0.0.0", "--port", port):
         for words in (["keys", "ls"], ["alerts"], ["backup"], ["run", MODEL, "Hi", "--max-tokens", "2"]):
             done = run_cli(*words, home=home, **there)
@@ -740,6 +742,20 @@ def test_variables_that_say_where_serve_listens_do_not_keep_the_operator_from_hi
             stranger = run_cli("keys", "create", "--name", "b", home=tmp_path / "other", **variables)
             assert stranger.returncode == 4 and "--home" in stranger.stderr, stranger
         assert not (tmp_path / "other").exists(), "the server that answers there is meant, not a folder"
+
+
+def test_of_two_servers_on_this_device_the_one_that_is_named_is_meant(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    with Server(one, "--host", "127.0.0.1") as first, Server(two, "--host", "127.0.0.2", "--port", first.port):
+        create(one, "of-one"), create(two, "of-two")
+        there = ("--host", "127.0.0.2", "--port", first.port)
+        refused = run_cli("keys", "ls", *there, home=one)
+        assert refused.returncode == 4 and "127.0.0.2" in refused.stderr, refused
+        token = (two / "admin-token").read_text().strip()
+        listed = run_cli("keys", "ls", *there, home=one, TRADEWIND_TOKEN=token)
+        assert listed.returncode == 0 and "of-two" in listed.stdout and "of-one" not in listed.stdout, listed
+        assert "of-one" in run_cli("keys", "ls", "--host", "localhost", "--port", first.port, home=one).stdout
+        assert "of-one" in run_cli("keys", "ls", home=one, TRADEWIND_PORT="0").stdout
 
 
 def test_run_says_how_a_provider_is_asked_when_the_operators_token_may_not(tmp_path):
