@@ -75,14 +75,17 @@ std::string NoRoom(const std::string& budget, const ledger::Notice& notice) {
       FormatUsd(notice.in_doubt));
 }
 
-// Behind the id by which the text names whose alert it is.
-void AddName(const Watch::NameOf& name_of, Alert& alert) {
+// Its organisation alone sees it, whomever it bills; and its name stands behind the id in the text.
+void AddOwner(const Watch::OwnerOf& owner_of, Alert& alert) {
   std::string_view owner = alert.scope;
   if (owner.starts_with(kAllPart)) {
     owner.remove_prefix(kAllPart.size());
   }
   owner = owner.substr(0, owner.find('/'));
-  const std::string name = name_of == nullptr ? "" : name_of(owner);
+  const auto [name, org_id] = owner_of == nullptr ? Watch::Owner() : owner_of(owner);
+  if (!org_id.empty()) {
+    alert.org_id = org_id;
+  }
   if (name.empty()) {
     return;
   }
@@ -137,7 +140,7 @@ Status Watch::Put(storage::Database& database, Alert alert) {
   for (size_t channel = 0; channel < policy_.wants.size(); ++channel) {
     alert.sent[channel].state = policy_.wants[channel] ? Delivery::kPending : Delivery::kNotWanted;
   }
-  AddName(name_of_, alert);
+  AddOwner(owner_of_, alert);
   TW_RETURN_IF_ERROR(Raise(database, alert));
   return {};
 }

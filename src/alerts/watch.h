@@ -59,11 +59,14 @@ std::optional<Alert> LedgerAlert(ledger::Ledger& ledger, int64_t now_ns);
 // Opened and Ended are the recorder's; Look is for one other thread. Must outlive the recorder.
 class Watch final : public billing::RecordWatcher {
  public:
-  // `name_of`: how whose "key:ID" or "org:ID" this is is called, "" = no name. Asked in the
-  // recorder's transactions; null: nothing has a name.
-  using NameOf = std::function<std::string(std::string_view scope)>;
-  explicit Watch(const Policy& policy, NameOf name_of = nullptr)
-      : policy_(policy), name_of_(std::move(name_of)) {}
+  // Whose "key:ID" or "org:ID" a scope is: how it is called, and of which organisation; "" = that is
+  // not known. Asked in the recorder's transactions; null: it is known of none.
+  struct Owner {
+    std::string name, org_id;
+  };
+  using OwnerOf = std::function<Owner(std::string_view scope)>;
+  explicit Watch(const Policy& policy, OwnerOf owner_of = nullptr)
+      : policy_(policy), owner_of_(std::move(owner_of)) {}
 
   Status Opened(storage::Database& database) override;
   Status Ended(storage::Database& database, std::span<const billing::AttemptRow> rows) override;
@@ -108,7 +111,7 @@ class Watch final : public billing::RecordWatcher {
   };
 
   const Policy policy_;
-  const NameOf name_of_;
+  const OwnerOf owner_of_;
   // Under the recorder's lock:
   int64_t now_ns_ = 0;             // of what was seen last: never goes back
   std::mutex mutex_;               // guards what follows; taken after the recorder's

@@ -36,7 +36,7 @@ struct World {
   std::unique_ptr<ledger::Ledger> ledger;
   std::unique_ptr<billing::Recorder> recorder;
   uint64_t ids = 0;
-  std::map<std::string, std::string, std::less<>> names;  // by scope
+  std::map<std::string, std::string, std::less<>> names, orgs;  // by scope
   std::string own_key_of;  // the organisation that spends, and by its own key; "": org_1's by ours
   billing::UsageSource source = billing::UsageSource::kProvider;  // of what is spent
   bool has_unpriced_writes = false;                               // likewise
@@ -47,8 +47,11 @@ struct World {
   }
   void Start() {
     watch = std::make_unique<Watch>(policy, [this](std::string_view scope) {
-      const auto name = names.find(scope);
-      return name == names.end() ? std::string() : name->second;
+      const auto found = [scope](const auto& of) {
+        const auto at = of.find(scope);
+        return at == of.end() ? std::string() : at->second;
+      };
+      return Watch::Owner{found(names), found(orgs)};
     });
     auto opened =
         ledger::Ledger::Open(disk, clock, {.segment_bytes = 256 << 10, .background = false});
@@ -579,6 +582,20 @@ TEST(Watch, NamesWhoseAlertItIsBehindTheId) {
                       "50 % of the budget key:key_1 (demo) are used: $5.00 of $10.00.",
                       "50 % of the budget org:org_1/model:org/model (acme) are used: $5.00 of "
                       "$10.00."}));
+}
+
+TEST(Watch, AnAlertOfAKeyIsItsOrganisationsWhomeverItBills) {
+  World world;
+  world.orgs = {{"key:key_1", "org_2"}};
+  ASSERT_TRUE(
+      world.ledger->Define({.name = "key:key_1", .limit = 10 * kUsd, .period = Period::kDay}));
+  world.Spend(5 * kUsd);  // billed to org_1
+  ASSERT_EQ(world.LookFor(Kind::kBudget).size(), 1U);
+  const auto told = [&](const char* org_id) {
+    return std::ranges::count(world.All({.org_id = org_id}), Kind::kBudget, &Alert::kind);
+  };
+  EXPECT_EQ(told("org_1"), 0);
+  EXPECT_EQ(told("org_2"), 1);
 }
 
 TEST(Watch, NamesTheOrganisationWhoseOwnKeyIsBarred) {

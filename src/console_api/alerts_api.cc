@@ -1,6 +1,7 @@
 #include "console_api/alerts_api.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "alerts/series.h"
 #include "alerts/watch.h"
 #include "console_api/bodies.h"
+#include "console_api/sight.h"
 #include "dialects/json_writer.h"
 #include "http/query.h"
 
@@ -58,6 +60,13 @@ std::string JsonFor(const identity::Principal& caller, Alert alert) {
 
 }  // namespace
 
+alerts::Watch::OwnerOf OwnersIn(identity::Store& store) {
+  return [&store](std::string_view scope) {
+    identity::Store::Label label = OwnerOfScope(store, scope);
+    return alerts::Watch::Owner{std::move(label.name), std::move(label.org_id)};
+  };
+}
+
 bool AlertsApi::Has(std::string_view path) {
   return path == kAlerts || path.starts_with(std::string(kAlerts) + "/") || path == kForecasts;
 }
@@ -88,7 +97,9 @@ Result<http::Response> AlertsApi::Answer(const http::Request& request,
 
 Result<http::Response> AlertsApi::AnswerList(const http::Request& request,
                                              const identity::Principal& caller) {
+  constexpr std::array<std::string_view, 3> kFields = {"open", "before", "limit"};
   const http::Query query = http::ParseQuery(request.query);
+  TW_RETURN_IF_ERROR(CheckFields(query, kFields));
   alerts::AlertFilter filter;
   filter.open_only = http::First(query, "open") == "true";
   if (!caller.is_admin_token) {

@@ -3,13 +3,18 @@
 
 #include <string_view>
 
+#include "alerts/watch.h"
 #include "base/result.h"
 #include "billing/recorder.h"
 #include "http/http.h"
 #include "identity/principal.h"
+#include "identity/store.h"
 #include "ledger/ledger.h"
 
 namespace tradewind::console_api {
+
+// For alerts::Watch, which knows no identities. `store` must outlive what it is given to.
+alerts::Watch::OwnerOf OwnersIn(identity::Store& store);
 
 // Thread-safe; calls wait for the disk. What it refers to must outlive it.
 class AlertsApi {

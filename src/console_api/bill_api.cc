@@ -122,15 +122,18 @@ std::string RequestsOfLines(const StatementOrder& order, const billing::Statemen
 }
 
 // Of the ids that stand in the lines, how each is called now: beside the statement too, whose bytes
-// stay the same when somebody is called otherwise.
+// stay the same when somebody is called otherwise. Of a project without its organisation: who bills
+// another one has not said which to whom it bills.
 std::string NamesOfLines(identity::Store& store, const billing::Statement& statement) {
+  constexpr std::string_view kProject = "project";
   std::map<std::string, std::string> names;
   for (const billing::StatementLine& line : statement.lines) {
-    for (const auto& [kind, id] :
-         {std::pair("org", &line.key.org_id), std::pair("project", &line.key.project_id),
-          std::pair("key", &line.key.key_id)}) {
+    for (const auto& [kind, id] : {std::pair(std::string_view("org"), &line.key.org_id),
+                                   std::pair(kProject, &line.key.project_id),
+                                   std::pair(std::string_view("key"), &line.key.key_id)}) {
       if (!names.contains(*id)) {
-        names[*id] = store.AccountName(kind, *id).value_or("");
+        const std::string name = store.LabelOf(kind, *id).value_or(identity::Store::Label()).name;
+        names[*id] = kind == kProject ? name.substr(name.find('/') + 1) : name;
       }
     }
   }

@@ -1,5 +1,6 @@
 // Of MoneyApi: what organisations have paid ahead or were given, and who pays from that alone.
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <map>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "console_api/bodies.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
+#include "console_api/sight.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
 #include "http/query.h"
@@ -177,8 +179,11 @@ Result<MoneyApi::CreditPage> MoneyApi::ReadPage(const http::Request& request,
 
 Result<http::Response> MoneyApi::ListCredits(const http::Request& request,
                                              const identity::Principal& caller) {
+  constexpr std::array<std::string_view, 3> kFields = {"org", "limit", "after"};
+  const http::Query query = http::ParseQuery(request.query);
+  TW_RETURN_IF_ERROR(CheckFields(query, kFields));
   std::string org = caller.is_admin_token ? "" : caller.org_id;
-  const std::string asked = http::First(http::ParseQuery(request.query), "org");
+  const std::string asked = http::First(query, "org");
   if (caller.is_admin_token && !asked.empty()) {
     TW_ASSIGN_OR_RETURN(org, store_.AccountId("org", asked));
   } else if (!asked.empty() && asked != caller.org_id && asked != caller.org) {
@@ -257,6 +262,7 @@ Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
   }
   TW_ASSIGN_OR_RETURN(const std::string org_id, store_.AccountId("org", org));
   spec.owner = billing::BudgetName("org", org_id);
+  const std::lock_guard lock(defining_);  // of others that wait for the disk: before the time
   const int64_t now_s = NowS();
   if (!expires.empty()) {
     TW_ASSIGN_OR_RETURN(spec.expires_s, ParseExpiry(expires, now_s));
@@ -268,7 +274,6 @@ Result<http::Response> MoneyApi::GrantCredit(const http::Request& request) {
     TW_RETURN_IF_ERROR(CheckId(id));
   }
   spec.name = id.empty() ? RandomId("crd_", 20) : id;
-  const std::lock_guard lock(defining_);
   std::optional<ledger::AccountNumber> number = ledger_.FindCredit(spec.name);
   const bool is_there = number.has_value();
   if (!is_there) {

@@ -1,6 +1,7 @@
 // Of BillApi: invoices are made of bills that were verified, and refused when anything speaks
 // against them.
 #include <algorithm>
+#include <array>
 #include <set>
 #include <string>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "console_api/bill_api.h"
 #include "console_api/bodies.h"
 #include "console_api/keys_json.h"
+#include "console_api/sight.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
 #include "http/query.h"
@@ -152,6 +154,8 @@ Result<http::Response> BillApi::AnswerInvoices(const http::Request& request, std
     if (request.method != "GET") {
       return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET, POST.");
     }
+    constexpr std::array<std::string_view, 2> kFields = {"org", "period"};
+    TW_RETURN_IF_ERROR(CheckFields(http::ParseQuery(request.query), kFields));
     TW_ASSIGN_OR_RETURN(const billing::StatementOrder order, OrderOf(request, caller));
     TW_ASSIGN_OR_RETURN(std::vector<IssuedInvoice> invoices, books_.invoices().List(order.org_id));
     if (!http::First(http::ParseQuery(request.query), "period").empty()) {

@@ -56,7 +56,7 @@ std::string PeriodOf(const ledger::BudgetSpec& spec) {
 void WriteBudget(const BudgetState& state, identity::Store& store, JsonWriter& json) {
   const ledger::Account& account = state.account;
   json.Field("scope", state.spec.name).Key("name");
-  const std::string name = NameOfScope(store, state.spec.name);
+  const std::string name = OwnerOfScope(store, state.spec.name).name;
   name.empty() ? json.Null() : json.Value(name);
   Money(json, "budget_nanousd", state.spec.limit);
   Money(json, "spent_nanousd", account.debits);

@@ -1,6 +1,7 @@
 // /tw/v1/reconcile: providers' bills against what was recorded here, month by month
 // (docs/operating/reconcile.md). The operator's alone.
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <optional>
 #include <span>
@@ -19,6 +20,7 @@
 #include "console_api/bodies.h"
 #include "console_api/keys_json.h"
 #include "console_api/money_api.h"
+#include "console_api/sight.h"
 #include "dialects/json_reader.h"
 #include "dialects/json_writer.h"
 #include "http/query.h"
@@ -410,7 +412,9 @@ Result<http::Response> MoneyApi::AnswerReconcile(const http::Request& request,
     if (request.method != "GET") {
       return Fail(ErrorCode::kMethodNotAllowed, "This path takes GET.");
     }
+    constexpr std::array<std::string_view, 2> kFields = {"period", "provider"};
     const http::Query query = http::ParseQuery(request.query);
+    TW_RETURN_IF_ERROR(CheckFields(query, kFields));
     BillPeriod period = billing::MonthOf(SystemClock().UnixSeconds());
     if (const std::string name = http::First(query, "period"); !name.empty()) {
       TW_ASSIGN_OR_RETURN(period, billing::ParseBillMonth(name));

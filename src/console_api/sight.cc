@@ -33,14 +33,14 @@ Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& nam
   return *found;
 }
 
-std::string NameOfScope(identity::Store& store, std::string_view scope) {
+identity::Store::Label OwnerOfScope(identity::Store& store, std::string_view scope) {
   const std::string_view owner = scope.substr(0, scope.find('/'));
   for (const std::string_view kind : {"key", "org", "project", "user"}) {
     if (owner.starts_with(kind) && owner.substr(kind.size()).starts_with(':')) {
-      return store.AccountName(kind, owner.substr(kind.size() + 1)).value_or("");
+      return store.LabelOf(kind, owner.substr(kind.size() + 1)).value_or(identity::Store::Label());
     }
   }
-  return "";
+  return {};
 }
 
 Result<int64_t> TimeOf(const http::Query& query, std::string_view name, int64_t otherwise,

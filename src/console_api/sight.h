@@ -25,9 +25,9 @@ Sight SightOf(const identity::Principal& caller);
 Result<identity::KeyInfo> FindKey(identity::Store& store, const std::string& name,
                                   const Sight& sight);
 
-// Whose budget "key:ID/model:..." is, by name: ids tell people nothing. "": it is the server's, or
-// nobody has this id any more.
-std::string NameOfScope(identity::Store& store, std::string_view scope);
+// Whose budget "key:ID/model:..." is: ids tell people nothing. Empty: it is the server's, or nobody
+// has this id any more.
+identity::Store::Label OwnerOfScope(identity::Store& store, std::string_view scope);
 
 // When a listing or a sum begins or ends, in nanoseconds: a date, a time, or a span, which counts
 // back from now ("7d": a week ago). Errors: kInvalidArgument naming it.

@@ -185,9 +185,13 @@ TEST_F(AccountsTest, AProjectIsNamedWithItsOrganisationToo) {
   EXPECT_EQ(store->AccountId("project", "acme/site"), acme.project_id);
   EXPECT_EQ(store->AccountId("project", globex.org_id + "/site"), globex.project_id);
   EXPECT_EQ(store->AccountId("project", acme.project_id), acme.project_id);
-  EXPECT_EQ(store->AccountName("project", acme.project_id), "acme/site");
-  EXPECT_EQ(store->AccountName("org", acme.org_id), "acme");
-  EXPECT_EQ(store->AccountName("org", "org_gone"), "");
+  EXPECT_EQ(store->LabelOf("project", acme.project_id)->name, "acme/site");
+  EXPECT_EQ(store->LabelOf("project", acme.project_id)->org_id, acme.org_id);
+  EXPECT_EQ(store->LabelOf("key", acme.id)->name, acme.name);
+  EXPECT_EQ(store->LabelOf("key", acme.id)->org_id, acme.org_id);
+  EXPECT_EQ(store->LabelOf("user", acme.user_id)->org_id, "");
+  EXPECT_EQ(store->LabelOf("org", acme.org_id)->name, "acme");
+  EXPECT_EQ(store->LabelOf("org", "org_gone")->name, "");
   const auto ambiguous = store->AccountId("project", "site");
   EXPECT_NE(ambiguous.error().message.find("ORG/site"), std::string::npos);
   for (const std::string none : {"acme/other", "nobody/site", "/site", "acme/", "acme/site/x"}) {

@@ -131,9 +131,12 @@ class Store {
   // Errors: kNotFound; kInvalidArgument when several projects are called so.
   Result<std::string> AccountId(std::string_view kind, std::string_view text);
 
-  // How it is called, of a project with its organisation: ORG/PROJECT; `kind` is besides key. "":
-  // nothing has this id.
-  Result<std::string> AccountName(std::string_view kind, std::string_view id);
+  // How what has this id is called, of a project with its organisation: ORG/PROJECT, and whose it
+  // is; `kind` is besides key. Nothing has it: both are "".
+  struct Label {
+    std::string name, org_id;  // a user is no organisation's
+  };
+  Result<Label> LabelOf(std::string_view kind, std::string_view id);
 
   Result<std::vector<OrgInfo>> ListOrgs(const Reach& reach = {});  // by name
   // Makes it when it is not there. For the operator alone: his are the limits.

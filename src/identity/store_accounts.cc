@@ -110,14 +110,20 @@ Result<std::string> Store::AccountId(std::string_view kind, std::string_view tex
   return id;
 }
 
-Result<std::string> Store::AccountName(std::string_view kind, std::string_view id) {
+Result<Store::Label> Store::LabelOf(std::string_view kind, std::string_view id) {
   const std::lock_guard lock(mutex_);
-  const std::string sql =
-      kind == "project" ? "SELECT orgs.name || '/' || projects.name FROM projects JOIN orgs ON "
-                          "orgs.id = org_id WHERE projects.id = ?1"
-                        : fmt::format("SELECT name FROM {}s WHERE id = ?1", kind);
+  const char* const sql =
+      kind == "project"
+          ? "SELECT orgs.name || '/' || projects.name, org_id FROM projects JOIN orgs "
+            "ON orgs.id = org_id WHERE projects.id = ?1"
+      : kind == "key"  ? "SELECT keys.name, org_id FROM keys JOIN projects ON projects.id = "
+                         "project_id WHERE keys.id = ?1"
+      : kind == "user" ? "SELECT name, '' FROM users WHERE id = ?1"
+                       : "SELECT name, id FROM orgs WHERE id = ?1";
   TW_ASSIGN_OR_RETURN(Statement row, database_.Prepare(sql));
-  return FirstText(row.Bind(1, id));
+  row.Bind(1, id);
+  TW_ASSIGN_OR_RETURN(const bool found, row.Next());
+  return found ? Label{std::string(row.Text(0)), std::string(row.Text(1))} : Label();
 }
 
 // A key acts for its user, who may belong to other organisations and have provider keys of his own:

@@ -206,6 +206,7 @@ def test_strict_is_spelt_as_any_switch_and_a_wrong_word_changes_nothing(tmp_path
             assert json.loads(done.stdout)["strict"] is means, word
     listed = harness.run_cli("orgs", "ls", "--json", home=home)
     assert json.loads(listed.stdout)["orgs"][0]["strict"] is True
+    harness.run_cli("orgs", "set", "default", "--strict", "off", home=home)
     by_variable = harness.run_cli("orgs", "set", "default", "--json", home=home, TRADEWIND_ORG_STRICT="1")
     assert json.loads(by_variable.stdout)["strict"] is True, by_variable
 
