@@ -153,17 +153,19 @@ void NameBound(const providers::Upstream& place, providers::Endpoint endpoint, b
 }
 
 // What is ours of the bound that was sent: the client knows nothing of it.
-std::string OwnBound(const Order& order, const AttemptTerms& terms,
-                     const dialects::JsonText& sent) {
+std::string OwnNames(const Order& order, const dialects::JsonText& sent) {
   constexpr std::string_view kNames[] = {"max_tokens", "max_completion_tokens"};
   const auto has_both = [&](const dialects::JsonText& text) {
     return std::ranges::all_of(kNames, [&](std::string_view name) { return text.Has(name); });
   };
-  if (has_both(sent) && !has_both(order.text)) {
-    return "Its bound was sent as max_tokens and as max_completion_tokens, to be kept by whatever "
-           "serves it; the operator can say in the config which of them the provider knows "
-           "(bound_name).";
-  }
+  return has_both(sent) && !has_both(order.text)
+             ? "Its bound was sent as max_tokens and as max_completion_tokens, to be kept by "
+               "whatever serves it; the operator can say in the config which of them the provider "
+               "knows (bound_name)."
+             : "";
+}
+
+std::string OwnBound(const Order& order, const AttemptTerms& terms) {
   const auto cap = terms.money == nullptr ? std::nullopt : terms.money->output_cap();
   return cap.has_value() && !order.facts.max_tokens.has_value()
              ? fmt::format(
@@ -173,16 +175,22 @@ std::string OwnBound(const Order& order, const AttemptTerms& terms,
              : "";
 }
 
-// Whether a refusal may be for the bound, and not for something that is the client's alone.
-bool MayNameTheBound(const Answered& failed) {
+// To what a provider says of a request that it does not take. Of a field that it does not know many
+// name no name; a size is told in one of these words, and else something is the client's alone.
+void ExplainOwnBound(const Opening& opening, Answered& failed) {
   if ((failed.upstream_status != 400 && failed.upstream_status != 422) ||
       !failed.upstream_error.has_value()) {
-    return false;
+    return;
   }
-  const std::string said =
-      CaseFolded(failed.upstream_error->param + " " + failed.upstream_error->message);
-  return std::ranges::any_of(std::array{"token", "max_", "length", "context"},
-                             [&](std::string_view word) { return said.contains(word); });
+  std::string& said = failed.upstream_error->message;
+  const std::string words = CaseFolded(failed.upstream_error->param + " " + said);
+  const bool is_of_size =
+      std::ranges::any_of(std::array{"token", "max_", "length", "context"},
+                          [&](std::string_view word) { return words.contains(word); });
+  const std::string& own = !opening.own_names.empty() ? opening.own_names : opening.own_bound;
+  if (!own.empty() && (is_of_size || !opening.own_names.empty())) {
+    said += fmt::format("{} {}", said.ends_with('.') ? "" : ".", own);
+  }
 }
 
 // How large an answer that is no stream may be: it is in memory whole, and its provider may send
@@ -254,7 +262,8 @@ Result<Opening> Gateway::Prepare(const Call& call, const Order& order,
   }
   BoundOutput(order.endpoint, terms, text);
   NameBound(place, order.endpoint, !call.own_path_of.empty(), terms, text);
-  opening.own_bound = OwnBound(order, terms, text);
+  opening.own_names = OwnNames(order, text);
+  opening.own_bound = OwnBound(order, terms);
   providers::UpstreamOrder sent;
   sent.endpoint = order.endpoint;
   sent.is_stream = order.facts.stream;
@@ -408,10 +417,7 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
       LeavingClient::Watch(call.exchange, opening->upstream,
                            route.place->upstream->bills_on ? &read_on_ : nullptr, clock_);
   if (auto failed = co_await Reach(*opening, false); failed.has_value()) {
-    if (!opening->own_bound.empty() && MayNameTheBound(*failed)) {
-      std::string& said = failed->upstream_error->message;
-      said += fmt::format("{} {}", said.ends_with('.') ? "" : ".", opening->own_bound);
-    }
+    ExplainOwnBound(*opening, *failed);
     // What failed with the status of an answer may be billed, and asked about by this.
     const bool was_answered = failed->kind == FailureKind::kGarbage ||
                               failed->kind == FailureKind::kOtherForm ||

@@ -117,7 +117,9 @@ struct Begun;
 struct Opening {
   std::shared_ptr<providers::UpstreamExchange> upstream;
   std::vector<std::string> dropped;  // fields that the provider does not know
-  std::string own_bound;  // what a refusal of it has to say of a bound that is ours; "" = none is
+  // What a refusal has to say of a bound that is ours: of one for its names, and of one for its
+  // size; "" = none is.
+  std::string own_names, own_bound;
   KeyOwner key_owner = KeyOwner::kNobody;
   std::shared_ptr<LeavingClient> leaving;  // of an attempt once it stands alone
 };

@@ -36,7 +36,8 @@ int64_t InputTokensMax(const Tries& tries, const PlannedRoute& route) {
     tokens -= facts.picture_bytes;
   }
   if (!route.is_local() && route.place->upstream->may_be_any_server) {
-    tokens += AnyServerTokensMax(tries.order, takes_pictures || takes.empty());
+    tokens += facts.resolved_growth;
+    tokens += takes_pictures || takes.empty() ? NamedPictureTokensMax(tries.order) : 0;
   }
   if (mapping.context_length.has_value()) {
     const int64_t contexts = Times(*mapping.context_length, facts.prompts);

@@ -86,7 +86,8 @@ Result<routing::RouteNeeds> NeedsOf(const Order& order) {
       !wanted.max_prompt_price.empty() || !wanted.max_completion_price.empty();
   if (has_price_cap && facts.sounds == 0) {
     needs.input_tokens_max = PromptTokensMax(order, order.text.Text());
-    needs.any_server_tokens_max = AnyServerTokensMax(order, /*takes_pictures=*/true);
+    needs.resolved_tokens_max = facts.resolved_growth;
+    needs.picture_tokens_max = NamedPictureTokensMax(order);
   }
   needs.max_tokens = facts.max_tokens;
   needs.has_sound = facts.sounds > 0;

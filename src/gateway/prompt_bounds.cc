@@ -41,10 +41,10 @@ int64_t PromptTokensMax(const Order& order, std::string_view body) {
          facts.rewritten_growth + Times(facts.prompts - 1, around);
 }
 
-int64_t AnyServerTokensMax(const Order& order, bool takes_pictures) {
-  const bool makes_pictures = takes_pictures && order.endpoint != providers::Endpoint::kEmbeddings;
-  return order.facts.resolved_growth +
-         (makes_pictures ? order.facts.named_pictures * kNamedPictureTokensMax : 0);
+int64_t NamedPictureTokensMax(const Order& order) {
+  return order.endpoint == providers::Endpoint::kEmbeddings
+             ? 0
+             : order.facts.named_pictures * kNamedPictureTokensMax;
 }
 
 }  // namespace tradewind::gateway

@@ -22,8 +22,8 @@ int64_t TokensMax(std::string_view text);
 // does not follow from its bytes, and of a picture its data counts, too.
 int64_t PromptTokensMax(const Order& order, std::string_view body);
 
-// And further ones where any server may answer (providers::Upstream::may_be_any_server), for a
-// model that takes pictures or for one that does not.
-int64_t AnyServerTokensMax(const Order& order, bool takes_pictures);
+// And further ones where any server may answer (providers::Upstream::may_be_any_server): of
+// pictures named in its texts, for a model that may take pictures.
+int64_t NamedPictureTokensMax(const Order& order);
 
 }  // namespace tradewind::gateway

@@ -45,21 +45,33 @@ Known KnownOf(const std::optional<bool>& value) {
   return value.has_value() ? (*value ? Known::kYes : Known::kNo) : Known::kUnknown;
 }
 
+// All prompts of the request together; what is more than the context is refused, and not billed.
+int64_t InputTokensMax(const PlannedRoute& route, const RouteNeeds& needs) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  const catalog::Mapping& mapping = *route.mapping;
+  const std::vector<std::string>& takes = mapping.input_modalities;
+  int64_t further = 0;
+  if (route.place->upstream->may_be_any_server) {
+    const bool may_take_pictures =
+        takes.empty() || std::ranges::find(takes, "image") != takes.end();
+    further = needs.resolved_tokens_max + (may_take_pictures ? needs.picture_tokens_max : 0);
+  }
+  const int64_t tokens =
+      needs.input_tokens_max > kMost - further ? kMost : needs.input_tokens_max + further;
+  const bool is_bounded =
+      mapping.context_length.has_value() && *mapping.context_length <= kMost / needs.prompts;
+  return is_bounded ? std::min(tokens, *mapping.context_length * needs.prompts) : tokens;
+}
+
 // Of the tier that the request is expected to fall into; where a cap is to be kept, of the dearest
 // that it can reach, and of the dearest kind of token that it may be billed for.
 std::optional<Price> PriceOf(const PlannedRoute& route, const RouteNeeds& needs) {
   const catalog::Prices& prices = route.mapping->prices;
-  const int64_t further =
-      route.place->upstream->may_be_any_server ? needs.any_server_tokens_max : 0;
-  const int64_t input_tokens_max =
-      needs.input_tokens_max > std::numeric_limits<int64_t>::max() - further
-          ? std::numeric_limits<int64_t>::max()
-          : needs.input_tokens_max + further;
   const bool is_capped =
       needs.max_price.input_nanousd_per_mtok || needs.max_price.output_nanousd_per_mtok;
   const size_t service = prices.ServiceOf(needs.service_tier);
   const catalog::TokenPrices of =
-      is_capped ? prices.Dearest(input_tokens_max, service)
+      is_capped ? prices.Dearest(InputTokensMax(route, needs), service)
                 : prices.OfService(service).OfTier(prices.TierOf(needs.input_tokens));
   if (!of.is_priced()) {
     return std::nullopt;

@@ -48,7 +48,8 @@ class PlanTest : public testing::Test {
     request.needs.dear_failover = dear_failover_;
     request.needs.max_price = max_price_;
     request.needs.input_tokens_max = input_tokens_max_;
-    request.needs.any_server_tokens_max = any_server_tokens_max_;
+    request.needs.resolved_tokens_max = resolved_tokens_max_;
+    request.needs.picture_tokens_max = picture_tokens_max_;
     request.needs.has_sound = has_sound_;
     request.needs.wants_sound = wants_sound_;
     return MakePlan(std::move(market), health_, request);
@@ -70,7 +71,7 @@ class PlanTest : public testing::Test {
   catalog::RouteConfig route_;
   std::optional<bool> dear_failover_;
   MaxPrice max_price_;
-  int64_t input_tokens_max_ = 1'000'000'000, any_server_tokens_max_ = 0;
+  int64_t input_tokens_max_ = 1'000'000'000, resolved_tokens_max_ = 0, picture_tokens_max_ = 0;
   bool has_sound_ = false, wants_sound_ = false;
   std::function<std::optional<std::string>(std::string_view)> own_key_ref_;
   FakeClock clock_;
@@ -248,10 +249,21 @@ TEST_F(PlanTest, ACapIsOnTheDearestTierThatThePromptCanReach) {
   EXPECT_NE(Routes({"org/a"}), Names{"site-a/org/a"});
   input_tokens_max_ = 200'000;
   EXPECT_EQ(Routes({"org/a"}), Names{"site-a/org/a"});
-  any_server_tokens_max_ = 1;
-  EXPECT_NE(Routes({"org/a"}), Names{"site-a/org/a"}) << "whatever stands behind its address";
-  configured_[0].kind = "groq";
-  EXPECT_EQ(Routes({"org/a"}), Names{"site-a/org/a"});
+  catalog::Mapping& mapping = configured_[0].models[0];
+  for (int64_t* further : {&resolved_tokens_max_, &picture_tokens_max_}) {
+    *further = 1;
+    EXPECT_NE(Routes({"org/a"}), Names{"site-a/org/a"}) << "whatever stands behind its address";
+    mapping.context_length = 200'000;
+    EXPECT_EQ(Routes({"org/a"}), Names{"site-a/org/a"}) << "no prompt is that long";
+    mapping.context_length = {};
+    configured_[0].kind = "groq";
+    EXPECT_EQ(Routes({"org/a"}), Names{"site-a/org/a"});
+    configured_[0].kind = "openai";
+    *further = 0;
+  }
+  picture_tokens_max_ = 1;
+  mapping.input_modalities = {"text"};
+  EXPECT_EQ(Routes({"org/a"}), Names{"site-a/org/a"}) << "Markdown is text to it";
 }
 
 }  // namespace

@@ -119,7 +119,9 @@ struct RouteNeeds {
   int64_t input_tokens = 0;
   // No tokenizer makes more of them: which tiers of prices a cap on prices is compared with.
   int64_t input_tokens_max = std::numeric_limits<int64_t>::max();
-  int64_t any_server_tokens_max = 0;  // further ones where any server may answer
+  // Further ones where any server may answer: of references in tools, and of pictures named in
+  // texts where the model may take some.
+  int64_t resolved_tokens_max = 0, picture_tokens_max = 0;
   int64_t prompts = 1;  // at least; each has a context of its own
   std::optional<int64_t> max_tokens = {};
   bool has_sound = false, wants_sound = false;  // in the prompt; as an answer

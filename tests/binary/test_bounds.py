@@ -142,6 +142,8 @@ def test_a_refusal_of_a_bound_that_is_ours_says_so(tmp_path):
         assert said.startswith("max_tokens is too large. As it names no max_tokens, 7") and "name one" in said
         assert at.ask(key, max_tokens=5).error()["message"] == "max_tokens is too large."
         assert "bound_name" in at.ask(key, max_completion_tokens=5).error()["message"]
+        at.provider.refusal = "Unrecognized request argument supplied."
+        assert "bound_name" in at.ask(key, max_completion_tokens=5).error()["message"], "whatever is said of a name that it does not know"
         at.provider.refusal = "Invalid image."
         assert at.ask(key).error()["message"] == "Invalid image.", "which has nothing to do with the bound"
 
