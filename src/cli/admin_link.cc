@@ -175,7 +175,7 @@ Result<http::Response> AdminLink::AnswerHere(std::string_view method, std::strin
   identity::Principal operator_himself;  // whoever may write the folder
   operator_himself.is_admin_token = true;
   if (console_api::AlertsApi::Has(path)) {
-    console_api::AlertsApi alerts(books_->ledger(), books_->recorder());
+    console_api::AlertsApi alerts(books_->ledger(), books_->recorder(), *store_);
     return alerts.Answer(request, operator_himself);
   }
   console_api::MoneyApi money(books_->ledger(), books_->recorder(), *store_, adjust_daily_);

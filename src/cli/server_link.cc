@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <memory>
 #include <netdb.h>
 #include <poll.h>
@@ -12,6 +13,7 @@
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -127,36 +129,58 @@ bool IsAnyInterface(std::string_view host) {
   return host == "0.0.0.0" || host == "::";
 }
 
-// Whether a server may listen there: a socket can be bound to it.
-bool IsThisDevice(const std::string& host) {
-  if (host == "localhost") {
-    return true;
+// As the system writes it, without brackets: of two ways to write an address one. A name stays.
+std::string Canonical(std::string host) {
+  if (host.starts_with('[') && host.ends_with(']')) {
+    host = host.substr(1, host.size() - 2);
   }
   addrinfo hints{};
-  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
-  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICHOST;
   addrinfo* found = nullptr;
-  if (::getaddrinfo(host.c_str(), "0", &hints, &found) != 0) {
-    return false;
+  if (::getaddrinfo(host.c_str(), nullptr, &hints, &found) != 0) {
+    return host;
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> address(found, &::freeaddrinfo);
-  const int fd = ::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const bool is_bound = fd >= 0 && ::bind(fd, address->ai_addr, address->ai_addrlen) == 0;
-  if (fd >= 0) {
-    ::close(fd);
-  }
-  return is_bound;
+  char text[NI_MAXHOST];
+  const int failed = ::getnameinfo(address->ai_addr, address->ai_addrlen, text, sizeof(text),
+                                   nullptr, 0, NI_NUMERICHOST);
+  return failed == 0 ? text : host;
 }
 
-// Whether who asks `host` is answered by a server that listens on `own`, by the same port: of two
-// addresses of this device each may have a server.
+// Whether a server may listen there: it is one of the addresses that this device has.
+bool IsThisDevice(const std::string& host) {
+  const bool is_loopback =
+      host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string::npos;
+  if (host == "localhost" || IsAnyInterface(host) || is_loopback) {
+    return true;
+  }
+  ifaddrs* found = nullptr;
+  if (::getifaddrs(&found) != 0) {
+    return false;
+  }
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> all(found, &::freeifaddrs);
+  for (const ifaddrs* one = found; one != nullptr; one = one->ifa_next) {
+    const int family = one->ifa_addr == nullptr ? AF_UNSPEC : one->ifa_addr->sa_family;
+    const socklen_t size = family == AF_INET    ? sizeof(sockaddr_in)
+                           : family == AF_INET6 ? sizeof(sockaddr_in6)
+                                                : 0;
+    char text[NI_MAXHOST];
+    if (size > 0 &&
+        ::getnameinfo(one->ifa_addr, size, text, sizeof(text), nullptr, 0, NI_NUMERICHOST) == 0 &&
+        host == text) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Whether who asks `host` is answered by a server that listens on `own`, by the same port. Of two
+// addresses of this device each may have a server, and of the families of addresses, too.
 bool Reaches(const std::string& host, const std::string& own) {
-  const auto is_loopback = [](std::string_view text) {
-    return text == "127.0.0.1" || text == "::1";
-  };
-  return host == own || (host == "localhost" && is_loopback(own)) ||
-         (own == "localhost" && is_loopback(host)) || (IsAnyInterface(own) && IsThisDevice(host)) ||
-         (IsAnyInterface(host) && IsThisDevice(own));
+  const bool is_same_family = host.contains(':') == own.contains(':');
+  return host == own || (host == "localhost" && own == "127.0.0.1") ||
+         (IsAnyInterface(own) && is_same_family && IsThisDevice(host)) ||
+         (host == "0.0.0.0" && own == "127.0.0.1") || (host == "::" && own == "::1");
 }
 
 bool IsFlag(const std::optional<Settings::Value>& value) {
@@ -194,18 +218,19 @@ Result<std::optional<Endpoint>> NamedEndpoint(const Settings& settings) {
   }
   // 0 of a variable is `serve`'s: it takes whatever port is free.
   const auto said = settings.Find("port");
-  if (said && said->text == "0" && !IsFlag(said) && !IsFlag(settings.Find("host"))) {
+  const std::string host = Canonical(settings.Text("host"));
+  const auto token = settings.environment()("TRADEWIND_TOKEN");
+  if (said && said->text == "0" && !IsFlag(said) && !IsFlag(settings.Find("host")) && !token &&
+      IsThisDevice(host)) {
     return std::nullopt;
   }
   TW_ASSIGN_OR_RETURN(const auto port, settings.Integer("port", 1, 65535));
-  const std::string host = settings.Text("host");
   const auto home = HomeFolder(settings);
   if (const auto own = home ? FindServer(*home) : std::nullopt;
-      own && own->port == *port && Reaches(host, own->host)) {
+      own && own->port == *port && Reaches(host, Canonical(own->host))) {
     return EndpointOf(*own, settings);
   }
-  return Endpoint{host, static_cast<uint16_t>(*port),
-                  settings.environment()("TRADEWIND_TOKEN").value_or("")};
+  return Endpoint{host, static_cast<uint16_t>(*port), token.value_or("")};
 }
 
 bool IsWhereServeWouldListen(const Endpoint& named, const Settings& settings) {
@@ -231,7 +256,8 @@ Result<std::optional<Endpoint>> FindEndpoint(const Settings& settings) {
 
 Endpoint EndpointOf(const ServerRecord& record, const Settings& settings) {
   // A server on every interface is reached by loopback.
-  return {IsAnyInterface(record.host) ? "127.0.0.1" : record.host, record.port,
+  const std::string host = Canonical(record.host);
+  return {IsAnyInterface(host) ? "127.0.0.1" : host, record.port,
           settings.environment()("TRADEWIND_TOKEN").value_or(AdminTokenOf(record.home))};
 }
 

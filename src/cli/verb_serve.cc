@@ -298,8 +298,9 @@ Status OpenIdentity(const ServeConfig& config, Parts& parts) {
       parts.books->ledger(), parts.books->recorder(), *parts.identity, config.adjust_daily);
   parts.bill_api = std::make_unique<console_api::BillApi>(*parts.books, *parts.identity,
                                                           config.home, config.issuer);
-  parts.alerts_api = std::make_unique<console_api::AlertsApi>(
-      parts.books->ledger(), parts.books->recorder(), config.alerts.policy.throttle);
+  parts.alerts_api =
+      std::make_unique<console_api::AlertsApi>(parts.books->ledger(), parts.books->recorder(),
+                                               *parts.identity, config.alerts.policy.throttle);
   parts.keys_api = std::make_unique<console_api::KeysApi>(*parts.identity, parts.money_api.get());
   if (!IsLoopback(config.listen.host) && !parts.identity->has_live_key()) {
     return Fail(ErrorCode::kPermissionDenied,
