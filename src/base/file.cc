@@ -225,16 +225,15 @@ Status AtomicFile::Commit() {
     return SystemError(path_, errno);
   }
   ::close(std::exchange(fd_, -1));
-  return FlushFolder(path_.parent_path());
+  // A folder that may be written to and not read is flushed when its file system likes.
+  const std::filesystem::path folder = path_.parent_path();
+  return ::access(folder.empty() ? "." : folder.c_str(), R_OK) == 0 ? FlushFolder(folder)
+                                                                    : Status();
 }
 
 Status FlushFolder(const std::filesystem::path& folder) {
   const FileDescriptor fd(
       ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // A folder that may be written to and not read flushes when it likes.
-  if (fd.get() < 0 && errno == EACCES) {
-    return {};
-  }
   // EINVAL: a file system that flushes no folders, and has no names to lose.
   if (fd.get() < 0 || (::fsync(fd.get()) != 0 && errno != EINVAL)) {
     return SystemError(folder, errno);

@@ -160,7 +160,7 @@ Result<http::Response> AlertsApi::AnswerForecasts(const identity::Principal& cal
     TW_ASSIGN_OR_RETURN(const std::vector<alerts::BudgetForecast> all,
                         alerts::ForecastBudgets(database, ledger_, ledger_.TimeNs()));
     for (const auto& [budget, forecast] : all) {
-      TW_ASSIGN_OR_RETURN(const std::string org, alerts::OrgOf(database, budget.spec.name));
+      const std::string org = OwnerOfScope(store_, budget.spec.name).org_id;
       if (!caller.is_admin_token && org != caller.org_id) {
         continue;
       }

@@ -20,8 +20,9 @@ alerts::Watch::OwnerOf OwnersIn(identity::Store& store);
 class AlertsApi {
  public:
   // `throttles`: as alerts::Policy.
-  AlertsApi(ledger::Ledger& ledger, billing::Recorder& recorder, bool throttles = false)
-      : ledger_(ledger), recorder_(recorder), throttles_(throttles) {}
+  AlertsApi(ledger::Ledger& ledger, billing::Recorder& recorder, identity::Store& store,
+            bool throttles = false)
+      : ledger_(ledger), recorder_(recorder), store_(store), throttles_(throttles) {}
 
   // Whether this is the API of a path.
   static bool Has(std::string_view path);
@@ -39,6 +40,7 @@ class AlertsApi {
 
   ledger::Ledger& ledger_;
   billing::Recorder& recorder_;
+  identity::Store& store_;
   const bool throttles_;
 };
 

@@ -24,7 +24,7 @@ class AlertsApiTest : public ::testing::Test {
     auto books = billing::Books::Open(home_.path(), clock_, &watch_);
     EXPECT_TRUE(books) << books.error().message;
     books_ = std::move(*books);
-    api_ = std::make_unique<AlertsApi>(books_->ledger(), books_->recorder(), true);
+    api_ = std::make_unique<AlertsApi>(books_->ledger(), books_->recorder(), *store_, true);
     operator_.is_admin_token = true;
     tenant_.org_id = "org_acme";
     tenant_.key_name = "boss";
@@ -68,6 +68,7 @@ class AlertsApiTest : public ::testing::Test {
   testing::TempDir home_;
   FakeClock clock_;
   alerts::Watch watch_{alerts::Policy{}};
+  std::unique_ptr<identity::Store> store_ = identity::Store::Open({.home = home_.path()}).value();
   std::unique_ptr<billing::Books> books_;
   std::unique_ptr<AlertsApi> api_;
   identity::Principal operator_, tenant_;

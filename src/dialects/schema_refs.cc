@@ -30,6 +30,8 @@ constexpr int64_t kScalarBytesMax = 24;  // of a double: -1.7976931348623157e+30
 constexpr int64_t kStepsMax = 1 << 16;
 constexpr int64_t kStepsPerByte = 2;
 constexpr size_t kTextBytesPerStep = 16;
+// A target that is remembered counts as so much text: there may be one for each object around.
+constexpr size_t kKeptBytes = 128;
 // Of values inside each other; these are calls on the stack.
 constexpr int kDepthMax = 512;
 
@@ -153,7 +155,7 @@ class Resolver {
     Reference found;
     for (const json::value* root : around_) {
       if (const json::value* target = Step(name.size()) ? At(root, path) : nullptr;
-          target != nullptr) {
+          target != nullptr && Step(kKeptBytes)) {
         found.targets.push_back(target);
       }
     }

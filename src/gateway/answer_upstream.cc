@@ -156,7 +156,8 @@ void NameBound(const providers::Upstream& place, providers::Endpoint endpoint, b
 std::string OwnNames(const Order& order, const dialects::JsonText& sent) {
   constexpr std::string_view kNames[] = {"max_tokens", "max_completion_tokens"};
   const auto has_both = [&](const dialects::JsonText& text) {
-    return std::ranges::all_of(kNames, [&](std::string_view name) { return text.Has(name); });
+    return std::ranges::all_of(
+        kNames, [&](std::string_view name) { return text.Has(name) && text.Raw(name) != "null"; });
   };
   return has_both(sent) && !has_both(order.text)
              ? "Its bound was sent as max_tokens and as max_completion_tokens, to be kept by "
@@ -189,7 +190,9 @@ void ExplainOwnBound(const Opening& opening, Answered& failed) {
                           [&](std::string_view word) { return words.contains(word); });
   const std::string& own = !opening.own_names.empty() ? opening.own_names : opening.own_bound;
   if (!own.empty() && (is_of_size || !opening.own_names.empty())) {
-    said += fmt::format("{} {}", said.ends_with('.') ? "" : ".", own);
+    constexpr std::string_view kEnds = ".!?";
+    const bool is_ended = !said.empty() && kEnds.contains(said.back());
+    said += fmt::format("{} {}", is_ended ? "" : ".", own);
   }
 }
 
@@ -307,6 +310,7 @@ Task<std::optional<Answered>> Gateway::Reach(Opening& opening, bool until_visibl
   Answered answered;
   SetFailure(std::move(reached).error(), true, answered);
   answered.key_owner = opening.key_owner;
+  ExplainOwnBound(opening, answered);
   co_return answered;
 }
 
@@ -417,7 +421,6 @@ Task<Answered> Gateway::AnswerFromUpstream(Call& call, const Order& order,
       LeavingClient::Watch(call.exchange, opening->upstream,
                            route.place->upstream->bills_on ? &read_on_ : nullptr, clock_);
   if (auto failed = co_await Reach(*opening, false); failed.has_value()) {
-    ExplainOwnBound(*opening, *failed);
     // What failed with the status of an answer may be billed, and asked about by this.
     const bool was_answered = failed->kind == FailureKind::kGarbage ||
                               failed->kind == FailureKind::kOtherForm ||

@@ -82,6 +82,7 @@ Result<routing::RouteNeeds> NeedsOf(const Order& order) {
   need(facts.has_logprobs, Capability::kLogprobs);
   needs.input_tokens = facts.input_bytes / kBytesPerTokenHigh;
   needs.prompts = facts.prompts;
+  needs.answers_each = facts.answers / facts.prompts;
   const bool has_price_cap =
       !wanted.max_prompt_price.empty() || !wanted.max_completion_price.empty();
   if (has_price_cap && facts.sounds == 0) {

@@ -60,7 +60,9 @@ int64_t InputTokensMax(const PlannedRoute& route, const RouteNeeds& needs) {
       needs.input_tokens_max > kMost - further ? kMost : needs.input_tokens_max + further;
   const bool is_bounded =
       mapping.context_length.has_value() && *mapping.context_length <= kMost / needs.prompts;
-  return is_bounded ? std::min(tokens, *mapping.context_length * needs.prompts) : tokens;
+  const int64_t once =
+      is_bounded ? std::min(tokens, *mapping.context_length * needs.prompts) : tokens;
+  return once > kMost / needs.answers_each ? kMost : once * needs.answers_each;
 }
 
 // Of the tier that the request is expected to fall into; where a cap is to be kept, of the dearest

@@ -48,6 +48,7 @@ class PlanTest : public testing::Test {
     request.needs.dear_failover = dear_failover_;
     request.needs.max_price = max_price_;
     request.needs.input_tokens_max = input_tokens_max_;
+    request.needs.answers_each = answers_each_;
     request.needs.resolved_tokens_max = resolved_tokens_max_;
     request.needs.picture_tokens_max = picture_tokens_max_;
     request.needs.has_sound = has_sound_;
@@ -72,6 +73,7 @@ class PlanTest : public testing::Test {
   std::optional<bool> dear_failover_;
   MaxPrice max_price_;
   int64_t input_tokens_max_ = 1'000'000'000, resolved_tokens_max_ = 0, picture_tokens_max_ = 0;
+  int64_t answers_each_ = 1;
   bool has_sound_ = false, wants_sound_ = false;
   std::function<std::optional<std::string>(std::string_view)> own_key_ref_;
   FakeClock clock_;
@@ -261,6 +263,13 @@ TEST_F(PlanTest, ACapIsOnTheDearestTierThatThePromptCanReach) {
     configured_[0].kind = "openai";
     *further = 0;
   }
+  mapping.context_length = 2500;
+  answers_each_ = 80;
+  EXPECT_EQ(Routes({"org/a"}), Names{"site-a/org/a"});
+  answers_each_ = 81;
+  EXPECT_NE(Routes({"org/a"}), Names{"site-a/org/a"}) << "its prompt may be billed for each";
+  answers_each_ = 1;
+  mapping.context_length = {};
   picture_tokens_max_ = 1;
   mapping.input_modalities = {"text"};
   EXPECT_EQ(Routes({"org/a"}), Names{"site-a/org/a"}) << "Markdown is text to it";

@@ -122,7 +122,8 @@ struct RouteNeeds {
   // Further ones where any server may answer: of references in tools, and of pictures named in
   // texts where the model may take some.
   int64_t resolved_tokens_max = 0, picture_tokens_max = 0;
-  int64_t prompts = 1;  // at least; each has a context of its own
+  int64_t prompts = 1;       // at least; each has a context of its own
+  int64_t answers_each = 1;  // of a prompt, which some providers bill for each of them
   std::optional<int64_t> max_tokens = {};
   bool has_sound = false, wants_sound = false;  // in the prompt; as an answer
   std::string service_tier = {};                // as the request says
