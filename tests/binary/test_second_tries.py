@@ -242,7 +242,7 @@ def test_a_dear_route_that_is_passed_over_for_a_cheap_one_is_no_refusal(tmp_path
 
         def alerts():
             listed = json.loads(harness.run_cli("alerts", "--json", home=home).stdout)["alerts"]
-            return [alert["text"] for alert in listed if "refused" in alert["text"]]
+            return [alert["text"] for alert in listed if "no room" in alert["text"]]
 
         (told,) = harness.wait_for(alerts, "the alert")
         assert "may cost $1." in told, "of the request that was refused"
@@ -268,7 +268,7 @@ def test_a_second_one_without_room_is_no_refusal(tmp_path):
 
         def alerts():
             listed = json.loads(harness.run_cli("alerts", "--json", home=home).stdout)["alerts"]
-            return [alert["text"] for alert in listed if "refused" in alert["text"]]
+            return [alert["text"] for alert in listed if "no room" in alert["text"]]
 
         (told,) = harness.wait_for(alerts, "the alert")
         assert cost in told, "of the request that was refused"
