@@ -552,16 +552,21 @@ TEST(Watch, TellsOfADiskThatIsNearlyFullOnceADay) {
   EXPECT_EQ(world.LookFor(Kind::kDisk).size(), 1U);
 }
 
+ledger::Refusal NoRoomFor(NanoUsd asked, ledger::AccountNumber budget) {
+  ledger::Refusal refusal;
+  refusal.reason = ledger::Refusal::Reason::kBudget;
+  refusal.account = budget;
+  refusal.asked = asked;
+  return refusal;
+}
+
 TEST(Watch, ABudgetWithoutRoomIsUsedUpOnlyWhereItIs) {
   World world;
   const auto key = world.ledger->Define(
       {.name = "key:key_1", .limit = 10 * kUsd, .period = Period::kDay, .warn_percent = {}});
   ASSERT_TRUE(key.has_value());
   world.Spend(10 * kUsd);
-  ledger::Refusal refusal;
-  refusal.reason = ledger::Refusal::Reason::kBudget;
-  refusal.account = *key;
-  refusal.asked = 9 * kUsd;
+  const ledger::Refusal refusal = NoRoomFor(9 * kUsd, *key);
   world.ledger->NoteRefused(refusal);
   const std::vector<std::string> told = world.LookFor(Kind::kBudget);
   ASSERT_EQ(told.size(), 1U);
@@ -615,10 +620,7 @@ TEST(Watch, TellsThatABudgetHasNoRoomWhenItRefusesFirst) {
       {.name = "key:key_1", .limit = 10 * kUsd, .period = Period::kDay, .warn_percent = {}});
   ASSERT_TRUE(key.has_value());
   world.Spend(2 * kUsd);
-  ledger::Refusal refusal;
-  refusal.reason = ledger::Refusal::Reason::kBudget;
-  refusal.account = *key;
-  refusal.asked = 9 * kUsd;
+  const ledger::Refusal refusal = NoRoomFor(9 * kUsd, *key);
   world.ledger->NoteRefused(refusal);
   const std::vector<std::string> told = world.LookFor(Kind::kBudget);
   ASSERT_EQ(told.size(), 1U);

@@ -26,7 +26,8 @@ constexpr int64_t kIndent = 4;
 constexpr int64_t kScalarBytesMax = 24;  // of a double: -1.7976931348623157e+308
 
 // Of values visited, again and again where names lead in circles: beyond those that stand in the
-// JSON, as many as no honest schema needs and a request may keep its thread busy with.
+// JSON, as many as a request may keep its thread busy with. Five types that name each other take
+// more, and are written in more bytes than a context has tokens.
 constexpr int64_t kStepsMax = 1 << 16;
 constexpr int64_t kStepsPerByte = 2;
 constexpr size_t kTextBytesPerStep = 16;
